@@ -1,0 +1,76 @@
+"""What the filters share: argument checks and sRGB <-> linear-light conversion."""
+
+import math
+from collections.abc import Collection
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+RGBImage = npt.NDArray[np.uint8]
+
+
+def check_image(image: object) -> RGBImage:
+    """Return `image` if it is a non-empty uint8 (H, W, 3) array, else raise ValueError."""
+    if not isinstance(image, np.ndarray):
+        raise ValueError(f"image must be a uint8 array (H, W, 3), got {type(image).__name__}")
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or image.size == 0:
+        raise ValueError(
+            "image must be a uint8 array (H, W, 3) with H, W >= 1, "
+            f"got {image.dtype} of shape {image.shape}"
+        )
+    return image
+
+
+def check_real(name: str, value: Any, low: float, high: float) -> float:
+    """Return `value` as a float if it is a real number in [low, high], else raise ValueError."""
+    # bool is a number to Python, but True is never meant as a radius; NaN fails the comparison.
+    number = isinstance(value, int | float | np.integer | np.floating)
+    if number and not isinstance(value, bool) and low <= value <= high:
+        return float(value)
+    raise ValueError(f"{name} must be a number in [{low:g}, {high:g}], got {value!r}")
+
+
+def check_integer(name: str, value: Any, low: int, high: int) -> int:
+    """Return `value` as an int if it is an integer in [low, high], else raise ValueError."""
+    integer = isinstance(value, int | np.integer) and not isinstance(value, bool)
+    if integer and low <= value <= high:
+        return int(value)
+    raise ValueError(f"{name} must be an integer in [{low}, {high}], got {value!r}")
+
+
+def check_flag(name: str, value: object) -> bool:
+    """Return `value` as a bool if it is True or False, else raise ValueError."""
+    if isinstance(value, bool | np.bool):
+        return bool(value)
+    raise ValueError(f"{name} must be True or False, got {value!r}")
+
+
+def check_choice(name: str, value: object, choices: Collection[str]) -> str:
+    """Return `value` if it is one of the strings `choices`, else raise ValueError."""
+    if isinstance(value, str) and value in choices:
+        return value
+    raise ValueError(f"{name} must be one of {', '.join(choices)}, got {value!r}")
+
+
+def linear_from_srgb(value: float) -> float:
+    """Return the linear light (0..1) of an sRGB value (0..1), IEC 61966-2-1."""
+    return value / 12.92 if value <= 0.04045 else math.pow((value + 0.055) / 1.055, 2.4)
+
+
+def encode(linear: npt.NDArray[np.floating[Any]]) -> RGBImage:
+    """Return the 8-bit sRGB values of linear light of any shape, clamped to 0..1 first."""
+    return _SRGB8.take((linear.clip(0, 1) * _STEPS + 0.5).astype(np.intp))
+
+
+def _srgb8_table() -> RGBImage:
+    """Return the 8-bit sRGB value of each linear light i / _STEPS, i = 0.._STEPS."""
+    middles = [math.ceil(_STEPS * linear_from_srgb((i + 0.5) / 255)) for i in range(255)]
+    return np.repeat(np.arange(256, dtype=np.uint8), np.diff([0, *middles, _STEPS + 1]))
+
+
+# Linear light of each 8-bit sRGB value.
+LINEAR = np.array([linear_from_srgb(i / 255) for i in range(256)])
+# Where sRGB is steepest, half a step is 0.0016 of an 8-bit level: as good as the exact curve.
+_STEPS = (1 << 20) - 1
+_SRGB8 = _srgb8_table()
