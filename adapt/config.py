@@ -1,0 +1,204 @@
+"""The schema of every command: plain dataclasses, checked when they are made.
+
+YAML under configs/ selects and overrides, Hydra composes (only in scripts/), `settings.build` makes
+these objects. A field's meaning stands in the docstring below it. The commands' own schemas, which
+are made of the groups here, stand in adapt/commands.py.
+"""
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+from adapt.errors import InputError, unknown
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+def one_of(what: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise unknown(what, value, choices)
+
+
+def at_least(what: str, value: float, low: float, *, above: bool = False) -> None:
+    fails = not math.isfinite(value) or value < low or (above and value == low)
+    if fails:
+        raise InputError(f"{what} is {value}; it must be {'above' if above else 'at least'} {low}")
+
+
+def size_pair(what: str, value: list[int]) -> None:
+    if value and (len(value) != 2 or min(value) < 1):
+        raise InputError(
+            f"{what} is {value}; give [height, width] in pixels, or [] to switch it off"
+        )
+
+
+@dataclass
+class DataConfig:
+    """Which images, how large, which part; unset fields come from the start, teacher or run."""
+
+    name: str = ""
+    """A key of adapt.data.DATASETS; empty = what the start, teacher or evaluated run used."""
+    root: str = ""
+    """Folder of D1 (old domain, labelled)."""
+    target: str = ""
+    """Folder of D2 (new domain): the same layout and names, other pixels."""
+    pairs: str = ""
+    """`pairs` only: a CSV with the columns x1,x2[,y1][,y2][,valid] instead of two folders."""
+    labels: str = ""
+    """`pairs` only: a folder of index masks that match x1 by name, for evaluation."""
+    sbd: str = ""
+    """`voc` only: SBD's benchmark_RELEASE/dataset folder (.mat labels of trainaug)."""
+    classes: list[str] = field(default_factory=list)
+    """`pairs` only: class names in index order; may stay empty where there are no labels."""
+    train_split: str = ""
+    """The list that training reads; empty = the data set's own (`train`; VOC: `trainaug`)."""
+    part: str = ""
+    """Name of one of `parts`; empty = the whole training split."""
+    parts: dict[str, float] = field(default_factory=dict)
+    """Disjoint named shares of the training split, cut by `parts_seed`: {a: 0.5, b: 0.5}."""
+    parts_seed: int = 0
+    resize: list[int] = field(default_factory=list)
+    """(H, W) that images and training labels are brought to; [] = native. Evaluation upsamples
+    the prediction to the label's own size whatever stands here."""
+    crop: list[int] = field(default_factory=list)
+    """(H, W) of the random training crop, padded with void where it is larger; [] = whole image."""
+    flip: bool = True
+    """Mirror half of the training images, both sides of a pair alike."""
+    cache: bool = False
+    """Keep decoded images in memory (one copy for each loader worker)."""
+
+    def __post_init__(self) -> None:
+        size_pair("data.resize", self.resize)
+        size_pair("data.crop", self.crop)
+        for name, share in self.parts.items():
+            at_least(f"data.parts.{name}", share, 0, above=True)
+        if sum(self.parts.values()) > 1 + 1e-9:
+            raise InputError(
+                f"data.parts add up to {sum(self.parts.values()):g}; at most 1 is there"
+            )
+        if self.part and self.part not in self.parts:
+            raise unknown("data.part", self.part, tuple(self.parts) or ("(data.parts is empty)",))
+
+
+@dataclass
+class NetworkConfig:
+    """Architecture and the normalisation that belongs to it."""
+
+    name: str = "deeplab_vgg16"
+    width: float = 1.0
+    """Multiplier of every hidden channel count."""
+    batch_norm: bool = False
+    mean: list[float] = field(default_factory=lambda: list(IMAGENET_MEAN))
+    """Per RGB channel, of values in 0..1."""
+    std: list[float] = field(default_factory=lambda: list(IMAGENET_STD))
+
+    def __post_init__(self) -> None:
+        at_least("network.width", self.width, 0, above=True)
+        for what in ("mean", "std"):
+            if len(getattr(self, what)) != 3:
+                raise InputError(f"network.{what} is {getattr(self, what)}; give three numbers")
+        if min(self.std) <= 0:
+            raise InputError(f"network.std is {self.std}; every value must be above 0")
+
+
+@dataclass
+class RegressionConfig:
+    """sum_l w_l d(F_l^T(x1), F_l^S(x2)): seed paper 003, section 3.1."""
+
+    weight: float = 0.0
+    taps: dict[str, float] = field(default_factory=dict)
+    """Layer name -> w_l."""
+    distance: str = "relative"
+    """`relative`, `mean` or `sum` (the paper): see adapt.objectives."""
+
+    def __post_init__(self) -> None:
+        at_least("objective.regression.weight", self.weight, 0)
+        for tap, weight in self.taps.items():
+            at_least(f"objective.regression.taps.{tap}", weight, 0, above=True)
+        if self.weight and not self.taps:
+            raise InputError(
+                "objective.regression.taps is empty: name layers and weights, for example "
+                "'+objective.regression.taps={pool5: 1.0}'"
+            )
+
+
+@dataclass
+class SupervisedConfig:
+    """Cross-entropy with the labels of the images in `domain`."""
+
+    weight: float = 0.0
+
+    def __post_init__(self) -> None:
+        at_least("objective.supervised.weight", self.weight, 0)
+
+
+@dataclass
+class ObjectiveConfig:
+    """A weighted sum of named terms; a term of weight 0 is off and costs nothing."""
+
+    name: str = "custom"
+    """How tables and figures call it."""
+    regression: RegressionConfig = field(default_factory=RegressionConfig)
+    supervised: SupervisedConfig = field(default_factory=SupervisedConfig)
+
+
+@dataclass
+class PenaltyConfig:
+    """Omega(w, w0), applied as a gradient outside autograd."""
+
+    name: str = "none"
+    alpha: float = 0.0
+    """Strength on the parameters shared with the start."""
+    beta: float = 0.0
+    """Strength on new parameters, pulled to 0."""
+    kinds: str = "weights"
+    """`weights` = all but biases and norm parameters; `all`."""
+
+    def __post_init__(self) -> None:
+        at_least("penalty.alpha", self.alpha, 0)
+        at_least("penalty.beta", self.beta, 0)
+        one_of("penalty.kinds", self.kinds, ("weights", "all"))
+
+
+@dataclass
+class ScheduleConfig:
+    """Optimiser and learning rate; the rate of a step is a pure function of the step."""
+
+    name: str = "poly"
+    """poly | step | cosine | constant"""
+    optimizer: str = "sgd"
+    lr: float = 0.01
+    momentum: float = 0.9
+    """SGD's momentum; AdamW's first beta."""
+    weight_decay: float = 0.0
+    """The optimiser's own decay; refused together with a penalty on the same parameters."""
+    power: float = 0.9
+    """poly: lr (1 - t/steps)^power."""
+    milestones: list[float] = field(default_factory=lambda: [0.667])
+    """step: shares of the steps after which the rate is multiplied by gamma."""
+    gamma: float = 0.1
+    warmup: int = 0
+    """Steps of linear warm-up."""
+    new_multiplier: float = 1.0
+    """Learning-rate factor of parameters that the start does not have."""
+    shared_multiplier: float = 1.0
+    """Learning-rate factor of parameters shared with the start."""
+
+    def __post_init__(self) -> None:
+        one_of("schedule.name", self.name, ("poly", "step", "cosine", "constant"))
+        one_of("schedule.optimizer", self.optimizer, ("sgd", "adamw"))
+        at_least("schedule.lr", self.lr, 0, above=True)
+        for what in ("weight_decay", "new_multiplier", "shared_multiplier", "warmup", "power"):
+            at_least(f"schedule.{what}", getattr(self, what), 0)
+        if not 0 <= self.momentum < 1:
+            raise InputError(f"schedule.momentum is {self.momentum}; it must lie in [0, 1)")
+
+
+@dataclass
+class ShiftConfig:
+    """One of the filters in transforms/ with its parameters."""
+
+    name: str = "photocopy"
+    parameters: dict[str, Any] = field(default_factory=dict)
+    """Keyword arguments of the filter; checked by the filter before any image is read."""

@@ -1,0 +1,106 @@
+"""Data sets: which files belong together. Nothing is decoded here (adapt.images does that)."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from adapt.config import DataConfig
+from adapt.data.camvid import CAMVID
+from adapt.data.files import matched
+from adapt.data.pairs import PAIRS, read_csv
+from adapt.data.sample import Layout, Sample
+from adapt.data.voc import SCENES, VOC
+from adapt.errors import InputError, unknown
+from adapt.scenes import write_scenes
+
+DATASETS = {"scenes": SCENES, "camvid": CAMVID, "voc": VOC, "pairs": PAIRS}
+"""Adding a data set is one layout and one line here."""
+
+SCENES_TRAIN, SCENES_VAL, SCENES_SIZE = 320, 80, (96, 128)
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """The samples of one split (or named part of it), with what their masks mean."""
+
+    name: str
+    split: str
+    classes: tuple[str, ...]
+    void: tuple[int, ...]
+    samples: tuple[Sample, ...]
+
+    @property
+    def labelled(self) -> bool:
+        return all(s.y1 is not None for s in self.samples)
+
+    @property
+    def paired(self) -> bool:
+        return all(s.x2 is not None for s in self.samples)
+
+
+def layout_of(config: DataConfig) -> Layout:
+    if config.name not in DATASETS:
+        raise unknown("data (data set's name)", config.name, DATASETS)
+    return DATASETS[config.name]
+
+
+def prepare(config: DataConfig) -> None:
+    """Draw the embedded scenes where they are asked for and not there yet."""
+    if config.name == "scenes" and not Path(config.root).exists():
+        write_scenes(
+            Path(config.root), train=SCENES_TRAIN, val=SCENES_VAL, seed=0, size=SCENES_SIZE
+        )
+
+
+def load(config: DataConfig, split: str) -> DataSet:
+    """The data set of a configuration.
+
+    `split` is a list's name; or `train`, the training list that the configuration names, of which
+    `data.part` may take a share; or the name of such a part itself. With `data.target` every sample
+    gets its partner in the new domain, matched by name; the partner's label is the target's own
+    where it has one, else y1.
+
+    Raises:
+        InputError: unknown data set, split or part; missing folder, list, file or partner.
+    """
+    layout = layout_of(config)
+    prepare(config)
+    if config.pairs and config.name != "pairs":
+        raise InputError(f"data.pairs is for data=pairs only; data is {config.name}")
+    part = split if split in config.parts else config.part if split == "train" else ""
+    training = part or split == "train"
+    listed = (config.train_split or layout.train_split) if training else split
+    if layout is PAIRS and listed != PAIRS.train_split:
+        raise unknown("data split of pairs (a name in data.parts)", split, ["train", *config.parts])
+    samples = _samples(config, layout, listed)
+    if part:
+        samples = cut(samples, config.parts, config.parts_seed, part)
+    if not samples:
+        raise InputError(f"data: split {split!r}, part {part!r} of {config.root} has no samples")
+    classes = layout.classes or tuple(config.classes)
+    return DataSet(config.name, split, classes, layout.void, tuple(samples))
+
+
+def _samples(config: DataConfig, layout: Layout, listed: str) -> list[Sample]:
+    if config.pairs:
+        return read_csv(Path(config.pairs))
+    old = layout.read(config, Path(config.root), listed)
+    if not config.target:
+        return old
+    bare = replace(config, labels="") if layout is PAIRS else config
+    new = {s.name: s for s in layout.read(bare, Path(config.target), listed)}
+    matched((s.name for s in old), new, config.root, config.target)
+    return [replace(s, x2=new[s.name].x1, y2=new[s.name].y1 or s.y1) for s in old]
+
+
+def cut(samples: list[Sample], parts: dict[str, float], seed: int, part: str) -> list[Sample]:
+    """The samples of a named part. Parts are disjoint and depend on the names and the seed only."""
+    if part not in parts:
+        raise unknown("data.part", part, parts or ("(data.parts is empty)",))
+    by_name = sorted(samples, key=lambda s: s.name)
+    order = np.random.default_rng(seed).permutation(len(by_name))
+    edges = np.round(np.cumsum([0.0, *parts.values()]) * len(by_name)).astype(int)
+    position = list(parts).index(part)
+    chosen = {by_name[i].name for i in order[edges[position] : edges[position + 1]]}
+    return [s for s in samples if s.name in chosen]

@@ -1,0 +1,90 @@
+"""Folders, lists and matching by name, shared by every data layout."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from adapt.errors import InputError, listing
+from adapt.images import SUFFIXES
+
+
+def folder(path: Path, what: str) -> Path:
+    if not path.is_dir():
+        raise InputError(f"{what}: no such folder: {path}")
+    return path
+
+
+def inside(root: Path, relative: str, where: str) -> Path:
+    """root/relative, refused where it leads out of root (also by `..` or a symbolic link)."""
+    if "\0" in relative or Path(relative).is_absolute():
+        raise InputError(f"{where}: {relative!r} must be a path relative to {root}")
+    path = (root / relative).resolve()
+    if not path.is_relative_to(root.resolve()):
+        raise InputError(f"{where}: {relative!r} leads out of {root}")
+    return root / relative
+
+
+def lines(path: Path) -> list[str]:
+    """The non-empty lines of a list file."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        beside = listing(p.name for p in path.parent.glob("*.txt")) if path.parent.is_dir() else ""
+        raise InputError(f"{path}: no such list (beside it: {beside or 'none'})") from None
+    except UnicodeDecodeError:
+        raise InputError(f"{path}: not a UTF-8 text file") from None
+    found = [line.strip() for line in text.splitlines() if line.strip()]
+    if not found:
+        raise InputError(f"{path}: the list is empty")
+    return found
+
+
+def stems(where: Path, suffixes: Iterable[str] = SUFFIXES) -> dict[str, Path]:
+    """Stem -> file of every image in a folder.
+
+    Raises:
+        InputError: no such folder, no image in it, or one stem with two suffixes.
+    """
+    suffixes = tuple(suffixes)
+    found: dict[str, Path] = {}
+    twice = []
+    for path in sorted(folder(where, "data").iterdir()):
+        if path.suffix.lower() in suffixes and not path.name.startswith("."):
+            if path.stem in found:
+                twice.append(f"{found[path.stem].name} and {path.name}")
+            found[path.stem] = path
+    if twice:
+        raise InputError(f"{where}: the same name twice: {listing(twice)}")
+    if not found:
+        raise InputError(f"{where}: no files with suffix {', '.join(suffixes)}")
+    return found
+
+
+def pick(table: dict[str, Path], stem: str, where: str) -> Path:
+    """table[stem]; a missing name is an error that says where it was asked for."""
+    try:
+        return table[stem]
+    except KeyError:
+        example = next(iter(table.values()))
+        raise InputError(
+            f"{where}: no file named {stem!r} in {example.parent} "
+            f"({len(table)} files there, such as {example.name})"
+        ) from None
+
+
+def matched(left: Iterable[str], right: Iterable[str], a: str, b: str) -> None:
+    """Both sides must have the same names."""
+    left, right = set(left), set(right)
+    if left != right:
+        raise InputError(
+            f"{a} and {b} do not match by name: {len(left & right)} in both; "
+            f"{len(left - right)} only in {a}: {listing(left - right) or '-'}; "
+            f"{len(right - left)} only in {b}: {listing(right - left) or '-'}"
+        )
+
+
+def unique(names: list[str], where: Path) -> None:
+    twice = (
+        {name for name in names if names.count(name) > 1} if len(set(names)) < len(names) else ()
+    )
+    if twice:
+        raise InputError(f"{where}: listed twice: {listing(twice)}")

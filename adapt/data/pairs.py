@@ -1,0 +1,72 @@
+"""Any paired images: two folders matched by name, or a CSV `x1,x2[,y1][,y2][,valid]`."""
+
+import csv
+from pathlib import Path
+
+from adapt.config import DataConfig
+from adapt.data.files import folder, inside, matched, stems, unique
+from adapt.data.sample import Layout, Sample
+from adapt.errors import InputError, listing, unknown
+
+COLUMNS = ("x1", "x2", "y1", "y2", "valid")
+ALL = "all"
+
+
+def read(config: DataConfig, root: Path, split: str) -> list[Sample]:
+    """Every image of the folder `root`; `split` is ALL: parts of it are cut by `data.parts`."""
+    files = stems(root)
+    labels = stems(Path(config.labels)) if config.labels else {}
+    if labels:
+        matched(files, labels, str(root), config.labels)
+    return [Sample(name=n, x1=f, y1=labels.get(n)) for n, f in files.items()]
+
+
+def read_csv(path: Path) -> list[Sample]:
+    """Rows of a CSV whose paths are relative to its own folder and stay inside it.
+
+    Raises:
+        InputError: with the line number, for an unknown or missing column, a missing file, a path
+            that leads out of the folder, or an x1 named twice.
+    """
+    root = folder(path.parent, "data.pairs")
+    try:
+        with path.open(encoding="utf-8", newline="") as stream:
+            reader = csv.DictReader(stream)
+            rows = list(reader)
+            columns = reader.fieldnames or ()
+    except FileNotFoundError:
+        raise InputError(f"data.pairs: no such file: {path}") from None
+    for column in columns:
+        if column not in COLUMNS:
+            raise unknown(f"{path}: column", column, COLUMNS)
+    if not {"x1", "x2"} <= set(columns):
+        raise InputError(f"{path}: the header must have x1 and x2; it has {listing(columns)}")
+    if not rows:
+        raise InputError(f"{path}: no rows below the header")
+    samples = []
+    for number, row in enumerate(rows, 2):
+        cells = {c: row.get(c) for c in COLUMNS}
+        files = {c: inside(root, v, f"{path}:{number}") for c, v in cells.items() if v}
+        for column, file in files.items():
+            if not file.is_file():
+                raise InputError(f"{path}:{number}: {column}: no such file: {file}")
+        if "x1" not in files or "x2" not in files:
+            raise InputError(f"{path}:{number}: x1 and x2 must both be given")
+        name = Path(cells["x1"] or "").with_suffix("").as_posix().replace("/", "__")
+        y1 = files.get("y1")
+        samples.append(
+            Sample(name, files["x1"], y1, files["x2"], files.get("y2", y1), files.get("valid"))
+        )
+    unique([s.name for s in samples], path)
+    return samples
+
+
+def write_list(root: Path, split: str, samples: list[Sample]) -> None:
+    """Two plain folders have no list."""
+
+
+def home(root: Path) -> Path:
+    return folder(root, "data.root (pairs)")
+
+
+PAIRS = Layout((), (), ALL, home, lambda root: [ALL], read, write_list)

@@ -1,0 +1,102 @@
+"""PASCAL VOC 2012's layout, with SBD's extra annotations as `trainaug` (Hariharan et al. 2011).
+
+The embedded scenes lie on disk in the same way.
+"""
+
+from pathlib import Path
+
+from adapt.config import DataConfig
+from adapt.data.files import folder, lines, pick, stems, unique
+from adapt.data.sample import Layout, Sample
+from adapt.errors import InputError
+from adapt.scenes import CLASSES as SCENE_CLASSES
+
+CLASSES = (
+    "background", "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair",
+    "cow", "dining table", "dog", "horse", "motorbike", "person", "potted plant", "sheep", "sofa",
+    "train", "tv monitor",
+)  # fmt: skip
+
+LISTS = Path("ImageSets/Segmentation")
+TRAIN, VAL, TRAINAUG = 1464, 1449, 10582
+"""Sizes of VOC 2012's lists and of the union with SBD."""
+
+
+def home(root: Path) -> Path:
+    """The folder with JPEGImages: root itself, or below it as the archive unpacks."""
+    for candidate in (root, root / "VOC2012", root / "VOCdevkit" / "VOC2012"):
+        if (candidate / "JPEGImages").is_dir():
+            return candidate
+    raise InputError(
+        f"data.root: no JPEGImages folder in {root} (nor in VOCdevkit/VOC2012 below it)"
+    )
+
+
+def splits(root: Path) -> list[str]:
+    names = ("train", "val", "trainval")
+    return [name for name in names if (home(root) / LISTS / f"{name}.txt").is_file()]
+
+
+def stem(line: str) -> str:
+    """`2007_000032` also from public lists' `/JPEGImages/2007_000032.jpg /Segmentation…`."""
+    return Path(line.split()[0]).stem
+
+
+def trainaug(config: DataConfig, root: Path) -> list[str]:
+    """VOC train united with SBD's train and val, without VOC val: 10,582 names."""
+    listed = root / LISTS / "trainaug.txt"
+    if listed.is_file():
+        return [stem(line) for line in lines(listed)]
+    if not config.sbd:
+        raise InputError(
+            f"{listed}: no such list; give it, or data.sbd=DIR (SBD's benchmark_RELEASE/dataset), "
+            "or data.train_split=train"
+        )
+    train, val = ([stem(x) for x in lines(root / LISTS / f"{s}.txt")] for s in ("train", "val"))
+    sbd = folder(Path(config.sbd), "data.sbd")
+    union = set(train).union(
+        *({stem(x) for x in lines(sbd / f"{s}.txt")} for s in ("train", "val"))
+    )
+    names = sorted(union - set(val))
+    if (len(train), len(val)) == (TRAIN, VAL) and len(names) != TRAINAUG:
+        raise InputError(f"data.sbd: the union without val has {len(names)} names, not {TRAINAUG}")
+    return names
+
+
+def label_tables(config: DataConfig, root: Path) -> list[dict[str, Path]]:
+    """Where a label is looked for, first hit wins."""
+    suffixes = (".png", ".mat")
+    places = [root / "SegmentationClassAug", root / "SegmentationClass"]
+    if config.sbd:
+        places.append(Path(config.sbd) / "cls")
+    found = [stems(place, suffixes) for place in places if place.is_dir()]
+    if not found:
+        raise InputError(f"data.root: no SegmentationClass folder in {root}")
+    return found
+
+
+def read(config: DataConfig, root: Path, split: str) -> list[Sample]:
+    root = home(root)
+    source = root / LISTS / f"{split}.txt"
+    names = trainaug(config, root) if split == "trainaug" else [stem(x) for x in lines(source)]
+    unique(names, source)
+    images = stems(root / "JPEGImages")
+    labels = label_tables(config, root)
+    return [
+        Sample(
+            name=name,
+            x1=pick(images, name, str(source)),
+            y1=pick(next((t for t in labels if name in t), labels[0]), name, str(source)),
+        )
+        for name in names
+    ]
+
+
+def write_list(root: Path, split: str, samples: list[Sample]) -> None:
+    (root / LISTS).mkdir(parents=True, exist_ok=True)
+    text = "".join(f"{s.name}\n" for s in samples)
+    (root / LISTS / f"{split}.txt").write_text(text, encoding="utf-8")
+
+
+VOC = Layout(CLASSES, (), "trainaug", home, splits, read, write_list)
+SCENES = Layout(SCENE_CLASSES, (), "train", home, splits, read, write_list)

@@ -1,0 +1,180 @@
+"""make_distorted_voc: a data set's shifted twin, with the same layout, names and labels."""
+
+import hashlib
+import inspect
+import os
+from collections.abc import Iterable
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, replace
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from adapt.commands import DistortConfig
+from adapt.config import DataConfig, ShiftConfig
+from adapt.data import Layout, Sample, layout_of, prepare
+from adapt.errors import InputError, unknown
+from adapt.files import read_json, sha256, write_json, write_whole
+from adapt.images import read_image, write_png
+from adapt.runtime import progress, say
+from adapt.settings import differences
+from transforms import FILTERS
+
+MADE_WITH, MANIFEST = "shift.json", "manifest.json"
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Job:
+    """One file of the twin: an image to filter, or (shift None) a label to copy."""
+
+    name: str
+    source: Path
+    target: Path
+    shift: ShiftConfig | None
+    seed: int
+
+
+def image_seed(seed: int, name: str) -> int:
+    """A seed in 0..2^32-1 that depends on the image's name alone, not on order or workers."""
+    return int.from_bytes(hashlib.sha256(f"{seed}:{name}".encode()).digest()[:4], "little")
+
+
+def apply_shift(image: np.ndarray, shift: ShiftConfig, seed: int) -> np.ndarray:
+    """Filter a uint8 (H, W, 3) image; `seed` goes to filters that take one.
+
+    Raises:
+        InputError: unknown filter or parameter, or a value that the filter refuses.
+    """
+    if shift.name not in FILTERS:
+        raise unknown("shift", shift.name, FILTERS)
+    known = [p for p in inspect.signature(FILTERS[shift.name]).parameters if p != "image"]
+    for key in shift.parameters:
+        if key not in known or key == "seed":
+            raise unknown(f"shift.parameters.{key}", key, [k for k in known if k != "seed"])
+    parameters = dict(shift.parameters) | ({"seed": seed} if "seed" in known else {})
+    try:
+        return FILTERS[shift.name](image, **parameters)
+    except ValueError as error:
+        raise InputError(f"shift.parameters of {shift.name}: {error}") from None
+
+
+def perform(job: Job) -> str:
+    """Make one file, unless it is there from an interrupted call; returns its SHA-256."""
+    if not job.target.exists():
+        job.target.parent.mkdir(parents=True, exist_ok=True)
+        if job.shift is None:
+            write_whole(job.target, job.source.read_bytes())
+        else:
+            write_png(job.target, apply_shift(read_image(job.source), job.shift, job.seed))
+    return sha256(job.target)
+
+
+def below(path: Path, root: Path, out: Path, folder: str) -> Path:
+    """Where a file of the source goes; one from outside its root (SBD's .mat) into `folder`."""
+    inside = path.is_relative_to(root)
+    return out / path.relative_to(root) if inside else out / folder / path.name
+
+
+def twin(sample: Sample, root: Path, out: Path) -> Sample:
+    """The sample's files in the twin: PNG images and the labels as they were."""
+    x1 = below(sample.x1, root, out, "images").with_suffix(".png")
+    y1 = below(sample.y1, root, out, "SegmentationClassAug") if sample.y1 else None
+    return replace(sample, x1=x1, y1=y1)
+
+
+def splits_of(config: DataConfig, layout: Layout, root: Path) -> dict[str, list[Sample]]:
+    """Every list of the data set, with the training list that the configuration asks for."""
+    bare = replace(config, target="")
+    names = dict.fromkeys([*layout.splits(root), config.train_split or layout.train_split])
+    return {name: layout.read(bare, root, name) for name in names}
+
+
+def check_folders(root: Path, out: Path) -> None:
+    source, target = root.resolve(), out.resolve()
+    if source == target or target.is_relative_to(source) or source.is_relative_to(target):
+        raise InputError(f"out: {out} and the source {root} must not contain each other")
+
+
+def make_distorted(config: DistortConfig) -> Path:
+    """Write the twin of `config.data` to `config.out`; returns its manifest.
+
+    An interrupted call is continued by the same one; the result is byte for byte that of an
+    undisturbed call and does not depend on the number of workers. The manifest, written last, has
+    the parameters and every file's SHA-256.
+
+    Raises:
+        InputError: wrong filter, parameters or folders, an unreadable image, or an `out` that was
+            made with other parameters.
+    """
+    layout = layout_of(config.data)
+    prepare(config.data)
+    if not config.data.root:
+        raise InputError("data.root is empty: give the folder of the images to distort")
+    root, out = layout.home(Path(config.data.root)), Path(config.out)
+    check_folders(root, out)
+    apply_shift(np.zeros((8, 8, 3), np.uint8), config.shift, 0)
+    lists = splits_of(config.data, layout, root)
+    samples = {s.name: s for split in lists.values() for s in split}
+    claim(out, config)
+    jobs = []
+    for name, sample in samples.items():
+        made = twin(sample, root, out)
+        seed = image_seed(config.seed, name)
+        jobs.append(Job(name, sample.x1, made.x1, config.shift, seed))
+        if sample.y1 is not None and made.y1 is not None:
+            jobs.append(Job(name, sample.y1, made.y1, None, 0))
+    digests = run_jobs(jobs, config)
+    for split, members in lists.items():
+        layout.write_list(out, split, [twin(s, root, out) for s in members])
+    files = {
+        job.target.relative_to(out).as_posix(): digest
+        for job, digest in zip(jobs, digests, strict=True)
+    }
+    made_with = read_json(out / MADE_WITH)
+    write_json(
+        out / MANIFEST,
+        {**made_with, "splits": {k: len(v) for k, v in lists.items()}, "sha256": files},
+    )
+    say(f"{out}: {len(samples)} images, {', '.join(f'{k} {len(v)}' for k, v in lists.items())}")
+    return out / MANIFEST
+
+
+def claim(out: Path, config: DistortConfig) -> None:
+    """Mark `out` as this twin's, or check that it is."""
+    made_with: dict[str, Any] = {
+        "format": FORMAT,
+        "data": config.data.name,
+        "shift": config.shift.name,
+        "parameters": config.shift.parameters,
+        "seed": config.seed,
+    }
+    if (out / MADE_WITH).is_file():
+        if changed := differences(read_json(out / MADE_WITH), made_with):
+            raise InputError(
+                f"out: {out} was made otherwise (there -> given): {'; '.join(changed)}"
+            )
+    elif out.is_dir() and any(out.iterdir()):
+        raise InputError(f"out: {out} is not empty and not a shifted data set")
+    else:
+        write_json(out / MADE_WITH, made_with)
+
+
+def run_jobs(jobs: list[Job], config: DistortConfig) -> list[str]:
+    """All digests in the jobs' order; one worker runs in this process."""
+    workers = config.workers or os.cpu_count() or 1
+    what = f"distort {config.shift.name}"
+    if workers == 1:
+        return [perform(job) for job in progress(jobs, what=what)]
+    start = partial(cv2.setNumThreads, 1)
+    with ProcessPoolExecutor(workers, get_context("spawn"), initializer=start) as pool:
+        try:
+            found: Iterable[str] = pool.map(perform, jobs, chunksize=4)
+            return list(progress(found, what=what, total=len(jobs)))
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise

@@ -1,0 +1,96 @@
+"""The evaluate command: one JSON and one per-class CSV for each run, domain and split."""
+
+import csv
+import io
+from dataclasses import replace
+from pathlib import Path
+
+from adapt.commands import EvaluateConfig
+from adapt.config import DataConfig
+from adapt.data import load
+from adapt.errors import InputError
+from adapt.files import write_json, write_whole
+from adapt.inference import Evaluation, Reading, adapt_to, evaluate_networks, headline
+from adapt.models import load_model
+from adapt.runs import NO_START, read_config
+from adapt.runtime import runtime, say
+from adapt.settings import build, inherit, plain
+
+
+def metrics_path(
+    run: Path, data: DataConfig, domain: str, split: str, *, adabn: bool = False
+) -> Path:
+    """Where an evaluation is recorded. A new domain's file has the name of its folder, so that no
+    domain's figures replace another's."""
+    where = domain if domain == "d1" else f"d2_{Path(data.target).name}"
+    names = ["metrics", data.name, where, split, *(["adabn"] if adabn else [])]
+    return run / f"{'_'.join(names)}.json"
+
+
+def evaluate(config: EvaluateConfig) -> Path:
+    """Evaluate a run as configured; returns metrics_<data>_<domain>_<split>[_adabn].json.
+
+    The file lies in the run's folder, a per-class CSV beside it.
+
+    Raises:
+        InputError: an unfinished run, a domain without data, classes that do not fit.
+    """
+    folder = Path(config.run or config.teacher)
+    what = "run" if config.run else "teacher"
+    model = load_model(folder, what)
+    recorded = read_config(folder, what)
+    domain = config.domain or ("d2" if recorded["teacher"] else recorded["domain"])
+    settings = inherit(config.data, build(DataConfig, recorded["data"], "data."))
+    settings = replace(settings, target=settings.target if domain == "d2" else "")
+    if domain == "d2" and not (settings.target or settings.pairs):
+        raise InputError("domain=d2 needs data.target=DIR, the folder of the new domain")
+    data = load(settings, config.split)
+    if data.classes and data.classes != model.classes:
+        raise InputError(
+            f"{folder} knows the classes {', '.join(model.classes)}; "
+            f"{data.name} has {', '.join(data.classes)}"
+        )
+    machine = runtime(config.device, config.precision)
+    net = machine.place(model.net)
+    reading = Reading(settings, model.network, config.batch, config.workers)
+    image = "x" + domain[1]
+    if config.adabn:
+        adapt_to(machine, net, reading, load(settings, "train"), image)
+    teacher = None
+    origin = config.teacher or recorded["teacher"] or recorded["start"]
+    if domain == "d2" and origin != NO_START:
+        teacher = machine.place(load_model(Path(origin), "teacher").net).eval()
+    data = replace(data, classes=model.classes)
+    found = evaluate_networks(machine, net, reading, data, image, teacher)
+    path = metrics_path(folder, settings, domain, config.split, adabn=config.adabn)
+    about = {
+        "data": data.name,
+        "root": settings.root,
+        "target": settings.target,
+        "domain": domain,
+        "split": config.split,
+        "adabn": config.adabn,
+        "precision": machine.precision,
+        "model": model.digest,
+        "classes": list(model.classes),
+    }
+    write_json(path, about | plain(found))
+    write_whole(path.with_suffix(".csv"), per_class(found, model.classes).encode())
+    numbers = ", ".join(f"{k} {v:.1f}" for k, v in headline(found).items())
+    say(f"{path}: {found.images} images, {numbers}")
+    return path
+
+
+def per_class(found: Evaluation, classes: tuple[str, ...]) -> str:
+    """CSV: class, IoU, accuracy and, without labels, IoU with the teacher's prediction."""
+    buffer = io.StringIO()
+    writer = csv.writer(buffer)
+    writer.writerow(["class", "iou", "accuracy", "agreement_iou"])
+    for i, name in enumerate(classes):
+        values = [
+            found.truth.iou[i] if found.truth else None,
+            found.truth.accuracy[i] if found.truth else None,
+            found.agreement.iou[i] if found.agreement else None,
+        ]
+        writer.writerow([name, *(f"{v:.4f}" if v is not None else "" for v in values)])
+    return buffer.getvalue()

@@ -1,0 +1,112 @@
+"""The one place that opens images. Strict: what cannot be read as stated is refused by name."""
+
+import warnings
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from adapt.errors import InputError
+
+IGNORE = 255
+"""Void in every decoded mask, in losses, metrics and padding."""
+
+FORMATS = ("JPEG", "PNG")
+SUFFIXES = (".jpg", ".jpeg", ".png")
+MAX_PIXELS = 100_000_000
+
+
+def _open(path: Path) -> Image.Image:
+    """An open, fully decoded image of one of FORMATS.
+
+    Raises:
+        InputError: missing, empty, truncated, of another format, or above MAX_PIXELS.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            image = Image.open(path, formats=FORMATS)
+        if image.width * image.height > MAX_PIXELS:
+            raise InputError(f"{path}: {image.width}x{image.height} is above {MAX_PIXELS} pixels")
+        image.load()
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such image") from None
+    except UnidentifiedImageError:
+        raise InputError(f"{path}: not a readable {' or '.join(FORMATS)} file") from None
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"{path}: broken image ({error})") from None
+    return image
+
+
+def read_image(path: Path) -> np.ndarray:
+    """An image as uint8 (H, W, 3) RGB, turned upright by its EXIF orientation.
+
+    8-bit RGB and grey are taken as they are, palette images through their palette, RGBA only where
+    it is opaque everywhere. Raises InputError for every other mode and for unreadable files.
+    """
+    image = ImageOps.exif_transpose(_open(path))
+    if image.mode in ("LA", "RGBA") or "transparency" in image.info:
+        image = image.convert("RGBA")
+        if image.getchannel("A").getextrema() != (255, 255):
+            raise InputError(f"{path}: has transparent pixels; flatten it onto a background first")
+    if image.mode not in ("1", "L", "P", "RGB", "RGBA"):
+        raise InputError(
+            f"{path}: mode {image.mode} is not supported; give 8-bit RGB, grey or palette"
+        )
+    return np.array(image.convert("RGB"))
+
+
+def read_mask(path: Path, classes: int, void: Iterable[int] = ()) -> np.ndarray:
+    """An index mask as uint8 (H, W): classes 0..classes-1, and IGNORE where the file has a void.
+
+    Mode P or L without colour conversion. Raises InputError for another mode, a rotated file, or
+    values outside 0..classes-1, `void` and 255; the message has them with their pixel counts.
+    """
+    if path.suffix == ".mat":
+        mask = _read_sbd(path)
+    else:
+        image = _open(path)
+        if image.mode not in ("P", "L"):
+            raise InputError(
+                f"{path}: a mask holds class indices (8-bit palette or grey); it is {image.mode}"
+            )
+        if image.getexif().get(0x0112, 1) != 1:
+            raise InputError(f"{path}: a mask must not carry an EXIF rotation")
+        mask = np.array(image)
+    values, counts = np.unique(mask, return_counts=True)
+    void = set(void) | {IGNORE}
+    wrong = {
+        int(v): int(n)
+        for v, n in zip(values, counts, strict=True)
+        if v >= classes and v not in void
+    }
+    if wrong:
+        raise InputError(
+            f"{path}: label {', '.join(f'{v} ({n} pixels)' for v, n in wrong.items())} is out of "
+            f"range; classes are 0..{classes - 1}, void is {sorted(void)}"
+        )
+    mask[mask >= classes] = IGNORE
+    return mask
+
+
+def _read_sbd(path: Path) -> np.ndarray:
+    """SBD's .mat segmentation: GTcls.Segmentation, uint8 (H, W)."""
+    from scipy.io import loadmat
+    from scipy.io.matlab import MatReadError
+
+    try:
+        return np.array(loadmat(path)["GTcls"]["Segmentation"][0, 0], dtype=np.uint8)
+    except (OSError, ValueError, KeyError, IndexError, TypeError, MatReadError) as error:
+        raise InputError(
+            f"{path}: not an SBD class file with GTcls.Segmentation ({error})"
+        ) from None
+
+
+def write_png(path: Path, image: np.ndarray) -> None:
+    """Write uint8 (H, W, 3) or (H, W) as PNG, whole or not at all."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    Image.fromarray(image).save(temporary, format="PNG")
+    temporary.replace(path)

@@ -1,0 +1,152 @@
+"""Networks over whole data sets: predictions, scores with and without labels, AdaBN's pass."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
+
+from adapt.augment import resize
+from adapt.batchnorm import adapt_statistics, eval_mode
+from adapt.config import DataConfig, NetworkConfig
+from adapt.data import DataSet
+from adapt.metrics import Scores, confusion, scores
+from adapt.runtime import Runtime, progress
+from adapt.sampling import Decoder, tensor
+from adapt.taps import normalise, upsample
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How images reach a network outside training."""
+
+    data: DataConfig
+    network: NetworkConfig
+    batch: int
+    workers: int
+
+
+class Whole(Dataset[dict[str, Any]]):
+    """Every sample once, in order: resized images, and labels at their own size."""
+
+    def __init__(self, data: DataSet, config: DataConfig, fields: list[str]) -> None:
+        self.decode = Decoder(data, config, fields)
+        self.samples, self.size = data.samples, config.resize
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        native = self.decode.native(self.samples[index])
+        label = native.pop("y", None)
+        some = next(iter(native.values()))
+        images = {k: tensor(v) for k, v in resize(native, self.size).items()}
+        return {"name": self.samples[index].name, "size": some.shape[:2], "label": label, **images}
+
+
+def groups(whole: Whole, reading: Reading, what: str) -> Iterator[list[dict[str, Any]]]:
+    """Consecutive samples of equal size, at most a batch together."""
+    loader = DataLoader(whole, batch_size=None, num_workers=reading.workers)
+    group: list[dict[str, Any]] = []
+    for item in progress(loader, what=what):
+        if group and (len(group) == reading.batch or item["size"] != group[0]["size"]):
+            yield group
+            group = []
+        group.append(item)
+    if group:
+        yield group
+
+
+def predict(
+    machine: Runtime, net: nn.Module, network: NetworkConfig, images: Tensor, size: tuple[int, int]
+) -> np.ndarray:
+    """uint8 images (B, 3, h, w) -> classes (B, H, W) at `size`, by upsampled logits (bilinear)."""
+    normalised = normalise(machine.images(images), network.mean, network.std)
+    with torch.no_grad(), machine.autocast():
+        logits = net(normalised)
+    return upsample(logits.float(), size).argmax(dim=1).to(torch.uint8).cpu().numpy()
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Scores against labels (None without labels) and agreement with the teacher (None without)."""
+
+    images: int
+    truth: Scores | None
+    agreement: Scores | None
+    confusion: list[list[int]] | None
+
+
+def evaluate_networks(
+    machine: Runtime,
+    net: nn.Module,
+    reading: Reading,
+    data: DataSet,
+    image: str,
+    teacher: nn.Module | None = None,
+) -> Evaluation:
+    """Run over a data set once, at the labels' own size.
+
+    Args:
+        machine: device and precision.
+        net: the network that is scored; its train/eval modes are left as they were.
+        reading: size, batch and normalisation.
+        data: the samples.
+        image: `x1` or `x2`: what `net` sees.
+        teacher: sees x1; its prediction serves as truth for the label-free agreement
+            (pseudo-mIoU), on the same pixels whether labelled or not.
+    """
+    fields = [image] + (["x1"] if teacher is not None and image != "x1" else [])
+    if data.labelled:
+        fields.append("y" + image[1])
+    whole = Whole(data, reading.data, fields)
+    classes = len(data.classes)
+    truth = np.zeros((classes, classes), np.int64)
+    agreement = np.zeros_like(truth)
+    with eval_mode(net):
+        for group in groups(whole, reading, "evaluate"):
+            size = group[0]["size"]
+            found = predict(machine, net, reading.network, stack(group, image), size)
+            if data.labelled:
+                for item, prediction in zip(group, found, strict=True):
+                    truth += confusion(np.asarray(item["label"]), prediction, classes)
+            if teacher is not None:
+                wanted = predict(machine, teacher, reading.network, stack(group, "x1"), size)
+                agreement += confusion(wanted, found, classes)
+    return Evaluation(
+        images=len(data.samples),
+        truth=scores(truth) if data.labelled else None,
+        agreement=scores(agreement) if teacher is not None else None,
+        confusion=truth.tolist() if data.labelled else None,
+    )
+
+
+def stack(group: list[dict[str, Any]], key: str) -> Tensor:
+    return torch.stack([item[key] for item in group])
+
+
+def headline(found: Evaluation) -> dict[str, float]:
+    """The numbers that matter, flat."""
+    numbers: dict[str, float] = {}
+    if found.truth is not None:
+        numbers |= {
+            k: getattr(found.truth, k) for k in ("miou", "class_accuracy", "pixel_accuracy")
+        }
+    if found.agreement is not None:
+        numbers["agreement_miou"] = found.agreement.miou
+    return numbers
+
+
+def adapt_to(machine: Runtime, net: nn.Module, reading: Reading, data: DataSet, image: str) -> None:
+    """AdaBN: statistics of the domain's training images, at the size that evaluation uses."""
+    whole = Whole(data, reading.data, [image])
+    mean, std = reading.network.mean, reading.network.std
+    images = (
+        normalise(machine.images(stack(group, image)), mean, std)
+        for group in groups(whole, reading, "adabn")
+    )
+    with machine.autocast():
+        adapt_statistics(net, images)

@@ -1,0 +1,122 @@
+"""What all runs below a folder reached, as rows that tables, figures and reports share."""
+
+import csv
+import io
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from adapt.errors import InputError
+from adapt.files import read_json, write_json, write_whole
+from adapt.metrics import Scores, distortion
+from adapt.runs import CONFIG, SUMMARY, read_config
+
+TEACHER, B0, ADABN, B1, B2 = "teacher", "B0", "AdaBN", "B1", "B2"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One evaluation: what was evaluated, where, and its scores in percent (None = no labels)."""
+
+    shift: str
+    """Name of the new domain's folder; `` for scores on D1."""
+    method: str
+    """teacher, B0, AdaBN, B1, B2, or the name of the objective."""
+    penalty: str
+    seed: int
+    split: str
+    miou: float | None
+    class_accuracy: float | None
+    pixel_accuracy: float | None
+    agreement: float | None
+    """Label-free: mIoU with the teacher's prediction on the old images as truth."""
+    distortion: float | None
+    """B0 only: how far the shift degrades the teacher (003, section 4.1)."""
+    steps: int
+    seconds: float
+    """Training time of the run."""
+    run: str
+    metrics: str
+    """The JSON that the row comes from, with the per-class scores."""
+
+
+def run_folders(runs: Path) -> list[Path]:
+    """Every finished run below a folder, in order of their names."""
+    if not runs.is_dir():
+        raise InputError(f"runs: no such folder: {runs}")
+    return sorted(p.parent for p in runs.rglob(CONFIG) if (p.parent / SUMMARY).is_file())
+
+
+def method_of(config: dict[str, Any], metrics: dict[str, Any]) -> str:
+    """How tables call an evaluation, from the run's configuration."""
+    if config["teacher"]:
+        return str(config["objective"]["name"])
+    if config["domain"] == "d2":
+        return B1 if config["start"] == "none" else B2
+    if metrics["domain"] == "d1":
+        return TEACHER
+    return ADABN if metrics["adabn"] else B0
+
+
+def row_of(run: Path, path: Path) -> Row:
+    config, summary, metrics = read_config(run), read_json(run / SUMMARY), read_json(path)
+    truth = metrics["truth"] or {}
+    return Row(
+        shift=Path(metrics["target"]).name if metrics["domain"] == "d2" else "",
+        method=method_of(config, metrics),
+        penalty=config["penalty"]["name"],
+        seed=config["seed"],
+        split=metrics["split"],
+        miou=truth.get("miou"),
+        class_accuracy=truth.get("class_accuracy"),
+        pixel_accuracy=truth.get("pixel_accuracy"),
+        agreement=(metrics["agreement"] or {}).get("miou"),
+        distortion=_distortion(metrics, path) if not config["teacher"] else None,
+        steps=summary["steps"],
+        seconds=summary["seconds"],
+        run=str(run),
+        metrics=str(path),
+    )
+
+
+def _distortion(metrics: dict[str, Any], path: Path) -> float | None:
+    """Of a teacher on the new domain, where its scores on D1 lie beside."""
+    clean = path.with_name(f"metrics_{metrics['data']}_d1_{metrics['split']}.json")
+    if metrics["domain"] == "d1" or metrics["adabn"] or not metrics["truth"] or not clean.is_file():
+        return None
+    return distortion(Scores(**read_json(clean)["truth"]), Scores(**metrics["truth"]))
+
+
+def collect(runs: Path) -> list[Row]:
+    """One row for every metrics file of every finished run below `runs`."""
+    return [
+        row_of(run, path)
+        for run in run_folders(runs)
+        for path in sorted(run.glob("metrics_*.json"))
+    ]
+
+
+def save(rows: Iterable[Row], folder: Path) -> None:
+    """results.json and results.csv."""
+    table = [asdict(row) for row in rows]
+    write_json(folder / "results.json", table)
+    buffer = io.StringIO()
+    writer = csv.DictWriter(buffer, [f.name for f in fields(Row)])
+    writer.writeheader()
+    writer.writerows(table)
+    write_whole(folder / "results.csv", buffer.getvalue().encode())
+
+
+def text_table(rows: Iterable[Row]) -> str:
+    """The table that commands print: a line for each shift and method, percent."""
+
+    def cell(value: float | None) -> str:
+        return f"{value:10.1f}" if value is not None else f"{'-':>10}"
+
+    head = "".join(f"{name:>10}" for name in ("mIoU", "class acc", "agreement"))
+    lines = [f"{'shift':<12}{'method':<14}{head}{'seed':>6}"]
+    for row in rows:
+        numbers = "".join(map(cell, (row.miou, row.class_accuracy, row.agreement)))
+        lines.append(f"{row.shift or '(clean)':<12}{row.method:<14}{numbers}{row.seed:>6}")
+    return "\n".join(lines)

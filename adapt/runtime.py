@@ -1,0 +1,98 @@
+"""Device, precision, signals and progress."""
+
+import signal
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from types import FrameType
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from adapt.errors import InputError
+
+
+def native_bf16(device: torch.device) -> bool:
+    """Does the device compute bf16 itself rather than emulate it?"""
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    capabilities: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
+    return any(capabilities.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16"))
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """Where the tensors live and in which precision networks compute (losses are always fp32)."""
+
+    device: torch.device
+    bf16: bool
+
+    @property
+    def precision(self) -> str:
+        return "bf16" if self.bf16 else "fp32"
+
+    def autocast(self) -> AbstractContextManager[object]:
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16)
+
+    def place(self, net: torch.nn.Module) -> torch.nn.Module:
+        return net.to(self.device).to(memory_format=torch.channels_last)
+
+    def images(self, images: Tensor) -> Tensor:
+        """uint8 (B, 3, H, W) to the device, channels last."""
+        return images.to(self.device, non_blocking=True, memory_format=torch.channels_last)
+
+
+def runtime(device: str, precision: str) -> Runtime:
+    """The runtime of the settings `device` and `precision`; `auto` picks what is there."""
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        place = torch.device(device)
+    except RuntimeError:
+        raise InputError(
+            f"device: {device!r} is not known. Choices: auto, cpu, cuda, cuda:N"
+        ) from None
+    if place.type not in ("cpu", "cuda"):
+        raise InputError(f"device: {device!r} is not supported. Choices: auto, cpu, cuda, cuda:N")
+    if place.type == "cuda" and (place.index or 0) >= torch.cuda.device_count():
+        raise InputError(
+            f"device: {device!r} asked for, {torch.cuda.device_count()} GPUs are there"
+        )
+    bf16 = precision == "bf16" or (precision == "auto" and native_bf16(place))
+    return Runtime(place, bf16)
+
+
+@contextmanager
+def stop_signals() -> Iterator[list[int]]:
+    """Collects SIGTERM and SIGINT inside; a second one ends the process at once.
+
+    The handler only takes a note, so that a step is finished and saved before the run ends.
+    """
+    received: list[int] = []
+
+    def note(number: int, frame: FrameType | None) -> None:
+        if received:
+            signal.signal(number, signal.SIG_DFL)
+            signal.raise_signal(number)
+        received.append(number)
+
+    previous = {s: signal.signal(s, note) for s in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield received
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+def progress(items: Iterable, *, what: str, total: int | None = None, initial: int = 0) -> tqdm:
+    """A bar with ETA on a terminal, silence elsewhere."""
+    quiet = not sys.stderr.isatty()
+    return tqdm(items, desc=what, total=total, initial=initial, disable=quiet, dynamic_ncols=True)
+
+
+def say(text: str) -> None:
+    """One line for the user, above any progress bar."""
+    tqdm.write(text, file=sys.stdout)
+    sys.stdout.flush()

@@ -1,0 +1,102 @@
+"""Batches as a pure function of (seed, epoch, index): independent of workers and of resuming."""
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from adapt.augment import PairedAugmentation, resize
+from adapt.config import DataConfig
+from adapt.data import DataSet, Sample
+from adapt.errors import InputError
+from adapt.images import read_image, read_mask
+
+Batch = dict[str, Any]
+"""name: list of str; x1, x2: uint8 (B, 3, H, W); y, valid: uint8 (B, H, W). Absent = not asked."""
+
+
+class Decoder:
+    """Reads the asked fields of a sample and brings them to one size."""
+
+    def __init__(self, data: DataSet, config: DataConfig, fields: Iterable[str]) -> None:
+        self.data, self.size = data, config.resize
+        self.fields = tuple(fields)
+        self.memory: dict[str, dict[str, np.ndarray]] | None = {} if config.cache else None
+
+    def __call__(self, sample: Sample) -> dict[str, np.ndarray]:
+        """Field -> array, all of one height and width.
+
+        Raises:
+            InputError: an unreadable file, or files of one sample whose sizes differ.
+        """
+        if self.memory is None:
+            return self._decode(sample)
+        if sample.name not in self.memory:
+            self.memory[sample.name] = self._decode(sample)
+        return self.memory[sample.name]
+
+    def _decode(self, sample: Sample) -> dict[str, np.ndarray]:
+        arrays = self.native(sample)
+        return resize(arrays, self.size)
+
+    def native(self, sample: Sample) -> dict[str, np.ndarray]:
+        """The same at the files' own size."""
+        arrays = {f: self.read(sample, f) for f in self.fields if getattr(sample, f) is not None}
+        if len({a.shape[:2] for a in arrays.values()}) > 1:
+            sizes = ", ".join(f"{getattr(sample, f)} {a.shape[:2]}" for f, a in arrays.items())
+            raise InputError(f"sample {sample.name}: sizes (H, W) differ: {sizes}")
+        return {("y" if f in ("y1", "y2") else f): a for f, a in arrays.items()}
+
+    def read(self, sample: Sample, name: str) -> np.ndarray:
+        path = getattr(sample, name)
+        if name in ("x1", "x2"):
+            return read_image(path)
+        if name == "valid":
+            return (read_image(path).max(axis=2) > 0).astype(np.uint8)
+        return read_mask(path, len(self.data.classes), self.data.void)
+
+
+class Stream(Dataset[Batch]):
+    """Training samples by position: position p is item p % N of epoch p // N's own order."""
+
+    def __init__(self, data: DataSet, config: DataConfig, fields: Iterable[str], seed: int) -> None:
+        self.decode = Decoder(data, config, fields)
+        self.augment = PairedAugmentation(config)
+        self.samples, self.seed = data.samples, seed
+        self._order: tuple[int, np.ndarray] = (-1, np.empty(0, int))
+
+    def order(self, epoch: int) -> np.ndarray:
+        if self._order[0] != epoch:
+            shuffled = np.random.default_rng([self.seed, epoch]).permutation(len(self.samples))
+            self._order = (epoch, shuffled)
+        return self._order[1]
+
+    def __getitem__(self, position: int) -> Batch:
+        epoch, place = divmod(position, len(self.samples))
+        index = int(self.order(epoch)[place])
+        seed = np.random.SeedSequence([self.seed, epoch, index]).generate_state(1)[0]
+        arrays = self.augment(self.decode(self.samples[index]), int(seed))
+        return {"name": self.samples[index].name} | {k: tensor(a) for k, a in arrays.items()}
+
+
+def tensor(array: np.ndarray) -> torch.Tensor:
+    """uint8 (H, W[, 3]) -> uint8 ([3,] H, W)."""
+    made = torch.from_numpy(np.ascontiguousarray(array))
+    return made.permute(2, 0, 1) if made.ndim == 3 else made
+
+
+def batches(
+    stream: Stream, batch: int, start: int, stop: int, workers: int = 0, *, pin: bool = False
+) -> Iterator[Batch]:
+    """The batches of steps start..stop-1; step t holds positions t*batch .. (t+1)*batch - 1."""
+    return iter(
+        DataLoader(
+            stream,
+            batch_sampler=[list(range(t * batch, (t + 1) * batch)) for t in range(start, stop)],
+            num_workers=workers,
+            persistent_workers=False,
+            pin_memory=pin,
+        )
+    )

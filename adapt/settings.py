@@ -1,0 +1,83 @@
+"""Between mappings (YAML, JSON) and the dataclasses of config.py and commands.py."""
+
+from dataclasses import asdict, fields, is_dataclass
+from types import UnionType
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+
+from adapt.errors import InputError, unknown
+
+T = TypeVar("T")
+
+
+def build(schema: type[T], values: Any, where: str = "") -> T:
+    """An instance of the dataclass `schema` from a nested mapping.
+
+    Raises:
+        InputError: a key that the schema lacks, a value of another type, or a value that the
+            dataclass itself refuses; the message has the dotted key and the choices.
+    """
+    if not isinstance(values, dict):
+        raise InputError(f"{where or 'configuration'} is {values!r}; it must be a mapping")
+    hints = get_type_hints(schema)
+    names = [f.name for f in fields(schema)]  # type: ignore[arg-type]
+    for key in values:
+        if key not in names:
+            raise unknown(f"{where}{key}", key, names)
+    return schema(**{k: convert(hints[k], v, f"{where}{k}") for k, v in values.items()})
+
+
+def convert(hint: Any, value: Any, where: str) -> Any:
+    """`value` checked against a type hint; ints pass as floats, nothing else is coerced."""
+    origin, arguments = get_origin(hint), get_args(hint)
+    if hint is Any:
+        return value
+    if is_dataclass(hint) and isinstance(hint, type):
+        return value if isinstance(value, hint) else build(hint, value, f"{where}.")
+    if origin is list and isinstance(value, list | tuple):
+        return [convert(arguments[0], v, f"{where}[{i}]") for i, v in enumerate(value)]
+    if origin is dict and isinstance(value, dict):
+        return {str(k): convert(arguments[1], v, f"{where}.{k}") for k, v in value.items()}
+    if hint is float and isinstance(value, int | float) and not isinstance(value, bool):
+        return float(value)
+    if origin not in (list, dict, UnionType) and isinstance(value, hint):
+        if hint is not bool and isinstance(value, bool):
+            raise InputError(f"{where} is {value!r}; it must be of type {hint.__name__}")
+        return value
+    raise InputError(f"{where} is {value!r}; it must be of type {getattr(hint, '__name__', hint)}")
+
+
+def plain(config: Any) -> dict[str, Any]:
+    """A dataclass as nested dicts and lists, ready for YAML or JSON."""
+    return asdict(config)
+
+
+def inherit(given: T, recorded: T) -> T:
+    """`recorded` with every field replaced that `given` sets to something other than its default.
+
+    This is how `evaluate` and `adapt` know the crop, the size and the network of the run that they
+    continue without being told again.
+    """
+    default = type(given)()
+    changed = {f.name: getattr(given, f.name) for f in fields(given)}  # type: ignore[arg-type]
+    kept = {k: v for k, v in changed.items() if v != getattr(default, k)}
+    return build(type(given), {**plain(recorded), **kept})
+
+
+def flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """{a: {b: 1}} -> {"a.b": 1}; empty mappings stay as leaves."""
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        nested = isinstance(value, dict) and value
+        flat.update(flatten(value, f"{prefix}{key}.") if nested else {f"{prefix}{key}": value})
+    return flat
+
+
+def differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
+    """`key: old -> new` for every dotted key that differs."""
+    a, b = flatten(old), flatten(new)
+    missing = "(absent)"
+    return [
+        f"{key}: {a.get(key, missing)!r} -> {b.get(key, missing)!r}"
+        for key in sorted(a.keys() | b.keys())
+        if a.get(key, missing) != b.get(key, missing)
+    ]

@@ -1,0 +1,157 @@
+"""A study: every training and evaluation of a grid as a list of cells, each done once."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from adapt.commands import DistortConfig, EvaluateConfig, StudyConfig, TrainConfig
+from adapt.config import DataConfig, ObjectiveConfig, SupervisedConfig
+from adapt.distort import MANIFEST, make_distorted
+from adapt.errors import InputError
+from adapt.evaluate import evaluate, metrics_path
+from adapt.results import B1, B2
+from adapt.runs import SUMMARY
+from adapt.train import train
+
+SUPERVISED = ObjectiveConfig("supervised", supervised=SupervisedConfig(weight=1.0))
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One command of a study. It is finished as soon as the file `result` exists."""
+
+    name: str
+    result: Path
+    perform: Callable[[], Any]
+
+
+class Study:
+    """The configurations of a study's commands; `cells` lists them in the order of doing.
+
+    Teacher and B1 have the supervised stage's budget. The method and B2 have the adaptation
+    stage's, so that they differ in what they learn from and in nothing else.
+    """
+
+    def __init__(self, config: StudyConfig) -> None:
+        if not config.shifts or not config.objectives:
+            raise InputError("a study needs shifts and objectives; give experiment=NAME")
+        self.config = config
+        self.root = Path(config.runs or f"runs/{config.name}")
+
+    def run(self, seed: int, *names: str) -> Path:
+        return self.root.joinpath(f"seed{seed}", *names)
+
+    def teacher(self, seed: int) -> Path:
+        return self.run(seed, "teacher")
+
+    def paired(self, shift: str) -> DataConfig:
+        """The study's data with the shift's twin as the new domain."""
+        return replace(self.config.data, target=str(self.root / "shifts" / shift))
+
+    def cells(self) -> Iterator[Cell]:
+        """The teacher; the twins with B0 and AdaBN; the objectives; B2; and B1, the longest."""
+        config = self.config
+        for seed in config.seeds:
+            teacher = self.teacher(seed)
+            yield self.training(self.teaching(seed))
+            yield self.scoring(teacher, teacher, config.data, "d1")
+            for shift in config.shifts:
+                yield self.distorting(shift)
+                for baseline, adabn in (("b0", False), ("adabn", True)):
+                    if baseline in config.baselines:
+                        yield self.scoring(teacher, teacher, self.paired(shift), "d2", adabn=adabn)
+            methods = [
+                *(
+                    self.adapting(seed, s, name)
+                    for name in config.objectives
+                    for s in config.shifts
+                ),
+                *(self.tuning(seed, s) for s in config.shifts if "b2" in config.baselines),
+                *(self.scratch(seed, s) for s in config.shifts if "b1" in config.baselines),
+            ]
+            for made in methods:
+                yield self.training(made)
+                yield self.scoring(Path(made.run), teacher, made.data, "d2")
+
+    def teaching(self, seed: int) -> TrainConfig:
+        """The supervised budget from scratch on D1."""
+        config, stage = self.config, self.config.supervised
+        return TrainConfig(
+            run=str(self.teacher(seed)),
+            data=config.data,
+            network=config.network,
+            objective=SUPERVISED,
+            penalty=stage.penalty,
+            schedule=stage.schedule,
+            steps=stage.steps,
+            eval_every=stage.eval_every,
+            checkpoint_every=stage.checkpoint_every,
+            batch=config.batch,
+            seed=seed,
+            device=config.device,
+            precision=config.precision,
+            workers=config.workers,
+        )
+
+    def scratch(self, seed: int, shift: str) -> TrainConfig:
+        """B1: as the teacher, on D2."""
+        run = str(self.run(seed, shift, B1))
+        return replace(self.teaching(seed), run=run, data=self.paired(shift), domain="d2")
+
+    def tuning(self, seed: int, shift: str) -> TrainConfig:
+        """B2: supervised fine-tuning of the teacher on D2, with the adaptation's budget."""
+        stage = self.config.adaptation
+        return replace(
+            self.scratch(seed, shift),
+            run=str(self.run(seed, shift, B2)),
+            start=str(self.teacher(seed)),
+            bn=self.config.bn,
+            schedule=stage.schedule,
+            steps=stage.steps,
+            eval_every=stage.eval_every,
+            checkpoint_every=stage.checkpoint_every,
+        )
+
+    def adapting(self, seed: int, shift: str, name: str) -> TrainConfig:
+        """The method with one of the study's objectives."""
+        return replace(
+            self.tuning(seed, shift),
+            run=str(self.run(seed, shift, name)),
+            start="",
+            teacher=str(self.teacher(seed)),
+            objective=replace(self.config.objectives[name], name=name),
+            penalty=self.config.adaptation.penalty,
+        )
+
+    def training(self, made: TrainConfig) -> Cell:
+        run = Path(made.run)
+        return Cell(f"train {run.relative_to(self.root)}", run / SUMMARY, lambda: train(made))
+
+    def distorting(self, shift: str) -> Cell:
+        config, out = self.config, self.root / "shifts" / shift
+        made = DistortConfig(
+            data=config.data, shift=config.shifts[shift], out=str(out), workers=config.workers or 1
+        )
+        return Cell(f"distort {shift}", out / MANIFEST, lambda: make_distorted(made))
+
+    def scoring(
+        self, run: Path, teacher: Path, data: DataConfig, domain: str, *, adabn: bool = False
+    ) -> Cell:
+        """Scores of `run` on a domain, with its label-free agreement with `teacher`."""
+        config = self.config
+        made = EvaluateConfig(
+            run=str(run),
+            teacher=str(teacher),
+            data=data,
+            domain=domain,
+            split=config.split,
+            adabn=adabn,
+            batch=config.batch,
+            device=config.device,
+            precision=config.precision,
+            workers=config.workers,
+        )
+        result = metrics_path(run, data, domain, config.split, adabn=adabn)
+        where = f"{run.relative_to(self.root)} on {result.stem.removeprefix('metrics_')}"
+        return Cell(f"evaluate {where}", result, lambda: evaluate(made))

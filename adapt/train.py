@@ -1,0 +1,189 @@
+"""The one loop: teacher, B1, B2 and feature regression are configurations of it."""
+
+import math
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from adapt import checkpoint
+from adapt.commands import TrainConfig
+from adapt.errors import Stopped
+from adapt.inference import Reading, evaluate_networks, headline
+from adapt.models import load_tensors, save_model
+from adapt.objectives import Maps, Part
+from adapt.runs import RunFolder, check_inputs, open_run
+from adapt.runtime import progress, say, stop_signals
+from adapt.sampling import Batch, Stream, batches
+from adapt.schedules import set_rate
+from adapt.settings import plain
+from adapt.setup import Setup, prepare, resolve
+from adapt.taps import forward, normalise
+
+
+def one_step(setup: Setup, batch: Batch, step: int) -> dict[str, Any]:
+    """Forward, backward, penalty, update; returns what is worth logging.
+
+    Raises:
+        Stopped: a loss or gradient that is not finite, before anything is updated.
+    """
+    config, machine = setup.config, setup.machine
+    rate = set_rate(setup.optimizer, step, config.steps, config.schedule)
+    tensors = {k: v.to(machine.device) for k, v in batch.items() if k in ("y", "valid")}
+    shown: Maps = {
+        key: normalise(machine.images(batch[key]), config.network.mean, config.network.std)
+        for key in ("x1", "x2")
+        if key in batch
+    }
+    with machine.autocast():
+        target: Maps = {}
+        if setup.teacher is not None:
+            with torch.no_grad():
+                target = forward(setup.teacher, shown["x1"], setup.objective.teacher)
+        maps = forward(setup.student, shown[setup.image], setup.objective.student)
+    loss, parts = setup.objective(maps, target, tensors)
+    setup.optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+    gradients = [p.grad for p in setup.student.parameters() if p.grad is not None]
+    norm = torch.nn.utils.get_total_norm(gradients)
+    setup.penalty.add_gradient()
+    refuse_non_finite(loss, norm, parts, step, batch["name"])
+    setup.optimizer.step()
+    return {
+        "step": step + 1,
+        "lr": rate,
+        "loss": loss.item(),
+        "grad_norm": norm.item(),
+        "parts": parts,
+    }
+
+
+def refuse_non_finite(
+    loss: Tensor, norm: Tensor, parts: dict[str, Part], step: int, names: list[str]
+) -> None:
+    if math.isfinite(loss.item()) and math.isfinite(norm.item()):
+        return
+    broken = [k for k, (raw, _) in parts.items() if not math.isfinite(raw.item())]
+    what = ", ".join(broken) or "the gradient"
+    raise Stopped(
+        f"step {step + 1}: {what} is not finite (samples {', '.join(names)}); nothing was updated. "
+        "A lower schedule.lr or precision=fp32 usually helps",
+        status=3,
+    )
+
+
+def record(setup: Setup, entry: dict[str, Any], seconds: float) -> dict[str, Any]:
+    """A line of metrics.jsonl: the step's numbers with raw and weighted value of every part."""
+    parts = {
+        k: {"raw": raw.item(), "weighted": raw.item() * w} for k, (raw, w) in entry["parts"].items()
+    }
+    return {**entry, "parts": parts, "penalty": setup.penalty.value(), "seconds": round(seconds, 3)}
+
+
+def train(config: TrainConfig, on_step: Callable[[int], None] | None = None) -> Path:
+    """Run, or resume, or recognise as finished, one training; returns its folder.
+
+    `on_step(step)` is called after every completed step (tests interrupt runs with it).
+
+    Raises:
+        InputError: wrong configuration or data, before anything is written where possible.
+        Stopped: a signal (status 143 or 130) or a non-finite value (3); the folder can be resumed.
+    """
+    resolved, start, teacher = resolve(config)
+    path = Path(config.run)
+    setup = prepare(resolved, start, teacher)
+    with open_run(path, plain(resolved)) as run:
+        if run.finished:
+            say(f"{path} is finished already; nothing to do")
+            return path
+        step, before = restore(setup, run)
+        fit(setup, run, step, before, on_step)
+    return path
+
+
+def restore(setup: Setup, run: RunFolder) -> tuple[int, float]:
+    """Bring the newest intact checkpoint back; (step, seconds trained before)."""
+    found, warnings = checkpoint.newest(run.checkpoints)
+    for warning in warnings:
+        say(f"warning: {warning}")
+    if found is None:
+        run.rewind(0)
+        return 0, 0.0
+    check_inputs(found.meta["inputs"], setup.inputs, run.path)
+    load_tensors(setup.student, found.state["student"], str(run.path))
+    setup.optimizer.load_state_dict(found.state["optimizer"])
+    torch.set_rng_state(found.state["rng"])
+    run.rewind(found.step)
+    say(f"resuming {run.path} at step {found.step}")
+    return found.step, float(found.meta["seconds"])
+
+
+def fit(
+    setup: Setup, run: RunFolder, first: int, before: float, on_step: Callable[[int], None] | None
+) -> None:
+    """Steps first..steps-1 with logging, evaluation and checkpoints, then the finished model."""
+    from torch.utils.tensorboard import SummaryWriter
+
+    config, started = setup.config, time.monotonic() - before
+    stream = Stream(setup.data, config.data, setup.fields, config.seed)
+    reading = Reading(config.data, config.network, config.batch, config.workers)
+    on_gpu = setup.machine.device.type == "cuda"
+    source = batches(stream, config.batch, first, config.steps, config.workers, pin=on_gpu)
+
+    def save(step: int) -> None:
+        state = {
+            "student": setup.student.state_dict(),
+            "optimizer": setup.optimizer.state_dict(),
+            "rng": torch.get_rng_state(),
+        }
+        meta = {"inputs": setup.inputs, "seconds": time.monotonic() - started}
+        checkpoint.save(run.checkpoints, step, state, meta)
+
+    bar = progress(source, what=run.path.name, total=config.steps, initial=first)
+    with stop_signals() as signals, SummaryWriter(str(run.path / "tensorboard")) as board:
+        for step, batch in enumerate(bar, first):
+            entry = one_step(setup, batch, step)
+            done, last = step + 1, step + 1 == config.steps
+            if done % config.log_every == 0 or last:
+                line = record(setup, entry, time.monotonic() - started)
+                run.log(line)
+                bar.set_postfix(loss=f"{line['loss']:.4f}", lr=f"{line['lr']:.2e}")
+                for tag in ("loss", "penalty", "lr", "grad_norm"):
+                    board.add_scalar(tag, line[tag], done)
+                for name, values in line["parts"].items():
+                    board.add_scalar(name, values["raw"], done)
+            if setup.held_out is not None and (done % config.eval_every == 0 or last):
+                found = headline(
+                    evaluate_networks(
+                        setup.machine,
+                        setup.student,
+                        reading,
+                        setup.held_out,
+                        setup.image,
+                        setup.teacher,
+                    )
+                )
+                run.log({"step": done, "evaluation": found})
+                for tag, value in found.items():
+                    board.add_scalar(f"val/{tag}", value, done)
+            if on_step is not None:
+                on_step(done)
+            if done % config.checkpoint_every == 0 or last or signals:
+                save(done)
+            if signals and not last:
+                raise Stopped(
+                    f"stopped by a signal; {run.path} resumes at step {done}", 128 + signals[0]
+                )
+    seconds = time.monotonic() - started
+    save_model(run.path, setup.student, config.network, setup.data.classes)
+    summary = {
+        "steps": config.steps,
+        "seconds": round(seconds, 1),
+        "samples": len(setup.data.samples),
+        "inputs": setup.inputs,
+    }
+    run.finish(summary)
+    say(f"{run.path}: finished {config.steps} steps in {seconds:.0f} s")

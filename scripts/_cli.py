@@ -1,0 +1,38 @@
+"""The edge: Hydra composes YAML and overrides, the result becomes a dataclass, one call follows."""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import hydra
+from hydra.core.config_store import ConfigStore
+from omegaconf import DictConfig, OmegaConf
+
+from adapt.errors import InputError, Stopped
+from adapt.settings import build
+
+CONFIGS = str(Path(__file__).resolve().parents[1] / "configs")
+T = TypeVar("T")
+
+
+def main(name: str, schema: type[T], run: Callable[[T], Any]) -> None:
+    """Compose configs/<name>.yaml with the command line and call `run` with a `schema`.
+
+    Wrong input ends with one line on stderr and status 2, an interrupted run with its own status.
+    """
+    ConfigStore.instance().store(name=f"{name}_schema", node=schema)
+
+    @hydra.main(version_base="1.3", config_path=CONFIGS, config_name=name)
+    def entry(composed: DictConfig) -> None:
+        values = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)
+        try:
+            run(build(schema, values))
+        except InputError as error:
+            print(f"error: {error}", file=sys.stderr)
+            sys.exit(2)
+        except Stopped as stop:
+            print(stop, file=sys.stderr)
+            sys.exit(stop.status)
+
+    entry()

@@ -1,0 +1,13 @@
+"""Any data set -> its shifted twin, by one of the filters in transforms/."""
+
+import sys
+from pathlib import Path
+
+sys.path[0] = str(Path(__file__).resolve().parents[1])  # this folder has an adapt.py of its own
+
+from adapt.commands import DistortConfig
+from adapt.distort import make_distorted
+from scripts._cli import main
+
+if __name__ == "__main__":
+    main("make_distorted_voc", DistortConfig, make_distorted)
