@@ -11,6 +11,9 @@ from typing import Any
 
 from adapt.errors import InputError, unknown
 
+WHOLE = "all"
+"""`data.part`: no part, the whole training split."""
+
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
@@ -54,7 +57,7 @@ class DataConfig:
     train_split: str = ""
     """The list that training reads; empty = the data set's own (`train`; VOC: `trainaug`)."""
     part: str = ""
-    """Name of one of `parts`; empty = the whole training split."""
+    """Name of one of `parts`, or `all` = the whole training split; empty = all, or inherited."""
     parts: dict[str, float] = field(default_factory=dict)
     """Disjoint named shares of the training split, cut by `parts_seed`: {a: 0.5, b: 0.5}."""
     parts_seed: int = 0
@@ -77,8 +80,8 @@ class DataConfig:
             raise InputError(
                 f"data.parts add up to {sum(self.parts.values()):g}; at most 1 is there"
             )
-        if self.part and self.part not in self.parts:
-            raise unknown("data.part", self.part, tuple(self.parts) or ("(data.parts is empty)",))
+        if self.part and self.part not in (WHOLE, *self.parts):
+            raise unknown("data.part", self.part, (WHOLE, *self.parts))
 
 
 @dataclass

@@ -49,7 +49,8 @@ class Whole(Dataset[dict[str, Any]]):
 
 def groups(whole: Whole, reading: Reading, what: str) -> Iterator[list[dict[str, Any]]]:
     """Consecutive samples of equal size, at most a batch together."""
-    loader = DataLoader(whole, batch_size=None, num_workers=reading.workers)
+    own = torch.Generator()  # else the loader draws from the state that training's dropout uses
+    loader = DataLoader(whole, batch_size=None, num_workers=reading.workers, generator=own)
     group: list[dict[str, Any]] = []
     for item in progress(loader, what=what):
         if group and (len(group) == reading.batch or item["size"] != group[0]["size"]):

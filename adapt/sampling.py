@@ -91,12 +91,13 @@ def batches(
     stream: Stream, batch: int, start: int, stop: int, workers: int = 0, *, pin: bool = False
 ) -> Iterator[Batch]:
     """The batches of steps start..stop-1; step t holds positions t*batch .. (t+1)*batch - 1."""
+    positions = [list(range(t * batch, (t + 1) * batch)) for t in range(start, stop)]
     return iter(
         DataLoader(
             stream,
-            batch_sampler=[list(range(t * batch, (t + 1) * batch)) for t in range(start, stop)],
+            batch_sampler=positions,
             num_workers=workers,
-            persistent_workers=False,
             pin_memory=pin,
+            generator=torch.Generator(),  # else it draws from the state that dropout uses
         )
     )

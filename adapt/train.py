@@ -100,8 +100,21 @@ def train(config: TrainConfig, on_step: Callable[[int], None] | None = None) -> 
             say(f"{path} is finished already; nothing to do")
             return path
         step, before = restore(setup, run)
+        say(describe(setup, run))
         fit(setup, run, step, before, on_step)
     return path
+
+
+def describe(setup: Setup, run: RunFolder) -> str:
+    """What is about to be trained, in one line."""
+    config = setup.config
+    pulled = sum(entry.parameter.numel() for entry in setup.penalty.entries) / 1e6
+    every = sum(p.numel() for p in setup.student.parameters()) / 1e6
+    return (
+        f"{run.path}: {config.objective.name}, penalty {config.penalty.name} on {pulled:.2f} of "
+        f"{every:.2f} M parameters, {config.steps} steps of {config.batch} from "
+        f"{len(setup.data.samples)} samples, {setup.machine.device} in {config.precision}"
+    )
 
 
 def restore(setup: Setup, run: RunFolder) -> tuple[int, float]:

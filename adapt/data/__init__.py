@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from adapt.config import DataConfig
+from adapt.config import WHOLE, DataConfig
 from adapt.data.camvid import CAMVID
 from adapt.data.files import matched
 from adapt.data.pairs import PAIRS, read_csv
@@ -74,7 +74,7 @@ def load(config: DataConfig, split: str) -> DataSet:
     if layout is PAIRS and listed != PAIRS.train_split:
         raise unknown("data split of pairs (a name in data.parts)", split, ["train", *config.parts])
     samples = _samples(config, layout, listed)
-    if part:
+    if part not in ("", WHOLE):
         samples = cut(samples, config.parts, config.parts_seed, part)
     if not samples:
         raise InputError(f"data: split {split!r}, part {part!r} of {config.root} has no samples")
@@ -97,7 +97,7 @@ def _samples(config: DataConfig, layout: Layout, listed: str) -> list[Sample]:
 def cut(samples: list[Sample], parts: dict[str, float], seed: int, part: str) -> list[Sample]:
     """The samples of a named part. Parts are disjoint and depend on the names and the seed only."""
     if part not in parts:
-        raise unknown("data.part", part, parts or ("(data.parts is empty)",))
+        raise unknown("data.part", part, (WHOLE, *parts))
     by_name = sorted(samples, key=lambda s: s.name)
     order = np.random.default_rng(seed).permutation(len(by_name))
     edges = np.round(np.cumsum([0.0, *parts.values()]) * len(by_name)).astype(int)
