@@ -9,10 +9,11 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from adapt.augment import resize
+from adapt.augment import MASKS, resize
 from adapt.batchnorm import adapt_statistics, eval_mode
 from adapt.config import DataConfig, NetworkConfig
 from adapt.data import DataSet
+from adapt.images import IGNORE
 from adapt.metrics import Scores, confusion, scores
 from adapt.runtime import Runtime, progress
 from adapt.sampling import Decoder, tensor
@@ -30,7 +31,7 @@ class Reading:
 
 
 class Whole(Dataset[dict[str, Any]]):
-    """Every sample once, in order: resized images, and labels at their own size."""
+    """Every sample once, in order: resized images, and masks at their own size."""
 
     def __init__(self, data: DataSet, config: DataConfig, fields: list[str]) -> None:
         self.decode = Decoder(data, config, fields)
@@ -41,10 +42,10 @@ class Whole(Dataset[dict[str, Any]]):
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         native = self.decode.native(self.samples[index])
-        label = native.pop("y", None)
-        some = next(iter(native.values()))
+        size = next(iter(native.values())).shape[:2]
+        masks = {key: native.pop(key) for key in MASKS if key in native}
         images = {k: tensor(v) for k, v in resize(native, self.size).items()}
-        return {"name": self.samples[index].name, "size": some.shape[:2], "label": label, **images}
+        return {"name": self.samples[index].name, "size": size, **masks, **images}
 
 
 def groups(whole: Whole, reading: Reading, what: str) -> Iterator[list[dict[str, Any]]]:
@@ -98,11 +99,10 @@ def evaluate_networks(
         data: the samples.
         image: `x1` or `x2`: what `net` sees.
         teacher: sees x1; its prediction serves as truth for the label-free agreement
-            (pseudo-mIoU), on the same pixels whether labelled or not.
+            (pseudo-mIoU) on all valid pixels, labelled or not.
     """
-    fields = [image] + (["x1"] if teacher is not None and image != "x1" else [])
-    if data.labelled:
-        fields.append("y" + image[1])
+    fields = [image] + (["x1", "valid"] if teacher is not None else [])
+    fields += ["y" + image[1]] if data.labelled else []
     whole = Whole(data, reading.data, fields)
     classes = len(data.classes)
     truth = np.zeros((classes, classes), np.int64)
@@ -113,9 +113,12 @@ def evaluate_networks(
             found = predict(machine, net, reading.network, stack(group, image), size)
             if data.labelled:
                 for item, prediction in zip(group, found, strict=True):
-                    truth += confusion(np.asarray(item["label"]), prediction, classes)
+                    truth += confusion(np.asarray(item["y"]), prediction, classes)
             if teacher is not None:
                 wanted = predict(machine, teacher, reading.network, stack(group, "x1"), size)
+                for item, expected in zip(group, wanted, strict=True):
+                    if "valid" in item:
+                        expected[np.asarray(item["valid"]) == 0] = IGNORE
                 agreement += confusion(wanted, found, classes)
     return Evaluation(
         images=len(data.samples),

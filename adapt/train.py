@@ -128,10 +128,18 @@ def restore(setup: Setup, run: RunFolder) -> tuple[int, float]:
     check_inputs(found.meta["inputs"], setup.inputs, run.path)
     load_tensors(setup.student, found.state["student"], str(run.path))
     setup.optimizer.load_state_dict(found.state["optimizer"])
-    torch.set_rng_state(found.state["rng"])
+    torch.set_rng_state(found.state["rng"][0])
+    if setup.machine.device.type == "cuda":
+        torch.cuda.set_rng_state(found.state["rng"][1], setup.machine.device)
     run.rewind(found.step)
     say(f"resuming {run.path} at step {found.step}")
     return found.step, float(found.meta["seconds"])
+
+
+def rng_states(device: torch.device) -> list[Tensor]:
+    """What dropout draws from, on the CPU and on the GPU that is used."""
+    gpu = [torch.cuda.get_rng_state(device)] if device.type == "cuda" else []
+    return [torch.get_rng_state(), *gpu]
 
 
 def fit(
@@ -150,7 +158,7 @@ def fit(
         state = {
             "student": setup.student.state_dict(),
             "optimizer": setup.optimizer.state_dict(),
-            "rng": torch.get_rng_state(),
+            "rng": rng_states(setup.machine.device),
         }
         meta = {"inputs": setup.inputs, "seconds": time.monotonic() - started}
         checkpoint.save(run.checkpoints, step, state, meta)

@@ -1,0 +1,79 @@
+"""Imports run one way, and what must stand in one place stands there only."""
+
+import ast
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+MAY_IMPORT = {
+    "transforms": {"transforms"},
+    "adapt": {"adapt", "transforms"},
+    "viz": {"adapt", "transforms", "viz"},
+    "scripts": {"adapt", "transforms", "viz", "scripts"},
+}
+ONLY_IN = {
+    "hydra": ("scripts",),
+    "omegaconf": ("scripts",),
+    "matplotlib": ("viz",),
+    "albumentations": ("adapt/augment.py", "transforms"),
+}
+FILES = sorted(p for folder in MAY_IMPORT for p in (ROOT / folder).rglob("*.py"))
+
+
+@cache
+def nodes(path: Path) -> list[ast.AST]:
+    return list(ast.walk(ast.parse(path.read_text())))
+
+
+def imported(path: Path) -> set[str]:
+    """Top-level names of every import in a file, wherever it stands."""
+    found = set()
+    for node in nodes(path):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.split(".")[0] for alias in node.names}
+        if isinstance(node, ast.ImportFrom) and node.module:
+            found.add(node.module.split(".")[0])
+    return found
+
+
+def calls(path: Path) -> set[str]:
+    """Dotted names of everything that a file calls."""
+    return {ast.unparse(node.func) for node in nodes(path) if isinstance(node, ast.Call)}
+
+
+def name(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+@pytest.mark.parametrize("path", FILES, ids=name)
+def test_imports_run_one_way(path: Path) -> None:
+    folder = path.relative_to(ROOT).parts[0]
+    wrong = (imported(path) & MAY_IMPORT.keys()) - MAY_IMPORT[folder]
+    assert not wrong, f"{folder} must not import {wrong}"
+
+
+@pytest.mark.parametrize("path", FILES, ids=name)
+def test_edge_libraries_stay_at_the_edge(path: Path) -> None:
+    for library, places in ONLY_IN.items():
+        if library in imported(path):
+            assert name(path).startswith(places), f"{library} belongs into {places}"
+
+
+def test_images_and_checkpoints_are_opened_in_one_place() -> None:
+    sources = [p for p in FILES if p.parts[-2] != "viz"]
+    assert [name(p) for p in sources if "Image.open" in calls(p)] == ["adapt/images.py"]
+    assert [name(p) for p in FILES if "torch.load" in calls(p)] == ["adapt/checkpoint.py"]
+    assert "weights_only=True" in (ROOT / "adapt/checkpoint.py").read_text()
+
+
+def test_nothing_evaluates_text_as_code() -> None:
+    banned = {"eval", "exec", "yaml.load", "pickle.load", "pickle.loads", "instantiate"}
+    assert not {name(p): calls(p) & banned for p in FILES if calls(p) & banned}
+
+
+def test_files_stay_small() -> None:
+    """The house rule is about 250 lines."""
+    long = {name(p): n for p in FILES if (n := len(p.read_text().splitlines())) > 260}
+    assert not long

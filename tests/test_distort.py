@@ -1,0 +1,136 @@
+"""make_distorted_voc: the twin's layout, its independence of order and workers, its refusals."""
+
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from adapt.commands import DistortConfig
+from adapt.config import DataConfig, ShiftConfig
+from adapt.data import load
+from adapt.distort import image_seed, make_distorted
+from adapt.errors import InputError
+from adapt.images import read_image
+from transforms import cubism
+
+CUBISM = ShiftConfig("cubism", {"tile_size": 4.0})
+
+
+def distort(root: Path, out: Path, shift: ShiftConfig = CUBISM, **more: int) -> Path:
+    data = DataConfig(name="camvid", root=str(root))
+    return make_distorted(
+        DistortConfig(data=data, shift=shift, out=str(out), **{"workers": 1} | more)
+    )
+
+
+def digests(folder: Path) -> dict[str, str]:
+    return {
+        p.relative_to(folder).as_posix(): hashlib.sha256(p.read_bytes()).hexdigest()
+        for p in sorted(folder.rglob("*"))
+        if p.is_file()
+    }
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory, camvid_tree: Callable[..., Path]) -> Path:
+    return camvid_tree(tmp_path_factory.mktemp("source") / "d1")
+
+
+@pytest.fixture(scope="module")
+def twin(source: Path) -> Path:
+    out = source.parent / "twin"
+    distort(source, out)
+    return out
+
+
+def test_twin_loads_as_the_same_data_set(source: Path, twin: Path) -> None:
+    for split in ("train", "val"):
+        old = load(DataConfig(name="camvid", root=str(source)), split)
+        new = load(DataConfig(name="camvid", root=str(twin)), split)
+        assert [s.name for s in new.samples] == [s.name for s in old.samples]
+        for a, b in zip(old.samples, new.samples, strict=True):
+            assert a.y1 and b.y1 and a.y1.read_bytes() == b.y1.read_bytes()
+            assert b.x1.suffix == ".png"
+
+
+def test_pixels_are_the_filter_with_the_name_seed(source: Path, twin: Path) -> None:
+    for sample in load(DataConfig(name="camvid", root=str(source)), "train").samples:
+        wanted = cubism(read_image(sample.x1), tile_size=4.0, seed=image_seed(0, sample.name))
+        assert np.array_equal(read_image(twin / "train" / f"{sample.name}.png"), wanted)
+
+
+def test_manifest_has_every_file(twin: Path) -> None:
+    manifest = json.loads((twin / "manifest.json").read_text())
+    found = digests(twin)
+    images = {k: v for k, v in found.items() if k.endswith(".png")}
+    assert manifest["sha256"] == images
+    assert manifest["parameters"] == {"tile_size": 4.0}
+    assert manifest["splits"] == {"train": 6, "val": 3}
+
+
+def test_workers_and_interruption_do_not_change_a_byte(
+    source: Path, twin: Path, tmp_path: Path
+) -> None:
+    distort(source, tmp_path / "a", workers=2)
+    assert digests(tmp_path / "a") == digests(twin)
+    for gone in ("manifest.json", "train.txt"):
+        (tmp_path / "a" / gone).unlink()
+    for image in sorted((tmp_path / "a" / "train").iterdir())[::2]:
+        image.unlink()
+    distort(source, tmp_path / "a")
+    assert digests(tmp_path / "a") == digests(twin)
+
+
+def test_source_is_never_written(source: Path, tmp_path: Path) -> None:
+    before = digests(source)
+    distort(source, tmp_path / "a", ShiftConfig("photocopy", {}))
+    assert digests(source) == before
+    for out in (source, source / "inside", source.parent):
+        with pytest.raises(InputError, match="must not contain each other"):
+            distort(source, out)
+    assert digests(source) == before
+
+
+@pytest.mark.parametrize(
+    ("shift", "message"),
+    [
+        (ShiftConfig("photocoyp"), "Did you mean 'photocopy'"),
+        (ShiftConfig("ripple", {"amplitud": 3.0}), "Did you mean 'amplitude'"),
+        (ShiftConfig("ripple", {"amplitude": -3.0}), "amplitude.*-3"),
+        (ShiftConfig("cubism", {"seed": 3}), "seed"),
+    ],
+)
+def test_wrong_filter_is_refused_before_anything_is_made(
+    source: Path, tmp_path: Path, shift: ShiftConfig, message: str
+) -> None:
+    with pytest.raises(InputError, match=message):
+        distort(source, tmp_path / "a", shift)
+    assert not (tmp_path / "a").exists()
+
+
+def test_other_parameters_do_not_overwrite_a_twin(source: Path, twin: Path) -> None:
+    before = digests(twin)
+    with pytest.raises(InputError, match=r"parameters\.tile_size: 4\.0 -> 5\.0"):
+        distort(source, twin, ShiftConfig("cubism", {"tile_size": 5.0}))
+    assert digests(twin) == before
+
+
+def test_foreign_folder_is_left_alone(source: Path, tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("precious")
+    with pytest.raises(InputError, match="not empty"):
+        distort(source, tmp_path)
+    assert [p.name for p in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def test_broken_image_is_named(
+    source: Path, camvid_tree: Callable[..., Path], tmp_path: Path
+) -> None:
+    root = camvid_tree(tmp_path / "d1")
+    victim = sorted((root / "train").iterdir())[2]
+    victim.write_bytes(victim.read_bytes()[:60])
+    with pytest.raises(InputError, match=victim.name):
+        distort(root, tmp_path / "a", workers=2)
+    assert not (tmp_path / "a" / "manifest.json").exists()
