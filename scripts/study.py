@@ -1,0 +1,13 @@
+"""All cells of a grid, baselines included, then inversions and the report. Restartable."""
+
+import sys
+from pathlib import Path
+
+sys.path[0] = str(Path(__file__).resolve().parents[1])  # this folder has an adapt.py of its own
+
+from adapt.commands import StudyConfig
+from scripts._cli import main
+from viz.study import study
+
+if __name__ == "__main__":
+    main("study", StudyConfig, study)

@@ -1,0 +1,95 @@
+"""Small data sets in the layouts of the real ones. Each call of a fixture makes its own tree."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from tiny import teaching
+
+from adapt.commands import DistortConfig
+from adapt.config import DataConfig, ShiftConfig
+from adapt.distort import make_distorted
+from adapt.train import train
+
+HEIGHT, WIDTH = 40, 56
+CELL = 8
+
+Tree = Callable[..., Path]
+"""(root=None, train=6, val=3) -> root of the tree that was made; None = a fresh temporary one."""
+
+
+def scene(rng: np.random.Generator, labels: int, void: int) -> tuple[np.ndarray, np.ndarray]:
+    """Noisy RGB (H, W, 3) whose blocks have a colour for each class, and their labels (H, W).
+
+    Every label 0..labels-1 and `void` occur.
+    """
+    rows, columns = HEIGHT // CELL, WIDTH // CELL
+    blocks = rng.integers(0, labels, rows * columns)
+    blocks[: labels + 1] = [*range(labels), void]
+    blocks = rng.permutation(blocks).reshape(rows, columns)
+    mask = np.kron(blocks, np.ones((CELL, CELL), int)).astype(np.uint8)
+    colours = np.random.default_rng(0).integers(40, 216, (256, 3))
+    image = colours[mask] + rng.integers(-40, 40, (*mask.shape, 3))
+    return image.astype(np.uint8), mask
+
+
+@pytest.fixture(scope="session")
+def camvid_tree(tmp_path_factory: pytest.TempPathFactory) -> Tree:
+    """CamVid as SegNet's authors publish it: PNG, classes 0..10, void 11, lists with the absolute
+    paths of their machine."""
+
+    def make(root: Path | None = None, train: int = 6, val: int = 3) -> Path:
+        root = root or tmp_path_factory.mktemp("camvid")
+        rng = np.random.default_rng(1)
+        for split, count in (("train", train), ("val", val)):
+            names = [f"{split}_{i:03d}.png" for i in range(count)]
+            for folder in (split, f"{split}annot"):
+                (root / folder).mkdir(parents=True)
+            for name in names:
+                image, mask = scene(rng, labels=11, void=11)
+                Image.fromarray(image).save(root / split / name)
+                Image.fromarray(mask).save(root / f"{split}annot" / name)
+            rows = [f"/SegNet/CamVid/{split}/{n} /SegNet/CamVid/{split}annot/{n}" for n in names]
+            (root / f"{split}.txt").write_text("\n".join(rows) + "\n")
+        return root
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def voc_tree(tmp_path_factory: pytest.TempPathFactory) -> Tree:
+    """VOC 2012 as its archive unpacks: JPEG, palette masks of 21 classes with void 255, lists of
+    bare names. The root is the folder with JPEGImages."""
+
+    def make(root: Path | None = None, train: int = 6, val: int = 3) -> Path:
+        root = root or tmp_path_factory.mktemp("voc")
+        rng = np.random.default_rng(2)
+        lists = root / "ImageSets" / "Segmentation"
+        for folder in (lists, root / "JPEGImages", root / "SegmentationClass"):
+            folder.mkdir(parents=True)
+        names = [f"2007_{i:06d}" for i in range(train + val)]
+        for name in names:
+            image, mask = scene(rng, labels=21, void=255)
+            Image.fromarray(image).save(root / "JPEGImages" / f"{name}.jpg")
+            palette = Image.fromarray(mask)
+            palette.putpalette(np.random.default_rng(0).integers(0, 256, 768).tolist())
+            palette.save(root / "SegmentationClass" / f"{name}.png")
+        for split, chosen in (("train", names[:train]), ("val", names[train:])):
+            (lists / f"{split}.txt").write_text("".join(f"{name}\n" for name in chosen))
+        return root
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def world(tmp_path_factory: pytest.TempPathFactory, camvid_tree: Tree) -> Path:
+    """A folder with a data set `d1`, its photocopied twin `d2` and a finished run `teacher`."""
+    root = tmp_path_factory.mktemp("world")
+    d1 = camvid_tree(root / "d1")
+    shift = ShiftConfig("photocopy", {"mask_radius": 5.0})
+    data = DataConfig(name="camvid", root=str(d1))
+    make_distorted(DistortConfig(data=data, shift=shift, out=str(root / "d2"), workers=1))
+    train(teaching(root, steps=6))
+    return root

@@ -1,0 +1,1 @@
+"""What networks see, as pictures: style inversion, figures and the report. Imports adapt only."""

@@ -1,0 +1,114 @@
+"""The invert command: one image as teacher and students see it, side by side (003, Figure 6)."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from adapt.augment import resize
+from adapt.commands import InvertConfig
+from adapt.errors import InputError
+from adapt.files import write_json, write_whole
+from adapt.images import read_image, write_png
+from adapt.models import load_model
+from adapt.runs import read_config
+from adapt.runtime import runtime, say
+from adapt.settings import plain
+from viz.figures import inversion_curves, montage
+from viz.inversion import Inversion, invert_image
+
+TAPS = {f"pool{number}": 1.0 for number in range(1, 6)}
+"""The paper's layers, used where the configuration names none."""
+
+ORIGINAL, CURVES, MONTAGE = "original", "curves.json", "montage.png"
+
+
+def invert(config: InvertConfig) -> Path:
+    """Invert one image by a run's network and, where it has one, by its teacher.
+
+    Returns the folder: `config.out` or <run>/inversion/<image's stem>, with the pictures
+    original.png, teacher.png and student.png (network.png for a run without teacher), their
+    curves (curves.json, curves.png) and montage.png. What lies there is replaced.
+
+    Raises:
+        InputError: no such run or image, or a layer that the network lacks.
+        Stopped: a loss that is not finite (status 3).
+    """
+    if not config.run or not config.image:
+        raise InputError(
+            f"invert needs run=DIR and image=FILE; got run={config.run!r}, image={config.image!r}"
+        )
+    run, image = Path(config.run), Path(config.image)
+    teacher = read_config(run)["teacher"]
+    networks = {"teacher": Path(teacher), "student": run} if teacher else {"network": run}
+    out = Path(config.out) if config.out else run / "inversion" / image.stem
+    return invert_all(networks, image, out, config)
+
+
+def invert_all(networks: Mapping[str, Path], image: Path, out: Path, config: InvertConfig) -> Path:
+    """Invert one image by several runs' networks into one folder, which is returned.
+
+    Args:
+        networks: name in titles and file names -> run folder.
+        image: the image, at any size.
+        out: receives original.png, <name>.png, curves.json, curves.png, montage.png.
+        config: everything else; its run, image and out are not read. The size is config.size or
+            what the first run was trained at.
+
+    Raises:
+        InputError, Stopped: as `invert`; also a name that cannot be a file's.
+    """
+    check_names(networks)
+    models = {name: load_model(run, name) for name, run in networks.items()}
+    first = next(iter(networks.values()))
+    size = config.size or read_config(first)["data"]["resize"]
+    original = resize({"x1": read_image(image)}, size)["x1"]
+    taps = config.taps or TAPS
+    machine = runtime(config.device, "fp32")
+    found: dict[str, Inversion] = {}
+    for name, model in models.items():
+        found[name] = invert_image(
+            machine.place(model.net),
+            model.network,
+            original,
+            taps,
+            content=config.content,
+            style=config.style,
+            tv=config.tv,
+            optimizer=config.optimizer,
+            lr=config.lr,
+            steps=config.steps,
+            seed=config.seed,
+            device=machine.device,
+        )
+    settings = replace(config, run="", image=str(image), out="", taps=dict(taps), size=size)
+    about = {
+        name: {"run": str(run), "model": models[name].digest, "curve": found[name].curve}
+        for name, run in networks.items()
+    }
+    write(out, original, found)
+    write_json(out / CURVES, {"settings": plain(settings), "networks": about})
+    say(f"{out}: {image.name} as seen by {', '.join(networks)}")
+    return out
+
+
+def check_names(networks: Mapping[str, Path]) -> None:
+    """Names become files beside original.png, so they must be plain."""
+    if not networks:
+        raise InputError("inversion: no networks given")
+    for name in networks:
+        plain_name = name and not name.startswith(".") and not set(name) & set("/\\\0")
+        if not plain_name or name in (ORIGINAL, "curves", "montage"):
+            raise InputError(f"inversion: {name!r} cannot name a network: it becomes a file's name")
+
+
+def write(out: Path, original: np.ndarray, found: Mapping[str, Inversion]) -> None:
+    """All pictures of one inversion."""
+    out.mkdir(parents=True, exist_ok=True)
+    pictures = {ORIGINAL: original} | {name: one.image for name, one in found.items()}
+    for name, picture in pictures.items():
+        write_png(out / f"{name}.png", picture)
+    write_whole(out / MONTAGE, montage(pictures))
+    curves = inversion_curves({name: one.curve for name, one in found.items()})
+    write_whole(out / "curves.png", curves)

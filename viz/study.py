@@ -1,0 +1,57 @@
+"""A study from its first training to its report, in one process."""
+
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+from adapt.commands import ReportConfig, StudyConfig
+from adapt.data import load
+from adapt.results import collect, save, text_table
+from adapt.runtime import say
+from adapt.study import Cell, Study
+from viz.invert import MONTAGE, invert_all
+from viz.report import report
+
+
+def inversions(study: Study) -> Iterator[Cell]:
+    """Figure 6: an image as the teacher and each shift's first adapted student see it."""
+    config = study.config
+    images = load(config.data, config.split).samples[: config.inversions]
+    method = next(iter(config.objectives))
+    for seed in config.seeds[:1]:
+        networks = {"teacher": study.teacher(seed)}
+        networks |= {shift: study.run(seed, shift, method) for shift in config.shifts}
+        for sample in images:
+            out = study.root / "inversion" / sample.name
+            settings = replace(config.inversion, device=config.device)
+            perform = partial(invert_all, networks, sample.x1, out, settings)
+            yield Cell(f"invert {sample.name}", out / MONTAGE, perform)
+
+
+def study(config: StudyConfig) -> Path:
+    """Do every cell that is not done yet; returns the report's path.
+
+    After every cell the table so far lies in <runs>/results.json and results.csv, so that a killed
+    study has lost one cell at most.
+
+    Raises:
+        InputError: wrong configuration, before the first cell where possible.
+        Stopped: a signal or a diverged training; the same command goes on from there.
+    """
+    planned = Study(config)
+    cells = [*planned.cells(), *inversions(planned)]
+    for number, cell in enumerate(cells, 1):
+        if cell.result.exists():
+            continue
+        say(f"[{number}/{len(cells)}] {cell.name}")
+        started = time.monotonic()
+        cell.perform()
+        say(f"[{number}/{len(cells)}] done in {time.monotonic() - started:.0f} s")
+        save(collect(planned.root), planned.root)
+    rows = collect(planned.root)
+    save(rows, planned.root)
+    say(text_table(rows))
+    out = config.report or str(planned.root / "report.html")
+    return report(ReportConfig(runs=str(planned.root), out=out))

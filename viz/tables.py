@@ -1,0 +1,190 @@
+"""Runs' results as table lines: seeds joined, settings that differ named, losses recovered."""
+
+import re
+import statistics
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from adapt.files import read_json
+from adapt.results import ADABN, B0, B1, B2, TEACHER, Row
+from adapt.runs import MAY_DIFFER, NO_START, read_config
+from adapt.settings import flatten
+
+BASELINES = (TEACHER, B0, ADABN, B1, B2)
+SCORES = ("miou", "class_accuracy", "pixel_accuracy", "agreement", "recovered", "distortion")
+LEAST_LOSS = 1.0
+"""Percentage points of mIoU that a shift must cost before a share of it is computed."""
+ASIDE = (*MAY_DIFFER, "seed", "teacher", "start", "precision", "objective.name", "penalty.name")
+"""Settings by which lines are not told apart."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A row with what else its run recorded."""
+
+    row: Row
+    config: dict[str, Any]
+    metrics: dict[str, Any]
+    recovered: float | None = None
+    """Percent of the teacher's loss of mIoU: (this - B0) / (teacher on D1 - B0)."""
+
+    @property
+    def origin(self) -> str:
+        """Run folder of the network that this one came from; a teacher's is its own."""
+        start = self.config["start"]
+        name = self.config["teacher"] or ("" if start == NO_START else start)
+        return str(Path(name or self.row.run).resolve())
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        flat = flatten(self.config) | {"adabn": self.metrics["adabn"]}
+        return {k: v for k, v in flat.items() if k not in ASIDE and not k.startswith("data.")}
+
+
+@dataclass(frozen=True)
+class Stat:
+    """Mean and sample standard deviation (0 of one value) over n seeds."""
+
+    mean: float
+    std: float
+    n: int
+
+    def __str__(self) -> str:
+        return f"{self.mean:.1f} ± {self.std:.1f}" if self.n > 1 else f"{self.mean:.1f}"
+
+
+def stat(values: Iterable[float | None]) -> Stat | None:
+    there = [v for v in values if v is not None]
+    if not there:
+        return None
+    return Stat(
+        statistics.fmean(there), statistics.stdev(there) if len(there) > 1 else 0.0, len(there)
+    )
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of a table: a method on a shift, over its seeds."""
+
+    shift: str
+    split: str
+    method: str
+    penalty: str
+    label: str
+    entries: list[Entry]
+    scores: dict[str, Stat | None] = field(default_factory=dict)
+
+    @property
+    def objective(self) -> bool:
+        return self.method not in BASELINES
+
+    def plain(self) -> dict[str, Any]:
+        """As report.json has it."""
+        names = ("shift", "split", "method", "penalty", "label")
+        return {name: getattr(self, name) for name in names} | {
+            "n": len(self.entries),
+            "seeds": [e.row.seed for e in self.entries],
+            "runs": [e.row.run for e in self.entries],
+            "scores": {k: None if s is None else vars(s) for k, s in self.scores.items()},
+        }
+
+
+def entries_of(rows: Iterable[Row]) -> list[Entry]:
+    """Rows with their files, and the share of the loss that each recovers."""
+    entries = [Entry(r, read_config(Path(r.run)), read_json(Path(r.metrics))) for r in rows]
+    clean = {(e.origin, e.row.split): e.row.miou for e in entries if e.row.method == TEACHER}
+    shifted = {
+        (e.origin, e.row.shift, e.row.split): e.row.miou for e in entries if e.row.method == B0
+    }
+    seeds = {e.row.seed: e.origin for e in entries if e.row.method == TEACHER}
+    joined = []
+    for entry in entries:
+        row, origin = entry.row, entry.origin
+        if row.method == B1:  # from scratch: held against the teacher of its seed, or the only one
+            only = next(iter(seeds.values())) if len(set(seeds.values())) == 1 else ""
+            origin = seeds.get(row.seed, only)
+        share = recovered(
+            row.miou, shifted.get((origin, row.shift, row.split)), clean.get((origin, row.split))
+        )
+        if row.shift and row.method != B0:
+            entry = Entry(row, entry.config, entry.metrics, share)
+        joined.append(entry)
+    return joined
+
+
+def recovered(miou: float | None, b0: float | None, clean: float | None) -> float | None:
+    """(method - B0) / (teacher on D1 - B0) in percent; None where the shift costs too little."""
+    if miou is None or b0 is None or clean is None or clean - b0 < LEAST_LOSS:
+        return None
+    return 100 * (miou - b0) / (clean - b0)
+
+
+def lines_of(entries: Iterable[Entry]) -> list[Line]:
+    """Entries that differ in their seed only, joined; ordered by split, shift and method."""
+    groups: dict[tuple[str, str, str, str], dict[str, list[Entry]]] = {}
+    for entry in entries:
+        row = entry.row
+        variants = groups.setdefault((row.split, row.shift, row.method, row.penalty), {})
+        variants.setdefault(repr(sorted(entry.settings.items())), []).append(entry)
+    lines = []
+    for (split, shift, method, penalty), variants in groups.items():
+        settings = [members[0].settings for members in variants.values()]
+        differing = sorted(
+            key for key in {k for s in settings for k in s} if len({repr(s.get(key)) for s in settings}) > 1
+        )
+        for members, values in zip(variants.values(), settings, strict=True):
+            told = ", ".join(f"{key}={values.get(key)}" for key in differing)
+            label = f"{method} ({told})" if told else method
+            lines.append(Line(shift, split, method, penalty, label, members, scores_of(members)))
+    return sorted(lines, key=lambda x: (x.split, x.shift, rank(x.method), x.penalty, x.label))
+
+
+def scores_of(members: Iterable[Entry]) -> dict[str, Stat | None]:
+    members = list(members)
+    scores = {name: stat(getattr(e.row, name) for e in members) for name in SCORES if name != "recovered"}
+    return {name: scores.get(name, stat(e.recovered for e in members)) for name in SCORES}
+
+
+def rank(method: str) -> tuple[int, list[tuple[int, str]]]:
+    """Baselines first in their order, then objectives with pool10 behind pool9."""
+    if method in BASELINES:
+        return BASELINES.index(method), []
+    pieces = re.findall(r"\d+|\D+", method)
+    return len(BASELINES), [(int(p), "") if p.isdigit() else (10**9, p) for p in pieces]
+
+
+def headline(lines: Iterable[Line]) -> str:
+    """The objective that summary, bars and pictures show: the one that regresses the deepest layer,
+    alone rather than among others. Chosen without a look at the scores."""
+
+    def depth(line: Line) -> tuple[Any, ...]:
+        taps = list(line.entries[0].config["objective"]["regression"]["taps"])
+        return (bool(taps), rank(max(taps, key=rank)) if taps else (0, []), -len(taps))
+
+    candidates = [line for line in lines if line.objective and line.shift]
+    return max(candidates, key=depth).method if candidates else ""
+
+
+def per_class(entries: Iterable[Entry]) -> list[Mapping[str, Any]]:
+    """Long table: one record for each class of each evaluation."""
+    records = []
+    for entry in entries:
+        truth, agreement = entry.metrics["truth"] or {}, entry.metrics["agreement"] or {}
+        for index, name in enumerate(entry.metrics["classes"]):
+            records.append(
+                {
+                    "shift": entry.row.shift,
+                    "split": entry.row.split,
+                    "method": entry.row.method,
+                    "penalty": entry.row.penalty,
+                    "seed": entry.row.seed,
+                    "run": entry.row.run,
+                    "class": name,
+                    "iou": truth["iou"][index] if truth else None,
+                    "accuracy": truth["accuracy"][index] if truth else None,
+                    "agreement_iou": agreement["iou"][index] if agreement else None,
+                }
+            )
+    return records
