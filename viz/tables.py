@@ -132,7 +132,9 @@ def lines_of(entries: Iterable[Entry]) -> list[Line]:
     for (split, shift, method, penalty), variants in groups.items():
         settings = [members[0].settings for members in variants.values()]
         differing = sorted(
-            key for key in {k for s in settings for k in s} if len({repr(s.get(key)) for s in settings}) > 1
+            key
+            for key in {k for s in settings for k in s}
+            if len({repr(s.get(key)) for s in settings}) > 1
         )
         for members, values in zip(variants.values(), settings, strict=True):
             told = ", ".join(f"{key}={values.get(key)}" for key in differing)
@@ -143,7 +145,9 @@ def lines_of(entries: Iterable[Entry]) -> list[Line]:
 
 def scores_of(members: Iterable[Entry]) -> dict[str, Stat | None]:
     members = list(members)
-    scores = {name: stat(getattr(e.row, name) for e in members) for name in SCORES if name != "recovered"}
+    scores = {
+        name: stat(getattr(e.row, name) for e in members) for name in SCORES if name != "recovered"
+    }
     return {name: scores.get(name, stat(e.recovered for e in members)) for name in SCORES}
 
 
@@ -169,7 +173,7 @@ def headline(lines: Iterable[Line]) -> str:
 
 def per_class(entries: Iterable[Entry]) -> list[Mapping[str, Any]]:
     """Long table: one record for each class of each evaluation."""
-    records = []
+    records: list[Mapping[str, Any]] = []
     for entry in entries:
         truth, agreement = entry.metrics["truth"] or {}, entry.metrics["agreement"] or {}
         for index, name in enumerate(entry.metrics["classes"]):

@@ -1,0 +1,13 @@
+"""Style inversion: what a run's network, and its teacher, see in an image."""
+
+import sys
+from pathlib import Path
+
+sys.path[0] = str(Path(__file__).resolve().parents[1])  # this folder has an adapt.py of its own
+
+from adapt.commands import InvertConfig
+from scripts._cli import main
+from viz.invert import invert
+
+if __name__ == "__main__":
+    main("invert", InvertConfig, invert)

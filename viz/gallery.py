@@ -1,0 +1,163 @@
+"""What networks see and say: Figure 5's feature maps and predictions beside their labels."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from adapt.augment import resize
+from adapt.config import DataConfig
+from adapt.data import DataSet, load
+from adapt.inference import predict
+from adapt.models import Model, load_model
+from adapt.runs import read_config
+from adapt.runtime import Runtime, runtime
+from adapt.sampling import Decoder, tensor
+from adapt.settings import build
+from adapt.taps import forward, normalise
+from viz.figures import heat
+from viz.pictures import coloured, data_uri, encode, error_view, most_changed, palette, shrunk
+
+SIDE = 260
+"""Pixels of a picture's longer side."""
+
+Pictures = dict[str, str]
+"""Caption -> data URI."""
+
+
+@dataclass(frozen=True)
+class Legend:
+    """Class names with their colours in predictions (#rrggbb)."""
+
+    name: str
+    colour: str
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """Everything that is shown of one shift."""
+
+    shift: str
+    features: Pictures
+    tap: str
+    channel: int
+    predictions: dict[str, Pictures]
+    """Sample's name -> pictures."""
+    legend: list[Legend]
+
+
+def picture(image: np.ndarray, *, labels: bool = False) -> str:
+    return data_uri(encode(shrunk(image, SIDE, labels=labels)))
+
+
+def gallery(
+    shift: str, student: Path, others: Mapping[str, Path], split: str, count: int
+) -> Gallery:
+    """Pictures of `count` evenly spaced samples of a split.
+
+    Args:
+        shift: its name, for the heading.
+        student: run folder of an adapted student; its teacher and data come from its record.
+        others: caption -> run folder of further networks that see x2 (B2, say).
+        split: the data set's split.
+        count: how many samples; the first also gives the feature maps.
+
+    Raises:
+        InputError: runs or images that are no longer there.
+    """
+    config = read_config(student)
+    settings = build(DataConfig, config["data"], "data.")
+    machine = runtime("cpu", "fp32")
+    models = {
+        "teacher": load_model(Path(config["teacher"]), "teacher"),
+        "student": load_model(student),
+    }
+    models |= {name: load_model(run, name) for name, run in others.items()}
+    for model in models.values():
+        machine.place(model.net).eval()
+    data = load(settings, split)
+    data = replace(data, classes=models["student"].classes)
+    chosen = (
+        np.linspace(0, len(data.samples) - 1, min(count, len(data.samples))).round().astype(int)
+    )
+    fields = ["x1", "x2", *(["y2"] if data.labelled else [])]
+    read = Decoder(data, settings, fields)
+    natives = {data.samples[i].name: read.native(data.samples[i]) for i in chosen}
+    regressed = config["objective"]["regression"]["taps"]
+    tap = list(regressed)[-1] if regressed else ""
+    first = next(iter(natives.values()), None)
+    features: Pictures = {}
+    channel = -1
+    if first is not None and tap:
+        features, channel = feature_maps(
+            machine, models, resize(only_images(first), settings.resize), tap
+        )
+    return Gallery(
+        shift=shift,
+        features=features,
+        tap=tap,
+        channel=channel,
+        predictions={
+            n: predictions(machine, models, a, settings, data) for n, a in natives.items()
+        },
+        legend=[
+            Legend(name, "#{:02x}{:02x}{:02x}".format(*colour))
+            for name, colour in zip(data.classes, palette(len(data.classes)), strict=True)
+        ],
+    )
+
+
+def only_images(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return {key: arrays[key] for key in ("x1", "x2")}
+
+
+def feature_maps(
+    machine: Runtime, models: Mapping[str, Model], images: dict[str, np.ndarray], tap: str
+) -> tuple[Pictures, int]:
+    """003, Figure 5: one channel of teacher(x1), teacher(x2) and student(x2), and its number."""
+    seen = {
+        "teacher(x1)": ("teacher", "x1"),
+        "teacher(x2)": ("teacher", "x2"),
+        "student(x2)": ("student", "x2"),
+    }
+    maps = {}
+    for caption, (name, key) in seen.items():
+        model = models[name]
+        image = normalise(
+            machine.images(tensor(images[key])[None]), model.network.mean, model.network.std
+        )
+        with torch.no_grad():
+            maps[caption] = forward(model.net, image, [tap])[tap][0].float().cpu().numpy()
+    channel = most_changed(maps["teacher(x1)"], maps["teacher(x2)"])
+    shown = heat(m[channel] for m in maps.values())
+    size = list(images["x1"].shape[:2])
+    pictures = {"x1": picture(images["x1"]), "x2": picture(images["x2"])}
+    for caption, colours in zip(maps, shown, strict=True):
+        pictures[caption] = picture(resize({"y": colours}, size)["y"])
+    return pictures, channel
+
+
+def predictions(
+    machine: Runtime,
+    models: Mapping[str, Model],
+    arrays: dict[str, np.ndarray],
+    settings: DataConfig,
+    data: DataSet,
+) -> Pictures:
+    """x1, x2, the label, and each network's prediction: with a label, wrong pixels are white."""
+    classes, label = len(data.classes), arrays.get("y")
+    images = resize(only_images(arrays), settings.resize)
+    size = (arrays["x2"].shape[0], arrays["x2"].shape[1])
+    shown = {"x1 (old domain)": picture(arrays["x1"]), "x2 (new domain)": picture(arrays["x2"])}
+    if label is not None:
+        shown["label"] = picture(coloured(label, classes), labels=True)
+    views = {"teacher(x1)": ("teacher", "x1"), "B0: teacher(x2)": ("teacher", "x2")}
+    views |= {f"{name}(x2)": (name, "x2") for name in models if name != "teacher"}
+    for caption, (name, key) in views.items():
+        model = models[name]
+        found = predict(machine, model.net, model.network, tensor(images[key])[None], size)[0]
+        view = coloured(found, classes) if label is None else error_view(found, label, classes)
+        shown[caption] = picture(view, labels=True)
+    return shown

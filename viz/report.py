@@ -1,0 +1,236 @@
+"""One HTML file of all runs below a folder; it opens offline and every number lies in JSON too."""
+
+import csv
+import io
+from collections.abc import Iterable
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import yaml
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
+
+from adapt.commands import ReportConfig
+from adapt.errors import InputError
+from adapt.files import read_json, write_json, write_whole
+from adapt.results import ADABN, B0, B1, B2, TEACHER, collect, save
+from adapt.runs import ENVIRONMENT, read_config, read_metrics
+from adapt.runtime import say
+from viz.figures import Bars, Layers, Stat, baseline_bars, layer_chart, training_curves
+from viz.gallery import Gallery, gallery
+from viz.pictures import data_uri
+from viz.tables import Line, entries_of, headline, lines_of, per_class, rank
+
+TEMPLATES = Path(__file__).parent
+TABLE, CLASSES = "report.json", "per_class.csv"
+CURVES = 12
+"""Training curves shown; every other run's lie in its metrics.jsonl."""
+
+
+def report(config: ReportConfig) -> Path:
+    """Write the report of all finished, evaluated runs below `config.runs`; returns its path.
+
+    Beside the runs go results.json/csv (a line an evaluation), report.json (the tables as shown)
+    and per_class.csv. What cannot be shown is said in the report.
+
+    Raises:
+        InputError: no such folder, or no evaluated run in it.
+    """
+    runs, out = Path(config.runs), Path(config.out)
+    rows = collect(runs)
+    if not rows:
+        raise InputError(
+            f"runs: no finished run with metrics_*.json below {runs}; evaluate one first"
+        )
+    entries = entries_of(rows)
+    lines = lines_of(entries)
+    save(rows, runs)
+    write_json(runs / TABLE, [line.plain() for line in lines])
+    write_whole(runs / CLASSES, table_csv(per_class(entries)).encode())
+    galleries, notes = pictures(lines, config.examples)
+    figure = data_uri(chart) if (chart := bars(lines)) else ""
+    layers = data_uri(chart) if (chart := layer_figure(lines)) else ""
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=select_autoescape(default=True),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    html = environment.get_template("report.html").render(
+        today=date.today().isoformat(),
+        runs=str(runs),
+        machine=machine(entries[0].row.run),
+        summary=summary(lines),
+        tables=tables(lines),
+        bars=figure,
+        layers=layers,
+        classes=class_tables(lines),
+        galleries=galleries,
+        notes=notes,
+        montages=montages(runs),
+        curves=curves(lines),
+        configurations=configurations(lines),
+        files=[TABLE, CLASSES, "results.json", "results.csv"],
+    )
+    write_whole(out, html.encode())
+    say(f"report: {out.resolve()}")
+    return out
+
+
+def table_csv(records: list[Any]) -> str:
+    buffer = io.StringIO()
+    writer = csv.DictWriter(buffer, list(records[0]))
+    writer.writeheader()
+    writer.writerows(records)
+    return buffer.getvalue()
+
+
+def machine(run: str) -> str:
+    """Versions and hardware of a run, in a line."""
+    about = read_json(Path(run) / ENVIRONMENT)
+    packages = ", ".join(f"{k} {v}" for k, v in about["packages"].items() if v)
+    where = ", ".join(about["gpus"]) or f"CPU, {about['threads']} threads"
+    return f"Python {about['python']}, {packages}; {where}; {about['platform']}"
+
+
+def shifts_of(lines: Iterable[Line]) -> list[str]:
+    return list(dict.fromkeys(line.shift for line in lines if line.shift))
+
+
+def summary(lines: list[Line]) -> list[str]:
+    """The story in a sentence a shift, computed from the table."""
+    method, sentences = headline(lines), []
+    clean = next((x.scores["miou"] for x in lines if x.method == TEACHER), None)
+    for shift in shifts_of(lines):
+        found = {x.method: x for x in reversed(lines) if x.shift == shift}
+        if clean is None or B0 not in found or method not in found:
+            continue
+        b0, best = found[B0].scores["miou"], found[method].scores
+        if b0 is None or best["miou"] is None:
+            continue
+        text = (
+            f"{shift}: the teacher falls from {clean.mean:.1f} to {b0.mean:.1f} mIoU; {method} "
+            f"without labels reaches {best['miou'].mean:.1f}"
+        )
+        if (share := best["recovered"]) is not None:
+            text += f", which is {share.mean:.0f} % of the loss"
+        if B2 in found and (b2 := found[B2].scores["miou"]) is not None:
+            text += f" (supervised fine-tuning, B2: {b2.mean:.1f})"
+        sentences.append(text + ".")
+    return sentences
+
+
+def tables(lines: list[Line]) -> list[dict[str, Any]]:
+    """One table for each split and shift; scores on the old domain come first."""
+    groups: dict[tuple[str, str], list[Line]] = {}
+    for line in lines:
+        groups.setdefault((line.split, line.shift), []).append(line)
+    return [{"split": s, "shift": shift, "lines": group} for (s, shift), group in groups.items()]
+
+
+def scored(lines: Iterable[Line], score: str) -> dict[str, dict[str, Stat]]:
+    """Method -> shift -> (mean, std), for methods on a shift."""
+    found: dict[str, dict[str, Stat]] = {}
+    for line in lines:
+        value = line.scores[score]
+        if line.shift and value is not None:
+            found.setdefault(line.method, {}).setdefault(line.shift, (value.mean, value.std))
+    return found
+
+
+SCORES = {"miou": "mIoU", "class_accuracy": "mean class accuracy"}
+
+
+def bars(lines: list[Line]) -> bytes | None:
+    """003, Figure 3: baselines and the method; None without labels."""
+    method, panels = headline(lines), []
+    for score, title in SCORES.items():
+        found = scored(lines, score)
+        kept = {m: found[m] for m in (B0, ADABN, B1, B2, method) if m in found}
+        clean = next((x.scores[score] for x in lines if x.method == TEACHER), None)
+        panels.append(Bars(title, kept, clean.mean if clean else None))
+    return baseline_bars(panels, shifts_of(lines)) if any(p.methods for p in panels) else None
+
+
+def layer_figure(lines: list[Line]) -> bytes | None:
+    """003, Figure 4: the score against the regressed layer; None without a grid."""
+    order = sorted({x.method for x in lines if x.objective and x.shift}, key=rank)
+    if len(order) < 2:
+        return None
+    panels = []
+    for score, title in SCORES.items():
+        found = scored(lines, score)
+        by_shift = {
+            shift: {m: found[m][shift] for m in order if shift in found.get(m, {})}
+            for shift in shifts_of(lines)
+        }
+        references = {
+            shift: {b: found[b][shift] for b in (B0, B2) if shift in found.get(b, {})}
+            for shift in shifts_of(lines)
+        }
+        panels.append(Layers(title, by_shift, references))
+    return layer_chart(panels, order) if any(scored(lines, "miou").values()) else None
+
+
+def class_tables(lines: list[Line]) -> list[dict[str, Any]]:
+    """Per shift: classes down, methods across, IoU in percent of the first seed."""
+    made = []
+    for shift in shifts_of(lines):
+        members = [x for x in lines if x.shift == shift and x.entries[0].metrics["truth"]]
+        clean = [x for x in lines if x.method == TEACHER and x.entries[0].metrics["truth"]]
+        columns = clean[:1] + members
+        if members:
+            classes = columns[0].entries[0].metrics["classes"]
+            ious = [x.entries[0].metrics["truth"]["iou"] for x in columns]
+            body = [(name, [iou[i] for iou in ious]) for i, name in enumerate(classes)]
+            heads = [x.label if x.shift else "teacher on D1" for x in columns]
+            made.append({"shift": shift, "heads": heads, "body": body})
+    return made
+
+
+def pictures(lines: list[Line], count: int) -> tuple[list[Gallery], list[str]]:
+    """Galleries of the shifts whose runs and images are still there, and a note for the others."""
+    method, made, notes = headline(lines), [], []
+    for shift in shifts_of(lines):
+        found = {x.method: x.entries[0] for x in reversed(lines) if x.shift == shift}
+        if method not in found:
+            notes.append(f"{shift}: no adapted student, so no pictures.")
+            continue
+        others = {B2: Path(found[B2].row.run)} if B2 in found else {}
+        row = found[method].row
+        try:
+            made.append(gallery(shift, Path(row.run), others, row.split, count))
+        except InputError as error:
+            notes.append(f"{shift}: no pictures: {error}")
+    return made, notes
+
+
+def montages(runs: Path) -> list[dict[str, Any]]:
+    """Figure 6: every inversion below the runs, picture by picture so that they wrap."""
+    found = []
+    for path in sorted(runs.rglob("inversion/*/montage.png")):
+        names = list(read_json(path.with_name("curves.json"))["networks"])
+        shown = {n: data_uri(path.with_name(f"{n}.png").read_bytes()) for n in ("original", *names)}
+        curves = data_uri(path.with_name("curves.png").read_bytes())
+        found.append({"name": path.parent.name, "pictures": shown, "curves": curves})
+    return found
+
+
+def trained(lines: list[Line]) -> list[Path]:
+    """Every run once, in the tables' order."""
+    return list(dict.fromkeys(Path(e.row.run) for line in lines for e in line.entries))
+
+
+def curves(lines: list[Line]) -> list[dict[str, str]]:
+    records = ((run, read_metrics(run)) for run in trained(lines)[:CURVES])
+    return [
+        {"run": str(r), "image": data_uri(training_curves(found))} for r, found in records if found
+    ]
+
+
+def configurations(lines: list[Line]) -> list[dict[str, str]]:
+    return [
+        {"run": str(run), "text": yaml.safe_dump(read_config(run), sort_keys=False)}
+        for run in trained(lines)
+    ]
