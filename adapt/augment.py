@@ -49,4 +49,7 @@ class PairedAugmentation:
         first, *_ = (key for key in IMAGES if key in arrays)
         given = {("image" if key == first else key): array for key, array in arrays.items()}
         result = self.compose(**given)
-        return {key: result["image" if key == first else key] for key in arrays}
+        cropped = {key: result["image" if key == first else key] for key in arrays}
+        if "valid" in cropped:
+            cropped["valid"] = (cropped["valid"] == 1).astype(np.uint8)  # padding is not
+        return cropped

@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any, NamedTuple
 
 import torch
@@ -79,7 +80,10 @@ def load(path: Path) -> Checkpoint:
         raise InputError(
             f"{path / STATE}: corrupt: SHA-256 {digest}, recorded {meta.get('sha256')}"
         )
-    state = torch.load(path / STATE, weights_only=True, map_location="cpu")
+    try:
+        state = torch.load(path / STATE, weights_only=True, map_location="cpu")
+    except (UnpicklingError, RuntimeError, EOFError) as error:
+        raise InputError(f"{path / STATE}: refused: {error}") from None
     return Checkpoint(int(meta["step"]), state, meta)
 
 

@@ -1,6 +1,8 @@
 """The one place that opens images. Strict: what cannot be read as stated is refused by name."""
 
+import io
 import warnings
+import zlib
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -8,6 +10,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from adapt.errors import InputError
+from adapt.files import write_whole
 
 IGNORE = 255
 """Void in every decoded mask, in losses, metrics and padding."""
@@ -17,11 +20,12 @@ SUFFIXES = (".jpg", ".jpeg", ".png")
 MAX_PIXELS = 100_000_000
 
 
-def _open(path: Path) -> Image.Image:
-    """An open, fully decoded image of one of FORMATS.
+def _open(path: Path) -> tuple[Image.Image, str]:
+    """A fully decoded image of one of FORMATS, and how the file packs its values (`L;4`, say).
 
     Raises:
-        InputError: missing, empty, truncated, of another format, or above MAX_PIXELS.
+        InputError: missing, empty, truncated, of another format, with more than 8 bits a value
+            (which PIL would cut off silently), or above MAX_PIXELS.
     """
     try:
         with warnings.catch_warnings():
@@ -29,6 +33,9 @@ def _open(path: Path) -> Image.Image:
             image = Image.open(path, formats=FORMATS)
         if image.width * image.height > MAX_PIXELS:
             raise InputError(f"{path}: {image.width}x{image.height} is above {MAX_PIXELS} pixels")
+        packing = str(image.tile[0][3]) if image.tile else ""
+        if "16" in packing and not image.mode.startswith("I"):  # I;16 is refused by its mode
+            raise InputError(f"{path}: has 16 bits a value; give 8-bit RGB, grey or palette")
         image.load()
     except FileNotFoundError:
         raise InputError(f"{path}: no such image") from None
@@ -38,7 +45,7 @@ def _open(path: Path) -> Image.Image:
         if isinstance(error, InputError):
             raise
         raise InputError(f"{path}: broken image ({error})") from None
-    return image
+    return image, packing
 
 
 def read_image(path: Path) -> np.ndarray:
@@ -47,7 +54,7 @@ def read_image(path: Path) -> np.ndarray:
     8-bit RGB and grey are taken as they are, palette images through their palette, RGBA only where
     it is opaque everywhere. Raises InputError for every other mode and for unreadable files.
     """
-    image = ImageOps.exif_transpose(_open(path))
+    image = ImageOps.exif_transpose(_open(path)[0])
     if image.mode in ("LA", "RGBA") or "transparency" in image.info:
         image = image.convert("RGBA")
         if image.getchannel("A").getextrema() != (255, 255):
@@ -68,10 +75,11 @@ def read_mask(path: Path, classes: int, void: Iterable[int] = ()) -> np.ndarray:
     if path.suffix == ".mat":
         mask = _read_sbd(path)
     else:
-        image = _open(path)
-        if image.mode not in ("P", "L"):
+        image, packing = _open(path)
+        if image.mode not in ("P", "L") or packing.startswith("L;"):  # PIL rescales 4-bit grey
             raise InputError(
-                f"{path}: a mask holds class indices (8-bit palette or grey); it is {image.mode}"
+                f"{path}: a mask holds class indices (palette or 8-bit grey); it is "
+                f"{packing if packing.startswith('L;') else image.mode}"
             )
         if image.getexif().get(0x0112, 1) != 1:
             raise InputError(f"{path}: a mask must not carry an EXIF rotation")
@@ -99,7 +107,15 @@ def _read_sbd(path: Path) -> np.ndarray:
 
     try:
         return np.array(loadmat(path)["GTcls"]["Segmentation"][0, 0], dtype=np.uint8)
-    except (OSError, ValueError, KeyError, IndexError, TypeError, MatReadError) as error:
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        IndexError,
+        TypeError,
+        zlib.error,
+        MatReadError,
+    ) as error:
         raise InputError(
             f"{path}: not an SBD class file with GTcls.Segmentation ({error})"
         ) from None
@@ -107,6 +123,6 @@ def _read_sbd(path: Path) -> np.ndarray:
 
 def write_png(path: Path, image: np.ndarray) -> None:
     """Write uint8 (H, W, 3) or (H, W) as PNG, whole or not at all."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    Image.fromarray(image).save(temporary, format="PNG")
-    temporary.replace(path)
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, format="PNG")
+    write_whole(path, buffer.getvalue())

@@ -40,7 +40,7 @@ def scores(matrix: np.ndarray) -> Scores:
     return Scores(
         miou=float(np.nanmean(iou)) if np.isfinite(iou).any() else nothing,
         class_accuracy=float(np.nanmean(accuracy)) if np.isfinite(accuracy).any() else nothing,
-        pixel_accuracy=100 * hits.sum() / matrix.sum() if matrix.sum() else nothing,
+        pixel_accuracy=float(100 * hits.sum() / matrix.sum()) if matrix.sum() else nothing,
         iou=tuple(iou),
         accuracy=tuple(accuracy),
     )

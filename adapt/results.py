@@ -110,13 +110,18 @@ def save(rows: Iterable[Row], folder: Path) -> None:
 
 def text_table(rows: Iterable[Row]) -> str:
     """The table that commands print: a line for each shift and method, percent."""
+    order = (TEACHER, B0, ADABN, B1, B2)
+
+    def place(row: Row) -> tuple[str, int, str, int]:
+        at = order.index(row.method) if row.method in order else len(order)
+        return row.shift, at, row.method, row.seed
 
     def cell(value: float | None) -> str:
         return f"{value:10.1f}" if value is not None else f"{'-':>10}"
 
     head = "".join(f"{name:>10}" for name in ("mIoU", "class acc", "agreement"))
     lines = [f"{'shift':<12}{'method':<14}{head}{'seed':>6}"]
-    for row in rows:
+    for row in sorted(rows, key=place):
         numbers = "".join(map(cell, (row.miou, row.class_accuracy, row.agreement)))
         lines.append(f"{row.shift or '(clean)':<12}{row.method:<14}{numbers}{row.seed:>6}")
     return "\n".join(lines)

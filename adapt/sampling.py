@@ -23,6 +23,7 @@ class Decoder:
     def __init__(self, data: DataSet, config: DataConfig, fields: Iterable[str]) -> None:
         self.data, self.size = data, config.resize
         self.fields = tuple(fields)
+        self.masked = "valid" in self.fields and any(s.valid for s in data.samples)
         self.memory: dict[str, dict[str, np.ndarray]] | None = {} if config.cache else None
 
     def __call__(self, sample: Sample) -> dict[str, np.ndarray]:
@@ -44,6 +45,8 @@ class Decoder:
     def native(self, sample: Sample) -> dict[str, np.ndarray]:
         """The same at the files' own size."""
         arrays = {f: self.read(sample, f) for f in self.fields if getattr(sample, f) is not None}
+        if self.masked and "valid" not in arrays:
+            arrays["valid"] = np.ones(next(iter(arrays.values())).shape[:2], np.uint8)
         if len({a.shape[:2] for a in arrays.values()}) > 1:
             sizes = ", ".join(f"{getattr(sample, f)} {a.shape[:2]}" for f, a in arrays.items())
             raise InputError(f"sample {sample.name}: sizes (H, W) differ: {sizes}")

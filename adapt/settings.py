@@ -17,7 +17,8 @@ def build(schema: type[T], values: Any, where: str = "") -> T:
             dataclass itself refuses; the message has the dotted key and the choices.
     """
     if not isinstance(values, dict):
-        raise InputError(f"{where or 'configuration'} is {values!r}; it must be a mapping")
+        what = where.rstrip(".") or "configuration"
+        raise InputError(f"{what} is {values!r}; it must be a mapping")
     hints = get_type_hints(schema)
     names = [f.name for f in fields(schema)]  # type: ignore[arg-type]
     for key in values:

@@ -160,7 +160,7 @@ def test_b2_starts_from_the_teacher_and_b1_does_not(world: Path, tmp_path: Path)
 
 def test_diverging_run_stops_before_the_update(world: Path, tmp_path: Path) -> None:
     run = teaching(world, run=str(tmp_path / "r"), schedule=ScheduleConfig(lr=1e30), steps=50)
-    with pytest.raises(Stopped, match="not finite .samples") as stop:
+    with pytest.raises(Stopped, match=r"not finite .samples") as stop:
         train(run)
     assert stop.value.status == 3
     assert not (tmp_path / "r" / "model.safetensors").exists()
@@ -174,7 +174,7 @@ def test_changed_teacher_is_refused_on_resume(world: Path, tmp_path: Path) -> No
         train(config, crash_at(2))
     for name in ("model.safetensors", "model.json"):
         (tmp_path / "t" / name).write_bytes((tmp_path / "other" / name).read_bytes())
-    with pytest.raises(InputError, match="teacher: .* -> "):
+    with pytest.raises(InputError, match=r"teacher: .* -> "):
         train(config)
 
 

@@ -36,6 +36,8 @@ def read_csv(path: Path) -> list[Sample]:
             columns = reader.fieldnames or ()
     except FileNotFoundError:
         raise InputError(f"data.pairs: no such file: {path}") from None
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{path}: not a CSV in UTF-8 ({error})") from None
     for column in columns:
         if column not in COLUMNS:
             raise unknown(f"{path}: column", column, COLUMNS)
@@ -45,6 +47,8 @@ def read_csv(path: Path) -> list[Sample]:
         raise InputError(f"{path}: no rows below the header")
     samples = []
     for number, row in enumerate(rows, 2):
+        if None in row:
+            raise InputError(f"{path}:{number}: more cells than the header's {listing(columns)}")
         cells = {c: row.get(c) for c in COLUMNS}
         files = {c: inside(root, v, f"{path}:{number}") for c, v in cells.items() if v}
         for column, file in files.items():
