@@ -134,7 +134,7 @@ class InvertConfig:
     optimizer: str = "lbfgs"
     """sgd (the paper) | adam | lbfgs"""
     lr: float = 0.0
-    """0 = the optimiser's default here: sgd 10, adam 0.05, lbfgs 1."""
+    """0 = the optimiser's default (viz.inversion.RATES); lbfgs finds its own step length."""
     steps: int = 60
     """Optimiser steps; for L-BFGS function evaluations."""
     size: list[int] = field(default_factory=list)

@@ -82,6 +82,9 @@ def invert_all(networks: Mapping[str, Path], image: Path, out: Path, config: Inv
             seed=config.seed,
             device=machine.device,
         )
+        curve = found[name].curve
+        if curve[-1]["loss"] > curve[0]["loss"]:
+            say(f"warning: {name}: the loss rose; try a lower lr than {config.lr or 'the default'}")
     settings = replace(config, run="", image=str(image), out="", taps=dict(taps), size=size)
     about = {
         name: {"run": str(run), "model": models[name].digest, "curve": found[name].curve}

@@ -114,7 +114,7 @@ def summary(lines: list[Line]) -> list[str]:
             f"without labels reaches {best['miou'].mean:.1f}"
         )
         if (share := best["recovered"]) is not None:
-            text += f", which is {share.mean:.0f} % of the loss"
+            text += f", which is {share.mean:.0f}\u00a0% of the loss"
         if B2 in found and (b2 := found[B2].scores["miou"]) is not None:
             text += f" (supervised fine-tuning, B2: {b2.mean:.1f})"
         sentences.append(text + ".")

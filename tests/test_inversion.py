@@ -1,0 +1,138 @@
+"""Style inversion: its terms by hand, its fixed point, and what it must not touch."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from adapt.commands import InvertConfig
+from adapt.config import NetworkConfig
+from adapt.errors import InputError
+from adapt.networks import build_network
+from viz.inversion import Matching, content_loss, gram, invert_image, style_loss, variation
+from viz.invert import invert, invert_all
+
+CONFIG = NetworkConfig(width=1 / 16, batch_norm=True)
+TAPS = {"pool1": 1.0, "pool3": 2.0}
+
+
+@pytest.fixture(scope="module")
+def net() -> nn.Module:
+    torch.manual_seed(0)
+    made = build_network(CONFIG, 3).train()
+    with torch.no_grad():
+        made(torch.randn(2, 3, 40, 40))
+    return made
+
+
+@pytest.fixture(scope="module")
+def image() -> np.ndarray:
+    rng = np.random.default_rng(0)
+    return np.kron(rng.integers(0, 256, (6, 8, 3)), np.ones((4, 4, 1))).astype(np.uint8)
+
+
+def test_gram_equals_a_plain_loop() -> None:
+    maps = torch.randn(1, 3, 4, 5)
+    flat = maps[0].numpy().reshape(3, 20)
+    expected = [[sum(flat[i] * flat[j]) / 20 for j in range(3)] for i in range(3)]
+    assert np.allclose(gram(maps).numpy(), expected, atol=1e-5)  # summation order in fp32
+
+
+def test_terms_by_hand() -> None:
+    found, wanted = torch.randn(2, 1, 3, 4, 5).unbind(0)
+    relative = ((found - wanted) ** 2).sum() / (wanted**2).sum()
+    assert torch.allclose(content_loss(found, wanted), relative / 2)
+    assert float(style_loss(wanted, wanted)) == float(content_loss(wanted, wanted)) == 0
+    mirrored = wanted.flip(-1)
+    assert float(content_loss(mirrored, wanted)) > 0.1
+    assert float(style_loss(mirrored, wanted)) < 1e-10  # position does not matter to style
+
+
+def test_total_variation_of_a_ramp() -> None:
+    ramp = torch.arange(5.0).expand(1, 3, 4, 5)
+    assert float(variation(ramp)) == pytest.approx(1.0)
+    assert float(variation(torch.ones(1, 3, 4, 5))) == 0
+
+
+def test_image_itself_is_the_fixed_point(net: nn.Module, image: np.ndarray) -> None:
+    target = torch.from_numpy(image).permute(2, 0, 1)[None].float() / 255
+    loss = Matching(net.eval(), CONFIG, target, TAPS, {"content": 1.0, "style": 1.0, "tv": 0.0})
+    value, gradient = loss.gradient(target)
+    assert value == 0 and torch.equal(gradient, torch.zeros_like(target))
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam", "lbfgs"])
+def test_every_optimiser_gets_nearer_and_leaves_the_network_alone(
+    net: nn.Module, image: np.ndarray, optimizer: str
+) -> None:
+    net.train()
+    before = {k: v.clone() for k, v in net.state_dict().items()}
+    found = invert_image(net, CONFIG, image, TAPS, optimizer=optimizer, steps=30)
+    assert found.curve[-1]["loss"] < 0.6 * found.curve[0]["loss"]
+    assert found.image.shape == image.shape and found.image.dtype == np.uint8
+    assert all(torch.equal(v, before[k]) for k, v in net.state_dict().items())
+    assert net.training and all(p.grad is None for p in net.parameters())
+    assert set(found.curve[0]) == {
+        "step", "loss", "content/pool1", "content/pool3", "style/pool1", "style/pool3",
+    }  # fmt: skip
+
+
+def test_seed_decides_the_noise(net: nn.Module, image: np.ndarray) -> None:
+    a, b, c = (invert_image(net, CONFIG, image, TAPS, steps=2, seed=s).image for s in (1, 1, 2))
+    assert np.array_equal(a, b) and not np.array_equal(a, c)
+
+
+def test_nothing_behind_the_deepest_layer_runs(net: nn.Module, image: np.ndarray) -> None:
+    ran: list[str] = []
+    hooks = [
+        net.get_submodule(name).register_forward_pre_hook(lambda *_, name=name: ran.append(name))
+        for name in ("conv4", "fc6", "conv3")
+    ]
+    invert_image(net, CONFIG, image, TAPS, steps=1)
+    for hook in hooks:
+        hook.remove()
+    assert set(ran) == {"conv3"}
+
+
+def test_weights_of_terms_switch_them_off(net: nn.Module, image: np.ndarray) -> None:
+    found = invert_image(net, CONFIG, image, TAPS, style=0.0, tv=0.5, steps=1, optimizer="adam")
+    assert set(found.curve[0]) == {"step", "loss", "content/pool1", "content/pool3", "tv"}
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"taps": {"pool9": 1.0}}, "pool9.*pool5"),
+        ({"taps": {}}, "at least one tap"),
+        ({"taps": {"pool1": 0.0}}, "above 0"),
+        ({"content": 0.0, "style": 0.0}, "content or style"),
+        ({"optimizer": "rmsprop"}, "sgd, adam, lbfgs"),
+        ({"lr": 0.1}, "lr=0"),
+    ],
+)
+def test_wrong_settings_are_named(
+    net: nn.Module, image: np.ndarray, settings: dict, message: str
+) -> None:
+    with pytest.raises(InputError, match=message):
+        invert_image(net, CONFIG, image, **({"taps": TAPS, "steps": 1} | settings))
+
+
+def test_command_writes_pictures_curves_and_montage(world: Path, tmp_path: Path) -> None:
+    picture = sorted((world / "d1" / "val").iterdir())[0]
+    teacher = world / "teacher"
+    out = invert(
+        InvertConfig(run=str(teacher), image=str(picture), out=str(tmp_path / "a"), steps=2)
+    )
+    names = {p.name for p in out.iterdir()}
+    assert names == {"original.png", "network.png", "curves.json", "curves.png", "montage.png"}
+    both = {"teacher": teacher, "student": teacher}
+    invert_all(both, picture, tmp_path / "b", InvertConfig(steps=2))
+    assert (tmp_path / "b" / "teacher.png").read_bytes() == (
+        tmp_path / "b" / "student.png"
+    ).read_bytes()
+    with pytest.raises(InputError, match="needs run=DIR and image=FILE"):
+        invert(InvertConfig(run=str(teacher)))
+    with pytest.raises(InputError, match="cannot name a network"):
+        invert_all({"../x": teacher}, picture, tmp_path / "c", InvertConfig(steps=1))

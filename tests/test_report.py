@@ -1,0 +1,127 @@
+"""The report: complete, offline, escaped, and never ahead of its numbers."""
+
+import html
+import json
+import re
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import yaml
+from tiny import adapting, teaching
+
+from adapt.commands import EvaluateConfig, InvertConfig, ReportConfig
+from adapt.config import DataConfig
+from adapt.errors import InputError
+from adapt.evaluate import evaluate
+from adapt.results import collect, text_table
+from adapt.train import train
+from viz.invert import invert
+from viz.report import report
+from viz.tables import entries_of, lines_of, recovered
+
+
+@pytest.fixture(scope="module")
+def runs(world: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Teacher, B0, AdaBN, B1, B2 and two objectives, evaluated, with an inversion."""
+    root = tmp_path_factory.mktemp("report") / "runs"
+    shutil.copytree(world / "teacher", root / "teacher")
+    for path in (root / "teacher").glob("metrics_*"):
+        path.unlink()
+    teacher, paired = str(root / "teacher"), DataConfig(target=str(world / "d2"))
+    evaluate(EvaluateConfig(teacher=teacher))
+    for adabn in (False, True):
+        evaluate(EvaluateConfig(teacher=teacher, data=paired, domain="d2", adabn=adabn))
+    b1 = teaching(world, run=str(root / "b1"), domain="d2", steps=2)
+    b1 = replace(b1, data=replace(b1.data, target=str(world / "d2")))
+    pool3 = adapting(world, root / "pool3", teacher=teacher, steps=2)
+    made = [
+        b1,
+        replace(b1, run=str(root / "b2"), start=teacher),
+        pool3,
+        replace(pool3, run=str(root / "pool3_seed1"), seed=1),
+        replace(pool3, run=str(root / "pool5"), objective=replace(pool3.objective, name="pool5")),
+    ]
+    for config in made:
+        train(config)
+        evaluate(EvaluateConfig(run=config.run, teacher=teacher))
+    image = sorted((world / "d1" / "val").iterdir())[0]
+    invert(InvertConfig(run=str(root / "pool3"), image=str(image), steps=2))
+    return root
+
+
+def written(runs: Path, tmp_path: Path) -> str:
+    return report(
+        ReportConfig(runs=str(runs), out=str(tmp_path / "r.html"), examples=1)
+    ).read_text()
+
+
+def test_report_has_every_part_and_needs_no_network(runs: Path, tmp_path: Path) -> None:
+    page = written(runs, tmp_path)
+    for word in ("B0", "AdaBN", "B1", "B2", "pool3", "pool5", "student(x2)", "Loss curves", "sky"):
+        assert word in page
+    text = re.sub(r"data:image/png;base64,[A-Za-z0-9+/=]+", "", page)
+    assert "http" not in text and "<script" not in text and "url(" not in text
+    assert all(src.startswith("data:image/png") for src in re.findall(r'src="([^"]{20})', page))
+    assert len(re.findall("<img ", page)) == len(re.findall(r'<img [^>]*alt="[^"]+"', page))
+
+
+def test_every_number_of_the_tables_lies_in_the_json(runs: Path, tmp_path: Path) -> None:
+    page = written(runs, tmp_path)
+    shown = {float(n) for n in re.findall(r"<td>(-?\d+\.\d)(?: ±[^<]*)?</td>", page)}
+    stored = json.loads((runs / "report.json").read_text())
+    means = {round(s["mean"], 1) for x in stored for s in x["scores"].values() if s}
+    classes = (runs / "per_class.csv").read_text()
+    ious = {round(float(n), 1) for n in re.findall(r"\d+\.\d+", classes)}
+    assert shown and shown <= means | ious
+
+
+def test_seeds_are_joined_and_rows_are_right(runs: Path) -> None:
+    rows = collect(runs)
+    lines = {(x.shift, x.method): x for x in lines_of(entries_of(rows))}
+    joined = lines["d2", "pool3"].scores["miou"]
+    values = [r.miou for r in rows if r.method == "pool3"]
+    assert joined and joined.n == 2
+    assert joined.mean == pytest.approx(sum(values) / 2)
+    assert joined.std == pytest.approx(abs(values[0] - values[1]) / 2**0.5)
+    methods = {"B0", "AdaBN", "B1", "B2", "pool3", "pool5"}
+    assert set(lines) == {("", "teacher")} | {("d2", m) for m in methods}
+    assert [line.split()[1] for line in text_table(rows).splitlines()[1:]] == [
+        "teacher", "B0", "AdaBN", "B1", "B2", "pool3", "pool3", "pool5",
+    ]  # fmt: skip
+
+
+def test_recovered_share_by_hand() -> None:
+    assert recovered(40.0, 20.0, 60.0) == 50
+    assert recovered(10.0, 20.0, 60.0) == -25
+    assert recovered(40.0, 59.5, 60.0) is None and recovered(None, 1.0, 60.0) is None
+
+
+def test_hostile_names_are_escaped(runs: Path, tmp_path: Path) -> None:
+    copied = tmp_path / "runs"
+    shutil.copytree(runs, copied)
+    path = copied / "pool5" / "config.yaml"
+    config = yaml.safe_load(path.read_text())
+    config["objective"]["name"] = evil = "<script>alert(1)</script>"
+    path.write_text(yaml.safe_dump(config))
+    page = written(copied, tmp_path)
+    assert evil not in page and html.escape(evil) in page
+
+
+def test_missing_images_are_said_and_do_not_stop_the_report(runs: Path, tmp_path: Path) -> None:
+    copied = tmp_path / "runs"
+    shutil.copytree(runs, copied)
+    for path in copied.glob("pool*/config.yaml"):
+        config = yaml.safe_load(path.read_text())
+        config["data"]["root"] = "/gone"
+        path.write_text(yaml.safe_dump(config))
+    page = written(copied, tmp_path)
+    assert "no pictures: " in page and "/gone" in page and "Scores" in page
+
+
+def test_nothing_to_report_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no such folder"):
+        report(ReportConfig(runs=str(tmp_path / "gone")))
+    with pytest.raises(InputError, match="no finished run"):
+        report(ReportConfig(runs=str(tmp_path)))
