@@ -3,10 +3,13 @@
 import hashlib
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
+from scipy.io import savemat
 
 from adapt.commands import DistortConfig
 from adapt.config import DataConfig, ShiftConfig
@@ -123,6 +126,32 @@ def test_foreign_folder_is_left_alone(source: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="not empty"):
         distort(source, tmp_path)
     assert [p.name for p in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def test_twin_of_voc_with_sbd_labels(voc_tree: Callable[..., Path], tmp_path: Path) -> None:
+    """trainaug's extra labels are .mat files outside the root; the twin stands on its own."""
+    root, sbd = voc_tree(tmp_path / "VOC2012"), tmp_path / "sbd"
+    (sbd / "cls").mkdir(parents=True)
+    lists = root / "ImageSets" / "Segmentation"
+    names = (lists / "train.txt").read_text().split()
+    extra = names.pop()
+    (lists / "train.txt").write_text("".join(f"{n}\n" for n in names))
+    mask = np.array(Image.open(root / "SegmentationClass" / f"{extra}.png"))
+    (root / "SegmentationClass" / f"{extra}.png").unlink()
+    savemat(sbd / "cls" / f"{extra}.mat", {"GTcls": {"Segmentation": mask}})
+    for split, listed in (("train", [extra]), ("val", names[:1])):
+        (sbd / f"{split}.txt").write_text("".join(f"{n}\n" for n in listed))
+    data = DataConfig(name="voc", root=str(root), sbd=str(sbd))
+    config = DistortConfig(data=data, shift=CUBISM, out=str(tmp_path / "twin"), workers=1)
+    make_distorted(config)
+    old = load(data, "train")
+    new = load(DataConfig(name="voc", root=str(tmp_path / "twin")), "train")
+    assert [s.name for s in new.samples] == [s.name for s in old.samples]
+    assert extra in {s.name for s in new.samples}
+    for a, b in zip(old.samples, new.samples, strict=True):
+        assert a.y1 and b.y1 and a.y1.read_bytes() == b.y1.read_bytes()
+    paired = replace(data, target=str(tmp_path / "twin"))
+    assert load(paired, "val").paired and load(paired, "train").paired
 
 
 def test_broken_image_is_named(
