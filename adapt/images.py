@@ -18,6 +18,8 @@ IGNORE = 255
 FORMATS = ("JPEG", "PNG")
 SUFFIXES = (".jpg", ".jpeg", ".png")
 MAX_PIXELS = 100_000_000
+ORIENTATION = 0x0112
+"""The EXIF tag; 5 to 8 are turned by a quarter."""
 
 
 def _open(path: Path) -> tuple[Image.Image, str]:
@@ -46,6 +48,22 @@ def _open(path: Path) -> tuple[Image.Image, str]:
             raise
         raise InputError(f"{path}: broken image ({error})") from None
     return image, packing
+
+
+def image_size(path: Path) -> tuple[int, int]:
+    """(H, W) of an upright image, from its header alone.
+
+    Raises:
+        InputError: missing, or not one of FORMATS.
+    """
+    try:
+        with Image.open(path, formats=FORMATS) as image:
+            turned = image.getexif().get(ORIENTATION, 1) >= 5
+            return (image.width, image.height) if turned else (image.height, image.width)
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such image") from None
+    except (OSError, SyntaxError, ValueError) as error:
+        raise InputError(f"{path}: not a readable {' or '.join(FORMATS)} file ({error})") from None
 
 
 def read_image(path: Path) -> np.ndarray:
@@ -81,7 +99,7 @@ def read_mask(path: Path, classes: int, void: Iterable[int] = ()) -> np.ndarray:
                 f"{path}: a mask holds class indices (palette or 8-bit grey); it is "
                 f"{packing if packing.startswith('L;') else image.mode}"
             )
-        if image.getexif().get(0x0112, 1) != 1:
+        if image.getexif().get(ORIENTATION, 1) != 1:
             raise InputError(f"{path}: a mask must not carry an EXIF rotation")
         mask = np.array(image)
     values, counts = np.unique(mask, return_counts=True)

@@ -16,7 +16,7 @@ from adapt.data import DataSet
 from adapt.images import IGNORE
 from adapt.metrics import Scores, confusion, scores
 from adapt.runtime import Runtime, progress
-from adapt.sampling import Decoder, tensor
+from adapt.sampling import Decoder, tensor, unwrapped
 from adapt.taps import normalise, upsample
 
 
@@ -53,7 +53,7 @@ def groups(whole: Whole, reading: Reading, what: str) -> Iterator[list[dict[str,
     own = torch.Generator()  # else the loader draws from the state that training's dropout uses
     loader = DataLoader(whole, batch_size=None, num_workers=reading.workers, generator=own)
     group: list[dict[str, Any]] = []
-    for item in progress(loader, what=what):
+    for item in progress(unwrapped(loader), what=what, total=len(whole)):
         if group and (len(group) == reading.batch or item["size"] != group[0]["size"]):
             yield group
             group = []

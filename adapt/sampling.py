@@ -1,6 +1,7 @@
 """Batches as a pure function of (seed, epoch, index): independent of workers and of resuming."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from adapt.augment import PairedAugmentation, resize
 from adapt.config import DataConfig
 from adapt.data import DataSet, Sample
 from adapt.errors import InputError
-from adapt.images import read_image, read_mask
+from adapt.images import image_size, read_image, read_mask
 
 Batch = dict[str, Any]
 """name: list of str; x1, x2: uint8 (B, 3, H, W); y, valid: uint8 (B, H, W). Absent = not asked."""
@@ -48,8 +49,7 @@ class Decoder:
         if self.masked and "valid" not in arrays:
             arrays["valid"] = np.ones(next(iter(arrays.values())).shape[:2], np.uint8)
         if len({a.shape[:2] for a in arrays.values()}) > 1:
-            sizes = ", ".join(f"{getattr(sample, f)} {a.shape[:2]}" for f, a in arrays.items())
-            raise InputError(f"sample {sample.name}: sizes (H, W) differ: {sizes}")
+            raise differing(sample, {getattr(sample, f): a.shape[:2] for f, a in arrays.items()})
         return {("y" if f in ("y1", "y2") else f): a for f, a in arrays.items()}
 
     def read(self, sample: Sample, name: str) -> np.ndarray:
@@ -95,12 +95,39 @@ def batches(
 ) -> Iterator[Batch]:
     """The batches of steps start..stop-1; step t holds positions t*batch .. (t+1)*batch - 1."""
     positions = [list(range(t * batch, (t + 1) * batch)) for t in range(start, stop)]
-    return iter(
-        DataLoader(
-            stream,
-            batch_sampler=positions,
-            num_workers=workers,
-            pin_memory=pin,
-            generator=torch.Generator(),  # else it draws from the state that dropout uses
-        )
+    loader = DataLoader(
+        stream,
+        batch_sampler=positions,
+        num_workers=workers,
+        pin_memory=pin,
+        generator=torch.Generator(),  # else it draws from the state that dropout uses
     )
+    return unwrapped(loader)
+
+
+def unwrapped(loader: DataLoader) -> Iterator[Any]:
+    """The loader's items; an InputError of a worker process without the traceback around it."""
+    try:
+        yield from loader
+    except InputError as error:
+        raise InputError(str(error).rsplit("InputError: ", 1)[-1].strip()) from None
+
+
+def check_sizes(data: DataSet, fields: Iterable[str]) -> None:
+    """Every asked file of every sample is there, an image, and as large as its partners.
+
+    Reads headers only, so that a long run does not find out on its way.
+
+    Raises:
+        InputError: naming the sample and its files with their sizes.
+    """
+    for sample in data.samples:
+        paths = [p for f in fields if (p := getattr(sample, f)) is not None and p.suffix != ".mat"]
+        sizes = {path: image_size(path) for path in paths}
+        if len(set(sizes.values())) > 1:
+            raise differing(sample, sizes)
+
+
+def differing(sample: Sample, sizes: Mapping[Path, tuple[int, ...]]) -> InputError:
+    shown = ", ".join(f"{path} {size}" for path, size in sizes.items())
+    return InputError(f"sample {sample.name}: sizes (H, W) differ: {shown}")

@@ -18,6 +18,7 @@ from adapt.objectives import Objective
 from adapt.penalties import Penalty
 from adapt.runs import NO_START, read_config
 from adapt.runtime import Runtime, runtime
+from adapt.sampling import check_sizes
 from adapt.schedules import make_optimizer
 from adapt.settings import build, differences, inherit, plain
 from adapt.taps import LOGITS, check_taps
@@ -114,7 +115,7 @@ def prepare(config: TrainConfig, start: Model | None, teacher: Model | None) -> 
     names = "\n".join(s.name for s in data.samples)
     inputs = {"samples": hashlib.sha256(names.encode()).hexdigest()}
     inputs |= {k: m.digest for k, m in (("start", start), ("teacher", teacher)) if m is not None}
-    return Setup(
+    setup = Setup(
         config=config,
         machine=machine,
         data=replace(data, classes=tuple(classes)),
@@ -128,3 +129,5 @@ def prepare(config: TrainConfig, start: Model | None, teacher: Model | None) -> 
         optimizer=make_optimizer(student, penalty.shared, config.schedule),
         inputs=inputs,
     )
+    check_sizes(setup.data, setup.fields)
+    return setup

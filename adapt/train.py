@@ -11,7 +11,7 @@ from torch import Tensor
 
 from adapt import checkpoint
 from adapt.commands import TrainConfig
-from adapt.errors import Stopped
+from adapt.errors import InputError, Stopped
 from adapt.inference import Reading, evaluate_networks, headline
 from adapt.models import load_tensors, save_model
 from adapt.objectives import Maps, Part
@@ -150,54 +150,33 @@ def fit(
 
     config, started = setup.config, time.monotonic() - before
     stream = Stream(setup.data, config.data, setup.fields, config.seed)
-    reading = Reading(config.data, config.network, config.batch, config.workers)
     on_gpu = setup.machine.device.type == "cuda"
     source = batches(stream, config.batch, first, config.steps, config.workers, pin=on_gpu)
-
-    def save(step: int) -> None:
-        state = {
-            "student": setup.student.state_dict(),
-            "optimizer": setup.optimizer.state_dict(),
-            "rng": rng_states(setup.machine.device),
-        }
-        meta = {"inputs": setup.inputs, "seconds": time.monotonic() - started}
-        checkpoint.save(run.checkpoints, step, state, meta)
-
     bar = progress(source, what=run.path.name, total=config.steps, initial=first)
+    step = first
     with stop_signals() as signals, SummaryWriter(str(run.path / "tensorboard")) as board:
-        for step, batch in enumerate(bar, first):
-            entry = one_step(setup, batch, step)
-            done, last = step + 1, step + 1 == config.steps
-            if done % config.log_every == 0 or last:
-                line = record(setup, entry, time.monotonic() - started)
-                run.log(line)
-                bar.set_postfix(loss=f"{line['loss']:.4f}", lr=f"{line['lr']:.2e}")
-                for tag in ("loss", "penalty", "lr", "grad_norm"):
-                    board.add_scalar(tag, line[tag], done)
-                for name, values in line["parts"].items():
-                    board.add_scalar(name, values["raw"], done)
-            if setup.held_out is not None and (done % config.eval_every == 0 or last):
-                found = headline(
-                    evaluate_networks(
-                        setup.machine,
-                        setup.student,
-                        reading,
-                        setup.held_out,
-                        setup.image,
-                        setup.teacher,
-                    )
-                )
-                run.log({"step": done, "evaluation": found})
-                for tag, value in found.items():
-                    board.add_scalar(f"val/{tag}", value, done)
-            if on_step is not None:
-                on_step(done)
-            if done % config.checkpoint_every == 0 or last or signals:
-                save(done)
-            if signals and not last:
-                raise Stopped(
-                    f"stopped by a signal; {run.path} resumes at step {done}", 128 + signals[0]
-                )
+        try:
+            for batch in bar:
+                entry = one_step(setup, batch, step)
+                step += 1
+                last, seconds = step == config.steps, time.monotonic() - started
+                if step % config.log_every == 0 or last:
+                    line = record(setup, entry, seconds)
+                    note(run, board, line)
+                    bar.set_postfix(loss=f"{line['loss']:.4f}", lr=f"{line['lr']:.2e}")
+                if setup.held_out and (step % config.eval_every == 0 or last):
+                    validate(setup, run, board, step)
+                if on_step is not None:
+                    on_step(step)
+                if step % config.checkpoint_every == 0 or last or signals:
+                    save(setup, run, step, seconds)
+                if signals and not last:
+                    where = f"stopped by a signal; {run.path} resumes at step {step}"
+                    raise Stopped(where, 128 + signals[0])
+        except InputError:  # a broken image, say: nothing that was reached is lost
+            if step > first:
+                save(setup, run, step, time.monotonic() - started)
+            raise
     seconds = time.monotonic() - started
     save_model(run.path, setup.student, config.network, setup.data.classes)
     summary = {
@@ -208,3 +187,34 @@ def fit(
     }
     run.finish(summary)
     say(f"{run.path}: finished {config.steps} steps in {seconds:.0f} s")
+
+
+def save(setup: Setup, run: RunFolder, step: int, seconds: float) -> None:
+    """A checkpoint of everything that step + 1 depends on."""
+    state = {
+        "student": setup.student.state_dict(),
+        "optimizer": setup.optimizer.state_dict(),
+        "rng": rng_states(setup.machine.device),
+    }
+    checkpoint.save(run.checkpoints, step, state, {"inputs": setup.inputs, "seconds": seconds})
+
+
+def note(run: RunFolder, board: Any, line: dict[str, Any]) -> None:
+    """A step's numbers to metrics.jsonl and TensorBoard."""
+    run.log(line)
+    for tag in ("loss", "penalty", "lr", "grad_norm"):
+        board.add_scalar(tag, line[tag], line["step"])
+    for name, values in line["parts"].items():
+        board.add_scalar(name, values["raw"], line["step"])
+
+
+def validate(setup: Setup, run: RunFolder, board: Any, step: int) -> None:
+    """Scores on the val split, beside the training's numbers; training goes on undisturbed."""
+    assert setup.held_out is not None
+    config = setup.config
+    reading = Reading(config.data, config.network, config.batch, config.workers)
+    networks = (setup.student, reading, setup.held_out, setup.image, setup.teacher)
+    found = headline(evaluate_networks(setup.machine, *networks))
+    run.log({"step": step, "evaluation": found})
+    for tag, value in found.items():
+        board.add_scalar(f"val/{tag}", value, step)

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from tiny import adapting, curve, same, teaching, weights
 
 from adapt.config import (
@@ -18,8 +19,10 @@ from adapt.config import (
     RegressionConfig,
     ScheduleConfig,
 )
+from adapt.data import load
 from adapt.errors import InputError, Stopped
 from adapt.runs import read_metrics
+from adapt.sampling import Stream
 from adapt.train import train
 
 
@@ -195,6 +198,40 @@ def test_wrong_settings_are_named_and_leave_no_run(
 ) -> None:
     with pytest.raises(InputError, match=message):
         train(adapting(world, tmp_path / "s", **changes))
+    assert not (tmp_path / "s").exists()
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_broken_image_is_named_and_what_was_reached_is_kept(
+    world: Path, tmp_path: Path, workers: int
+) -> None:
+    """Its header is whole, so only decoding finds it; mended, the run goes on and ends as if."""
+    d1 = tmp_path / "d1"
+    shutil.copytree(world / "d1", d1)
+    data = DataConfig(name="camvid", root=str(d1))
+    config = teaching(world, run=str(tmp_path / "r"), data=data, steps=6, batch=1, workers=workers)
+    names = [s.name for s in load(data, "train").samples]
+    stream = Stream(load(data, "train"), data, ["x1"], config.seed)
+    victim = d1 / "train" / f"{names[int(stream.order(0)[3])]}.png"
+    whole = victim.read_bytes()
+    victim.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(InputError) as refused:
+        train(config)
+    assert str(refused.value).startswith(f"{victim}: ") and "\n" not in str(refused.value)
+    victim.write_bytes(whole)
+    train(config)
+    assert [r["step"] for r in read_metrics(tmp_path / "r")] == [1, 2, 3, 4, 5, 6]
+    train(replace(config, run=str(tmp_path / "straight")))
+    assert same(tmp_path / "r", tmp_path / "straight")
+
+
+def test_wrong_size_is_named_before_anything_is_made(world: Path, tmp_path: Path) -> None:
+    d2 = tmp_path / "d2"
+    shutil.copytree(world / "d2", d2)
+    victim = sorted((d2 / "train").iterdir())[4]
+    Image.new("RGB", (56, 41)).save(victim)
+    with pytest.raises(InputError, match=rf"{victim.name} \(41, 56\)"):
+        train(adapting(world, tmp_path / "s", data=DataConfig(target=str(d2))))
     assert not (tmp_path / "s").exists()
 
 
