@@ -51,7 +51,7 @@ def mean_iou(truth: list[np.ndarray], found: list[np.ndarray], classes: int) -> 
 
 
 def test_figures_equal_an_independent_count(world: Path, student: Path) -> None:
-    path = evaluate(EvaluateConfig(run=str(student), precision="fp32", batch=2))
+    path = evaluate(EvaluateConfig(device="cpu", run=str(student), precision="fp32", batch=2))
     found = read(path)
     names = [line.split()[0] for line in (world / "d2" / "val.txt").read_text().splitlines()]
     new = [prediction(student, world / "d2" / name) for name in names]
@@ -67,10 +67,12 @@ def test_figures_equal_an_independent_count(world: Path, student: Path) -> None:
 def test_domains_and_adabn_have_files_of_their_own(world: Path) -> None:
     teacher, target = str(world / "teacher"), DataConfig(target=str(world / "d2"))
     paths = [
-        evaluate(EvaluateConfig(teacher=teacher)),
-        evaluate(EvaluateConfig(teacher=teacher, data=target, domain="d2")),
-        evaluate(EvaluateConfig(teacher=teacher, data=target, domain="d2", adabn=True)),
-        evaluate(EvaluateConfig(teacher=teacher, split="train")),
+        evaluate(EvaluateConfig(device="cpu", teacher=teacher)),
+        evaluate(EvaluateConfig(device="cpu", teacher=teacher, data=target, domain="d2")),
+        evaluate(
+            EvaluateConfig(device="cpu", teacher=teacher, data=target, domain="d2", adabn=True)
+        ),
+        evaluate(EvaluateConfig(device="cpu", teacher=teacher, split="train")),
     ]
     assert [p.name for p in paths] == [
         "metrics_camvid_d1_val.json",
@@ -86,9 +88,11 @@ def test_domains_and_adabn_have_files_of_their_own(world: Path) -> None:
 
 def test_labels_count_at_their_own_size(world: Path) -> None:
     """A smaller network input must not shrink the labels: the counted pixels stay the same."""
-    full = read(evaluate(EvaluateConfig(teacher=str(world / "teacher"))))
+    full = read(evaluate(EvaluateConfig(device="cpu", teacher=str(world / "teacher"))))
     small = DataConfig(resize=[20, 28])
-    shrunk = read(evaluate(EvaluateConfig(teacher=str(world / "teacher"), data=small)))
+    shrunk = read(
+        evaluate(EvaluateConfig(device="cpu", teacher=str(world / "teacher"), data=small))
+    )
     assert np.sum(full["confusion"]) == np.sum(shrunk["confusion"])
     assert full["confusion"] != shrunk["confusion"]
 
@@ -98,7 +102,7 @@ def test_unlabelled_pairs_still_get_an_agreement(world: Path, student: Path) -> 
         name="pairs", root=str(world / "d1" / "train"), target=str(world / "d2" / "train"),
         parts={"train": 0.5, "val": 0.5},
     )  # fmt: skip
-    found = read(evaluate(EvaluateConfig(run=str(student), data=pairs)))
+    found = read(evaluate(EvaluateConfig(device="cpu", run=str(student), data=pairs)))
     assert found["truth"] is None
     assert 0 < found["agreement"]["miou"] <= 100
 
@@ -119,7 +123,7 @@ def test_unlabelled_pairs_still_get_an_agreement(world: Path, student: Path) -> 
 def test_wrong_settings_are_named(world: Path, config: dict, message: str) -> None:
     run = {} if not config else {"run": str(world / "teacher")}
     with pytest.raises(InputError, match=message):
-        evaluate(EvaluateConfig(**run | config))
+        evaluate(EvaluateConfig(**{"device": "cpu"} | run | config))
 
 
 def test_unfinished_run_is_named(world: Path, tmp_path: Path) -> None:
@@ -129,4 +133,4 @@ def test_unfinished_run_is_named(world: Path, tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         train(teaching(world, run=str(tmp_path / "r")), stop)
     with pytest.raises(InputError, match="has not finished"):
-        evaluate(EvaluateConfig(run=str(tmp_path / "r")))
+        evaluate(EvaluateConfig(device="cpu", run=str(tmp_path / "r")))

@@ -123,16 +123,18 @@ def test_command_writes_pictures_curves_and_montage(world: Path, tmp_path: Path)
     picture = sorted((world / "d1" / "val").iterdir())[0]
     teacher = world / "teacher"
     out = invert(
-        InvertConfig(run=str(teacher), image=str(picture), out=str(tmp_path / "a"), steps=2)
+        InvertConfig(
+            device="cpu", run=str(teacher), image=str(picture), out=str(tmp_path / "a"), steps=2
+        )
     )
     names = {p.name for p in out.iterdir()}
     assert names == {"original.png", "network.png", "curves.json", "curves.png", "montage.png"}
     both = {"teacher": teacher, "student": teacher}
-    invert_all(both, picture, tmp_path / "b", InvertConfig(steps=2))
+    invert_all(both, picture, tmp_path / "b", InvertConfig(device="cpu", steps=2))
     assert (tmp_path / "b" / "teacher.png").read_bytes() == (
         tmp_path / "b" / "student.png"
     ).read_bytes()
     with pytest.raises(InputError, match="needs run=DIR and image=FILE"):
-        invert(InvertConfig(run=str(teacher)))
+        invert(InvertConfig(device="cpu", run=str(teacher)))
     with pytest.raises(InputError, match="cannot name a network"):
-        invert_all({"../x": teacher}, picture, tmp_path / "c", InvertConfig(steps=1))
+        invert_all({"../x": teacher}, picture, tmp_path / "c", InvertConfig(device="cpu", steps=1))

@@ -30,9 +30,11 @@ def runs(world: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     for path in (root / "teacher").glob("metrics_*"):
         path.unlink()
     teacher, paired = str(root / "teacher"), DataConfig(target=str(world / "d2"))
-    evaluate(EvaluateConfig(teacher=teacher))
+    evaluate(EvaluateConfig(device="cpu", teacher=teacher))
     for adabn in (False, True):
-        evaluate(EvaluateConfig(teacher=teacher, data=paired, domain="d2", adabn=adabn))
+        evaluate(
+            EvaluateConfig(device="cpu", teacher=teacher, data=paired, domain="d2", adabn=adabn)
+        )
     b1 = teaching(world, run=str(root / "b1"), domain="d2", steps=2)
     b1 = replace(b1, data=replace(b1.data, target=str(world / "d2")))
     pool3 = adapting(world, root / "pool3", teacher=teacher, steps=2)
@@ -45,9 +47,9 @@ def runs(world: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     ]
     for config in made:
         train(config)
-        evaluate(EvaluateConfig(run=config.run, teacher=teacher))
+        evaluate(EvaluateConfig(device="cpu", run=config.run, teacher=teacher))
     image = sorted((world / "d1" / "val").iterdir())[0]
-    invert(InvertConfig(run=str(root / "pool3"), image=str(image), steps=2))
+    invert(InvertConfig(device="cpu", run=str(root / "pool3"), image=str(image), steps=2))
     return root
 
 

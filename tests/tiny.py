@@ -34,6 +34,7 @@ def teaching(root: Path, **changes: object) -> TrainConfig:
         batch=2,
         log_every=1,
         precision="fp32",
+        device="cpu",
     )
     return replace(config, **changes)  # type: ignore[arg-type]
 
