@@ -70,6 +70,8 @@ class DataConfig:
     """Mirror half of the training images, both sides of a pair alike."""
     cache: bool = False
     """Keep decoded images in memory (one copy for each loader worker)."""
+    explicit: list[str] = field(default_factory=list)
+    """Fields named on the command line: they replace inherited values even by the default."""
 
     def __post_init__(self) -> None:
         size_pair("data.resize", self.resize)
@@ -95,6 +97,8 @@ class NetworkConfig:
     mean: list[float] = field(default_factory=lambda: list(IMAGENET_MEAN))
     """Per RGB channel, of values in 0..1."""
     std: list[float] = field(default_factory=lambda: list(IMAGENET_STD))
+    explicit: list[str] = field(default_factory=list)
+    """As data.explicit."""
 
     def __post_init__(self) -> None:
         at_least("network.width", self.width, 0, above=True)

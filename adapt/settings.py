@@ -8,6 +8,9 @@ from adapt.errors import InputError, unknown
 
 T = TypeVar("T")
 
+EXPLICIT = "explicit"
+"""The field of an inheritable group that names what was given on the command line."""
+
 
 def build(schema: type[T], values: Any, where: str = "") -> T:
     """An instance of the dataclass `schema` from a nested mapping.
@@ -53,15 +56,16 @@ def plain(config: Any) -> dict[str, Any]:
 
 
 def inherit(given: T, recorded: T) -> T:
-    """`recorded` with every field replaced that `given` sets to something other than its default.
+    """`recorded` with every field replaced that `given` sets: to something other than its default,
+    or, by name in `given.explicit`, to whatever it has.
 
     This is how `evaluate` and `adapt` know the crop, the size and the network of the run that they
     continue without being told again.
     """
-    default = type(given)()
-    changed = {f.name: getattr(given, f.name) for f in fields(given)}  # type: ignore[arg-type]
-    kept = {k: v for k, v in changed.items() if v != getattr(default, k)}
-    return build(type(given), {**plain(recorded), **kept})
+    default, values = type(given)(), plain(given)
+    explicit = values.get(EXPLICIT, [])
+    kept = {k: v for k, v in values.items() if k in explicit or v != getattr(default, k)}
+    return build(type(given), {**plain(recorded), **kept, EXPLICIT: []})
 
 
 def flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -64,18 +64,15 @@ def resolve(config: TrainConfig) -> tuple[TrainConfig, Model | None, Model | Non
     start_name = config.start or config.teacher or NO_START
     start = None if start_name == NO_START else load_model(Path(start_name), "start")
     source = start_name if start is not None else config.teacher
-    data, network = config.data, config.network
+    recorded = DataConfig()
     if source:
-        recorded = read_config(Path(source))
-        data = inherit(config.data, build(DataConfig, recorded["data"], "data."))
+        recorded = build(DataConfig, read_config(Path(source))["data"], "data.")
+    data = inherit(config.data, recorded)
     fixed = start or teacher
-    if fixed is not None:
-        network = fixed.network
-        if config.network not in (NetworkConfig(), network):
-            changed = "; ".join(differences(plain(network), plain(config.network)))
-            raise InputError(
-                f"network differs from the one in {source} (there -> given): {changed}"
-            )
+    network = inherit(config.network, fixed.network if fixed is not None else NetworkConfig())
+    if fixed is not None and network != fixed.network:
+        changed = "; ".join(differences(plain(fixed.network), plain(network)))
+        raise InputError(f"network differs from the one in {source} (there -> given): {changed}")
     precision = runtime(config.device, config.precision).precision
     resolved = replace(config, data=data, network=network, start=start_name, precision=precision)
     return resolved, start, teacher

@@ -1,19 +1,28 @@
 """The edge: Hydra composes YAML and overrides, the result becomes a dataclass, one call follows."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 import hydra
 from hydra.core.config_store import ConfigStore
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from adapt.errors import InputError, Stopped
-from adapt.settings import build
+from adapt.settings import EXPLICIT, build
 
 CONFIGS = str(Path(__file__).resolve().parents[1] / "configs")
 T = TypeVar("T")
+
+
+def name_explicit(values: Any, overrides: Sequence[str]) -> None:
+    """Note in each inheritable group which of its fields the command line sets."""
+    for override in overrides:
+        group, _, name = override.lstrip("+~").split("=")[0].partition(".")
+        if name and EXPLICIT in (values.get(group) or ()):
+            values[group][EXPLICIT].append(name.split(".")[0])
 
 
 def main(name: str, schema: type[T], run: Callable[[T], Any]) -> None:
@@ -26,6 +35,7 @@ def main(name: str, schema: type[T], run: Callable[[T], Any]) -> None:
     @hydra.main(version_base="1.3", config_path=CONFIGS, config_name=name)
     def entry(composed: DictConfig) -> None:
         values = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)
+        name_explicit(values, HydraConfig.get().overrides.task)
         try:
             run(build(schema, values))
         except InputError as error:

@@ -85,7 +85,7 @@ def test_parameters_without_gradient_are_left_alone() -> None:
     torch.optim.SGD(student.parameters(), lr=0.5, momentum=0.9).step()
     assert student[3].weight.grad is None
     assert torch.equal(student[3].weight, before)
-    assert penalty.value() == pytest.approx(0.5 * float(student[0].weight.square().sum()), rel=1e-5)
+    assert penalty.value() == pytest.approx(0.5 * student[0].weight.square().sum().item(), rel=1e-5)
 
 
 def test_alpha_is_comparable_with_weight_decay() -> None:

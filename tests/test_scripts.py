@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
 SMALL = [
@@ -50,8 +51,11 @@ def test_the_commands_of_the_readme_in_their_order(place: Path) -> None:
     run("make_distorted_voc.py", *data, "shift=photocopy", "out=photocopied", cwd=place)
     run(
         "adapt.py", *data, "data.target=photocopied", "teacher=runs/teacher", "objective=pool5",
-        "penalty=l2_sp", "run=runs/photocopy_pool5", "steps=3", "batch=2", cwd=place,
+        "penalty=l2_sp", "run=runs/photocopy_pool5", "steps=3", "batch=2", "data.crop=[]",
+        cwd=place,
     )  # fmt: skip
+    recorded = yaml.safe_load((place / "runs/photocopy_pool5/config.yaml").read_text())
+    assert recorded["data"]["crop"] == [] and recorded["network"]["width"] == 0.03125
     done = run("evaluate.py", "run=runs/photocopy_pool5", "split=val", cwd=place)
     assert "agreement_miou" in done.stdout
     scores = place / "runs/photocopy_pool5/metrics_camvid_d2_photocopied_val.json"
@@ -64,7 +68,7 @@ def test_the_commands_of_the_readme_in_their_order(place: Path) -> None:
     assert "pool5" in html and "<img" in html
     again = run(
         "adapt.py", "data.target=photocopied", "teacher=runs/teacher", "objective=pool5",
-        "run=runs/photocopy_pool5", "steps=3", "batch=2", cwd=place,
+        "run=runs/photocopy_pool5", "steps=3", "batch=2", "data.crop=[]", cwd=place,
     )  # fmt: skip
     assert "finished already" in again.stdout
 

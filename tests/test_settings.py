@@ -59,6 +59,13 @@ def test_inherit_takes_what_was_given_and_keeps_the_rest() -> None:
     assert inherit(NetworkConfig(), NetworkConfig(width=0.5)) == NetworkConfig(width=0.5)
 
 
+def test_what_the_command_line_names_is_never_inherited() -> None:
+    """`data.crop=[]` means the whole image, also where the teacher was trained on crops."""
+    recorded = DataConfig(name="camvid", crop=[3, 4], flip=False)
+    found = inherit(DataConfig(explicit=["crop"]), recorded)
+    assert found == DataConfig(name="camvid", flip=False)
+
+
 def test_differences_name_every_key_with_both_values() -> None:
     old, new = {"a": {"b": 1, "c": 2}, "d": 3}, {"a": {"b": 1, "c": 5}, "e": {}}
     assert differences(old, new) == [

@@ -188,6 +188,7 @@ def test_changed_teacher_is_refused_on_resume(world: Path, tmp_path: Path) -> No
         ({"teacher": ""}, "needs teacher=RUN|data .data set's name"),
         ({"objective": ObjectiveConfig("x", RegressionConfig(1.0, {"pool9": 1.0}))}, "pool5"),
         ({"network": NetworkConfig(width=0.5)}, r"width: 0\.03125 -> 0\.5"),
+        ({"network": NetworkConfig(explicit=["width"])}, r"width: 0\.03125 -> 1\.0"),
         ({"schedule": ScheduleConfig(weight_decay=0.1)}, "weight_decay=0.1 and penalty=l2_sp"),
         ({"penalty": PenaltyConfig("l3_sp")}, "Choices: none, l2, l2_sp"),
         ({"objective": ObjectiveConfig()}, "no term of regression, supervised is on"),
