@@ -1,11 +1,18 @@
 """A study: every training and evaluation of a grid as a list of cells, each done once."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from adapt.commands import DistortConfig, EvaluateConfig, StudyConfig, TrainConfig
+from adapt.commands import (
+    DistortConfig,
+    EvaluateConfig,
+    Machine,
+    Stage,
+    StudyConfig,
+    TrainConfig,
+)
 from adapt.config import DataConfig, ObjectiveConfig, SupervisedConfig
 from adapt.distort import MANIFEST, make_distorted
 from adapt.errors import InputError
@@ -26,6 +33,12 @@ class Cell:
     perform: Callable[[], Any]
 
 
+def budget(stage: Stage) -> dict[str, Any]:
+    """What teacher and B1, and the method and B2, have in common."""
+    common = ("steps", "eval_every", "checkpoint_every", "schedule")
+    return {name: getattr(stage, name) for name in common}
+
+
 class Study:
     """The configurations of a study's commands; `cells` lists them in the order of doing.
 
@@ -38,6 +51,7 @@ class Study:
             raise InputError("a study needs shifts and objectives; give experiment=NAME")
         self.config = config
         self.root = Path(config.runs or f"runs/{config.name}")
+        self.machine: dict[str, Any] = {f.name: getattr(config, f.name) for f in fields(Machine)}
 
     def run(self, seed: int, *names: str) -> Path:
         return self.root.joinpath(f"seed{seed}", *names)
@@ -83,15 +97,10 @@ class Study:
             network=config.network,
             objective=SUPERVISED,
             penalty=stage.penalty,
-            schedule=stage.schedule,
-            steps=stage.steps,
-            eval_every=stage.eval_every,
-            checkpoint_every=stage.checkpoint_every,
             batch=config.batch,
             seed=seed,
-            device=config.device,
-            precision=config.precision,
-            workers=config.workers,
+            **budget(stage),
+            **self.machine,
         )
 
     def scratch(self, seed: int, shift: str) -> TrainConfig:
@@ -107,10 +116,7 @@ class Study:
             run=str(self.run(seed, shift, B2)),
             start=str(self.teacher(seed)),
             bn=self.config.bn,
-            schedule=stage.schedule,
-            steps=stage.steps,
-            eval_every=stage.eval_every,
-            checkpoint_every=stage.checkpoint_every,
+            **budget(stage),
         )
 
     def adapting(self, seed: int, shift: str, name: str) -> TrainConfig:
@@ -148,9 +154,7 @@ class Study:
             split=config.split,
             adabn=adabn,
             batch=config.batch,
-            device=config.device,
-            precision=config.precision,
-            workers=config.workers,
+            **self.machine,
         )
         result = metrics_path(run, data, domain, config.split, adabn=adabn)
         where = f"{run.relative_to(self.root)} on {result.stem.removeprefix('metrics_')}"

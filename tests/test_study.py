@@ -1,0 +1,86 @@
+"""The plan of a study: who gets which budget, start and data, and in what order."""
+
+from pathlib import Path
+
+import pytest
+
+from adapt.commands import Stage, StudyConfig
+from adapt.config import (
+    DataConfig,
+    ObjectiveConfig,
+    PenaltyConfig,
+    RegressionConfig,
+    ShiftConfig,
+)
+from adapt.errors import InputError
+from adapt.study import Study
+
+
+@pytest.fixture
+def study() -> Study:
+    objectives = {
+        name: ObjectiveConfig(name, RegressionConfig(1.0, {name: 1.0}))
+        for name in ("pool5", "pool1")
+    }
+    return Study(
+        StudyConfig(
+            name="s",
+            data=DataConfig(name="camvid", root="photos"),
+            shifts={"a": ShiftConfig("ripple"), "b": ShiftConfig("cubism")},
+            objectives=objectives,
+            supervised=Stage(steps=30, penalty=PenaltyConfig("l2", 0.1, 0.1)),
+            adaptation=Stage(steps=10, penalty=PenaltyConfig("l2_sp", 0.2, 0.2)),
+            bn="affine",
+            batch=3,
+            seeds=[0, 7],
+            device="cpu",
+        )
+    )
+
+
+def test_b1_differs_from_the_teacher_in_its_images_only(study: Study) -> None:
+    teacher, b1 = study.teaching(7), study.scratch(7, "a")
+    assert (teacher.domain, b1.domain) == ("d1", "d2")
+    assert b1.data.target == "runs/s/shifts/a" and b1.start == b1.teacher == ""
+    same = ("steps", "schedule", "penalty", "objective", "batch", "seed", "bn", "network")
+    assert all(getattr(teacher, f) == getattr(b1, f) for f in same)
+    assert teacher.steps == 30 and teacher.bn == "train"
+
+
+def test_b2_and_the_method_have_one_budget_and_one_start(study: Study) -> None:
+    b2, method = study.tuning(7, "a"), study.adapting(7, "a", "pool5")
+    same = ("steps", "schedule", "batch", "seed", "bn", "data", "domain")
+    assert all(getattr(b2, f) == getattr(method, f) for f in same)
+    assert b2.steps == 10 and b2.bn == "affine"
+    assert b2.start == method.teacher == "runs/s/seed7/teacher" and method.start == b2.teacher == ""
+    assert b2.objective.supervised.weight == 1 and method.objective.supervised.weight == 0
+    assert (b2.penalty.name, method.penalty.name) == ("l2", "l2_sp")
+
+
+def test_every_cell_comes_once_and_after_what_it_needs(study: Study) -> None:
+    results = [cell.result for cell in study.cells()]
+    done: set[Path] = set()
+    for cell in study.cells():
+        for needed in results:
+            waits = needed.name == "summary.json" and cell.result.parent == needed.parent
+            if waits and cell.result != needed:
+                assert needed in done, cell.name
+        if cell.name.startswith("train") and "teacher" not in cell.name:
+            seed, shift = cell.result.parts[2], cell.result.parts[3]
+            assert study.root / seed / "teacher" / "summary.json" in done
+            assert study.root / "shifts" / shift / "manifest.json" in done
+        done.add(cell.result)
+    trainings = [c.name for c in study.cells() if c.name.startswith("train") and "seed0" in c.name]
+    assert trainings == [
+        "train seed0/teacher", "train seed0/a/pool5", "train seed0/b/pool5", "train seed0/a/pool1",
+        "train seed0/b/pool1", "train seed0/a/B2", "train seed0/b/B2", "train seed0/a/B1",
+        "train seed0/b/B1",
+    ]  # fmt: skip
+    assert len(done) == 2 * (1 + 1 + 2 * 2 + 2 * 8) + 2  # per seed, and the twins
+
+
+def test_empty_grids_are_refused() -> None:
+    with pytest.raises(InputError, match="experiment=NAME"):
+        Study(StudyConfig())
+    with pytest.raises(InputError, match="baselines"):
+        StudyConfig(baselines=["b3"])
