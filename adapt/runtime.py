@@ -87,9 +87,17 @@ def stop_signals() -> Iterator[list[int]]:
 
 
 def progress(items: Iterable, *, what: str, total: int | None = None, initial: int = 0) -> tqdm:
-    """A bar with ETA on a terminal, silence elsewhere."""
+    """A bar with ETA on a terminal, gone when it is full; silence elsewhere."""
     quiet = not sys.stderr.isatty()
-    return tqdm(items, desc=what, total=total, initial=initial, disable=quiet, dynamic_ncols=True)
+    return tqdm(
+        items,
+        desc=what,
+        total=total,
+        initial=initial,
+        disable=quiet,
+        leave=False,
+        dynamic_ncols=True,
+    )
 
 
 def say(text: str) -> None:
