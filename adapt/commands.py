@@ -129,13 +129,13 @@ class InvertConfig:
     """Weight of the content term (003, section 3.3)."""
     style: float = 1.0
     """Weight of the Gram term."""
-    tv: float = 0.0
+    tv: float = 0.05
     """Weight of total variation."""
     optimizer: str = "lbfgs"
     """sgd (the paper) | adam | lbfgs"""
     lr: float = 0.0
     """0 = the optimiser's default (viz.inversion.RATES); lbfgs finds its own step length."""
-    steps: int = 60
+    steps: int = 150
     """Optimiser steps; for L-BFGS function evaluations."""
     size: list[int] = field(default_factory=list)
     """(H, W) the image is brought to; [] = the size that the run was trained at."""
@@ -207,3 +207,6 @@ class ReportConfig:
     out: str = "report.html"
     examples: int = 3
     """Images shown with their predictions for every shift."""
+
+    def __post_init__(self) -> None:
+        at_least("examples", self.examples, 0)

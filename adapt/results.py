@@ -10,7 +10,7 @@ from typing import Any
 from adapt.errors import InputError
 from adapt.files import read_json, write_json, write_whole
 from adapt.metrics import Scores, distortion
-from adapt.runs import CONFIG, SUMMARY, read_config
+from adapt.runs import CONFIG, NO_START, SUMMARY, read_config
 
 TEACHER, B0, ADABN, B1, B2 = "teacher", "B0", "AdaBN", "B1", "B2"
 
@@ -51,12 +51,14 @@ def run_folders(runs: Path) -> list[Path]:
 def method_of(config: dict[str, Any], metrics: dict[str, Any]) -> str:
     """How tables call an evaluation, from the run's configuration."""
     if config["teacher"]:
-        return str(config["objective"]["name"])
-    if config["domain"] == "d2":
-        return B1 if config["start"] == "none" else B2
-    if metrics["domain"] == "d1":
-        return TEACHER
-    return ADABN if metrics["adabn"] else B0
+        name = str(config["objective"]["name"])
+    elif config["domain"] == "d2":
+        name = B1 if config["start"] == NO_START else B2
+    elif metrics["domain"] == "d1":
+        name = TEACHER
+    else:
+        return ADABN if metrics["adabn"] else B0
+    return f"{name}+{ADABN}" if metrics["adabn"] else name
 
 
 def row_of(run: Path, path: Path) -> Row:

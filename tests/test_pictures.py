@@ -81,7 +81,7 @@ def test_charts_show_their_values() -> None:
     panel = Layers(
         "mIoU", {"a": {"pool1": (1.0, 0.1), "pool5": (2.0, 0.0)}}, {"a": {"B2": (3.0, 0.0)}}
     )
-    assert drawn(layer_chart([panel], ["pool1", "pool5"])).std() > 1
+    assert drawn(layer_chart([panel], ["pool1", "pool5"], {"pool1", "pool5"})).std() > 1
     records = [
         {"step": s, "loss": 1 / s, "lr": 0.1, "parts": {"x": {"raw": 1, "weighted": 1 / s}}}
         for s in (1, 2)

@@ -127,3 +127,40 @@ def test_nothing_to_report_is_named(tmp_path: Path) -> None:
         report(ReportConfig(runs=str(tmp_path / "gone")))
     with pytest.raises(InputError, match="no finished run"):
         report(ReportConfig(runs=str(tmp_path)))
+
+
+def test_inversion_cut_short_is_said_and_does_not_stop_the_report(
+    runs: Path, tmp_path: Path
+) -> None:
+    copied = tmp_path / "runs"
+    shutil.copytree(runs, copied)
+    (found,) = copied.rglob("inversion/*/curves.json")
+    found.unlink()
+    page = written(copied, tmp_path)
+    assert "Not shown: " in page and str(found) in page and "Scores" in page
+
+
+def test_splits_are_never_compared_with_each_other(runs: Path, tmp_path: Path) -> None:
+    """A teacher scored on another split as well must not lend its score to the summary."""
+    copied = tmp_path / "runs"
+    shutil.copytree(runs, copied)
+    path = next((copied / "teacher").glob("metrics_*_d1_val.json"))
+    metrics = json.loads(path.read_text())
+    clean = metrics["truth"]["miou"]
+    metrics["split"], metrics["truth"]["miou"] = "a_test", 12.3456
+    path.with_name("metrics_camvid_d1_a_test.json").write_text(json.dumps(metrics))
+    page = written(copied, tmp_path)
+    assert f"falls from {clean:.1f} to" in page and "falls from 12.3" not in page
+    assert "are of the split val" in page and "<td>12.3</td>" in page
+
+
+def test_parts_of_the_data_are_not_joined_as_seeds(runs: Path, tmp_path: Path) -> None:
+    copied = tmp_path / "runs"
+    shutil.copytree(runs, copied)
+    path = copied / "pool3_seed1" / "config.yaml"
+    config = yaml.safe_load(path.read_text())
+    config["data"]["part"] = "half"
+    path.write_text(yaml.safe_dump(config))
+    lines = [x for x in lines_of(entries_of(collect(copied))) if x.method == "pool3"]
+    assert [x.label for x in lines] == ["pool3 (data.part=)", "pool3 (data.part=half)"]
+    assert all(len(x.entries) == 1 for x in lines)

@@ -1,7 +1,7 @@
 """All matplotlib: charts as PNG bytes, in one restrained style with colour-blind-safe colours."""
 
 import io
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -175,8 +175,11 @@ class Layers:
     """Shift -> B0, B2 -> score."""
 
 
-def layer_chart(panels: Sequence[Layers], order: Sequence[str]) -> bytes:
-    """Scores against the regressed layer (003, Figure 4), B0 and B2 as horizontal lines."""
+def layer_chart(panels: Sequence[Layers], order: Sequence[str], joined: Container[str]) -> bytes:
+    """Scores against the regressed layer (003, Figure 4), B0 and B2 as horizontal lines.
+
+    A line runs through the objectives in `joined`, single layers; mixtures stand beside them.
+    """
     dashes = {"B0": ":", "B2": "--"}
     with drawing(9.0, 3.6, len(panels)) as (figure, axes):
         for axis, panel in zip(axes, panels, strict=True):
@@ -188,10 +191,13 @@ def layer_chart(panels: Sequence[Layers], order: Sequence[str]) -> bytes:
                     [scores[name][0] for name in there],
                     yerr=[scores[name][1] for name in there],
                     color=colour,
-                    marker=marker,
+                    fmt=marker,
                     capsize=2,
                     label=shift,
                 )
+                single = [name for name in there if name in joined]
+                at = [order.index(name) for name in single]
+                axis.plot(at, [scores[name][0] for name in single], color=colour)
                 for name, (value, _) in panel.references.get(shift, {}).items():
                     label = f"{name}, {shift}"
                     axis.axhline(value, color=colour, ls=dashes[name], lw=1.2, label=label)

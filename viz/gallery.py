@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -10,6 +11,9 @@ import torch
 from adapt.augment import resize
 from adapt.config import DataConfig
 from adapt.data import DataSet, load
+from adapt.errors import InputError
+from adapt.files import read_json
+from adapt.images import read_image
 from adapt.inference import predict
 from adapt.models import Model, load_model
 from adapt.runs import read_config
@@ -20,8 +24,8 @@ from adapt.taps import forward, normalise
 from viz.figures import heat
 from viz.pictures import coloured, data_uri, encode, error_view, most_changed, palette, shrunk
 
-SIDE = 260
-"""Pixels of a picture's longer side."""
+SIDE, CHART = 260, 1200
+"""Pixels of the longer side of a picture and of a chart that is read from a file."""
 
 Pictures = dict[str, str]
 """Caption -> data URI."""
@@ -48,8 +52,8 @@ class Gallery:
     legend: list[Legend]
 
 
-def picture(image: np.ndarray, *, labels: bool = False) -> str:
-    return data_uri(encode(shrunk(image, SIDE, labels=labels)))
+def picture(image: np.ndarray, *, labels: bool = False, side: int = SIDE) -> str:
+    return data_uri(encode(shrunk(image, side, labels=labels)))
 
 
 def gallery(
@@ -86,7 +90,8 @@ def gallery(
     read = Decoder(data, settings, fields)
     natives = {data.samples[i].name: read.native(data.samples[i]) for i in chosen}
     regressed = config["objective"]["regression"]["taps"]
-    tap = list(regressed)[-1] if regressed else ""
+    layers = [name for name, _ in models["student"].net.named_modules()]
+    tap = max(regressed, key=layers.index, default="")
     first = next(iter(natives.values()), None)
     features: Pictures = {}
     channel = -1
@@ -161,3 +166,19 @@ def predictions(
         view = coloured(found, classes) if label is None else error_view(found, label, classes)
         shown[caption] = picture(view, labels=True)
     return shown
+
+
+def montages(runs: Path) -> tuple[list[dict[str, Any]], list[str]]:
+    """Figure 6: every inversion below the runs, picture by picture so that they wrap; and a note
+    for each that lacks a file."""
+    found, notes = [], []
+    for path in sorted(runs.rglob("inversion/*/montage.png")):
+        try:
+            names = ("original", *read_json(path.with_name("curves.json"))["networks"])
+            shown = {n: picture(read_image(path.with_name(f"{n}.png"))) for n in names}
+            curves = picture(read_image(path.with_name("curves.png")), side=CHART)
+        except InputError as error:
+            notes.append(f"{path.parent.name}: {error}")
+        else:
+            found.append({"name": path.parent.name, "pictures": shown, "curves": curves})
+    return found, notes

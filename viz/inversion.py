@@ -219,8 +219,8 @@ def invert_image(
     """From white noise to the image whose maps in `net` match those of `image` (003, section 3.3).
 
     The network stays as it is: eval mode inside (no dropout, stored batch-norm statistics), the
-    gradient goes to the image alone, and nothing behind the deepest tap is computed. Equal
-    arguments give equal bytes on one machine.
+    gradient goes to the image alone, and nothing behind the deepest tap is computed. On the CPU
+    equal arguments give equal bytes.
 
     Args:
         net: a trained network, on `device`.

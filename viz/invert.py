@@ -90,8 +90,8 @@ def invert_all(networks: Mapping[str, Path], image: Path, out: Path, config: Inv
         name: {"run": str(run), "model": models[name].digest, "curve": found[name].curve}
         for name, run in networks.items()
     }
-    write(out, original, found)
     write_json(out / CURVES, {"settings": plain(settings), "networks": about})
+    write(out, original, found)
     say(f"{out}: {image.name} as seen by {', '.join(networks)}")
     return out
 
@@ -107,11 +107,10 @@ def check_names(networks: Mapping[str, Path]) -> None:
 
 
 def write(out: Path, original: np.ndarray, found: Mapping[str, Inversion]) -> None:
-    """All pictures of one inversion."""
-    out.mkdir(parents=True, exist_ok=True)
+    """All pictures of one inversion; the montage, written last, says that the rest is there."""
     pictures = {ORIGINAL: original} | {name: one.image for name, one in found.items()}
     for name, picture in pictures.items():
         write_png(out / f"{name}.png", picture)
-    write_whole(out / MONTAGE, montage(pictures))
     curves = inversion_curves({name: one.curve for name, one in found.items()})
     write_whole(out / "curves.png", curves)
+    write_whole(out / MONTAGE, montage(pictures))

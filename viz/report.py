@@ -17,7 +17,7 @@ from adapt.results import ADABN, B0, B1, B2, TEACHER, collect, save
 from adapt.runs import ENVIRONMENT, read_config, read_metrics
 from adapt.runtime import say
 from viz.figures import Bars, Layers, Stat, baseline_bars, layer_chart, training_curves
-from viz.gallery import Gallery, gallery
+from viz.gallery import Gallery, gallery, montages
 from viz.pictures import data_uri
 from viz.tables import Line, entries_of, headline, lines_of, per_class, rank
 
@@ -43,11 +43,14 @@ def report(config: ReportConfig) -> Path:
             f"runs: no finished run with metrics_*.json below {runs}; evaluate one first"
         )
     entries = entries_of(rows)
-    lines = lines_of(entries)
+    every = lines_of(entries)
+    lines = of_one_split(every)
     save(rows, runs)
-    write_json(runs / TABLE, [line.plain() for line in lines])
+    write_json(runs / TABLE, [line.plain() for line in every])
     write_whole(runs / CLASSES, table_csv(per_class(entries)).encode())
     galleries, notes = pictures(lines, config.examples)
+    inversions, broken = montages(runs)
+    drawn = curves(every)
     figure = data_uri(chart) if (chart := bars(lines)) else ""
     layers = data_uri(chart) if (chart := layer_figure(lines)) else ""
     environment = Environment(
@@ -60,17 +63,20 @@ def report(config: ReportConfig) -> Path:
     html = environment.get_template("report.html").render(
         today=date.today().isoformat(),
         runs=str(runs),
-        machine=machine(entries[0].row.run),
+        machines=machines(trained(every)),
+        split=lines[0].split if len(lines) < len(every) else "",
         summary=summary(lines),
-        tables=tables(lines),
+        tables=tables(every),
         bars=figure,
         layers=layers,
         classes=class_tables(lines),
         galleries=galleries,
         notes=notes,
-        montages=montages(runs),
-        curves=curves(lines),
-        configurations=configurations(lines),
+        montages=inversions,
+        broken=broken,
+        curves=drawn,
+        more_curves=len(trained(every)) - len(drawn),
+        configurations=configurations(every),
         files=[TABLE, CLASSES, "results.json", "results.csv"],
     )
     write_whole(out, html.encode())
@@ -86,12 +92,21 @@ def table_csv(records: list[Any]) -> str:
     return buffer.getvalue()
 
 
-def machine(run: str) -> str:
-    """Versions and hardware of a run, in a line."""
-    about = read_json(Path(run) / ENVIRONMENT)
-    packages = ", ".join(f"{k} {v}" for k, v in about["packages"].items() if v)
-    where = ", ".join(about["gpus"]) or f"CPU, {about['threads']} threads"
-    return f"Python {about['python']}, {packages}; {where}; {about['platform']}"
+def of_one_split(lines: list[Line]) -> list[Line]:
+    """The lines of the split that most lines are of: figures and sentences never mix splits."""
+    splits = [line.split for line in lines]
+    return [line for line in lines if line.split == max(splits, key=splits.count)]
+
+
+def machines(runs: Iterable[Path]) -> list[str]:
+    """Versions and hardware in a line; several where the runs were made on several."""
+    found = []
+    for run in runs:
+        about = read_json(run / ENVIRONMENT)
+        packages = ", ".join(f"{k} {v}" for k, v in about["packages"].items() if v)
+        where = ", ".join(about["gpus"]) or f"CPU, {about['threads']} threads"
+        found.append(f"Python {about['python']}, {packages}; {where}; {about['platform']}")
+    return list(dict.fromkeys(found))
 
 
 def shifts_of(lines: Iterable[Line]) -> list[str]:
@@ -114,7 +129,7 @@ def summary(lines: list[Line]) -> list[str]:
             f"without labels reaches {best['miou'].mean:.1f}"
         )
         if (share := best["recovered"]) is not None:
-            text += f", which is {share.mean:.0f}\u00a0% of the loss"
+            text += f", recovering {share.mean:.0f}\u00a0% of the loss"
         if B2 in found and (b2 := found[B2].scores["miou"]) is not None:
             text += f" (supervised fine-tuning, B2: {b2.mean:.1f})"
         sentences.append(text + ".")
@@ -170,7 +185,12 @@ def layer_figure(lines: list[Line]) -> bytes | None:
             for shift in shifts_of(lines)
         }
         panels.append(Layers(title, by_shift, references))
-    return layer_chart(panels, order) if any(scored(lines, "miou").values()) else None
+    joined = {x.method for x in lines if x.objective and single_layer(x)}
+    return layer_chart(panels, order, joined) if any(scored(lines, "miou").values()) else None
+
+
+def single_layer(line: Line) -> bool:
+    return len(line.entries[0].config["objective"]["regression"]["taps"]) == 1
 
 
 def class_tables(lines: list[Line]) -> list[dict[str, Any]]:
@@ -204,17 +224,6 @@ def pictures(lines: list[Line], count: int) -> tuple[list[Gallery], list[str]]:
         except InputError as error:
             notes.append(f"{shift}: no pictures: {error}")
     return made, notes
-
-
-def montages(runs: Path) -> list[dict[str, Any]]:
-    """Figure 6: every inversion below the runs, picture by picture so that they wrap."""
-    found = []
-    for path in sorted(runs.rglob("inversion/*/montage.png")):
-        names = list(read_json(path.with_name("curves.json"))["networks"])
-        shown = {n: data_uri(path.with_name(f"{n}.png").read_bytes()) for n in ("original", *names)}
-        curves = data_uri(path.with_name("curves.png").read_bytes())
-        found.append({"name": path.parent.name, "pictures": shown, "curves": curves})
-    return found
 
 
 def trained(lines: list[Line]) -> list[Path]:

@@ -16,7 +16,9 @@ BASELINES = (TEACHER, B0, ADABN, B1, B2)
 SCORES = ("miou", "class_accuracy", "pixel_accuracy", "agreement", "recovered", "distortion")
 LEAST_LOSS = 1.0
 """Percentage points of mIoU that a shift must cost before a share of it is computed."""
-ASIDE = (*MAY_DIFFER, "seed", "teacher", "start", "precision", "objective.name", "penalty.name")
+PLACES = tuple(f"data.{name}" for name in ("root", "target", "pairs", "labels", "sbd"))
+NAMES = ("objective.name", "penalty.name")
+ASIDE = (*MAY_DIFFER, *PLACES, *NAMES, "seed", "teacher", "start", "precision", "eval_every")
 """Settings by which lines are not told apart."""
 
 
@@ -40,7 +42,7 @@ class Entry:
     @property
     def settings(self) -> dict[str, Any]:
         flat = flatten(self.config) | {"adabn": self.metrics["adabn"]}
-        return {k: v for k, v in flat.items() if k not in ASIDE and not k.startswith("data.")}
+        return {k: v for k, v in flat.items() if k not in ASIDE}
 
 
 @dataclass(frozen=True)
