@@ -5,13 +5,13 @@ import os
 import re
 import shutil
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any, NamedTuple
 
 import torch
 
 from adapt.errors import InputError
 from adapt.files import read_json, sha256, sync_folder, write_json, write_whole
+from adapt.tensors import read_torch
 
 STATE, META = "state.pt", "meta.json"
 FORMAT = 1
@@ -80,11 +80,7 @@ def load(path: Path) -> Checkpoint:
         raise InputError(
             f"{path / STATE}: corrupt: SHA-256 {digest}, recorded {meta.get('sha256')}"
         )
-    try:
-        state = torch.load(path / STATE, weights_only=True, map_location="cpu")
-    except (UnpicklingError, RuntimeError, EOFError) as error:
-        raise InputError(f"{path / STATE}: refused: {error}") from None
-    return Checkpoint(int(meta["step"]), state, meta)
+    return Checkpoint(int(meta["step"]), read_torch(path / STATE), meta)
 
 
 def newest(folder: Path) -> tuple[Checkpoint | None, list[str]]:

@@ -9,6 +9,7 @@ from adapt.config import (
     PenaltyConfig,
     ScheduleConfig,
     ShiftConfig,
+    TrustConfig,
     at_least,
     one_of,
 )
@@ -43,16 +44,19 @@ class TrainConfig(Machine):
     penalty: PenaltyConfig = field(default_factory=PenaltyConfig)
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
     teacher: str = ""
-    """Run whose network is the frozen teacher; the student starts from it too, unless `start`
-    says otherwise."""
+    """Run whose network is the frozen teacher; or a weights file (.safetensors, or a state_dict) of
+    the network configured here; or `coco`. The student starts from it too, unless `start` says
+    otherwise."""
     start: str = ""
-    """Run whose weights the student starts from; `none` = He initialisation."""
+    """Run or weights file that the student starts from; `imagenet`, `coco` or the name of one of
+    torchvision's weight enums; `none` = He initialisation."""
     domain: str = "d1"
     """d1 | d2: whose images the supervised term reads."""
     bn: str = "train"
     """Student's batch norm. eval: nothing of it changes; affine: scale and shift train, statistics
     stay; train: batch statistics, all of it changes."""
     steps: int = 1000
+    """0 = only make a run of the start, so that it can be evaluated and taught from."""
     batch: int = 8
     seed: int = 0
     log_every: int = 10
@@ -64,9 +68,9 @@ class TrainConfig(Machine):
         super().__post_init__()
         one_of("domain", self.domain, ("d1", "d2"))
         one_of("bn", self.bn, ("eval", "affine", "train"))
-        for what in ("steps", "batch", "log_every", "checkpoint_every"):
+        for what in ("batch", "log_every", "checkpoint_every"):
             at_least(what, getattr(self, what), 1)
-        for what in ("eval_every", "seed"):
+        for what in ("steps", "eval_every", "seed"):
             at_least(what, getattr(self, what), 0)
 
 
@@ -79,6 +83,7 @@ class EvaluateConfig(Machine):
     teacher: str = ""
     """Run whose prediction on the old images gives the label-free agreement; empty = the one
     that the run was adapted or fine-tuned from."""
+    network: TrustConfig = field(default_factory=TrustConfig)
     data: DataConfig = field(default_factory=DataConfig)
     """Fields that are set replace those that the run was trained with."""
     domain: str = ""
@@ -120,6 +125,7 @@ class InvertConfig:
     """Style inversion: from white noise to what a network sees in an image."""
 
     run: str = ""
+    network: TrustConfig = field(default_factory=TrustConfig)
     image: str = ""
     out: str = ""
     """Folder; empty = <run>/inversion/<image's stem>."""
@@ -204,6 +210,7 @@ class ReportConfig:
     """One self-contained HTML file of all runs below a folder."""
 
     runs: str = "runs"
+    network: TrustConfig = field(default_factory=TrustConfig)
     out: str = "report.html"
     examples: int = 3
     """Images shown with their predictions for every shift."""

@@ -91,9 +91,17 @@ class NetworkConfig:
     """Architecture and the normalisation that belongs to it."""
 
     name: str = "deeplab_vgg16"
+    """A key of adapt.networks.NETWORKS; a factory's name where there is one."""
+    factory: str = ""
+    """`package.module:function` that makes a network of your own; replaces `name`."""
+    arguments: dict[str, Any] = field(default_factory=dict)
+    """The factory's keyword arguments."""
+    aliases: dict[str, str] = field(default_factory=dict)
+    """Short names of layers, for taps: {pool5: encoder.4}."""
     width: float = 1.0
-    """Multiplier of every hidden channel count."""
+    """VGG-16 networks: multiplier of every hidden channel count."""
     batch_norm: bool = False
+    """VGG-16 networks: batch normalisation after the convolutions."""
     mean: list[float] = field(default_factory=lambda: list(IMAGENET_MEAN))
     """Per RGB channel, of values in 0..1."""
     std: list[float] = field(default_factory=lambda: list(IMAGENET_STD))
@@ -101,12 +109,20 @@ class NetworkConfig:
     """As data.explicit."""
 
     def __post_init__(self) -> None:
+        self.name = self.factory or self.name
         at_least("network.width", self.width, 0, above=True)
         for what in ("mean", "std"):
             if len(getattr(self, what)) != 3:
                 raise InputError(f"network.{what} is {getattr(self, what)}; give three numbers")
         if min(self.std) <= 0:
             raise InputError(f"network.std is {self.std}; every value must be above 0")
+
+
+@dataclass
+class TrustConfig:
+    """Commands that load a run whose network has a factory must be given its name again."""
+
+    factory: str = ""
 
 
 @dataclass

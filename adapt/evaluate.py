@@ -11,8 +11,8 @@ from adapt.data import load
 from adapt.errors import InputError
 from adapt.files import write_json, write_whole
 from adapt.inference import Evaluation, Reading, adapt_to, evaluate_networks, headline
-from adapt.models import load_model
-from adapt.runs import NO_START, read_config
+from adapt.models import load_model, origin_of
+from adapt.runs import read_config
 from adapt.runtime import runtime, say
 from adapt.settings import build, inherit, plain
 
@@ -57,9 +57,9 @@ def evaluate(config: EvaluateConfig) -> Path:
     if config.adabn:
         adapt_to(machine, net, reading, load(settings, "train"), image)
     teacher = None
-    origin = config.teacher or recorded["teacher"] or recorded["start"]
-    if domain == "d2" and origin != NO_START:
-        teacher = machine.place(load_model(Path(origin), "teacher").net).eval()
+    origin = config.teacher or origin_of(recorded)
+    if domain == "d2" and origin:
+        teacher = machine.place(load_model(Path(origin), "teacher", like=model).net).eval()
     data = replace(data, classes=model.classes)
     found = evaluate_networks(machine, net, reading, data, image, teacher)
     path = metrics_path(folder, settings, domain, config.split, adabn=config.adabn)

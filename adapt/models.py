@@ -2,20 +2,29 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import safetensors.torch
 import torch
-from safetensors import SafetensorError
 from torch import nn
 
+from adapt.batchnorm import eval_mode
 from adapt.config import NetworkConfig
-from adapt.errors import InputError, listing
+from adapt.errors import InputError
 from adapt.files import read_json, sha256, write_json, write_whole
 from adapt.networks import build_network
+from adapt.networks.pretrained import is_pretrained, pretrained
 from adapt.settings import build, plain
+from adapt.taps import logits_of
+from adapt.tensors import load_tensors, read_tensors
 
 WEIGHTS, ABOUT = "model.safetensors", "model.json"
 FORMAT = 1
+NO_START = "none"
+"""What `start` records where a run began from He initialisation."""
+FILES = (".safetensors", ".pth", ".pt", ".bin")
+PROBE = 256
+"""Pixels a side of the image by which outputs are counted."""
 
 
 @dataclass(frozen=True)
@@ -44,13 +53,45 @@ def save_model(
     write_json(folder / ABOUT, about)
 
 
-def load_model(folder: Path, what: str = "run") -> Model:
-    """The network that a finished run left in its folder, on the CPU.
+def is_file(source: str) -> bool:
+    """Is a teacher or start a weights file?"""
+    return Path(source).suffix in FILES and not Path(source).is_dir()
+
+
+def is_run(source: str) -> bool:
+    """Is a teacher or start the name of a run folder?"""
+    return source not in ("", NO_START) and not is_file(source) and not is_pretrained(source)
+
+
+def origin_of(config: dict[str, Any]) -> str:
+    """The teacher, or the network that a supervised run was fine-tuned from; empty = neither.
+
+    `config` is a run's record; a start of ImageNet weights is no network for the task.
+    """
+    start = str(config["start"])
+    return str(config["teacher"]) or (start if is_run(start) or is_file(start) else "")
+
+
+def load_model(source: Path, what: str = "run", like: Model | None = None) -> Model:
+    """The network of a finished run's folder, or of weights that lie elsewhere, on the CPU.
+
+    Args:
+        source: run folder; or a weights file or pretrained weights' name (`load_complete`).
+        what: the setting that named it, for messages.
+        like: for the latter: the model whose architecture and classes it has.
 
     Raises:
-        InputError: no such run, not finished, weights that do not have the recorded digest, or
-            that lack or add a tensor.
+        InputError: no such run or file, not finished, weights that do not have the recorded
+            digest, or that lack or add a tensor.
     """
+    if not is_run(str(source)):
+        if like is None:
+            raise InputError(
+                f"{what}: {source} is no run; make it one: scripts/train.py start={source} steps=0 "
+                "run=DIR network=NAME data=NAME data.root=DIR"
+            )
+        return load_complete(str(source), like.network, like.classes, what)
+    folder = source
     if not folder.is_dir():
         raise InputError(f"{what}: no such run folder: {folder}")
     path = folder / WEIGHTS
@@ -71,30 +112,32 @@ def load_model(folder: Path, what: str = "run") -> Model:
     return Model(net, network, tuple(about["classes"]), digest)
 
 
-def read_tensors(path: Path) -> dict[str, torch.Tensor]:
-    try:
-        return safetensors.torch.load_file(path)
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file") from None
-    except (SafetensorError, OSError) as error:
-        raise InputError(f"{path}: not a readable safetensors file ({error})") from None
+def load_complete(
+    source: str, network: NetworkConfig, classes: tuple[str, ...], what: str
+) -> Model:
+    """A network with weights from a file (suffix FILES) or torchvision (`coco`).
+
+    Without class names (pairs without labels) they are numbered by the network's outputs.
+
+    Raises:
+        InputError: no such weights, weights that do not fit, or another number of outputs.
+    """
+    net = build_network(network, len(classes))
+    if is_pretrained(source):
+        tensors, digest = pretrained(source, network, net)
+    else:
+        tensors, digest = read_tensors(Path(source)), sha256(Path(source))
+    load_tensors(net, tensors, f"{what}: {source}")
+    outputs = count_outputs(net)
+    if classes and outputs != len(classes):
+        raise InputError(
+            f"{what}: {source} has {outputs} outputs; the data has {len(classes)} classes: "
+            f"{', '.join(classes)}"
+        )
+    return Model(net, network, classes or tuple(f"class {i}" for i in range(outputs)), digest)
 
 
-def load_tensors(net: nn.Module, tensors: dict[str, torch.Tensor], where: str) -> None:
-    """Strict load: every missing, extra or misshaped tensor is named."""
-    own = net.state_dict()
-    problems = [
-        ("missing", own.keys() - tensors.keys()),
-        ("not in the network", tensors.keys() - own.keys()),
-        (
-            "of another shape",
-            [
-                f"{k} {tuple(tensors[k].shape)} instead of {tuple(own[k].shape)}"
-                for k in own.keys() & tensors.keys()
-                if own[k].shape != tensors[k].shape
-            ],
-        ),
-    ]
-    if found := [f"{what}: {listing(names)}" for what, names in problems if names]:
-        raise InputError(f"{where} does not fit the network: {'; '.join(found)}")
-    net.load_state_dict(tensors, strict=True)
+def count_outputs(net: nn.Module) -> int:
+    """Channels of a network's logits, found by a blank image."""
+    with torch.no_grad(), eval_mode(net):
+        return logits_of(net(torch.zeros(1, 3, PROBE, PROBE))).shape[1]

@@ -10,7 +10,8 @@ from typing import Any
 from adapt.errors import InputError
 from adapt.files import read_json, write_json, write_whole
 from adapt.metrics import Scores, distortion
-from adapt.runs import CONFIG, NO_START, SUMMARY, read_config
+from adapt.models import origin_of
+from adapt.runs import CONFIG, SUMMARY, read_config
 
 TEACHER, B0, ADABN, B1, B2 = "teacher", "B0", "AdaBN", "B1", "B2"
 
@@ -53,7 +54,7 @@ def method_of(config: dict[str, Any], metrics: dict[str, Any]) -> str:
     if config["teacher"]:
         name = str(config["objective"]["name"])
     elif config["domain"] == "d2":
-        name = B1 if config["start"] == NO_START else B2
+        name = B2 if origin_of(config) else B1
     elif metrics["domain"] == "d1":
         name = TEACHER
     else:

@@ -19,9 +19,6 @@ from adapt.files import read_json, write_json, write_whole
 from adapt.settings import differences
 
 CONFIG, ENVIRONMENT, METRICS, SUMMARY = "config.yaml", "env.json", "metrics.jsonl", "summary.json"
-NO_START = "none"
-"""What `start` records where a run began from He initialisation."""
-
 MAY_DIFFER = ("run", "workers", "device", "log_every", "checkpoint_every")
 """Settings that may change when a run is resumed, because the result does not depend on them."""
 

@@ -1,6 +1,7 @@
 """What a training is made of: configuration resolved, data and networks loaded and checked."""
 
 import hashlib
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,16 +13,18 @@ from adapt.commands import TrainConfig
 from adapt.config import DataConfig, NetworkConfig
 from adapt.data import DataSet, load
 from adapt.errors import InputError
-from adapt.models import Model, load_model
+from adapt.images import image_size
+from adapt.models import NO_START, Model, is_file, is_run, load_complete, load_model
 from adapt.networks import build_network
+from adapt.networks.pretrained import is_pretrained, pretrained
 from adapt.objectives import Objective
 from adapt.penalties import Penalty
-from adapt.runs import NO_START, read_config
+from adapt.runs import read_config
 from adapt.runtime import Runtime, runtime
 from adapt.sampling import check_sizes
 from adapt.schedules import make_optimizer
 from adapt.settings import build, differences, inherit, plain
-from adapt.taps import LOGITS, check_taps
+from adapt.taps import LOGITS, check_pass
 
 
 @dataclass
@@ -57,25 +60,40 @@ class Setup:
 def resolve(config: TrainConfig) -> tuple[TrainConfig, Model | None, Model | None]:
     """The configuration with everything that start and teacher determine, and those two models.
 
+    A start of pretrained weights (`imagenet`) has no model of its own: its body is loaded into a
+    freshly initialised network by `prepare`.
+
     Raises:
         InputError: a network that differs from the start's, or a needed start or teacher missing.
     """
-    teacher = load_model(Path(config.teacher), "teacher") if config.teacher else None
-    start_name = config.start or config.teacher or NO_START
-    start = None if start_name == NO_START else load_model(Path(start_name), "start")
-    source = start_name if start is not None else config.teacher
-    recorded = DataConfig()
-    if source:
-        recorded = build(DataConfig, read_config(Path(source))["data"], "data.")
-    data = inherit(config.data, recorded)
-    fixed = start or teacher
-    network = inherit(config.network, fixed.network if fixed is not None else NetworkConfig())
-    if fixed is not None and network != fixed.network:
-        changed = "; ".join(differences(plain(fixed.network), plain(network)))
-        raise InputError(f"network differs from the one in {source} (there -> given): {changed}")
+    sources = {"teacher": config.teacher, "start": config.start}
+    models = {what: load_model(Path(s), what) for what, s in sources.items() if is_run(s)}
+    recorded, given = DataConfig(), NetworkConfig()
+    for what, model in models.items():  # the start's, else the teacher's
+        given = model.network
+        recorded = build(DataConfig, read_config(Path(sources[what]))["data"], "data.")
+    data, network = inherit(config.data, recorded), inherit(config.network, given)
+    if models and network != given:
+        changed = "; ".join(differences(plain(given), plain(network)))
+        where = " or ".join(sources[what] for what in models)
+        raise InputError(f"network differs from the one in {where} (there -> given): {changed}")
+    for what, source in sources.items():
+        if is_file(source) or (what == "teacher" and is_pretrained(source)):
+            classes = load(data, "train").classes
+            models[what] = load_complete(source, network, classes, what)
+    teacher = models.get("teacher")
+    if teacher is not None and not config.start:
+        models["start"] = replace(teacher, net=deepcopy(teacher.net))
+    start = config.start or config.teacher or NO_START
     precision = runtime(config.device, config.precision).precision
-    resolved = replace(config, data=data, network=network, start=start_name, precision=precision)
-    return resolved, start, teacher
+    resolved = replace(config, data=data, network=network, start=start, precision=precision)
+    return resolved, models.get("start"), teacher
+
+
+def size_of(config: DataConfig, data: DataSet) -> tuple[int, int]:
+    """(H, W) of a training image: the crop, or the size that images are brought to or have."""
+    size = config.crop or config.resize
+    return (size[0], size[1]) if size else image_size(data.samples[0].x1)
 
 
 def prepare(config: TrainConfig, start: Model | None, teacher: Model | None) -> Setup:
@@ -90,7 +108,7 @@ def prepare(config: TrainConfig, start: Model | None, teacher: Model | None) -> 
     data = load(config.data, "train")
     if (needs_teacher or config.domain == "d2") and not data.paired:
         raise InputError("data.target is empty: give the folder of the new domain (D2)")
-    if objective.labels and not data.labelled:
+    if objective.labels and not data.labelled and config.steps:
         raise InputError(f"data: {config.data.name} in {config.data.root} has unlabelled images")
     classes = data.classes or (teacher.classes if teacher else ())
     fixed = start or teacher
@@ -99,19 +117,23 @@ def prepare(config: TrainConfig, start: Model | None, teacher: Model | None) -> 
             f"classes of the data ({', '.join(data.classes)}) are not those of the start "
             f"({', '.join(fixed.classes)})"
         )
+    inputs = {k: m.digest for k, m in (("start", start), ("teacher", teacher)) if m is not None}
     torch.manual_seed(config.seed)
     student = start.net if start is not None else build_network(config.network, len(classes))
-    if teacher is not None and start is not None and teacher.digest == start.digest:
-        teacher = load_model(Path(config.teacher), "teacher")  # its own copy, never aliased
-    student = machine.place(student)
-    check_taps(student, objective.student - {LOGITS}, "objective")
-    train_mode(student, config.bn)
     origin = {k: v.clone() for k, v in student.state_dict().items()} if start is not None else None
+    if is_pretrained(config.start) and start is None:
+        origin, inputs["start"] = pretrained(config.start, config.network, student)
+        student.load_state_dict(student.state_dict() | origin)
+    student = machine.place(student)
+    size = size_of(config.data, data)
+    check_pass(student, objective.student - {LOGITS}, size, "objective")
+    if teacher is not None:
+        check_pass(teacher.net, objective.teacher - {LOGITS}, size, "objective, on the teacher")
+    train_mode(student, config.bn)
     penalty = Penalty(student, origin, config.penalty)
     penalty.refuse_decay(config.schedule.weight_decay)
     names = "\n".join(s.name for s in data.samples)
-    inputs = {"samples": hashlib.sha256(names.encode()).hexdigest()}
-    inputs |= {k: m.digest for k, m in (("start", start), ("teacher", teacher)) if m is not None}
+    inputs["samples"] = hashlib.sha256(names.encode()).hexdigest()
     setup = Setup(
         config=config,
         machine=machine,

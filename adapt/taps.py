@@ -1,11 +1,12 @@
 """Feature maps at named layers, computing nothing beyond the deepest one that is asked for."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 
 import torch
 from torch import Tensor, nn
 
+from adapt.batchnorm import eval_mode
 from adapt.errors import InputError, unknown
 
 LOGITS = "logits"
@@ -16,13 +17,89 @@ class _Reached(Exception):
     """Raised from the hook of the last wanted layer to leave the forward pass."""
 
 
-def check_taps(net: nn.Module, taps: Iterable[str], what: str = "taps") -> None:
-    """Every tap must be the name of a submodule (`named_modules()`)."""
+def aliases(net: nn.Module) -> dict[str, str]:
+    """Short names of layers that a network may carry: `pool5` -> `backbone.layer4`, say."""
+    return dict(getattr(net, "aliases", {}))
+
+
+def resolve(net: nn.Module, tap: str, what: str = "taps") -> str:
+    """The `named_modules()` name of a tap, which may be an alias.
+
+    Raises:
+        InputError: no layer and no alias is called so.
+    """
     names = [name for name, _ in net.named_modules() if name]
+    short = aliases(net)
+    if tap in names:
+        return tap
+    if short.get(tap) in names:
+        return short[tap]
+    deep = "." in tap
+    raise unknown(f"{what}: layer", tap, [*short, *(n for n in names if deep or "." not in n)])
+
+
+def check_taps(net: nn.Module, taps: Iterable[str], what: str = "taps") -> None:
+    """Every tap must be a layer's name or alias."""
     for tap in taps:
-        if tap not in names:
-            leaves = [n for n in names if "." not in n]
-            raise unknown(f"{what}: layer", tap, leaves if tap.count(".") == 0 else names)
+        resolve(net, tap, what)
+
+
+def check_pass(net: nn.Module, taps: Iterable[str], size: tuple[int, int], what: str) -> None:
+    """One pass of a blank image (H, W) in eval mode: the network takes that size, gives logits and
+    runs every tapped layer exactly once (a shared activation, say, has no map of its own).
+
+    Raises:
+        InputError: naming the size or the layer.
+    """
+    runs = {resolve(net, tap, what): 0 for tap in taps}
+
+    def count(name: str) -> Callable[..., None]:
+        def hook(module: nn.Module, inputs: object, output: object) -> None:
+            runs[name] += 1
+
+        return hook
+
+    with ExitStack() as stack:
+        for name in runs:
+            stack.enter_context(net.get_submodule(name).register_forward_hook(count(name)))
+        stack.enter_context(eval_mode(net))
+        device = next((p.device for p in net.parameters()), None)
+        try:
+            with torch.no_grad():
+                logits_of(net(torch.zeros(1, 3, *size, device=device)))
+        except (RuntimeError, ValueError) as error:
+            if isinstance(error, InputError):
+                raise
+            raise InputError(
+                f"network: fails on an image of {size[0]}x{size[1]} ({error}); give a data.crop or "
+                "data.resize that it takes"
+            ) from None
+    for name, times in runs.items():
+        if times != 1:
+            raise InputError(
+                f"{what}: layer {name!r} runs {times} times in a pass and has no map of its own; "
+                "tap a layer around it (scripts/layers.py lists them)"
+            )
+
+
+def logits_of(output: object) -> Tensor:
+    """The logits (B, C, h, w) of a network's output: a tensor, a dict with `out` (torchvision), or
+    an object with `.logits` (transformers).
+
+    Raises:
+        InputError: anything else.
+    """
+    if isinstance(output, Mapping) and "out" in output:
+        output = output["out"]
+    elif not isinstance(output, Tensor) and hasattr(output, "logits"):
+        output = output.logits
+    if isinstance(output, Tensor) and output.ndim == 4:
+        return output
+    shown = f"tensor {tuple(output.shape)}" if isinstance(output, Tensor) else type(output).__name__
+    raise InputError(
+        f"network: its output is a {shown}; it must be logits (B, C, h, w): a tensor, a mapping "
+        "with 'out', or an object with .logits"
+    )
 
 
 def forward(net: nn.Module, x: Tensor, wanted: Iterable[str]) -> dict[str, Tensor]:
@@ -34,20 +111,22 @@ def forward(net: nn.Module, x: Tensor, wanted: Iterable[str]) -> dict[str, Tenso
     Args:
         net: any module.
         x: its input (B, 3, H, W).
-        wanted: names from `named_modules()`, or LOGITS.
+        wanted: names from `named_modules()`, aliases, or LOGITS.
 
     Raises:
-        InputError: a name the network lacks, a layer that the pass never reaches, or a layer whose
-            output the network then overwrites in place (an in-place ReLU behind it, say).
+        InputError: a name the network lacks, a layer that the pass never reaches or whose output
+            is not a tensor, or one that the network then overwrites in place (an in-place ReLU
+            behind it, say).
     """
     wanted = set(wanted)
-    taps = wanted - {LOGITS}
-    check_taps(net, taps)
+    taps = {name: resolve(net, name) for name in wanted - {LOGITS}}
     maps: dict[str, Tensor] = {}
     versions: dict[str, int] = {}
 
-    def keep(name: str) -> Callable[[nn.Module, object, Tensor], None]:
-        def hook(module: nn.Module, inputs: object, output: Tensor) -> None:
+    def keep(name: str) -> Callable[[nn.Module, object, object], None]:
+        def hook(module: nn.Module, inputs: object, output: object) -> None:
+            if not isinstance(output, Tensor):
+                raise InputError(f"taps: {name!r} returns no tensor; tap a layer inside it")
             maps[name], versions[name] = output, output._version
             if maps.keys() == wanted:
                 raise _Reached
@@ -55,12 +134,12 @@ def forward(net: nn.Module, x: Tensor, wanted: Iterable[str]) -> dict[str, Tenso
         return hook
 
     with ExitStack() as stack:
-        for name in taps:
-            stack.enter_context(net.get_submodule(name).register_forward_hook(keep(name)))
+        for name, layer in taps.items():
+            stack.enter_context(net.get_submodule(layer).register_forward_hook(keep(name)))
         try:
             output = net(x)
             if LOGITS in wanted:
-                maps[LOGITS] = output
+                maps[LOGITS] = logits_of(output)
         except _Reached:
             pass
     if missing := wanted - maps.keys():

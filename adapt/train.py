@@ -13,7 +13,7 @@ from adapt import checkpoint
 from adapt.commands import TrainConfig
 from adapt.errors import InputError, Stopped
 from adapt.inference import Reading, evaluate_networks, headline
-from adapt.models import load_tensors, save_model
+from adapt.models import save_model
 from adapt.objectives import Maps, Part
 from adapt.runs import RunFolder, check_inputs, open_run
 from adapt.runtime import progress, say, stop_signals
@@ -22,6 +22,7 @@ from adapt.schedules import set_rate
 from adapt.settings import plain
 from adapt.setup import Setup, prepare, resolve
 from adapt.taps import forward, normalise
+from adapt.tensors import load_tensors
 
 
 def one_step(setup: Setup, batch: Batch, step: int) -> dict[str, Any]:

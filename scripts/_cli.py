@@ -11,6 +11,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from adapt.errors import InputError, Stopped
+from adapt.networks.factory import permit
 from adapt.settings import EXPLICIT, build
 
 CONFIGS = str(Path(__file__).resolve().parents[1] / "configs")
@@ -37,7 +38,9 @@ def main(name: str, schema: type[T], run: Callable[[T], Any]) -> None:
         values = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)
         name_explicit(values, HydraConfig.get().overrides.task)
         try:
-            run(build(schema, values))
+            config = build(schema, values)
+            permit(getattr(getattr(config, "network", None), "factory", ""))
+            run(config)
         except InputError as error:
             print(f"error: {error}", file=sys.stderr)
             sys.exit(2)

@@ -64,8 +64,8 @@ def test_edge_libraries_stay_at_the_edge(path: Path) -> None:
 def test_images_and_checkpoints_are_opened_in_one_place() -> None:
     sources = [p for p in FILES if p.parts[-2] != "viz"]
     assert [name(p) for p in sources if "Image.open" in calls(p)] == ["adapt/images.py"]
-    assert [name(p) for p in FILES if "torch.load" in calls(p)] == ["adapt/checkpoint.py"]
-    assert "weights_only=True" in (ROOT / "adapt/checkpoint.py").read_text()
+    assert [name(p) for p in FILES if "torch.load" in calls(p)] == ["adapt/tensors.py"]
+    assert "weights_only=True" in (ROOT / "adapt/tensors.py").read_text()
 
 
 def test_nothing_evaluates_text_as_code() -> None:

@@ -1,33 +1,72 @@
-"""What every network promises to the rest, and the facts of DeepLab-LargeFOV."""
+"""One contract that every network passes: taps, odd sizes, files, truncation, batch norm."""
 
 import math
+from collections import Counter
+from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from adapt.batchnorm import batch_norms
+from adapt.batchnorm import batch_norms, eval_mode, train_mode
 from adapt.config import NetworkConfig
 from adapt.errors import InputError
 from adapt.models import load_model, save_model
 from adapt.networks import NETWORKS, build_network
-from adapt.networks.deeplab_vgg16 import DeepLabVGG16
-from adapt.taps import LOGITS, check_taps, forward, normalise, upsample
+from adapt.networks.factory import permit
+from adapt.taps import LOGITS, aliases, check_pass, check_taps, forward, logits_of, resolve
 
 CLASSES = ("one", "two", "three", "four", "five")
 SIZES = [(32, 48), (33, 41), (47, 70), (9, 65)]
 POOLS = ("pool1", "pool2", "pool3", "pool4", "pool5")
+STRIDE = {
+    "fcn32s_vgg16": 32,
+    "fcn16s_vgg16": 16,
+    "fcn8s_vgg16": 8,
+    "deeplab_vgg16": 8,
+} | dict.fromkeys(("pspnet_resnet50", "pspnet_resnet101"), 8)
+"""Pixels a cell of the output; torchvision's networks upsample to the image themselves."""
 
 
-def cells(n: int, stride: int) -> int:
-    return math.ceil(n / stride)
+class Residual(nn.Module):
+    """A stand-in for a user's own network: a strided stem, `+=`, in-place ReLU, an output dict."""
+
+    def __init__(self, num_classes: int) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 8, 3, stride=2, padding=1)
+        self.body = nn.Sequential(nn.Conv2d(8, 8, 3, padding=1), nn.BatchNorm2d(8))
+        self.act = nn.ReLU(inplace=True)
+        self.head = nn.Conv2d(8, num_classes, 1)
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        x = self.stem(x)
+        y = self.body(x)
+        y += x
+        return {"out": self.head(self.act(y))}
 
 
-@pytest.fixture(params=[(n, bn) for n in NETWORKS for bn in (False, True)], ids=str)
+OWN = f"{__name__}:Residual"
+permit(OWN)
+
+
+def configurations() -> Iterator[NetworkConfig]:
+    for name in NETWORKS:
+        if name.endswith("_vgg16"):
+            yield from (NetworkConfig(name=name, width=1 / 16, batch_norm=b) for b in (False, True))
+        else:
+            yield NetworkConfig(name=name)
+    yield NetworkConfig(factory=OWN, aliases={"pool1": "stem", "pool5": "act"})
+
+
+def label(config: NetworkConfig) -> str:
+    return config.name + ("_bn" if config.batch_norm else "")
+
+
+@pytest.fixture(params=configurations(), ids=label)
 def config(request: pytest.FixtureRequest) -> NetworkConfig:
-    name, batch_norm = request.param
-    return NetworkConfig(name=name, width=1 / 16, batch_norm=batch_norm)
+    return request.param
 
 
 @pytest.fixture
@@ -41,110 +80,139 @@ def x() -> Tensor:
     return torch.randn(2, 3, 33, 41, generator=torch.Generator().manual_seed(1))
 
 
-def layers(net: nn.Module) -> list[str]:
-    """The names of the stages, in the order in which they are computed."""
-    return [name for name, _ in net.named_children()]
-
-
-def full_pass(net: nn.Module, x: Tensor) -> dict[str, Tensor]:
-    """Every stage's map from one whole pass, copied when it was made."""
+def whole_pass(net: nn.Module, x: Tensor) -> tuple[dict[str, Tensor], Counter[str]]:
+    """Every layer's map from one pass, copied when it was made, and how often each layer ran."""
     maps: dict[str, Tensor] = {}
-    handles = [
-        child.register_forward_hook(lambda m, i, o, name=name: maps.update({name: o.clone()}))
-        for name, child in net.named_children()
-    ]
-    maps[LOGITS] = net(x).clone()
+    runs: Counter[str] = Counter()
+
+    def keep(name: str):  # type: ignore[no-untyped-def]
+        def hook(module: nn.Module, inputs: object, output: object) -> None:
+            runs[name] += 1
+            if isinstance(output, Tensor):
+                maps[name] = output.detach().clone()
+
+        return hook
+
+    handles = [m.register_forward_hook(keep(n)) for n, m in net.named_modules() if n]
+    maps[LOGITS] = logits_of(net(x)).detach().clone()
     for handle in handles:
         handle.remove()
-    return maps
-
-
-# The contract
+    return maps, runs
 
 
 @pytest.mark.parametrize("size", SIZES, ids=str)
-def test_logits_have_one_cell_for_8_pixels_rounded_up(
-    net: nn.Module, size: tuple[int, int]
+def test_logits_have_the_stated_size_at_odd_sizes(
+    net: nn.Module, config: NetworkConfig, size: tuple[int, int]
 ) -> None:
     with torch.no_grad():
-        logits = net.eval()(torch.zeros(1, 3, *size))
-    assert logits.shape == (1, len(CLASSES), cells(size[0], 8), cells(size[1], 8))
+        logits = forward(net.eval(), torch.zeros(1, 3, *size), [LOGITS])[LOGITS]
+    stride = STRIDE.get(config.name, 2 if config.factory else 1)
+    assert logits.shape == (1, len(CLASSES), *(math.ceil(n / stride) for n in size))
 
 
-def test_every_tap_is_the_full_networks_map_bit_for_bit(net: nn.Module, x: Tensor) -> None:
+def test_pool1_to_pool5_name_layers_of_falling_resolution(net: nn.Module, x: Tensor) -> None:
+    wanted = [pool for pool in POOLS if pool in aliases(net) or hasattr(net, pool)]
+    assert wanted == list(POOLS) or "act" in aliases(net).values()
+    check_taps(net, wanted)
+    with torch.no_grad():
+        maps = forward(net.eval(), x, wanted)
+    sizes = [maps[name].shape[2] for name in wanted]
+    assert sizes == sorted(sizes, reverse=True) and maps[wanted[-1]].shape[2] < x.shape[2]
+
+
+def test_truncation_at_every_tap_gives_the_full_networks_map(net: nn.Module, x: Tensor) -> None:
     net.eval()
     with torch.no_grad():
-        wanted = full_pass(net, x)
-        for name in layers(net):
-            assert torch.equal(forward(net, x, [name])[name], wanted[name]), name
-        together = forward(net, x, [*layers(net), LOGITS])
-    assert together.keys() == wanted.keys()
-    assert all(torch.equal(together[name], wanted[name]) for name in wanted)
+        x = x[:1, :, :17, :25]
+        full, runs = whole_pass(net, x)
+        once = [name for name in full if runs[name] == 1]
+        if len(once) > 100:  # blocks and their first convolution, not every layer inside
+            once = [n for n in once if n.count(".") < 3 or n.endswith("conv1")]
+        for name in once:
+            assert torch.equal(forward(net, x, [name])[name], full[name]), name
+        taps = [*dict.fromkeys(aliases(net) or POOLS), LOGITS]
+        together = forward(net, x, taps)
+    assert len(once) > 4
+    for name in taps:
+        layer = name if name == LOGITS else resolve(net, name)
+        assert torch.equal(together[name], full[layer]), name
 
 
-def test_nothing_behind_the_tap_runs(net: nn.Module, x: Tensor) -> None:
-    ran: list[str] = []
-    for name, child in net.named_children():
-        child.register_forward_pre_hook(lambda m, i, name=name: ran.append(name))
-    for number, name in enumerate(layers(net), 1):
-        ran.clear()
-        forward(net, x, [layers(net)[0], name])
-        assert ran == layers(net)[:number]
-    ran.clear()
-    forward(net, x, [layers(net)[0], LOGITS])
-    assert ran == layers(net)
+def test_a_tapped_map_that_a_later_layer_overwrites_is_refused_not_returned(
+    net: nn.Module, x: Tensor
+) -> None:
+    """Either the map is what the layer returned, or there is an error that names it."""
+    net.eval()
+    refused = []
+    with torch.no_grad():
+        x = x[:1, :, :17, :25]
+        full, runs = whole_pass(net, x)
+        every = [name for name in full if runs[name] == 1]
+        for name in every[:: max(1, len(every) // 40)]:
+            try:
+                found = forward(net, x, [name, LOGITS])[name]
+            except InputError as error:
+                assert f"{name!r} is overwritten in place" in str(error)
+                refused.append(name)
+            else:
+                assert torch.equal(found, full[name]), name
+        for name in refused:  # a pass that ends there has not overwritten it yet
+            assert torch.equal(forward(net, x, [name])[name], full[name]), name
+    assert refused, "every one of these networks has in-place layers"
+
+
+def test_a_layer_that_runs_several_times_is_refused(net: nn.Module, x: Tensor) -> None:
+    with torch.no_grad():
+        _, runs = whole_pass(net.eval(), x)
+        for name in [name for name, count in runs.items() if count > 1][:2]:
+            with pytest.raises(InputError, match=f"'{name}' runs {runs[name]} times"):
+                check_pass(net, ["pool1", name], (33, 41), "taps")
 
 
 def test_layers_behind_the_tap_get_no_gradient_and_keep_their_statistics(
-    config: NetworkConfig, x: Tensor
+    net: nn.Module, x: Tensor
 ) -> None:
-    for name in (n for n in layers(build_network(config, 2)) if n.startswith("pool")):
-        net = build_network(config, len(CLASSES)).train()
-        place = layers(net).index(name)
-        before = {k: v.clone() for k, v in net.state_dict().items()}
-        forward(net, x, [name])[name].square().sum().backward()
-        moved = {k for k, v in net.state_dict().items() if not torch.equal(v, before[k])}
-        front = set(layers(net)[: place + 1])
-        for parameter_name, parameter in net.named_parameters():
-            inside = parameter_name.split(".")[0] in front
-            assert (parameter.grad is not None) == inside, parameter_name
-        statistics = {k for k in before if k.endswith(("running_mean", "num_batches_tracked"))}
-        assert moved >= {k for k in statistics if k.split(".")[0] in front}
-        assert {k.split(".")[0] for k in moved} <= front
+    net.train()
+    before = {k: v.clone() for k, v in net.state_dict().items()}
+    tap = "pool3" if "pool3" in aliases(net) or hasattr(net, "pool3") else "pool1"
+    forward(net, x, [tap])[tap].square().sum().backward()
+    moved = {k for k, v in net.state_dict().items() if not torch.equal(v, before[k])}
+    reached = {k for k, p in net.named_parameters() if p.grad is not None}
+    order = [k for k, _ in net.named_parameters()]
+    assert reached and order[0] in reached and order[-1] not in reached
+    assert {k.rpartition(".")[0] for k in moved} <= {k.rpartition(".")[0] for k in reached}
+    if any(k.endswith("running_mean") for k in before):
+        assert moved or tap == "pool1"
 
 
-def test_a_layer_that_a_later_one_overwrites_is_refused(net: nn.Module, x: Tensor) -> None:
-    overwritten = [
-        f"{stage}.{i - 1}"
-        for stage, child in net.named_children()
-        if isinstance(child, nn.Sequential)
-        for i, layer in enumerate(child)
-        if getattr(layer, "inplace", False)
-    ]
-    assert overwritten
-    for name in overwritten:
-        with pytest.raises(InputError, match=rf"'{name}' is overwritten in place"):
-            forward(net, x, [name, LOGITS])
+@pytest.mark.parametrize("policy", ["eval", "affine", "train"])
+def test_batch_norm_policies(net: nn.Module, x: Tensor, policy: str) -> None:
+    train_mode(net, policy)
+    norms = batch_norms(net)
+    before = {k: v.clone() for k, v in net.state_dict().items()}
+    logits_of(net(x)).square().sum().backward()
+    moved = {k for k, v in net.state_dict().items() if not torch.equal(v, before[k])}
+    assert bool(moved) == (policy == "train" and bool(norms))
+    trained = {p.grad is not None for norm in norms for p in norm.parameters()}
+    assert trained <= {policy != "eval"}
+    others = [p for n, p in net.named_parameters() if "conv" in n or "features" in n]
+    assert all(p.grad is not None for p in others if p.ndim == 4)
 
 
 def test_unknown_taps_are_refused_with_the_choices(net: nn.Module, x: Tensor) -> None:
-    last = layers(net)[-1]
-    for refuses in (lambda: forward(net, x, [last[:-1]]), lambda: check_taps(net, [last[:-1]])):
-        with pytest.raises(InputError) as refused:
+    for refuses in (lambda: forward(net, x, ["pol5"]), lambda: check_taps(net, ["pol5"])):
+        with pytest.raises(InputError, match=r"'pol5' is not known. Did you mean 'pool5'"):
             refuses()
-        assert f"Did you mean {last!r}" in str(refused.value)
-        assert ", ".join(layers(net)) in str(refused.value)
-    check_taps(net, layers(net))
 
 
 def test_forward_leaves_no_hooks(net: nn.Module, x: Tensor) -> None:
     def hooks() -> int:
         return sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in net.modules())
 
-    forward(net, x, [layers(net)[1]])
-    forward(net, x, [layers(net)[1], LOGITS])
+    forward(net.eval(), x, ["pool1"])
+    forward(net, x, ["pool1", LOGITS])
     with pytest.raises(RuntimeError):
-        forward(net, x[:, :2], [layers(net)[-1]])  # two channels
+        forward(net, x[:, :2], ["pool5"])  # two channels
     assert hooks() == 0
 
 
@@ -155,25 +223,33 @@ def test_a_saved_network_is_loaded_bit_for_bit(
     save_model(tmp_path, net, config, CLASSES)
     found = load_model(tmp_path)
     assert (found.network, found.classes) == (config, CLASSES)
+    assert aliases(found.net) == aliases(net)
     own, loaded = net.state_dict(), found.net.state_dict()
     assert own.keys() == loaded.keys() and all(torch.equal(own[k], loaded[k]) for k in own)
-    with torch.no_grad():
-        assert torch.equal(found.net.eval()(x), net.eval()(x))
+    with torch.no_grad(), eval_mode(net), eval_mode(found.net):
+        assert torch.equal(logits_of(found.net(x)), logits_of(net(x)))
 
 
-def test_batch_norm_is_there_only_when_it_is_asked_for(
-    net: nn.Module, config: NetworkConfig
-) -> None:
-    assert bool(batch_norms(net)) == config.batch_norm
+def test_batch_norm_is_there_only_when_it_is_asked_for() -> None:
+    for name in (n for n in NETWORKS if n.endswith("_vgg16")):
+        for asked in (False, True):
+            made = build_network(NetworkConfig(name=name, width=1 / 16, batch_norm=asked), 2)
+            assert bool(batch_norms(made)) == asked
 
 
-def test_the_seed_decides_the_initial_weights(config: NetworkConfig) -> None:
-    def weights(seed: int) -> Tensor:
-        torch.manual_seed(seed)
-        return torch.cat([p.flatten() for p in build_network(config, 2).parameters()])
+@cache
+def first_weights(config_name: str, seed: int) -> Tensor:
+    torch.manual_seed(seed)
+    width = 1 / 16 if config_name.endswith("_vgg16") else 1.0
+    made = build_network(NetworkConfig(name=config_name, width=width), 2)
+    return next(made.parameters()).detach().flatten()
 
-    assert torch.equal(weights(3), weights(3))
-    assert not torch.equal(weights(3), weights(4))
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_the_seed_decides_the_initial_weights(name: str) -> None:
+    again = first_weights.__wrapped__(name, 3)
+    assert torch.equal(first_weights(name, 3), again)
+    assert not torch.equal(first_weights(name, 3), first_weights(name, 4))
 
 
 def test_an_unknown_network_names_the_choices() -> None:
@@ -181,154 +257,11 @@ def test_an_unknown_network_names_the_choices() -> None:
         build_network(NetworkConfig(name="deeplab"), 2)
 
 
-# Taps, where a network of two lines shows it better
+def test_width_of_a_fixed_architecture_is_refused() -> None:
+    with pytest.raises(InputError, match=r"network.width .* fcn_resnet50 has a fixed architecture"):
+        build_network(NetworkConfig(name="fcn_resnet50", width=0.5), 2)
 
 
-class Branches(nn.Module):
-    """Two branches of which one is never used."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.used, self.unused = nn.Conv2d(3, 2, 1), nn.Conv2d(3, 2, 1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.used(x)
-
-
-class AddInPlace(nn.Module):
-    """A residual connection written with `+=`, as torchvision's ResNets have it."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.conv, self.last = nn.Conv2d(3, 3, 1), nn.Identity()
-
-    def forward(self, x: Tensor) -> Tensor:
-        y = self.conv(x)
-        y += x
-        return self.last(y)
-
-
-def test_a_layer_that_the_pass_never_reaches_is_refused() -> None:
-    with pytest.raises(InputError, match="never reaches unused"):
-        forward(Branches(), torch.zeros(1, 3, 4, 4), ["used", "unused"])
-
-
-def test_in_place_addition_is_noticed_with_and_without_gradient() -> None:
-    net, x = AddInPlace(), torch.ones(1, 3, 4, 4)
-    for context in (torch.enable_grad(), torch.no_grad()):
-        with context, pytest.raises(InputError, match="'conv' is overwritten"):
-            forward(net, x, ["conv", "last"])
-    assert torch.equal(forward(net, x, ["conv"])["conv"], net.conv(x))
-
-
-def test_normalise_is_torchvisions_formula() -> None:
-    images = torch.randint(0, 256, (2, 3, 4, 5), dtype=torch.uint8)
-    mean, std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-    found = normalise(images, mean, std)
-    assert found.dtype == torch.float32
-    for channel in range(3):
-        wanted = (images[:, channel].double() / 255 - mean[channel]) / std[channel]
-        # Two roundings to float32 of values below 3.
-        assert torch.allclose(found[:, channel].double(), wanted, rtol=0, atol=1e-6)
-
-
-def test_upsampling_keeps_pixel_centres_where_they_are() -> None:
-    """A ramp over cells of 8 pixels stays the same ramp: cell i has its centre at 8 i + 3.5."""
-    ramp = (8 * torch.arange(6.0) + 3.5).expand(1, 1, 3, 6)
-    found = upsample(ramp, (24, 48))
-    # Exact between the outermost centres; there is nothing to interpolate beyond them.
-    assert torch.allclose(found[0, 0, 0, 4:44], torch.arange(4.0, 44.0), rtol=0, atol=1e-4)
-    assert found.shape == (1, 1, 24, 48)
-
-
-# DeepLab-LargeFOV (Chen et al. 2015)
-
-
-@pytest.mark.parametrize("size", SIZES, ids=str)
-def test_pools_halve_three_times_and_then_keep_their_size(size: tuple[int, int]) -> None:
-    net = DeepLabVGG16(3, width=1 / 16).eval()
-    with torch.no_grad():
-        maps = forward(net, torch.zeros(1, 3, *size), POOLS)
-    for name, stride, channels in zip(POOLS, (2, 4, 8, 8, 8), (4, 8, 16, 32, 32), strict=True):
-        assert maps[name].shape == (1, channels, cells(size[0], stride), cells(size[1], stride))
-
-
-def test_parameter_counts_are_vgg16s_and_the_papers() -> None:
-    """VGG-16 has 14,714,688 in its convolutions (Simonyan & Zisserman); LargeFOV has 20.5 M."""
-    with torch.device("meta"):
-        net = DeepLabVGG16(21)
-    counts = {
-        name: sum(p.numel() for p in child.parameters()) for name, child in net.named_children()
-    }
-    assert sum(n for name, n in counts.items() if name.startswith("conv")) == 14_714_688
-    assert counts["fc6"] == 3 * 3 * 512 * 1024 + 1024
-    assert counts["fc7"] == 1024 * 1024 + 1024
-    assert counts["classifier"] == 1024 * 21 + 21
-    assert sum(p.numel() for p in net.parameters()) == 20_505_429
-
-
-def test_batch_norm_replaces_every_hidden_bias_by_scale_and_shift() -> None:
-    with torch.device("meta"):
-        plain, normed = DeepLabVGG16(21), DeepLabVGG16(21, batch_norm=True)
-    channels = 2 * 64 + 2 * 128 + 3 * 256 + 6 * 512 + 2 * 1024
-    difference = sum(p.numel() for p in normed.parameters()) - 20_505_429
-    assert difference == channels
-    assert len(batch_norms(normed)) == 15 and not batch_norms(plain)
-
-
-def reach(net: nn.Module, tap: str) -> int:
-    """Side of the square of input pixels that one cell of the tap depends on.
-
-    Measured: all weights positive and no bias, so no path through a convolution is lost; pools are
-    averages for the occasion, because a maximum passes gradient to one of its inputs only.
-    """
-    for name, child in list(net.named_children()):
-        if isinstance(child, nn.MaxPool2d):
-            pool = nn.AvgPool2d(child.kernel_size, child.stride, child.padding)
-            setattr(net, name, pool)
-    net = net.eval().double()
-    for parameter in net.parameters():
-        nn.init.constant_(parameter, 1e-3 if parameter.ndim == 4 else 0)
-    x = torch.ones(1, 3, 601, 9, dtype=torch.double, requires_grad=True)
-    maps = forward(net, x, [tap])[tap]
-    maps[0, :, maps.shape[2] // 2].sum().backward()
-    assert x.grad is not None
-    touched = x.grad[0, 0].sum(dim=1).nonzero().flatten()
-    return int(touched[-1] - touched[0]) + 1
-
-
-def receptive_field(steps: list[tuple[int, int, int]]) -> int:
-    """Of a chain of (kernel, stride, dilation): 1 + sum (kernel - 1) dilation (stride so far)."""
-    field, jump = 1, 1
-    for kernel, stride, dilation in steps:
-        field += (kernel - 1) * dilation * jump
-        jump *= stride
-    return field
-
-
-def test_fields_of_view_follow_from_the_papers_dilations_and_strides() -> None:
-    """conv5 is dilated by 2 and fc6 by 12, and pool4 and pool5 have stride 1."""
-    c, p2, p1 = (3, 1, 1), (3, 2, 1), (3, 1, 1)
-    to_pool4 = [c, c, p2, c, c, p2, c, c, c, p2, c, c, c, p1]
-    to_pool5 = [*to_pool4, *[(3, 1, 2)] * 3, p1]
-    assert reach(DeepLabVGG16(2, width=1 / 64), "pool4") == receptive_field(to_pool4)
-    assert reach(DeepLabVGG16(2, width=1 / 64), "pool5") == receptive_field(to_pool5)
-    fc6 = receptive_field([*to_pool5, (3, 1, 12)])
-    assert reach(DeepLabVGG16(2, width=1 / 64), "fc6") == fc6
-
-
-def test_weights_start_as_he_and_deeplab_say() -> None:
-    torch.manual_seed(0)
-    net = DeepLabVGG16(21, width=0.5)
-    for module in net.modules():
-        if (
-            isinstance(module, nn.Conv2d)
-            and module is not net.classifier
-            and module.in_channels > 3
-        ):
-            wanted = math.sqrt(2 / (module.in_channels * math.prod(module.kernel_size)))
-            # At least 9,216 draws each: a standard deviation is good to 1 %, here five of those.
-            assert module.weight.std().item() == pytest.approx(wanted, rel=0.05)
-        if isinstance(module, nn.Conv2d) and module.bias is not None:
-            assert not module.bias.any()
-    assert net.classifier.weight.std().item() == pytest.approx(0.01, rel=0.05)
+def test_an_alias_must_name_a_layer() -> None:
+    with pytest.raises(InputError, match=r"network.aliases.pool9: layer: 'conv9' is not known"):
+        build_network(NetworkConfig(width=1 / 16, aliases={"pool9": "conv9"}), 2)

@@ -30,7 +30,7 @@ def test_round_trip_of_a_whole_command() -> None:
         ({"data": {"part": "c", "parts": {"a": 0.7}}}, "Choices: all, a"),
         ({"network": {"std": [1.0, 0.0, 1.0]}}, r"network\.std"),
         ({"bn": "frozen"}, "Choices: eval, affine, train"),
-        ({"steps": 0}, "steps is 0; it must be at least 1"),
+        ({"steps": -1}, "steps is -1; it must be at least 0"),
     ],
 )
 def test_wrong_values_are_named_with_their_path(values: dict, message: str) -> None:

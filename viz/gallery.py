@@ -74,10 +74,9 @@ def gallery(
     config = read_config(student)
     settings = build(DataConfig, config["data"], "data.")
     machine = runtime("cpu", "fp32")
-    models = {
-        "teacher": load_model(Path(config["teacher"]), "teacher"),
-        "student": load_model(student),
-    }
+    adapted = load_model(student)
+    teacher = load_model(Path(config["teacher"]), "teacher", like=adapted)
+    models = {"teacher": teacher, "student": adapted}
     models |= {name: load_model(run, name) for name, run in others.items()}
     for model in models.values():
         machine.place(model.net).eval()

@@ -11,7 +11,7 @@ from adapt.commands import InvertConfig
 from adapt.errors import InputError
 from adapt.files import write_json, write_whole
 from adapt.images import read_image, write_png
-from adapt.models import load_model
+from adapt.models import is_run, load_model
 from adapt.runs import read_config
 from adapt.runtime import runtime, say
 from adapt.settings import plain
@@ -60,8 +60,9 @@ def invert_all(networks: Mapping[str, Path], image: Path, out: Path, config: Inv
         InputError, Stopped: as `invert`; also a name that cannot be a file's.
     """
     check_names(networks)
-    models = {name: load_model(run, name) for name, run in networks.items()}
-    first = next(iter(networks.values()))
+    runs = {name: load_model(p, name) for name, p in networks.items() if is_run(str(p))}
+    like, first = next(iter(runs.values())), networks[next(iter(runs))]
+    models = {n: runs.get(n) or load_model(p, n, like=like) for n, p in networks.items()}
     size = config.size or read_config(first)["data"]["resize"]
     original = resize({"x1": read_image(image)}, size)["x1"]
     taps = config.taps or TAPS

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from adapt.files import read_json
+from adapt.models import origin_of
 from adapt.results import ADABN, B0, B1, B2, TEACHER, Row
-from adapt.runs import MAY_DIFFER, NO_START, read_config
+from adapt.runs import MAY_DIFFER, read_config
 from adapt.settings import flatten
 
 BASELINES = (TEACHER, B0, ADABN, B1, B2)
@@ -35,9 +36,7 @@ class Entry:
     @property
     def origin(self) -> str:
         """Run folder of the network that this one came from; a teacher's is its own."""
-        start = self.config["start"]
-        name = self.config["teacher"] or ("" if start == NO_START else start)
-        return str(Path(name or self.row.run).resolve())
+        return str(Path(origin_of(self.config) or self.row.run).resolve())
 
     @property
     def settings(self) -> dict[str, Any]:

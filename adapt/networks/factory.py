@@ -1,0 +1,68 @@
+"""A user's own network: `network.factory=package.module:function`.
+
+Importing a module runs its code, so only what the command line (or one's own experiment file) names
+is imported: a run folder records its factory's name, and `permit` must have been told the same one.
+"""
+
+import inspect
+import sys
+from importlib import import_module
+from pathlib import Path
+
+from torch import nn
+
+from adapt.config import NetworkConfig
+from adapt.errors import InputError
+
+COUNTS = ("classes", "num_classes", "n_classes")
+"""Argument names under which a factory may ask for the number of classes."""
+
+_permitted: set[str] = set()
+
+
+def permit(factory: str) -> None:
+    """Allow a factory in this process: what the user names, never what a file says."""
+    if factory:
+        _permitted.add(factory)
+
+
+def own_network(config: NetworkConfig, classes: int) -> nn.Module:
+    """Call the factory with `network.arguments`, and with the number of classes if it takes one.
+
+    The folder from which the command was started is on the path, after everything installed.
+
+    Raises:
+        InputError: not permitted, not importable, no such function, arguments that it refuses, or
+            a result that is no nn.Module.
+    """
+    name = config.factory
+    if name not in _permitted:
+        raise InputError(
+            f"this network was made by {name}, which is code of its own; if you trust it, give "
+            f"network.factory={name}"
+        )
+    module, _, function = name.partition(":")
+    if not module or not function:
+        raise InputError(f"network.factory is {name!r}; give package.module:function")
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.append(here)
+    try:
+        make = getattr(import_module(module), function)
+    except (ImportError, AttributeError) as error:
+        raise InputError(f"network.factory={name}: {error} (looked in {here} too)") from None
+    arguments = dict(config.arguments)
+    wanted = [p for p in inspect.signature(make).parameters if p in COUNTS and p not in arguments]
+    if wanted and not classes:
+        raise InputError(
+            f"network.factory={name} takes {wanted[0]}: name the classes (data.classes=[…]), or "
+            f"give '+network.arguments={{{wanted[0]}: N}}'"
+        )
+    arguments |= dict.fromkeys(wanted[:1], classes)
+    try:
+        net = make(**arguments)
+    except TypeError as error:
+        raise InputError(f"network.factory={name}: called with {arguments}: {error}") from None
+    if not isinstance(net, nn.Module):
+        raise InputError(f"network.factory={name} returned a {type(net).__name__}, no nn.Module")
+    return net

@@ -1,0 +1,64 @@
+"""Pyramid scene parsing network (Zhao, Shi, Qi, Wang, Jia, CVPR 2017)."""
+
+import torch
+from torch import Tensor, nn
+from torchvision.models import resnet50, resnet101
+from torchvision.models._utils import IntermediateLayerGetter
+
+BINS = (1, 2, 3, 6)
+"""Cells a side of the pyramid's pooled maps (section 3.2)."""
+
+
+class PyramidPooling(nn.Module):
+    """Maps pooled to each of BINS, reduced, upsampled and laid beside the input: (B, 2C, h, w)."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        out = channels // len(BINS)
+        self.levels = nn.ModuleList(
+            nn.Sequential(
+                nn.AdaptiveAvgPool2d(bins),
+                nn.Conv2d(channels, out, 1, bias=False),
+                nn.BatchNorm2d(out),
+                nn.ReLU(inplace=True),
+            )
+            for bins in BINS
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        size = x.shape[-2:]
+        pooled = [
+            nn.functional.interpolate(level(x), size, mode="bilinear", align_corners=False)
+            for level in self.levels
+        ]
+        return torch.cat([x, *pooled], dim=1)
+
+
+class PSPNet(nn.Module):
+    """Pyramid pooling on a ResNet of output stride 8.
+
+    The backbone is torchvision's (one 7x7 convolution as stem where the authors' has three 3x3),
+    and there is no auxiliary loss at the fourth stage.
+
+    Args:
+        num_classes: channels of the output.
+        depth: 50 or 101 layers of the backbone.
+    """
+
+    def __init__(self, num_classes: int, depth: int = 50) -> None:
+        super().__init__()
+        resnet = {50: resnet50, 101: resnet101}[depth]
+        layers = resnet(weights=None, replace_stride_with_dilation=[False, True, True])
+        self.backbone = IntermediateLayerGetter(layers, {"layer4": "out"})
+        self.pyramid = PyramidPooling(2048)
+        self.classifier = nn.Sequential(
+            nn.Conv2d(4096, 512, 3, padding=1, bias=False),
+            nn.BatchNorm2d(512),
+            nn.ReLU(inplace=True),
+            nn.Dropout(0.1),
+            nn.Conv2d(512, num_classes, 1),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalised images (B, 3, H, W) -> logits (B, num_classes, ceil(H / 8), ceil(W / 8))."""
+        return self.classifier(self.pyramid(self.backbone(x)["out"]))
