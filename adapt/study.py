@@ -93,6 +93,7 @@ class Study:
         config, stage = self.config, self.config.supervised
         return TrainConfig(
             run=str(self.teacher(seed)),
+            start=stage.start,
             data=config.data,
             network=config.network,
             objective=SUPERVISED,
