@@ -5,6 +5,9 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
+import torch
+
+from adapt.batchnorm import batch_norms
 from adapt.commands import (
     DistortConfig,
     EvaluateConfig,
@@ -14,11 +17,14 @@ from adapt.commands import (
     TrainConfig,
 )
 from adapt.config import DataConfig, ObjectiveConfig, SupervisedConfig
+from adapt.data import layout_of
 from adapt.distort import MANIFEST, make_distorted
 from adapt.errors import InputError
 from adapt.evaluate import evaluate, metrics_path
+from adapt.networks import build_network
 from adapt.results import B1, B2
 from adapt.runs import SUMMARY
+from adapt.runtime import say
 from adapt.train import train
 
 SUPERVISED = ObjectiveConfig("supervised", supervised=SupervisedConfig(weight=1.0))
@@ -52,6 +58,13 @@ class Study:
         self.config = config
         self.root = Path(config.runs or f"runs/{config.name}")
         self.machine: dict[str, Any] = {f.name: getattr(config, f.name) for f in fields(Machine)}
+        self.baselines = list(config.baselines)
+        with torch.device("meta"):
+            classes = layout_of(config.data).classes or tuple(config.data.classes)
+            normed = batch_norms(build_network(config.network, max(1, len(classes))))
+        if "adabn" in self.baselines and not normed:
+            say(f"AdaBN left out: {config.network.name} has no batch norm, so it would equal B0")
+            self.baselines.remove("adabn")
 
     def run(self, seed: int, *names: str) -> Path:
         return self.root.joinpath(f"seed{seed}", *names)
@@ -73,7 +86,7 @@ class Study:
             for shift in config.shifts:
                 yield self.distorting(shift)
                 for baseline, adabn in (("b0", False), ("adabn", True)):
-                    if baseline in config.baselines:
+                    if baseline in self.baselines:
                         yield self.scoring(teacher, teacher, self.paired(shift), "d2", adabn=adabn)
             methods = [
                 *(
@@ -81,8 +94,8 @@ class Study:
                     for name in config.objectives
                     for s in config.shifts
                 ),
-                *(self.tuning(seed, s) for s in config.shifts if "b2" in config.baselines),
-                *(self.scratch(seed, s) for s in config.shifts if "b1" in config.baselines),
+                *(self.tuning(seed, s) for s in config.shifts if "b2" in self.baselines),
+                *(self.scratch(seed, s) for s in config.shifts if "b1" in self.baselines),
             ]
             for made in methods:
                 yield self.training(made)

@@ -1,5 +1,6 @@
 """The plan of a study: who gets which budget, start and data, and in what order."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,7 @@ import pytest
 from adapt.commands import Stage, StudyConfig
 from adapt.config import (
     DataConfig,
+    NetworkConfig,
     ObjectiveConfig,
     PenaltyConfig,
     RegressionConfig,
@@ -26,6 +28,7 @@ def study() -> Study:
         StudyConfig(
             name="s",
             data=DataConfig(name="camvid", root="photos"),
+            network=NetworkConfig(width=1 / 32, batch_norm=True),
             shifts={"a": ShiftConfig("ripple"), "b": ShiftConfig("cubism")},
             objectives=objectives,
             supervised=Stage(steps=30, penalty=PenaltyConfig("l2", 0.1, 0.1)),
@@ -84,3 +87,20 @@ def test_empty_grids_are_refused() -> None:
         Study(StudyConfig())
     with pytest.raises(InputError, match="baselines"):
         StudyConfig(baselines=["b3"])
+
+
+def test_adabn_is_left_out_where_there_is_no_batch_norm(
+    study: Study, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plain = Study(replace(study.config, network=NetworkConfig(width=1 / 32)))
+    assert "AdaBN left out: deeplab_vgg16 has no batch norm" in capsys.readouterr().out
+    missing = {c.name for c in study.cells()} - {c.name for c in plain.cells()}
+    assert len(missing) == 4 and all("adabn" in name for name in missing)
+
+
+def test_teacher_and_b1_start_alike_and_nothing_else_from_there(study: Study) -> None:
+    stage = replace(study.config.supervised, start="imagenet")
+    made = Study(replace(study.config, supervised=stage))
+    assert made.teaching(0).start == made.scratch(0, "a").start == "imagenet"
+    assert made.tuning(0, "a").start == str(made.teacher(0))
+    assert made.adapting(0, "a", "pool5").start == ""
