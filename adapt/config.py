@@ -225,3 +225,11 @@ class ShiftConfig:
     name: str = "photocopy"
     parameters: dict[str, Any] = field(default_factory=dict)
     """Keyword arguments of the filter; checked by the filter before any image is read."""
+    distortion: float = 0.0
+    """Wanted loss of the teacher in percent (003, section 4.1): a study takes the candidate that
+    comes nearest, `calibrate` says which it is; 0 = the parameters as they stand."""
+    candidates: list[dict[str, Any]] = field(default_factory=list)
+    """Changes of the parameters that calibration tries, weakest first."""
+
+    def __post_init__(self) -> None:
+        at_least("shift.distortion", self.distortion, 0)

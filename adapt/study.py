@@ -8,7 +8,9 @@ from typing import Any
 import torch
 
 from adapt.batchnorm import batch_norms
+from adapt.calibrate import calibrate
 from adapt.commands import (
+    CalibrateConfig,
     DistortConfig,
     EvaluateConfig,
     Machine,
@@ -21,6 +23,7 @@ from adapt.data import layout_of
 from adapt.distort import MANIFEST, make_distorted
 from adapt.errors import InputError
 from adapt.evaluate import evaluate, metrics_path
+from adapt.files import read_json
 from adapt.networks import build_network
 from adapt.results import B1, B2
 from adapt.runs import SUMMARY
@@ -84,6 +87,7 @@ class Study:
             yield self.training(self.teaching(seed))
             yield self.scoring(teacher, teacher, config.data, "d1")
             for shift in config.shifts:
+                yield from self.calibrating(seed, shift)
                 yield self.distorting(shift)
                 for baseline, adabn in (("b0", False), ("adabn", True)):
                     if baseline in self.baselines:
@@ -148,12 +152,28 @@ class Study:
         run = Path(made.run)
         return Cell(f"train {run.relative_to(self.root)}", run / SUMMARY, lambda: train(made))
 
+    def calibrating(self, seed: int, shift: str) -> Iterator[Cell]:
+        """Where a distortion is wanted: parameters that give it to the first seed's teacher."""
+        wanted, out = self.config.shifts[shift], self.root / "shifts" / f"{shift}.json"
+        if wanted.distortion and seed == self.config.seeds[0]:
+            made = CalibrateConfig(
+                teacher=str(self.teacher(seed)), shift=wanted, out=str(out), **self.machine
+            )
+            yield Cell(f"calibrate {shift}", out, lambda: calibrate(made))
+
     def distorting(self, shift: str) -> Cell:
         config, out = self.config, self.root / "shifts" / shift
-        made = DistortConfig(
-            data=config.data, shift=config.shifts[shift], out=str(out), workers=config.workers or 1
-        )
-        return Cell(f"distort {shift}", out / MANIFEST, lambda: make_distorted(made))
+
+        def perform() -> None:
+            chosen = config.shifts[shift]
+            if chosen.distortion:
+                found = read_json(out.with_name(f"{shift}.json"))["parameters"]
+                chosen = replace(chosen, parameters=found)
+            workers = config.workers or 1
+            made = DistortConfig(data=config.data, shift=chosen, out=str(out), workers=workers)
+            make_distorted(made)
+
+        return Cell(f"distort {shift}", out / MANIFEST, perform)
 
     def scoring(
         self, run: Path, teacher: Path, data: DataConfig, domain: str, *, adabn: bool = False

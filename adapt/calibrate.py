@@ -1,0 +1,161 @@
+"""The calibrate command: which parameters of a filter degrade a teacher as much as wanted."""
+
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from adapt.augment import resize
+from adapt.commands import CalibrateConfig
+from adapt.config import DataConfig, ShiftConfig
+from adapt.data import DataSet, Sample, load
+from adapt.distort import apply_shift, image_seed
+from adapt.errors import InputError
+from adapt.files import write_json
+from adapt.inference import predict
+from adapt.metrics import Scores, confusion, distortion, scores
+from adapt.models import Model, load_model
+from adapt.runs import read_config
+from adapt.runtime import Runtime, progress, runtime, say
+from adapt.sampling import Decoder, tensor
+from adapt.settings import build, inherit
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What one set of parameters does to the teacher; scores and distortion in percent."""
+
+    parameters: dict[str, Any]
+    miou: float
+    class_accuracy: float
+    distortion: float
+
+
+def nearest(trials: list[Trial], wanted: float) -> Trial:
+    """The trial whose distortion is nearest to the wanted one; the earliest of equals."""
+    return min(trials, key=lambda trial: abs(trial.distortion - wanted))
+
+
+def calibrate(config: CalibrateConfig) -> Path:
+    """Try every candidate of `config.shift` and write the table with the nearest; returns the file.
+
+    The distortion of a shift is the mean relative loss of mIoU and of mean class accuracy of the
+    teacher (003, section 4.1). What a constant answer would lose is the practical ceiling, and is
+    written beside it.
+
+    Raises:
+        InputError: no candidates, an unlabelled split, parameters that the filter refuses.
+    """
+    shift = config.shift
+    if not shift.candidates:
+        raise InputError(f"shift.candidates of {shift.name} is empty: there is nothing to try")
+    candidates = [
+        replace(shift, parameters=shift.parameters | changes) for changes in shift.candidates
+    ]
+    for candidate in candidates:
+        apply_shift(np.zeros((8, 8, 3), np.uint8), candidate, 0)
+    teacher = load_model(Path(config.teacher), "teacher")
+    recorded = build(DataConfig, read_config(Path(config.teacher), "teacher")["data"], "data.")
+    settings = replace(inherit(config.data, recorded), target="")
+    data = load(settings, config.split)
+    if not data.labelled:
+        raise InputError(f"calibrate: split {config.split!r} of {settings.root} has no labels")
+    data = some(data, config.images)
+    machine = runtime(config.device, config.precision)
+    machine.place(teacher.net).eval()
+    measure = partial(confused, machine, teacher, settings, data, config.seed)
+    matrix = measure(None)
+    clean, constant = scores(matrix), scores(one_answer(matrix))
+    trials = []
+    for candidate in candidates:
+        found = scores(measure(candidate))
+        trials.append(trial(candidate, clean, found))
+        say(row(trials[-1]))
+    chosen = nearest(trials, shift.distortion)
+    ceiling = distortion(clean, constant)
+    say(
+        f"{shift.name}: wanted {shift.distortion:.1f} %, nearest {chosen.distortion:.1f} % with "
+        f"{chosen.parameters}; tried {min(t.distortion for t in trials):.1f} to "
+        f"{max(t.distortion for t in trials):.1f} %, a constant answer loses {ceiling:.1f} %"
+    )
+    path = Path(config.out or f"{shift.name}.json")
+    made = {
+        "filter": shift.name,
+        "wanted": shift.distortion,
+        "parameters": chosen.parameters,
+        "distortion": chosen.distortion,
+        "constant": ceiling,
+        "teacher": teacher.digest,
+        "images": len(data.samples),
+        "split": config.split,
+        "clean": {"miou": clean.miou, "class_accuracy": clean.class_accuracy},
+        "trials": [asdict(t) for t in trials],
+    }
+    write_json(path, made)
+    return path
+
+
+def some(data: DataSet, count: int) -> DataSet:
+    """At most `count` evenly spaced samples; 0 = all."""
+    total = len(data.samples)
+    if not 0 < count < total:
+        return data
+    places = np.linspace(0, total - 1, count).round().astype(int)
+    return replace(data, samples=tuple(data.samples[i] for i in places))
+
+
+def confused(
+    machine: Runtime,
+    teacher: Model,
+    settings: DataConfig,
+    data: DataSet,
+    seed: int,
+    shift: ShiftConfig | None,
+) -> np.ndarray:
+    """Confusion (C, C) of the teacher on filtered images; the filter acts at their own size."""
+    decode = Decoder(data, settings, ["x1", "y1"])
+    total = np.zeros((len(data.classes),) * 2, np.int64)
+    what = " ".join(f"{k}={v}" for k, v in shift.parameters.items()) if shift else "clean"
+    for sample in progress(data.samples, what=what):
+        total += confused_by(machine, teacher, settings, decode, sample, seed, shift)
+    return total
+
+
+def confused_by(
+    machine: Runtime,
+    teacher: Model,
+    settings: DataConfig,
+    decode: Decoder,
+    sample: Sample,
+    seed: int,
+    shift: ShiftConfig | None,
+) -> np.ndarray:
+    arrays = decode.native(sample)
+    image = arrays["x1"]
+    if shift is not None:
+        image = apply_shift(image, shift, image_seed(seed, sample.name))
+    size = (image.shape[0], image.shape[1])
+    shown = tensor(resize({"x1": image}, settings.resize)["x1"])[None]
+    found = predict(machine, teacher.net, teacher.network, shown, size)[0]
+    return confusion(arrays["y"], found, len(teacher.classes))
+
+
+def one_answer(matrix: np.ndarray) -> np.ndarray:
+    """The confusion of always answering the most frequent class."""
+    constant = np.zeros_like(matrix)
+    constant[:, matrix.sum(axis=1).argmax()] = matrix.sum(axis=1)
+    return constant
+
+
+def trial(shift: ShiftConfig, clean: Scores, found: Scores) -> Trial:
+    return Trial(shift.parameters, found.miou, found.class_accuracy, distortion(clean, found))
+
+
+def row(found: Trial) -> str:
+    settings = ", ".join(f"{k}={v}" for k, v in found.parameters.items())
+    return (
+        f"distortion {found.distortion:5.1f} %  mIoU {found.miou:5.1f}  class accuracy "
+        f"{found.class_accuracy:5.1f}  {settings}"
+    )

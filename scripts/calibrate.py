@@ -1,0 +1,13 @@
+"""Parameters of a filter by which a trained teacher loses as much as wanted."""
+
+import sys
+from pathlib import Path
+
+sys.path[0] = str(Path(__file__).resolve().parents[1])  # this folder has an adapt.py of its own
+
+from adapt.calibrate import calibrate
+from adapt.commands import CalibrateConfig
+from scripts._cli import main
+
+if __name__ == "__main__":
+    main("calibrate", CalibrateConfig, calibrate)
