@@ -122,11 +122,12 @@ def load_complete(
     Raises:
         InputError: no such weights, weights that do not fit, or another number of outputs.
     """
-    net = build_network(network, len(classes))
     if is_pretrained(source):
+        net = build_network(network, len(classes))
         tensors, digest = pretrained(source, network, net)
     else:
         tensors, digest = read_tensors(Path(source)), sha256(Path(source))
+        net = build_network(network, len(classes) or outputs_in(tensors, network))
     load_tensors(net, tensors, f"{what}: {source}")
     outputs = count_outputs(net)
     if classes and outputs != len(classes):
@@ -135,6 +136,17 @@ def load_complete(
             f"{', '.join(classes)}"
         )
     return Model(net, network, classes or tuple(f"class {i}" for i in range(outputs)), digest)
+
+
+def outputs_in(tensors: dict[str, torch.Tensor], network: NetworkConfig) -> int:
+    """How many outputs a built-in network's weights are for, by where they differ from those of a
+    network with one; 0 = it cannot be told (a factory's own business)."""
+    if network.factory:
+        return 0
+    with torch.device("meta"):
+        single = build_network(network, 1).state_dict()
+    found = {v.shape[0] for k, v in tensors.items() if k in single and single[k].shape != v.shape}
+    return found.pop() if len(found) == 1 else 1
 
 
 def count_outputs(net: nn.Module) -> int:

@@ -47,10 +47,9 @@ def test_the_papers_study_runs_from_the_lists_to_the_report(devkit: Path) -> Non
         "device=cpu", "~objectives.pool1", "~objectives.pool2", "~objectives.pool4",
         "~objectives.w_dec", "runs=runs",
     ]  # fmt: skip
-    sbd = "data.sbd=benchmark_RELEASE/dataset"
+    given = ["experiment=paper_voc", "data.root=.", "data.sbd=benchmark_RELEASE/dataset"]
     done = subprocess.run(
-        [sys.executable, str(ROOT / "scripts/study.py"), "experiment=paper_voc", "data.root=.", sbd]
-        + small,
+        [sys.executable, str(ROOT / "scripts/study.py"), *given, *small],
         cwd=devkit,
         env=os.environ | {"OMP_NUM_THREADS": "1"},
         capture_output=True,
