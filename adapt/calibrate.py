@@ -20,7 +20,7 @@ from adapt.models import Model, load_model
 from adapt.runs import read_config
 from adapt.runtime import Runtime, progress, runtime, say
 from adapt.sampling import Decoder, tensor
-from adapt.settings import build, inherit
+from adapt.settings import build, inherit_data
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ def calibrate(config: CalibrateConfig) -> Path:
         apply_shift(np.zeros((8, 8, 3), np.uint8), candidate, 0)
     teacher = load_model(Path(config.teacher), "teacher")
     recorded = build(DataConfig, read_config(Path(config.teacher), "teacher")["data"], "data.")
-    settings = replace(inherit(config.data, recorded), target="")
+    settings = replace(inherit_data(config.data, recorded), target="")
     data = load(settings, config.split)
     if not data.labelled:
         raise InputError(f"calibrate: split {config.split!r} of {settings.root} has no labels")

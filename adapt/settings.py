@@ -1,9 +1,10 @@
 """Between mappings (YAML, JSON) and the dataclasses of config.py and commands.py."""
 
-from dataclasses import asdict, fields, is_dataclass
+from dataclasses import asdict, fields, is_dataclass, replace
 from types import UnionType
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
+from adapt.config import WHICH, DataConfig
 from adapt.errors import InputError, unknown
 
 T = TypeVar("T")
@@ -66,6 +67,14 @@ def inherit(given: T, recorded: T) -> T:
     explicit = values.get(EXPLICIT, [])
     kept = {k: v for k, v in values.items() if k in explicit or v != getattr(default, k)}
     return build(type(given), {**plain(recorded), **kept, EXPLICIT: []})
+
+
+def inherit_data(given: DataConfig, recorded: DataConfig) -> DataConfig:
+    """As `inherit`; of a run on another data set only how images are read, not which ones."""
+    if given.name and given.name != recorded.name:
+        default = DataConfig()
+        recorded = replace(recorded, **{what: getattr(default, what) for what in WHICH})
+    return inherit(given, recorded)
 
 
 def flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:

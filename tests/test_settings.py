@@ -5,7 +5,7 @@ import pytest
 from adapt.commands import StudyConfig, TrainConfig
 from adapt.config import DataConfig, NetworkConfig, PenaltyConfig
 from adapt.errors import InputError, listing
-from adapt.settings import build, differences, flatten, inherit, plain
+from adapt.settings import build, differences, flatten, inherit, inherit_data, plain
 
 
 def test_round_trip_of_a_whole_command() -> None:
@@ -80,3 +80,16 @@ def test_differences_name_every_key_with_both_values() -> None:
 def test_listing_is_sorted_and_bounded() -> None:
     assert listing(["b", "a"]) == "a, b"
     assert listing(range(12)) == "0, 1, 10, 11, 2, 3, 4, 5, 6, 7 and 2 more"
+
+
+def test_another_data_set_inherits_how_images_are_read_and_not_which() -> None:
+    """Else `val` would mean the part of that name which another list was cut into."""
+    recorded = DataConfig(
+        name="pairs", root="a", target="b", parts={"train": 0.9, "val": 0.1}, part="train",
+        resize=[8, 8], crop=[4, 4], flip=False,
+    )  # fmt: skip
+    given = DataConfig(name="camvid", root="c")
+    assert inherit_data(given, recorded) == DataConfig(
+        name="camvid", root="c", resize=[8, 8], crop=[4, 4], flip=False
+    )
+    assert inherit_data(DataConfig(root="c"), recorded).parts == recorded.parts
