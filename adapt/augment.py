@@ -1,4 +1,4 @@
-"""Paired augmentation: one geometry for x1, x2, label and valid mask (albumentations)."""
+"""Paired augmentation (albumentations): one geometry for all, photometry for each side apart."""
 
 import albumentations as A
 import cv2
@@ -10,6 +10,8 @@ from adapt.images import IGNORE
 
 IMAGES = ("x1", "x2")
 MASKS = ("y", "valid")
+FILL = 0
+"""Value of pixels that no image covers; labels have IGNORE there, and they are not valid."""
 
 
 def resize(arrays: dict[str, np.ndarray], size: list[int]) -> dict[str, np.ndarray]:
@@ -27,29 +29,73 @@ def resize(arrays: dict[str, np.ndarray], size: list[int]) -> dict[str, np.ndarr
     return resized
 
 
+def geometry(config: DataConfig) -> list[A.BasicTransform]:
+    """Scale, rotation, crop and mirroring, in this order; masks by nearest neighbour."""
+    steps: list[A.BasicTransform] = []
+    if config.scale:
+        low, high = config.scale
+        steps.append(
+            A.RandomScale((low - 1, high - 1), area_for_downscale="image", p=1)  # factor - 1
+        )
+    if config.rotate:
+        border = {"border_mode": cv2.BORDER_CONSTANT, "fill": FILL, "fill_mask": IGNORE}
+        steps.append(A.Rotate((-config.rotate, config.rotate), p=1, **border))
+    if config.crop:
+        height, width = config.crop
+        steps.append(A.RandomCrop(height, width, pad_if_needed=True, fill=FILL, fill_mask=IGNORE))
+    if config.flip:
+        steps.append(A.HorizontalFlip(p=0.5))
+    return steps
+
+
+def photometry(jitter: float, blur: float) -> A.Compose | None:
+    """Colour and blur of one side; None = nothing."""
+    steps: list[A.BasicTransform] = []
+    if jitter:
+        around = (1 - jitter, 1 + jitter)
+        hue = (-jitter / 4, jitter / 4)
+        steps.append(
+            A.ColorJitter(brightness=around, contrast=around, saturation=around, hue=hue, p=1)
+        )
+    if blur:
+        steps.append(A.GaussianBlur(blur_limit=0, sigma_limit=(0, blur), p=1))
+    return A.Compose(steps) if steps else None
+
+
 class PairedAugmentation:
-    """Random crop and mirroring, the same for every array of a sample and fixed by its seed."""
+    """The same geometry for every array of a sample, then each image's own photometry; all fixed
+    by a seed.
+
+    Photometry comes last, on the crop: it is cheaper there, and blur is in pixels as the network
+    sees them.
+    """
 
     def __init__(self, config: DataConfig) -> None:
-        steps: list[A.BasicTransform] = []
-        if config.crop:
-            height, width = config.crop
-            steps.append(A.RandomCrop(height, width, pad_if_needed=True, fill=0, fill_mask=IGNORE))
-        if config.flip:
-            steps.append(A.HorizontalFlip(p=0.5))
         targets = {"x2": "image", "y": "mask", "valid": "mask"}
-        self.compose = A.Compose(steps, additional_targets=targets)
+        steps = geometry(config)
+        self.geometry = A.Compose(steps, additional_targets=targets)
+        self.pads = bool(config.crop or config.scale or config.rotate)
+        """Can a pixel of the result lie outside the image?"""
+        self.photometry = {
+            "x1": photometry(config.jitter_x1, config.blur_x1),
+            "x2": photometry(config.jitter_x2, config.blur_x2),
+        }
 
     def __call__(self, arrays: dict[str, np.ndarray], seed: int) -> dict[str, np.ndarray]:
         """`arrays` holds x1 and any of x2 (uint8 (H, W, 3)), y, valid (uint8 (H, W))."""
         shapes = {key: array.shape[:2] for key, array in arrays.items()}
         if len(set(shapes.values())) > 1:
             raise InputError(f"sizes of a sample differ: {shapes}")
-        self.compose.set_random_seed(seed)
+        self.geometry.set_random_seed(seed)
         first, *_ = (key for key in IMAGES if key in arrays)
         given = {("image" if key == first else key): array for key, array in arrays.items()}
-        result = self.compose(**given)
-        cropped = {key: result["image" if key == first else key] for key in arrays}
-        if "valid" in cropped:
-            cropped["valid"] = (cropped["valid"] == 1).astype(np.uint8)  # padding is not
-        return cropped
+        result = self.geometry(**given)
+        moved = {key: result["image" if key == first else key] for key in arrays}
+        if "valid" in moved:
+            moved["valid"] = (moved["valid"] == 1).astype(np.uint8)  # padding is not
+        for side, (key, compose) in enumerate(self.photometry.items()):
+            if key in moved and compose is not None:
+                own = np.random.SeedSequence([seed, side]).generate_state(1)[0]
+                compose.set_random_seed(int(own))
+                moved[key] = compose(image=moved[key])["image"]
+        return moved

@@ -14,9 +14,9 @@ from adapt.data import DataSet, Sample, load
 from adapt.distort import apply_shift, image_seed
 from adapt.errors import InputError
 from adapt.files import write_json
-from adapt.inference import predict
 from adapt.metrics import Scores, confusion, distortion, scores
 from adapt.models import Model, load_model
+from adapt.protocol import predict
 from adapt.runs import read_config
 from adapt.runtime import Runtime, progress, runtime, say
 from adapt.sampling import Decoder, tensor

@@ -5,16 +5,17 @@ from dataclasses import dataclass, field
 from adapt.config import (
     DataConfig,
     NetworkConfig,
-    ObjectiveConfig,
     PenaltyConfig,
+    ProtocolConfig,
     ScheduleConfig,
     ShiftConfig,
     TrustConfig,
     at_least,
     one_of,
-    size_pair,
 )
 from adapt.errors import InputError
+from adapt.objective_config import ObjectiveConfig
+from adapt.restyle import BETA, RESTYLES
 
 
 @dataclass
@@ -56,6 +57,9 @@ class TrainConfig(Machine):
     bn: str = "train"
     """Student's batch norm. eval: nothing of it changes; affine: scale and shift train, statistics
     stay; train: batch statistics, all of it changes."""
+    ema: float = 0.0
+    """Decay of an average of the student's weights, which is then what is evaluated and saved
+    (0.999, say); 0 = off. One more copy of the network in memory."""
     steps: int = 1000
     """0 = only make a run of the start, so that it can be evaluated and taught from."""
     batch: int = 8
@@ -71,13 +75,16 @@ class TrainConfig(Machine):
         one_of("bn", self.bn, ("eval", "affine", "train"))
         for what in ("batch", "log_every", "checkpoint_every"):
             at_least(what, getattr(self, what), 1)
+        if not 0 <= self.ema < 1:
+            raise InputError(f"ema is {self.ema}; it must lie in [0, 1)")
         for what in ("steps", "eval_every", "seed"):
             at_least(what, getattr(self, what), 0)
 
 
 @dataclass
 class EvaluateConfig(Machine):
-    """Scores of a run, or of a teacher on any domain (B0; with adabn: AdaBN)."""
+    """Scores of a run, or of a teacher on any domain (B0, or with adabn or restyle another free
+    baseline)."""
 
     run: str = ""
     """Evaluated run; empty = the teacher itself (B0)."""
@@ -92,11 +99,28 @@ class EvaluateConfig(Machine):
     split: str = "val"
     adabn: bool = False
     """Re-estimate batch-norm statistics on the training images of the domain first."""
+    restyle: str = ""
+    """histogram | fda: give the new images the look of D1's training images first."""
+    restyle_beta: float = BETA
+    """fda: half the replaced window, in shares of the shorter side (the paper: .01, .05, .09)."""
+    protocol: ProtocolConfig = field(default_factory=ProtocolConfig)
     batch: int = 8
+
+    @property
+    def variant(self) -> str:
+        """What sets the evaluation apart from the plain one, for file names."""
+        restyle = self.restyle
+        if restyle == "fda" and self.restyle_beta != BETA:
+            restyle += f"{self.restyle_beta:g}"
+        names = ("adabn" if self.adabn else "", restyle, self.protocol.tag)
+        return "_".join(name for name in names if name)
 
     def __post_init__(self) -> None:
         super().__post_init__()
         one_of("domain", self.domain, ("", "d1", "d2"))
+        one_of("restyle", self.restyle, ("", *RESTYLES))
+        if not 0 < self.restyle_beta < 0.5:
+            raise InputError(f"restyle_beta is {self.restyle_beta}; it must lie in (0, 0.5)")
         at_least("batch", self.batch, 1)
         if not self.run and not self.teacher:
             raise InputError("give run=DIR (a trained run) or teacher=DIR domain=d2 (baseline B0)")
@@ -182,37 +206,6 @@ class InvertConfig:
 
 
 @dataclass
-class LayersConfig:
-    """A network's layers, to choose taps from, and how much the maps of successive ones differ."""
-
-    run: str = ""
-    """Run whose network is listed; empty = `network`, freshly initialised."""
-    network: NetworkConfig = field(default_factory=NetworkConfig)
-    classes: int = 21
-    """Outputs of a network that belongs to no run."""
-    size: list[int] = field(default_factory=list)
-    """(H, W) of the input; [] = the size that the run was trained at, else 321x321."""
-    depth: int = 2
-    """How many parts the listed names have at most; 0 = all. Aliases are always listed."""
-    out: str = ""
-    """Folder for the table as JSON and CSV, and the figure; empty = nothing is written."""
-    image: str = ""
-    """Image or folder of images for the figure; empty = the run's validation images."""
-    images: int = 8
-    """How many of them, evenly spaced, are measured; the first is shown."""
-    taps: list[str] = field(default_factory=list)
-    """Layers of the figure; [] = the network's main path."""
-    seed: int = 0
-    """Of the fresh initialisation."""
-    device: str = "auto"
-
-    def __post_init__(self) -> None:
-        size_pair("size", self.size)
-        for what, low in (("classes", 1), ("images", 1), ("depth", 0), ("seed", 0)):
-            at_least(what, getattr(self, what), low)
-
-
-@dataclass
 class Stage:
     """Budget of one kind of training in a study."""
 
@@ -256,7 +249,7 @@ class StudyConfig(Machine):
         super().__post_init__()
         one_of("bn", self.bn, ("eval", "affine", "train"))
         for baseline in self.baselines:
-            one_of("baselines", baseline, ("b0", "adabn", "b1", "b2"))
+            one_of("baselines", baseline, ("b0", "adabn", *RESTYLES, "b1", "b2"))
         if not self.seeds:
             raise InputError("seeds is empty: give at least one, for example seeds=[0]")
         at_least("inversions", self.inversions, 0)

@@ -1,8 +1,8 @@
 """The schema of every command: plain dataclasses, checked when they are made.
 
 YAML under configs/ selects and overrides, Hydra composes (only in scripts/), `settings.build` makes
-these objects. A field's meaning stands in the docstring below it. The commands' own schemas, which
-are made of the groups here, stand in adapt/commands.py.
+these objects. A field's meaning stands in the docstring below it. The objective's group stands in
+adapt/objective_config.py; the commands' own schemas, made of the groups, in adapt/commands.py.
 """
 
 import math
@@ -10,6 +10,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from adapt.errors import InputError, unknown
+
+WHICH = (
+    "name", "root", "target", "pairs", "labels", "sbd", "classes", "train_split", "part", "parts",
+    "parts_seed",
+)  # fmt: skip
+"""Fields of DataConfig that say which files are read, not how; another data set has its own."""
 
 WHOLE = "all"
 """`data.part`: no part, the whole training split."""
@@ -68,6 +74,17 @@ class DataConfig:
     """(H, W) of the random training crop, padded with void where it is larger; [] = whole image."""
     flip: bool = True
     """Mirror half of the training images, both sides of a pair alike."""
+    scale: list[float] = field(default_factory=list)
+    """[low, high]: training images are enlarged by a random factor between them; [] = off."""
+    rotate: float = 0.0
+    """Training images are turned by up to so many degrees either way."""
+    jitter_x1: float = 0.0
+    """Random brightness, contrast and saturation of x1, each by up to this share, hue by a
+    quarter of it; drawn apart from that of x2."""
+    jitter_x2: float = 0.0
+    blur_x1: float = 0.0
+    """Gaussian blur of x1 with a random standard deviation of up to so many pixels."""
+    blur_x2: float = 0.0
     cache: bool = False
     """Keep decoded images in memory (one copy for each loader worker)."""
     explicit: list[str] = field(default_factory=list)
@@ -76,6 +93,14 @@ class DataConfig:
     def __post_init__(self) -> None:
         size_pair("data.resize", self.resize)
         size_pair("data.crop", self.crop)
+        if self.scale and (len(self.scale) != 2 or not 0 < self.scale[0] <= self.scale[1] < 16):
+            raise InputError(
+                f"data.scale is {self.scale}; give [low, high] with 0 < low <= high < 16, or []"
+            )
+        for what, high in (("rotate", 180), ("jitter_x1", 1), ("jitter_x2", 1), ("blur_x1", 50),
+                           ("blur_x2", 50)):  # fmt: skip
+            if not 0 <= getattr(self, what) <= high:
+                raise InputError(f"data.{what} is {getattr(self, what)}; it must be in 0..{high}")
         for name, share in self.parts.items():
             at_least(f"data.parts.{name}", share, 0, above=True)
         if sum(self.parts.values()) > 1 + 1e-9:
@@ -119,51 +144,51 @@ class NetworkConfig:
 
 
 @dataclass
+class ProtocolConfig:
+    """How an image becomes a prediction: whole by default, in windows, at several scales."""
+
+    window: list[int] = field(default_factory=list)
+    """(H, W) of windows that slide over the image; [] = the whole image at once."""
+    stride: list[int] = field(default_factory=list)
+    """(H, W) from window to window; [] = two thirds of the window."""
+    scales: list[float] = field(default_factory=lambda: [1.0])
+    """Factors by which the image is enlarged; their probabilities are averaged."""
+    flip: bool = False
+    """Average with the prediction of the mirrored image, at every scale."""
+
+    def __post_init__(self) -> None:
+        size_pair("protocol.window", self.window)
+        size_pair("protocol.stride", self.stride)
+        if self.stride and not self.window:
+            raise InputError("protocol.stride needs protocol.window=[H,W]")
+        if self.stride and any(s > w for s, w in zip(self.stride, self.window, strict=True)):
+            raise InputError(
+                f"protocol.stride is {self.stride}, protocol.window {self.window}: windows that do "
+                "not touch leave gaps"
+            )
+        if not self.scales:
+            raise InputError("protocol.scales is empty; [1.0] is the image as it is")
+        for scale in self.scales:
+            at_least("protocol.scales", scale, 0, above=True)
+
+    @property
+    def tag(self) -> str:
+        """For file names: `` for whole images, `window321x321_scales0.75-1_flip`, say."""
+        parts = []
+        if self.window:
+            parts.append(f"window{'x'.join(map(str, self.window))}")
+        if self.stride:
+            parts.append(f"stride{'x'.join(map(str, self.stride))}")
+        if self.scales != [1.0]:
+            parts.append(f"scales{'-'.join(f'{s:g}' for s in self.scales)}")
+        return "_".join([*parts, *(["flip"] if self.flip else [])])
+
+
+@dataclass
 class TrustConfig:
     """Commands that load a run whose network has a factory must be given its name again."""
 
     factory: str = ""
-
-
-@dataclass
-class RegressionConfig:
-    """sum_l w_l d(F_l^T(x1), F_l^S(x2)): seed paper 003, section 3.1."""
-
-    weight: float = 0.0
-    taps: dict[str, float] = field(default_factory=dict)
-    """Layer name -> w_l."""
-    distance: str = "relative"
-    """`relative`, `mean` or `sum` (the paper): see adapt.objectives."""
-
-    def __post_init__(self) -> None:
-        at_least("objective.regression.weight", self.weight, 0)
-        for tap, weight in self.taps.items():
-            at_least(f"objective.regression.taps.{tap}", weight, 0, above=True)
-        if self.weight and not self.taps:
-            raise InputError(
-                "objective.regression.taps is empty: name layers and weights, for example "
-                "'+objective.regression.taps={pool5: 1.0}'"
-            )
-
-
-@dataclass
-class SupervisedConfig:
-    """Cross-entropy with the labels of the images in `domain`."""
-
-    weight: float = 0.0
-
-    def __post_init__(self) -> None:
-        at_least("objective.supervised.weight", self.weight, 0)
-
-
-@dataclass
-class ObjectiveConfig:
-    """A weighted sum of named terms; a term of weight 0 is off and costs nothing."""
-
-    name: str = "custom"
-    """How tables and figures call it."""
-    regression: RegressionConfig = field(default_factory=RegressionConfig)
-    supervised: SupervisedConfig = field(default_factory=SupervisedConfig)
 
 
 @dataclass

@@ -7,28 +7,39 @@ from pathlib import Path
 
 from adapt.commands import EvaluateConfig
 from adapt.config import DataConfig
-from adapt.data import load
+from adapt.data import DataSet, load
 from adapt.errors import InputError
 from adapt.files import write_json, write_whole
-from adapt.inference import Evaluation, Reading, adapt_to, evaluate_networks, headline
-from adapt.models import load_model, origin_of
+from adapt.inference import (
+    Evaluation,
+    Reading,
+    adapt_to,
+    evaluate_networks,
+    headline,
+    restyle_to_old,
+)
+from adapt.models import Model, load_model, origin_of
 from adapt.runs import read_config
 from adapt.runtime import runtime, say
-from adapt.settings import build, inherit, plain
+from adapt.settings import build, inherit_data, plain
 
 
 def metrics_path(
-    run: Path, data: DataConfig, domain: str, split: str, *, adabn: bool = False
+    run: Path,
+    data: DataConfig,
+    domain: str,
+    split: str,
+    variant: str = "",
 ) -> Path:
-    """Where an evaluation is recorded. A new domain's file has the name of its folder, so that no
-    domain's figures replace another's."""
+    """Where an evaluation is recorded. A new domain's file has the name of its folder, and another
+    way of evaluating its own (EvaluateConfig.variant), so that no figures replace others."""
     where = domain if domain == "d1" else f"d2_{Path(data.target).name}"
-    names = ["metrics", data.name, where, split, *(["adabn"] if adabn else [])]
+    names = ["metrics", data.name, where, split, *([variant] if variant else [])]
     return run / f"{'_'.join(names)}.json"
 
 
 def evaluate(config: EvaluateConfig) -> Path:
-    """Evaluate a run as configured; returns metrics_<data>_<domain>_<split>[_adabn].json.
+    """Evaluate a run as configured; returns metrics_<data>_<domain>_<split>[_<variant>].json.
 
     The file lies in the run's folder, a per-class CSV beside it.
 
@@ -39,30 +50,27 @@ def evaluate(config: EvaluateConfig) -> Path:
     what = "run" if config.run else "teacher"
     model = load_model(folder, what)
     recorded = read_config(folder, what)
-    domain = config.domain or ("d2" if recorded["teacher"] else recorded["domain"])
-    settings = inherit(config.data, build(DataConfig, recorded["data"], "data."))
-    settings = replace(settings, target=settings.target if domain == "d2" else "")
-    if domain == "d2" and not (settings.target or settings.pairs):
-        raise InputError("domain=d2 needs data.target=DIR, the folder of the new domain")
-    data = load(settings, config.split)
-    if data.classes and data.classes != model.classes:
-        raise InputError(
-            f"{folder} knows the classes {', '.join(model.classes)}; "
-            f"{data.name} has {', '.join(data.classes)}"
-        )
+    domain, settings, data = shown_to(folder, model, config.data, config.domain, config.split)
     machine = runtime(config.device, config.precision)
     net = machine.place(model.net)
-    reading = Reading(settings, model.network, config.batch, config.workers)
+    reading = Reading(
+        settings, model.network, config.batch, config.workers, protocol=config.protocol
+    )
     image = "x" + domain[1]
+    if config.restyle and domain == "d1":
+        raise InputError(f"restyle={config.restyle} is for the new domain: give domain=d2")
+    if config.restyle:
+        training = load(settings, "train")
+        restyle = restyle_to_old(config.restyle, config.restyle_beta, reading, training, data)
+        reading = replace(reading, restyle=restyle)
     if config.adabn:
         adapt_to(machine, net, reading, load(settings, "train"), image)
     teacher = None
     origin = config.teacher or origin_of(recorded)
     if domain == "d2" and origin:
         teacher = machine.place(load_model(Path(origin), "teacher", like=model).net).eval()
-    data = replace(data, classes=model.classes)
     found = evaluate_networks(machine, net, reading, data, image, teacher)
-    path = metrics_path(folder, settings, domain, config.split, adabn=config.adabn)
+    path = metrics_path(folder, settings, domain, config.split, config.variant)
     about = {
         "data": data.name,
         "root": settings.root,
@@ -70,6 +78,10 @@ def evaluate(config: EvaluateConfig) -> Path:
         "domain": domain,
         "split": config.split,
         "adabn": config.adabn,
+        "restyle": config.restyle,
+        "restyle_beta": config.restyle_beta if config.restyle == "fda" else None,
+        "protocol": plain(config.protocol),
+        "variant": config.variant,
         "precision": machine.precision,
         "model": model.digest,
         "classes": list(model.classes),
@@ -79,6 +91,30 @@ def evaluate(config: EvaluateConfig) -> Path:
     numbers = ", ".join(f"{k} {v:.1f}" for k, v in headline(found).items())
     say(f"{path}: {found.images} images, {numbers}")
     return path
+
+
+def shown_to(
+    run: Path, model: Model, given: DataConfig, domain: str, split: str
+) -> tuple[str, DataConfig, DataSet]:
+    """Domain, settings and samples of one split on which a run is looked at: the run's own, but for
+    what is given.
+
+    Raises:
+        InputError: a domain without data, classes that are not the run's.
+    """
+    recorded = read_config(run)
+    domain = domain or ("d2" if recorded["teacher"] else recorded["domain"])
+    settings = inherit_data(given, build(DataConfig, recorded["data"], "data."))
+    settings = replace(settings, target=settings.target if domain == "d2" else "")
+    if domain == "d2" and not (settings.target or settings.pairs):
+        raise InputError("domain=d2 needs data.target=DIR, the folder of the new domain")
+    data = load(settings, split)
+    if data.classes and data.classes != model.classes:
+        raise InputError(
+            f"{run} knows the classes {', '.join(model.classes)}; "
+            f"{data.name} has {', '.join(data.classes)}"
+        )
+    return domain, settings, replace(data, classes=model.classes)
 
 
 def per_class(found: Evaluation, classes: tuple[str, ...]) -> str:

@@ -1,7 +1,7 @@
 """Networks over whole data sets: predictions, scores with and without labels, AdaBN's pass."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -11,13 +11,15 @@ from torch.utils.data import DataLoader, Dataset
 
 from adapt.augment import MASKS, resize
 from adapt.batchnorm import adapt_statistics, eval_mode
-from adapt.config import DataConfig, NetworkConfig
+from adapt.config import DataConfig, NetworkConfig, ProtocolConfig
 from adapt.data import DataSet
-from adapt.images import IGNORE
+from adapt.images import IGNORE, image_size
 from adapt.metrics import Scores, confusion, scores
+from adapt.protocol import predict
+from adapt.restyle import Restyle, make_restyle
 from adapt.runtime import Runtime, progress
 from adapt.sampling import Decoder, tensor, unwrapped
-from adapt.taps import normalise, upsample
+from adapt.taps import normalise
 
 
 @dataclass(frozen=True)
@@ -28,14 +30,20 @@ class Reading:
     network: NetworkConfig
     batch: int
     workers: int
+    restyle: Restyle | None = None
+    """What x2 goes through behind the resizing."""
+    protocol: ProtocolConfig = field(default_factory=ProtocolConfig)
+    """Of the scored network and of the teacher that it is compared with."""
 
 
 class Whole(Dataset[dict[str, Any]]):
     """Every sample once, in order: resized images, and masks at their own size."""
 
-    def __init__(self, data: DataSet, config: DataConfig, fields: list[str]) -> None:
+    def __init__(
+        self, data: DataSet, config: DataConfig, fields: list[str], restyle: Restyle | None = None
+    ) -> None:
         self.decode = Decoder(data, config, fields)
-        self.samples, self.size = data.samples, config.resize
+        self.samples, self.size, self.restyle = data.samples, config.resize, restyle
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -44,8 +52,11 @@ class Whole(Dataset[dict[str, Any]]):
         native = self.decode.native(self.samples[index])
         size = next(iter(native.values())).shape[:2]
         masks = {key: native.pop(key) for key in MASKS if key in native}
-        images = {k: tensor(v) for k, v in resize(native, self.size).items()}
-        return {"name": self.samples[index].name, "size": size, **masks, **images}
+        images = resize(native, self.size)
+        if self.restyle is not None and "x2" in images:
+            images["x2"] = self.restyle(images["x2"])
+        tensors = {k: tensor(v) for k, v in images.items()}
+        return {"name": self.samples[index].name, "size": size, **masks, **tensors}
 
 
 def groups(whole: Whole, reading: Reading, what: str) -> Iterator[list[dict[str, Any]]]:
@@ -60,16 +71,6 @@ def groups(whole: Whole, reading: Reading, what: str) -> Iterator[list[dict[str,
         group.append(item)
     if group:
         yield group
-
-
-def predict(
-    machine: Runtime, net: nn.Module, network: NetworkConfig, images: Tensor, size: tuple[int, int]
-) -> np.ndarray:
-    """uint8 images (B, 3, h, w) -> classes (B, H, W) at `size`, by upsampled logits (bilinear)."""
-    normalised = normalise(machine.images(images), network.mean, network.std)
-    with torch.no_grad(), machine.autocast():
-        logits = net(normalised)
-    return upsample(logits.float(), size).argmax(dim=1).to(torch.uint8).cpu().numpy()
 
 
 @dataclass(frozen=True)
@@ -101,21 +102,22 @@ def evaluate_networks(
         teacher: sees x1; its prediction serves as truth for the label-free agreement
             (pseudo-mIoU) on all valid pixels, labelled or not.
     """
+    network, protocol = reading.network, reading.protocol
     fields = [image] + (["x1", "valid"] if teacher is not None else [])
     fields += ["y" + image[1]] if data.labelled else []
-    whole = Whole(data, reading.data, fields)
+    whole = Whole(data, reading.data, fields, reading.restyle)
     classes = len(data.classes)
     truth = np.zeros((classes, classes), np.int64)
     agreement = np.zeros_like(truth)
     with eval_mode(net):
         for group in groups(whole, reading, "evaluate"):
             size = group[0]["size"]
-            found = predict(machine, net, reading.network, stack(group, image), size)
+            found = predict(machine, net, network, stack(group, image), size, protocol)
             if data.labelled:
                 for item, prediction in zip(group, found, strict=True):
                     truth += confusion(np.asarray(item["y"]), prediction, classes)
             if teacher is not None:
-                wanted = predict(machine, teacher, reading.network, stack(group, "x1"), size)
+                wanted = predict(machine, teacher, network, stack(group, "x1"), size, protocol)
                 for item, expected in zip(group, wanted, strict=True):
                     if "valid" in item:
                         expected[np.asarray(item["valid"]) == 0] = IGNORE
@@ -146,7 +148,7 @@ def headline(found: Evaluation) -> dict[str, float]:
 
 def adapt_to(machine: Runtime, net: nn.Module, reading: Reading, data: DataSet, image: str) -> None:
     """AdaBN: statistics of the domain's training images, at the size that evaluation uses."""
-    whole = Whole(data, reading.data, [image])
+    whole = Whole(data, reading.data, [image], reading.restyle)
     mean, std = reading.network.mean, reading.network.std
     images = (
         normalise(machine.images(stack(group, image)), mean, std)
@@ -154,3 +156,23 @@ def adapt_to(machine: Runtime, net: nn.Module, reading: Reading, data: DataSet, 
     )
     with machine.autocast():
         adapt_statistics(net, images)
+
+
+def restyle_to_old(
+    name: str, beta: float, reading: Reading, training: DataSet, evaluated: DataSet
+) -> Restyle:
+    """The restyling of x2 towards the old domain's training images (adapt.restyle).
+
+    Those of a data set whose images are evaluated at several sizes are brought to the largest.
+    """
+    size = reading.data.resize
+    if not size:
+        sizes = [image_size(s.x2) for s in evaluated.samples if s.x2 is not None]
+        size = [max(sides) for sides in zip(*sizes, strict=True)]
+
+    def images(key: str) -> Iterator[np.ndarray]:
+        whole = Whole(training, replace(reading.data, resize=size), [key])
+        for group in groups(whole, reading, f"{name}, {key}"):
+            yield from (item[key].permute(1, 2, 0).numpy() for item in group)
+
+    return make_restyle(name, images("x1"), images("x2"), beta)

@@ -7,13 +7,18 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from adapt.config import ProtocolConfig
 from adapt.errors import InputError
 from adapt.files import read_json, write_json, write_whole
 from adapt.metrics import Scores, distortion
 from adapt.models import origin_of
+from adapt.restyle import RESTYLES
 from adapt.runs import CONFIG, SUMMARY, read_config
+from adapt.settings import build
 
 TEACHER, B0, ADABN, B1, B2 = "teacher", "B0", "AdaBN", "B1", "B2"
+BASELINES = (TEACHER, B0, ADABN, *RESTYLES, B1, B2)
+"""In the order of tables and figures; AdaBN and the restylings need no training."""
 
 
 @dataclass(frozen=True)
@@ -23,7 +28,7 @@ class Row:
     shift: str
     """Name of the new domain's folder; `` for scores on D1."""
     method: str
-    """teacher, B0, AdaBN, B1, B2, or the name of the objective."""
+    """One of BASELINES or the name of the objective; `+AdaBN`, `+fda` where it was treated too."""
     penalty: str
     seed: int
     split: str
@@ -58,8 +63,12 @@ def method_of(config: dict[str, Any], metrics: dict[str, Any]) -> str:
     elif metrics["domain"] == "d1":
         name = TEACHER
     else:
-        return ADABN if metrics["adabn"] else B0
-    return f"{name}+{ADABN}" if metrics["adabn"] else name
+        name = ""
+    treated = [ADABN] if metrics["adabn"] else []
+    treated += [restyle] if (restyle := metrics.get("restyle")) else []  # older files have none
+    label = "+".join([*([name] if name else []), *treated]) or B0
+    tag = build(ProtocolConfig, metrics.get("protocol", {}), "protocol.").tag
+    return f"{label} ({tag})" if tag else label
 
 
 def row_of(run: Path, path: Path) -> Row:
@@ -85,8 +94,10 @@ def row_of(run: Path, path: Path) -> Row:
 
 def _distortion(metrics: dict[str, Any], path: Path) -> float | None:
     """Of a teacher on the new domain, where its scores on D1 lie beside."""
-    clean = path.with_name(f"metrics_{metrics['data']}_d1_{metrics['split']}.json")
-    if metrics["domain"] == "d1" or metrics["adabn"] or not metrics["truth"] or not clean.is_file():
+    variant = f"_{tag}" if (tag := metrics.get("variant")) else ""
+    clean = path.with_name(f"metrics_{metrics['data']}_d1_{metrics['split']}{variant}.json")
+    treated = metrics["adabn"] or metrics.get("restyle")
+    if metrics["domain"] == "d1" or treated or not metrics["truth"] or not clean.is_file():
         return None
     return distortion(Scores(**read_json(clean)["truth"]), Scores(**metrics["truth"]))
 
@@ -113,10 +124,9 @@ def save(rows: Iterable[Row], folder: Path) -> None:
 
 def text_table(rows: Iterable[Row]) -> str:
     """The table that commands print: a line for each shift and method, percent."""
-    order = (TEACHER, B0, ADABN, B1, B2)
 
     def place(row: Row) -> tuple[str, int, str, int]:
-        at = order.index(row.method) if row.method in order else len(order)
+        at = BASELINES.index(row.method) if row.method in BASELINES else len(BASELINES)
         return row.shift, at, row.method, row.seed
 
     def cell(value: float | None) -> str:

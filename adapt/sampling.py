@@ -80,7 +80,11 @@ class Stream(Dataset[Batch]):
         epoch, place = divmod(position, len(self.samples))
         index = int(self.order(epoch)[place])
         seed = np.random.SeedSequence([self.seed, epoch, index]).generate_state(1)[0]
-        arrays = self.augment(self.decode(self.samples[index]), int(seed))
+        arrays = self.decode(self.samples[index])
+        if "valid" in self.decode.fields and self.augment.pads:  # what geometry adds is not
+            shape = next(iter(arrays.values())).shape[:2]
+            arrays = {"valid": np.ones(shape, np.uint8)} | arrays
+        arrays = self.augment(arrays, int(seed))
         return {"name": self.samples[index].name} | {k: tensor(a) for k, a in arrays.items()}
 
 

@@ -33,7 +33,7 @@ def one_step(setup: Setup, batch: Batch, step: int) -> dict[str, Any]:
     """
     config, machine = setup.config, setup.machine
     rate = set_rate(setup.optimizer, step, config.steps, config.schedule)
-    tensors = {k: v.to(machine.device) for k, v in batch.items() if k in ("y", "valid")}
+    tensors = {k: batch[k].to(machine.device) for k in masks_of(batch)}
     shown: Maps = {
         key: normalise(machine.images(batch[key]), config.network.mean, config.network.std)
         for key in ("x1", "x2")
@@ -45,7 +45,7 @@ def one_step(setup: Setup, batch: Batch, step: int) -> dict[str, Any]:
             with torch.no_grad():
                 target = forward(setup.teacher, shown["x1"], setup.objective.teacher)
         maps = forward(setup.student, shown[setup.image], setup.objective.student)
-    loss, parts = setup.objective(maps, target, tensors)
+    loss, parts = setup.objective(maps, target, tensors | shown)
     setup.optimizer.zero_grad(set_to_none=True)
     loss.backward()
     gradients = [p.grad for p in setup.student.parameters() if p.grad is not None]
@@ -53,6 +53,8 @@ def one_step(setup: Setup, batch: Batch, step: int) -> dict[str, Any]:
     setup.penalty.add_gradient()
     refuse_non_finite(loss, norm, parts, step, batch["name"])
     setup.optimizer.step()
+    if setup.average is not None:
+        setup.average.update_parameters(setup.student)
     return {
         "step": step + 1,
         "lr": rate,
@@ -60,6 +62,12 @@ def one_step(setup: Setup, batch: Batch, step: int) -> dict[str, Any]:
         "grad_norm": norm.item(),
         "parts": parts,
     }
+
+
+def masks_of(batch: Batch) -> list[str]:
+    """Labels, and the valid mask where it masks anything."""
+    masked = "valid" in batch and not bool(batch["valid"].all())
+    return [k for k, there in (("y", "y" in batch), ("valid", masked)) if there]
 
 
 def refuse_non_finite(
@@ -129,6 +137,8 @@ def restore(setup: Setup, run: RunFolder) -> tuple[int, float]:
     check_inputs(found.meta["inputs"], setup.inputs, run.path)
     load_tensors(setup.student, found.state["student"], str(run.path))
     setup.optimizer.load_state_dict(found.state["optimizer"])
+    if setup.average is not None:
+        setup.average.load_state_dict(found.state["average"])
     torch.set_rng_state(found.state["rng"][0])
     if setup.machine.device.type == "cuda":
         torch.cuda.set_rng_state(found.state["rng"][1], setup.machine.device)
@@ -179,11 +189,12 @@ def fit(
                 save(setup, run, step, time.monotonic() - started)
             raise
     seconds = time.monotonic() - started
-    save_model(run.path, setup.student, config.network, setup.data.classes)
+    save_model(run.path, setup.result, config.network, setup.data.classes)
     summary = {
         "steps": config.steps,
         "seconds": round(seconds, 1),
         "samples": len(setup.data.samples),
+        "ema": config.ema,
         "inputs": setup.inputs,
     }
     run.finish(summary)
@@ -197,6 +208,8 @@ def save(setup: Setup, run: RunFolder, step: int, seconds: float) -> None:
         "optimizer": setup.optimizer.state_dict(),
         "rng": rng_states(setup.machine.device),
     }
+    if setup.average is not None:
+        state["average"] = setup.average.state_dict()
     checkpoint.save(run.checkpoints, step, state, {"inputs": setup.inputs, "seconds": seconds})
 
 
@@ -214,7 +227,7 @@ def validate(setup: Setup, run: RunFolder, board: Any, step: int) -> None:
     assert setup.held_out is not None
     config = setup.config
     reading = Reading(config.data, config.network, config.batch, config.workers)
-    networks = (setup.student, reading, setup.held_out, setup.image, setup.teacher)
+    networks = (setup.result, reading, setup.held_out, setup.image, setup.teacher)
     found = headline(evaluate_networks(setup.machine, *networks))
     run.log({"step": step, "evaluation": found})
     for tag, value in found.items():

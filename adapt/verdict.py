@@ -16,9 +16,10 @@ from adapt.config import DataConfig
 from adapt.data import DataSet, layout_of, load
 from adapt.files import read_json, write_json
 from adapt.images import IGNORE
-from adapt.inference import Reading, Whole, groups, predict, stack
+from adapt.inference import Reading, Whole, groups, stack
 from adapt.metrics import confusion, scores
 from adapt.models import load_model
+from adapt.protocol import predict
 from adapt.runs import read_config
 from adapt.runtime import Runtime, runtime, say
 from adapt.settings import build

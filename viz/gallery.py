@@ -14,8 +14,8 @@ from adapt.data import DataSet, load
 from adapt.errors import InputError
 from adapt.files import read_json
 from adapt.images import read_image
-from adapt.inference import predict
 from adapt.models import Model, load_model
+from adapt.protocol import predict
 from adapt.runs import read_config
 from adapt.runtime import Runtime, runtime
 from adapt.sampling import Decoder, tensor

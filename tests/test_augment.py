@@ -1,0 +1,181 @@
+"""Augmentation: what moves moves alike on all sides, colours change on one side at a time."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tiny import adapting
+
+from adapt.augment import FILL, PairedAugmentation
+from adapt.config import DataConfig
+from adapt.data import load
+from adapt.distances import relative_distance
+from adapt.errors import InputError
+from adapt.images import IGNORE
+from adapt.sampling import Stream, batches
+from adapt.setup import prepare, resolve
+from adapt.taps import forward, normalise
+from adapt.train import masks_of, one_step
+
+H, W = 48, 64
+GEOMETRY = DataConfig(scale=[0.5, 2.0], rotate=10.0, crop=[40, 40])
+SEEDS = range(25)
+
+
+def coordinates() -> np.ndarray:
+    """uint8 (H, W, 3): row, column and 255 at every pixel, so that a pixel says where it was."""
+    rows, columns = np.mgrid[0:H, 0:W]
+    return np.stack([2 * rows, 2 * columns, np.full((H, W), 255)], axis=2).astype(np.uint8)
+
+
+def sample() -> dict[str, np.ndarray]:
+    """Both images with the same pixels, a label that follows from the place, all valid."""
+    rows, columns = np.mgrid[0:H, 0:W]
+    label = ((rows // 12) * 4 + columns // 16).astype(np.uint8)
+    return {
+        "x1": coordinates(), "x2": coordinates(), "y": label, "valid": np.ones((H, W), np.uint8),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_all_sides_keep_their_pixels_together(seed: int) -> None:
+    """Where a pixel of x1 came from is written in it: x2 says the same, and the label fits."""
+    found = PairedAugmentation(GEOMETRY)(sample(), seed)
+    assert all(array.shape[:2] == (40, 40) for array in found.values())
+    assert np.array_equal(found["x1"], found["x2"])
+    inside = found["valid"] == 1
+    assert inside.any()
+    place = found["x1"].astype(float)
+    rows, columns = place[..., 0] / 2, place[..., 1] / 2
+    sure = inside & (found["x1"][..., 2] == 255)  # no mixture with the fill
+    away = (np.abs((rows + 0.5) % 12 - 6) < 4.5) & (np.abs((columns + 0.5) % 16 - 8) < 6.5)
+    sure &= away  # nearest and linear may fall on two sides of a label's edge
+    assert sure.any()
+    wanted = (rows // 12) * 4 + columns // 16
+    assert np.array_equal(found["y"][sure], wanted[sure].astype(np.uint8))
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_what_no_image_covers_is_void_and_invalid(seed: int) -> None:
+    found = PairedAugmentation(GEOMETRY)(sample(), seed)
+    outside = found["valid"] == 0
+    assert set(np.unique(found["valid"])) <= {0, 1}
+    assert np.array_equal(found["y"] == IGNORE, outside)
+    assert set(np.unique(found["y"])) <= {*range(16), IGNORE}, "labels are never mixed"
+    core = outside & np.roll(outside, 1, 0) & np.roll(outside, 1, 1)
+    core &= np.roll(outside, -1, 0) & np.roll(outside, -1, 1)
+    assert (found["x1"][core] == FILL).all()
+
+
+def test_the_range_of_scales_is_reached() -> None:
+    """Of the seeds' crops, the smallest and the largest step between neighbouring pixels."""
+    steps = []
+    for seed in range(60):
+        config = DataConfig(scale=[0.5, 2.0], flip=False)
+        image = PairedAugmentation(config)({"x1": coordinates()}, seed)["x1"]
+        assert H // 2 <= image.shape[0] <= 2 * H and W // 2 <= image.shape[1] <= 2 * W
+        steps.append(image.shape[0] / H)
+    assert min(steps) < 0.65 and max(steps) > 1.85
+
+
+def test_rotation_turns_by_at_most_what_is_asked() -> None:
+    angles = []
+    for seed in range(40):
+        config = DataConfig(rotate=10.0, flip=False)
+        found = PairedAugmentation(config)(sample(), seed)["x1"].astype(float)
+        centre = found[20:28, 26:38]
+        down = np.diff(centre[..., 0], axis=0).mean(), np.diff(centre[..., 1], axis=0).mean()
+        angles.append(np.degrees(np.arctan2(down[1], down[0])))
+    assert -11 < min(angles) < -7 and 7 < max(angles) < 11  # one level is half a pixel here
+
+
+def jittered(**changes: float) -> dict[str, np.ndarray]:
+    config = DataConfig(crop=[40, 40], **changes)  # type: ignore[arg-type]
+    rng = np.random.default_rng(0)
+    image = rng.integers(0, 256, (H, W, 3), dtype=np.uint8)
+    arrays = sample() | {"x1": image, "x2": image}
+    return PairedAugmentation(config)(arrays, 5)
+
+
+def test_photometry_is_drawn_for_each_side_and_moves_nothing() -> None:
+    plain, both = jittered(), jittered(jitter_x1=0.4, jitter_x2=0.4, blur_x1=1, blur_x2=1)
+    assert np.array_equal(plain["x1"], plain["x2"])
+    assert not np.array_equal(both["x1"], both["x2"])
+    assert np.array_equal(plain["y"], both["y"])
+    for one, other in (("x1", "x2"), ("x2", "x1")):
+        alone = jittered(**{f"jitter_{one}": 0.4, f"blur_{one}": 1.0})
+        assert np.array_equal(alone[one], both[one]), "whatever the other side has"
+        assert np.array_equal(alone[other], plain[other])
+
+
+def test_blur_smooths_and_keeps_the_mean() -> None:
+    plain, blurred = jittered()["x2"].astype(float), jittered(blur_x2=3.0)["x2"].astype(float)
+    assert blurred.std() < 0.9 * plain.std()
+    assert blurred.mean() == pytest.approx(plain.mean(), abs=2)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"scale": [2.0, 0.5]}, r"data\.scale is \[2\.0, 0\.5\]"),
+        ({"scale": [0.5]}, r"data\.scale is \[0\.5\]"),
+        ({"scale": [0.0, 1.0]}, r"data\.scale"),
+        ({"rotate": -1.0}, r"data\.rotate is -1\.0; it must be in 0\.\.180"),
+        ({"jitter_x2": 1.5}, r"data\.jitter_x2 is 1\.5"),
+        ({"blur_x1": float("nan")}, r"data\.blur_x1 is nan"),
+    ],
+)
+def test_wrong_strengths_are_named(settings: dict, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        DataConfig(**settings)
+
+
+STRONG = DataConfig(
+    scale=[0.5, 2.0], rotate=10.0, crop=[32, 40], jitter_x1=0.3, jitter_x2=0.3, blur_x2=1.0
+)
+
+
+def stream(world: Path, fields: list[str]) -> Stream:
+    config = replace(STRONG, name="camvid", root=str(world / "d1"), target=str(world / "d2"))
+    return Stream(load(config, "train"), config, fields, seed=3)
+
+
+def test_augmented_batches_do_not_depend_on_workers_or_on_where_they_begin(world: Path) -> None:
+    fields = ["x1", "x2", "y2", "valid"]
+    straight = list(batches(stream(world, fields), 2, 0, 6))
+    workers = list(batches(stream(world, fields), 2, 0, 6, workers=2))
+    resumed = list(batches(stream(world, fields), 2, 3, 6))
+    for a, b in [*zip(straight, workers, strict=True), *zip(straight[3:], resumed, strict=True)]:
+        assert a["name"] == b["name"]
+        assert all(torch.equal(a[k], b[k]) for k in ("x1", "x2", "y", "valid"))
+    assert any((batch["valid"] == 0).any() for batch in straight), "padding occurs, and is marked"
+
+
+def test_padding_is_not_regressed(world: Path, tmp_path: Path) -> None:
+    """The loss of a step is that of the cells which the batch's own mask leaves."""
+    data = replace(STRONG, target=str(world / "d2"), scale=[0.5, 0.6])
+    config, start, teacher = resolve(adapting(world, tmp_path / "run", data=data))
+    setup = prepare(config, start, teacher)
+    source = Stream(setup.data, config.data, setup.fields, config.seed)
+    batch = next(batches(source, config.batch, 0, 1))
+    assert (batch["valid"] == 0).any() and batch["valid"].any()
+    assert setup.teacher is not None
+    found = {}
+    for key, net in (("x1", setup.teacher), ("x2", setup.student)):
+        shown = normalise(batch[key], config.network.mean, config.network.std)
+        with torch.no_grad():
+            found[key] = forward(net, shown, ["pool3"])["pool3"]
+        if net is setup.student:  # the pass has moved its statistics
+            setup.student.load_state_dict(start.net.state_dict() if start else {})
+    wanted = relative_distance(found["x2"], found["x1"], batch["valid"])
+    assert one_step(setup, batch, 0)["loss"] == pytest.approx(wanted.item(), rel=1e-5)
+    everywhere = relative_distance(found["x2"], found["x1"])
+    assert abs(everywhere - wanted) > 1e-3 * wanted
+
+
+def test_a_mask_that_masks_nothing_costs_nothing() -> None:
+    ones, some = torch.ones(2, 3, 3), torch.tensor([[[1, 0]]])
+    assert masks_of({"valid": ones, "y": some, "name": []}) == ["y"]
+    assert masks_of({"valid": some}) == ["valid"] and masks_of({"x2": some}) == []

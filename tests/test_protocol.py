@@ -1,0 +1,162 @@
+"""Evaluation protocols against slow loops and symmetries."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from adapt.commands import EvaluateConfig
+from adapt.config import NetworkConfig, ProtocolConfig
+from adapt.errors import InputError
+from adapt.evaluate import evaluate
+from adapt.files import read_json
+from adapt.protocol import places, predict, windowed
+from adapt.results import collect
+from adapt.runtime import runtime
+from adapt.taps import normalise, upsample
+
+MACHINE = runtime("cpu", "fp32")
+NETWORK = NetworkConfig()
+
+
+class Strided(nn.Module):
+    """Logits at a quarter of the size that depend on more than a cell."""
+
+    def __init__(self, *, symmetric: bool = False) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.conv = nn.Conv2d(3, 5, 4 if symmetric else 5, stride=4, padding=0 if symmetric else 2)
+        if symmetric:
+            weight = self.conv.weight.data
+            weight.copy_((weight + weight.flip(-1)) / 2)
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        return {"out": self.conv(x)}
+
+
+def images(height: int, width: int) -> Tensor:
+    rng = np.random.default_rng(1)
+    return torch.from_numpy(rng.integers(0, 256, (2, 3, height, width), dtype=np.uint8))
+
+
+def run(protocol: ProtocolConfig, shape: tuple[int, int] = (40, 56), **net: bool) -> np.ndarray:
+    return predict(MACHINE, Strided(**net), NETWORK, images(*shape), (50, 70), protocol)
+
+
+@pytest.mark.parametrize(
+    ("length", "window", "stride", "wanted"),
+    [(10, 4, 3, [0, 3, 6]), (10, 4, 4, [0, 4, 6]), (4, 4, 2, [0]), (11, 4, 2, [0, 2, 4, 6, 7])],
+)
+def test_windows_cover_a_side_exactly(
+    length: int, window: int, stride: int, wanted: list[int]
+) -> None:
+    assert places(length, window, stride) == wanted
+    covered = {p + i for p in wanted for i in range(window)}
+    assert covered == set(range(length))
+
+
+def test_overlapping_windows_are_averaged_pixel_by_pixel() -> None:
+    net = Strided()
+    x = normalise(images(30, 44), NETWORK.mean, NETWORK.std)
+    with torch.no_grad():
+        found = windowed(lambda z: net(z)["out"], [16, 20], [12, 12])(x)
+        total = np.zeros((2, 5, 30, 44))
+        times = np.zeros((30, 44))
+        for top in (0, 12, 14):
+            for left in (0, 12, 24):
+                piece = net(x[:, :, top : top + 16, left : left + 20])["out"]
+                full = upsample(piece, (16, 20)).double().numpy()
+                for i in range(16):
+                    for j in range(20):
+                        total[:, :, top + i, left + j] += full[:, :, i, j]
+                        times[top + i, left + j] += 1
+    np.testing.assert_allclose(found.numpy(), total / times, rtol=0, atol=1e-5)
+
+
+def test_windows_as_large_as_the_image_are_the_whole_image() -> None:
+    assert np.array_equal(run(ProtocolConfig(window=[40, 56])), run(ProtocolConfig()))
+    assert np.array_equal(run(ProtocolConfig(window=[400, 560])), run(ProtocolConfig()))
+
+
+def test_one_scale_without_mirroring_is_one_pass() -> None:
+    net, x = Strided(), images(40, 56)
+    with torch.no_grad():
+        logits = net(normalise(x, NETWORK.mean, NETWORK.std))["out"]
+    wanted = upsample(logits, (50, 70)).argmax(dim=1).numpy()
+    assert np.array_equal(run(ProtocolConfig(scales=[1.0])), wanted)
+
+
+def test_scales_and_mirroring_average_probabilities() -> None:
+    protocol = ProtocolConfig(scales=[0.5, 1.5], flip=True)
+    net, x = Strided(), normalise(images(40, 56), NETWORK.mean, NETWORK.std)
+    total = torch.zeros(2, 5, 50, 70)
+    with torch.no_grad():
+        for size, smooth in (((20, 28), True), ((60, 84), False)):
+            for turn in (lambda z: z, lambda z: z.flip(-1)):
+                scaled = nn.functional.interpolate(x, size, mode="bilinear", antialias=smooth)
+                logits = turn(net(turn(scaled))["out"])
+                total += upsample(logits, (50, 70)).softmax(dim=1)
+    found = run(protocol)
+    best = total.topk(2, dim=1).values
+    sure = (best[:, 0] - best[:, 1] > 1e-5).numpy()
+    assert sure.mean() > 0.99
+    assert np.array_equal(found[sure], total.argmax(dim=1).numpy()[sure])
+    assert not np.array_equal(found, run(ProtocolConfig()))
+
+
+def test_mirroring_changes_nothing_for_a_symmetric_network() -> None:
+    plain = run(ProtocolConfig(), symmetric=True)
+    mirrored = run(ProtocolConfig(flip=True), symmetric=True)
+    assert (plain == mirrored).mean() > 0.999  # sums in another order may turn a tie
+    assert (run(ProtocolConfig()) != run(ProtocolConfig(flip=True))).any()
+
+
+def test_windows_and_scales_go_together() -> None:
+    protocol = ProtocolConfig(window=[24, 24], scales=[0.5, 1.0], flip=True)
+    assert run(protocol).shape == (2, 50, 70)
+    small = run(protocol, (16, 20))  # no scale is larger than a window
+    assert np.array_equal(small, run(ProtocolConfig(scales=[0.5, 1.0], flip=True), (16, 20)))
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"window": [3]}, r"protocol\.window is \[3\]"),
+        ({"stride": [3, 3]}, r"protocol\.stride needs protocol\.window"),
+        ({"window": [4, 4], "stride": [5, 4]}, "leave gaps"),
+        ({"scales": []}, r"protocol\.scales is empty"),
+        ({"scales": [0.0]}, r"protocol\.scales is 0\.0"),
+    ],
+)
+def test_wrong_protocols_are_named(settings: dict, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        ProtocolConfig(**settings)
+
+
+def test_each_protocol_has_its_file_and_its_row(world: Path, tmp_path: Path) -> None:
+    """No figure replaces another's, and tables keep them apart."""
+    import shutil
+
+    teacher = shutil.copytree(world / "teacher", tmp_path / "runs/teacher")
+    for path in teacher.glob("metrics_*"):
+        path.unlink()
+    protocols = (
+        ProtocolConfig(),
+        ProtocolConfig(flip=True),
+        ProtocolConfig(window=[32, 32], stride=[16, 24], scales=[0.75, 1.0]),
+    )
+    names = [
+        evaluate(EvaluateConfig(teacher=str(teacher), domain="d1", protocol=p, device="cpu")).name
+        for p in protocols
+    ]
+    assert names == [
+        "metrics_camvid_d1_val.json",
+        "metrics_camvid_d1_val_flip.json",
+        "metrics_camvid_d1_val_window32x32_stride16x24_scales0.75-1.json",
+    ]
+    assert read_json(teacher / names[2])["protocol"]["window"] == [32, 32]
+    assert {row.method for row in collect(tmp_path / "runs")} == {
+        "teacher", "teacher (flip)", "teacher (window32x32_stride16x24_scales0.75-1)",
+    }  # fmt: skip
