@@ -1,6 +1,6 @@
 """The calibrate command: which parameters of a filter degrade a teacher as much as wanted."""
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from adapt.augment import resize
-from adapt.commands import CalibrateConfig
-from adapt.config import DataConfig, ShiftConfig
+from adapt.commands import Machine
+from adapt.config import DataConfig, ShiftConfig, TrustConfig, at_least
 from adapt.data import DataSet, Sample, load
 from adapt.distort import apply_shift, image_seed
 from adapt.errors import InputError
@@ -21,6 +21,29 @@ from adapt.runs import read_config
 from adapt.runtime import Runtime, progress, runtime, say
 from adapt.sampling import Decoder, tensor
 from adapt.settings import build, inherit_data
+
+
+@dataclass
+class CalibrateConfig(Machine):
+    """Parameters of a filter by which a teacher loses as much as wanted."""
+
+    teacher: str = ""
+    network: TrustConfig = field(default_factory=TrustConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    shift: ShiftConfig = field(default_factory=ShiftConfig)
+    split: str = "val"
+    images: int = 0
+    """Evenly spaced images of the split that are measured; 0 = all."""
+    seed: int = 0
+    """Seeds filters that have one, together with each image's name."""
+    out: str = ""
+    """JSON file with the table and the choice; empty = <filter>.json."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        at_least("images", self.images, 0)
+        if not self.teacher:
+            raise InputError("teacher is empty: give the run that is to be degraded")
 
 
 @dataclass(frozen=True)

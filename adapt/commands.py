@@ -6,7 +6,6 @@ from adapt.config import (
     DataConfig,
     NetworkConfig,
     PenaltyConfig,
-    ProtocolConfig,
     ScheduleConfig,
     ShiftConfig,
     TrustConfig,
@@ -15,6 +14,7 @@ from adapt.config import (
 )
 from adapt.errors import InputError
 from adapt.objective_config import ObjectiveConfig
+from adapt.protocol import ProtocolConfig
 from adapt.restyle import BETA, RESTYLES
 
 
@@ -143,29 +143,6 @@ class DistortConfig:
         at_least("seed", self.seed, 0)
         if not self.out:
             raise InputError("out is empty: give the folder that receives the shifted data set")
-
-
-@dataclass
-class CalibrateConfig(Machine):
-    """Parameters of a filter by which a teacher loses as much as wanted."""
-
-    teacher: str = ""
-    network: TrustConfig = field(default_factory=TrustConfig)
-    data: DataConfig = field(default_factory=DataConfig)
-    shift: ShiftConfig = field(default_factory=ShiftConfig)
-    split: str = "val"
-    images: int = 0
-    """Evenly spaced images of the split that are measured; 0 = all."""
-    seed: int = 0
-    """Seeds filters that have one, together with each image's name."""
-    out: str = ""
-    """JSON file with the table and the choice; empty = <filter>.json."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        at_least("images", self.images, 0)
-        if not self.teacher:
-            raise InputError("teacher is empty: give the run that is to be degraded")
 
 
 @dataclass

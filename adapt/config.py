@@ -12,8 +12,8 @@ from typing import Any
 from adapt.errors import InputError, unknown
 
 WHICH = (
-    "name", "root", "target", "pairs", "labels", "sbd", "classes", "train_split", "part", "parts",
-    "parts_seed",
+    "name", "root", "target", "pairs", "labels", "sbd", "download", "coarse", "variant", "classes",
+    "train_split", "part", "parts", "parts_seed",
 )  # fmt: skip
 """Fields of DataConfig that say which files are read, not how; another data set has its own."""
 
@@ -58,6 +58,12 @@ class DataConfig:
     """`pairs` only: a folder of index masks that match x1 by name, for evaluation."""
     sbd: str = ""
     """`voc` only: SBD's benchmark_RELEASE/dataset folder (.mat labels of trainaug)."""
+    download: bool = False
+    """`voc` only: fetch VOC 2012 into data.root, and SBD into data.sbd where that is given."""
+    coarse: bool = False
+    """`cityscapes` only: train on train_extra with its coarse labels as well."""
+    variant: str = ""
+    """`cityscapes` only: what names in data.target end in, where a frame has several files."""
     classes: list[str] = field(default_factory=list)
     """`pairs` only: class names in index order; may stay empty where there are no labels."""
     train_split: str = ""
@@ -141,47 +147,6 @@ class NetworkConfig:
                 raise InputError(f"network.{what} is {getattr(self, what)}; give three numbers")
         if min(self.std) <= 0:
             raise InputError(f"network.std is {self.std}; every value must be above 0")
-
-
-@dataclass
-class ProtocolConfig:
-    """How an image becomes a prediction: whole by default, in windows, at several scales."""
-
-    window: list[int] = field(default_factory=list)
-    """(H, W) of windows that slide over the image; [] = the whole image at once."""
-    stride: list[int] = field(default_factory=list)
-    """(H, W) from window to window; [] = two thirds of the window."""
-    scales: list[float] = field(default_factory=lambda: [1.0])
-    """Factors by which the image is enlarged; their probabilities are averaged."""
-    flip: bool = False
-    """Average with the prediction of the mirrored image, at every scale."""
-
-    def __post_init__(self) -> None:
-        size_pair("protocol.window", self.window)
-        size_pair("protocol.stride", self.stride)
-        if self.stride and not self.window:
-            raise InputError("protocol.stride needs protocol.window=[H,W]")
-        if self.stride and any(s > w for s, w in zip(self.stride, self.window, strict=True)):
-            raise InputError(
-                f"protocol.stride is {self.stride}, protocol.window {self.window}: windows that do "
-                "not touch leave gaps"
-            )
-        if not self.scales:
-            raise InputError("protocol.scales is empty; [1.0] is the image as it is")
-        for scale in self.scales:
-            at_least("protocol.scales", scale, 0, above=True)
-
-    @property
-    def tag(self) -> str:
-        """For file names: `` for whole images, `window321x321_scales0.75-1_flip`, say."""
-        parts = []
-        if self.window:
-            parts.append(f"window{'x'.join(map(str, self.window))}")
-        if self.stride:
-            parts.append(f"stride{'x'.join(map(str, self.stride))}")
-        if self.scales != [1.0]:
-            parts.append(f"scales{'-'.join(f'{s:g}' for s in self.scales)}")
-        return "_".join([*parts, *(["flip"] if self.flip else [])])
 
 
 @dataclass

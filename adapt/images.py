@@ -3,13 +3,13 @@
 import io
 import warnings
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from adapt.errors import InputError
+from adapt.errors import InputError, listing
 from adapt.files import write_whole
 
 IGNORE = 255
@@ -84,11 +84,14 @@ def read_image(path: Path) -> np.ndarray:
     return np.array(image.convert("RGB"))
 
 
-def read_mask(path: Path, classes: int, void: Iterable[int] = ()) -> np.ndarray:
+def read_mask(
+    path: Path, classes: int, void: Iterable[int] = (), codes: Sequence[int] = ()
+) -> np.ndarray:
     """An index mask as uint8 (H, W): classes 0..classes-1, and IGNORE where the file has a void.
 
-    Mode P or L without colour conversion. Raises InputError for another mode, a rotated file, or
-    values outside 0..classes-1, `void` and 255; the message has them with their pixel counts.
+    `codes` are the values of the classes in the file, where they are not 0..classes-1. Mode P or L
+    without colour conversion. Raises InputError for another mode, a rotated file, or values that
+    are no class's, not in `void` and not 255; the message has them with their pixel counts.
     """
     if path.suffix == ".mat":
         mask = _read_sbd(path)
@@ -102,20 +105,19 @@ def read_mask(path: Path, classes: int, void: Iterable[int] = ()) -> np.ndarray:
         if image.getexif().get(ORIENTATION, 1) != 1:
             raise InputError(f"{path}: a mask must not carry an EXIF rotation")
         mask = np.array(image)
+    codes = codes or range(classes)
     values, counts = np.unique(mask, return_counts=True)
-    void = set(void) | {IGNORE}
-    wrong = {
-        int(v): int(n)
-        for v, n in zip(values, counts, strict=True)
-        if v >= classes and v not in void
-    }
+    known = {*codes, *void, IGNORE}
+    wrong = {int(v): int(n) for v, n in zip(values, counts, strict=True) if v not in known}
     if wrong:
+        there = f"0..{classes - 1}" if codes == range(classes) else listing(codes, shown=40)
         raise InputError(
             f"{path}: label {', '.join(f'{v} ({n} pixels)' for v, n in wrong.items())} is out of "
-            f"range; classes are 0..{classes - 1}, void is {sorted(void)}"
+            f"range; classes are {there}, void is {sorted(known - {*codes})}"
         )
-    mask[mask >= classes] = IGNORE
-    return mask
+    table = np.full(256, IGNORE, np.uint8)
+    table[list(codes)] = np.arange(len(codes))
+    return table[mask]
 
 
 def _read_sbd(path: Path) -> np.ndarray:
@@ -139,8 +141,39 @@ def _read_sbd(path: Path) -> np.ndarray:
         ) from None
 
 
-def write_png(path: Path, image: np.ndarray) -> None:
-    """Write uint8 (H, W, 3) or (H, W) as PNG, whole or not at all."""
+def read_tiff(path: Path) -> np.ndarray:
+    """A TIFF of any number of bands as (H, W, bands), in the file's own type.
+
+    Raises:
+        InputError: tifffile is not installed, or the file is missing or broken.
+    """
+    try:
+        import tifffile
+    except ImportError:
+        raise InputError("GeoTIFF needs tifffile and imagecodecs: pip install '.[geo]'") from None
+    try:
+        bands = np.asarray(tifffile.imread(path))
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such image") from None
+    except (tifffile.TiffFileError, ValueError, OSError) as error:
+        raise InputError(f"{path}: not a readable TIFF ({error})") from None
+    if bands.ndim == 2:
+        return bands[..., None]
+    channels_first = bands.shape[0] < min(bands.shape[1:])
+    return np.moveaxis(bands, 0, -1) if channels_first else bands
+
+
+def voc_palette() -> list[int]:
+    """The VOC colour map as 768 values: the bits of a label, dealt to the channels in turn."""
+    label, channel, i = np.ogrid[0:256, 0:3, 0:8]
+    return (((label >> (3 * i + channel)) & 1) << (7 - i)).sum(axis=-1).ravel().tolist()
+
+
+def write_png(path: Path, image: np.ndarray, palette: list[int] | None = None) -> None:
+    """Write uint8 (H, W, 3) or (H, W) as PNG, whole or not at all; indices with a palette."""
     buffer = io.BytesIO()
-    Image.fromarray(image).save(buffer, format="PNG")
+    picture = Image.fromarray(image)
+    if palette is not None:
+        picture.putpalette(palette)  # makes the mode "P"
+    picture.save(buffer, format="PNG")
     write_whole(path, buffer.getvalue())

@@ -11,11 +11,11 @@ from torch.utils.data import DataLoader, Dataset
 
 from adapt.augment import MASKS, resize
 from adapt.batchnorm import adapt_statistics, eval_mode
-from adapt.config import DataConfig, NetworkConfig, ProtocolConfig
+from adapt.config import DataConfig, NetworkConfig
 from adapt.data import DataSet
 from adapt.images import IGNORE, image_size
 from adapt.metrics import Scores, confusion, scores
-from adapt.protocol import predict
+from adapt.protocol import ProtocolConfig, predict
 from adapt.restyle import Restyle, make_restyle
 from adapt.runtime import Runtime, progress
 from adapt.sampling import Decoder, tensor, unwrapped

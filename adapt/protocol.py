@@ -1,14 +1,58 @@
 """From images to classes: whole, in sliding windows, or averaged over scales and mirroring."""
 
 from collections.abc import Callable
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from adapt.config import NetworkConfig, ProtocolConfig
+from adapt.config import NetworkConfig, at_least, size_pair
+from adapt.errors import InputError
 from adapt.runtime import Runtime
 from adapt.taps import logits_of, normalise, upsample
+
+
+@dataclass
+class ProtocolConfig:
+    """How an image becomes a prediction: whole by default, in windows, at several scales."""
+
+    window: list[int] = field(default_factory=list)
+    """(H, W) of windows that slide over the image; [] = the whole image at once."""
+    stride: list[int] = field(default_factory=list)
+    """(H, W) from window to window; [] = two thirds of the window."""
+    scales: list[float] = field(default_factory=lambda: [1.0])
+    """Factors by which the image is enlarged; their probabilities are averaged."""
+    flip: bool = False
+    """Average with the prediction of the mirrored image, at every scale."""
+
+    def __post_init__(self) -> None:
+        size_pair("protocol.window", self.window)
+        size_pair("protocol.stride", self.stride)
+        if self.stride and not self.window:
+            raise InputError("protocol.stride needs protocol.window=[H,W]")
+        if self.stride and any(s > w for s, w in zip(self.stride, self.window, strict=True)):
+            raise InputError(
+                f"protocol.stride is {self.stride}, protocol.window {self.window}: windows that do "
+                "not touch leave gaps"
+            )
+        if not self.scales:
+            raise InputError("protocol.scales is empty; [1.0] is the image as it is")
+        for scale in self.scales:
+            at_least("protocol.scales", scale, 0, above=True)
+
+    @property
+    def tag(self) -> str:
+        """For file names: `` for whole images, `window321x321_scales0.75-1_flip`, say."""
+        parts = []
+        if self.window:
+            parts.append(f"window{'x'.join(map(str, self.window))}")
+        if self.stride:
+            parts.append(f"stride{'x'.join(map(str, self.stride))}")
+        if self.scales != [1.0]:
+            parts.append(f"scales{'-'.join(f'{s:g}' for s in self.scales)}")
+        return "_".join([*parts, *(["flip"] if self.flip else [])])
+
 
 WHOLE = ProtocolConfig()
 Logits = Callable[[Tensor], Tensor]

@@ -7,11 +7,11 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from adapt.config import ProtocolConfig
 from adapt.errors import InputError
 from adapt.files import read_json, write_json, write_whole
 from adapt.metrics import Scores, distortion
 from adapt.models import origin_of
+from adapt.protocol import ProtocolConfig
 from adapt.restyle import RESTYLES
 from adapt.runs import CONFIG, SUMMARY, read_config
 from adapt.settings import build

@@ -58,7 +58,7 @@ class Decoder:
             return read_image(path)
         if name == "valid":
             return (read_image(path).max(axis=2) > 0).astype(np.uint8)
-        return read_mask(path, len(self.data.classes), self.data.void)
+        return read_mask(path, len(self.data.classes), self.data.void, self.data.codes)
 
 
 class Stream(Dataset[Batch]):

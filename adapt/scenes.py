@@ -17,6 +17,8 @@ import numpy as np
 from numpy.random import Generator
 from PIL import Image
 
+from adapt.images import voc_palette
+
 BORDER = 255
 _SUPER = 2  # canvas pixels per image pixel along each axis
 
@@ -215,12 +217,6 @@ def draw_scene(seed: int, index: int, size: tuple[int, int] = (96, 128)) -> tupl
     return np.rint(np.clip(image, 0, 1) * 255).astype(np.uint8), mask
 
 
-def _voc_palette() -> list[int]:
-    """The VOC colour map as 768 values: the bits of a label, dealt to the channels in turn."""
-    label, channel, i = np.ogrid[0:256, 0:3, 0:8]
-    return (((label >> (3 * i + channel)) & 1) << (7 - i)).sum(axis=-1).ravel().tolist()
-
-
 def write_scenes(root: Path, *, train: int, val: int, seed: int, size: tuple[int, int]) -> None:
     """Write scenes 0..train-1 for training and the next `val` for validation in the VOC layout.
 
@@ -238,7 +234,7 @@ def write_scenes(root: Path, *, train: int, val: int, seed: int, size: tuple[int
         for index, name in enumerate(names):
             image, labels = draw_scene(seed, index, size)
             mask = Image.fromarray(labels)
-            mask.putpalette(_voc_palette())  # makes the mode "P"
+            mask.putpalette(voc_palette())  # makes the mode "P"
             Image.fromarray(image).save(draft / "JPEGImages" / f"{name}.png")
             mask.save(draft / "SegmentationClass" / f"{name}.png")
         for split, members in (("train", names[:train]), ("val", names[train:])):

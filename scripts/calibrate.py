@@ -5,8 +5,7 @@ from pathlib import Path
 
 sys.path[0] = str(Path(__file__).resolve().parents[1])  # this folder has an adapt.py of its own
 
-from adapt.calibrate import calibrate
-from adapt.commands import CalibrateConfig
+from adapt.calibrate import CalibrateConfig, calibrate
 from scripts._cli import main
 
 if __name__ == "__main__":

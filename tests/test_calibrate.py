@@ -6,15 +6,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from adapt.calibrate import Trial, calibrate, nearest, one_answer, some
-from adapt.commands import CalibrateConfig, DistortConfig, EvaluateConfig, StudyConfig
-from adapt.config import DataConfig, NetworkConfig, ObjectiveConfig, RegressionConfig, ShiftConfig
+from adapt.calibrate import CalibrateConfig, Trial, calibrate, nearest, one_answer, some
+from adapt.commands import DistortConfig, EvaluateConfig, StudyConfig
+from adapt.config import DataConfig, NetworkConfig, ShiftConfig
 from adapt.data import load
 from adapt.distort import make_distorted
 from adapt.errors import InputError
 from adapt.evaluate import evaluate
 from adapt.files import read_json, write_json
 from adapt.metrics import scores
+from adapt.objective_config import ObjectiveConfig, RegressionConfig
 from adapt.study import Study
 
 CUBISM = ShiftConfig(

@@ -8,11 +8,11 @@ import torch
 from torch import Tensor, nn
 
 from adapt.commands import EvaluateConfig
-from adapt.config import NetworkConfig, ProtocolConfig
+from adapt.config import NetworkConfig
 from adapt.errors import InputError
 from adapt.evaluate import evaluate
 from adapt.files import read_json
-from adapt.protocol import places, predict, windowed
+from adapt.protocol import ProtocolConfig, places, predict, windowed
 from adapt.results import collect
 from adapt.runtime import runtime
 from adapt.taps import normalise, upsample

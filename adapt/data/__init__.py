@@ -7,6 +7,8 @@ import numpy as np
 
 from adapt.config import WHOLE, DataConfig
 from adapt.data.camvid import CAMVID
+from adapt.data.cityscapes import CITYSCAPES
+from adapt.data.download import download
 from adapt.data.files import matched
 from adapt.data.pairs import PAIRS, read_csv
 from adapt.data.sample import Layout, Sample
@@ -14,7 +16,9 @@ from adapt.data.voc import SCENES, VOC
 from adapt.errors import InputError, unknown
 from adapt.scenes import write_scenes
 
-DATASETS = {"scenes": SCENES, "camvid": CAMVID, "voc": VOC, "pairs": PAIRS}
+DATASETS = {
+    "scenes": SCENES, "camvid": CAMVID, "voc": VOC, "cityscapes": CITYSCAPES, "pairs": PAIRS,
+}  # fmt: skip
 """Adding a data set is one layout and one line here."""
 
 SCENES_TRAIN, SCENES_VAL, SCENES_SIZE = 320, 80, (96, 128)
@@ -29,6 +33,8 @@ class DataSet:
     classes: tuple[str, ...]
     void: tuple[int, ...]
     samples: tuple[Sample, ...]
+    codes: tuple[int, ...] = ()
+    """Value of each class in the masks; () = its index."""
 
     @property
     def labelled(self) -> bool:
@@ -46,7 +52,9 @@ def layout_of(config: DataConfig) -> Layout:
 
 
 def prepare(config: DataConfig) -> None:
-    """Draw the embedded scenes where they are asked for and not there yet."""
+    """Draw the embedded scenes, or download VOC, where they are asked for and not there yet."""
+    if config.download:
+        download(config)
     if config.name == "scenes" and not Path(config.root).exists():
         write_scenes(
             Path(config.root), train=SCENES_TRAIN, val=SCENES_VAL, seed=0, size=SCENES_SIZE
@@ -79,7 +87,7 @@ def load(config: DataConfig, split: str) -> DataSet:
     if not samples:
         raise InputError(f"data: split {split!r}, part {part!r} of {config.root} has no samples")
     classes = layout.classes or tuple(config.classes)
-    return DataSet(config.name, split, classes, layout.void, tuple(samples))
+    return DataSet(config.name, split, classes, layout.void, tuple(samples), layout.codes)
 
 
 def _samples(config: DataConfig, layout: Layout, listed: str) -> list[Sample]:

@@ -37,3 +37,5 @@ class Layout:
     """(configuration, root, split) -> samples of one domain, in the list's order."""
     write_list: Callable[[Path, str, list[Sample]], None]
     """Write the list of a twin whose files are already there: (root, split, samples)."""
+    codes: tuple[int, ...] = ()
+    """Value of each class in the masks; () = its index."""

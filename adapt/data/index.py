@@ -1,0 +1,87 @@
+"""What the index scripts of public paired sets share: a list of pairs, and converted files."""
+
+import argparse
+import csv
+import io
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from adapt.data.pairs import COLUMNS, read_csv
+from adapt.errors import InputError
+from adapt.files import write_whole
+from adapt.images import voc_palette, write_png
+from adapt.runtime import progress, say
+
+Row = dict[str, Path]
+"""Column of COLUMNS -> file."""
+
+
+def write_index(path: Path, rows: Iterable[Row], classes: Sequence[str], what: str) -> None:
+    """Write the CSV that data=pairs reads, check it, and say what to run next.
+
+    Raises:
+        InputError: no rows, or files outside the list's folder.
+    """
+    rows = list(rows)
+    if not rows:
+        raise InputError(f"{path.parent}: no pairs of {what} found there")
+    root = path.parent.resolve()
+    columns = [c for c in COLUMNS if any(c in row for row in rows)]
+    buffer = io.StringIO()
+    table = csv.DictWriter(buffer, columns)
+    table.writeheader()
+    for row in rows:
+        if wrong := [f for f in row.values() if not f.resolve().is_relative_to(root)]:
+            raise InputError(f"{wrong[0]} lies outside {root}; put --out into the set's folder")
+        table.writerow({k: f.resolve().relative_to(root).as_posix() for k, f in row.items()})
+    write_whole(path, buffer.getvalue().encode())
+    read_csv(path)
+    labels = sum("y1" in row for row in rows)
+    named = f" 'data.classes=[{','.join(classes)}]'" if classes else ""
+    say(
+        f"{path}: {len(rows)} pairs, {labels} with labels. Next:\n  scripts/adapt.py data=pairs "
+        f"data.pairs={path}{named} teacher=… run=…"
+    )
+
+
+def converted(
+    jobs: Mapping[Path, Path], convert: Callable[[Path], np.ndarray], what: str, *, mask: bool
+) -> None:
+    """Write each job's `convert(source)` to its target as PNG, but for those that are there.
+
+    Args:
+        jobs: target -> source.
+        convert: file -> uint8 (H, W, 3), or (H, W) for masks.
+        what: for the progress bar.
+        mask: is it an index mask, which gets the VOC colours?
+    """
+    for target, source in progress(jobs.items(), what=what, total=len(jobs)):
+        if not target.exists():
+            write_png(target, convert(source), voc_palette() if mask else None)
+
+
+def arguments(description: str, **choices: Sequence[str]) -> argparse.Namespace:
+    """The command line of an index script: the set's folder, --out, and an option for each of
+    `choices`, whose first value is the default."""
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("root", type=Path, help="the data set's folder, as its archives unpack")
+    parser.add_argument("--out", type=Path, help="the list; default: pairs.csv in that folder")
+    for name, values in choices.items():
+        parser.add_argument(f"--{name}", choices=values, default=values[0])
+    given = parser.parse_args()
+    given.out = given.out or given.root / "pairs.csv"
+    return given
+
+
+def run(command: Callable[[], None]) -> None:
+    """Run an index script; wrong input ends with one line and status 2."""
+    try:
+        command()
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)

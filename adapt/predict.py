@@ -1,0 +1,106 @@
+"""The predict command: index masks of a data set's split or of a folder of images."""
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from adapt.commands import Machine
+from adapt.config import DataConfig, TrustConfig, at_least, one_of
+from adapt.data import DataSet, Sample
+from adapt.data.files import stems
+from adapt.errors import InputError
+from adapt.evaluate import shown_to
+from adapt.files import read_json, write_json
+from adapt.images import voc_palette, write_png
+from adapt.inference import Reading, Whole, groups, stack
+from adapt.models import load_model
+from adapt.protocol import ProtocolConfig, predict
+from adapt.runs import read_config
+from adapt.runtime import runtime, say
+from adapt.settings import build, differences, inherit_data, plain
+
+MANIFEST = "predictions.json"
+
+
+@dataclass
+class PredictConfig(Machine):
+    """What a run's network says of images, as PNG files."""
+
+    run: str = ""
+    network: TrustConfig = field(default_factory=TrustConfig)
+    images: str = ""
+    """Folder of images; empty = a split of the data set."""
+    data: DataConfig = field(default_factory=DataConfig)
+    """Fields that are set replace those that the run was trained with."""
+    domain: str = ""
+    """d1 | d2; empty = the domain that the run was trained for."""
+    split: str = "val"
+    out: str = ""
+    protocol: ProtocolConfig = field(default_factory=ProtocolConfig)
+    batch: int = 8
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        one_of("domain", self.domain, ("", "d1", "d2"))
+        at_least("batch", self.batch, 1)
+        if not self.run or not self.out:
+            raise InputError(f"predict needs run=DIR and out=DIR; got {self.run!r}, {self.out!r}")
+
+
+def predictions(config: PredictConfig) -> Path:
+    """Write <out>/<name>.png for every image, at its own size, and return the folder.
+
+    Values are class indices, with the VOC colours as palette; of a data set whose masks have other
+    values (Cityscapes) those, as its test server wants them. Started again, it goes on where it
+    was; a folder with another run's predictions is refused.
+
+    Raises:
+        InputError: an unfinished run, a folder that is something else, images without a domain.
+    """
+    run, out = Path(config.run), Path(config.out)
+    model = load_model(run)
+    if config.images:
+        recorded = build(DataConfig, read_config(run)["data"], "data.")
+        settings, image = inherit_data(config.data, recorded), "x1"
+        samples = (Sample(name, file) for name, file in stems(Path(config.images)).items())
+        data = DataSet("images", "", model.classes, (), tuple(samples))
+    else:
+        domain, settings, data = shown_to(run, model, config.data, config.domain, config.split)
+        image = f"x{domain[1]}"
+    about = {
+        "model": model.digest,
+        "data": data.name,
+        "split": data.split,
+        "image": image,
+        "protocol": plain(config.protocol),
+        "codes": list(data.codes),
+        "classes": list(model.classes),
+    }
+    claim(out, about)
+    waiting = tuple(s for s in data.samples if not (out / f"{s.name}.png").is_file())
+    machine = runtime(config.device, config.precision)
+    net = machine.place(model.net).eval()
+    reading = Reading(settings, model.network, config.batch, config.workers)
+    whole = Whole(replace(data, samples=waiting), settings, [image])
+    values = np.array(data.codes or range(len(model.classes)), np.uint8)
+    palette = None if data.codes else voc_palette()
+    for group in groups(whole, reading, "predict"):
+        shown, size = stack(group, image), group[0]["size"]
+        found = predict(machine, net, model.network, shown, size, config.protocol)
+        for item, classes in zip(group, found, strict=True):
+            write_png(out / f"{item['name']}.png", values[classes], palette)
+    say(f"{out}: {len(data.samples)} predictions of {run}, {len(waiting)} of them new")
+    return out
+
+
+def claim(out: Path, about: dict[str, Any]) -> None:
+    """Make the folder, or recognise it as one with the same predictions."""
+    if (out / MANIFEST).is_file():
+        if changed := differences(read_json(out / MANIFEST), about):
+            raise InputError(f"out: {out} holds other predictions (there -> given): {changed}")
+    elif out.is_dir() and any(out.iterdir()):
+        raise InputError(f"out: {out} is not empty and holds no predictions; give a new folder")
+    else:
+        write_json(out / MANIFEST, about)

@@ -1,0 +1,12 @@
+"""Index masks of a data set's split or of a folder of images, as PNG files."""
+
+import sys
+from pathlib import Path
+
+sys.path[0] = str(Path(__file__).resolve().parents[1])  # this folder has an adapt.py of its own
+
+from adapt.predict import PredictConfig, predictions
+from scripts._cli import main
+
+if __name__ == "__main__":
+    main("predict", PredictConfig, predictions)
