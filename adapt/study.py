@@ -8,9 +8,8 @@ from typing import Any
 import torch
 
 from adapt.batchnorm import batch_norms
-from adapt.calibrate import calibrate
+from adapt.calibrate import CalibrateConfig, calibrate
 from adapt.commands import (
-    CalibrateConfig,
     DistortConfig,
     EvaluateConfig,
     Machine,
@@ -18,13 +17,15 @@ from adapt.commands import (
     StudyConfig,
     TrainConfig,
 )
-from adapt.config import DataConfig, ObjectiveConfig, SupervisedConfig
+from adapt.config import DataConfig
 from adapt.data import layout_of
 from adapt.distort import MANIFEST, make_distorted
 from adapt.errors import InputError
 from adapt.evaluate import evaluate, metrics_path
 from adapt.files import read_json
 from adapt.networks import build_network
+from adapt.objective_config import ObjectiveConfig, SupervisedConfig
+from adapt.restyle import RESTYLES
 from adapt.results import B1, B2
 from adapt.runs import SUMMARY
 from adapt.runtime import say
@@ -80,7 +81,8 @@ class Study:
         return replace(self.config.data, target=str(self.root / "shifts" / shift))
 
     def cells(self) -> Iterator[Cell]:
-        """The teacher; the twins with B0 and AdaBN; the objectives; B2; and B1, the longest."""
+        """The teacher; the twins with the baselines that nobody trains; the objectives; B2; and B1,
+        the longest."""
         config = self.config
         for seed in config.seeds:
             teacher = self.teacher(seed)
@@ -89,9 +91,8 @@ class Study:
             for shift in config.shifts:
                 yield from self.calibrating(seed, shift)
                 yield self.distorting(shift)
-                for baseline, adabn in (("b0", False), ("adabn", True)):
-                    if baseline in self.baselines:
-                        yield self.scoring(teacher, teacher, self.paired(shift), "d2", adabn=adabn)
+                for free in [b for b in ("b0", "adabn", *RESTYLES) if b in self.baselines]:
+                    yield self.scoring(teacher, teacher, self.paired(shift), "d2", free)
             methods = [
                 *(
                     self.adapting(seed, s, name)
@@ -176,10 +177,12 @@ class Study:
         return Cell(f"distort {shift}", out / MANIFEST, perform)
 
     def scoring(
-        self, run: Path, teacher: Path, data: DataConfig, domain: str, *, adabn: bool = False
+        self, run: Path, teacher: Path, data: DataConfig, domain: str, baseline: str = "b0"
     ) -> Cell:
-        """Scores of `run` on a domain, with its label-free agreement with `teacher`."""
+        """Scores of `run` on a domain, with its label-free agreement with `teacher`; treated as a
+        baseline without training where one is named."""
         config = self.config
+        adabn, restyle = baseline == "adabn", baseline if baseline in RESTYLES else ""
         made = EvaluateConfig(
             run=str(run),
             teacher=str(teacher),
@@ -187,9 +190,10 @@ class Study:
             domain=domain,
             split=config.split,
             adabn=adabn,
+            restyle=restyle,
             batch=config.batch,
             **self.machine,
         )
-        result = metrics_path(run, data, domain, config.split, adabn=adabn)
+        result = metrics_path(run, data, domain, config.split, made.variant)
         where = f"{run.relative_to(self.root)} on {result.stem.removeprefix('metrics_')}"
         return Cell(f"evaluate {where}", result, lambda: evaluate(made))

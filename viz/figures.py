@@ -159,7 +159,7 @@ def baseline_bars(panels: Sequence[Bars], shifts: Sequence[str]) -> bytes:
             axis.set(title=panel.title, xticks=range(len(shifts)), ylim=(0, None))
             axis.set_xticklabels(shifts)
         handles, labels = axes[0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside lower center", ncols=min(7, len(labels)))
+        figure.legend(handles, labels, loc="outside lower center", ncols=min(8, len(labels)))
         axes[0].set_ylabel("percent")
         return png(figure)
 

@@ -13,7 +13,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoes
 from adapt.commands import ReportConfig
 from adapt.errors import InputError
 from adapt.files import read_json, write_json, write_whole
-from adapt.results import ADABN, B0, B1, B2, TEACHER, collect, save
+from adapt.results import B0, B2, BASELINES, TEACHER, collect, save
 from adapt.runs import ENVIRONMENT, read_config, read_metrics
 from adapt.runtime import say
 from viz.figures import Bars, Layers, Stat, baseline_bars, layer_chart, training_curves
@@ -162,7 +162,7 @@ def bars(lines: list[Line]) -> bytes | None:
     method, panels = headline(lines), []
     for score, title in SCORES.items():
         found = scored(lines, score)
-        kept = {m: found[m] for m in (B0, ADABN, B1, B2, method) if m in found}
+        kept = {m: found[m] for m in (*BASELINES, method) if m in found}
         clean = next((x.scores[score] for x in lines if x.method == TEACHER), None)
         panels.append(Bars(title, kept, clean.mean if clean else None))
     return baseline_bars(panels, shifts_of(lines)) if any(p.methods for p in panels) else None

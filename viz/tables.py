@@ -9,11 +9,10 @@ from typing import Any
 
 from adapt.files import read_json
 from adapt.models import origin_of
-from adapt.results import ADABN, B0, B1, B2, TEACHER, Row
+from adapt.results import B0, B1, BASELINES, TEACHER, Row
 from adapt.runs import MAY_DIFFER, read_config
 from adapt.settings import flatten
 
-BASELINES = (TEACHER, B0, ADABN, B1, B2)
 SCORES = ("miou", "class_accuracy", "pixel_accuracy", "agreement", "recovered", "distortion")
 LEAST_LOSS = 1.0
 """Percentage points of mIoU that a shift must cost before a share of it is computed."""
@@ -41,6 +40,7 @@ class Entry:
     @property
     def settings(self) -> dict[str, Any]:
         flat = flatten(self.config) | {"adabn": self.metrics["adabn"]}
+        flat |= {"restyle_beta": self.metrics.get("restyle_beta")}
         return {k: v for k, v in flat.items() if k not in ASIDE}
 
 
@@ -79,7 +79,8 @@ class Line:
 
     @property
     def objective(self) -> bool:
-        return self.method not in BASELINES
+        plain_name = self.method.partition(" (")[0].partition("+")[0]
+        return plain_name not in BASELINES
 
     def plain(self) -> dict[str, Any]:
         """As report.json has it."""

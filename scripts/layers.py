@@ -1,0 +1,13 @@
+"""A network's layers: shapes, strides, cost, which can be tapped; and how much maps change."""
+
+import sys
+from pathlib import Path
+
+sys.path[0] = str(Path(__file__).resolve().parents[1])  # this folder has an adapt.py of its own
+
+from adapt.layers_config import LayersConfig
+from scripts._cli import main
+from viz.layers import layers
+
+if __name__ == "__main__":
+    main("layers", LayersConfig, layers)

@@ -1,0 +1,174 @@
+"""How much the maps of successive layers of a network resemble each other, over several images."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from adapt.augment import resize
+from adapt.images import read_image
+from adapt.layers import Layer
+from adapt.models import Model
+from adapt.runtime import Runtime, progress
+from adapt.sampling import tensor
+from adapt.taps import forward, normalise
+from viz.cka import principal, similarities
+
+CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
+LINEAR = ("Conv", "Linear", "BatchNorm", "GroupNorm", "LayerNorm", "InstanceNorm")
+"""Beginnings of the types whose maps the next activation or norm layer only finishes."""
+LEAST = 4
+"""Layers that a main path should have before blocks stay closed."""
+INSIDE, INTO, AFTER = "inside a block", "into a pooling or stride", "out of a pooling"
+
+
+def main_path(net: nn.Module, layers: Sequence[Layer]) -> list[Layer]:
+    """The tappable layers from image to logits whose maps differ, in order.
+
+    Containers are opened and blocks with a forward pass of their own are not, as their inner
+    branches follow no one order; blocks are opened level by level where fewer than LEAST layers are
+    left. Of a convolution with norm and activation only the last is kept, and of several layers
+    that hand on the same map the first, with the alias of any of them. Maps of one cell are left
+    out.
+    """
+    modules = dict(net.named_modules())
+
+    def opened(name: str, left: int) -> list[str]:
+        """Names below a module, blocks replaced by what is in them `left` times."""
+        found = []
+        for child, module in modules[name].named_children():
+            path = f"{name}.{child}" if name else child
+            closed = not isinstance(module, CONTAINERS)
+            leaf = next(module.children(), None) is None
+            if leaf or (closed and not left):
+                found.append(path)
+            else:
+                found += opened(path, left - closed)
+        return found
+
+    short = {x.same_as or x.name: x.aliases for x in layers if x.aliases}
+    path: list[Layer] = []
+    for left in range(LEAST):
+        names = set(opened("", left))
+        every = [x for x in layers if x.name in names and x.calls == 1 and not x.returned]
+        ahead = [*every[1:], None]
+        kept = [
+            x
+            for x, after in zip(every, ahead, strict=True)
+            if not x.obstacle
+            and x.shape[2:] != (1, 1)
+            and (x.same_as or x.name) not in {k.same_as or k.name for k in every[: every.index(x)]}
+            and not (after and _finishes(after, x))
+        ]
+        path = [replace(x, aliases=short.get(x.same_as or x.name, ())) for x in kept]
+        if len(path) >= LEAST:
+            break
+    return path
+
+
+def _finishes(after: Layer, layer: Layer) -> bool:
+    """Is `after` the norm or activation of a convolution or norm layer?"""
+    if not layer.leaf or not layer.type.startswith(LINEAR) or after.shape != layer.shape:
+        return False
+    small = after.leaf and after.parameters <= 4 * layer.shape[1]
+    return small and "Pool" not in after.type and not after.same_as
+
+
+def kinds(layers: Sequence[Layer]) -> list[str]:
+    """INSIDE, INTO or AFTER for each step from a layer of a path to the next."""
+    found = []
+    for old, new in pairwise(layers):
+        shrinks = new.shape[2] < old.shape[2]
+        into = "Pool" in new.type or shrinks
+        found.append(INTO if into else AFTER if "Pool" in old.type else INSIDE)
+    return found
+
+
+@dataclass(frozen=True)
+class Similarity:
+    """CKA along a network's path over several images, and its maps of the first one."""
+
+    path: list[Layer]
+    matrices: np.ndarray
+    """(images, L, L)"""
+    image: np.ndarray
+    """uint8 (H, W, 3), as the network got it."""
+    pictures: list[np.ndarray]
+    """First principal components, (h, w) in 0..1."""
+
+    @property
+    def labels(self) -> list[str]:
+        return [(x.aliases or (x.name,))[0] for x in self.path]
+
+    @property
+    def steps(self) -> np.ndarray:
+        """(images, L - 1): each layer and the next."""
+        return np.diagonal(self.matrices, 1, 1, 2)
+
+    def by_kind(self) -> dict[str, tuple[float, float, int]]:
+        """Kind of step -> mean CKA, its standard deviation over images, number of such steps."""
+        every, found = np.array(kinds(self.path)), {}
+        for kind in [k for k in (INSIDE, INTO, AFTER) if k in every]:
+            means = np.nanmean(self.steps[:, every == kind], axis=1)
+            found[kind] = float(means.mean()), spread(means), int((every == kind).sum())
+        return found
+
+    def plain(self) -> dict[str, Any]:
+        """As similarity.json has it."""
+        steps = zip(pairwise(self.labels), kinds(self.path), self.steps.T, strict=True)
+        return {
+            "layers": [x.name for x in self.path],
+            "steps": [
+                {
+                    "from": old,
+                    "to": new,
+                    "kind": kind,
+                    "mean": float(np.nanmean(values)),
+                    "std": spread(values),
+                }
+                for (old, new), kind, values in steps
+            ],
+            "kinds": {k: {"mean": m, "std": s, "n": n} for k, (m, s, n) in self.by_kind().items()},
+            "mean": self.matrices.mean(0).tolist(),
+        }
+
+
+def spread(values: np.ndarray) -> float:
+    """Sample standard deviation; 0 of one value."""
+    return float(np.nanstd(values, ddof=1)) if len(values) > 1 else 0.0
+
+
+def measure(
+    machine: Runtime, model: Model, path: list[Layer], images: Sequence[Path], size: list[int]
+) -> Similarity:
+    """CKA of the maps of some layers, image by image in eval mode.
+
+    Args:
+        machine: where the network runs.
+        model: the network with its normalisation.
+        path: its layers, in the order of computing.
+        images: files; the first is also shown.
+        size: (H, W) they are brought to; [] = as they are.
+    """
+    net = machine.place(model.net).eval()
+    names = [x.name for x in path]
+    matrices: list[np.ndarray] = []
+    pictures: list[np.ndarray] = []
+    shown = np.empty(0)
+    for file in progress(images, what="similarity"):
+        image = resize({"x1": read_image(file)}, size)["x1"]
+        pixels = machine.images(tensor(image)[None])
+        with torch.no_grad():
+            found = forward(net, normalise(pixels, model.network.mean, model.network.std), names)
+        maps = [found[name].float().cpu() for name in names]
+        if not matrices:
+            shown, like = image, image.mean(axis=2)
+            for feature_map in maps:
+                pictures.append(like := principal(feature_map, like))
+        matrices.append(similarities(maps))
+    return Similarity(path, np.stack(matrices), shown, pictures)
