@@ -1,0 +1,155 @@
+"""A network as one ONNX file: uint8 RGB in, logits and classes out, normalisation inside."""
+
+import json
+import warnings
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from adapt.config import NetworkConfig
+from adapt.errors import InputError
+from adapt.taps import logits_of, normalise, upsample
+
+OPSET = 18
+NEEDED = ("onnx", "onnxscript", "onnxruntime")
+LARGEST = 2**31 - 2**20
+"""Bytes of weights that one protobuf file can hold beside the graph."""
+EXAMPLE = (2, 128, 192)
+"""Batch, height and width of the traced image: a multiple of 64 whose maps have sides above 1."""
+
+
+def check_installed() -> None:
+    """Raises InputError where a package that ONNX needs is missing."""
+    if missing := [name for name in NEEDED if not importable(name)]:
+        raise InputError(
+            f"formats=[onnx] needs {', '.join(missing)}: pip install '.[onnx]' in this project's "
+            "folder, or give formats=[safetensors]"
+        )
+
+
+def importable(name: str) -> bool:
+    try:
+        import_module(name)
+    except ImportError:
+        return False
+    return True
+
+
+class Deployed(nn.Module):
+    """uint8 RGB (B, 3, H, W) -> logits (B, C, h, w), and classes (B, H, W) as uint8: the argmax of
+    the logits, upsampled bilinearly to the image's size."""
+
+    def __init__(self, net: nn.Module, mean: Sequence[float], std: Sequence[float]) -> None:
+        super().__init__()
+        self.net, self.mean, self.std = net, mean, std
+
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        logits = logits_of(self.net(normalise(image, self.mean, self.std)))
+        full = upsample(logits, (image.shape[2], image.shape[3]))
+        return logits, full.argmax(dim=1).to(torch.uint8)
+
+
+def adaptive_average(x: Tensor, size: Sequence[int]) -> Tensor:
+    """adaptive_avg_pool2d of (B, C, H, W) to `size`, as two products whose matrices depend on H and
+    W: the exporter's own version has the traced size built in and is wrong at every other."""
+    if all(bins == 1 for bins in size):
+        return x.mean(dim=(-2, -1), keepdim=True)
+    rows, columns = (averages(x, axis, bins) for axis, bins in zip((-2, -1), size, strict=True))
+    return rows @ x @ columns.mT
+
+
+def averages(x: Tensor, axis: int, bins: int) -> Tensor:
+    """(bins, n): row i averages the cells floor(i n / bins) .. ceil((i + 1) n / bins) - 1."""
+    n = x.shape[axis]
+    at, bin_ = (torch.arange(k, device=x.device) for k in (n, bins))
+    start, stop = bin_ * n // bins, -(-(bin_ + 1) * n // bins)
+    inside = (at >= start[:, None]) & (at < stop[:, None])
+    return inside.to(x.dtype) / (stop - start)[:, None].to(x.dtype)
+
+
+def onnx_bytes(
+    net: nn.Module, network: NetworkConfig, size: list[int], metadata: dict[str, Any]
+) -> bytes:
+    """The checked ONNX file of a network on the CPU.
+
+    Args:
+        net: any network that `torch.export` can trace.
+        network: its normalisation.
+        size: (H, W) of the graph's input; [] = any.
+        metadata: goes into the file; values other than text as JSON.
+
+    Raises:
+        InputError: a network that cannot be traced or translated, or is too large for one file.
+    """
+    import onnx
+
+    weights = sum(t.numel() * t.element_size() for t in net.state_dict().values())
+    if weights > LARGEST:
+        raise InputError(f"formats=[onnx]: one file holds 2 GiB; the weights have {weights} bytes")
+    batch, *traced = EXAMPLE
+    example = torch.zeros(batch, 3, *(size or traced), dtype=torch.uint8)
+    free = torch.export.Dim.DYNAMIC
+    sizes = {0: free} if size else {0: free, 2: free, 3: free}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the exporter's own deprecations
+        try:
+            program = torch.export.export(
+                Deployed(net, network.mean, network.std).eval(),
+                (example,),
+                dynamic_shapes=(sizes,),
+                prefer_deferred_runtime_asserts_over_guards=True,
+            )
+            program = program.run_decompositions(
+                {torch.ops.aten.adaptive_avg_pool2d.default: adaptive_average}
+            )
+            made = torch.onnx.export(
+                program,
+                (),
+                opset_version=OPSET,
+                input_names=["image"],
+                output_names=["logits", "classes"],
+                verbose=False,
+            )
+        except (RuntimeError, TypeError, ValueError, AssertionError) as error:
+            raise InputError(
+                f"formats=[onnx]: {type(net).__name__} cannot be translated "
+                f"({type(error).__name__}: {first_line(error)}). formats=[safetensors] does "
+                "without; size=[H,W] traces one size only"
+            ) from error
+    assert made is not None
+    model = made.model_proto
+    tidy(model, fixed=bool(size))
+    onnx.helper.set_model_props(
+        model, {k: v if isinstance(v, str) else json.dumps(v) for k, v in metadata.items()}
+    )
+    onnx.checker.check_model(model, full_check=True)
+    return model.SerializeToString()
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error that says something."""
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), "")
+
+
+def tidy(model: Any, *, fixed: bool) -> None:
+    """Drop what the exporter notes of this machine (source lines, say) and name the free sizes."""
+    graph = model.graph
+    for node in graph.node:
+        del node.metadata_props[:]
+        node.doc_string = ""
+    for value in (*graph.input, *graph.output, *graph.initializer):
+        del value.metadata_props[:]
+    del graph.value_info[:]
+    del graph.metadata_props[:]
+    names = {
+        "image": ("batch", "", "height", "width"),
+        "logits": ("batch", "", "logits_height", "logits_width"),
+        "classes": ("batch", "height", "width"),
+    }
+    for value in (*graph.input, *graph.output):
+        for dim, name in zip(value.type.tensor_type.shape.dim, names[value.name], strict=True):
+            if dim.dim_param:
+                dim.dim_param = name
