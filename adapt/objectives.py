@@ -2,13 +2,21 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
-from adapt.config import ObjectiveConfig, RegressionConfig, SupervisedConfig
+from adapt.distances import DISTANCES, OPTIONS, divergence, masked_mean
 from adapt.errors import InputError, unknown
 from adapt.images import IGNORE
+from adapt.objective_config import (
+    KDConfig,
+    ObjectiveConfig,
+    PseudoConfig,
+    RegressionConfig,
+    SupervisedConfig,
+)
 from adapt.taps import LOGITS, upsample
 
 Maps = dict[str, Tensor]
@@ -16,52 +24,13 @@ Part = tuple[Tensor, float]
 """A raw value (scalar, with graph) and its weight in the loss."""
 
 
-def cells(valid: Tensor, size: tuple[int, int]) -> Tensor:
-    """Mask (B, H, W) of valid pixels -> float (B, 1, h, w) of valid cells, by nearest neighbour."""
-    return nn.functional.interpolate(valid[:, None].float(), size, mode="nearest")
-
-
-def squares(
-    student: Tensor, teacher: Tensor, valid: Tensor | None
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Per image: sum of squared differences, sum of squared teacher values, number of values."""
-    difference = (student - teacher).square()
-    reference = teacher.square()
-    count = torch.full_like(difference[:, 0, 0, 0], float(difference[0].numel()))
-    if valid is not None:
-        inside = cells(valid, (teacher.shape[-2], teacher.shape[-1]))
-        difference, reference = difference * inside, reference * inside
-        count = inside.sum(dim=(1, 2, 3)) * teacher.shape[1]
-    return difference.sum(dim=(1, 2, 3)), reference.sum(dim=(1, 2, 3)), count
-
-
-def sum_distance(student: Tensor, teacher: Tensor, valid: Tensor | None = None) -> Tensor:
-    """|F_T - F_S|^2 summed over C, H, W, mean over the batch (003, section 3.1, squared norm)."""
-    return squares(student, teacher, valid)[0].mean()
-
-
-def mean_distance(student: Tensor, teacher: Tensor, valid: Tensor | None = None) -> Tensor:
-    """|F_T - F_S|^2 averaged over C, H, W and the batch."""
-    difference, _, count = squares(student, teacher, valid)
-    return difference.sum() / count.sum().clamp(min=1)
-
-
-def relative_distance(student: Tensor, teacher: Tensor, valid: Tensor | None = None) -> Tensor:
-    """Per image |F_T - F_S|^2 / |F_T|^2, mean over the batch: every layer has the same scale."""
-    difference, reference, _ = squares(student, teacher, valid)
-    return (difference / reference.clamp(min=torch.finfo(reference.dtype).tiny)).mean()
-
-
-DISTANCES = {"sum": sum_distance, "mean": mean_distance, "relative": relative_distance}
-"""(student, teacher: (B, C, h, w) float32, valid: (B, H, W) or None) -> scalar."""
-
-
 @dataclass(frozen=True)
 class Term:
     """One term of the objective and what it needs of the networks and the batch."""
 
     parts: Callable[[Maps, Maps, dict[str, Tensor]], dict[str, Part]]
-    """(student's maps, teacher's maps, batch on the device) -> name -> (raw value, weight)."""
+    """(student's maps, teacher's maps, batch on the device) -> name -> (raw value, weight); a part
+    of weight 0 is only logged."""
     student: frozenset[str] = frozenset()
     teacher: frozenset[str] = frozenset()
     labels: bool = False
@@ -71,7 +40,17 @@ def regression(config: RegressionConfig) -> Term:
     """sum_l w_l d(F_l^T(x1), F_l^S(x2)). A layer's gradient reaches the layers up to it only."""
     if config.distance not in DISTANCES:
         raise unknown("objective.regression.distance", config.distance, DISTANCES)
-    distance = DISTANCES[config.distance]
+    options = {}
+    for option, users in OPTIONS.items():
+        value = getattr(config, option)
+        if config.distance in users:
+            options[option] = value
+        elif value != getattr(RegressionConfig, option):
+            raise InputError(
+                f"objective.regression.{option} is {value:g}, but distance={config.distance} has "
+                f"none; it belongs to distance={' and '.join(users)}"
+            )
+    distance = partial(DISTANCES[config.distance], **options)
 
     def parts(student: Maps, teacher: Maps, batch: dict[str, Tensor]) -> dict[str, Part]:
         valid = batch.get("valid")
@@ -87,20 +66,96 @@ def regression(config: RegressionConfig) -> Term:
     return Term(parts, student=taps, teacher=taps)
 
 
+def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+    """Logits (B, C, h, w) upsampled to the labels (B, H, W): sum over pixels that are not IGNORE /
+    their number, 0 if there are none."""
+    logits = upsample(logits.float(), (labels.shape[1], labels.shape[2]))
+    total = nn.functional.cross_entropy(logits, labels, ignore_index=IGNORE, reduction="sum")
+    return total / (labels != IGNORE).sum().clamp(min=1)
+
+
 def supervised(config: SupervisedConfig) -> Term:
-    """Cross-entropy at the label's resolution: sum over valid pixels / their number, 0 if none."""
+    """Cross-entropy with the labels, at their resolution."""
 
     def parts(student: Maps, teacher: Maps, batch: dict[str, Tensor]) -> dict[str, Part]:
-        labels = batch["y"].long()
-        logits = upsample(student[LOGITS].float(), (labels.shape[1], labels.shape[2]))
-        total = nn.functional.cross_entropy(logits, labels, ignore_index=IGNORE, reduction="sum")
-        count = (labels != IGNORE).sum().clamp(min=1)
-        return {"supervised/cross_entropy": (total / count, config.weight)}
+        value = cross_entropy(student[LOGITS], batch["y"].long())
+        return {"supervised/cross_entropy": (value, config.weight)}
 
     return Term(parts, student=frozenset({LOGITS}), labels=True)
 
 
-TERMS: dict[str, Callable[..., Term]] = {"regression": regression, "supervised": supervised}
+def kd(config: KDConfig) -> Term:
+    """T^2 mean over cells of KL(softmax(z_T(x1) / T) || softmax(z_S(x2) / T)) (Hinton et al. 2015),
+    at the size of the student's own output.
+
+    All layers train. Dropout in front of the student's classifier (VGG's fc6 and fc7) stays on, as
+    in supervised training, and makes the term noisy: with it, equal networks and images give 0 in
+    eval mode only. A teacher whose output is larger or smaller is brought to the student's size.
+    """
+
+    def parts(student: Maps, teacher: Maps, batch: dict[str, Tensor]) -> dict[str, Part]:
+        size = (student[LOGITS].shape[2], student[LOGITS].shape[3])
+        both = upsample(teacher[LOGITS].float(), size), student[LOGITS].float()
+        wanted, found = ((z / config.temperature).log_softmax(dim=1) for z in both)
+        apart = divergence(wanted, found, dim=1)[:, None]
+        value = config.temperature**2 * masked_mean(apart, batch.get("valid"))
+        return {"kd/divergence": (value, config.weight)}
+
+    return Term(parts, student=frozenset({LOGITS}), teacher=frozenset({LOGITS}))
+
+
+def confident(
+    config: PseudoConfig, chance: Tensor, labels: Tensor, valid: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Which pixels' labels the teacher is sure of, and how large their share is.
+
+    `class_median` is the threshold in the code of Bidirectional Learning (Li et al., CVPR 2019),
+    but of one batch's pixels instead of the data set's: it needs no pass in advance and no state.
+
+    Args:
+        config: threshold, tau and cap.
+        chance: the teacher's largest probability, (B, H, W).
+        labels: its class, (B, H, W).
+        valid: bool (B, H, W).
+
+    Returns:
+        bool (B, H, W), and their share of the valid pixels, 0 if there are none.
+    """
+    least = torch.full_like(chance, config.tau)
+    if config.threshold == "class_median":
+        for label in labels[valid].unique():
+            own = valid & (labels == label)
+            least[own] = chance[own].median().clamp(max=config.cap)
+    sure = valid & (chance >= least)
+    return sure, sure.sum() / valid.sum().clamp(min=1)
+
+
+def pseudo(config: PseudoConfig) -> Term:
+    """Cross-entropy of student(x2) with the labels that teacher(x1) is sure of.
+
+    As in the supervised term, of logits upsampled to the image: the labels are those by which the
+    agreement is scored, and B2 differs in whose labels they are. `weighting=share` (DACS, Tranheden
+    et al. 2021; Refign) takes all labels, times the confident share of the batch. A student that
+    equals its teacher has at most -log tau (`ignore`, `fixed`, no dropout).
+    """
+
+    def parts(student: Maps, teacher: Maps, batch: dict[str, Tensor]) -> dict[str, Part]:
+        size = (batch["x1"].shape[2], batch["x1"].shape[3])
+        chance, labels = upsample(teacher[LOGITS].float(), size).softmax(dim=1).max(dim=1)
+        valid = batch["valid"].bool() if "valid" in batch else torch.ones_like(labels).bool()
+        sure, share = confident(config, chance, labels, valid)
+        if config.weighting == "ignore":
+            value = cross_entropy(student[LOGITS], labels.where(sure, IGNORE))
+        else:
+            value = share * cross_entropy(student[LOGITS], labels.where(valid, IGNORE))
+        return {"pseudo/cross_entropy": (value, config.weight), "pseudo/confident": (share, 0.0)}
+
+    return Term(parts, student=frozenset({LOGITS}), teacher=frozenset({LOGITS}))
+
+
+TERMS: dict[str, Callable[..., Term]] = {
+    "regression": regression, "kd": kd, "pseudo": pseudo, "supervised": supervised,
+}  # fmt: skip
 """Adding a term is one function, one line here and one dataclass in ObjectiveConfig."""
 
 

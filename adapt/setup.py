@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from adapt.averaging import AveragedModel, averaged
 from adapt.batchnorm import freeze, train_mode
 from adapt.commands import TrainConfig
 from adapt.config import DataConfig, NetworkConfig
@@ -23,7 +24,7 @@ from adapt.runs import read_config
 from adapt.runtime import Runtime, runtime
 from adapt.sampling import check_sizes
 from adapt.schedules import make_optimizer
-from adapt.settings import build, differences, inherit, plain
+from adapt.settings import build, differences, inherit, inherit_data, plain
 from adapt.taps import LOGITS, check_pass
 
 
@@ -42,6 +43,13 @@ class Setup:
     optimizer: torch.optim.Optimizer
     inputs: dict[str, str]
     """Digests of what the run starts from; a resumed run must find the same."""
+    average: AveragedModel | None = None
+    """Of the student's weights, with `ema`."""
+
+    @property
+    def result(self) -> nn.Module:
+        """What is evaluated and saved: the average where there is one, else the student."""
+        return self.average.module if self.average is not None else self.student
 
     @property
     def image(self) -> str:
@@ -72,7 +80,7 @@ def resolve(config: TrainConfig) -> tuple[TrainConfig, Model | None, Model | Non
     for what, model in models.items():  # the start's, else the teacher's
         given = model.network
         recorded = build(DataConfig, read_config(Path(sources[what]))["data"], "data.")
-    data, network = inherit(config.data, recorded), inherit(config.network, given)
+    data, network = inherit_data(config.data, recorded), inherit(config.network, given)
     if models and network != given:
         changed = "; ".join(differences(plain(given), plain(network)))
         where = " or ".join(sources[what] for what in models)
@@ -108,6 +116,8 @@ def prepare(config: TrainConfig, start: Model | None, teacher: Model | None) -> 
     data = load(config.data, "train")
     if (needs_teacher or config.domain == "d2") and not data.paired:
         raise InputError("data.target is empty: give the folder of the new domain (D2)")
+    if config.data.scale and not config.data.crop:
+        raise InputError("data.scale needs data.crop=[H,W]: the images of a batch have one size")
     if objective.labels and not data.labelled and config.steps:
         raise InputError(f"data: {config.data.name} in {config.data.root} has unlabelled images")
     classes = data.classes or (teacher.classes if teacher else ())
@@ -147,6 +157,7 @@ def prepare(config: TrainConfig, start: Model | None, teacher: Model | None) -> 
         penalty=penalty,
         optimizer=make_optimizer(student, penalty.shared, config.schedule),
         inputs=inputs,
+        average=averaged(student, config.ema) if config.ema else None,
     )
     check_sizes(setup.data, setup.fields)
     return setup

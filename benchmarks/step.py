@@ -22,9 +22,10 @@ import torch
 
 from adapt.batchnorm import freeze, train_mode
 from adapt.commands import TrainConfig
-from adapt.config import ObjectiveConfig, PenaltyConfig, RegressionConfig, ScheduleConfig
+from adapt.config import PenaltyConfig, ScheduleConfig
 from adapt.data import DataSet
 from adapt.networks.deeplab_vgg16 import DeepLabVGG16
+from adapt.objective_config import ObjectiveConfig, RegressionConfig
 from adapt.objectives import Objective
 from adapt.penalties import Penalty
 from adapt.runtime import runtime

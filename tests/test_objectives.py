@@ -1,122 +1,42 @@
-"""The objective's terms against numpy loops, and where their gradients reach."""
+"""The objective's terms against numpy loops, what equal networks give, where gradients reach."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import yaml
+from test_distances import BATCH, CHANNELS, IMAGE, VARIANTS, H, W, maps, mask
+from tiny import adapting, weights
 from torch import Tensor, nn
 
-from adapt.config import ObjectiveConfig, RegressionConfig, SupervisedConfig
+from adapt.config import ScheduleConfig
+from adapt.distances import DISTANCES
 from adapt.errors import InputError
 from adapt.images import IGNORE
 from adapt.networks.deeplab_vgg16 import DeepLabVGG16
-from adapt.objectives import DISTANCES, Objective, cells
-from adapt.taps import LOGITS, forward
+from adapt.objective_config import (
+    KDConfig,
+    ObjectiveConfig,
+    PseudoConfig,
+    RegressionConfig,
+    SupervisedConfig,
+)
+from adapt.objectives import Objective
+from adapt.runs import read_metrics
+from adapt.settings import build
+from adapt.taps import LOGITS, forward, upsample
+from adapt.train import train
 
+PRESETS = sorted((Path(__file__).parents[1] / "configs" / "objective").glob("*.yaml"))
 POOLS = ("pool1", "pool2", "pool3", "pool4", "pool5")
-BATCH, CHANNELS, H, W = 3, 4, 5, 7
-IMAGE = (39, 53)
-"""Neither side is a multiple of the map's, and they are not square."""
 
 
 def regression(
     taps: dict[str, float], distance: str = "relative", weight: float = 1.0
 ) -> Objective:
     return Objective(ObjectiveConfig("test", RegressionConfig(weight, taps, distance)))
-
-
-def maps(seed: int) -> Tensor:
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randn(BATCH, CHANNELS, H, W, generator=generator, dtype=torch.double)
-
-
-def mask() -> Tensor:
-    """Valid pixels (B, H, W): a random third, all, and none."""
-    drawn = np.random.default_rng(0).random((BATCH, *IMAGE)) < 0.33
-    drawn[1], drawn[2] = True, False
-    return torch.from_numpy(drawn.astype(np.uint8))
-
-
-def slow(distance: str, student: np.ndarray, teacher: np.ndarray, valid: np.ndarray) -> float:
-    """The documented formulas, one value at a time."""
-    differences, references, counts = [], [], []
-    for b in range(BATCH):
-        difference = reference = count = 0.0
-        for c in range(CHANNELS):
-            for i in range(H):
-                for j in range(W):
-                    if valid[b, i * IMAGE[0] // H, j * IMAGE[1] // W]:
-                        difference += (student[b, c, i, j] - teacher[b, c, i, j]) ** 2
-                        reference += teacher[b, c, i, j] ** 2
-                        count += 1
-        differences.append(difference)
-        references.append(reference)
-        counts.append(count)
-    if distance == "sum":
-        return sum(differences) / BATCH
-    if distance == "mean":
-        return sum(differences) / sum(counts)
-    return sum(d / r if r else 0.0 for d, r in zip(differences, references, strict=True)) / BATCH
-
-
-@pytest.mark.parametrize("masked", [False, True])
-@pytest.mark.parametrize("distance", DISTANCES)
-def test_distances_are_their_formulas(distance: str, masked: bool) -> None:
-    student, teacher = maps(0), maps(1)
-    valid = mask() if masked else None
-    everywhere = np.ones((BATCH, *IMAGE))
-    found = DISTANCES[distance](student, teacher, valid)
-    wanted = slow(
-        distance,
-        student.numpy(),
-        teacher.numpy(),
-        valid.numpy() if valid is not None else everywhere,
-    )
-    # The mask is float32, but 0 and 1 are exact in it; what is left is the order of summation.
-    assert found.item() == pytest.approx(wanted, rel=1e-12)
-
-
-@pytest.mark.parametrize("size", [(5, 7), (2, 3), (20, 27), IMAGE], ids=str)
-def test_a_cell_is_valid_where_its_nearest_pixel_is(size: tuple[int, int]) -> None:
-    valid = mask()
-    found = cells(valid, size)
-    for i in range(size[0]):
-        for j in range(size[1]):
-            pixels = valid[:, i * IMAGE[0] // size[0], j * IMAGE[1] // size[1]]
-            assert torch.equal(found[:, 0, i, j], pixels.float())
-
-
-@pytest.mark.parametrize("masked", [False, True])
-@pytest.mark.parametrize("distance", DISTANCES)
-def test_gradients_of_distances_are_right(distance: str, masked: bool) -> None:
-    student, teacher = maps(0).requires_grad_(), maps(1)
-    valid = mask() if masked else None
-    assert torch.autograd.gradcheck(lambda s: DISTANCES[distance](s, teacher, valid), student)
-
-
-@pytest.mark.parametrize("distance", DISTANCES)
-def test_values_outside_the_mask_do_not_count(distance: str) -> None:
-    student, teacher, valid = maps(0), maps(1), mask()
-    outside = cells(valid, (H, W)).expand_as(student) == 0
-    wanted = DISTANCES[distance](student, teacher, valid)
-    student[outside], teacher[outside] = 1e3, -1e3
-    assert torch.equal(DISTANCES[distance](student, teacher, valid), wanted)
-
-
-@pytest.mark.parametrize("distance", DISTANCES)
-def test_without_any_valid_pixel_the_value_is_0_and_the_gradient_too(distance: str) -> None:
-    student, teacher = maps(0).float().requires_grad_(), maps(1).float()
-    value = DISTANCES[distance](student, teacher, torch.zeros(BATCH, *IMAGE, dtype=torch.uint8))
-    value.backward()
-    assert value.item() == 0
-    assert student.grad is not None and not student.grad.any()  # NaN would count as true
-
-
-def test_relative_distance_does_not_depend_on_the_layers_scale() -> None:
-    student, teacher = maps(0), maps(1)
-    once, scaled = (DISTANCES["relative"](f * student, f * teacher) for f in (1, 1024))
-    assert torch.equal(once, scaled)  # a power of two rounds nothing
 
 
 # With networks
@@ -140,15 +60,29 @@ def loss_of(
 ) -> Tensor:
     with torch.no_grad():
         wanted = forward(teacher, x1, objective.teacher)
-    return objective(forward(student, x2, objective.student), wanted, {})[0]
+    return objective(forward(student, x2, objective.student), wanted, {"x1": x1})[0]
 
 
-@pytest.mark.parametrize("distance", DISTANCES)
+POOL_WEIGHTS = dict.fromkeys(POOLS, 1.0)
+ZERO_AT_EQUALITY = {
+    **{
+        "-".join([distance, *map(str, options.values())]): ObjectiveConfig(
+            "r", RegressionConfig(1.0, POOL_WEIGHTS, distance, **options)
+        )
+        for distance, options in VARIANTS
+    },
+    "kd": ObjectiveConfig("kd", kd=KDConfig(1.0)),
+    "kd-4": ObjectiveConfig("kd", kd=KDConfig(1.0, temperature=4.0)),
+    "pool5_kd": ObjectiveConfig("both", RegressionConfig(1.0, {"pool5": 1.0}), kd=KDConfig(1.0)),
+}
+
+
+@pytest.mark.parametrize("config", ZERO_AT_EQUALITY.values(), ids=ZERO_AT_EQUALITY)
 def test_equal_images_and_weights_give_exactly_zero(
-    pair: tuple[nn.Module, nn.Module], x: Tensor, distance: str
+    pair: tuple[nn.Module, nn.Module], x: Tensor, config: ObjectiveConfig
 ) -> None:
     student, teacher = pair
-    loss = loss_of(regression(dict.fromkeys(POOLS, 1.0), distance), student, teacher, x, x.clone())
+    loss = loss_of(Objective(config), student, teacher, x, x.clone())
     loss.backward()
     assert loss.item() == 0
     reached = [p.grad for p in student.parameters() if p.grad is not None]
@@ -195,27 +129,42 @@ def test_a_deeper_term_leaves_a_shallower_ones_share_of_the_gradient_alone(
 
 
 def test_the_loss_is_the_weighted_sum_of_its_parts() -> None:
-    config = ObjectiveConfig(
-        "both",
-        RegressionConfig(0.5, {"pool1": 0.2, "pool5": 0.9}, "mean"),
-        SupervisedConfig(2.0),
-    )
-    objective = Objective(config)
-    assert objective.student == {"pool1", "pool5", LOGITS}
-    assert objective.teacher == {"pool1", "pool5"}
+    """All four terms at once; each part is what its term gives alone."""
+    alone = {
+        "regression": RegressionConfig(0.5, {"pool1": 0.2, "pool5": 0.9}, "cosine"),
+        "supervised": SupervisedConfig(2.0),
+        "kd": KDConfig(3.0, temperature=2.0),
+        "pseudo": PseudoConfig(0.25, tau=0.4),
+    }
+    objective = Objective(ObjectiveConfig("all", **alone))
+    assert objective.student == objective.teacher == {"pool1", "pool5", LOGITS}
     assert objective.labels
-    generator = torch.Generator().manual_seed(0)
     student = {tap: maps(i).float() for i, tap in enumerate(("pool1", "pool5", LOGITS))}
-    teacher = {tap: maps(9 + i).float() for i, tap in enumerate(("pool1", "pool5"))}
+    teacher = {tap: maps(9 + i).float() for i, tap in enumerate(("pool1", "pool5", LOGITS))}
+    generator = torch.Generator().manual_seed(0)
     y = torch.randint(0, CHANNELS, (BATCH, *IMAGE), generator=generator, dtype=torch.uint8)
-    loss, parts = objective(student, teacher, {"y": y})
-    weights = {"regression/pool1": 0.1, "regression/pool5": 0.45, "supervised/cross_entropy": 2.0}
-    assert {name: weight for name, (_, weight) in parts.items()} == pytest.approx(weights)
-    for tap in ("pool1", "pool5"):
-        wanted = DISTANCES["mean"](student[tap], teacher[tap])
-        assert torch.equal(parts[f"regression/{tap}"][0], wanted)
-    total = sum(raw.item() * weights[name] for name, (raw, _) in parts.items())
+    batch = {"y": y, "x1": torch.empty(BATCH, 3, *IMAGE), "valid": mask()}
+    loss, parts = objective(student, teacher, batch)
+    factors = {
+        "regression/pool1": 0.1, "regression/pool5": 0.45, "supervised/cross_entropy": 2.0,
+        "kd/divergence": 3.0, "pseudo/cross_entropy": 0.25, "pseudo/confident": 0.0,
+    }  # fmt: skip
+    assert {name: weight for name, (_, weight) in parts.items()} == pytest.approx(factors)
+    total = sum(raw.item() * factors[name] for name, (raw, _) in parts.items())
     assert loss.item() == pytest.approx(total, rel=1e-6)  # float32
+    for name, config in alone.items():
+        for part, (raw, _) in Objective(ObjectiveConfig("one", **{name: config}))(
+            student, teacher, batch
+        )[1].items():
+            assert torch.equal(raw, parts[part][0]) and raw.item() > 0
+
+
+@pytest.mark.parametrize("name", [p.stem for p in PRESETS if p.stem != "custom"])
+def test_every_preset_is_an_objective_of_its_files_name(name: str) -> None:
+    text = next(p for p in PRESETS if p.stem == name).read_text()
+    config = build(ObjectiveConfig, yaml.safe_load(text))
+    assert config.name == name
+    assert Objective(config).terms
 
 
 def test_a_term_of_weight_0_needs_nothing() -> None:
@@ -226,7 +175,9 @@ def test_a_term_of_weight_0_needs_nothing() -> None:
 
 
 def test_an_objective_without_terms_is_refused() -> None:
-    with pytest.raises(InputError, match="'custom': no term of regression, supervised is on"):
+    with pytest.raises(
+        InputError, match="'custom': no term of regression, kd, pseudo, supervised is"
+    ):
         Objective(ObjectiveConfig())
 
 
@@ -241,6 +192,38 @@ def test_maps_in_bf16_are_compared_in_fp32() -> None:
     objective = regression({"pool1": 1.0}, "sum")
     raw = objective({"pool1": student}, {"pool1": teacher}, {})[1]["regression/pool1"][0]
     assert torch.equal(raw, DISTANCES["sum"](student.float(), teacher.float()))
+    for config in (ObjectiveConfig(kd=KDConfig(1.0)), ObjectiveConfig(pseudo=PseudoConfig(1.0, 0))):
+        batch = {"x1": torch.empty(BATCH, 3, *IMAGE)}
+        low, full = (
+            Objective(config)({LOGITS: s}, {LOGITS: t}, batch)[0]
+            for s, t in ((student, teacher), (student.float(), teacher.float()))
+        )
+        assert low.dtype == torch.float32 and torch.equal(low, full)
+
+
+def test_an_option_of_another_distance_is_refused() -> None:
+    with pytest.raises(InputError, match=r"temperature is 4, but distance=relative.*=cwd"):
+        Objective(ObjectiveConfig("x", RegressionConfig(1.0, {"pool1": 1.0}, temperature=4.0)))
+    with pytest.raises(InputError, match=r"margin is 0\.8, but distance=cwd.*=cosine"):
+        Objective(ObjectiveConfig("x", RegressionConfig(1.0, {"pool1": 1.0}, "cwd", margin=0.8)))
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: KDConfig(temperature=0.0), "kd.temperature is 0.0; it must be above 0"),
+        (lambda: RegressionConfig(temperature=-1.0), "regression.temperature is -1.0"),
+        (lambda: RegressionConfig(margin=1.5), r"regression.margin is 1.5; .*\(-1, 1\]"),
+        (lambda: PseudoConfig(tau=1.0), r"pseudo.tau is 1.0; it must lie in \[0, 1\)"),
+        (lambda: PseudoConfig(threshold="median"), "Choices: fixed, class_median"),
+        (lambda: PseudoConfig(cap=0.8), "cap is 0.8, but threshold=fixed does not use it"),
+        (lambda: PseudoConfig(threshold="class_median", tau=0.5), "tau is 0.5, but threshold=cl"),
+        (lambda: PseudoConfig(weighting="shares"), "Did you mean 'share'"),
+    ],
+)
+def test_wrong_settings_are_named(make: Callable[[], object], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        make()
 
 
 # Cross-entropy
@@ -281,3 +264,194 @@ def test_an_all_void_crop_gives_0_and_a_zero_gradient(
     loss.backward()
     assert loss.item() == 0
     assert logits.grad is not None and not logits.grad.any()
+
+
+# Distillation of the logits
+
+
+def probabilities(logits: np.ndarray, temperature: float = 1.0) -> np.ndarray:
+    """Softmax of one pixel's logits (C,)."""
+    raised = np.exp(logits / temperature)
+    return raised / raised.sum()
+
+
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("temperature", [1.0, 2.0, 4.0])
+def test_kd_and_its_gradient_are_their_formulas(temperature: float, masked: bool) -> None:
+    student, teacher = maps(0), 3 * maps(1)
+    seen = mask() if masked else torch.ones(BATCH, *IMAGE, dtype=torch.uint8)
+    places = [
+        (b, i, j)
+        for b in range(BATCH)
+        for i in range(H)
+        for j in range(W)
+        if seen[b, i * IMAGE[0] // H, j * IMAGE[1] // W]
+    ]
+    value, gradient = 0.0, np.zeros(student.shape)
+    for b, i, j in places:
+        p, q = (probabilities(of[b, :, i, j].numpy(), temperature) for of in (teacher, student))
+        value += temperature**2 * sum(p * np.log(p / q)) / len(places)
+        gradient[b, :, i, j] = temperature * (q - p) / len(places)
+    logits = student.float().requires_grad_()
+    objective = Objective(ObjectiveConfig(kd=KDConfig(1.0, temperature)))
+    loss = objective({LOGITS: logits}, {LOGITS: teacher}, {"valid": seen} if masked else {})[0]
+    loss.backward()
+    assert logits.grad is not None
+    # float32 against double.
+    assert loss.item() == pytest.approx(value, rel=1e-5)
+    assert np.allclose(logits.grad.numpy(), gradient, rtol=1e-4, atol=1e-8)
+
+
+def test_kd_without_a_valid_pixel_is_0_with_a_zero_gradient() -> None:
+    logits = maps(0).float().requires_grad_()
+    nothing = torch.zeros(BATCH, *IMAGE, dtype=torch.uint8)
+    objective = Objective(ObjectiveConfig(kd=KDConfig(1.0)))
+    loss = objective({LOGITS: logits}, {LOGITS: maps(1)}, {"valid": nothing})[0]
+    loss.backward()
+    assert loss.item() == 0
+    assert logits.grad is not None and not logits.grad.any()
+
+
+def test_kd_takes_a_teacher_with_another_output_stride() -> None:
+    coarse, student = maps(1).float(), torch.randn(BATCH, CHANNELS, 2 * H, 2 * W)
+    objective = Objective(ObjectiveConfig(kd=KDConfig(1.0)))
+    found = objective({LOGITS: student}, {LOGITS: coarse}, {})[0]
+    fine = upsample(coarse, (2 * H, 2 * W))
+    assert torch.equal(found, objective({LOGITS: student}, {LOGITS: fine}, {})[0])
+
+
+# The teacher's own labels
+
+
+def slow_pseudo(
+    config: PseudoConfig, student: np.ndarray, teacher: np.ndarray, valid: np.ndarray
+) -> tuple[float, float]:
+    """Cross-entropy and confident share of logits (B, C, H, W) at the image's size, pixel by
+    pixel."""
+    pixels = []
+    for b, i, j in np.argwhere(valid):
+        chance = probabilities(teacher[b, :, i, j])
+        label = int(np.argmax(chance))
+        loss = -float(np.log(probabilities(student[b, :, i, j])[label]))
+        pixels.append((label, float(chance[label]), loss))
+    least = dict.fromkeys(range(CHANNELS), config.tau)
+    if config.threshold == "class_median":
+        for label in {own for own, _, _ in pixels}:
+            chances = sorted(chance for own, chance, _ in pixels if own == label)
+            least[label] = min(chances[(len(chances) - 1) // 2], config.cap)
+    sure = [loss for label, chance, loss in pixels if chance >= least[label]]
+    share = len(sure) / len(pixels)
+    if config.weighting == "share":
+        return share * sum(loss for _, _, loss in pixels) / len(pixels), share
+    return sum(sure) / len(sure), share
+
+
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize(
+    "config",
+    [
+        PseudoConfig(1.0, tau=0.0),
+        PseudoConfig(1.0, tau=0.7),
+        PseudoConfig(1.0, tau=0.7, weighting="share"),
+        PseudoConfig(1.0, threshold="class_median"),
+        PseudoConfig(1.0, threshold="class_median", cap=0.5),
+        PseudoConfig(1.0, threshold="class_median", weighting="share"),
+    ],
+    ids=lambda c: f"{c.tau}-{c.threshold}-{c.cap}-{c.weighting}",
+)
+def test_pseudo_is_its_formula(config: PseudoConfig, masked: bool) -> None:
+    student, teacher = maps(0), 2 * maps(1)
+    seen = mask() if masked else torch.ones(BATCH, *IMAGE, dtype=torch.uint8)
+    large = [upsample(of, IMAGE).numpy() for of in (student, teacher)]
+    wanted, share = slow_pseudo(config, large[0], large[1], seen.numpy())
+    batch = {"x1": torch.empty(BATCH, 3, *IMAGE)} | ({"valid": seen} if masked else {})
+    objective = Objective(ObjectiveConfig(pseudo=config))
+    loss, parts = objective({LOGITS: student}, {LOGITS: teacher}, batch)
+    # float32 against double: of 2,757 pixels, the one at the median may fall on either side.
+    assert parts["pseudo/confident"][0].item() == pytest.approx(share, abs=5e-4)
+    assert loss.item() == pytest.approx(wanted, rel=1e-3)
+
+
+def test_half_of_a_class_that_the_teacher_doubts_counts_by_the_class_median() -> None:
+    """Two classes, one of which never reaches a probability of 0.6: by one threshold it is lost."""
+    sure, unsure = torch.linspace(3, 6, 8), torch.linspace(0.1, 0.4, 8)
+    teacher = torch.zeros(1, 2, 4, 4)
+    teacher[0, 0].view(-1)[:8], teacher[0, 1].view(-1)[8:] = sure, unsure
+    batch = {"x1": torch.empty(1, 3, 4, 4)}
+
+    def gradient(config: PseudoConfig) -> Tensor:
+        logits = torch.zeros(1, 2, 4, 4, requires_grad=True)
+        Objective(ObjectiveConfig(pseudo=config))({LOGITS: logits}, {LOGITS: teacher}, batch)[
+            0
+        ].backward()
+        assert logits.grad is not None
+        return logits.grad[0, 0].view(-1) != 0
+
+    assert gradient(PseudoConfig(1.0, tau=0.9)).tolist() == [True] * 8 + [False] * 8
+    median = gradient(PseudoConfig(1.0, threshold="class_median", cap=0.9))
+    assert median.tolist() == [True] * 8 + [False] * 3 + [True] * 5
+
+
+@pytest.mark.parametrize("weighting", ["ignore", "share"])
+@pytest.mark.parametrize("masked", [False, True])
+def test_a_teacher_that_is_never_confident_gives_0_and_a_zero_gradient(
+    weighting: str, masked: bool
+) -> None:
+    logits = maps(0).float().requires_grad_()
+    seen = torch.full((BATCH, *IMAGE), 0 if masked else 1, dtype=torch.uint8)
+    batch = {"x1": torch.empty(BATCH, 3, *IMAGE), "valid": seen}
+    config = PseudoConfig(1.0, threshold="class_median" if masked else "fixed", weighting=weighting)
+    loss, parts = Objective(ObjectiveConfig(pseudo=config))(
+        {LOGITS: logits}, {LOGITS: maps(1)}, batch
+    )
+    loss.backward()
+    assert loss.item() == parts["pseudo/confident"][0].item() == 0
+    assert logits.grad is not None and not logits.grad.any()
+
+
+@pytest.mark.parametrize("share", [0.1, 0.5, 1.0])
+def test_equal_networks_and_images_bound_pseudo_by_minus_log_tau(
+    pair: tuple[nn.Module, nn.Module], x: Tensor, share: float
+) -> None:
+    student, teacher = pair
+    with torch.no_grad():
+        large = upsample(teacher(x), (x.shape[2], x.shape[3]))
+    chances = large.softmax(dim=1).amax(dim=1).flatten()
+    tau = chances.quantile(1 - share).item()
+    objective = Objective(ObjectiveConfig(pseudo=PseudoConfig(1.0, tau)))
+    loss = loss_of(objective, student, teacher, x, x.clone())
+    sure = chances[chances >= tau]
+    assert len(sure) == pytest.approx(share * len(chances), rel=0.01)
+    assert loss.item() == pytest.approx(-sure.log().mean().item(), rel=1e-5)
+    assert 0 < loss.item() <= -np.log(tau) + 1e-6  # float32
+
+
+# Runs
+
+
+TERMS = {
+    "kd": ObjectiveConfig("kd", kd=KDConfig(1.0)),
+    "pseudo": ObjectiveConfig("pseudo", pseudo=PseudoConfig(1.0, threshold="class_median")),
+    "pool3_kd": ObjectiveConfig("both", RegressionConfig(1.0, {"pool3": 1.0}), kd=KDConfig(1.0)),
+    "cwd": ObjectiveConfig("cwd", RegressionConfig(5.0, {"pool3": 1.0}, "cwd")),
+    "cosine": ObjectiveConfig("cosine", RegressionConfig(1.0, {"pool3": 1.0}, "cosine")),
+    "l1": ObjectiveConfig("l1", RegressionConfig(1.0, {"pool3": 1.0}, "l1")),
+}
+
+
+@pytest.mark.parametrize("name", TERMS)
+def test_training_lowers_the_loss_and_moves_what_it_reaches(
+    world: Path, tmp_path: Path, name: str
+) -> None:
+    """kd and pseudo train the classifier too; a regression of pool3 trains nothing behind it."""
+    longer = {"steps": 30, "batch": 4, "schedule": ScheduleConfig(lr=0.05)}
+    train(adapting(world, tmp_path / "s", objective=TERMS[name], **longer))
+    lines = read_metrics(tmp_path / "s")
+    losses = [line["loss"] for line in lines]
+    assert np.mean(losses[-5:]) < 0.7 * np.mean(losses[:3])
+    before, after = weights(world / "teacher"), weights(tmp_path / "s")
+    moved = {k.split(".")[0] for k in after if not torch.equal(before[k], after[k])}
+    body = {"conv1", "conv2", "conv3"}
+    head = {"conv4", "conv5", "fc6", "fc7", "classifier"}
+    assert moved == (body | head if "kd" in name or name == "pseudo" else body)
+    assert all(line["parts"].keys() == lines[0]["parts"].keys() for line in lines)

@@ -9,12 +9,11 @@ from adapt.commands import Stage, StudyConfig
 from adapt.config import (
     DataConfig,
     NetworkConfig,
-    ObjectiveConfig,
     PenaltyConfig,
-    RegressionConfig,
     ShiftConfig,
 )
 from adapt.errors import InputError
+from adapt.objective_config import ObjectiveConfig, RegressionConfig
 from adapt.study import Study
 
 

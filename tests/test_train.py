@@ -14,13 +14,12 @@ from tiny import adapting, curve, same, teaching, weights
 from adapt.config import (
     DataConfig,
     NetworkConfig,
-    ObjectiveConfig,
     PenaltyConfig,
-    RegressionConfig,
     ScheduleConfig,
 )
 from adapt.data import load
 from adapt.errors import InputError, Stopped
+from adapt.objective_config import ObjectiveConfig, RegressionConfig
 from adapt.runs import read_metrics
 from adapt.sampling import Stream
 from adapt.train import train
@@ -191,7 +190,7 @@ def test_changed_teacher_is_refused_on_resume(world: Path, tmp_path: Path) -> No
         ({"network": NetworkConfig(explicit=["width"])}, r"width: 0\.03125 -> 1\.0"),
         ({"schedule": ScheduleConfig(weight_decay=0.1)}, "weight_decay=0.1 and penalty=l2_sp"),
         ({"penalty": PenaltyConfig("l3_sp")}, "Choices: none, l2, l2_sp"),
-        ({"objective": ObjectiveConfig()}, "no term of regression, supervised is on"),
+        ({"objective": ObjectiveConfig()}, "no term of regression, kd, pseudo, supervised is on"),
     ],
 )
 def test_wrong_settings_are_named_and_leave_no_run(

@@ -10,12 +10,10 @@ from adapt.commands import TrainConfig
 from adapt.config import (
     DataConfig,
     NetworkConfig,
-    ObjectiveConfig,
     PenaltyConfig,
-    RegressionConfig,
     ScheduleConfig,
-    SupervisedConfig,
 )
+from adapt.objective_config import ObjectiveConfig, RegressionConfig, SupervisedConfig
 from adapt.runs import read_metrics
 
 SUPERVISED = ObjectiveConfig("supervised", supervised=SupervisedConfig(1.0))
