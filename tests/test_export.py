@@ -24,14 +24,14 @@ from adapt.config import DataConfig, NetworkConfig, TrustConfig
 from adapt.errors import InputError, Stopped
 from adapt.evaluate import evaluate
 from adapt.export import export, put, refuse
-from adapt.export_config import ExportConfig
+from adapt.export.config import ExportConfig
+from adapt.export.onnx_graph import adaptive_average
+from adapt.export.parity import UNIT, Case, Comparison, check, noise, rounding
+from adapt.export.recipe import recipe_of, signature_of
 from adapt.files import sha256
 from adapt.models import load_model
 from adapt.networks import NETWORKS, build_network
 from adapt.networks.factory import permit
-from adapt.onnx_graph import adaptive_average
-from adapt.parity import UNIT, Case, Comparison, check, noise, rounding
-from adapt.recipe import recipe_of, signature_of
 from adapt.taps import logits_of
 from adapt.train import train
 

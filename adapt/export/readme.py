@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from adapt.onnx_graph import OPSET
-from adapt.recipe import Recipe
+from adapt.export.onnx_graph import OPSET
+from adapt.export.recipe import Recipe
 
 
 def readme_text(about: dict[str, Any], recipe: Recipe, parity: dict[str, Any]) -> str:

@@ -4,9 +4,9 @@ from pathlib import Path
 from typing import Any
 
 from adapt.config import DataConfig
+from adapt.export.recipe import OURS, Recipe, Signature
 from adapt.files import read_json
 from adapt.models import WEIGHTS, Model
-from adapt.recipe import OURS, Recipe, Signature
 from adapt.runs import ENVIRONMENT, read_config, summary
 from adapt.taps import LOGITS, aliases, resolve
 

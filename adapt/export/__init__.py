@@ -18,8 +18,8 @@ from adapt.config import DataConfig
 from adapt.data import DataSet
 from adapt.errors import InputError, Stopped, listing
 from adapt.evaluate import shown_to
-from adapt.export_config import ExportConfig
-from adapt.export_files import (
+from adapt.export.config import ExportConfig
+from adapt.export.files import (
     KIND,
     LOAD,
     ONNX,
@@ -29,13 +29,13 @@ from adapt.export_files import (
     load_text,
     origin_of,
 )
-from adapt.export_readme import readme_text, signed
+from adapt.export.onnx_graph import NEEDED, check_installed, onnx_bytes
+from adapt.export.parity import POSITIONS, Case, Comparison, check, noise, rounding
+from adapt.export.readme import readme_text, signed
+from adapt.export.recipe import OURS, Recipe, Signature, odd_sizes, recipe_of, signature_of
 from adapt.files import read_json, sha256, write_json, write_whole
 from adapt.inference import Whole
 from adapt.models import ABOUT, WEIGHTS, Model, load_model
-from adapt.onnx_graph import NEEDED, check_installed, onnx_bytes
-from adapt.parity import POSITIONS, Case, Comparison, check, noise, rounding
-from adapt.recipe import OURS, Recipe, Signature, odd_sizes, recipe_of, signature_of
 from adapt.runtime import say
 
 FILES = {"safetensors": WEIGHTS, "onnx": ONNX}
@@ -87,7 +87,7 @@ def export(config: ExportConfig) -> Path:
 
 def installed(recipe: Recipe) -> list[str]:
     """Where Python looks for modules, without this project, and with the user's own network."""
-    project = Path(__file__).resolve().parents[1]
+    project = Path(__file__).resolve().parents[2]
     others = [path for path in sys.path if path and Path(path).resolve() != project]
     return others + ([str(recipe.root)] if recipe.root else [])
 

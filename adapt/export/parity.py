@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from adapt.batchnorm import eval_mode
 from adapt.config import NetworkConfig
 from adapt.errors import InputError, Stopped
-from adapt.isolated import DONE
+from adapt.export.isolated import DONE
 from adapt.metrics import confusion, scores
 from adapt.runtime import progress, runtime
 from adapt.taps import logits_of, normalise, upsample
@@ -185,7 +185,7 @@ def predict(net: nn.Module, network: NetworkConfig, case: Case) -> Tensor:
 
 @contextmanager
 def isolated(kind: str, folder: Path, work: Path, paths: Sequence[str]) -> Iterator[Predict]:
-    """An exported network in a process of its own, without this project (adapt/isolated.py)."""
+    """An exported network in a process of its own, without this project (isolated.py)."""
     script = Path(__file__).with_name("isolated.py")
     threads = str(torch.get_num_threads())
     command = [sys.executable, "-I", "-B", str(script), kind, str(folder.resolve()), threads]
