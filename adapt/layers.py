@@ -201,7 +201,8 @@ def trace(net: nn.Module, size: tuple[int, int], channels: int = 3) -> list[Laye
             raise
         except (RuntimeError, ValueError, AssertionError) as error:
             raise InputError(
-                f"network: it cannot take an image of {size[0]}x{size[1]} (H x W): {error}"
+                f"network: it cannot take an image of {size[0]}x{size[1]} (H x W): {error}; give "
+                "data.crop or data.resize"
             ) from None
     found, total = recorder.layers, max(1, recorder.macs())
     found |= {n: recorder.blank(m) for m, n in recorder.names.items() if n not in found}

@@ -15,6 +15,7 @@ from adapt.config import DataConfig, NetworkConfig
 from adapt.data import DataSet, load
 from adapt.errors import InputError
 from adapt.images import image_size
+from adapt.layers import check, trace
 from adapt.models import NO_START, Model, is_file, is_run, load_complete, load_model
 from adapt.networks import build_network
 from adapt.networks.pretrained import is_pretrained, pretrained
@@ -25,7 +26,6 @@ from adapt.runtime import Runtime, runtime
 from adapt.sampling import check_sizes
 from adapt.schedules import make_optimizer
 from adapt.settings import build, differences, inherit, inherit_data, plain
-from adapt.taps import LOGITS, check_pass
 
 
 @dataclass
@@ -136,9 +136,9 @@ def prepare(config: TrainConfig, start: Model | None, teacher: Model | None) -> 
         student.load_state_dict(student.state_dict() | origin)
     student = machine.place(student)
     size = size_of(config.data, data)
-    check_pass(student, objective.student - {LOGITS}, size, "objective")
+    check(trace(student, size), objective.student, "objective")
     if teacher is not None:
-        check_pass(teacher.net, objective.teacher - {LOGITS}, size, "objective, on the teacher")
+        check(trace(teacher.net, size), objective.teacher, "objective, on the teacher")
     train_mode(student, config.bn)
     penalty = Penalty(student, origin, config.penalty)
     penalty.refuse_decay(config.schedule.weight_decay)

@@ -6,7 +6,6 @@ from contextlib import ExitStack
 import torch
 from torch import Tensor, nn
 
-from adapt.batchnorm import eval_mode
 from adapt.errors import InputError, unknown
 
 LOGITS = "logits"
@@ -42,44 +41,6 @@ def check_taps(net: nn.Module, taps: Iterable[str], what: str = "taps") -> None:
     """Every tap must be a layer's name or alias."""
     for tap in taps:
         resolve(net, tap, what)
-
-
-def check_pass(net: nn.Module, taps: Iterable[str], size: tuple[int, int], what: str) -> None:
-    """One pass of a blank image (H, W) in eval mode: the network takes that size, gives logits and
-    runs every tapped layer exactly once (a shared activation, say, has no map of its own).
-
-    Raises:
-        InputError: naming the size or the layer.
-    """
-    runs = {resolve(net, tap, what): 0 for tap in taps}
-
-    def count(name: str) -> Callable[..., None]:
-        def hook(module: nn.Module, inputs: object, output: object) -> None:
-            runs[name] += 1
-
-        return hook
-
-    with ExitStack() as stack:
-        for name in runs:
-            stack.enter_context(net.get_submodule(name).register_forward_hook(count(name)))
-        stack.enter_context(eval_mode(net))
-        device = next((p.device for p in net.parameters()), None)
-        try:
-            with torch.no_grad():
-                logits_of(net(torch.zeros(1, 3, *size, device=device)))
-        except (RuntimeError, ValueError) as error:
-            if isinstance(error, InputError):
-                raise
-            raise InputError(
-                f"network: fails on an image of {size[0]}x{size[1]} ({error}); give a data.crop or "
-                "data.resize that it takes"
-            ) from None
-    for name, times in runs.items():
-        if times != 1:
-            raise InputError(
-                f"{what}: layer {name!r} runs {times} times in a pass and has no map of its own; "
-                "tap a layer around it (scripts/layers.py lists them)"
-            )
 
 
 def logits_of(output: object) -> Tensor:

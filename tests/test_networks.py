@@ -13,10 +13,11 @@ from torch import Tensor, nn
 from adapt.batchnorm import batch_norms, eval_mode, train_mode
 from adapt.config import NetworkConfig
 from adapt.errors import InputError
+from adapt.layers import check, trace
 from adapt.models import load_model, save_model
 from adapt.networks import NETWORKS, build_network
 from adapt.networks.factory import permit
-from adapt.taps import LOGITS, aliases, check_pass, check_taps, forward, logits_of, resolve
+from adapt.taps import LOGITS, aliases, check_taps, forward, logits_of, resolve
 
 CLASSES = ("one", "two", "three", "four", "five")
 SIZES = [(32, 48), (33, 41), (47, 70), (9, 65)]
@@ -164,9 +165,11 @@ def test_a_tapped_map_that_a_later_layer_overwrites_is_refused_not_returned(
 def test_a_layer_that_runs_several_times_is_refused(net: nn.Module, x: Tensor) -> None:
     with torch.no_grad():
         _, runs = whole_pass(net.eval(), x)
-        for name in [name for name, count in runs.items() if count > 1][:2]:
-            with pytest.raises(InputError, match=f"'{name}' runs {runs[name]} times"):
-                check_pass(net, ["pool1", name], (33, 41), "taps")
+    layers = trace(net, (33, 41))
+    check(layers, ["pool1", LOGITS], "taps")
+    for name in [name for name, count in runs.items() if count > 1][:2]:
+        with pytest.raises(InputError, match=rf"{name} .*\(called {runs[name]} times\)"):
+            check(layers, ["pool1", name], "taps")
 
 
 def test_layers_behind_the_tap_get_no_gradient_and_keep_their_statistics(

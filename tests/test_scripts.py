@@ -101,7 +101,7 @@ def test_study_goes_on_where_it_was_stopped(place: Path) -> None:
         ("adapt.py", ["objective=pool9", "run=runs/x"], ["objective/pool9", "pool5", "w_inc"]),
         ("adapt.py", ["teacher=runs/techer", "run=runs/x"], ["no such run folder: runs/techer"]),
         ("train.py", ["data=camvid", "data.root=fotos", "run=runs/x"], ["fotos"]),
-        ("train.py", ["run=runs/x"], ["scenes, camvid, voc, pairs"]),
+        ("train.py", ["run=runs/x"], ["scenes, camvid, voc, cityscapes, pairs"]),
         ("report.py", ["runs=nothing"], ["nothing"]),
         ("invert.py", ["run=runs/teacher", "image=no.png"], ["no.png"]),
     ],

@@ -98,7 +98,9 @@ def training_curves(records: Sequence[Mapping[str, Any]]) -> bytes:
     steps = [r for r in records if "loss" in r]
     scored = [r for r in records if "evaluation" in r]
     with drawing(9.0, 2.5, 3 if scored else 2) as (figure, axes):
-        parts = dict.fromkeys(name for r in steps for name in r.get("parts", {}))
+        parts = dict.fromkeys(
+            n for r in steps for n, value in r.get("parts", {}).items() if value["weighted"]
+        )
         at = [r["step"] for r in steps]
         axes[0].plot(at, [r["loss"] for r in steps], color="black", alpha=0.45, label="loss")
         for colour, name in zip(COLOURS * len(parts), parts, strict=False):
