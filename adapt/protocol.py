@@ -73,11 +73,17 @@ def predict(
     or mirroring average the softmax probabilities at `size`, one scale after the other: unlike
     logits they have one range, so no scale outweighs the others (as Zhao et al. 2017 and Chen et
     al. 2018 evaluate).
+
+    Raises:
+        InputError: logits that are not finite.
     """
 
     def logits(x: Tensor) -> Tensor:
         with torch.no_grad(), machine.autocast():
-            return logits_of(net(x)).float()
+            found = logits_of(net(x)).float()
+        if not found.isfinite().all():
+            raise InputError("the network's logits are not finite: its training diverged")
+        return found
 
     run = windowed(logits, protocol.window, protocol.stride) if protocol.window else logits
     normalised = normalise(machine.images(images), network.mean, network.std)

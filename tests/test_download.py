@@ -1,18 +1,11 @@
 """data.download: torchvision's downloads, of archives that the test makes and serves itself."""
 
-import hashlib
-import tarfile
 from collections.abc import Callable, Iterator
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
 
-import numpy as np
 import pytest
 import torchvision.datasets.voc as voc
-from PIL import Image
-from scipy.io import savemat
+from archives import SBD, VOC, make_archives, serving
 from torchvision.datasets import SBDataset
 
 from adapt.config import DataConfig
@@ -20,56 +13,20 @@ from adapt.data import load
 from adapt.errors import InputError
 
 
-class Silent(SimpleHTTPRequestHandler):
-    def log_message(self, *_: object) -> None:
-        """Says nothing."""
-
-
-def packed(folder: Path, archive: Path, mode: str) -> str:
-    """Pack a folder under its own name; returns the MD5 that torchvision checks."""
-    with tarfile.open(archive, mode) as tar:
-        tar.add(folder, arcname=folder.name)
-    return hashlib.md5(archive.read_bytes()).hexdigest()
-
-
 @pytest.fixture
 def served(
     tmp_path: Path, voc_tree: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Path]:
-    """VOC's and SBD's archives behind a server on this machine."""
+    """The folder behind the addresses that torchvision downloads from."""
     place = tmp_path / "server"
     place.mkdir()
-    handler = partial(Silent, directory=str(place))
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    Thread(target=server.serve_forever, daemon=True).start()
-
-    def address(archive: Path) -> str:
-        return f"http://127.0.0.1:{server.server_port}/{archive.name}"
-
-    tree = voc_tree(place / "VOCdevkit/VOC2012", train=6, val=2)
-    lists = tree / "ImageSets/Segmentation"
-    names = (lists / "train.txt").read_text().split()
-    (lists / "train.txt").write_text("".join(f"{n}\n" for n in names[:4]))
-    sbd = place / "benchmark_RELEASE/dataset"
-    for folder in ("cls", "img", "inst"):
-        (sbd / folder).mkdir(parents=True)
-    for name in names[4:]:
-        mask = np.array(Image.open(tree / f"SegmentationClass/{name}.png"))
-        (tree / f"SegmentationClass/{name}.png").unlink()
-        savemat(sbd / f"cls/{name}.mat", {"GTcls": {"Segmentation": np.where(mask > 20, 0, mask)}})
-        Image.open(tree / f"JPEGImages/{name}.jpg").save(sbd / f"img/{name}.jpg")
-    (sbd / "train.txt").write_text(f"{names[4]}\n")
-    (sbd / "val.txt").write_text(f"{names[5]}\n")
-    entry = dict(voc.DATASET_YEAR_DICT["2012"])
-    archive = place / entry["filename"]
-    entry |= {"md5": packed(place / "VOCdevkit", archive, "w"), "url": address(archive)}
-    monkeypatch.setitem(voc.DATASET_YEAR_DICT, "2012", entry)
-    archive = place / SBDataset.filename
-    digest = packed(place / "benchmark_RELEASE", archive, "w:gz")
-    monkeypatch.setattr(SBDataset, "md5", digest)
-    monkeypatch.setattr(SBDataset, "url", address(archive))
-    yield place
-    server.shutdown()
+    first, second = make_archives(place, voc_tree)
+    with serving(place) as address:
+        entry = {"md5": first.md5, "url": f"{address}/{VOC}"}
+        monkeypatch.setitem(voc.DATASET_YEAR_DICT, "2012", voc.DATASET_YEAR_DICT["2012"] | entry)
+        monkeypatch.setattr(SBDataset, "md5", second.md5)
+        monkeypatch.setattr(SBDataset, "url", f"{address}/{SBD}")
+        yield place
 
 
 def config(tmp_path: Path, **changes: str) -> DataConfig:

@@ -127,7 +127,7 @@ def test_truncation_at_every_tap_gives_the_full_networks_map(net: nn.Module, x: 
         x = x[:1, :, :17, :25]
         full, runs = whole_pass(net, x)
         once = [name for name in full if runs[name] == 1]
-        if len(once) > 100:  # blocks and their first convolution, not every layer inside
+        if len(once) > 250:  # a 101-layer body: blocks and their first convolution
             once = [n for n in once if n.count(".") < 3 or n.endswith("conv1")]
         for name in once:
             assert torch.equal(forward(net, x, [name])[name], full[name]), name

@@ -120,6 +120,13 @@ def test_windows_and_scales_go_together() -> None:
     assert np.array_equal(small, run(ProtocolConfig(scales=[0.5, 1.0], flip=True), (16, 20)))
 
 
+def test_a_diverged_network_is_not_scored() -> None:
+    net = Strided()
+    net.conv.weight.data.mul_(float("inf"))
+    with pytest.raises(InputError, match="logits are not finite"):
+        predict(MACHINE, net, NETWORK, images(40, 56), (50, 70))
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
