@@ -10,7 +10,7 @@ demo: $(READY)  ## the whole study on the embedded data set; ends with a report 
 	$(BIN)/python scripts/study.py experiment=demo
 
 test: $(READY)  ## all tests
-	$(BIN)/python -m pytest -q -n 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --dist loadfile
 
 check: $(READY)  ## lint, format, types
 	$(BIN)/ruff check .

@@ -57,7 +57,7 @@ def layers(config: LayersConfig) -> list[Layer]:
     whole = next(x for x in found if not x.name)
     where = config.run or "not trained"
     say(
-        f"{model.network.name} ({where}), {len(model.classes)} classes, {whole.parameters:,} "
+        f"{model.network.name} ({where}), {whole.shape[1]} classes, {whole.parameters:,} "
         f"parameters; for {height}x{width} pixels (H x W) {short(whole.macs)} "
         f"multiply-accumulates\n\n{text_table(listed(found, config.depth))}"
     )
@@ -128,8 +128,10 @@ def images_of(config: LayersConfig, recorded: dict[str, Any], data: DataConfig) 
 
 
 def listed(layers: Iterable[Layer], depth: int) -> list[Layer]:
-    """Layers whose names have at most `depth` parts (0 = all), those with an alias, the network."""
-    return [x for x in layers if not depth or x.aliases or not x.name or x.name.count(".") < depth]
+    """Layers whose names have at most `depth` parts (0 = all), those with an alias, the network;
+    without bare lists of modules, which have no pass of their own."""
+    shown = [x for x in layers if not depth or x.aliases or not x.name or x.name.count(".") < depth]
+    return [x for x in shown if x.type not in ("ModuleList", "ModuleDict")]
 
 
 def short(number: int) -> str:
