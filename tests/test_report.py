@@ -18,7 +18,7 @@ from adapt.evaluate import evaluate
 from adapt.results import collect, text_table
 from adapt.train import train
 from viz.invert import invert
-from viz.report import report
+from viz.report import class_tables, report, single_layer
 from viz.tables import entries_of, lines_of, recovered
 
 
@@ -164,3 +164,35 @@ def test_parts_of_the_data_are_not_joined_as_seeds(runs: Path, tmp_path: Path) -
     lines = [x for x in lines_of(entries_of(collect(copied))) if x.method == "pool3"]
     assert [x.label for x in lines] == ["pool3 (data.part=)", "pool3 (data.part=half)"]
     assert all(len(x.entries) == 1 for x in lines)
+
+
+def test_runs_of_two_data_sets_are_told_apart(runs: Path, tmp_path: Path) -> None:
+    """Another data set, size and network in one folder: named by run, a class table for each."""
+    copied = tmp_path / "runs"
+    shutil.copytree(runs, copied)
+    other = copied / "teacher2"
+    shutil.copytree(copied / "teacher", other)
+    config = yaml.safe_load((other / "config.yaml").read_text())
+    config["data"] |= {"name": "scenes", "crop": [16, 16], "flip": False}
+    config["network"]["width"] = 0.5
+    (other / "config.yaml").write_text(yaml.safe_dump(config))
+    for path in other.glob("metrics_*.json"):
+        metrics = json.loads(path.read_text())
+        metrics["classes"] = metrics["classes"][:4]
+        for scores in (metrics["truth"], metrics["agreement"]):
+            if scores:
+                scores["iou"], scores["accuracy"] = scores["iou"][:4], scores["accuracy"][:4]
+        path.write_text(json.dumps(metrics))
+    lines = lines_of(entries_of(collect(copied)))
+    assert {x.label for x in lines if x.method == "B0"} == {"B0 (teacher)", "B0 (teacher2)"}
+    tables = class_tables(lines)
+    assert sorted(len(table["body"]) for table in tables) == [4, 11]
+    assert "B0 (teacher2)" in written(copied, tmp_path)
+
+
+def test_only_the_regression_of_one_layer_and_nothing_else_is_a_layer(runs: Path) -> None:
+    lines = [x for x in lines_of(entries_of(collect(runs))) if x.method == "pool3"]
+    line = lines[0]
+    assert single_layer(line)
+    line.entries[0].config["objective"]["kd"]["weight"] = 1.0
+    assert not single_layer(line)

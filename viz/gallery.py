@@ -20,7 +20,7 @@ from adapt.runs import read_config
 from adapt.runtime import Runtime, runtime
 from adapt.sampling import Decoder, tensor
 from adapt.settings import build
-from adapt.taps import forward, normalise
+from adapt.taps import forward, normalise, resolve
 from viz.figures import heat
 from viz.pictures import coloured, data_uri, encode, error_view, most_changed, palette, shrunk
 
@@ -89,8 +89,9 @@ def gallery(
     read = Decoder(data, settings, fields)
     natives = {data.samples[i].name: read.native(data.samples[i]) for i in chosen}
     regressed = config["objective"]["regression"]["taps"]
-    layers = [name for name, _ in models["student"].net.named_modules()]
-    tap = max(regressed, key=layers.index, default="")
+    net = models["student"].net
+    layers = [name for name, _ in net.named_modules()]
+    tap = max(regressed, key=lambda name: layers.index(resolve(net, name)), default="")
     first = next(iter(natives.values()), None)
     features: Pictures = {}
     channel = -1

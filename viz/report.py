@@ -190,22 +190,26 @@ def layer_figure(lines: list[Line]) -> bytes | None:
 
 
 def single_layer(line: Line) -> bool:
-    return len(line.entries[0].config["objective"]["regression"]["taps"]) == 1
+    """Is it the regression of one layer and nothing else?"""
+    objective = line.entries[0].config["objective"]
+    terms = [n for n, term in objective.items() if isinstance(term, dict) and term["weight"]]
+    return terms == ["regression"] and len(objective["regression"]["taps"]) == 1
 
 
 def class_tables(lines: list[Line]) -> list[dict[str, Any]]:
-    """Per shift: classes down, methods across, IoU in percent of the first seed."""
+    """Per shift: classes down, methods across, IoU in percent of the first seed; a table for each
+    data set's classes."""
+    labelled = [x for x in lines if x.entries[0].metrics["truth"]]
+    keys = dict.fromkeys((x.shift, tuple(x.entries[0].metrics["classes"])) for x in labelled)
     made = []
-    for shift in shifts_of(lines):
-        members = [x for x in lines if x.shift == shift and x.entries[0].metrics["truth"]]
-        clean = [x for x in lines if x.method == TEACHER and x.entries[0].metrics["truth"]]
-        columns = clean[:1] + members
-        if members:
-            classes = columns[0].entries[0].metrics["classes"]
-            ious = [x.entries[0].metrics["truth"]["iou"] for x in columns]
-            body = [(name, [iou[i] for iou in ious]) for i, name in enumerate(classes)]
-            heads = [x.label if x.shift else "teacher on D1" for x in columns]
-            made.append({"shift": shift, "heads": heads, "body": body})
+    for shift, classes in [key for key in keys if key[0]]:
+        alike = [x for x in labelled if tuple(x.entries[0].metrics["classes"]) == classes]
+        clean = [x for x in alike if x.method == TEACHER]
+        columns = clean[:1] + [x for x in alike if x.shift == shift]
+        ious = [x.entries[0].metrics["truth"]["iou"] for x in columns]
+        body = [(name, [iou[i] for iou in ious]) for i, name in enumerate(classes)]
+        heads = [x.label if x.shift else "teacher on D1" for x in columns]
+        made.append({"shift": shift, "heads": heads, "body": body})
     return made
 
 

@@ -16,6 +16,8 @@ from adapt.settings import flatten
 SCORES = ("miou", "class_accuracy", "pixel_accuracy", "agreement", "recovered", "distortion")
 LEAST_LOSS = 1.0
 """Percentage points of mIoU that a shift must cost before a share of it is computed."""
+TOLD = 3
+"""How many differing settings a label names at most."""
 PLACES = tuple(f"data.{name}" for name in ("root", "target", "pairs", "labels", "sbd"))
 NAMES = ("objective.name", "penalty.name")
 ASIDE = (*MAY_DIFFER, *PLACES, *NAMES, "seed", "teacher", "start", "precision", "eval_every")
@@ -140,6 +142,8 @@ def lines_of(entries: Iterable[Entry]) -> list[Line]:
         )
         for members, values in zip(variants.values(), settings, strict=True):
             told = ", ".join(f"{key}={values.get(key)}" for key in differing)
+            if len(differing) > TOLD:  # other data or another network: the run says it better
+                told = Path(members[0].row.run).name
             label = f"{method} ({told})" if told else method
             lines.append(Line(shift, split, method, penalty, label, members, scores_of(members)))
     return sorted(lines, key=lambda x: (x.split, x.shift, rank(x.method), x.penalty, x.label))
