@@ -16,7 +16,7 @@ import yaml
 from adapt import checkpoint
 from adapt.errors import InputError
 from adapt.files import read_json, write_json, write_whole
-from adapt.settings import differences
+from adapt.settings import differences, filled
 
 CONFIG, ENVIRONMENT, METRICS, SUMMARY = "config.yaml", "env.json", "metrics.jsonl", "summary.json"
 MAY_DIFFER = ("run", "workers", "device", "log_every", "checkpoint_every")
@@ -109,8 +109,11 @@ def read_metrics(folder: Path) -> list[dict[str, Any]]:
 
 
 @contextmanager
-def open_run(path: Path, config: dict[str, Any]) -> Iterator[RunFolder]:
-    """The run folder `path`, made with `config` or, where it exists, checked against it.
+def open_run(
+    path: Path, config: dict[str, Any], default: dict[str, Any] | None = None
+) -> Iterator[RunFolder]:
+    """The run folder `path`, made with `config` or, where it exists, checked against it; settings
+    that a record does not have yet count as their `default`.
 
     Raises:
         InputError: another process writes there, a folder that is not a run, or a configuration
@@ -131,7 +134,7 @@ def open_run(path: Path, config: dict[str, Any]) -> Iterator[RunFolder]:
         if (path / CONFIG).is_file():
             old, new = (
                 {k: v for k, v in c.items() if k not in MAY_DIFFER}
-                for c in (read_config(path), config)
+                for c in (filled(read_config(path), default or {}), config)
             )
             if changed := differences(old, new):
                 raise InputError(

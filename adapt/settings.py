@@ -77,6 +77,17 @@ def inherit_data(given: DataConfig, recorded: DataConfig) -> DataConfig:
     return inherit(given, recorded)
 
 
+def filled(values: dict[str, Any], default: dict[str, Any]) -> dict[str, Any]:
+    """`values` with what it lacks taken from `default`, in nested mappings too: a record of an
+    earlier version, which did not know every setting."""
+    return {
+        key: filled(values[key], value)
+        if isinstance(value, dict) and value and isinstance(values.get(key), dict)
+        else values.get(key, value)
+        for key, value in (default | {k: v for k, v in values.items() if k not in default}).items()
+    }
+
+
 def flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     """{a: {b: 1}} -> {"a.b": 1}; empty mappings stay as leaves."""
     flat: dict[str, Any] = {}

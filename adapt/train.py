@@ -104,7 +104,7 @@ def train(config: TrainConfig, on_step: Callable[[int], None] | None = None) -> 
     resolved, start, teacher = resolve(config)
     path = Path(config.run)
     setup = prepare(resolved, start, teacher)
-    with open_run(path, plain(resolved)) as run:
+    with open_run(path, plain(resolved), plain(TrainConfig())) as run:
         if run.finished:
             say(f"{path} is finished already; nothing to do")
             return path

@@ -5,7 +5,7 @@ import pytest
 from adapt.commands import StudyConfig, TrainConfig
 from adapt.config import DataConfig, NetworkConfig, PenaltyConfig
 from adapt.errors import InputError, listing
-from adapt.settings import build, differences, flatten, inherit, inherit_data, plain
+from adapt.settings import build, differences, filled, flatten, inherit, inherit_data, plain
 
 
 def test_round_trip_of_a_whole_command() -> None:
@@ -93,3 +93,11 @@ def test_another_data_set_inherits_how_images_are_read_and_not_which() -> None:
         name="camvid", root="c", resize=[8, 8], crop=[4, 4], flip=False
     )
     assert inherit_data(DataConfig(root="c"), recorded).parts == recorded.parts
+
+
+def test_what_a_record_lacks_is_its_default() -> None:
+    default = {"a": 1, "b": {"c": 2, "d": {}}, "e": {"x": 1}}
+    assert filled({"b": {"c": 5}, "old": 3}, default) == {
+        "a": 1, "b": {"c": 5, "d": {}}, "e": {"x": 1}, "old": 3,
+    }  # fmt: skip
+    assert filled({"b": {"d": {"k": 1}}}, default)["b"] == {"c": 2, "d": {"k": 1}}

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import yaml
 from PIL import Image
 from tiny import adapting, curve, same, teaching, weights
 
@@ -242,3 +243,15 @@ def test_missing_partner_is_named(world: Path, tmp_path: Path) -> None:
     gone.unlink()
     with pytest.raises(InputError, match=gone.stem):
         train(adapting(world, tmp_path / "s", data=DataConfig(target=str(d2))))
+
+
+def test_a_record_of_before_a_setting_existed_is_still_the_same_run(
+    world: Path, tmp_path: Path
+) -> None:
+    run = train(adapting(world, tmp_path / "run", steps=2))
+    recorded = yaml.safe_load((run / "config.yaml").read_text())
+    del recorded["ema"], recorded["data"]["rotate"]
+    (run / "config.yaml").write_text(yaml.safe_dump(recorded))
+    assert train(adapting(world, tmp_path / "run", steps=2)) == run
+    with pytest.raises(InputError, match=r"ema: 0\.0 -> 0\.9"):
+        train(adapting(world, tmp_path / "run", steps=2, ema=0.9))
