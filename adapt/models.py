@@ -1,6 +1,7 @@
 """A network on disk: model.safetensors (plain weights) and model.json (what they are)."""
 
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from adapt.config import NetworkConfig
 from adapt.errors import InputError
 from adapt.files import read_json, sha256, write_json, write_whole
 from adapt.networks import build_network
-from adapt.networks.pretrained import is_pretrained, pretrained
+from adapt.networks.pretrained import COCO, IMAGENET, is_pretrained, pretrained
 from adapt.settings import build, plain
 from adapt.taps import logits_of
 from adapt.tensors import load_tensors, read_tensors
@@ -93,7 +94,9 @@ def load_model(source: Path, what: str = "run", like: Model | None = None) -> Mo
         return load_complete(str(source), like.network, like.classes, what)
     folder = source
     if not folder.is_dir():
-        raise InputError(f"{what}: no such run folder: {folder}")
+        near = get_close_matches(str(folder), (IMAGENET, COCO, NO_START), n=1)
+        hint = f". Did you mean {near[0]!r}?" if near and what in ("start", "teacher") else ""
+        raise InputError(f"{what}: no such run folder: {folder}{hint}")
     path = folder / WEIGHTS
     if not path.is_file() or not (folder / ABOUT).is_file():
         raise InputError(

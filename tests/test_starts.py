@@ -137,6 +137,11 @@ def test_what_is_wrong_with_a_file_is_said(
     assert not (tmp_path / "run").exists()
 
 
+def test_a_slip_of_the_pen_is_noticed(world: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"no such run folder: imagnet\. Did you mean 'imagenet'"):
+        train(teaching(world, run=str(tmp_path / "run"), start="imagnet"))
+
+
 def test_a_missing_file_and_one_of_other_classes_are_named(world: Path, tmp_path: Path) -> None:
     gone = teaching(world, run=str(tmp_path / "run"), start=str(tmp_path / "gone.pth"), steps=0)
     with pytest.raises(InputError, match=r"gone\.pth: no such file"):
