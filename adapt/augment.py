@@ -35,7 +35,12 @@ def geometry(config: DataConfig) -> list[A.BasicTransform]:
     if config.scale:
         low, high = config.scale
         steps.append(
-            A.RandomScale((low - 1, high - 1), area_for_downscale="image", p=1)  # factor - 1
+            A.RandomScale(
+                (low - 1, high - 1),  # factor - 1
+                area_for_downscale="image",
+                mask_interpolation=cv2.INTER_NEAREST_EXACT,  # the other shifts what it shrinks
+                p=1,
+            )
         )
     if config.rotate:
         border = {"border_mode": cv2.BORDER_CONSTANT, "fill": FILL, "fill_mask": IGNORE}

@@ -129,7 +129,7 @@ def load_complete(
         net = build_network(network, len(classes))
         tensors, digest = pretrained(source, network, net)
     else:
-        tensors, digest = read_tensors(Path(source)), sha256(Path(source))
+        tensors, digest = without_auxiliary(read_tensors(Path(source))), sha256(Path(source))
         net = build_network(network, len(classes) or outputs_in(tensors, network))
     load_tensors(net, tensors, f"{what}: {source}")
     outputs = count_outputs(net)
@@ -139,6 +139,11 @@ def load_complete(
             f"{', '.join(classes)}"
         )
     return Model(net, network, classes or tuple(f"class {i}" for i in range(outputs)), digest)
+
+
+def without_auxiliary(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Without the head that torchvision's segmentation networks have for training only."""
+    return {k: v for k, v in tensors.items() if not k.startswith("aux_classifier.")}
 
 
 def outputs_in(tensors: dict[str, torch.Tensor], network: NetworkConfig) -> int:

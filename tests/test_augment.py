@@ -80,6 +80,19 @@ def test_the_range_of_scales_is_reached() -> None:
     assert min(steps) < 0.65 and max(steps) > 1.85
 
 
+@pytest.mark.parametrize("scale", [[0.5, 0.8], [0.8, 1.2], [1.2, 2.0]])
+def test_scaled_labels_lie_on_their_pixels(scale: list[float]) -> None:
+    """Where a label comes from is, on average, where its pixel comes from: nothing is shifted."""
+    columns = np.broadcast_to(np.arange(W), (H, W)).astype(np.uint8)
+    arrays = {"x1": np.repeat(4 * columns[..., None], 3, axis=2), "y": columns}
+    apart = []
+    for seed in range(60):
+        found = PairedAugmentation(DataConfig(scale=scale, flip=False))(arrays, seed)
+        inner = np.s_[:, 4:-4]  # enlarged images end in copies of their edge
+        apart.append(np.mean(found["y"][inner] - found["x1"][inner][..., 0] / 4))
+    assert abs(np.mean(apart)) < 0.1 and np.abs(apart).max() < 0.45
+
+
 def test_rotation_turns_by_at_most_what_is_asked() -> None:
     angles = []
     for seed in range(40):

@@ -8,13 +8,14 @@ import pytest
 import torch
 from safetensors.torch import save_file
 from tiny import adapting, same, teaching, weights
+from torchvision.models.segmentation import fcn_resnet50
 
 from adapt.commands import EvaluateConfig
 from adapt.config import DataConfig, NetworkConfig
 from adapt.errors import InputError
 from adapt.evaluate import evaluate
 from adapt.files import read_json
-from adapt.models import is_file, is_run, origin_of
+from adapt.models import is_file, is_run, load_complete, origin_of
 from adapt.runs import read_config
 from adapt.train import train
 
@@ -169,3 +170,15 @@ def test_evaluating_a_bare_file_says_how_to_make_it_a_run(world: Path, tmp_path:
     file = stored(tmp_path, "bare", world)
     with pytest.raises(InputError, match=rf"start={file} steps=0"):
         evaluate(EvaluateConfig(teacher=str(file), domain="d1"))
+
+
+def test_torchvisions_own_checkpoints_fit_with_their_auxiliary_head(tmp_path: Path) -> None:
+    """As their reference script saves them: under `model`, with aux_classifier; outputs counted."""
+    source = fcn_resnet50(weights=None, weights_backbone=None, num_classes=7, aux_loss=True)
+    torch.save({"model": source.state_dict(), "epoch": 3}, tmp_path / "w.pth")
+    config = NetworkConfig(name="fcn_resnet50")
+    found = load_complete(str(tmp_path / "w.pth"), config, (), "teacher")
+    assert found.classes == tuple(f"class {i}" for i in range(7))
+    x = torch.randn(1, 3, 17, 25)
+    with torch.no_grad():
+        assert torch.equal(found.net.eval()(x)["out"], source.eval()(x)["out"])

@@ -1,0 +1,97 @@
+"""Every file under configs/ composes, and makes settings that their dataclasses accept."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra.core.config_store import ConfigStore
+from omegaconf import OmegaConf
+
+from adapt.calibrate import CalibrateConfig
+from adapt.commands import DistortConfig, EvaluateConfig, StudyConfig, TrainConfig
+from adapt.distort import apply_shift
+from adapt.networks import NETWORKS
+from adapt.objectives import Objective
+from adapt.settings import build
+from adapt.study import Study
+
+CONFIGS = Path(__file__).resolve().parents[1] / "configs"
+SCHEMAS = {
+    "train": TrainConfig, "adapt": TrainConfig, "evaluate": EvaluateConfig, "study": StudyConfig,
+    "make_distorted_voc": DistortConfig, "calibrate": CalibrateConfig,
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module", autouse=True)
+def composer() -> Iterator[None]:
+    for name, schema in SCHEMAS.items():
+        ConfigStore.instance().store(name=f"{name}_schema", node=schema)
+    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+        yield
+
+
+def made(command: str, *overrides: str):  # type: ignore[no-untyped-def]
+    composed = compose(command, list(overrides))
+    return build(SCHEMAS[command], OmegaConf.to_container(composed, resolve=True))
+
+
+def names(group: str) -> list[str]:
+    return sorted(path.stem for path in (CONFIGS / group).glob("*.yaml"))
+
+
+@pytest.mark.parametrize(
+    "name", [n for n in names("objective") if n not in ("custom", "supervised")]
+)
+def test_objectives(name: str) -> None:
+    config = made("adapt", f"objective={name}").objective
+    assert config.name == name
+    assert Objective(config).teacher, "all of them learn from a teacher"
+
+
+def test_networks_are_those_of_the_table() -> None:
+    assert names("network") == sorted(NETWORKS)
+    for name in NETWORKS:
+        assert made("train", f"network={name}").network.name == name
+
+
+@pytest.mark.parametrize("name", [n for n in names("data") if n != "inherit"])
+def test_data_sets(name: str) -> None:
+    assert made("train", f"data={name}").data.name == name
+
+
+@pytest.mark.parametrize("name", names("augment"))
+def test_augmentations_belong_to_the_data(name: str) -> None:
+    changed = (
+        made("train", "data=camvid", f"augment={name}").data != made("train", "data=camvid").data
+    )
+    assert changed == (name != "none")
+
+
+@pytest.mark.parametrize("name", names("protocol"))
+def test_protocols(name: str) -> None:
+    assert bool(made("evaluate", "run=x", f"protocol={name}").protocol.tag) == (name != "whole")
+
+
+@pytest.mark.parametrize("name", names("shift"))
+def test_shifts_and_all_their_candidates_are_accepted_by_the_filters(name: str) -> None:
+    shift = made("calibrate", "teacher=x", f"shift={name}").shift
+    assert len(shift.candidates) > 5
+    image = np.zeros((8, 8, 3), np.uint8)
+    for changes in ({}, *shift.candidates):
+        shift.parameters |= changes
+        assert apply_shift(image, shift, 0).shape == image.shape
+
+
+@pytest.mark.parametrize("name", [*names("penalty"), *names("schedule")])
+def test_penalties_and_schedules(name: str) -> None:
+    group = "penalty" if name in names("penalty") else "schedule"
+    assert getattr(made("adapt", f"{group}={name}"), group).name == name
+
+
+@pytest.mark.parametrize("name", names("experiment"))
+def test_experiments_plan_a_study(name: str) -> None:
+    study = Study(made("study", f"experiment={name}"))
+    assert study.config.name == name
+    assert len(list(study.cells())) > 20
