@@ -90,7 +90,7 @@ def test_scaled_labels_lie_on_their_pixels(scale: list[float]) -> None:
         found = PairedAugmentation(DataConfig(scale=scale, flip=False))(arrays, seed)
         inner = np.s_[:, 4:-4]  # enlarged images end in copies of their edge
         apart.append(np.mean(found["y"][inner] - found["x1"][inner][..., 0] / 4))
-    assert abs(np.mean(apart)) < 0.1 and np.abs(apart).max() < 0.45
+    assert abs(np.mean(apart)) < 0.1 and np.abs(apart).max() <= 0.5  # at half the size a tie
 
 
 def test_rotation_turns_by_at_most_what_is_asked() -> None:
