@@ -112,12 +112,14 @@ def evaluate_networks(
     with eval_mode(net):
         for group in groups(whole, reading, "evaluate"):
             size = group[0]["size"]
-            found = predict(machine, net, network, stack(group, image), size, protocol)
+            shown = stack(group, image)
+            found = predict(machine, net, network, shown, size, protocol, reading.batch)
             if data.labelled:
                 for item, prediction in zip(group, found, strict=True):
                     truth += confusion(np.asarray(item["y"]), prediction, classes)
             if teacher is not None:
-                wanted = predict(machine, teacher, network, stack(group, "x1"), size, protocol)
+                shown = stack(group, "x1")
+                wanted = predict(machine, teacher, network, shown, size, protocol, reading.batch)
                 for item, expected in zip(group, wanted, strict=True):
                     if "valid" in item:
                         expected[np.asarray(item["valid"]) == 0] = IGNORE

@@ -88,7 +88,7 @@ def predictions(config: PredictConfig) -> Path:
     palette = None if data.codes else voc_palette()
     for group in groups(whole, reading, "predict"):
         shown, size = stack(group, image), group[0]["size"]
-        found = predict(machine, net, model.network, shown, size, config.protocol)
+        found = predict(machine, net, model.network, shown, size, config.protocol, config.batch)
         for item, classes in zip(group, found, strict=True):
             write_png(out / f"{item['name']}.png", values[classes], palette)
     say(f"{out}: {len(data.samples)} predictions of {run}, {len(waiting)} of them new")

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import product
 
 import numpy as np
 import torch
@@ -11,6 +12,9 @@ from adapt.config import NetworkConfig, at_least, size_pair
 from adapt.errors import InputError
 from adapt.runtime import Runtime
 from adapt.taps import logits_of, normalise, upsample
+
+LARGEST = 16
+"""Scales must be below, as those of training: 100 for 1.00 would ask for any memory."""
 
 
 @dataclass
@@ -40,6 +44,8 @@ class ProtocolConfig:
             raise InputError("protocol.scales is empty; [1.0] is the image as it is")
         for scale in self.scales:
             at_least("protocol.scales", scale, 0, above=True)
+            if scale >= LARGEST:
+                raise InputError(f"protocol.scales is {scale}; it must be below {LARGEST}")
 
     @property
     def tag(self) -> str:
@@ -66,32 +72,56 @@ def predict(
     images: Tensor,
     size: tuple[int, int],
     protocol: ProtocolConfig = WHOLE,
+    batch: int = 0,
 ) -> np.ndarray:
     """uint8 images (B, 3, h, w) -> classes (B, H, W) at `size`.
 
     One pass over whole images takes the argmax of their upsampled logits (bilinear). Several scales
     or mirroring average the softmax probabilities at `size`, one scale after the other: unlike
     logits they have one range, so no scale outweighs the others (as Zhao et al. 2017 and Chen et
-    al. 2018 evaluate).
+    al. 2018 evaluate). Held are the sum and one scale's share of it, never all scales.
+
+    Args:
+        machine: device and precision.
+        net: in eval mode.
+        network: normalisation.
+        images: the network's input before normalisation.
+        size: (H, W) of the prediction.
+        protocol: whole, windows, scales.
+        batch: how many windows go through the network together; of each image one at least.
 
     Raises:
-        InputError: logits that are not finite.
+        InputError: logits that are not finite, or a size that the network cannot take.
     """
 
     def logits(x: Tensor) -> Tensor:
         with torch.no_grad(), machine.autocast():
-            found = logits_of(net(x)).float()
+            found = logits_of(forwarded(net, x)).float()
         if not found.isfinite().all():
             raise InputError("the network's logits are not finite: its training diverged")
         return found
 
-    run = windowed(logits, protocol.window, protocol.stride) if protocol.window else logits
+    run = windowed(logits, protocol.window, protocol.stride, batch) if protocol.window else logits
     normalised = normalise(machine.images(images), network.mean, network.std)
     if protocol.scales == [1.0] and not protocol.flip:
         total = upsample(run(normalised), size)
     else:
         total = averaged(run, normalised, size, protocol)
     return total.argmax(dim=1).to(torch.uint8).cpu().numpy()
+
+
+def forwarded(net: nn.Module, x: Tensor) -> object:
+    """The network's output, or an InputError that says which size it could not take."""
+    try:
+        return net(x)
+    except InputError:
+        raise
+    except (RuntimeError, ValueError, AssertionError) as error:
+        size = "x".join(map(str, x.shape[-2:]))
+        raise InputError(
+            f"network: {len(x)} image(s) of {size} (H x W) fail: {error}; sizes come from "
+            "data.resize, protocol.scales and protocol.window, memory goes with batch"
+        ) from error
 
 
 def averaged(
@@ -104,7 +134,7 @@ def averaged(
         for mirrored in (False, True) if protocol.flip else (False,):
             logits = run(scaled.flip(-1) if mirrored else scaled)
             found = upsample(logits.flip(-1) if mirrored else logits, size).softmax(dim=1)
-            total = total + found if total.numel() else found
+            total = total.add_(found) if total.numel() else found
     return total
 
 
@@ -118,9 +148,10 @@ def rescaled(images: Tensor, scale: float) -> Tensor:
     )
 
 
-def windowed(logits: Logits, window: list[int], stride: list[int]) -> Logits:
+def windowed(logits: Logits, window: list[int], stride: list[int], batch: int = 0) -> Logits:
     """The same at the image's size from windows that slide over it, their logits averaged where
-    they overlap. A window larger than the image is the image."""
+    they overlap. A window larger than the image is the image. At most `batch` windows go through
+    the network together, but one of each image at least."""
 
     def run(images: Tensor) -> Tensor:
         sides = list(images.shape[-2:])
@@ -130,15 +161,18 @@ def windowed(logits: Logits, window: list[int], stride: list[int]) -> Logits:
         steps = stride or [max(1, 2 * w // 3) for w in window]
         total = torch.zeros(0)
         times = torch.zeros(1, 1, *sides, device=images.device)
-        for top in places(sides[0], height, steps[0]):
-            for left in places(sides[1], width, steps[1]):
-                here = np.s_[..., top : top + height, left : left + width]
-                found = upsample(logits(images[here]), (height, width))
+        corners = product(places(sides[0], height, steps[0]), places(sides[1], width, steps[1]))
+        spots = [np.s_[..., y : y + height, x : x + width] for y, x in corners]
+        together = max(1, batch // len(images))
+        for first in range(0, len(spots), together):
+            group = spots[first : first + together]
+            found = logits(torch.cat([images[here] for here in group]))
+            for here, part in zip(group, found.split(len(images)), strict=True):
                 if not total.numel():
-                    total = found.new_zeros(*found.shape[:2], *sides)
-                total[here] += found
+                    total = part.new_zeros(*part.shape[:2], *sides)
+                total[here] += upsample(part, (height, width))
                 times[here] += 1
-        return total / times
+        return total.div_(times)
 
     return run
 

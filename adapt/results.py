@@ -67,8 +67,21 @@ def method_of(config: dict[str, Any], metrics: dict[str, Any]) -> str:
     treated = [ADABN] if metrics["adabn"] else []
     treated += [restyle] if (restyle := metrics.get("restyle")) else []  # older files have none
     label = "+".join([*([name] if name else []), *treated]) or B0
-    tag = build(ProtocolConfig, metrics.get("protocol", {}), "protocol.").tag
-    return f"{label} ({tag})" if tag else label
+    return f"{label} ({tag})" if (tag := protocol_of(metrics)) else label
+
+
+def protocol_of(metrics: dict[str, Any]) -> str:
+    """The tag of an evaluation's protocol; `` = whole images, as in files of earlier versions."""
+    return build(ProtocolConfig, metrics.get("protocol", {}), "protocol.").tag
+
+
+def place_of(method: str) -> int:
+    """Of a row's method among BASELINES, however it was evaluated; len(BASELINES) = several of them
+    together, behind that = an objective."""
+    name = method.partition(" (")[0]
+    if name in BASELINES:
+        return BASELINES.index(name)
+    return len(BASELINES) + (name.partition("+")[0] not in BASELINES)
 
 
 def row_of(run: Path, path: Path) -> Row:
@@ -126,15 +139,16 @@ def text_table(rows: Iterable[Row]) -> str:
     """The table that commands print: a line for each shift and method, percent."""
 
     def place(row: Row) -> tuple[str, int, str, int]:
-        at = BASELINES.index(row.method) if row.method in BASELINES else len(BASELINES)
-        return row.shift, at, row.method, row.seed
+        return row.shift, place_of(row.method), row.method, row.seed
 
     def cell(value: float | None) -> str:
         return f"{value:10.1f}" if value is not None else f"{'-':>10}"
 
+    rows = sorted(rows, key=place)
+    wide = max([14, *(len(row.method) + 1 for row in rows)])
     head = "".join(f"{name:>10}" for name in ("mIoU", "class acc", "agreement"))
-    lines = [f"{'shift':<12}{'method':<14}{head}{'seed':>6}"]
-    for row in sorted(rows, key=place):
+    lines = [f"{'shift':<12}{'method':<{wide}}{head}{'seed':>6}"]
+    for row in rows:
         numbers = "".join(map(cell, (row.miou, row.class_accuracy, row.agreement)))
-        lines.append(f"{row.shift or '(clean)':<12}{row.method:<14}{numbers}{row.seed:>6}")
+        lines.append(f"{row.shift or '(clean)':<12}{row.method:<{wide}}{numbers}{row.seed:>6}")
     return "\n".join(lines)

@@ -1,21 +1,29 @@
 """Evaluation protocols against slow loops and symmetries."""
 
+import json
+import os
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from tiny import adapting
 from torch import Tensor, nn
 
 from adapt.commands import EvaluateConfig
-from adapt.config import NetworkConfig
+from adapt.config import DataConfig, NetworkConfig
 from adapt.errors import InputError
 from adapt.evaluate import evaluate
-from adapt.files import read_json
+from adapt.files import read_json, write_json
 from adapt.protocol import ProtocolConfig, places, predict, windowed
-from adapt.results import collect
+from adapt.results import collect, text_table
 from adapt.runtime import runtime
 from adapt.taps import normalise, upsample
+from adapt.train import train
+from viz.tables import entries_of, lines_of
 
 MACHINE = runtime("cpu", "fp32")
 NETWORK = NetworkConfig()
@@ -57,11 +65,19 @@ def test_windows_cover_a_side_exactly(
     assert covered == set(range(length))
 
 
-def test_overlapping_windows_are_averaged_pixel_by_pixel() -> None:
-    net = Strided()
+@pytest.mark.parametrize(("batch", "passes"), [(0, [2] * 9), (5, [4] * 4 + [2]), (99, [18])])
+def test_overlapping_windows_are_averaged_pixel_by_pixel(batch: int, passes: list[int]) -> None:
+    """However many of the two images' nine windows go through the network together."""
+    net, sizes = Strided(), []
     x = normalise(images(30, 44), NETWORK.mean, NETWORK.std)
+
+    def logits(z: Tensor) -> Tensor:
+        sizes.append(len(z))
+        return net(z)["out"]
+
     with torch.no_grad():
-        found = windowed(lambda z: net(z)["out"], [16, 20], [12, 12])(x)
+        found = windowed(logits, [16, 20], [12, 12], batch)(x)
+        assert sizes == passes
         total = np.zeros((2, 5, 30, 44))
         times = np.zeros((30, 44))
         for top in (0, 12, 14):
@@ -127,6 +143,24 @@ def test_a_diverged_network_is_not_scored() -> None:
         predict(MACHINE, net, NETWORK, images(40, 56), (50, 70))
 
 
+class Halving(Strided):
+    """As a U-Net without padding: sides that are no multiples of 8 fail at its skip connection."""
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        if any(side % 8 for side in x.shape[-2:]):
+            raise RuntimeError("The size of tensor a must match the size of tensor b")
+        return super().forward(x)
+
+
+def test_a_size_that_the_network_cannot_take_is_named() -> None:
+    protocol = ProtocolConfig(scales=[1.0, 0.75])
+    with pytest.raises(InputError, match=r"2 image\(s\) of 30x42 .*size of tensor a.*scales"):
+        predict(MACHINE, Halving(), NETWORK, images(40, 56), (50, 70), protocol)
+    protocol = ProtocolConfig(window=[16, 20])
+    with pytest.raises(InputError, match=r"of 16x20 .*protocol\.window"):
+        predict(MACHINE, Halving(), NETWORK, images(40, 56), (50, 70), protocol)
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
@@ -135,6 +169,7 @@ def test_a_diverged_network_is_not_scored() -> None:
         ({"window": [4, 4], "stride": [5, 4]}, "leave gaps"),
         ({"scales": []}, r"protocol\.scales is empty"),
         ({"scales": [0.0]}, r"protocol\.scales is 0\.0"),
+        ({"scales": [0.75, 100.0]}, r"protocol\.scales is 100\.0; it must be below 16"),
     ],
 )
 def test_wrong_protocols_are_named(settings: dict, message: str) -> None:
@@ -144,8 +179,6 @@ def test_wrong_protocols_are_named(settings: dict, message: str) -> None:
 
 def test_each_protocol_has_its_file_and_its_row(world: Path, tmp_path: Path) -> None:
     """No figure replaces another's, and tables keep them apart."""
-    import shutil
-
     teacher = shutil.copytree(world / "teacher", tmp_path / "runs/teacher")
     for path in teacher.glob("metrics_*"):
         path.unlink()
@@ -167,3 +200,60 @@ def test_each_protocol_has_its_file_and_its_row(world: Path, tmp_path: Path) -> 
     assert {row.method for row in collect(tmp_path / "runs")} == {
         "teacher", "teacher (flip)", "teacher (window32x32_stride16x24_scales0.75-1)",
     }  # fmt: skip
+
+
+def test_shares_of_the_loss_never_mix_protocols(world: Path, tmp_path: Path) -> None:
+    """What mirroring alone gains is nothing that was recovered."""
+    root = tmp_path / "runs"
+    shutil.copytree(world / "teacher", root / "teacher", ignore=lambda d, n: {
+        name for name in n if name.startswith("metrics_")
+    })  # fmt: skip
+    teacher, new = str(root / "teacher"), DataConfig(target=str(world / "d2"))
+    student = train(adapting(world, root / "pool3", teacher=teacher, steps=2))
+    scores = {
+        ("teacher", False): 60.0, ("B0", False): 20.0, ("pool3", False): 40.0,
+        ("teacher", True): 70.0, ("B0", True): 20.0, ("pool3", True): 60.0,
+    }  # fmt: skip
+    for (name, flip), miou in scores.items():
+        protocol = ProtocolConfig(flip=flip)
+        run = {"run": str(student)} if name == "pool3" else {"teacher": teacher}
+        data, domain = (DataConfig(), "d1") if name == "teacher" else (new, "d2")
+        path = evaluate(
+            EvaluateConfig(**run, data=data, domain=domain, protocol=protocol, device="cpu")
+        )
+        found = read_json(path)
+        write_json(path, found | {"truth": found["truth"] | {"miou": miou}})
+    rows = collect(root)
+    shares = {e.row.method: e.recovered for e in entries_of(rows)}
+    assert shares == {
+        "teacher": None, "B0": None, "pool3": 50.0,
+        "teacher (flip)": None, "B0 (flip)": None, "pool3 (flip)": 80.0,
+    }  # fmt: skip
+    wanted = ["B0", "B0 (flip)", "pool3", "pool3 (flip)"]
+    assert [x.method for x in lines_of(entries_of(rows)) if x.shift] == wanted
+    assert len({len(line) for line in text_table(rows).splitlines()}) == 1, "columns stand in line"
+
+
+@pytest.mark.system
+def test_evaluate_in_windows_and_at_several_scales_by_command(world: Path, tmp_path: Path) -> None:
+    """What the file says is what the command line asked for; a preset yields to a setting."""
+    run = shutil.copytree(world / "teacher", tmp_path / "teacher")
+    script = Path(__file__).resolve().parents[1] / "scripts" / "evaluate.py"
+    overrides = ["protocol=multiscale", "protocol.scales=[0.5,1.25]", "protocol.window=[32,32]"]
+    done = subprocess.run(
+        [sys.executable, str(script), f"teacher={run}", "domain=d1", "device=cpu", *overrides],
+        cwd=tmp_path,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    path = run / "metrics_camvid_d1_val_window32x32_scales0.5-1.25_flip.json"
+    assert str(path) in done.stdout and "miou" in done.stdout
+    found = json.loads(path.read_text())
+    assert found["protocol"] == {
+        "window": [32, 32], "stride": [], "scales": [0.5, 1.25], "flip": True,
+    }  # fmt: skip
+    labelled = read_json(evaluate(EvaluateConfig(teacher=str(run), domain="d1", device="cpu")))
+    assert np.sum(found["confusion"]) == np.sum(labelled["confusion"])

@@ -170,7 +170,9 @@ def bars(lines: list[Line]) -> bytes | None:
 
 def layer_figure(lines: list[Line]) -> bytes | None:
     """003, Figure 4: the score against the regressed layer; None without a grid."""
-    order = sorted({x.method for x in lines if x.objective and x.shift}, key=rank)
+    order = sorted(
+        {x.method for x in lines if x.objective and x.shift and x.entries[0].plain}, key=rank
+    )
     if len(order) < 2:
         return None
     panels = []

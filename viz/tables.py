@@ -9,7 +9,7 @@ from typing import Any
 
 from adapt.files import read_json
 from adapt.models import origin_of
-from adapt.results import B0, B1, BASELINES, TEACHER, Row
+from adapt.results import B0, B1, BASELINES, TEACHER, Row, place_of, protocol_of
 from adapt.runs import MAY_DIFFER, read_config
 from adapt.settings import flatten
 
@@ -32,12 +32,29 @@ class Entry:
     config: dict[str, Any]
     metrics: dict[str, Any]
     recovered: float | None = None
-    """Percent of the teacher's loss of mIoU: (this - B0) / (teacher on D1 - B0)."""
+    """Percent of the teacher's loss of mIoU: (this - B0) / (teacher on D1 - B0), all under this
+    one's protocol."""
 
     @property
     def origin(self) -> str:
         """Run folder of the network that this one came from; a teacher's is its own."""
         return str(Path(origin_of(self.config) or self.row.run).resolve())
+
+    @property
+    def protocol(self) -> str:
+        """Tag of how it was evaluated; `` = whole images."""
+        return protocol_of(self.metrics)
+
+    @property
+    def method(self) -> str:
+        """The row's, without the protocol."""
+        return self.row.method.removesuffix(f" ({self.protocol})")
+
+    @property
+    def plain(self) -> bool:
+        """Whole images, neither restyled nor with statistics of their own."""
+        treated = self.metrics["adabn"] or self.metrics.get("restyle")
+        return not (treated or self.protocol)
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -81,8 +98,7 @@ class Line:
 
     @property
     def objective(self) -> bool:
-        plain_name = self.method.partition(" (")[0].partition("+")[0]
-        return plain_name not in BASELINES
+        return place_of(self.method) > len(BASELINES)
 
     def plain(self) -> dict[str, Any]:
         """As report.json has it."""
@@ -98,21 +114,27 @@ class Line:
 def entries_of(rows: Iterable[Row]) -> list[Entry]:
     """Rows with their files, and the share of the loss that each recovers."""
     entries = [Entry(r, read_config(Path(r.run)), read_json(Path(r.metrics))) for r in rows]
-    clean = {(e.origin, e.row.split): e.row.miou for e in entries if e.row.method == TEACHER}
-    shifted = {
-        (e.origin, e.row.shift, e.row.split): e.row.miou for e in entries if e.row.method == B0
+    clean = {
+        (e.origin, e.protocol, e.row.split): e.row.miou for e in entries if e.method == TEACHER
     }
-    seeds = {e.row.seed: e.origin for e in entries if e.row.method == TEACHER}
+    shifted = {
+        (e.origin, e.protocol, e.row.shift, e.row.split): e.row.miou
+        for e in entries
+        if e.method == B0
+    }
+    seeds = {e.row.seed: e.origin for e in entries if e.method == TEACHER}
     joined = []
     for entry in entries:
-        row, origin = entry.row, entry.origin
-        if row.method == B1:  # from scratch: held against the teacher of its seed, or the only one
+        row, origin, protocol = entry.row, entry.origin, entry.protocol
+        if entry.method == B1:  # from scratch: held against its seed's teacher, or the only one
             only = next(iter(seeds.values())) if len(set(seeds.values())) == 1 else ""
             origin = seeds.get(row.seed, only)
         share = recovered(
-            row.miou, shifted.get((origin, row.shift, row.split)), clean.get((origin, row.split))
+            row.miou,
+            shifted.get((origin, protocol, row.shift, row.split)),
+            clean.get((origin, protocol, row.split)),
         )
-        if row.shift and row.method != B0:
+        if row.shift and entry.method != B0:
             entry = Entry(row, entry.config, entry.metrics, share)
         joined.append(entry)
     return joined
@@ -159,10 +181,11 @@ def scores_of(members: Iterable[Entry]) -> dict[str, Stat | None]:
 
 def rank(method: str) -> tuple[int, list[tuple[int, str]]]:
     """Baselines first in their order, then objectives with pool10 behind pool9."""
+    place = place_of(method)
     if method in BASELINES:
-        return BASELINES.index(method), []
+        return place, []
     pieces = re.findall(r"\d+|\D+", method)
-    return len(BASELINES), [(int(p), "") if p.isdigit() else (10**9, p) for p in pieces]
+    return place, [(int(p), "") if p.isdigit() else (10**9, p) for p in pieces]
 
 
 def headline(lines: Iterable[Line]) -> str:
