@@ -421,7 +421,8 @@ def test_equal_networks_and_images_bound_pseudo_by_minus_log_tau(
     objective = Objective(ObjectiveConfig(pseudo=PseudoConfig(1.0, tau)))
     loss = loss_of(objective, student, teacher, x, x.clone())
     sure = chances[chances >= tau]
-    assert len(sure) == pytest.approx(share * len(chances), rel=0.01)
+    # upsampling repeats the outermost cells, so several pixels can be at the threshold together
+    assert share * len(chances) - 1 <= len(sure) <= 1.1 * share * len(chances)
     assert loss.item() == pytest.approx(-sure.log().mean().item(), rel=1e-5)
     assert 0 < loss.item() <= -np.log(tau) + 1e-6  # float32
 
