@@ -12,10 +12,11 @@ from omegaconf import OmegaConf
 
 from adapt.calibrate import CalibrateConfig
 from adapt.commands import DistortConfig, EvaluateConfig, StudyConfig, TrainConfig
+from adapt.config import DataConfig
 from adapt.distort import apply_shift
 from adapt.networks import NETWORKS
 from adapt.objectives import Objective
-from adapt.settings import build
+from adapt.settings import build, inherit_data
 from adapt.study import Study
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
@@ -69,6 +70,19 @@ def test_augmentations_belong_to_the_data(name: str) -> None:
         for given in ([], [f"augment={name}"])
     )
     assert (data != plain) == (name not in ("none", "inherit"))
+
+
+@pytest.mark.parametrize("name", names("augment"))
+def test_augmentations_replace_what_the_teachers_run_used(name: str) -> None:
+    """All of it: nothing of another preset stays on, unless it is asked to be inherited."""
+    data = made("adapt", f"augment={name}").data
+    before = DataConfig(name="camvid", crop=[8, 8])
+    much = replace(
+        before, scale=[0.7, 1.3], rotate=5.0, jitter_x1=0.2, jitter_x2=0.1, blur_x1=2.0, blur_x2=3.0
+    )
+    from_little, from_much = inherit_data(data, before), inherit_data(data, much)
+    assert (from_much == much) == (name == "inherit")
+    assert (from_much == from_little) == (name != "inherit")
 
 
 @pytest.mark.parametrize("name", names("protocol"))
