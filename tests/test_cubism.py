@@ -7,8 +7,9 @@ from itertools import islice
 import numpy as np
 import pytest
 
-from transforms import cubism
-from transforms.gegl_cubism import _opacities, _shuffled
+from transforms import cubism, cubism_sources
+from transforms.gegl_cubism import _paint, fade_in
+from transforms.tiles import Tiles, cover, shuffled
 
 
 @pytest.fixture
@@ -62,10 +63,10 @@ def coverage(corners: list[tuple[int, int]], x: int, y: int) -> float:
     return covered / 16
 
 
-def slow_cubism(
-    image: np.ndarray, t: float, q: float, background: Sequence[int], seed: int
-) -> np.ndarray:
-    height, width = image.shape[:2]
+def slow_tiles(
+    height: int, width: int, t: float, q: float, seed: int
+) -> Iterator[tuple[tuple[int, int], np.ndarray]]:
+    """In painting order: the pixel (y, x) that gives a tile its colour, and its opacities."""
     columns = math.floor((width + t - 1) / t) + 1
     count = columns * (math.floor((height + t - 1) / t) + 1)
     words = mersenne_twister(seed)
@@ -79,7 +80,6 @@ def slow_cubism(
         i, j = next(words) % count, next(words) % count
         order[i], order[j] = order[j], order[i]
 
-    canvas = [[[linear(c) for c in background] for _ in range(width)] for _ in range(height)]
     for tile in order:
         i, j = divmod(tile, columns)
         cx = j * t + t / 4 - uniform(0, t / 2)
@@ -93,18 +93,43 @@ def slow_cubism(
             rx = math.trunc(math.cos(theta) * x - math.sin(theta) * y)
             ry = math.trunc(math.sin(theta) * x + math.cos(theta) * y)
             corners.append((math.trunc(rx + cx), math.trunc(ry + cy)))
-        colour = image[int(min(max(cy, 0), height - 1)), int(min(max(cx, 0), width - 1))]
         (x0, y0), (x1, y1) = corners[:2]
         ex, ey = x1 - x0, y1 - y0
+        opacity = np.zeros((height, width))
         for y in range(height):
             for x in range(width):
                 fade = 1.0
                 if ex or ey:
                     fade = ((x - x0) * ex + (y + 0.75 - y0) * ey) / (ex * ex + ey * ey)
-                opacity = coverage(corners, x, y) * min(max(fade, 0.2), 1.0)
-                for k in range(3):
-                    canvas[y][x][k] += opacity * (linear(int(colour[k])) - canvas[y][x][k])
+                opacity[y, x] = coverage(corners, x, y) * min(max(fade, 0.2), 1.0)
+        source = int(min(max(cy, 0), height - 1)), int(min(max(cx, 0), width - 1))
+        yield source, opacity
+
+
+def slow_cubism(
+    image: np.ndarray, t: float, q: float, background: Sequence[int], seed: int
+) -> np.ndarray:
+    height, width = image.shape[:2]
+    canvas = np.full(image.shape, [linear(c) for c in background])
+    for source, opacity in slow_tiles(height, width, t, q, seed):
+        colour = np.array([linear(int(c)) for c in image[source]])
+        canvas += opacity[..., None] * (colour - canvas)
     return np.array([[[srgb(c) for c in pixel] for pixel in row] for row in canvas])
+
+
+@pytest.mark.parametrize(("t", "q"), [(10.0, 2.5), (5.5, 0.7), (4.0, 1.3), (40.0, 1.0)])
+def test_the_source_is_that_of_the_tile_with_the_largest_share(t: float, q: float) -> None:
+    pixels, shares = [(-1, -1)], np.ones((1, 21, 26))
+    for source, opacity in slow_tiles(21, 26, t, q, 8):
+        pixels.append(source)
+        shares = np.concatenate([shares * (1 - opacity), opacity[None]])
+    found = cubism_sources((21, 26), tile_size=t, tile_saturation=q, seed=8)
+    second, first = np.sort(shares, axis=0)[-2:]
+    clear = first > second + 1e-5  # not decided by rounding
+    assert clear.mean() > 0.95
+    expected = np.array(pixels)[shares.argmax(axis=0)][..., ::-1]
+    np.testing.assert_array_equal(found[clear], expected[clear])
+    assert len(np.unique(found.reshape(-1, 2), axis=0)) > 1
 
 
 def test_the_twister_itself() -> None:
@@ -149,12 +174,6 @@ def test_extremes_run(image: np.ndarray) -> None:
             assert result.any() == (saturation > 0)
 
 
-def test_batches_do_not_show(image: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
-    expected = cubism(image, tile_size=3)
-    monkeypatch.setattr("transforms.gegl_cubism._BATCH_CELLS", 1)
-    np.testing.assert_array_equal(cubism(image, tile_size=3), expected)
-
-
 def test_seed_decides() -> None:
     grid = np.indices((60, 80)).sum(axis=0) // 8 % 2 * 200
     image = np.repeat(grid.astype(np.uint8)[..., None], 3, axis=2)
@@ -165,10 +184,11 @@ def test_seed_decides() -> None:
 
 def test_tile_without_a_first_edge_does_not_fade() -> None:
     corners = [(4, 1), (4, 1), (9, 7), (1, 7)]
-    (((top, left), opacity),) = _opacities(np.array([corners]), 10, 12)
-    assert (top, left, *opacity.shape) == (1, 1, 6, 8)
-    expected = [[coverage(corners, x, y) for x in range(1, 9)] for y in range(1, 7)]
-    np.testing.assert_array_equal(opacity, np.float32(expected))
+    tile = Tiles(np.array([corners]), np.zeros((1, 2)))
+    opacity = np.zeros((3, 10, 12), np.float32)
+    _paint(opacity, cover(tile, 10, 12), fade_in(tile.corners), np.ones((1, 3), np.float32))
+    expected = [[coverage(corners, x, y) for x in range(12)] for y in range(10)]
+    np.testing.assert_array_equal(opacity, np.float32([expected] * 3))
 
 
 def test_words_that_would_favour_small_indices_are_skipped() -> None:
@@ -185,7 +205,7 @@ def test_words_that_would_favour_small_indices_are_skipped() -> None:
     for i in range(0, 30, 2):
         a, b = i % 3, (i + 1) % 3
         order[a], order[b] = order[b], order[a]
-    assert _shuffled(3, words).tolist() == order  # type: ignore[arg-type]
+    assert shuffled(3, words).tolist() == order  # type: ignore[arg-type]
     assert words.left == list(range(30, 40))
 
 

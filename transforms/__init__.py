@@ -1,18 +1,39 @@
-"""GEGL-like image filters as pure functions on uint8 RGB arrays."""
+"""GIMP's filters photocopy, ripple and cubism as pure functions on uint8 RGB arrays.
+
+`transforms.torch` has them for batches of tensors, `transforms.kornia` and
+`transforms.albumentations` as augmentations of these libraries.
+"""
 
 from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
 
-from transforms.gegl_cubism import cubism
+from transforms.gegl_cubism import cubism, cubism_sources
 from transforms.gegl_photocopy import photocopy
-from transforms.gegl_ripple import ripple
+from transforms.gegl_ripple import ripple, ripple_displacement, ripple_sources
+from transforms.labels import moved_labels
 
-__all__ = ["FILTERS", "cubism", "photocopy", "ripple"]
+__all__ = [
+    "FILTERS",
+    "SOURCES",
+    "cubism",
+    "cubism_sources",
+    "moved_labels",
+    "photocopy",
+    "ripple",
+    "ripple_displacement",
+    "ripple_sources",
+]
 
 FILTERS: dict[str, Callable[..., npt.NDArray[np.uint8]]] = {
     "photocopy": photocopy,
     "ripple": ripple,
     "cubism": cubism,
 }
+
+SOURCES: dict[str, Callable[..., npt.NDArray[np.int64]]] = {
+    "ripple": ripple_sources,
+    "cubism": cubism_sources,
+}
+"""Of the filters that move content: which pixel of the image each pixel shows."""

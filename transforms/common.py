@@ -1,13 +1,17 @@
-"""What the filters share: argument checks and sRGB <-> linear-light conversion."""
+"""What the filters share: argument checks, sRGB <-> linear-light conversion, compiled loops."""
 
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Any
 
+import numba
 import numpy as np
 import numpy.typing as npt
 
 RGBImage = npt.NDArray[np.uint8]
+
+# Compiled at the first call and kept on disk; no fast-math, so that every machine rounds alike.
+compiled: Any = numba.njit(cache=True, nogil=True, error_model="numpy")
 
 
 def check_image(image: object) -> RGBImage:
@@ -20,6 +24,22 @@ def check_image(image: object) -> RGBImage:
             f"got {image.dtype} of shape {image.shape}"
         )
     return image
+
+
+def check_size(size: object) -> tuple[int, int]:
+    """Return `size` as height and width if it is two integers >= 1, else raise ValueError."""
+    if not isinstance(size, Sequence) or len(size) != 2:
+        raise ValueError(f"size must be two integers (H, W) >= 1, got {size!r}")
+    height, width = (check_integer(f"size[{i}]", side, 1, 2**31 - 1) for i, side in enumerate(size))
+    return height, width
+
+
+def plain(image: RGBImage) -> RGBImage:
+    """Return `image` as a C-contiguous writable array, itself where it is one already.
+
+    The compiled loops never write to it: they only know one kind of array.
+    """
+    return np.require(image, requirements=("C", "W"))
 
 
 def check_real(name: str, value: Any, low: float, high: float) -> float:
@@ -58,19 +78,20 @@ def linear_from_srgb(value: float) -> float:
     return value / 12.92 if value <= 0.04045 else math.pow((value + 0.055) / 1.055, 2.4)
 
 
-def encode(linear: npt.NDArray[np.floating[Any]]) -> RGBImage:
-    """Return the 8-bit sRGB values of linear light of any shape, clamped to 0..1 first."""
-    return _SRGB8.take((linear.clip(0, 1) * _STEPS + 0.5).astype(np.intp))
-
-
 def _srgb8_table() -> RGBImage:
-    """Return the 8-bit sRGB value of each linear light i / _STEPS, i = 0.._STEPS."""
-    middles = [math.ceil(_STEPS * linear_from_srgb((i + 0.5) / 255)) for i in range(255)]
-    return np.repeat(np.arange(256, dtype=np.uint8), np.diff([0, *middles, _STEPS + 1]))
+    """Return the 8-bit sRGB value of each linear light i / STEPS, i = 0..STEPS."""
+    middles = [math.ceil(STEPS * linear_from_srgb((i + 0.5) / 255)) for i in range(255)]
+    return np.repeat(np.arange(256, dtype=np.uint8), np.diff([0, *middles, STEPS + 1]))
 
 
 # Linear light of each 8-bit sRGB value.
 LINEAR = np.array([linear_from_srgb(i / 255) for i in range(256)])
 # Where sRGB is steepest, half a step is 0.0016 of an 8-bit level: as good as the exact curve.
-_STEPS = (1 << 20) - 1
-_SRGB8 = _srgb8_table()
+STEPS = (1 << 20) - 1
+SRGB8 = _srgb8_table()
+
+
+@compiled
+def encode(light: float, table: RGBImage) -> int:
+    """Return the 8-bit sRGB value of linear light, clamped to 0..1; `table` is SRGB8."""
+    return table[int(min(max(light, 0.0), 1.0) * STEPS + 0.5)]

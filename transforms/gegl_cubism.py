@@ -1,21 +1,37 @@
 """Cubism filter: GEGL 0.4.42 behaviour of `gegl:cubism`."""
 
-import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
 
-from transforms.common import LINEAR, RGBImage, check_image, check_integer, check_real, encode
+from transforms.common import (
+    LINEAR,
+    SRGB8,
+    RGBImage,
+    check_image,
+    check_integer,
+    check_real,
+    check_size,
+    compiled,
+    encode,
+)
+from transforms.tiles import (
+    Spans,
+    Tiles,
+    cover,
+    coverage,
+    line_of,
+    place_tiles,
+    source_pixels,
+)
 
-_Float = npt.NDArray[np.float64]
 _Integers = npt.NDArray[np.int64]
-_Plane = npt.NDArray[np.float32]
+_Fade = npt.NDArray[np.float64]
+_Canvas = npt.NDArray[np.float32]
 
-# Anti-aliasing: quarter pixels along both axes.
-_SUB = 4
-# Quarter cells looked at in one go, to bound the memory.
-_BATCH_CELLS = 1 << 20
+# Opacity of a tile where it begins and where it ends.
+LEAST, MOST = np.float32(0.2), np.float32(1)
 
 
 def cubism(
@@ -44,24 +60,55 @@ def cubism(
         ValueError: wrong kind of array, or a parameter of wrong type or out of range.
     """
     image = check_image(image)
-    tile_size = check_real("tile_size", tile_size, 1, 256)
-    tile_saturation = check_real("tile_saturation", tile_saturation, 0, 10)
     background = _check_colour("bg_color", bg_color)
-    seed = check_integer("seed", seed, 0, 2**32 - 1)
-
     height, width = image.shape[:2]
-    corners, centres = _place_tiles(height, width, tile_size, tile_saturation, seed)
-    x, y = centres.clip(0, (width - 1, height - 1)).astype(np.intp).T
+    tiles = _place(height, width, tile_size, tile_saturation, seed)
+    x, y = source_pixels(tiles, height, width).T
     light = LINEAR.astype(np.float32)
-    colours = light[image[y, x]][:, :, None, None]
     canvas = np.empty((3, height, width), dtype=np.float32)
     canvas[:] = light[background][:, None, None]
-    for colour, ((top, left), opacity) in zip(
-        colours, _opacities(corners, height, width), strict=True
-    ):
-        region = canvas[:, top : top + opacity.shape[0], left : left + opacity.shape[1]]
-        region += opacity * (colour - region)
-    return encode(canvas.transpose(1, 2, 0))
+    spans = cover(tiles, height, width)
+    _paint(canvas, spans, fade_in(tiles.corners), light[image[y, x]])
+    return _encoded(canvas, SRGB8)
+
+
+def cubism_sources(
+    size: tuple[int, int],
+    *,
+    tile_size: float = 10.0,
+    tile_saturation: float = 2.5,
+    seed: int = 0,
+) -> _Integers:
+    """Return whose colour each pixel of the cubist image shows most of.
+
+    Tiles are translucent: of all that lie over each other, the one with the largest share in the
+    pixel's linear light counts as the visible one.
+
+    `size` is height and width of the image in pixels; the other parameters are those of `cubism`.
+
+    Returns:
+        int64 (H, W, 2): x and y of the pixel that the visible tile took its colour from; -1 where
+        the background has the largest share.
+
+    Raises:
+        ValueError: a size below 1, or a parameter of wrong type or out of range.
+    """
+    height, width = check_size(size)
+    tiles = _place(height, width, tile_size, tile_saturation, seed)
+    shown = _visible(cover(tiles, height, width), fade_in(tiles.corners), height, width)
+    # The background is tile -1: the last entry.
+    return np.vstack([source_pixels(tiles, height, width), [(-1, -1)]])[shown]
+
+
+def _place(height: int, width: int, size: float, saturation: float, seed: int) -> Tiles:
+    """Return the tiles of checked parameters."""
+    return place_tiles(
+        height,
+        width,
+        check_real("tile_size", size, 1, 256),
+        check_real("tile_saturation", saturation, 0, 10),
+        check_integer("seed", seed, 0, 2**32 - 1),
+    )
 
 
 def _check_colour(name: str, value: object) -> _Integers:
@@ -72,117 +119,74 @@ def _check_colour(name: str, value: object) -> _Integers:
     return np.array([check_integer(f"{name}[{i}]", part, 0, 255) for i, part in enumerate(parts)])
 
 
-def _place_tiles(
-    height: int, width: int, size: float, saturation: float, seed: int
-) -> tuple[_Integers, _Float]:
-    """Return the tiles in painting order: corners (N, 4, 2) and centres (N, 2), both as x, y."""
-    columns = math.floor((width + size - 1) / size) + 1
-    rows = math.floor((height + size - 1) / size) + 1
-    count = rows * columns
-    random = np.random.RandomState(seed)
-    order = _shuffled(count, random)
-    words = random.randint(0, 2**32, (count, 5, 2), dtype=np.uint32).astype(np.float64)
-    uniform = (words[..., 0] / 2**32 + words[..., 1]) / 2**32
+def fade_in(corners: _Integers) -> _Fade:
+    """Return the opacity of N tiles as a plane in x and y: (N, 3) = constant, per x, per y.
 
-    grid = np.stack([order % columns, order // columns], axis=1)
-    centres = grid * size + size / 4 - uniform[:, :2] * (size / 2)
-    sides = saturation * (size + (uniform[:, 2:4] - 0.5) * (size / 4))
-    turn = 2 * math.pi * uniform[:, 4, None]
-    # Cut to integers at each step: it makes the tiles about half a pixel smaller.
-    x, y = np.trunc(sides[:, None] / 2 * [(-1, -1), (1, -1), (1, 1), (-1, 1)]).transpose(2, 0, 1)
-    cos, sin = np.cos(turn), np.sin(turn)
-    turned = np.trunc(np.stack([cos * x - sin * y, sin * x + cos * y], axis=2))
-    return np.trunc(turned + centres[:, None]).astype(np.int64), centres
-
-
-def _shuffled(count: int, random: np.random.RandomState) -> _Integers:
-    """Return 0..count-1 after 5 * count random swaps, one after the other."""
-    # Words from here on would favour the small indices.
-    limit = 2**32 - 2**32 % count
-    words = np.empty(0, dtype=np.uint32)
-    while words.size < 10 * count:
-        more = random.randint(0, 2**32, 10 * count - words.size, dtype=np.uint32)
-        words = np.append(words, more[more < limit])
-    order = list(range(count))
-    for i, j in (words % count).reshape(-1, 2).tolist():
-        order[i], order[j] = order[j], order[i]
-    return np.array(order)
-
-
-def _opacities(
-    corners: _Integers, height: int, width: int
-) -> Iterator[tuple[tuple[int, int], _Plane]]:
-    """Yield for each tile the top left pixel and the opacities of its part of the canvas."""
-    size = (width, height)
-    first, end = corners.min(axis=1).clip(0, size), corners.max(axis=1).clip(0, size)
-    extent = end - first
-    # Tiles are of similar size: a batch of windows that fit the largest wastes little.
-    window_width, window_height = extent.max(axis=0).tolist()
-    batch = max(1, _BATCH_CELLS // max(1, _SUB * window_width * window_height))
-    for start in range(0, len(corners), batch):
-        part = slice(start, start + batch)
-        opacity = _coverage(corners[part], first[part], window_width, window_height)
-        opacity *= _fade(corners[part], first[part], window_width, window_height)
-        boxes = zip(first[part].tolist(), extent[part].tolist(), opacity, strict=True)
-        for (left, top), (columns, rows), plane in boxes:
-            yield (top, left), plane[:rows, :columns]
-
-
-def _coverage(corners: _Integers, first: _Integers, width: int, height: int) -> _Plane:
-    """Return the covered share of the pixels of each tile's window, shape (n, height, width).
-
-    In each of the four sub-rows of a pixel row, the quarter cells from the leftmost to the
-    rightmost edge crossing are covered.
+    It rises from 0 to 1 along the first edge and is cut to 0.2..1. A tile without a first edge is
+    solid.
     """
-    points, origin = _SUB * corners, _SUB * first
-    sub_rows = origin[:, 1:] + np.arange(_SUB * height)
-    lowest = np.full(sub_rows.shape, np.inf)
-    highest = np.full(sub_rows.shape, -np.inf)
-    for k in range(4):
-        one, other = points[:, k - 1], points[:, k]
-        downwards = one[:, 1:] < other[:, 1:]
-        crossed, crossing = _crossings(
-            np.where(downwards, one, other), np.where(downwards, other, one), sub_rows
-        )
-        np.minimum(lowest, crossing, out=lowest, where=crossed)
-        np.maximum(highest, crossing, out=highest, where=crossed)
-
-    # Sub-rows without a crossing begin behind their end and so cover nothing. Windows are at most
-    # 4073 pixels wide (largest parameters), so their quarter cells fit 16 bits.
-    begin, end = (
-        (side - origin[:, :1]).clip(0, _SUB * width).astype(np.int16)[:, :, None]
-        for side in (lowest, highest)
-    )
-    cell = np.arange(0, _SUB * width, _SUB, dtype=np.int16)
-    cells = np.minimum(end, cell + np.int16(_SUB)) - np.maximum(begin, cell)
-    cells = cells.clip(0, None).reshape(len(points), height, _SUB, width)
-    return cells.sum(axis=2, dtype=np.int16) / np.float32(_SUB * _SUB)
-
-
-def _crossings(
-    upper: _Integers, lower: _Integers, sub_rows: _Integers
-) -> tuple[npt.NDArray[np.bool], _Float]:
-    """Tell which `sub_rows` (n, m) the edges (n, 2) cross, and at which quarter pixel x."""
-    run = sub_rows - upper[:, 1:]
-    drop = lower[:, 1] - upper[:, 1]
-    step = (lower[:, 0] - upper[:, 0]) / np.maximum(drop, 1)
-    # Added up from the upper end rather than multiplied: the rounding decides which quarter pixel
-    # gets the many crossings that lie exactly between two.
-    walk = np.repeat(step[:, None], max(1, drop.max()), axis=1)
-    walk[:, 0] = upper[:, 0] + 0.5 * step
-    walk = np.trunc(np.add.accumulate(walk, axis=1))
-    crossing = np.take_along_axis(walk, run.clip(0, walk.shape[1] - 1), axis=1)
-    return (run >= 0) & (run < drop[:, None]), crossing
-
-
-def _fade(corners: _Integers, first: _Integers, width: int, height: int) -> _Plane:
-    """Return the rise from 0.2 to 1 along the first edge of each tile, (n, height, width)."""
     edge = corners[:, 1] - corners[:, 0]
-    start = first - corners[:, 0]
-    # A tile without a first edge is solid.
     norm = (edge**2).sum(axis=1)
-    x_part = (start[:, :1] + np.arange(width)) * edge[:, :1] / np.maximum(norm, 1)[:, None]
-    y_part = (start[:, 1:] + np.arange(height) + 0.75) * edge[:, 1:] / np.maximum(norm, 1)[:, None]
-    y_part += norm[:, None] == 0
-    rise = y_part.astype(np.float32)[:, :, None] + x_part.astype(np.float32)[:, None, :]
-    return rise.clip(0.2, 1)
+    slope = edge / np.maximum(norm, 1)[:, None]
+    start = (norm == 0) - (slope * (corners[:, 0] - (0, 0.75))).sum(axis=1)
+    return np.column_stack([start, slope])
+
+
+@compiled
+def _paint(canvas: _Canvas, spans: Spans, fade: _Fade, colours: _Canvas) -> None:
+    """Blend tiles over `canvas` (3, H, W) of linear light, in place; `colours` is (N, 3)."""
+    for n in range(len(colours)):
+        r, g, b = colours[n]
+        for row in range(spans.extent[n, 1]):
+            y, first, last, begin, end = line_of(spans, n, row)
+            start, per_x = _along(fade[n], first, y)
+            # Slices that begin at 0, so that the loop is compiled to vector instructions.
+            red, green, blue = (
+                canvas[0, y, first:last],
+                canvas[1, y, first:last],
+                canvas[2, y, first:last],
+            )
+            for x in range(len(red)):
+                fading = min(max(start + per_x * np.float32(x), LEAST), MOST)
+                opacity = fading * coverage(begin, end, first - spans.first[n, 0] + x)
+                red[x] += opacity * (r - red[x])
+                green[x] += opacity * (g - green[x])
+                blue[x] += opacity * (b - blue[x])
+
+
+@compiled
+def _visible(spans: Spans, fade: _Fade, height: int, width: int) -> _Integers:
+    """Return the tile with the largest share in each pixel, (H, W); -1 is the background."""
+    shown = np.full((height, width), -1)
+    shares = np.ones((height, width), dtype=np.float32)
+    for n in range(len(fade)):
+        for row in range(spans.extent[n, 1]):
+            y, first, last, begin, end = line_of(spans, n, row)
+            start, per_x = _along(fade[n], first, y)
+            for x in range(first, last):
+                fading = min(max(start + per_x * np.float32(x - first), LEAST), MOST)
+                opacity = fading * coverage(begin, end, x - spans.first[n, 0])
+                # What lies below loses the same share: its largest part stays the largest.
+                shares[y, x] *= 1 - opacity
+                if opacity > shares[y, x]:
+                    shares[y, x], shown[y, x] = opacity, n
+    return shown
+
+
+@compiled
+def _along(fade: _Fade, x: int, y: int) -> tuple[np.float32, np.float32]:
+    """Return a tile's fade (3,) at pixel (x, y), and its change per pixel in x."""
+    return np.float32(fade[0] + fade[1] * x + fade[2] * y), np.float32(fade[1])
+
+
+@compiled
+def _encoded(canvas: _Canvas, table: RGBImage) -> RGBImage:
+    """Return linear light (3, H, W) as an sRGB image (H, W, 3)."""
+    channels, height, width = canvas.shape
+    image = np.empty((height, width, channels), dtype=np.uint8)
+    for y in range(height):
+        for channel in range(channels):
+            light, row = canvas[channel, y], image[y]
+            for x in range(width):
+                row[x, channel] = encode(light[x], table)
+    return image

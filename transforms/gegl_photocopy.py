@@ -5,16 +5,27 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from transforms.common import LINEAR, RGBImage, check_image, check_real, encode
+from transforms.common import (
+    LINEAR,
+    SRGB8,
+    RGBImage,
+    check_image,
+    check_real,
+    compiled,
+    encode,
+    plain,
+)
 
 _Plane = npt.NDArray[np.float64]
 
-_LUMINANCE = (0.22248840, 0.71690369, 0.06060791)
-_THRESHOLD = 0.75
+_Counts = npt.NDArray[np.int64]
+
+LUMINANCE = (0.22248840, 0.71690369, 0.06060791)
+THRESHOLD = 0.75
 # Bins of the histogram per unit of the ratio.
-_BINS = 1000
+BINS = 1000
 # White whatever the ramp, which is 1 at most.
-_WHITE_RATIO = 2.0
+WHITE_RATIO = 2.0
 
 
 def photocopy(
@@ -49,41 +60,84 @@ def photocopy(
     black = check_real("black", black, 0, 1)
     white = check_real("white", white, 0, 1)
 
-    luminance = np.zeros(image.shape[:2])
-    for channel, weight in enumerate(_LUMINANCE):
-        luminance += (weight * LINEAR).take(image[..., channel])
-    detail = _blur(luminance, _sigma(max(1.0, 10 * (1 - sharpness))))
-    surround = _blur(luminance, _sigma(mask_radius))
-    lit = surround != 0
-    ratio = np.where(detail > 0, _WHITE_RATIO, 0.0)
-    np.divide(detail, surround, out=ratio, where=lit)
-
-    dark = ratio[(ratio >= 0) & (ratio < _THRESHOLD) & lit]
-    ramp = _white_ramp(dark, white)
-    grey_dark = detail * (1 - _THRESHOLD + ratio) * (black > 0 and dark.size > 0)
-    lift = np.minimum(ramp, ratio - _THRESHOLD) / ramp if ramp > 0 else 1.0
-    grey = encode(np.where(ratio < _THRESHOLD, grey_dark, lift + detail - lift * detail))
-    return np.repeat(grey[..., None], 3, axis=2)
+    # Transposed, so that the loops along x run over whole rows of memory.
+    luminance = _luminance(plain(image), np.outer(LINEAR, LUMINANCE)).T
+    detail = blur(luminance, sigma_of(detail_radius(sharpness)))
+    surround = blur(luminance, sigma_of(mask_radius))
+    counts = _histogram(detail, surround)
+    ramp = white_ramp(counts, white)
+    return _tones(detail, surround, ramp, black > 0 and bool(counts.any()), SRGB8)
 
 
-def _sigma(radius: float) -> float:
+def detail_radius(sharpness: float) -> float:
+    """Return the radius in pixels to which detail is averaged."""
+    return max(1.0, 10 * (1 - sharpness))
+
+
+def sigma_of(radius: float) -> float:
     """Return the Gaussian sigma (pixels) whose weight falls to 1/255 at `radius` + 1 pixels."""
     return (radius + 1) / math.sqrt(2 * math.log(255))
 
 
-def _white_ramp(dark: _Plane, white: float) -> float:
-    """Return the width of the ramp to white from the ratios below the threshold, shape (n,)."""
-    if white == 0 or dark.size == 0:
+def white_ramp(counts: _Counts, white: float) -> float:
+    """Return the width of the ramp to white from the histogram of the dark ratios, (BINS + 1,)."""
+    if white == 0 or not counts.any():
         return 1.0
-    counts = np.bincount((dark * _BINS).astype(np.intp))
-    above = np.flatnonzero(np.cumsum(counts) / dark.size > white)
-    return float(_THRESHOLD - above[0] / _BINS) if above.size else 0.0
+    above = np.flatnonzero(np.cumsum(counts) / counts.sum() > white)
+    return float(THRESHOLD - above[0] / BINS) if above.size else 0.0
 
 
-def _blur(plane: _Plane, sigma: float) -> _Plane:
-    """Return `plane` (H, W) blurred along both axes, its edge values repeated outwards."""
-    blur_columns = _sampled_gaussian if sigma < 1 else _recursive_gaussian
+@compiled
+def _luminance(image: RGBImage, weights: _Plane) -> _Plane:
+    """Return the linear luminance, transposed to (W, H); `weights` is (256, 3)."""
+    height, width, _ = image.shape
+    plane = np.empty((width, height))
+    for y in range(height):
+        for x in range(width):
+            r, g, b = image[y, x, 0], image[y, x, 1], image[y, x, 2]
+            plane[x, y] = weights[r, 0] + weights[g, 1] + weights[b, 2]
+    return plane
+
+
+@compiled
+def _histogram(detail: _Plane, surround: _Plane) -> _Counts:
+    """Return how many ratios of `detail` to `surround` (H, W) below the threshold fall in a bin."""
+    counts = np.zeros(BINS + 1, dtype=np.int64)
+    for v, m in zip(detail.flat, surround.flat):  # noqa: B905
+        if m != 0 and 0 <= v / m < THRESHOLD:
+            counts[int(v / m * BINS)] += 1
+    return counts
+
+
+@compiled
+def _tones(
+    detail: _Plane, surround: _Plane, ramp: float, shaded: bool, table: RGBImage
+) -> RGBImage:
+    """Return the grey image (H, W, 3): dark where `detail` is below its surround, else white."""
+    height, width = detail.shape
+    image = np.empty((height, width, 3), dtype=np.uint8)
+    for y in range(height):
+        for x in range(width):
+            v, m = detail[y, x], surround[y, x]
+            ratio = v / m if m != 0 else (WHITE_RATIO if v > 0 else 0.0)
+            if ratio < THRESHOLD:
+                light = v * (1 - THRESHOLD + ratio) if shaded else 0.0
+            else:
+                lift = min(ramp, ratio - THRESHOLD) / ramp if ramp > 0 else 1.0
+                light = lift + v - lift * v
+            image[y, x, :] = encode(light, table)
+    return image
+
+
+def blur(plane: _Plane, sigma: float) -> _Plane:
+    """Return `plane` (H, W) blurred along x, then y, its edge values repeated outwards."""
     return blur_columns(blur_columns(plane.T, sigma).T, sigma)
+
+
+def blur_columns(plane: _Plane, sigma: float) -> _Plane:
+    """Return `plane` (N, M) blurred along its first axis."""
+    blurred = _sampled_gaussian if sigma < 1 else _recursive_gaussian
+    return blurred(plane, sigma)
 
 
 def _sampled_gaussian(plane: _Plane, sigma: float) -> _Plane:
@@ -101,21 +155,39 @@ def _sampled_gaussian(plane: _Plane, sigma: float) -> _Plane:
 def _recursive_gaussian(plane: _Plane, sigma: float) -> _Plane:
     """Return `plane` filtered along axis 0 by the recursive Gaussian, forward then backward."""
     a = _young_van_vliet(sigma)
-    gain = 1 - a.sum()
-    length = len(plane)
     # Three rows on either side hold the states that start the two recursions.
-    line = np.empty((length + 6, plane.shape[1]))
+    line = np.empty((len(plane) + 6, plane.shape[1]))
+    line[3:-3] = plane
     line[:3] = plane[0]
-    line[3:-3] = gain * plane
-    oldest_first = a[::-1].copy()
-    for n in range(3, length + 3):
-        line[n] += oldest_first @ line[n - 3 : n]
-    last = plane[-1]
-    line[-3:] = last + _far_edge(a) @ (line[length + 2 : length - 1 : -1] - last)
-    line[3:-3] *= gain
-    for n in range(length + 2, 2, -1):
-        line[n] += a @ line[n + 1 : n + 4]
+    line[-3:] = plane[-1]
+    _recurse(line, a, 1 - a.sum(), _far_edge(a))
     return line[3:-3]
+
+
+@compiled
+def _recurse(line: _Plane, a: _Plane, gain: float, far_edge: _Plane) -> None:
+    """Filter rows 3..-3 of `line` (N + 6, M) in place, forward then backward.
+
+    The first three rows hold the first sample, the last three the last one.
+    """
+    end = len(line) - 3
+    for n in range(3, end):
+        here, one, two, three = line[n], line[n - 1], line[n - 2], line[n - 3]
+        for j in range(here.size):
+            here[j] = gain * here[j] + a[0] * one[j] + a[1] * two[j] + a[2] * three[j]
+    one, two, three = line[end - 1], line[end - 2], line[end - 3]
+    for j in range(one.size):
+        last = line[end, j]
+        for k in range(3):
+            line[end + k, j] += (
+                far_edge[k, 0] * (one[j] - last)
+                + far_edge[k, 1] * (two[j] - last)
+                + far_edge[k, 2] * (three[j] - last)
+            )
+    for n in range(end - 1, 2, -1):
+        here, one, two, three = line[n], line[n + 1], line[n + 2], line[n + 3]
+        for j in range(here.size):
+            here[j] = gain * here[j] + a[0] * one[j] + a[1] * two[j] + a[2] * three[j]
 
 
 def _young_van_vliet(sigma: float) -> _Plane:
