@@ -1,7 +1,7 @@
 """What the filters share: argument checks, sRGB <-> linear-light conversion, compiled loops."""
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numba
@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 RGBImage = npt.NDArray[np.uint8]
+Ranges = Mapping[str, tuple[float, float]]
 
 # Compiled at the first call and kept on disk; no fast-math, so that every machine rounds alike.
 compiled: Any = numba.njit(cache=True, nogil=True, error_model="numpy")
@@ -42,13 +43,29 @@ def plain(image: RGBImage) -> RGBImage:
     return np.require(image, requirements=("C", "W"))
 
 
-def check_real(name: str, value: Any, low: float, high: float) -> float:
-    """Return `value` as a float if it is a real number in [low, high], else raise ValueError."""
+def check_real(name: str, value: Any, ranges: Ranges) -> float:
+    """Return `value` as a float if it is a real number in the range of `name`, else ValueError."""
+    low, high = ranges[name]
     # bool is a number to Python, but True is never meant as a radius; NaN fails the comparison.
     number = isinstance(value, int | float | np.integer | np.floating)
     if number and not isinstance(value, bool) and low <= value <= high:
         return float(value)
     raise ValueError(f"{name} must be a number in [{low:g}, {high:g}], got {value!r}")
+
+
+def check_span(name: str, value: Any, ranges: Ranges) -> tuple[float, float]:
+    """Return `value`, a number or the two ends of random ones, as ends in the range of `name`.
+
+    Raises:
+        ValueError: not a number or two, out of range, or the larger end first.
+    """
+    ends = value if isinstance(value, tuple | list) else (value, value)
+    if len(ends) != 2:
+        raise ValueError(f"{name} must be a number or two (from, to), got {value!r}")
+    first, last = (check_real(name, end, ranges) for end in ends)
+    if first > last:
+        raise ValueError(f"{name} must go from the smaller to the larger number, got {value!r}")
+    return first, last
 
 
 def check_integer(name: str, value: Any, low: int, high: int) -> int:

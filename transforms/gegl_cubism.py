@@ -30,6 +30,7 @@ _Integers = npt.NDArray[np.int64]
 _Fade = npt.NDArray[np.float64]
 _Canvas = npt.NDArray[np.float32]
 
+RANGES = {"tile_size": (1.0, 256.0), "tile_saturation": (0.0, 10.0)}
 # Opacity of a tile where it begins and where it ends.
 LEAST, MOST = np.float32(0.2), np.float32(1)
 
@@ -60,9 +61,9 @@ def cubism(
         ValueError: wrong kind of array, or a parameter of wrong type or out of range.
     """
     image = check_image(image)
-    background = _check_colour("bg_color", bg_color)
+    background = check_colour("bg_color", bg_color)
     height, width = image.shape[:2]
-    tiles = _place(height, width, tile_size, tile_saturation, seed)
+    tiles = placed_tiles(height, width, tile_size, tile_saturation, seed)
     x, y = source_pixels(tiles, height, width).T
     light = LINEAR.astype(np.float32)
     canvas = np.empty((3, height, width), dtype=np.float32)
@@ -94,24 +95,24 @@ def cubism_sources(
         ValueError: a size below 1, or a parameter of wrong type or out of range.
     """
     height, width = check_size(size)
-    tiles = _place(height, width, tile_size, tile_saturation, seed)
+    tiles = placed_tiles(height, width, tile_size, tile_saturation, seed)
     shown = _visible(cover(tiles, height, width), fade_in(tiles.corners), height, width)
     # The background is tile -1: the last entry.
     return np.vstack([source_pixels(tiles, height, width), [(-1, -1)]])[shown]
 
 
-def _place(height: int, width: int, size: float, saturation: float, seed: int) -> Tiles:
+def placed_tiles(height: int, width: int, size: float, saturation: float, seed: int) -> Tiles:
     """Return the tiles of checked parameters."""
     return place_tiles(
         height,
         width,
-        check_real("tile_size", size, 1, 256),
-        check_real("tile_saturation", saturation, 0, 10),
+        check_real("tile_size", size, RANGES),
+        check_real("tile_saturation", saturation, RANGES),
         check_integer("seed", seed, 0, 2**32 - 1),
     )
 
 
-def _check_colour(name: str, value: object) -> _Integers:
+def check_colour(name: str, value: object) -> _Integers:
     """Return `value` as three integers 0..255, shape (3,), else raise ValueError."""
     parts = value.tolist() if isinstance(value, np.ndarray) else value
     if not isinstance(parts, Sequence) or len(parts) != 3:

@@ -20,6 +20,12 @@ _Plane = npt.NDArray[np.float64]
 
 _Counts = npt.NDArray[np.int64]
 
+RANGES = {
+    "mask_radius": (0.0, 50.0),
+    "sharpness": (0.0, 1.0),
+    "black": (0.0, 1.0),
+    "white": (0.0, 1.0),
+}
 LUMINANCE = (0.22248840, 0.71690369, 0.06060791)
 THRESHOLD = 0.75
 # Bins of the histogram per unit of the ratio.
@@ -55,10 +61,10 @@ def photocopy(
         ValueError: wrong kind of array, or a parameter of wrong type or out of range.
     """
     image = check_image(image)
-    mask_radius = check_real("mask_radius", mask_radius, 0, 50)
-    sharpness = check_real("sharpness", sharpness, 0, 1)
-    black = check_real("black", black, 0, 1)
-    white = check_real("white", white, 0, 1)
+    mask_radius = check_real("mask_radius", mask_radius, RANGES)
+    sharpness = check_real("sharpness", sharpness, RANGES)
+    black = check_real("black", black, RANGES)
+    white = check_real("white", white, RANGES)
 
     # Transposed, so that the loops along x run over whole rows of memory.
     luminance = _luminance(plain(image), np.outer(LINEAR, LUMINANCE)).T

@@ -192,3 +192,22 @@ def coverage(begin: _Four, end: _Four, column: int) -> np.float32:
 def _overlap(begin: np.int32, end: np.int32, cell: np.int32) -> np.int32:
     """Return how many of a pixel's cells, from `cell` on, lie in a span."""
     return max(min(end, cell + np.int32(SUB)) - max(begin, cell), np.int32(0))
+
+
+@compiled
+def layers_of(spans: Spans, height: int, width: int) -> _Integers:
+    """Return the layer of each tile, (N,): one above the highest that it overlaps.
+
+    Tiles of a layer do not overlap, so that painting layer by layer equals painting in order.
+    """
+    layers = np.zeros(len(spans.first), np.int64)
+    top = np.full((height, width), -1)
+    for n in range(len(layers)):
+        for row in range(spans.extent[n, 1]):
+            y, first, last, _, _ = line_of(spans, n, row)
+            for x in range(first, last):
+                layers[n] = max(layers[n], top[y, x] + 1)
+        for row in range(spans.extent[n, 1]):
+            y, first, last, _, _ = line_of(spans, n, row)
+            top[y, first:last] = layers[n]
+    return layers
