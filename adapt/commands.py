@@ -128,19 +128,23 @@ class EvaluateConfig(Machine):
 
 @dataclass
 class DistortConfig:
-    """A data set's shifted twin: same layout and names, filtered images, untouched labels."""
+    """A data set's shifted twin: same layout and names, filtered images."""
 
     data: DataConfig = field(default_factory=DataConfig)
     shift: ShiftConfig = field(default_factory=ShiftConfig)
     out: str = ""
     seed: int = 0
     """Seeds filters that have one, together with each image's name."""
+    labels: str = "given"
+    """`given` = where they were, as in the study; `moved` = with the content that ripple and cubism
+    move (void where the image shows none of it)."""
     workers: int = 0
     """Processes that filter; 0 = one for each core, 1 = this process."""
 
     def __post_init__(self) -> None:
         at_least("workers", self.workers, 0)
         at_least("seed", self.seed, 0)
+        one_of("labels", self.labels, ("given", "moved"))
         if not self.out:
             raise InputError("out is empty: give the folder that receives the shifted data set")
 

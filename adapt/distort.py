@@ -3,7 +3,7 @@
 import hashlib
 import inspect
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
@@ -19,24 +19,45 @@ from adapt.config import DataConfig, ShiftConfig
 from adapt.data import Layout, Sample, layout_of, prepare
 from adapt.errors import InputError, unknown
 from adapt.files import read_json, sha256, write_json, write_whole
-from adapt.images import read_image, write_png
+from adapt.images import IGNORE, image_size, png, read_image, read_values, voc_palette
 from adapt.runtime import progress, say
 from adapt.settings import differences
-from transforms import FILTERS
+from transforms import FILTERS, SOURCES, moved_labels
 
 MADE_WITH, MANIFEST = "shift.json", "manifest.json"
 FORMAT = 1
+PALETTE = voc_palette()
 
 
 @dataclass(frozen=True)
 class Job:
-    """One file of the twin: an image to filter, or (shift None) a label to copy."""
+    """One file of the twin, made from the source's file of the same sample."""
 
     name: str
     source: Path
     target: Path
-    shift: ShiftConfig | None
+    make: Callable[["Job"], bytes]
+    shift: ShiftConfig
     seed: int
+    void: int
+    """Value of labels that show none of the scene."""
+
+
+def filtered(job: Job) -> bytes:
+    """The image, filtered."""
+    return png(apply_shift(read_image(job.source), job.shift, job.seed))
+
+
+def copied(job: Job) -> bytes:
+    """The label as it is."""
+    return job.source.read_bytes()
+
+
+def moved(job: Job) -> bytes:
+    """The label, moved with what the filter moves."""
+    labels = read_values(job.source)
+    sources = sources_of(labels.shape, job.shift, job.seed)
+    return png(moved_labels(labels, sources, job.void), PALETTE)
 
 
 def image_seed(seed: int, name: str) -> int:
@@ -63,15 +84,30 @@ def apply_shift(image: np.ndarray, shift: ShiftConfig, seed: int) -> np.ndarray:
         raise InputError(f"shift.parameters of {shift.name}: {error}") from None
 
 
+def sources_of(size: tuple[int, ...], shift: ShiftConfig, seed: int) -> np.ndarray:
+    """Which pixel (x, y) each pixel of a filtered image of `size` (H, W) shows, (H, W, 2)."""
+    known = inspect.signature(SOURCES[shift.name]).parameters
+    parameters = {k: v for k, v in (shift.parameters | {"seed": seed}).items() if k in known}
+    return SOURCES[shift.name](tuple(size), **parameters)
+
+
 def perform(job: Job) -> str:
-    """Make one file, unless it is there from an interrupted call; returns its SHA-256."""
-    if not job.target.exists():
-        job.target.parent.mkdir(parents=True, exist_ok=True)
-        if job.shift is None:
-            write_whole(job.target, job.source.read_bytes())
-        else:
-            write_png(job.target, apply_shift(read_image(job.source), job.shift, job.seed))
-    return sha256(job.target)
+    """Make one file, unless an interrupted call has left it there whole; returns its SHA-256."""
+    if job.target.exists() and intact(job):
+        return sha256(job.target)
+    content = job.make(job)
+    write_whole(job.target, content, durable=False)
+    return hashlib.sha256(content).hexdigest()
+
+
+def intact(job: Job) -> bool:
+    """Whether the file of an interrupted call survived: power failures leave empty or torn ones."""
+    if job.make is copied:
+        return job.target.read_bytes() == job.source.read_bytes()
+    try:
+        return read_image(job.target).size > 0
+    except InputError:
+        return False
 
 
 def below(path: Path, root: Path, out: Path, folder: str) -> Path:
@@ -80,10 +116,12 @@ def below(path: Path, root: Path, out: Path, folder: str) -> Path:
     return out / path.relative_to(root) if inside else out / folder / path.name
 
 
-def twin(sample: Sample, root: Path, out: Path) -> Sample:
-    """The sample's files in the twin: PNG images and the labels as they were."""
+def twin(sample: Sample, root: Path, out: Path, labels: Callable[[Job], bytes]) -> Sample:
+    """The sample's files in the twin: PNG images, and labels as they were or PNG."""
     x1 = below(sample.x1, root, out, "images").with_suffix(".png")
     y1 = below(sample.y1, root, out, "SegmentationClassAug") if sample.y1 else None
+    if y1 is not None and labels is moved:
+        y1 = y1.with_suffix(".png")
     return replace(sample, x1=x1, y1=y1)
 
 
@@ -120,28 +158,50 @@ def make_distorted(config: DistortConfig) -> Path:
     apply_shift(np.zeros((8, 8, 3), np.uint8), config.shift, 0)
     lists = splits_of(config.data, layout, root)
     samples = {s.name: s for split in lists.values() for s in split}
+    labels = moved if config.labels == "moved" and config.shift.name in SOURCES else copied
+    twins = {name: twin(sample, root, out, labels) for name, sample in samples.items()}
+    if labels is moved:
+        check_label_sizes(samples.values())
     claim(out, config)
+    void = next(iter(layout.void), IGNORE)
     jobs = []
     for name, sample in samples.items():
-        made = twin(sample, root, out)
-        seed = image_seed(config.seed, name)
-        jobs.append(Job(name, sample.x1, made.x1, config.shift, seed))
-        if sample.y1 is not None and made.y1 is not None:
-            jobs.append(Job(name, sample.y1, made.y1, None, 0))
+        given = (config.shift, image_seed(config.seed, name), void)
+        jobs.append(Job(name, sample.x1, twins[name].x1, filtered, *given))
+        if sample.y1 is not None and (target := twins[name].y1) is not None:
+            jobs.append(Job(name, sample.y1, target, labels, *given))
     digests = run_jobs(jobs, config)
     for split, members in lists.items():
-        layout.write_list(out, split, [twin(s, root, out) for s in members])
+        layout.write_list(out, split, [twins[s.name] for s in members])
     files = {
         job.target.relative_to(out).as_posix(): digest
         for job, digest in zip(jobs, digests, strict=True)
     }
     made_with = read_json(out / MADE_WITH)
+    os.sync()  # the files before the manifest that vouches for them
     write_json(
         out / MANIFEST,
         {**made_with, "splits": {k: len(v) for k, v in lists.items()}, "sha256": files},
     )
     say(f"{out}: {len(samples)} images, {', '.join(f'{k} {len(v)}' for k, v in lists.items())}")
     return out / MANIFEST
+
+
+def check_label_sizes(samples: Iterable[Sample]) -> None:
+    """Labels can only follow images of their own size.
+
+    Raises:
+        InputError: a label of another size than its image.
+    """
+    for sample in samples:
+        if sample.y1 is None or sample.y1.suffix == ".mat":
+            continue
+        image, label = image_size(sample.x1), image_size(sample.y1)
+        if image != label:
+            raise InputError(
+                f"labels=moved: {sample.y1} is {label[1]}x{label[0]}, its image {sample.x1} "
+                f"{image[1]}x{image[0]}"
+            )
 
 
 def claim(out: Path, config: DistortConfig) -> None:
@@ -152,9 +212,10 @@ def claim(out: Path, config: DistortConfig) -> None:
         "shift": config.shift.name,
         "parameters": config.shift.parameters,
         "seed": config.seed,
+        "labels": config.labels,
     }
     if (out / MADE_WITH).is_file():
-        if changed := differences(read_json(out / MADE_WITH), made_with):
+        if changed := differences({"labels": "given"} | read_json(out / MADE_WITH), made_with):
             raise InputError(
                 f"out: {out} was made otherwise (there -> given): {'; '.join(changed)}"
             )

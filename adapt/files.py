@@ -10,15 +10,20 @@ from typing import Any
 from adapt.errors import InputError
 
 
-def write_whole(path: Path, content: bytes) -> None:
-    """Replace `path` by `content` in one step: temporary file beside it, fsync, rename."""
+def write_whole(path: Path, content: bytes, durable: bool = True) -> None:
+    """Replace `path` by `content` in one step: temporary file beside it, fsync, rename.
+
+    Without `durable` there is no fsync, which costs milliseconds a file: a killed process leaves
+    the file whole or not at all, a power failure may leave it empty.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.tmp-{os.getpid()}")
     try:
         with temporary.open("wb") as stream:
             stream.write(content)
             stream.flush()
-            os.fsync(stream.fileno())
+            if durable:
+                os.fsync(stream.fileno())
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)

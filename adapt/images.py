@@ -6,6 +6,7 @@ import zlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+import cv2
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
@@ -93,18 +94,7 @@ def read_mask(
     without colour conversion. Raises InputError for another mode, a rotated file, or values that
     are no class's, not in `void` and not 255; the message has them with their pixel counts.
     """
-    if path.suffix == ".mat":
-        mask = _read_sbd(path)
-    else:
-        image, packing = _open(path)
-        if image.mode not in ("P", "L") or packing.startswith("L;"):  # PIL rescales 4-bit grey
-            raise InputError(
-                f"{path}: a mask holds class indices (palette or 8-bit grey); it is "
-                f"{packing if packing.startswith('L;') else image.mode}"
-            )
-        if image.getexif().get(ORIENTATION, 1) != 1:
-            raise InputError(f"{path}: a mask must not carry an EXIF rotation")
-        mask = np.array(image)
+    mask = read_values(path)
     codes = codes or range(classes)
     values, counts = np.unique(mask, return_counts=True)
     known = {*codes, *void, IGNORE}
@@ -118,6 +108,25 @@ def read_mask(
     table = np.full(256, IGNORE, np.uint8)
     table[list(codes)] = np.arange(len(codes))
     return table[mask]
+
+
+def read_values(path: Path) -> np.ndarray:
+    """The values of a mask as they stand in the file, uint8 (H, W).
+
+    Raises:
+        InputError: a file that is no mask of 8-bit indices.
+    """
+    if path.suffix == ".mat":
+        return _read_sbd(path)
+    image, packing = _open(path)
+    if image.mode not in ("P", "L") or packing.startswith("L;"):  # PIL rescales 4-bit grey
+        raise InputError(
+            f"{path}: a mask holds class indices (palette or 8-bit grey); it is "
+            f"{packing if packing.startswith('L;') else image.mode}"
+        )
+    if image.getexif().get(ORIENTATION, 1) != 1:
+        raise InputError(f"{path}: a mask must not carry an EXIF rotation")
+    return np.array(image)
 
 
 def _read_sbd(path: Path) -> np.ndarray:
@@ -169,11 +178,18 @@ def voc_palette() -> list[int]:
     return (((label >> (3 * i + channel)) & 1) << (7 - i)).sum(axis=-1).ravel().tolist()
 
 
-def write_png(path: Path, image: np.ndarray, palette: list[int] | None = None) -> None:
-    """Write uint8 (H, W, 3) or (H, W) as PNG, whole or not at all; indices with a palette."""
+def png(image: np.ndarray, palette: list[int] | None = None) -> bytes:
+    """uint8 (H, W, 3) or (H, W) as the bytes of a PNG file; indices with a palette."""
+    if image.ndim == 3:  # OpenCV's encoder: eight times as fast, files a fifth larger
+        return cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))[1].tobytes()
     buffer = io.BytesIO()
     picture = Image.fromarray(image)
     if palette is not None:
         picture.putpalette(palette)  # makes the mode "P"
     picture.save(buffer, format="PNG")
-    write_whole(path, buffer.getvalue())
+    return buffer.getvalue()
+
+
+def write_png(path: Path, image: np.ndarray, palette: list[int] | None = None) -> None:
+    """Write uint8 (H, W, 3) or (H, W) as PNG, whole or not at all; indices with a palette."""
+    write_whole(path, png(image, palette))

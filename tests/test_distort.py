@@ -5,6 +5,7 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,13 +17,13 @@ from adapt.config import DataConfig, ShiftConfig
 from adapt.data import load
 from adapt.distort import image_seed, make_distorted
 from adapt.errors import InputError
-from adapt.images import read_image
-from transforms import cubism
+from adapt.images import read_image, read_values
+from transforms import FILTERS, SOURCES, cubism
 
 CUBISM = ShiftConfig("cubism", {"tile_size": 4.0})
 
 
-def distort(root: Path, out: Path, shift: ShiftConfig = CUBISM, **more: int) -> Path:
+def distort(root: Path, out: Path, shift: ShiftConfig = CUBISM, **more: Any) -> Path:
     data = DataConfig(name="camvid", root=str(root))
     return make_distorted(
         DistortConfig(data=data, shift=shift, out=str(out), **{"workers": 1} | more)
@@ -85,6 +86,81 @@ def test_workers_and_interruption_do_not_change_a_byte(
         image.unlink()
     distort(source, tmp_path / "a")
     assert digests(tmp_path / "a") == digests(twin)
+
+
+def test_torn_files_of_an_interrupted_call_are_made_again(
+    source: Path, twin: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "a"
+    distort(source, out)
+    (out / "manifest.json").unlink()
+    images, labels = sorted((out / "train").iterdir()), sorted((out / "trainannot").iterdir())
+    images[0].write_bytes(b"")
+    images[1].write_bytes(images[1].read_bytes()[:-40])
+    labels[0].write_bytes(labels[1].read_bytes()[:50])
+    distort(source, out)
+    assert digests(out) == digests(twin)
+
+
+@pytest.mark.parametrize("name", ["voc", "camvid"])
+@pytest.mark.parametrize(
+    "shift",
+    [
+        CUBISM,
+        ShiftConfig("ripple", {"amplitude": 5.0, "period": 9.0, "sampler_type": "linear"}),
+        ShiftConfig("ripple", {"amplitude": 9.0, "period": 9.0, "abyss_policy": "black"}),
+    ],
+    ids=["cubism", "ripple", "black"],
+)
+def test_labels_move_with_the_image(
+    request: pytest.FixtureRequest, tmp_path: Path, shift: ShiftConfig, name: str
+) -> None:
+    """Where an image is its own label, both go the same way."""
+    root, void = (
+        request.getfixturevalue(f"{name}_tree")(tmp_path / "d1"),
+        {"voc": 255, "camvid": 11},
+    )
+    old = load(DataConfig(name=name, root=str(root)), "val")
+    data = DataConfig(name=name, root=str(root), train_split="train")
+    out = tmp_path / "moved"
+    make_distorted(DistortConfig(data=data, shift=shift, out=str(out), workers=1, labels="moved"))
+    new = load(DataConfig(name=name, root=str(out)), "val")
+    changed = 0
+    for a, b in zip(old.samples, new.samples, strict=True):
+        assert a.y1 and b.y1
+        given, found = read_values(a.y1), read_values(b.y1)
+        seeded = {"seed": image_seed(0, a.name)} if shift.name == "cubism" else {}
+        known = {k: v for k, v in shift.parameters.items() if k != "sampler_type"}
+        sources = SOURCES[shift.name](given.shape, **known, **seeded)
+        x, y = sources[..., 0], sources[..., 1]
+        expected = np.where(x < 0, void[name], given[y, x])
+        np.testing.assert_array_equal(found, expected)
+        np.testing.assert_array_equal(
+            read_image(b.x1), FILTERS[shift.name](read_image(a.x1), **shift.parameters, **seeded)
+        )
+        changed += int((found != given).sum())
+    assert changed
+    paired = load(DataConfig(name=name, root=str(root), target=str(out)), "val")
+    assert [s.y2 for s in paired.samples] == [s.y1 for s in new.samples]
+    with pytest.raises(InputError, match="labels: 'moved' -> 'given'"):
+        make_distorted(DistortConfig(data=data, shift=shift, out=str(out), workers=1))
+
+
+def test_photocopies_move_no_labels(source: Path, tmp_path: Path) -> None:
+    distort(source, tmp_path / "a", ShiftConfig("photocopy"), labels="moved")
+    for label in (source / "valannot").iterdir():
+        assert (tmp_path / "a" / "valannot" / label.name).read_bytes() == label.read_bytes()
+
+
+def test_labels_of_another_size_cannot_follow(
+    camvid_tree: Callable[..., Path], tmp_path: Path
+) -> None:
+    root = camvid_tree(tmp_path / "d1")
+    victim = sorted((root / "trainannot").iterdir())[2]
+    Image.open(victim).resize((20, 10)).save(victim)
+    with pytest.raises(InputError, match=rf"labels=moved: .*{victim.name} is 20x10, its image"):
+        distort(root, tmp_path / "a", labels="moved")
+    assert not (tmp_path / "a").exists()
 
 
 def test_source_is_never_written(source: Path, tmp_path: Path) -> None:
