@@ -32,6 +32,8 @@ class CalibrateConfig(Machine):
     data: DataConfig = field(default_factory=DataConfig)
     shift: ShiftConfig = field(default_factory=ShiftConfig)
     split: str = "val"
+    refine: int = 4
+    """Further trials between the two candidates on either side of the wanted distortion."""
     images: int = 0
     """Evenly spaced images of the split that are measured; 0 = all."""
     seed: int = 0
@@ -42,6 +44,7 @@ class CalibrateConfig(Machine):
     def __post_init__(self) -> None:
         super().__post_init__()
         at_least("images", self.images, 0)
+        at_least("refine", self.refine, 0)
         if not self.teacher:
             raise InputError("teacher is empty: give the run that is to be degraded")
 
@@ -56,13 +59,48 @@ class Trial:
     distortion: float
 
 
+CLOSE = 0.5
+"""Percent: as near as the wanted distortion needs to be met."""
+
+
+def between(trials: list[Trial], wanted: float) -> dict[str, Any] | None:
+    """Parameters between the nearest trials on either side of the wanted distortion.
+
+    Every number moves by the share of the way that the distortion has to go, a tenth at least.
+    None where a trial is close enough, one side is empty, or the two differ in more than numbers.
+    """
+    if abs(nearest(trials, wanted).distortion - wanted) <= CLOSE:
+        return None
+    below = [trial for trial in trials if trial.distortion < wanted]
+    above = [trial for trial in trials if trial.distortion > wanted]
+    if not below or not above:
+        return None
+    low = max(below, key=lambda trial: trial.distortion)
+    high = min(above, key=lambda trial: trial.distortion)
+    share = (wanted - low.distortion) / (high.distortion - low.distortion)
+    share = min(max(share, 0.1), 0.9)
+    found = dict(low.parameters)
+    for name, first in low.parameters.items():
+        last = high.parameters.get(name)
+        if number(first) and number(last):
+            found[name] = round(first + share * (last - first), 4)
+        elif first != last:
+            return None
+    return found if found.keys() == high.parameters.keys() else None
+
+
+def number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
 def nearest(trials: list[Trial], wanted: float) -> Trial:
     """The trial whose distortion is nearest to the wanted one; the earliest of equals."""
     return min(trials, key=lambda trial: abs(trial.distortion - wanted))
 
 
 def calibrate(config: CalibrateConfig) -> Path:
-    """Try every candidate of `config.shift` and write the table with the nearest; returns the file.
+    """Try every candidate of `config.shift`, then some between the nearest two, and write the table
+    with the nearest of all; returns the file.
 
     The distortion of a shift is the mean relative loss of mIoU and of mean class accuracy of the
     teacher (003, section 4.1). What a constant answer would lose is the practical ceiling, and is
@@ -95,6 +133,13 @@ def calibrate(config: CalibrateConfig) -> Path:
     for candidate in candidates:
         found = scores(measure(candidate))
         trials.append(trial(candidate, clean, found))
+        say(row(trials[-1]))
+    for _ in range(config.refine):
+        parameters = between(trials, shift.distortion)
+        if parameters is None or any(t.parameters == parameters for t in trials):
+            break
+        candidate = replace(shift, parameters=parameters)
+        trials.append(trial(candidate, clean, scores(measure(candidate))))
         say(row(trials[-1]))
     chosen = nearest(trials, shift.distortion)
     ceiling = distortion(clean, constant)

@@ -6,7 +6,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from adapt.calibrate import CalibrateConfig, Trial, calibrate, nearest, one_answer, some
+from adapt.calibrate import (
+    CalibrateConfig,
+    Trial,
+    between,
+    calibrate,
+    nearest,
+    one_answer,
+    some,
+)
 from adapt.commands import DistortConfig, EvaluateConfig, StudyConfig
 from adapt.config import DataConfig, NetworkConfig, ShiftConfig
 from adapt.data import load
@@ -56,6 +64,40 @@ def test_the_nearest_is_chosen_and_the_earliest_of_equals() -> None:
     trials = [Trial({"n": n}, 0, 0, d) for n, d in enumerate((10.0, 40.0, 50.0, 30.0))]
     assert nearest(trials, 35.0).parameters == {"n": 1}
     assert nearest(trials, 99.0).parameters == {"n": 2}
+
+
+def trials(*pairs: tuple[float, float], **fixed: object) -> list[Trial]:
+    return [Trial({"a": a, "b": 2, **fixed}, 0, 0, d) for a, d in pairs]
+
+
+def test_the_next_trial_lies_between_the_nearest_on_either_side() -> None:
+    tried = trials((1.0, 10.0), (9.0, 70.0), (3.0, 20.0), (7.0, 60.0))
+    assert between(tried, 30.0) == {"a": 4.0, "b": 2}
+    assert between(tried, 21.0) == {"a": 3.4, "b": 2}  # a tenth of the way at least
+    assert between(tried, 59.0) == {"a": 6.6, "b": 2}
+    assert between(tried, 20.4) is None  # close enough
+    assert between(tried, 75.0) is None and between(tried, 5.0) is None
+    mixed = [*trials((1.0, 10.0), wave="sine"), *trials((3.0, 20.0), wave="triangle")]
+    assert between(mixed, 15.0) is None
+    assert between([*trials((1.0, 10.0)), *trials((3.0, 20.0), c=1)], 15.0) is None
+
+
+def test_refining_closes_in(world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a distortion that is a known function of the tile size instead of the measured one."""
+
+    def known(shift: ShiftConfig, clean: object, found: object) -> Trial:
+        return Trial(shift.parameters, 0, 0, shift.parameters["tile_size"] ** 1.5)
+
+    monkeypatch.setattr("adapt.calibrate.trial", known)
+    shift = replace(CUBISM, distortion=17.0, candidates=[{"tile_size": 9.0}, {"tile_size": 4.0}])
+    for refine, error in ((0, 9.0), (1, 1.5), (4, 0.5)):
+        changes = {"shift": shift, "refine": refine, "images": 1}
+        found = read_json(calibrate(config(world, tmp_path / f"{refine}.json", **changes)))
+        assert abs(found["distortion"] - 17.0) <= error
+        assert len(found["trials"]) <= 2 + refine
+        assert found["parameters"]["tile_saturation"] == 2.0
+    chosen = nearest([Trial(**t) for t in found["trials"]], 17.0)
+    assert chosen.parameters == found["parameters"]
 
 
 def test_a_constant_answer_finds_one_class_only() -> None:
