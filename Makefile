@@ -19,6 +19,7 @@ check: $(READY)  ## lint, format, types
 
 bench: $(READY)  ## short benchmarks: ratios measured side by side
 	$(BIN)/python benchmarks/step.py --rounds 5
+	$(BIN)/python benchmarks/filters.py --rounds 10
 
 setup: $(READY)
 

@@ -66,8 +66,9 @@ CLOSE = 0.5
 def between(trials: list[Trial], wanted: float) -> dict[str, Any] | None:
     """Parameters between the nearest trials on either side of the wanted distortion.
 
-    Every number moves by the share of the way that the distortion has to go, a tenth at least.
-    None where a trial is close enough, one side is empty, or the two differ in more than numbers.
+    Every number moves by the share of the way that the distortion has to go, a tenth at least; by
+    half of that, and so on, where this was tried. None where a trial is close enough, one side is
+    empty, or the two differ in more than numbers.
     """
     if abs(nearest(trials, wanted).distortion - wanted) <= CLOSE:
         return None
@@ -79,14 +80,24 @@ def between(trials: list[Trial], wanted: float) -> dict[str, Any] | None:
     high = min(above, key=lambda trial: trial.distortion)
     share = (wanted - low.distortion) / (high.distortion - low.distortion)
     share = min(max(share, 0.1), 0.9)
-    found = dict(low.parameters)
-    for name, first in low.parameters.items():
-        last = high.parameters.get(name)
+    tried = [trial.parameters for trial in trials]
+    while (found := mixed(low.parameters, high.parameters, share)) in tried:
+        share /= 2
+    return found
+
+
+def mixed(low: dict[str, Any], high: dict[str, Any], share: float) -> dict[str, Any] | None:
+    """Numbers on the way from `low` to `high`; None where the two differ in more than numbers."""
+    if low.keys() != high.keys():
+        return None
+    found = dict(low)
+    for name, first in low.items():
+        last = high[name]
         if number(first) and number(last):
             found[name] = round(first + share * (last - first), 4)
         elif first != last:
             return None
-    return found if found.keys() == high.parameters.keys() else None
+    return None if found == low else found
 
 
 def number(value: Any) -> bool:
@@ -135,8 +146,7 @@ def calibrate(config: CalibrateConfig) -> Path:
         trials.append(trial(candidate, clean, found))
         say(row(trials[-1]))
     for _ in range(config.refine):
-        parameters = between(trials, shift.distortion)
-        if parameters is None or any(t.parameters == parameters for t in trials):
+        if (parameters := between(trials, shift.distortion)) is None:
             break
         candidate = replace(shift, parameters=parameters)
         trials.append(trial(candidate, clean, scores(measure(candidate))))

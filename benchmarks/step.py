@@ -2,17 +2,11 @@
 
     python benchmarks/step.py [--rounds 10] [--size 160] [--batch 4] [--tap pool5] [--threads 2]
 
-All variants run interleaved in one process, in rotating order; a round gives one ratio for each
-pair and the table shows their medians and quartiles. Times alone mean little on a shared machine.
+All variants run interleaved in one process (benchmarks/measure.py).
 """
 
 import argparse
-import json
-import platform
-import statistics
 import sys
-import time
-from collections.abc import Callable
 from copy import deepcopy
 from pathlib import Path
 
@@ -33,9 +27,9 @@ from adapt.schedules import make_optimizer
 from adapt.setup import Setup
 from adapt.taps import forward, normalise
 from adapt.train import one_step
+from benchmarks.measure import Variant, measure, record, report
 
 LR = 1e-4
-Variant = Callable[[], object]
 
 
 def ours(net: DeepLabVGG16, batch: dict[str, torch.Tensor], tap: str, precision: str) -> Variant:
@@ -112,23 +106,6 @@ def naive(net: DeepLabVGG16, batch: dict[str, torch.Tensor], tap: str) -> Varian
     return step
 
 
-def measure(variants: dict[str, Variant], rounds: int) -> dict[str, list[float]]:
-    """Seconds of every variant in every round; the order rotates, the first round is dropped."""
-    names, seconds = list(variants), {name: [] for name in variants}
-    for number in range(rounds + 1):
-        shift = number % len(names)
-        for name in names[shift:] + names[:shift]:
-            if torch.cuda.is_available():
-                torch.cuda.synchronize()
-            started = time.perf_counter()
-            variants[name]()
-            if torch.cuda.is_available():
-                torch.cuda.synchronize()
-            if number:
-                seconds[name].append(time.perf_counter() - started)
-    return seconds
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=10)
@@ -150,22 +127,7 @@ def main() -> None:
     seconds = measure(variants, given.rounds)
     pairs = [("ours fp32", "floor fp32"), ("ours bf16", "floor bf16")]
     pairs += [("naive fp32", name) for name in ("ours fp32", "ours bf16")]
-    rows = []
-    for a, b in pairs:
-        ratios = [x / y for x, y in zip(seconds[a], seconds[b], strict=True)]
-        low, median, high = statistics.quantiles(ratios, n=4)
-        rows.append({"ratio": f"{a} / {b}", "q1": low, "median": median, "q3": high})
-        print(f"{a + ' / ' + b:<28} median {median:6.3f}   quartiles {low:6.3f} {high:6.3f}")
-    record = {
-        "command": " ".join(sys.argv),
-        "host": platform.processor() or platform.machine(),
-        "torch": torch.__version__,
-        "date": time.strftime("%Y-%m-%d"),
-        "milliseconds": {k: 1000 * statistics.median(v) for k, v in seconds.items()},
-        "ratios": rows,
-    }
-    with Path(given.out).open("a", encoding="utf-8") as stream:
-        stream.write(json.dumps(record) + "\n")
+    record(given.out, seconds, report(seconds, pairs))
 
 
 if __name__ == "__main__":

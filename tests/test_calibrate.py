@@ -76,6 +76,8 @@ def test_the_next_trial_lies_between_the_nearest_on_either_side() -> None:
     assert between(tried, 21.0) == {"a": 3.4, "b": 2}  # a tenth of the way at least
     assert between(tried, 59.0) == {"a": 6.6, "b": 2}
     assert between(tried, 20.4) is None  # close enough
+    again = [*tried, Trial({"a": 4.0, "b": 2}, 0, 0, 61.0)]  # no step forward
+    assert between(again, 30.0) == {"a": 3.5, "b": 2}
     assert between(tried, 75.0) is None and between(tried, 5.0) is None
     mixed = [*trials((1.0, 10.0), wave="sine"), *trials((3.0, 20.0), wave="triangle")]
     assert between(mixed, 15.0) is None

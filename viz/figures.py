@@ -39,6 +39,8 @@ STYLE: dict[Any, Any] = {
 MARKERS = "osD^vPX"
 DPI = 130
 
+Row = tuple[str, Sequence[tuple[str, np.ndarray]]]
+"""A row of pictures: its name, and the pictures with their titles."""
 Stat = tuple[float, float]
 """Mean and standard deviation over seeds."""
 
@@ -53,21 +55,38 @@ def drawing(width: float, height: float, columns: int) -> Iterator[tuple[Figure,
         yield figure, list(axes)
 
 
-def png(figure: Figure) -> bytes:
+def png(figure: Figure, dpi: int = DPI) -> bytes:
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=DPI, metadata={"Software": None})
+    figure.savefig(buffer, format="png", dpi=dpi, metadata={"Software": None})
     return buffer.getvalue()
 
 
 def montage(pictures: Mapping[str, np.ndarray]) -> bytes:
     """Pictures uint8 (H, W, 3) of one size side by side, each below its name."""
-    height, width = next(iter(pictures.values())).shape[:2]
-    with drawing(2.6 * len(pictures), 2.6 * height / width + 0.35, len(pictures)) as (figure, axes):
-        for axis, (name, picture) in zip(axes, pictures.items(), strict=True):
-            axis.imshow(picture, interpolation="nearest")
-            axis.set_title(name)
-            axis.set_axis_off()
-        return png(figure)
+    return picture_grid([("", list(pictures.items()))], side=2.6)
+
+
+def picture_grid(rows: Sequence[Row], side: float = 1.9, dpi: int = DPI) -> bytes:
+    """Rows of pictures uint8 (H, W, 3) of one size, `side` inches wide, each below its title."""
+    height, width = rows[0][1][0][1].shape[:2]
+    columns = max(len(pictures) for _, pictures in rows)
+    names = 0.9 if any(name for name, _ in rows) else 0.0
+    inches = (names + side * columns, (side * height / width + 0.35) * len(rows))
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=inches, layout="constrained", facecolor="white")
+        FigureCanvasAgg(figure)
+        for axes, (name, pictures) in zip(
+            figure.subplots(len(rows), columns, squeeze=False), rows, strict=True
+        ):
+            for axis, (title, picture) in zip(axes, pictures, strict=False):
+                axis.imshow(picture, interpolation="nearest")
+                axis.set_title(title)
+            for axis in axes:
+                axis.set_xticks([])
+                axis.set_yticks([])
+                axis.spines[:].set_visible(False)
+            axes[0].set_ylabel(name, fontsize=10.5, fontweight="bold")
+        return png(figure, dpi)
 
 
 def inversion_curves(curves: Mapping[str, Sequence[Mapping[str, float]]]) -> bytes:

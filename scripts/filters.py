@@ -1,0 +1,12 @@
+"""Pictures of what the filters do to an image: all of them, and each by its parameters."""
+
+import sys
+from pathlib import Path
+
+sys.path[0] = str(Path(__file__).resolve().parents[1])  # this folder has an adapt.py of its own
+
+from scripts._cli import main
+from viz.filters import FiltersConfig, filters
+
+if __name__ == "__main__":
+    main("filters", FiltersConfig, filters)

@@ -1,0 +1,134 @@
+"""The filters command: what the filters do to an image, by parameter, and to its labels."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from adapt.config import at_least
+from adapt.errors import InputError
+from adapt.files import write_whole
+from adapt.images import IGNORE, read_image, read_values
+from adapt.runtime import progress, say
+from adapt.scenes import draw_scene
+from transforms import FILTERS, SOURCES, moved_labels
+from viz.figures import Row, picture_grid
+from viz.pictures import coloured, reduced
+
+SCENE, SCENE_SIZE = 4, (216, 288)
+"""The embedded scene that is shown where no image is given, and its height and width."""
+
+SWEEPS: dict[str, dict[str, list[Any]]] = {
+    "photocopy": {
+        "mask_radius": [0.0, 3.0, 10.0, 25.0, 50.0],
+        "sharpness": [0.0, 0.25, 0.5, 0.8, 1.0],
+        "black": [0.0, 0.2, 1.0],
+        "white": [0.0, 0.05, 0.2, 0.6, 1.0],
+    },
+    "ripple": {
+        "amplitude": [0.0, 5.0, 25.0, 50.0, 100.0],
+        "period": [10.0, 20.0, 60.0, 200.0, 500.0],
+        "phi": [-0.5, -0.25, 0.0, 0.25, 0.5],
+        "angle": [0.0, 45.0, 90.0, 135.0],
+        "wave_type": ["sine", "triangle", "sawtooth"],
+        "sampler_type": ["nearest", "linear", "cubic"],
+        "abyss_policy": ["clamp", "loop", "black", "white"],
+        "tileable": [False, True],
+    },
+    "cubism": {
+        "tile_size": [3.0, 6.0, 10.0, 20.0, 40.0],
+        "tile_saturation": [0.5, 1.0, 2.5, 5.0, 10.0],
+        "bg_color": [(0, 0, 0), (255, 255, 255)],
+        "seed": [0, 1, 2],
+    },
+}
+SPARSE = {"bg_color": {"tile_saturation": 0.7}}
+"""Set beside a parameter that would not show otherwise."""
+
+
+@dataclass
+class FiltersConfig:
+    """Pictures of what the filters do."""
+
+    out: str = "filters"
+    """Folder that receives gallery.png and sweep_<filter>.png."""
+    image: str = ""
+    """Image to filter; empty = one of the embedded scenes."""
+    labels: str = ""
+    """Mask of the image, shown as it follows the content; for an embedded scene its own."""
+    classes: int = 21
+    """Classes of the mask, for its colours."""
+
+    def __post_init__(self) -> None:
+        at_least("classes", self.classes, 1)
+
+
+def filters(config: FiltersConfig) -> Path:
+    """Draw the gallery and the sweeps of every filter's parameters; returns the folder.
+
+    Raises:
+        InputError: a missing or broken image or mask, or a mask of another size.
+    """
+    image, labels = shown(config)
+    out = Path(config.out)
+    write_whole(out / "gallery.png", reduced(gallery(image, labels, config.classes)))
+    for name in progress(list(SWEEPS), what="sweeps"):
+        write_whole(out / f"sweep_{name}.png", reduced(sweep(name, image)))
+    say(f"{out}: gallery.png, {', '.join(f'sweep_{name}.png' for name in SWEEPS)}")
+    return out
+
+
+def shown(config: FiltersConfig) -> tuple[np.ndarray, np.ndarray | None]:
+    """Image (H, W, 3) and labels (H, W) of a configuration."""
+    if not config.image:
+        if config.labels:
+            raise InputError(
+                f"labels={config.labels} needs image=FILE, the image that it belongs to"
+            )
+        return draw_scene(0, SCENE, SCENE_SIZE)
+    image = read_image(Path(config.image))
+    if not config.labels:
+        return image, None
+    labels = read_values(Path(config.labels))
+    if labels.shape != image.shape[:2]:
+        raise InputError(
+            f"labels: {config.labels} is {labels.shape[1]}x{labels.shape[0]}, the image "
+            f"{config.image} {image.shape[1]}x{image.shape[0]}"
+        )
+    return image, labels
+
+
+def gallery(image: np.ndarray, labels: np.ndarray | None, classes: int) -> bytes:
+    """The image and all filters with GEGL's defaults; below, the labels that belong to each."""
+    columns = {"original": image} | {name: apply(image) for name, apply in FILTERS.items()}
+    rows: list[Row] = [("", list(columns.items()))]
+    if labels is not None:
+        below = [("labels", labels)]
+        for name in FILTERS:
+            if name in SOURCES:
+                sources = SOURCES[name](labels.shape)
+                below.append(("moved with it", moved_labels(labels, sources, IGNORE)))
+            else:
+                below.append(("stay", labels))
+        rows.append(("", [(title, coloured(found, classes)) for title, found in below]))
+    return picture_grid(rows)
+
+
+def text(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def sweep(name: str, image: np.ndarray) -> bytes:
+    """A row for each parameter, all others at GEGL's defaults."""
+
+    def filtered(parameter: str, value: Any) -> np.ndarray:
+        return FILTERS[name](image, **SPARSE.get(parameter, {}), **{parameter: value})
+
+    return picture_grid(
+        [
+            (parameter, [(text(value), filtered(parameter, value)) for value in values])
+            for parameter, values in SWEEPS[name].items()
+        ],
+        dpi=80,
+    )
