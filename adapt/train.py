@@ -50,9 +50,10 @@ def one_step(setup: Setup, batch: Batch, step: int) -> dict[str, Any]:
     loss.backward()
     gradients = [p.grad for p in setup.student.parameters() if p.grad is not None]
     norm = torch.nn.utils.get_total_norm(gradients)
-    setup.penalty.add_gradient()
     refuse_non_finite(loss, norm, parts, step, batch["name"])
+    setup.penalty.before_step(setup.optimizer)
     setup.optimizer.step()
+    setup.penalty.after_step(setup.optimizer)
     if setup.average is not None:
         setup.average.update_parameters(setup.student)
     return {

@@ -1,0 +1,239 @@
+"""The penalty of one run: its parameters, and when in a step it acts."""
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from adapt.config import PenaltyConfig
+from adapt.errors import InputError, unknown
+from adapt.penalties.groups import Groups, groups_of
+from adapt.penalties.metric import metric_of
+from adapt.penalties.norms import Norm, Pulled, absolute, grouped, quadratic
+from adapt.penalties.split import Split, left_out, owners, penalised, split_shared
+
+
+@dataclass(frozen=True)
+class Form:
+    """What is done to the shared parameters, at strength alpha. New ones are pulled to 0 by
+    beta/2 |w_new|^2 whatever the form."""
+
+    norm: Norm
+    to_start: bool
+    """Pulled to w0 instead of 0?"""
+    fisher: bool = False
+    """Weighted by Fisher information?"""
+
+
+PENALTIES: dict[str, Form | None] = {
+    "none": None,
+    "l2": Form(quadratic, to_start=False),
+    "l2_sp": Form(quadratic, to_start=True),
+    "l2_sp_fisher": Form(quadratic, to_start=True, fisher=True),
+    "l1_sp": Form(absolute, to_start=True),
+    "gl_sp": Form(grouped, to_start=True),
+    "gl_sp_fisher": Form(grouped, to_start=True, fisher=True),
+}
+"""Equations 1 to 6 of Li et al. 2020, and the last of its section 3."""
+
+
+class Anchored(NamedTuple):
+    """A penalised parameter, what it is pulled to (None = zero), how, and how strongly."""
+
+    name: str
+    parameter: nn.Parameter
+    origin: Tensor | None
+    strength: float
+    norm: Norm
+    fisher: Tensor | None
+    groups: Groups
+
+
+class Penalty:
+    """Omega of one run.
+
+    w0 is cloned to fp32 here and never aliased; parameters without a gradient (never reached by
+    the objective) are neither pulled nor counted.
+
+    Args:
+        net: the student. start: the starting checkpoint's tensors (None = none, all is new).
+        fisher: for the Fisher penalties: parameter name -> diagonal of the Fisher information,
+            not negative, at least for the penalised parameters that are shared.
+        reached: names that the objective's gradient gets to, for `split`; None = not known.
+
+    Raises:
+        InputError: unknown name, a start or Fisher information that the penalty needs and does not
+            have or that does not fit, or Fisher information that it has no use for.
+    """
+
+    def __init__(
+        self,
+        net: nn.Module,
+        start: dict[str, Tensor] | None,
+        config: PenaltyConfig,
+        fisher: Mapping[str, Tensor] | None = None,
+        reached: set[str] | None = None,
+    ) -> None:
+        if config.name not in PENALTIES:
+            raise unknown("penalty", config.name, PENALTIES)
+        form = PENALTIES[config.name]
+        if form and form.to_start and start is None:
+            raise InputError(f"penalty {config.name}: there is no start to pull to; give start=RUN")
+        weighted = form is not None and form.fisher
+        if weighted and fisher is None:
+            raise InputError(f"penalty {config.name}: give penalty.fisher=FILE (scripts/fisher.py)")
+        if fisher is not None and not weighted:
+            users = ", ".join(name for name, f in PENALTIES.items() if f and f.fisher)
+            raise InputError(
+                f"penalty.fisher is given, but penalty={config.name} has no use for it; it belongs "
+                f"to {users}"
+            )
+        self.config = config
+        self.shared, self.new = split_shared(net, start)
+        self.entries: list[Anchored] = []
+        if form is not None:
+            self.entries = list(anchored(net, start or {}, self.shared, form, config, fisher or {}))
+        parameters = dict(net.named_parameters())
+        names = {e.name for e in self.entries if reached is None or e.name in reached}
+        to_start = {e.name for e in self.entries if e.origin is not None} & names
+
+        def count(chosen: Iterable[str]) -> int:
+            return sum(parameters[name].numel() for name in chosen)
+
+        reasons = left_out(net, start, names, config.kinds, reached) if self.entries else {}
+        self.split = Split(
+            count(parameters),
+            count(self.shared),
+            count(self.new),
+            count(to_start),
+            count(names - to_start),
+            reasons,
+        )
+
+    def reached(self) -> list[Anchored]:
+        return [e for e in self.entries if e.parameter.grad is not None]
+
+    def refuse_decay(self, weight_decay: float) -> None:
+        """Decay and penalty on the same parameters shrink to alpha w0 / (alpha + decay), not w0."""
+        if weight_decay > 0 and self.entries:
+            raise InputError(
+                f"schedule.weight_decay={weight_decay:g} and penalty={self.config.name} act on the "
+                "same parameters; set schedule.weight_decay=0 and use penalty.alpha/beta, or "
+                "penalty=none"
+            )
+
+    def digest(self) -> str:
+        """SHA-256 of the names and fp32 values that weights are pulled to; empty = none are."""
+        found = hashlib.sha256()
+        origins = {e.name: e.origin for e in self.entries if e.origin is not None}
+        for name, origin in sorted(origins.items()):
+            found.update(name.encode() + b"\0")
+            found.update(origin.cpu().contiguous().numpy().tobytes())
+        return found.hexdigest() if origins else ""
+
+    def equal_to_start(self) -> float | None:
+        """Percent of the weights pulled to w0, and reached, that have its very value."""
+        pulled = [(e.parameter.detach(), e.origin) for e in self.reached() if e.origin is not None]
+        total = sum(w.numel() for w, _ in pulled)
+        equal = sum(int((w == w0).sum()) for w, w0 in pulled)
+        return 100 * equal / total if total else None
+
+    @torch.no_grad()
+    def add_gradient(self) -> None:
+        """Add dOmega/dw to the gradients; once per optimiser step, in fp32."""
+        for entries in alike(self.reached(), by=kind):
+            gradients = [e.parameter.grad for e in entries if e.parameter.grad is not None]
+            entries[0].norm.add(self.pulled(entries), gradients, entries[0].strength)
+
+    @torch.no_grad()
+    def before_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """In front of `optimizer.step()`: the gradient, or the decoupled step w -= lr dOmega/dw
+        (Loshchilov & Hutter 2019), which no momentum and no Adam moment sees."""
+        if self.config.apply == "gradient":
+            self.add_gradient()
+        elif self.config.apply == "decoupled":
+            for entries, rate in self.rated(optimizer):
+                pulled = self.pulled(entries)
+                entries[0].norm.add(pulled, pulled.weights, -rate * entries[0].strength)
+
+    @torch.no_grad()
+    def after_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """Behind `optimizer.step()`: w <- argmin_v 1/2 |v - w|^2 + lr Omega(v)."""
+        if self.config.apply == "proximal":
+            for entries, rate in self.rated(optimizer):
+                entries[0].norm.proximal(self.pulled(entries), rate * entries[0].strength)
+
+    def rated(self, optimizer: torch.optim.Optimizer) -> Iterator[tuple[list[Anchored], float]]:
+        """The reached entries by kind and learning rate, with that rate."""
+        rates = {id(p): group["lr"] for group in optimizer.param_groups for p in group["params"]}
+        for entries in alike(self.reached(), by=lambda e: (*kind(e), rates[id(e.parameter)])):
+            if rate := rates[id(entries[0].parameter)]:
+                yield entries, rate
+
+    @torch.no_grad()
+    def value(self) -> float:
+        """Omega at the present weights, over the reached parameters."""
+        return sum(
+            (
+                entries[0].strength * float(entries[0].norm.value(self.pulled(entries)))
+                for entries in alike(self.reached(), by=kind)
+            ),
+            0.0,
+        )
+
+    def pulled(self, entries: list[Anchored]) -> Pulled:
+        """Entries that are all of one kind, as their norm takes them."""
+        return Pulled(
+            weights=[e.parameter.detach() for e in entries],
+            origins=[e.origin for e in entries if e.origin is not None],
+            fisher=[e.fisher for e in entries if e.fisher is not None],
+            groups=[e.groups for e in entries],
+            epsilon=0.0 if self.config.apply == "proximal" else self.config.epsilon,
+        )
+
+
+def anchored(
+    net: nn.Module,
+    start: Mapping[str, Tensor],
+    shared: set[str],
+    form: Form,
+    config: PenaltyConfig,
+    fisher: Mapping[str, Tensor],
+) -> Iterator[Anchored]:
+    """The parameters that are pulled: of the wanted kinds, trainable, of a strength above 0."""
+    chosen, modules = penalised(net, config.kinds), owners(net)
+    pulled = {
+        name: p
+        for name, p in net.named_parameters()
+        if name in chosen and p.requires_grad and (config.alpha if name in shared else config.beta)
+    }
+    known = {name: p for name, p in pulled.items() if name in shared}
+    metric = metric_of(fisher, known, config.fisher_scale) if form.fisher else {}
+    for name, parameter in pulled.items():
+        groups = groups_of(parameter, modules[name], config.groups)
+        if name not in shared:
+            yield Anchored(name, parameter, None, config.beta, quadratic, None, groups)
+            continue
+        origin = None
+        if form.to_start:  # laid out as the parameter, so that fused operations stay fused
+            origin = torch.empty_like(parameter, dtype=torch.float32, requires_grad=False)
+            origin.copy_(start[name].detach())
+        own = metric.get(name)
+        yield Anchored(name, parameter, origin, config.alpha, form.norm, own, groups)
+
+
+def kind(entry: Anchored) -> tuple[object, ...]:
+    return entry.strength, entry.norm, entry.origin is None
+
+
+def alike(
+    entries: Iterable[Anchored], by: Callable[[Anchored], tuple[object, ...]]
+) -> list[list[Anchored]]:
+    """Entries of one key together, so that each group is one fused operation."""
+    groups: dict[tuple[object, ...], list[Anchored]] = {}
+    for entry in entries:
+        groups.setdefault(by(entry), []).append(entry)
+    return list(groups.values())
