@@ -116,15 +116,15 @@ def train(config: TrainConfig, on_step: Callable[[int], None] | None = None) -> 
 
 
 def describe(setup: Setup, run: RunFolder) -> str:
-    """What is about to be trained, in one line."""
-    config = setup.config
-    pulled = sum(entry.parameter.numel() for entry in setup.penalty.entries) / 1e6
-    every = sum(p.numel() for p in setup.student.parameters()) / 1e6
-    return (
+    """What is about to be trained, and how its parameters are split."""
+    config, split = setup.config, setup.penalty.split
+    pulled = (split.to_start + split.to_zero) / 1e6
+    line = (
         f"{run.path}: {config.objective.name}, penalty {config.penalty.name} on {pulled:.2f} of "
-        f"{every:.2f} M parameters, {config.steps} steps of {config.batch} from "
+        f"{split.parameters / 1e6:.2f} M parameters, {config.steps} steps of {config.batch} from "
         f"{len(setup.data.samples)} samples, {setup.machine.device} in {config.precision}"
     )
+    return "\n".join([line, *split.lines()])
 
 
 def restore(setup: Setup, run: RunFolder) -> tuple[int, float]:
@@ -197,6 +197,7 @@ def fit(
         "samples": len(setup.data.samples),
         "ema": config.ema,
         "inputs": setup.inputs,
+        "parameters": setup.penalty.summary(),
     }
     run.finish(summary)
     say(f"{run.path}: finished {config.steps} steps in {seconds:.0f} s")

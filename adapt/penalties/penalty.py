@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +13,7 @@ from adapt.errors import InputError, unknown
 from adapt.penalties.groups import Groups, groups_of
 from adapt.penalties.metric import metric_of
 from adapt.penalties.norms import Norm, Pulled, absolute, grouped, quadratic
-from adapt.penalties.split import Split, left_out, owners, penalised, split_shared
+from adapt.penalties.split import owners, penalised, split_of, split_shared
 
 
 @dataclass(frozen=True)
@@ -77,40 +77,17 @@ class Penalty:
         fisher: Mapping[str, Tensor] | None = None,
         reached: set[str] | None = None,
     ) -> None:
-        if config.name not in PENALTIES:
-            raise unknown("penalty", config.name, PENALTIES)
-        form = PENALTIES[config.name]
-        if form and form.to_start and start is None:
-            raise InputError(f"penalty {config.name}: there is no start to pull to; give start=RUN")
-        weighted = form is not None and form.fisher
-        if weighted and fisher is None:
-            raise InputError(f"penalty {config.name}: give penalty.fisher=FILE (scripts/fisher.py)")
-        if fisher is not None and not weighted:
-            users = ", ".join(name for name, f in PENALTIES.items() if f and f.fisher)
-            raise InputError(
-                f"penalty.fisher is given, but penalty={config.name} has no use for it; it belongs "
-                f"to {users}"
-            )
+        form = checked_form(config, start, fisher)
         self.config = config
         self.shared, self.new = split_shared(net, start)
         self.entries: list[Anchored] = []
         if form is not None:
             self.entries = list(anchored(net, start or {}, self.shared, form, config, fisher or {}))
-        parameters = dict(net.named_parameters())
-        names = {e.name for e in self.entries if reached is None or e.name in reached}
-        to_start = {e.name for e in self.entries if e.origin is not None} & names
-
-        def count(chosen: Iterable[str]) -> int:
-            return sum(parameters[name].numel() for name in chosen)
-
-        reasons = left_out(net, start, names, config.kinds, reached) if self.entries else {}
-        self.split = Split(
-            count(parameters),
-            count(self.shared),
-            count(self.new),
-            count(to_start),
-            count(names - to_start),
-            reasons,
+        within = [e for e in self.entries if reached is None or e.name in reached]
+        self.to_start = [e for e in within if e.origin is not None]
+        to_zero = {e.name for e in within if e.origin is None}
+        self.split = split_of(
+            net, start, {e.name for e in self.to_start}, to_zero, config.kinds, reached
         )
 
     def reached(self) -> list[Anchored]:
@@ -125,21 +102,24 @@ class Penalty:
                 "penalty=none"
             )
 
-    def digest(self) -> str:
-        """SHA-256 of the names and fp32 values that weights are pulled to; empty = none are."""
-        found = hashlib.sha256()
-        origins = {e.name: e.origin for e in self.entries if e.origin is not None}
-        for name, origin in sorted(origins.items()):
-            found.update(name.encode() + b"\0")
-            found.update(origin.cpu().contiguous().numpy().tobytes())
-        return found.hexdigest() if origins else ""
+    def digests(self) -> dict[str, str]:
+        """SHA-256 over names and fp32 values of w0, and of F, where weights are pulled by them."""
+        found = {}
+        for what, field in (("w0", "origin"), ("fisher", "fisher")):
+            tensors = {e.name: getattr(e, field) for e in self.entries}
+            digest = hashlib.sha256()
+            for name, tensor in sorted((n, t) for n, t in tensors.items() if t is not None):
+                digest.update(name.encode() + b"\0" + tensor.cpu().contiguous().numpy().tobytes())
+                found[what] = digest.hexdigest()
+        return found
 
-    def equal_to_start(self) -> float | None:
-        """Percent of the weights pulled to w0, and reached, that have its very value."""
-        pulled = [(e.parameter.detach(), e.origin) for e in self.reached() if e.origin is not None]
-        total = sum(w.numel() for w, _ in pulled)
+    def summary(self) -> dict[str, Any]:
+        """For summary.json: the split, and how many of the weights that the objective reaches and
+        that are pulled to w0 have its very value (percent; None = there are none)."""
+        pulled = [(e.parameter.detach(), e.origin) for e in self.to_start]
         equal = sum(int((w == w0).sum()) for w, w0 in pulled)
-        return 100 * equal / total if total else None
+        total = sum(w.numel() for w, _ in pulled)
+        return self.split.summary() | {"equal_to_start": 100 * equal / total if total else None}
 
     @torch.no_grad()
     def add_gradient(self) -> None:
@@ -193,6 +173,31 @@ class Penalty:
             groups=[e.groups for e in entries],
             epsilon=0.0 if self.config.apply == "proximal" else self.config.epsilon,
         )
+
+
+def checked_form(
+    config: PenaltyConfig,
+    start: Mapping[str, Tensor] | None,
+    fisher: Mapping[str, Tensor] | None,
+) -> Form | None:
+    """The form of this name, with all that it needs and nothing that it does not use."""
+    if config.name not in PENALTIES:
+        raise unknown("penalty", config.name, PENALTIES)
+    form = PENALTIES[config.name]
+    if form and form.to_start and start is None:
+        raise InputError(f"penalty {config.name}: there is no start to pull to; give start=RUN")
+    weighted = form is not None and form.fisher
+    if weighted and fisher is None:
+        raise InputError(
+            f"penalty {config.name} needs penalty.fisher=FILE, the Fisher information of the start "
+            "by parameter name (safetensors)"
+        )
+    if fisher is not None and not weighted:
+        users = ", ".join(name for name, f in PENALTIES.items() if f and f.fisher)
+        raise InputError(
+            f"penalty.fisher is given, but penalty={config.name} does not use it; {users} do"
+        )
+    return form
 
 
 def anchored(

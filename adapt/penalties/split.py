@@ -57,8 +57,8 @@ class Split:
     """Pulled to the start."""
     to_zero: int
     left_out: dict[str, list[str]]
-    """Reason -> names: parameters that are not pulled, and tensors of the start that found no
-    parameter; empty without a penalty."""
+    """Reason -> names: parameters that are not pulled, and tensors of the start that fit none;
+    empty where nothing is pulled."""
 
     @property
     def new_share(self) -> float:
@@ -82,39 +82,43 @@ class Split:
             yield f"  left out, {reason}: {len(names)} ({listing(names, 5)})"
 
 
-def left_out(
+def split_of(
     net: nn.Module,
     start: dict[str, Tensor] | None,
-    pulled: set[str],
+    to_start: set[str],
+    to_zero: set[str],
     kinds: str,
     reached: set[str] | None,
-) -> dict[str, list[str]]:
-    """Why which parameter is not pulled, and which tensors of the start are not used.
+) -> Split:
+    """The split of a network whose parameters `to_start` and `to_zero` are pulled, with the reason
+    for each of the others.
 
     Args:
         net: the student.
         start: the starting checkpoint's tensors, if there are any.
-        pulled: names of the parameters that are pulled.
+        to_start: names of parameters.
+        to_zero: names of parameters.
         kinds: as in `penalised`.
         reached: names that the objective's gradient gets to; None = not known, all.
     """
-    own, chosen, start = net.state_dict(), penalised(net, kinds), start or {}
-    found: dict[str, list[str]] = {
-        "in the start but not in the network": [n for n in start if n not in own],
-        "of another shape in the start, hence new": [
-            n for n in start if n in own and own[n].shape != start[n].shape
-        ],
-    }
+    own, chosen, pulled = net.state_dict(), penalised(net, kinds), to_start | to_zero
+    reasons: dict[str, list[str]] = {}
+    for name, tensor in (start or {}).items():
+        if name not in own:
+            reasons.setdefault("in the start but not in the network", []).append(name)
+        elif own[name].shape != tensor.shape:
+            reasons.setdefault("of another shape in the start, hence new", []).append(name)
     for name, parameter in net.named_parameters():
+        if name in pulled:
+            continue
         if not parameter.requires_grad:
             reason = "frozen"
         elif reached is not None and name not in reached:
             reason = "never reached by the objective"
-        elif name not in chosen:
-            reason = f"not of the kinds {kinds!r}"
-        elif name not in pulled:
-            reason = "of strength 0"
         else:
-            continue
-        found.setdefault(reason, []).append(name)
-    return {reason: names for reason, names in found.items() if names}
+            reason = "of strength 0" if name in chosen else f"not of the kinds {kinds!r}"
+        reasons.setdefault(reason, []).append(name)
+    sizes = {name: p.numel() for name, p in net.named_parameters()}
+    shared, new = split_shared(net, start)
+    counts = (sum(sizes[n] for n in names) for names in (sizes, shared, new, to_start, to_zero))
+    return Split(*counts, left_out=reasons if pulled else {})
