@@ -116,8 +116,8 @@ class Penalty:
     def summary(self) -> dict[str, Any]:
         """For summary.json: the split, and how many of the weights that the objective reaches and
         that are pulled to w0 have its very value (percent; None = there are none)."""
-        pulled = [(e.parameter.detach(), e.origin) for e in self.to_start]
-        equal = sum(int((w == w0).sum()) for w, w0 in pulled)
+        pulled = [(e.parameter.detach(), e.origin) for e in self.to_start if e.origin is not None]
+        equal = sum(int(torch.eq(w, w0).sum()) for w, w0 in pulled)
         total = sum(w.numel() for w, _ in pulled)
         return self.split.summary() | {"equal_to_start": 100 * equal / total if total else None}
 

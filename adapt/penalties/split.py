@@ -120,5 +120,15 @@ def split_of(
         reasons.setdefault(reason, []).append(name)
     sizes = {name: p.numel() for name, p in net.named_parameters()}
     shared, new = split_shared(net, start)
-    counts = (sum(sizes[n] for n in names) for names in (sizes, shared, new, to_start, to_zero))
-    return Split(*counts, left_out=reasons if pulled else {})
+
+    def count(names: Iterable[str]) -> int:
+        return sum(sizes[name] for name in names)
+
+    return Split(
+        count(sizes),
+        count(shared),
+        count(new),
+        count(to_start),
+        count(to_zero),
+        reasons if pulled else {},
+    )
