@@ -147,8 +147,8 @@ def prepare(config: TrainConfig, start: Model | None, teacher: Model | None) -> 
     within = reached(student, objective.student, size)
     if not within:
         raise InputError(
-            f"nothing to train: objective {config.objective.name!r} reaches no parameter that "
-            f"freeze={config.freeze} leaves free"
+            f"nothing to train: objective {config.objective.name!r} reaches no parameter that is "
+            f"not frozen (freeze={config.freeze!r})"
         )
     fisher = read_fisher(config.penalty.fisher) if config.penalty.fisher else None
     penalty = Penalty(student, origin, config.penalty, fisher, within)
