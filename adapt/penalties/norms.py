@@ -21,9 +21,9 @@ from torch import Tensor
 
 from adapt.penalties.groups import Groups
 
-NEWTON = 8
-"""Iterations of the proximal step that has no closed form; see `_weighted_length`."""
-TINY = 1e-30
+NEWTON, CLOSE, TINY = 12, 1e-6, 1e-30
+"""Most iterations of the proximal step without a closed form (`_weighted_length`), the relative
+change at which it ends, and what its lengths are kept above. Two or three iterations are usual."""
 
 
 class Pulled(NamedTuple):
@@ -167,19 +167,25 @@ def _weighted_length(d: Tensor, f: Tensor, t: float, groups: Groups) -> Tensor:
 
     v_j = d_j nu / (nu + t F_j), where nu is 0 if sum d^2 / F <= t^2 and else the root of
     phi(nu) = sum F d^2 / (nu + t F)^2 = 1. phi^(-1/2) is concave in nu, so that Newton's method on
-    it (More and Sorensen's for trust regions) rises to the root from every lower bound, such as the
-    largest sqrt(F) |d| - t F of the group.
+    it (More and Sorensen's for trust regions) rises to the root from every lower bound: here
+    max_j (sqrt(F_j) |d_j| - t F_j) or |d|_F - t max F, whichever is larger.
     """
     root, tf = f.sqrt() * d.abs(), t * f
     outside = groups.total(torch.where(f > 0, d.square() / f, 0.0)) > t * t
-    length = (root - tf).amax(groups.dims, keepdim=True).clamp_(min=TINY)
+    if not bool(outside.any()):
+        return torch.zeros_like(outside, dtype=d.dtype)
+    least = (root - tf).amax(groups.dims, keepdim=True)
+    whole = groups.norm(root) - tf.amax(groups.dims, keepdim=True)
+    length = torch.maximum(least, whole).clamp_(min=TINY)
     for _ in range(NEWTON):
         reach = tf + length
         share = root / reach
-        phi = groups.total(share.square_())
-        slope = groups.total(share.div_(reach))
-        step = phi * (phi.sqrt() - 1) / slope
-        length = torch.where(outside, (length + step).clamp_(min=TINY), length)
+        phi = groups.norm(share).square_()
+        slope = groups.total(share.square_().div_(reach))
+        step = torch.where(outside, phi * (phi.sqrt() - 1) / slope, 0.0)
+        length = (length + step).clamp_(min=TINY)
+        if bool((step.abs() <= CLOSE * length).all()):
+            break
     return torch.where(outside, length, 0.0)
 
 

@@ -124,7 +124,7 @@ class Penalty:
     @torch.no_grad()
     def add_gradient(self) -> None:
         """Add dOmega/dw to the gradients; once per optimiser step, in fp32."""
-        for entries in alike(self.reached(), by=kind):
+        for entries in alike(self.reached(), by=together):
             gradients = [e.parameter.grad for e in entries if e.parameter.grad is not None]
             entries[0].norm.add(self.pulled(entries), gradients, entries[0].strength)
 
@@ -149,7 +149,7 @@ class Penalty:
     def rated(self, optimizer: torch.optim.Optimizer) -> Iterator[tuple[list[Anchored], float]]:
         """The reached entries by kind and learning rate, with that rate."""
         rates = {id(p): group["lr"] for group in optimizer.param_groups for p in group["params"]}
-        for entries in alike(self.reached(), by=lambda e: (*kind(e), rates[id(e.parameter)])):
+        for entries in alike(self.reached(), by=lambda e: (*together(e), rates[id(e.parameter)])):
             if rate := rates[id(entries[0].parameter)]:
                 yield entries, rate
 
@@ -232,6 +232,12 @@ def anchored(
 
 def kind(entry: Anchored) -> tuple[object, ...]:
     return entry.strength, entry.norm, entry.origin is None
+
+
+def together(entry: Anchored) -> tuple[object, ...]:
+    """Those of a kind in one fused operation on a GPU; one after the other on a CPU, which has
+    nothing to fuse and would write intermediate results of the whole network to memory."""
+    return *kind(entry), None if entry.parameter.is_cuda else entry.name
 
 
 def alike(
