@@ -153,6 +153,7 @@ def prepare(config: TrainConfig, start: Model | None, teacher: Model | None) -> 
     fisher = read_fisher(config.penalty.fisher) if config.penalty.fisher else None
     penalty = Penalty(student, origin, config.penalty, fisher, within)
     penalty.refuse_decay(config.schedule.weight_decay)
+    penalty.refuse_overshoot(config.schedule)
     inputs |= penalty.digests()
     names = "\n".join(s.name for s in data.samples)
     inputs["samples"] = hashlib.sha256(names.encode()).hexdigest()

@@ -119,10 +119,11 @@ def describe(setup: Setup, run: RunFolder) -> str:
     """What is about to be trained, and how its parameters are split."""
     config, split = setup.config, setup.penalty.split
     pulled = (split.to_start + split.to_zero) / 1e6
+    how = "" if config.penalty.apply == "gradient" else f" ({config.penalty.apply})"
     line = (
-        f"{run.path}: {config.objective.name}, penalty {config.penalty.name} on {pulled:.2f} of "
-        f"{split.parameters / 1e6:.2f} M parameters, {config.steps} steps of {config.batch} from "
-        f"{len(setup.data.samples)} samples, {setup.machine.device} in {config.precision}"
+        f"{run.path}: {config.objective.name}, penalty {config.penalty.name}{how} on {pulled:.2f} "
+        f"of {split.parameters / 1e6:.2f} M parameters, {config.steps} steps of {config.batch} "
+        f"from {len(setup.data.samples)} samples, {setup.machine.device} in {config.precision}"
     )
     return "\n".join([line, *split.lines()])
 
@@ -191,16 +192,19 @@ def fit(
             raise
     seconds = time.monotonic() - started
     save_model(run.path, setup.result, config.network, setup.data.classes)
+    split = setup.penalty.summary()
     summary = {
         "steps": config.steps,
         "seconds": round(seconds, 1),
         "samples": len(setup.data.samples),
         "ema": config.ema,
         "inputs": setup.inputs,
-        "parameters": setup.penalty.summary(),
+        "parameters": split,
     }
     run.finish(summary)
-    say(f"{run.path}: finished {config.steps} steps in {seconds:.0f} s")
+    resting = split["equal_to_start"]
+    at_start = f"; {resting:.1f} % of the pulled weights are their start" if resting else ""
+    say(f"{run.path}: finished {config.steps} steps in {seconds:.0f} s{at_start}")
 
 
 def save(setup: Setup, run: RunFolder, step: int, seconds: float) -> None:

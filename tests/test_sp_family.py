@@ -8,9 +8,10 @@ import torch
 from scipy.optimize import minimize
 from torch import Tensor, nn
 
-from adapt.config import PenaltyConfig
+from adapt.config import PenaltyConfig, ScheduleConfig
 from adapt.errors import InputError
 from adapt.penalties import PENALTIES, Penalty, penalised
+from adapt.schedules import make_optimizer
 
 Start = dict[str, Tensor]
 SP = ["l2_sp", "l2_sp_fisher", "l1_sp", "gl_sp", "gl_sp_fisher"]
@@ -448,3 +449,63 @@ def test_fisher_information_is_needed_where_it_is_used_and_only_there() -> None:
     for name in SP:
         with pytest.raises(InputError, match=f"{name}: there is no start"):
             Penalty(net, None, PenaltyConfig(name, 0.1, 0.1))
+
+
+@pytest.mark.parametrize("apply", ["gradient", "decoupled", "proximal"])
+@pytest.mark.parametrize("name", [n for n in PENALTIES if n != "none"])
+def test_what_has_no_gradient_is_left_alone(name: str, apply: str) -> None:
+    """A layer that the objective does not reach, and a frozen one."""
+    net = made("line", 0)
+    net[0].requires_grad_(False)
+    start = {n: p.detach() + 0.1 for n, p in net.named_parameters()}
+    fisher = {n: torch.rand_like(v) + 0.1 for n, v in start.items()}
+    config = PenaltyConfig(name, 0.5, 0.5, "all", apply)
+    penalty = Penalty(net, start, config, fisher if name.endswith("fisher") else None)
+    before = {n: p.detach().clone() for n, p in net.named_parameters()}
+    optimizer = torch.optim.SGD([p for p in net.parameters() if p.requires_grad], lr=0.1)
+    for _ in range(2):
+        optimizer.zero_grad(set_to_none=True)
+        nn.Sequential(*list(net)[:4])(torch.randn(2, 3, 6, 7)).square().mean().backward()
+        penalty.before_step(optimizer)
+        optimizer.step()
+        penalty.after_step(optimizer)
+    moved = {n for n, p in net.named_parameters() if not torch.equal(p, before[n])}
+    assert moved == {n for n in before if n[0] in "123"}
+    only = {n: p for n, p in net.named_parameters() if n in moved}
+    net.zero_grad(set_to_none=True)
+    assert penalty.value() == 0, "nothing is reached"
+    for parameter in only.values():
+        parameter.grad = torch.zeros_like(parameter)
+    assert penalty.value() > 0
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+@pytest.mark.parametrize("apply", ["gradient", "decoupled", "proximal"])
+def test_an_overshooting_strength_is_refused_where_it_would_diverge(
+    apply: str, optimizer: str
+) -> None:
+    """Against what the steps do: at the limit the distance from w0 no longer shrinks."""
+    rate, momentum = 0.1, 0.5
+    schedule = ScheduleConfig("constant", optimizer, rate, momentum)
+    limit = 2 * (1 + momentum) if apply == "gradient" else 2.0
+    for factor in (0.98, 1.02):
+        net = nn.Linear(4, 3, bias=False)
+        start = {"weight": net.weight.detach() + torch.randn(3, 4)}
+        config = PenaltyConfig("l2_sp", factor * limit / rate, 0, apply=apply)
+        penalty = Penalty(net, start, config)
+        free = apply == "proximal" or (apply, optimizer) == ("gradient", "adamw")
+        if factor > 1 and not free:
+            with pytest.raises(InputError, match=r"overshoot from .*penalty\.apply=proximal"):
+                penalty.refuse_overshoot(schedule)
+        else:
+            penalty.refuse_overshoot(schedule)
+        steps = make_optimizer(net, penalty.shared, schedule)
+        away = float((net.weight.detach() - start["weight"]).norm())
+        for _ in range(400):
+            net.weight.grad = torch.zeros_like(net.weight)
+            penalty.before_step(steps)
+            steps.step()
+            penalty.after_step(steps)
+        left = float((net.weight.detach() - start["weight"]).norm())
+        if not free:
+            assert left < 0.05 * away if factor < 1 else left > 20 * away

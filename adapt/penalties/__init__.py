@@ -6,7 +6,8 @@ networks", Pattern Recognition 98, 2020, section 3). Quadratic penalties have th
 alpha equals an optimiser's weight decay of the same number.
 """
 
-from adapt.penalties.penalty import PENALTIES, Anchored, Form, Penalty
+from adapt.penalties.forms import PENALTIES, Form
+from adapt.penalties.penalty import Anchored, Penalty
 from adapt.penalties.split import KINDS, Split, penalised, split_shared
 
 __all__ = [

@@ -2,42 +2,18 @@
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from adapt.config import PenaltyConfig
-from adapt.errors import InputError, unknown
+from adapt.config import PenaltyConfig, ScheduleConfig
+from adapt.errors import InputError
+from adapt.penalties.forms import Form, checked_form
 from adapt.penalties.groups import Groups, groups_of
 from adapt.penalties.metric import metric_of
-from adapt.penalties.norms import Norm, Pulled, absolute, grouped, quadratic
+from adapt.penalties.norms import Norm, Pulled, quadratic
 from adapt.penalties.split import owners, penalised, split_of, split_shared
-
-
-@dataclass(frozen=True)
-class Form:
-    """What is done to the shared parameters, at strength alpha. New ones are pulled to 0 by
-    beta/2 |w_new|^2 whatever the form."""
-
-    norm: Norm
-    to_start: bool
-    """Pulled to w0 instead of 0?"""
-    fisher: bool = False
-    """Weighted by Fisher information?"""
-
-
-PENALTIES: dict[str, Form | None] = {
-    "none": None,
-    "l2": Form(quadratic, to_start=False),
-    "l2_sp": Form(quadratic, to_start=True),
-    "l2_sp_fisher": Form(quadratic, to_start=True, fisher=True),
-    "l1_sp": Form(absolute, to_start=True),
-    "gl_sp": Form(grouped, to_start=True),
-    "gl_sp_fisher": Form(grouped, to_start=True, fisher=True),
-}
-"""Equations 1 to 6 of Li et al. 2020, and the last of its section 3."""
 
 
 class Anchored(NamedTuple):
@@ -101,6 +77,27 @@ class Penalty:
                 "same parameters; set schedule.weight_decay=0 and use penalty.alpha/beta, or "
                 "penalty=none"
             )
+
+    def refuse_overshoot(self, config: ScheduleConfig) -> None:
+        """An explicit quadratic pull leaves the share 1 - lr alpha F of a distance: it grows from
+        lr alpha F = 2 on, or 2 (1 + momentum) where SGD's momentum takes the pull in. The proximal
+        step cannot overshoot, and Adam's moments bound the step."""
+        coupled = self.config.apply == "gradient"
+        if self.config.apply == "proximal" or (coupled and config.optimizer == "adamw"):
+            return
+        limit = 2 * (1 + config.momentum) if coupled else 2.0
+        for e in self.entries:
+            multiplier = (
+                config.shared_multiplier if e.name in self.shared else config.new_multiplier
+            )
+            most = 1.0 if e.fisher is None else float(e.fisher.max())
+            step = config.lr * multiplier * e.strength * most
+            if e.norm is quadratic and step >= limit:
+                raise InputError(
+                    f"penalty={self.config.name}: rate times strength is {step:g} on {e.name}, and "
+                    f"the weights overshoot from {limit:g} on; give penalty.apply=proximal, which "
+                    "takes any strength, or a lower penalty.alpha, penalty.beta or schedule.lr"
+                )
 
     def digests(self) -> dict[str, str]:
         """SHA-256 over names and fp32 values of w0, and of F, where weights are pulled by them."""
@@ -173,31 +170,6 @@ class Penalty:
             groups=[e.groups for e in entries],
             epsilon=0.0 if self.config.apply == "proximal" else self.config.epsilon,
         )
-
-
-def checked_form(
-    config: PenaltyConfig,
-    start: Mapping[str, Tensor] | None,
-    fisher: Mapping[str, Tensor] | None,
-) -> Form | None:
-    """The form of this name, with all that it needs and nothing that it does not use."""
-    if config.name not in PENALTIES:
-        raise unknown("penalty", config.name, PENALTIES)
-    form = PENALTIES[config.name]
-    if form and form.to_start and start is None:
-        raise InputError(f"penalty {config.name}: there is no start to pull to; give start=RUN")
-    weighted = form is not None and form.fisher
-    if weighted and fisher is None:
-        raise InputError(
-            f"penalty {config.name} needs penalty.fisher=FILE, the Fisher information of the start "
-            "by parameter name (safetensors)"
-        )
-    if fisher is not None and not weighted:
-        users = ", ".join(name for name, f in PENALTIES.items() if f and f.fisher)
-        raise InputError(
-            f"penalty.fisher is given, but penalty={config.name} does not use it; {users} do"
-        )
-    return form
 
 
 def anchored(
