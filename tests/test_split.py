@@ -87,6 +87,16 @@ def test_the_split_names_a_reason_for_every_tensor_that_is_left_out() -> None:
     assert Penalty(net, start, PenaltyConfig("none"), reached=within).split.left_out == {}
 
 
+def test_what_is_frozen_is_no_part_of_the_penalty() -> None:
+    """Also where nobody says what the objective reaches."""
+    net = nn.Sequential(nn.Conv2d(3, 4, 1, bias=False), nn.Conv2d(4, 2, 1, bias=False))
+    start = {k: v.clone() for k, v in net.state_dict().items()}
+    net[0].requires_grad_(False)
+    penalty = Penalty(net, start, PenaltyConfig("l2_sp", 0.1))
+    assert [e.name for e in penalty.entries] == ["1.weight"]
+    assert (penalty.split.to_start, penalty.split.left_out) == (8, {"frozen": ["0.weight"]})
+
+
 def test_a_strength_of_zero_is_a_reason() -> None:
     net = nn.Sequential(nn.Conv2d(3, 4, 1, bias=False), nn.Conv2d(4, 2, 1, bias=False))
     start = {"0.weight": net[0].weight.detach().clone()}
