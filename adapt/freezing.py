@@ -80,7 +80,7 @@ def freeze_first(net: nn.Module, until: str, size: tuple[int, int]) -> set[str]:
         size: (H, W).
 
     Returns:
-        The names of the frozen parameters.
+        The names of the parameters that it froze.
 
     Raises:
         InputError: as `end_of`.
@@ -88,6 +88,7 @@ def freeze_first(net: nn.Module, until: str, size: tuple[int, int]) -> set[str]:
     if until in ("", "0"):
         return set()
     modules = dict(net.named_modules())
+    free = {name for name, p in net.named_parameters() if p.requires_grad}
     events = events_of(net, size)
     end = end_of(events, net, until)
     outputs = [t for e in events[:end] for t in e.outputs or ()]
@@ -101,7 +102,7 @@ def freeze_first(net: nn.Module, until: str, size: tuple[int, int]) -> set[str]:
     for parameter in net.parameters():
         if id(parameter) in behind:
             parameter.requires_grad_(False)
-    return {name for name, p in net.named_parameters() if not p.requires_grad}
+    return {name for name in free if not net.get_parameter(name).requires_grad}
 
 
 def refuse_new(frozen: set[str], start: dict[str, Tensor] | None, until: str) -> None:

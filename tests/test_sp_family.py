@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from adapt.config import PenaltyConfig, ScheduleConfig
 from adapt.errors import InputError
 from adapt.penalties import PENALTIES, Penalty, penalised
+from adapt.penalties import penalty as penalties
 from adapt.schedules import make_optimizer
 
 Start = dict[str, Tensor]
@@ -509,3 +510,33 @@ def test_an_overshooting_strength_is_refused_where_it_would_diverge(
         left = float((net.weight.detach() - start["weight"]).norm())
         if not free:
             assert left < 0.05 * away if factor < 1 else left > 20 * away
+
+
+@pytest.mark.parametrize("apply", ["gradient", "decoupled", "proximal"])
+@pytest.mark.parametrize("name", [n for n in PENALTIES if n != "none"])
+def test_parameters_together_move_as_one_after_the_other(
+    name: str, apply: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The fused operations over lists, which a GPU takes, against a CPU's: the same bits."""
+    found = []
+    for fused in (False, True):
+        if fused:
+            monkeypatch.setattr(penalties, "together", penalties.kind)
+        net = made("line", 0)
+        start = start_for(net, "line")
+        config = PenaltyConfig(name, 0.3, BETA, "all", apply)
+        penalty = Penalty(net, start, config, fisher_of(name, start))
+        optimizer = torch.optim.SGD(net.parameters(), lr=0.1, momentum=0.9)
+        update(net, penalty, optimizer)
+        found.append([p.detach() for p in net.parameters()])
+    assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
+
+
+def test_what_the_optimiser_does_not_hold_is_left_alone() -> None:
+    net = made("line", 0)
+    start = start_for(net, "line")
+    penalty = Penalty(net, start, PenaltyConfig("l1_sp", 0.3, BETA, "all", "proximal"))
+    before = [p.detach().clone() for p in net.parameters()]
+    update(net, penalty, torch.optim.SGD(list(net.parameters())[:3], lr=0.1))
+    kept = [torch.equal(a, b) for a, b in zip(before, net.parameters(), strict=True)]
+    assert kept == [False] * 3 + [True] * (len(kept) - 3)

@@ -144,11 +144,11 @@ class Penalty:
                 entries[0].norm.proximal(self.pulled(entries), rate * entries[0].strength)
 
     def rated(self, optimizer: torch.optim.Optimizer) -> Iterator[tuple[list[Anchored], float]]:
-        """The reached entries by kind and learning rate, with that rate."""
+        """The reached entries that the optimiser moves, by kind and learning rate, with it."""
         rates = {id(p): group["lr"] for group in optimizer.param_groups for p in group["params"]}
-        for entries in alike(self.reached(), by=lambda e: (*together(e), rates[id(e.parameter)])):
-            if rate := rates[id(entries[0].parameter)]:
-                yield entries, rate
+        moving = [e for e in self.reached() if rates.get(id(e.parameter))]
+        for entries in alike(moving, by=lambda e: (*together(e), rates[id(e.parameter)])):
+            yield entries, rates[id(entries[0].parameter)]
 
     @torch.no_grad()
     def value(self) -> float:
