@@ -57,6 +57,9 @@ class TrainConfig(Machine):
     bn: str = "train"
     """Student's batch norm. eval: nothing of it changes; affine: scale and shift train, statistics
     stay; train: batch statistics, all of it changes."""
+    freeze: str = ""
+    """The first layers, kept as the start has them, batch-norm statistics included: a number of
+    convolution and linear layers in forward order, or the last layer by name or alias (`pool3`)."""
     ema: float = 0.0
     """Decay of an average of the student's weights, which is then what is evaluated and saved
     (0.999, say); 0 = off. One more copy of the network in memory."""
@@ -73,6 +76,7 @@ class TrainConfig(Machine):
         super().__post_init__()
         one_of("domain", self.domain, ("d1", "d2"))
         one_of("bn", self.bn, ("eval", "affine", "train"))
+        self.freeze = "" if self.freeze == "0" else self.freeze
         for what in ("batch", "log_every", "checkpoint_every"):
             at_least(what, getattr(self, what), 1)
         if not 0 <= self.ema < 1:

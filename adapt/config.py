@@ -158,20 +158,42 @@ class TrustConfig:
 
 @dataclass
 class PenaltyConfig:
-    """Omega(w, w0), applied as a gradient outside autograd."""
+    """Omega(w, w0), applied outside autograd, once for each step of the optimiser."""
 
     name: str = "none"
+    """A key of adapt.penalties.PENALTIES."""
     alpha: float = 0.0
     """Strength on the parameters shared with the start."""
     beta: float = 0.0
-    """Strength on new parameters, pulled to 0."""
+    """Strength on new parameters, pulled to 0: beta/2 |w_new|^2."""
     kinds: str = "weights"
-    """`weights` = all but biases and norm parameters; `all`."""
+    """`weights` = all but biases and norm parameters; `conv` = weights of convolutions and linear
+    layers only; `all`."""
+    apply: str = "gradient"
+    """gradient | decoupled | proximal. `gradient`: added to the objective's, so that momentum and
+    Adam's moments take it in. `decoupled`: w -= lr dOmega/dw, as AdamW's decay. `proximal`: behind
+    the optimiser's step, the threshold being lr alpha; the one that puts weights of L1-SP and GL-SP
+    exactly on their start. The latter two stand outside momentum: with SGD at momentum m an alpha
+    of theirs pulls as alpha (1 - m) of the first."""
+    epsilon: float = 1e-4
+    """L1-SP and GL-SP with `gradient` or `decoupled`: distance of a weight from its start (root
+    mean square over a group) below which the pull fades to 0, since the penalty has a kink there.
+    lr alpha / epsilon should stay below 1."""
+    groups: str = "channel"
+    """GL-SP: `channel` = the fan-in of one output channel; `layer` = a whole tensor."""
+    fisher: str = ""
+    """The Fisher penalties: safetensors file of parameter name -> diagonal Fisher information."""
+    fisher_scale: str = "mean"
+    """`mean` = divided by its mean over the penalised shared parameters; `raw` = as it stands."""
 
     def __post_init__(self) -> None:
         at_least("penalty.alpha", self.alpha, 0)
         at_least("penalty.beta", self.beta, 0)
-        one_of("penalty.kinds", self.kinds, ("weights", "all"))
+        at_least("penalty.epsilon", self.epsilon, 0, above=True)
+        one_of("penalty.kinds", self.kinds, ("weights", "conv", "all"))
+        one_of("penalty.apply", self.apply, ("gradient", "decoupled", "proximal"))
+        one_of("penalty.groups", self.groups, ("channel", "layer"))
+        one_of("penalty.fisher_scale", self.fisher_scale, ("mean", "raw"))
 
 
 @dataclass

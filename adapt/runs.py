@@ -149,7 +149,8 @@ def open_run(
 
 
 def check_inputs(recorded: dict[str, Any], present: dict[str, Any], path: Path) -> None:
-    """What a run was started from must be what it is resumed from."""
+    """What a run was started from must be what it is resumed from, as far as it was recorded."""
+    present = {key: value for key, value in present.items() if key in recorded}
     if changed := differences(recorded, present):
         raise InputError(f"run: {path} cannot be resumed, its inputs changed: {'; '.join(changed)}")
 

@@ -14,6 +14,7 @@ from adapt.commands import TrainConfig
 from adapt.config import DataConfig, NetworkConfig
 from adapt.data import DataSet, load
 from adapt.errors import InputError
+from adapt.freezing import freeze_first, refuse_new
 from adapt.images import image_size
 from adapt.layers import check, trace
 from adapt.models import NO_START, Model, is_file, is_run, load_complete, load_model
@@ -21,6 +22,8 @@ from adapt.networks import build_network
 from adapt.networks.pretrained import is_pretrained, pretrained
 from adapt.objectives import Objective
 from adapt.penalties import Penalty
+from adapt.penalties.metric import read_fisher
+from adapt.reach import reached
 from adapt.runs import read_config
 from adapt.runtime import Runtime, runtime
 from adapt.sampling import check_sizes
@@ -139,9 +142,19 @@ def prepare(config: TrainConfig, start: Model | None, teacher: Model | None) -> 
     check(trace(student, size), objective.student, "objective")
     if teacher is not None:
         check(trace(teacher.net, size), objective.teacher, "objective, on the teacher")
+    refuse_new(freeze_first(student, config.freeze, size), origin, config.freeze)
     train_mode(student, config.bn)
-    penalty = Penalty(student, origin, config.penalty)
+    within = reached(student, objective.student, size)
+    if not within:
+        raise InputError(
+            f"nothing to train: objective {config.objective.name!r} reaches no parameter that is "
+            f"not frozen (freeze={config.freeze!r})"
+        )
+    fisher = read_fisher(config.penalty.fisher) if config.penalty.fisher else None
+    penalty = Penalty(student, origin, config.penalty, fisher, within)
     penalty.refuse_decay(config.schedule.weight_decay)
+    penalty.refuse_overshoot(config.schedule)
+    inputs |= penalty.digests()
     names = "\n".join(s.name for s in data.samples)
     inputs["samples"] = hashlib.sha256(names.encode()).hexdigest()
     setup = Setup(

@@ -50,9 +50,10 @@ def one_step(setup: Setup, batch: Batch, step: int) -> dict[str, Any]:
     loss.backward()
     gradients = [p.grad for p in setup.student.parameters() if p.grad is not None]
     norm = torch.nn.utils.get_total_norm(gradients)
-    setup.penalty.add_gradient()
     refuse_non_finite(loss, norm, parts, step, batch["name"])
+    setup.penalty.before_step(setup.optimizer)
     setup.optimizer.step()
+    setup.penalty.after_step(setup.optimizer)
     if setup.average is not None:
         setup.average.update_parameters(setup.student)
     return {
@@ -115,15 +116,16 @@ def train(config: TrainConfig, on_step: Callable[[int], None] | None = None) -> 
 
 
 def describe(setup: Setup, run: RunFolder) -> str:
-    """What is about to be trained, in one line."""
-    config = setup.config
-    pulled = sum(entry.parameter.numel() for entry in setup.penalty.entries) / 1e6
-    every = sum(p.numel() for p in setup.student.parameters()) / 1e6
-    return (
-        f"{run.path}: {config.objective.name}, penalty {config.penalty.name} on {pulled:.2f} of "
-        f"{every:.2f} M parameters, {config.steps} steps of {config.batch} from "
-        f"{len(setup.data.samples)} samples, {setup.machine.device} in {config.precision}"
+    """What is about to be trained, and how its parameters are split."""
+    config, split = setup.config, setup.penalty.split
+    pulled = (split.to_start + split.to_zero) / 1e6
+    how = "" if config.penalty.apply == "gradient" else f" ({config.penalty.apply})"
+    line = (
+        f"{run.path}: {config.objective.name}, penalty {config.penalty.name}{how} on {pulled:.2f} "
+        f"of {split.parameters / 1e6:.2f} M parameters, {config.steps} steps of {config.batch} "
+        f"from {len(setup.data.samples)} samples, {setup.machine.device} in {config.precision}"
     )
+    return "\n".join([line, *split.lines()])
 
 
 def restore(setup: Setup, run: RunFolder) -> tuple[int, float]:
@@ -190,15 +192,19 @@ def fit(
             raise
     seconds = time.monotonic() - started
     save_model(run.path, setup.result, config.network, setup.data.classes)
+    split = setup.penalty.summary()
     summary = {
         "steps": config.steps,
         "seconds": round(seconds, 1),
         "samples": len(setup.data.samples),
         "ema": config.ema,
         "inputs": setup.inputs,
+        "parameters": split,
     }
     run.finish(summary)
-    say(f"{run.path}: finished {config.steps} steps in {seconds:.0f} s")
+    resting = split["equal_to_start"]
+    at_start = f"; {resting:.1f} % of the pulled weights are their start" if resting else ""
+    say(f"{run.path}: finished {config.steps} steps in {seconds:.0f} s{at_start}")
 
 
 def save(setup: Setup, run: RunFolder, step: int, seconds: float) -> None:

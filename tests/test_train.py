@@ -162,7 +162,10 @@ def test_b2_starts_from_the_teacher_and_b1_does_not(world: Path, tmp_path: Path)
 
 
 def test_diverging_run_stops_before_the_update(world: Path, tmp_path: Path) -> None:
-    run = teaching(world, run=str(tmp_path / "r"), schedule=ScheduleConfig(lr=1e30), steps=50)
+    run = teaching(
+        world, run=str(tmp_path / "r"), schedule=ScheduleConfig(lr=1e30), penalty=PenaltyConfig(),
+        steps=50,
+    )  # fmt: skip
     with pytest.raises(Stopped, match=r"not finite .samples") as stop:
         train(run)
     assert stop.value.status == 3
@@ -190,6 +193,10 @@ def test_changed_teacher_is_refused_on_resume(world: Path, tmp_path: Path) -> No
         ({"network": NetworkConfig(width=0.5)}, r"width: 0\.03125 -> 0\.5"),
         ({"network": NetworkConfig(explicit=["width"])}, r"width: 0\.03125 -> 1\.0"),
         ({"schedule": ScheduleConfig(weight_decay=0.1)}, "weight_decay=0.1 and penalty=l2_sp"),
+        (
+            {"penalty": PenaltyConfig("l2_sp", 500)},
+            "strength is 10 on conv1.0.weight, and the w.* 3.8",
+        ),
         ({"penalty": PenaltyConfig("l3_sp")}, "Choices: none, l2, l2_sp"),
         ({"objective": ObjectiveConfig()}, "no term of regression, kd, pseudo, supervised is on"),
     ],

@@ -1,0 +1,194 @@
+"""How far weights are from where they are pulled to: three measures, each as value, gradient and
+proximal step, fused over all parameters of a kind where the measure allows it.
+
+With d = w - w0 and F = 1 where there is no Fisher information:
+
+    quadratic   1/2 sum_j F_j d_j^2
+    absolute    sum_j |d_j|
+    grouped     sum_g s_g sqrt(sum_{j in g} F_j d_j^2),   s_g = sqrt(p_g)
+
+The latter two have a kink at w0, where training starts. Their gradients are those of the smoothed
+measures sqrt(d_j^2 + e^2) - e and s_g (sqrt(sum F_j d_j^2 + p_g e^2) - sqrt(p_g) e): e is the
+distance of a single weight (root mean square in a group) within which the pull is not yet full.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from adapt.penalties.groups import Groups
+
+NEWTON, CLOSE, TINY = 12, 1e-6, 1e-30
+"""Most iterations of the proximal step without a closed form (`_weighted_length`), the relative
+change at which it ends, and what its lengths are kept above. Two or three iterations are usual."""
+
+
+class Pulled(NamedTuple):
+    """Parameters of one kind, position by position."""
+
+    weights: list[Tensor]
+    origins: list[Tensor]
+    """w0, fp32; empty = zeros."""
+    fisher: list[Tensor]
+    """F, fp32, not negative; empty = ones."""
+    groups: list[Groups]
+    epsilon: float
+    """The smoothing e; 0 = none."""
+
+    def away(self) -> list[Tensor]:
+        """w - w0; the weights themselves, not copies, where w0 = 0."""
+        if not self.origins:
+            return self.weights
+        return list(torch._foreach_sub(self.weights, self.origins))
+
+
+@dataclass(frozen=True)
+class Norm:
+    """A measure without its strength. All three run without a graph."""
+
+    value: Callable[[Pulled], Tensor]
+    """Scalar."""
+    add: Callable[[Pulled, list[Tensor], float], None]
+    """(pulled, targets, factor): add factor times the gradient to the targets, in place."""
+    proximal: Callable[[Pulled, float], None]
+    """(pulled, t): replace w by argmin_v 1/2 |v - w|^2 + t measure(v), unsmoothed, in place."""
+
+
+def quadratic_value(pulled: Pulled) -> Tensor:
+    away = pulled.away()
+    if pulled.fisher:
+        totals = [(d.square() * f).sum() for d, f in zip(away, pulled.fisher, strict=True)]
+        return 0.5 * torch.stack(totals).sum()
+    return 0.5 * torch.stack(torch._foreach_norm(away)).square().sum()
+
+
+def quadratic_add(pulled: Pulled, targets: list[Tensor], factor: float) -> None:
+    if pulled.fisher:
+        torch._foreach_addcmul_(targets, pulled.away(), pulled.fisher, value=factor)
+    else:
+        torch._foreach_add_(targets, pulled.away(), alpha=factor)
+
+
+def quadratic_proximal(pulled: Pulled, t: float) -> None:
+    """w0 + d / (1 + t F): the implicit step, stable for every t, w0 itself for t -> infinity."""
+    if pulled.fisher:
+        shares = torch._foreach_mul(pulled.fisher, t)
+        torch._foreach_reciprocal_(shares)  # 1 / (1 + 1 / (t F)): neither 0 nor infinity breaks it
+        torch._foreach_add_(shares, 1.0)
+        torch._foreach_reciprocal_(shares)
+        torch._foreach_lerp_(pulled.weights, pulled.origins, shares)
+    elif pulled.origins:
+        torch._foreach_lerp_(pulled.weights, pulled.origins, t / (1 + t))
+    else:
+        torch._foreach_mul_(pulled.weights, 1 / (1 + t))
+
+
+def absolute_value(pulled: Pulled) -> Tensor:
+    away = pulled.away()
+    if not pulled.epsilon:
+        return torch.stack(torch._foreach_norm(away, 1)).sum()
+    squares, e = torch._foreach_mul(away, away), pulled.epsilon
+    roots = torch._foreach_add(squares, e * e)
+    torch._foreach_sqrt_(roots)
+    torch._foreach_add_(roots, e)
+    torch._foreach_div_(squares, roots)  # sqrt(d^2 + e^2) - e without its cancellation
+    return torch.stack([s.sum() for s in squares]).sum()
+
+
+def absolute_add(pulled: Pulled, targets: list[Tensor], factor: float) -> None:
+    """d / sqrt(d^2 + e^2)."""
+    away = pulled.away()
+    roots = torch._foreach_mul(away, away)
+    torch._foreach_add_(roots, pulled.epsilon**2)
+    torch._foreach_sqrt_(roots)
+    torch._foreach_addcdiv_(targets, away, roots, value=factor)
+
+
+def absolute_proximal(pulled: Pulled, t: float) -> None:
+    """The soft threshold towards w0, as w0 clamped into [w - t, w + t]: the bits of w0 where
+    |d| <= t."""
+    low = torch._foreach_sub(pulled.weights, t)
+    torch._foreach_add_(pulled.weights, t)
+    torch._foreach_maximum_(low, pulled.origins)
+    torch._foreach_minimum_(pulled.weights, low)
+
+
+def _each(pulled: Pulled) -> Iterator[tuple[Tensor, Tensor, Tensor | None, Groups]]:
+    """w, w0, F and groups of each parameter."""
+    fisher: list[Tensor] | list[None] = pulled.fisher or [None] * len(pulled.weights)
+    return zip(pulled.weights, pulled.origins, fisher, pulled.groups, strict=True)
+
+
+def _squares(away: Tensor, fisher: Tensor | None, groups: Groups) -> Tensor:
+    """sum F d^2 of each group."""
+    return groups.norm(away).square() if fisher is None else groups.total(away.square() * fisher)
+
+
+def grouped_value(pulled: Pulled) -> Tensor:
+    total = []
+    for w, w0, fisher, groups in _each(pulled):
+        squares, e = _squares(w - w0, fisher, groups), groups.scale * pulled.epsilon
+        lengths = squares.sqrt() if not e else squares / ((squares + e * e).sqrt() + e)
+        total.append(groups.scale * lengths.sum())
+    return torch.stack(total).sum()
+
+
+def grouped_add(pulled: Pulled, targets: list[Tensor], factor: float) -> None:
+    """s_g F d / sqrt(sum F d^2 + p_g e^2)."""
+    away = pulled.away()
+    for d, target, (_, _, fisher, groups) in zip(away, targets, _each(pulled), strict=True):
+        squares = _squares(d, fisher, groups)
+        lengths = squares.add_(groups.size * pulled.epsilon**2).sqrt_()
+        pull = d if fisher is None else d.mul_(fisher)
+        shape = groups.shape
+        target.view(shape).addcdiv_(pull.view(shape), lengths, value=factor * groups.scale)
+
+
+def grouped_proximal(pulled: Pulled, t: float) -> None:
+    """The group soft threshold towards w0: the bits of w0 where |F^(-1/2) d_g| <= t s_g, over the
+    elements with F > 0; those with F = 0 are free and stay."""
+    away = pulled.away()
+    for d, (w, w0, fisher, groups) in zip(away, _each(pulled), strict=True):
+        d, threshold = d.view(groups.shape), t * groups.scale
+        if fisher is None:
+            share = (threshold / groups.norm(d)).clamp_(max=1)
+        else:
+            tf = threshold * fisher.view(groups.shape)
+            length = _weighted_length(d, fisher.view(groups.shape), threshold, groups)
+            share = torch.where(tf > 0, tf / (length + tf), 0.0)
+        w.view(groups.shape).lerp_(w0.view(groups.shape), share)  # w0 where the share is 1
+
+
+def _weighted_length(d: Tensor, f: Tensor, t: float, groups: Groups) -> Tensor:
+    """nu = |v|_F of v = argmin 1/2 |v - d|^2 + t |v|_F, for each group of views d and f.
+
+    v_j = d_j nu / (nu + t F_j), where nu is 0 if sum d^2 / F <= t^2 and else the root of
+    phi(nu) = sum F d^2 / (nu + t F)^2 = 1. phi^(-1/2) is concave in nu, so that Newton's method on
+    it (More and Sorensen's for trust regions) rises to the root from every lower bound: here
+    max_j (sqrt(F_j) |d_j| - t F_j) or |d|_F - t max F, whichever is larger.
+    """
+    root, tf = f.sqrt() * d.abs(), t * f
+    outside = groups.total(torch.where(f > 0, d.square() / f, 0.0)) > t * t
+    if not bool(outside.any()):
+        return torch.zeros_like(outside, dtype=d.dtype)
+    least = (root - tf).amax(groups.dims, keepdim=True)
+    whole = groups.norm(root) - tf.amax(groups.dims, keepdim=True)
+    length = torch.maximum(least, whole).clamp_(min=TINY)
+    for _ in range(NEWTON):
+        reach = tf + length
+        share = root / reach
+        phi = groups.norm(share).square_()
+        slope = groups.total(share.square_().div_(reach))
+        step = torch.where(outside, phi * (phi.sqrt() - 1) / slope, 0.0)
+        length = (length + step).clamp_(min=TINY)
+        if bool((step.abs() <= CLOSE * length).all()):
+            break
+    return torch.where(outside, length, 0.0)
+
+
+quadratic = Norm(quadratic_value, quadratic_add, quadratic_proximal)
+absolute = Norm(absolute_value, absolute_add, absolute_proximal)
+grouped = Norm(grouped_value, grouped_add, grouped_proximal)

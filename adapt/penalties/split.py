@@ -1,0 +1,134 @@
+"""Which parameters are shared with the start, which are new, and which a penalty leaves out."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+
+from adapt.errors import listing
+
+NORMS = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
+CONVOLUTIONS = (nn.modules.conv._ConvNd, nn.Linear)
+KINDS = ("weights", "conv", "all")
+
+
+def split_shared(net: nn.Module, start: dict[str, Tensor] | None) -> tuple[set[str], set[str]]:
+    """Names of the parameters that the start has with the same name and shape, and of the rest."""
+    start = start or {}
+    shapes = {name: tensor.shape for name, tensor in start.items()}
+    names = {name: p.shape for name, p in net.named_parameters()}
+    shared = {name for name, shape in names.items() if shapes.get(name) == shape}
+    return shared, names.keys() - shared
+
+
+def owners(net: nn.Module) -> dict[str, nn.Module]:
+    """The module of every parameter, by the parameter's name."""
+    return {
+        f"{prefix}.{name}" if prefix else name: module
+        for prefix, module in net.named_modules()
+        for name, _ in module.named_parameters(recurse=False)
+    }
+
+
+def penalised(net: nn.Module, kinds: str) -> set[str]:
+    """Parameter names of a kind.
+
+    `all`; `weights` = all but biases and norm parameters; `conv` = the weights of convolutions and
+    linear layers only (a linear layer is a 1x1 convolution; VGG's fc6 and fc7 are either).
+    """
+    names, modules = [name for name, _ in net.named_parameters()], owners(net)
+    if kinds == "all":
+        return set(names)
+    kept = {name for name in names if name.rsplit(".", 1)[-1] != "bias"}
+    if kinds == "conv":
+        return {name for name in kept if isinstance(modules[name], CONVOLUTIONS)}
+    return {name for name in kept if not isinstance(modules[name], NORMS)}
+
+
+@dataclass(frozen=True)
+class Split:
+    """A network's parameters against its start, counted in numbers (not tensors)."""
+
+    parameters: int
+    shared: int
+    new: int
+    to_start: int
+    """Pulled to the start."""
+    to_zero: int
+    left_out: dict[str, list[str]]
+    """Reason -> names: parameters that are not pulled, and tensors of the start that fit none;
+    empty where nothing is pulled."""
+
+    @property
+    def new_share(self) -> float:
+        """Percent (Li et al. 2019, section IV-C 4)."""
+        return 100 * self.new / max(1, self.parameters)
+
+    def summary(self) -> dict[str, Any]:
+        """For summary.json."""
+        counts = {k: v for k, v in vars(self).items() if k != "left_out"}
+        return {**counts, "new_percent": round(self.new_share, 4), "left_out": self.left_out}
+
+    def lines(self) -> Iterable[str]:
+        """For the user."""
+        share = f"{self.new_share:.1f}" if self.new_share >= 0.1 or not self.new else "< 0.1"
+        yield (
+            f"parameters: {self.parameters:,}; {self.shared:,} shared with the start, "
+            f"{self.new:,} new ({share} %); pulled to the start {self.to_start:,}, to zero "
+            f"{self.to_zero:,}"
+        )
+        for reason, names in self.left_out.items():
+            yield f"  left out, {reason}: {len(names)} ({listing(names, 5)})"
+
+
+def split_of(
+    net: nn.Module,
+    start: dict[str, Tensor] | None,
+    to_start: set[str],
+    to_zero: set[str],
+    kinds: str,
+    reached: set[str] | None,
+) -> Split:
+    """The split of a network whose parameters `to_start` and `to_zero` are pulled, with the reason
+    for each of the others.
+
+    Args:
+        net: the student.
+        start: the starting checkpoint's tensors, if there are any.
+        to_start: names of parameters.
+        to_zero: names of parameters.
+        kinds: as in `penalised`.
+        reached: names that the objective's gradient gets to; None = not known, all.
+    """
+    own, chosen, pulled = net.state_dict(), penalised(net, kinds), to_start | to_zero
+    reasons: dict[str, list[str]] = {}
+    for name, tensor in (start or {}).items():
+        if name not in own:
+            reasons.setdefault("in the start but not in the network", []).append(name)
+        elif own[name].shape != tensor.shape:
+            reasons.setdefault("of another shape in the start, hence new", []).append(name)
+    for name, parameter in net.named_parameters():
+        if name in pulled:
+            continue
+        if not parameter.requires_grad:
+            reason = "frozen"
+        elif reached is not None and name not in reached:
+            reason = "never reached by the objective"
+        else:
+            reason = "of strength 0" if name in chosen else f"not of the kinds {kinds!r}"
+        reasons.setdefault(reason, []).append(name)
+    sizes = {name: p.numel() for name, p in net.named_parameters()}
+    shared, new = split_shared(net, start)
+
+    def count(names: Iterable[str]) -> int:
+        return sum(sizes[name] for name in names)
+
+    return Split(
+        count(sizes),
+        count(shared),
+        count(new),
+        count(to_start),
+        count(to_zero),
+        reasons if pulled else {},
+    )
