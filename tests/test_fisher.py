@@ -200,7 +200,7 @@ def test_parameters_that_nothing_reaches_have_none_and_shared_ones_count_once() 
 
 def test_wrong_input() -> None:
     net, shown = dense(), images(1, 2, 2)
-    with pytest.raises(InputError, match=r"normalisation: 'men' is not known\. Did you mean 'mean'"):
+    with pytest.raises(InputError, match="'men' is not known"):
         fisher_of(net, shown, "men")
     with pytest.raises(InputError, match="draws is 0; it must be at least 1"):
         fisher_of(net, shown, draws=0)
