@@ -24,6 +24,7 @@ from adapt.fisher import (
 )
 from adapt.inference import Reading, Whole, groups
 from adapt.models import Model, load_complete, load_run
+from adapt.networks.pretrained import IMAGENET
 from adapt.runs import read_config
 from adapt.runtime import Runtime, runtime, say, stop_signals
 from adapt.sampling import check_sizes
@@ -75,9 +76,7 @@ class FisherConfig:
             at_least(what, getattr(self, what), low)
         at_least("checkpoint_every", self.checkpoint_every, 1)
         if bool(self.run) == bool(self.start):
-            raise InputError(
-                "give run=DIR, or start=FILE network=NAME data=NAME data.root=DIR"
-            )
+            raise InputError("give run=DIR, or start=FILE network=NAME data=NAME data.root=DIR")
         if Path(self.out).suffix != ".safetensors":
             raise InputError(f"out is {self.out!r}; give a file that ends with .safetensors")
 
@@ -119,6 +118,11 @@ def source(config: FisherConfig) -> tuple[Model, DataConfig]:
         model = load_run(config.run, config.network)
         recorded = build(DataConfig, read_config(Path(config.run))["data"], "data.")
         return model, replace(inherit_data(config.data, recorded), target="")
+    if config.start == IMAGENET:
+        raise InputError(
+            f"start={IMAGENET} has no trained output to draw labels from; give a network that was "
+            "trained for the data"
+        )
     settings = replace(config.data, target="")
     classes = load(settings, config.split).classes
     return load_complete(config.start, config.network, classes, "start"), settings
@@ -199,10 +203,10 @@ def add_images(
             own = generator_of(config.seed, item["name"])
             add_scores(totals, model.net, image, config.normalisation, config.draws, own)
             done += 1
-            if (done % config.checkpoint_every == 0 or signals) and done < last:
-                write_fisher(path, totals, {**made, "done": done})
             if on_image is not None:
                 on_image(done)
+            if (done % config.checkpoint_every == 0 or signals) and done < last:
+                write_fisher(path, totals, {**made, "done": done})
             if signals and done < last:
                 raise Stopped(
                     f"stopped by a signal; {config.out} goes on behind {done} images",
