@@ -17,12 +17,13 @@ from adapt.files import write_json, write_whole
 from adapt.images import SUFFIXES
 from adapt.layers import NETWORK, Layer, check, trace
 from adapt.layers_config import LayersConfig
+from adapt.main_path import main_path
 from adapt.models import Model, load_run
 from adapt.networks import build_network
 from adapt.runs import read_config
 from adapt.runtime import runtime, say
 from adapt.settings import build
-from viz.similarity import main_path, measure
+from viz.similarity import measure
 from viz.similarity_figure import similarity_chart
 
 TABLE, FIGURE = "layers", "similarity"
