@@ -198,9 +198,10 @@ class Fisher:
 
 
 def write_fisher(path: Path, values: Values, made: dict[str, Any]) -> None:
-    """Equal content gives equal bytes."""
+    """Equal content gives equal bytes. The order of the names is kept, in the metadata."""
     tensors = {name: value.cpu().contiguous() for name, value in values.items()}
-    text = json.dumps({"format": FORMAT, **made}, sort_keys=True)
+    about = {"format": FORMAT, "parameters": list(values), **made}
+    text = json.dumps(about, sort_keys=True)
     write_whole(path, safetensors.torch.save(tensors, {ABOUT: text}))
 
 
@@ -239,4 +240,7 @@ def read_fisher(path: Path) -> tuple[Values, dict[str, Any]]:
         ) from None
     if not isinstance(made, dict) or made.pop("format", None) != FORMAT:
         raise InputError(f"{path}: not a Fisher file of format {FORMAT}")
-    return found, made
+    names = made.pop("parameters", [])
+    if not isinstance(names, list) or sorted(map(str, names)) != sorted(found):
+        raise InputError(f"{path}: its tensors are not the parameters that its metadata lists")
+    return {name: found[name] for name in names}, made

@@ -220,7 +220,7 @@ def test_a_file_gives_back_what_was_written(tmp_path: Path) -> None:
         write_fisher(tmp_path / f"{name}.safetensors", values, MADE)
     assert (tmp_path / "a.safetensors").read_bytes() == (tmp_path / "b.safetensors").read_bytes()
     found = load_fisher(tmp_path / "a.safetensors")
-    assert found.made == MADE
+    assert found.made == MADE and list(found.values) == list(values)
     assert all(torch.equal(found.values[n], v) for n, v in values.items())
     every = torch.cat([v.flatten() for v in values.values()])
     assert found.mean == pytest.approx(float(every.double().mean()))
@@ -257,6 +257,10 @@ def test_files_of_another_kind_are_refused(tmp_path: Path) -> None:
     about = {"fisher": json.dumps({"format": 99})}
     path.write_bytes(safetensors.torch.save({"w": torch.ones(1)}, about))
     with pytest.raises(InputError, match="not a Fisher file of format 1"):
+        load_fisher(path)
+    about = {"fisher": json.dumps({"format": 1, "parameters": ["v"]})}
+    path.write_bytes(safetensors.torch.save({"w": torch.ones(1)}, about))
+    with pytest.raises(InputError, match="not the parameters that its metadata lists"):
         load_fisher(path)
     with pytest.raises(InputError, match=r"not a \.safetensors file"):
         load_fisher(tmp_path / "f.pth")
