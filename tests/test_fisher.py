@@ -143,14 +143,14 @@ def test_sum_and_mean_differ_by_the_square_of_the_pixels() -> None:
     close(total, {n: v.double() * 48**2 for n, v in mean.items()})
 
 
-def test_order_and_company_do_not_matter_but_the_seed_does() -> None:
+def test_order_and_company_do_not_matter_but_seed_and_name_do() -> None:
     net, shown = dense(1, 3), images(4, 6, 8)
     found = fisher_of(net, shown)
     close(fisher_of(net, shown[::-1]), {n: v.double() for n, v in found.items()}, 1e-6)
     alone = [fisher_of(net, [image]) for image in shown]
     close(found, {n: sum(a[n].double() for a in alone) / 4 for n in found}, 1e-6)
-    other = fisher_of(net, shown, seed=1)
-    assert all(not torch.equal(found[n], other[n]) for n in found)
+    for other in (fisher_of(net, shown, seed=1), fisher_of(net, [(f"x{n}", x) for n, x in shown])):
+        assert all(not torch.equal(found[n], other[n]) for n in found)
 
 
 def test_labels_are_drawn_by_their_probabilities() -> None:
@@ -168,12 +168,12 @@ def test_the_network_is_left_as_it_was_and_may_be_frozen() -> None:
     net, shown = classifier(3), images(3, 4, 5)
     wanted = fisher_of(net.eval(), shown)
     net.train()
-    net[1].eval()
+    net[3].eval()
     net.requires_grad_(False)
     before = {k: v.clone() for k, v in net.state_dict().items()}
     found = fisher_of(net, shown)
     assert all(torch.equal(found[n], wanted[n]) for n in wanted)
-    assert net.training and net[4].training and not net[1].training
+    assert net.training and net[1].training and not net[3].training
     assert all(torch.equal(v, before[k]) for k, v in net.state_dict().items())
     assert all(p.grad is None and not p.requires_grad for p in net.parameters())
 
