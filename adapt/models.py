@@ -15,7 +15,7 @@ from adapt.errors import InputError
 from adapt.files import read_json, sha256, write_json, write_whole
 from adapt.networks import build_network
 from adapt.networks.pretrained import COCO, IMAGENET, is_pretrained, pretrained
-from adapt.settings import build, plain
+from adapt.settings import build, differences, inherit, plain
 from adapt.taps import logits_of
 from adapt.tensors import load_tensors, read_tensors
 
@@ -113,6 +113,20 @@ def load_model(source: Path, what: str = "run", like: Model | None = None) -> Mo
     net = build_network(network, len(about["classes"]))
     load_tensors(net, read_tensors(path), str(path))
     return Model(net, network, tuple(about["classes"]), digest)
+
+
+def load_run(run: str, given: NetworkConfig) -> Model:
+    """The network of a run's folder, where a command may name a network as well.
+
+    Raises:
+        InputError: as `load_model`, or `given` sets anything that the run's network is not.
+    """
+    model = load_model(Path(run))
+    wanted = inherit(given, model.network)
+    if wanted != model.network:
+        changed = "; ".join(differences(plain(model.network), plain(wanted)))
+        raise InputError(f"network differs from the one in {run} (there -> given): {changed}")
+    return model
 
 
 def load_complete(

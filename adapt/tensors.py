@@ -5,6 +5,7 @@ from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
 
+import safetensors
 import safetensors.torch
 import torch
 from safetensors import SafetensorError
@@ -60,6 +61,21 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         raise InputError(f"{path}: not a state_dict: no tensors under {listing(other)}")
     prefix = "module." if all(str(k).startswith("module.") for k in found) else ""
     return {str(k).removeprefix(prefix): v for k, v in found.items()}
+
+
+def read_metadata(path: Path) -> dict[str, str]:
+    """The free text in the header of a `.safetensors` file; {} = none.
+
+    Raises:
+        InputError: missing or unreadable.
+    """
+    try:
+        with safetensors.safe_open(path, framework="pt") as opened:
+            return opened.metadata() or {}
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file") from None
+    except (SafetensorError, OSError) as error:
+        raise InputError(f"{path}: not a readable safetensors file ({error})") from None
 
 
 def load_tensors(net: nn.Module, tensors: dict[str, Tensor], where: str) -> None:

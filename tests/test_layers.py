@@ -19,11 +19,12 @@ from adapt.config import NetworkConfig
 from adapt.errors import InputError
 from adapt.layers import Layer, check, trace
 from adapt.layers_config import LayersConfig
+from adapt.main_path import main_path
 from adapt.networks.deeplab_vgg16 import DeepLabVGG16
 from adapt.taps import LOGITS, forward
 from viz.cka import cells_of, cka, principal, similarities
 from viz.layers import layers, listed, short, stride_of, text_table
-from viz.similarity import AFTER, INSIDE, INTO, kinds, main_path
+from viz.similarity import AFTER, INSIDE, INTO, kinds
 
 SIZE = (32, 48)
 

@@ -17,12 +17,13 @@ from adapt.files import write_json, write_whole
 from adapt.images import SUFFIXES
 from adapt.layers import NETWORK, Layer, check, trace
 from adapt.layers_config import LayersConfig
-from adapt.models import Model, load_model
+from adapt.main_path import main_path
+from adapt.models import Model, load_run
 from adapt.networks import build_network
 from adapt.runs import read_config
 from adapt.runtime import runtime, say
-from adapt.settings import build, differences, inherit, plain
-from viz.similarity import main_path, measure
+from adapt.settings import build
+from viz.similarity import measure
 from viz.similarity_figure import similarity_chart
 
 TABLE, FIGURE = "layers", "similarity"
@@ -91,14 +92,7 @@ def network_of(config: LayersConfig) -> Model:
         net = build_network(config.network, config.classes)
         names = tuple(f"class {i}" for i in range(config.classes))
         return Model(net.eval(), config.network, names, "")
-    model = load_model(Path(config.run))
-    given = inherit(config.network, model.network)
-    if given != model.network:
-        changed = "; ".join(differences(plain(model.network), plain(given)))
-        raise InputError(
-            f"network differs from the one in {config.run} (there -> given): {changed}"
-        )
-    return model
+    return load_run(config.run, config.network)
 
 
 def images_of(config: LayersConfig, recorded: dict[str, Any], data: DataConfig) -> list[Path]:

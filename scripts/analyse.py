@@ -1,0 +1,13 @@
+"""What adapting or fine-tuning did to a network, layer by layer, as JSON and CSV."""
+
+import sys
+from pathlib import Path
+
+sys.path[0] = str(Path(__file__).resolve().parents[1])  # this folder has an adapt.py of its own
+
+from adapt.analyse import analyse
+from adapt.analyse_config import AnalyseConfig
+from scripts._cli import main
+
+if __name__ == "__main__":
+    main("analyse", AnalyseConfig, analyse)

@@ -1,0 +1,12 @@
+"""Diagonal Fisher information of a network, for the penalties that use it."""
+
+import sys
+from pathlib import Path
+
+sys.path[0] = str(Path(__file__).resolve().parents[1])  # this folder has an adapt.py of its own
+
+from adapt.fisher_command import FisherConfig, fisher
+from scripts._cli import main
+
+if __name__ == "__main__":
+    main("fisher", FisherConfig, fisher)
