@@ -1,0 +1,145 @@
+"""Do the two images of each pair show the same scene? Across a shift, without a network.
+
+Every image is a coarse descriptor (adapt.scan.measure). Dimensions are standardised within each
+domain, which removes what the shift adds to all images alike; then each is weighted by how it
+correlates across the pairs: what the shift keeps counts, what it destroys does not, what it inverts
+counts negatively. Pair i itself is left out of the weights by which it is judged. The doubt of a
+pair is the share of other images that fit it better than its own partner: for a partner drawn at
+random it is uniform in 0..1, so that a threshold t finds a share 1 - t of swapped files.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from adapt.runtime import progress
+
+ENOUGH = 16
+"""Pairs from which on weights can be learned."""
+REFERENCE = 2000
+"""How many other images every pair is compared with."""
+CHUNK = 1024
+OFFSETS = (-3, -2, -1, 1, 2, 3)
+TINY = 1e-6
+
+
+@dataclass(frozen=True)
+class Side:
+    """Descriptors of one domain, float16 (N, D), with what standardises them, float32 (D,)."""
+
+    values: np.ndarray
+    mean: np.ndarray
+    scale: np.ndarray
+
+    def rows(self, which: slice | np.ndarray) -> np.ndarray:
+        """Standardised unit vectors, float32 (n, D)."""
+        rows = (self.values[which].astype(np.float32) - self.mean) * self.scale
+        return rows / (np.linalg.norm(rows, axis=1, keepdims=True) + TINY)
+
+
+def side(values: np.ndarray) -> Side:
+    total, square = np.zeros((2, values.shape[1]))
+    for chunk in chunks(len(values)):
+        part = values[chunk].astype(np.float64)
+        total += part.sum(axis=0)
+        square += (part**2).sum(axis=0)
+    mean = total / len(values)
+    spread = np.sqrt(np.maximum(square / len(values) - mean**2, 0))
+    scale = np.where(spread > 1e-3, 1 / np.maximum(spread, 1e-3), 0)
+    return Side(values, mean.astype(np.float32), scale.astype(np.float32))
+
+
+def chunks(count: int) -> Iterator[slice]:
+    return (slice(start, min(start + CHUNK, count)) for start in range(0, count, CHUNK))
+
+
+@dataclass(frozen=True)
+class Fit:
+    """How well each of N pairs fits."""
+
+    doubt: np.ndarray
+    """(N,) share of the compared images that fit better than the own partner, ties by half."""
+    score: np.ndarray
+    """(N,) similarity of the pair, in standard deviations above what x1 has with others."""
+    partner: np.ndarray
+    """(N,) for pairs in doubt the index of the x1 that x2 fits best, else -1."""
+    partner_score: np.ndarray
+    """(N,) the score with it."""
+    compared: int
+    """Images that each pair was compared with."""
+
+
+def correlation(old: Side, new: Side, offset: int = 0) -> np.ndarray:
+    """Mean product (D,) of the sides, x1 of pair i with x2 of pair i + offset."""
+    count = len(old.values) - abs(offset)
+    first, second = max(0, -offset), max(0, offset)
+    total = np.zeros(old.values.shape[1])
+    for chunk in chunks(count):
+        a = old.rows(slice(chunk.start + first, chunk.stop + first))
+        b = new.rows(slice(chunk.start + second, chunk.stop + second))
+        total += (a * b).sum(axis=0, dtype=np.float64)
+    return total / count
+
+
+def displacement(old: Side, new: Side) -> int:
+    """The offset at which neighbours in the list correlate best: 0, unless the list has slipped."""
+    strength = {k: float((correlation(old, new, k) ** 2).sum()) for k in (0, *OFFSETS)}
+    best = max(strength, key=lambda k: strength[k])
+    return best if strength[best] > 1.1 * strength[0] else 0
+
+
+def fit(old: Side, new: Side, threshold: float) -> Fit:
+    """Judge every pair (row i of both sides); those whose doubt is above the threshold are compared
+    with all images, to find the partner that they should have."""
+    count = len(old.values)
+    total = correlation(old, new) * count
+    chosen = np.random.default_rng(0).permutation(count)[:REFERENCE]
+    place = np.full(count, -1)
+    place[chosen] = np.arange(len(chosen))
+    some_old, some_new = old.rows(chosen), new.rows(chosen)
+    doubt, score, mean, spread = np.zeros((4, count), np.float32)
+    for chunk in progress(list(chunks(count)), what="pairs"):
+        a, b = old.rows(chunk), new.rows(chunk)
+        weights = (total - a * b).astype(np.float32) / (count - 1)
+        own = (weights * a * b).sum(axis=1)
+        sides = (weights * b) @ some_old.T, (weights * a) @ some_new.T
+        inside = np.flatnonzero(place[chunk] >= 0)
+        others = np.full(len(own), len(chosen))
+        others[inside] -= 1
+        better = np.zeros(len(own))
+        for similarity in sides:
+            similarity[inside, place[chunk][inside]] = np.nan
+            better += (similarity > own[:, None]).sum(axis=1)
+            better += 0.5 * (similarity == own[:, None]).sum(axis=1)
+        doubt[chunk] = better / 2 / others
+        mean[chunk] = np.nanmean(sides[1], axis=1)
+        spread[chunk] = np.nanstd(sides[1], axis=1) + TINY
+        score[chunk] = (own - mean[chunk]) / spread[chunk]
+    partner, best = np.full(count, -1), np.full(count, -np.inf, np.float32)
+    doubted = np.flatnonzero(doubt > threshold)
+    for start in progress(range(0, len(doubted), CHUNK), what="partners"):
+        some = doubted[start : start + CHUNK]
+        a, b = old.rows(some), new.rows(some)
+        shown = (total - a * b).astype(np.float32) / (count - 1) * b
+        for chunk in chunks(count):
+            found = (shown @ old.rows(chunk).T - mean[chunk]) / spread[chunk]
+            here = np.flatnonzero((some >= chunk.start) & (some < chunk.stop))
+            found[here, some[here] - chunk.start] = -np.inf
+            top = found.argmax(axis=1)
+            value = found[np.arange(len(some)), top]
+            better_here = value > best[some]
+            partner[some[better_here]] = top[better_here] + chunk.start
+            best[some[better_here]] = value[better_here]
+    return Fit(doubt, score, partner, best, min(count - 1, len(chosen)))
+
+
+def convincing(found: Fit, threshold: float) -> np.ndarray:
+    """(N,) does the suggested partner score like the pairs that fit: no more than 2 robust standard
+    deviations below their median?"""
+    good = found.score[found.doubt <= threshold]
+    if not len(good):
+        return np.zeros(len(found.score), bool)
+    median = np.median(good)
+    spread = 1.4826 * np.median(np.abs(good - median))
+    return (found.partner >= 0) & (found.partner_score >= median - 2 * spread)
