@@ -59,16 +59,16 @@ def sizes(members: Members, records: Records, config: DataConfig) -> list[Findin
             for name, path in files(sample).items()
             if not (record := records[path, ROLES[name]]).error
         }
-        size = found.get(sample.x1)
-        if size is None:
+        if not found:
             continue
-        images[size] += 1
+        size = Counter(found.values()).most_common(1)[0][0]
         example.setdefault(size, sample.x1)
-        for path, other in found.items():
-            if other != size:
-                problem = f"{shown(other)}, but its image {sample.x1} is {shown(size)}"
-                remedy = "bring both to one size (masks by nearest neighbour)"
-                findings.append(Finding(ERROR, "size", str(path), problem, remedy))
+        images[size] += 1
+        if odd := [path for path, other in found.items() if other != size]:
+            problem = f"{shown(found[odd[0]])}, but {agreeing(found, size)} of its sample"
+            remedy = "bring them to one size (masks by nearest neighbour)"
+            details = {str(path): list(other) for path, other in found.items()}
+            findings.append(Finding(ERROR, "size", str(odd[0]), problem, remedy, details))
     if len(images) > 1 and not (config.resize or config.crop):
         common, rarest = images.most_common(1)[0][0], images.most_common()[-1][0]
         several = ", ".join(f"{n} of {shown(s)}" for s, n in images.most_common(5))
@@ -81,6 +81,11 @@ def sizes(members: Members, records: Records, config: DataConfig) -> list[Findin
             )
         )  # fmt: skip
     return findings
+
+
+def agreeing(found: Mapping[Path, tuple[int, int]], size: tuple[int, int]) -> str:
+    paths = [path for path, other in found.items() if other == size]
+    return f"{listing(paths)} {'are' if len(paths) > 1 else 'is'} {shown(size)}"
 
 
 def modes(records: Iterable[Record]) -> list[Finding]:
@@ -105,13 +110,13 @@ def modes(records: Iterable[Record]) -> list[Finding]:
 
 def blank(records: Iterable[Record]) -> list[Finding]:
     findings = [
-        Finding(WARNING, "blank", str(r.path), "shows one flat tone", "look at it; take it out")
+        Finding(WARNING, "blank", str(r.path), "shows one flat tone", "look at it, or take it out")
         for r in records
         if r.flat and not r.error
     ]
     for r in records:
         if r.role == VALID and not r.error and not r.values[1]:
-            problem = "marks every pixel as invalid, so that the pair counts nowhere"
+            problem = "marks every pixel as invalid, so that its pair counts nowhere"
             findings.append(Finding(WARNING, "blank", str(r.path), problem, "white = valid"))
     return findings
 
@@ -143,7 +148,8 @@ def labels(members: Members, records: Records) -> list[Finding]:
         if wrong:
             values = ", ".join(f"{v} ({n} pixels)" for v, n in wrong.items())
             problem = f"has values of no class: {values}; void is {sorted(void)}"
-            remedy = f"classes are {listing(codes, shown=40)}: map the values to them or to void"
+            there = f"0..{len(codes) - 1}" if not members.codes else ", ".join(map(str, codes))
+            remedy = f"classes are {there}: map the values to them or to void"
             details = {"values": {str(v): n for v, n in wrong.items()}}
             findings.append(Finding(ERROR, "label", str(record.path), problem, remedy, details))
         elif not any(v in codes for v in record.values):

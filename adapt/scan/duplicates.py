@@ -56,7 +56,9 @@ def exact(members: Members, records: Records, side: str) -> list[Finding]:
             if conflicting(group, records):
                 problem += ", but another label"
                 remedy = "one of the labels is wrong"
-                findings.append(Finding(ERROR, "labels", str(paths[0]), problem, remedy, details))
+                findings.append(
+                    Finding(ERROR, "duplicate", str(paths[0]), problem, remedy, details)
+                )
             else:
                 remedy = "keep one, unless it shall count twice"
                 findings.append(

@@ -104,11 +104,13 @@ def both(found: Members, config: DataConfig, layout: Layout, split: str) -> list
     bare = replace(config, labels="") if layout is PAIRS else config
     listed = tolerant(found, config.target, lambda: layout.read(bare, Path(config.target), split))
     new = {s.name: s for s in listed}
+    known = {f.problem for f in found.findings if f.kind == "missing"}
     try:
         matched((s.name for s in old), new, config.root, config.target)
     except MissingFiles as error:
         for missing in error.missing:
             where, _, problem = missing.partition(": ")
-            remedy = "add the partner, or take the name out of both sides"
-            found.findings.append(Finding(ERROR, "unpaired", where, problem, remedy))
+            if not any(problem.split(" has ")[0] in lost for lost in known):
+                remedy = "add the partner, or take the name out of both sides"
+                found.findings.append(Finding(ERROR, "unpaired", where, problem, remedy))
     return [replace(s, x2=new[s.name].x1, y2=new[s.name].y1 or s.y1) for s in old if s.name in new]
