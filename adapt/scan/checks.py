@@ -65,7 +65,8 @@ def sizes(members: Members, records: Records, config: DataConfig) -> list[Findin
         example.setdefault(size, sample.x1)
         images[size] += 1
         if odd := [path for path, other in found.items() if other != size]:
-            problem = f"{shown(found[odd[0]])}, but {agreeing(found, size)} of its sample"
+            rest = listing(path for path, other in found.items() if other == size)
+            problem = f"{shown(found[odd[0]])}, but of its sample {rest}: {shown(size)}"
             remedy = "bring them to one size (masks by nearest neighbour)"
             details = {str(path): list(other) for path, other in found.items()}
             findings.append(Finding(ERROR, "size", str(odd[0]), problem, remedy, details))
@@ -81,11 +82,6 @@ def sizes(members: Members, records: Records, config: DataConfig) -> list[Findin
             )
         )  # fmt: skip
     return findings
-
-
-def agreeing(found: Mapping[Path, tuple[int, int]], size: tuple[int, int]) -> str:
-    paths = [path for path, other in found.items() if other == size]
-    return f"{listing(paths)} {'are' if len(paths) > 1 else 'is'} {shown(size)}"
 
 
 def modes(records: Iterable[Record]) -> list[Finding]:

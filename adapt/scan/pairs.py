@@ -61,7 +61,8 @@ class Fit:
     doubt: np.ndarray
     """(N,) share of the compared images that fit better than the own partner, ties by half."""
     score: np.ndarray
-    """(N,) similarity of the pair, in standard deviations above what x1 has with others."""
+    """(N,) similarity of the pair in standard deviations above that of x1 with other x2 and of x2
+    with other x1, the mean of both."""
     partner: np.ndarray
     """(N,) for pairs in doubt the index of the x1 that x2 fits best, else -1."""
     partner_score: np.ndarray
@@ -98,7 +99,8 @@ def fit(old: Side, new: Side, threshold: float) -> Fit:
     place = np.full(count, -1)
     place[chosen] = np.arange(len(chosen))
     some_old, some_new = old.rows(chosen), new.rows(chosen)
-    doubt, score, mean, spread = np.zeros((4, count), np.float32)
+    doubt, score = np.zeros((2, count), np.float32)
+    mean, spread = np.zeros((2, 2, count), np.float32)  # of x2 with other x1, of x1 with other x2
     for chunk in progress(list(chunks(count)), what="pairs"):
         a, b = old.rows(chunk), new.rows(chunk)
         weights = (total - a * b).astype(np.float32) / (count - 1)
@@ -108,14 +110,14 @@ def fit(old: Side, new: Side, threshold: float) -> Fit:
         others = np.full(len(own), len(chosen))
         others[inside] -= 1
         better = np.zeros(len(own))
-        for similarity in sides:
+        for k, similarity in enumerate(sides):
             similarity[inside, place[chunk][inside]] = np.nan
             better += (similarity > own[:, None]).sum(axis=1)
             better += 0.5 * (similarity == own[:, None]).sum(axis=1)
+            mean[k, chunk] = np.nanmean(similarity, axis=1)
+            spread[k, chunk] = np.nanstd(similarity, axis=1) + TINY
         doubt[chunk] = better / 2 / others
-        mean[chunk] = np.nanmean(sides[1], axis=1)
-        spread[chunk] = np.nanstd(sides[1], axis=1) + TINY
-        score[chunk] = (own - mean[chunk]) / spread[chunk]
+        score[chunk] = ((own - mean[:, chunk]) / spread[:, chunk]).mean(axis=0)
     partner, best = np.full(count, -1), np.full(count, -np.inf, np.float32)
     doubted = np.flatnonzero(doubt > threshold)
     for start in progress(range(0, len(doubted), CHUNK), what="partners"):
@@ -123,7 +125,9 @@ def fit(old: Side, new: Side, threshold: float) -> Fit:
         a, b = old.rows(some), new.rows(some)
         shown = (total - a * b).astype(np.float32) / (count - 1) * b
         for chunk in chunks(count):
-            found = (shown @ old.rows(chunk).T - mean[chunk]) / spread[chunk]
+            similarity = shown @ old.rows(chunk).T
+            found = (similarity - mean[0, some, None]) / spread[0, some, None]
+            found = (found + (similarity - mean[1, chunk]) / spread[1, chunk]) / 2
             here = np.flatnonzero((some >= chunk.start) & (some < chunk.stop))
             found[here, some[here] - chunk.start] = -np.inf
             top = found.argmax(axis=1)

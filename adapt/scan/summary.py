@@ -57,8 +57,8 @@ def overview(summary: dict[str, Any], near: int) -> list[str]:
     for side, least in summary["nearest"].items():
         if least is not None:
             lines.append(
-                f"leaks  {side} of training and of evaluation differ in {least} of {HASH_BITS} bits "
-                f"or more (a leak: {near} or less)"
+                f"leaks  {side} of training and evaluation differ in at least {least} of "
+                f"{HASH_BITS} bits (a leak: {near} or less)"
             )
     if pairs := summary.get("pairs"):
         lines.append(pair_line(pairs))
