@@ -15,7 +15,7 @@ from adapt.scan.pairs import ENOUGH, Fit, convincing, displacement, fit, side
 CHANCE = 0.25
 """Median doubt from which on the pairs as a whole fit hardly better than random ones (0.5)."""
 WEAK = 0.04
-"""Third quartile of the doubt from which on single pairs cannot be told apart for certain."""
+"""Third quartile of the doubt from which on single pairs cannot be judged for certain."""
 
 
 @dataclass(frozen=True)
@@ -48,11 +48,20 @@ def content(members: Members, records: Records, config: ScanConfig) -> Verdict:
         return Verdict([slip(pairs, slipped)], summary | {"offset": slipped})
     if quartiles[0] >= CHANCE:
         return Verdict([unrelated(pairs, found)], summary)
-    weak = bool(quartiles[1] > WEAK)
+    weak = bool(quartiles[1] > WEAK) or trailing(found.doubt, config)
     findings = single(pairs, found, config, weak)
     if weak:
-        findings.append(uncertain(pairs, found, quartiles[1]))
-    return Verdict(findings, summary)
+        findings.append(uncertain(pairs, found, config))
+    return Verdict(findings, summary | {"certain": not weak})
+
+
+def trailing(doubt: np.ndarray, config: ScanConfig) -> bool:
+    """Are there many more small doubts than wrong pairs, whose doubt is uniform, would explain?
+    Then right pairs reach into the doubtful range, and perhaps beyond."""
+    above = int((doubt > config.wrong).sum())
+    between = int((doubt > config.doubt).sum()) - above
+    explained = above * (config.wrong - config.doubt) / (1 - config.wrong)
+    return between > 3 * explained + 5
 
 
 def records_of(sample: Sample, name: str, records: Records) -> np.ndarray:
@@ -86,12 +95,13 @@ def unrelated(pairs: list[Sample], found: Fit) -> Finding:
     )  # fmt: skip
 
 
-def uncertain(pairs: list[Sample], found: Fit, quartile: float) -> Finding:
+def uncertain(pairs: list[Sample], found: Fit, config: ScanConfig) -> Finding:
     worst = pairs[int(found.doubt.argmax())]
+    many = int((found.doubt > config.doubt).sum())
     return Finding(
         WARNING, "pairs", str(worst.x2),
-        f"and others fit their partners badly: a quarter of the pairs has a doubt above "
-        f"{quartile:.2f}, so that wrong ones cannot be told for certain",
+        f"and {many - 1} others fit their partners badly, with doubts too evenly small to be wrong "
+        "pairs alone, so that wrong ones cannot be told for certain and count as warnings",
         "look at the pairs named here; much alike or badly aligned images have this effect",
     )  # fmt: skip
 

@@ -103,6 +103,8 @@ def both(found: Members, config: DataConfig, layout: Layout, split: str) -> list
         return old
     bare = replace(config, labels="") if layout is PAIRS else config
     listed = tolerant(found, config.target, lambda: layout.read(bare, Path(config.target), split))
+    if not listed:  # which is a finding of its own
+        return old
     new = {s.name: s for s in listed}
     known = {f.problem for f in found.findings if f.kind == "missing"}
     try:

@@ -21,6 +21,8 @@ REFERENCE = 2000
 """How many other images every pair is compared with."""
 CHUNK = 1024
 OFFSETS = (-3, -2, -1, 1, 2, 3)
+SLIPPED = 1.04
+"""Gain of correlation by an offset from which on the list has slipped; in videos it is small."""
 TINY = 1e-6
 
 
@@ -72,29 +74,38 @@ class Fit:
 
 
 def correlation(old: Side, new: Side, offset: int = 0) -> np.ndarray:
-    """Mean product (D,) of the sides, x1 of pair i with x2 of pair i + offset."""
+    """Sum of products (2, D) of the sides, x1 of pair i with x2 of pair i + offset: over the even
+    and over the odd i."""
     count = len(old.values) - abs(offset)
     first, second = max(0, -offset), max(0, offset)
-    total = np.zeros(old.values.shape[1])
+    total = np.zeros((2, old.values.shape[1]))
     for chunk in chunks(count):
         a = old.rows(slice(chunk.start + first, chunk.stop + first))
         b = new.rows(slice(chunk.start + second, chunk.stop + second))
-        total += (a * b).sum(axis=0, dtype=np.float64)
-    return total / count
+        for half in (0, 1):  # chunks begin at even places
+            total[half] += (a[half::2] * b[half::2]).sum(axis=0, dtype=np.float64)
+    return total
 
 
 def displacement(old: Side, new: Side) -> int:
-    """The offset at which neighbours in the list correlate best: 0, unless the list has slipped."""
-    strength = {k: float((correlation(old, new, k) ** 2).sum()) for k in (0, *OFFSETS)}
+    """The offset at which neighbours in the list correlate best: 0, unless the list has slipped.
+
+    What correlates by chance differs from one half of the pairs to the other, and does not count.
+    """
+    count = len(old.values)
+    halves = {k: correlation(old, new, k) / (count - abs(k)) for k in (0, *OFFSETS)}
+    strength = {k: float(np.linalg.norm(even + odd)) for k, (even, odd) in halves.items()}
     best = max(strength, key=lambda k: strength[k])
-    return best if strength[best] > 1.1 * strength[0] else 0
+    even, odd = halves[best]
+    agreement = even @ odd / (np.linalg.norm(even) * np.linalg.norm(odd) + TINY**2)
+    return best if agreement > 0.5 and strength[best] > SLIPPED * strength[0] else 0
 
 
 def fit(old: Side, new: Side, threshold: float) -> Fit:
     """Judge every pair (row i of both sides); those whose doubt is above the threshold are compared
     with all images, to find the partner that they should have."""
     count = len(old.values)
-    total = correlation(old, new) * count
+    total = correlation(old, new).sum(axis=0)
     chosen = np.random.default_rng(0).permutation(count)[:REFERENCE]
     place = np.full(count, -1)
     place[chosen] = np.arange(len(chosen))
