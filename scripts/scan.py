@@ -5,9 +5,9 @@ from pathlib import Path
 
 sys.path[0] = str(Path(__file__).resolve().parents[1])  # this folder has an adapt.py of its own
 
-from adapt.scan.command import scan
-from adapt.scan.config import ScanConfig
-from scripts._cli import main
+if __name__ == "__main__":  # the processes that decode import this file, and need nothing of it
+    from adapt.scan.command import scan
+    from adapt.scan.config import ScanConfig
+    from scripts._cli import main
 
-if __name__ == "__main__":
     main("scan", ScanConfig, scan)

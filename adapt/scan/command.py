@@ -14,6 +14,7 @@ from adapt.scan.findings import ERROR, WARNING, Finding, count, plain, show
 from adapt.scan.measure import Record, measured
 from adapt.scan.members import Members, members
 from adapt.scan.summary import figures, overview
+from adapt.settings import EXPLICIT
 from adapt.settings import plain as settings
 
 FORMAT = 1
@@ -39,7 +40,8 @@ def scan(config: ScanConfig) -> Path:
     show(findings, config.shown, config.out)
     path = Path(config.out)
     totals = {"errors": count(findings, ERROR), "warnings": count(findings, WARNING)}
-    report = {"format": FORMAT, **totals, "data": settings(config.data), **summary}
+    given = {k: v for k, v in settings(config.data).items() if k != EXPLICIT}
+    report = {"format": FORMAT, **totals, "data": given, **summary}
     write_json(path, {**report, "findings": plain(findings)})
     verdict = f"{path}: {totals['errors']} errors, {totals['warnings']} warnings"
     if totals["errors"]:
