@@ -2,6 +2,8 @@
 
 import json
 import os
+import pickle
+import re
 import shutil
 import subprocess
 import sys
@@ -15,10 +17,13 @@ import pytest
 from PIL import Image
 
 from adapt.config import DataConfig
-from adapt.errors import Stopped
+from adapt.errors import InputError, Stopped
 from adapt.scan.command import scan
 from adapt.scan.config import ScanConfig
+from adapt.scan.findings import ERROR, WARNING, Finding, show
+from adapt.scan.measure import Job, measure
 from adapt.scenes import draw_scene
+from adapt.settings import build
 
 ROOT = Path(__file__).resolve().parents[1]
 Tree = Callable[..., Path]
@@ -316,3 +321,79 @@ def test_all_defects_at_once_by_the_command(tree: Path) -> None:
     assert "Traceback" not in done.stderr
     again = report(tree / "one.json", data(tree))
     assert again == found, "the number of workers changes nothing"
+
+
+def test_layouts_of_voc_and_cityscapes(voc_tree: Tree, tmp_path: Path) -> None:
+    root = voc_tree(train=4, val=2)
+    voc = DataConfig(name="voc", root=str(root), train_split="train")
+    found = report(tmp_path / "v.json", voc)
+    assert found["lists"] == {"train": 4, "val": 2} and found["findings"] == []
+    (root / "JPEGImages/2007_000002.jpg").unlink()
+    (root / "SegmentationClass/2007_000003.png").unlink()
+    lost = report(tmp_path / "w.json", voc)
+    assert lost["lists"] == {"train": 2, "val": 2}
+    missing = {f["problem"] for f in lost["findings"] if f["kind"] == "missing"}
+    assert len(missing) == 2 and len(lost["findings"]) == 2
+    for city, count in (("train/ulm", 3), ("val/bern", 2)):
+        for i in range(count):
+            image, mask = draw_scene(9, 10 * count + i, (48, 64))
+            name = f"{Path(city).name}_{i:06d}_000019"
+            for folder, array in (("leftImg8bit", image), ("gtFine", np.where(mask, 7, 0))):
+                end = "labelIds" if folder == "gtFine" else ""
+                file = f"{name}_{folder}{'_' + end if end else ''}.png"
+                (tmp_path / "city" / folder / city).mkdir(parents=True, exist_ok=True)
+                Image.fromarray(array.astype(np.uint8)).save(
+                    tmp_path / "city" / folder / city / file
+                )
+    city = DataConfig(name="cityscapes", root=str(tmp_path / "city"))
+    found = report(tmp_path / "c.json", city)
+    assert found["lists"] == {"train": 3, "val": 2}
+    assert {f["kind"] for f in found["findings"]} == {"class"}, "only the road is there"
+    assert len(found["findings"]) == 2 * 18
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"near": 200}, "near is 200"),
+        ({"doubt": 0.3}, "doubt is 0.3 and wrong 0.2"),
+        ({"out": ""}, "out is empty"),
+        ({"workers": -1}, "workers is -1"),
+        ({"data": {"name": "camvid"}}, "data.root is empty"),
+        ({"data": {"name": "camvid", "root": "nowhere"}}, "nowhere"),
+        ({"data": {"name": "kitti", "root": "."}}, "Choices: scenes, camvid"),
+        ({"data": {"name": "camvid", "root": ".", "pairs": "a.csv"}}, "data=pairs only"),
+        ({"data": {"name": "pairs", "pairs": "nowhere/a.csv"}}, "nowhere"),
+    ],
+)
+def test_wrong_settings_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any], words: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match=re.escape(words)):
+        scan(build(ScanConfig, {"data": {"name": "camvid", "root": "."}, **changes}))
+    assert not (tmp_path / "scan.json").exists()
+
+
+def test_a_record_keeps_no_pixels(tmp_path: Path) -> None:
+    """What 100,000 files need: a record does not grow with the image."""
+    sizes = []
+    for side in (64, 1024):
+        path = tmp_path / f"{side}.png"
+        Image.fromarray(np.random.default_rng(0).integers(0, 256, (side, side, 3), np.uint8)).save(
+            path
+        )
+        sizes.append(len(pickle.dumps(measure(Job(path, "image", described=True)))))
+    assert sizes[0] == pytest.approx(sizes[1], abs=20)
+    assert sizes[1] < 2500
+
+
+def test_only_some_findings_of_a_kind_are_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    findings = [Finding(WARNING, "blank", f"{i}.png", "flat", "look") for i in range(7)]
+    findings.append(Finding(ERROR, "leak", "x.png", "seen", "take it out"))
+    show(findings, 3, "s.json")
+    assert capsys.readouterr().out.splitlines() == [
+        "error: leak: x.png: seen; take it out",
+        *[f"warning: blank: {i}.png: flat; look" for i in range(3)],
+        "warning: blank: and 4 more, all in s.json",
+    ]

@@ -18,7 +18,7 @@ from adapt.settings import EXPLICIT
 from adapt.settings import plain as settings
 
 FORMAT = 1
-SMALL = 200
+SMALL = 300
 """Files up to which starting processes takes longer than measuring."""
 
 FAILED = 1

@@ -10,12 +10,16 @@ from adapt.scan.config import ScanConfig
 from adapt.scan.duplicates import image_of
 from adapt.scan.findings import ERROR, WARNING, Finding
 from adapt.scan.members import Members
-from adapt.scan.pairs import ENOUGH, Fit, convincing, displacement, fit, side
+from adapt.scan.pairs import ENOUGH, Fit, displacement, fit, level, side
 
 CHANCE = 0.25
 """Median doubt from which on the pairs as a whole fit hardly better than random ones (0.5)."""
 WEAK = 0.04
 """Third quartile of the doubt from which on single pairs cannot be judged for certain."""
+
+CLEAR, OUTLIER = 2, 3
+"""Robust standard deviations below the typical score down to which a suggested partner convinces,
+and from which on a pair in doubt is an outlier among the pairs of its set, hence an error."""
 
 
 @dataclass(frozen=True)
@@ -109,10 +113,11 @@ def uncertain(pairs: list[Sample], found: Fit, config: ScanConfig) -> Finding:
 def single(pairs: list[Sample], found: Fit, config: ScanConfig, weak: bool) -> list[Finding]:
     """One finding for each pair in doubt."""
     findings = []
-    clear = convincing(found, config.doubt)
+    clear = found.partner_score >= level(found, config.doubt, CLEAR)
+    certain = (found.doubt > config.wrong) | (found.score < level(found, config.doubt, OUTLIER))
     for i in np.flatnonzero(found.doubt > config.doubt):
         own, other = pairs[i], pairs[found.partner[i]]
-        severity = ERROR if found.doubt[i] > config.wrong and not weak else WARNING
+        severity = ERROR if certain[i] and not weak else WARNING
         problem = f"{found.doubt[i]:.0%} of the other images fit better than its partner {own.x1}"
         remedy = "look at both; swap the files back or take the pair out"
         if clear[i]:

@@ -54,6 +54,8 @@ def members(config: DataConfig) -> Members:
     training = config.train_split or layout.train_split
     found = Members({}, training, classes, layout.void, layout.codes)
     if config.pairs:
+        if not Path(config.pairs).is_file():
+            raise InputError(f"data.pairs: no such file: {config.pairs}")
         whole = tolerant(found, config.pairs, lambda: read_csv(Path(config.pairs)))
         found.lists = parts(config, whole)
         found.training = "train" if "train" in config.parts else PAIRS.train_split

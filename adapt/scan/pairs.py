@@ -8,6 +8,7 @@ pair is the share of other images that fit it better than its own partner: for a
 random it is uniform in 0..1, so that a threshold t finds a share 1 - t of swapped files.
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -21,6 +22,8 @@ REFERENCE = 2000
 """How many other images every pair is compared with."""
 CHUNK = 1024
 OFFSETS = (-3, -2, -1, 1, 2, 3)
+AGREED = 0.75
+"""Cosine between the weights of two halves of the pairs from which on they are no chance."""
 SLIPPED = 1.04
 """Gain of correlation by an offset from which on the list has slipped; in videos it is small."""
 TINY = 1e-6
@@ -98,7 +101,7 @@ def displacement(old: Side, new: Side) -> int:
     best = max(strength, key=lambda k: strength[k])
     even, odd = halves[best]
     agreement = even @ odd / (np.linalg.norm(even) * np.linalg.norm(odd) + TINY**2)
-    return best if agreement > 0.5 and strength[best] > SLIPPED * strength[0] else 0
+    return best if agreement > AGREED and strength[best] > SLIPPED * strength[0] else 0
 
 
 def fit(old: Side, new: Side, threshold: float) -> Fit:
@@ -149,12 +152,10 @@ def fit(old: Side, new: Side, threshold: float) -> Fit:
     return Fit(doubt, score, partner, best, min(count - 1, len(chosen)))
 
 
-def convincing(found: Fit, threshold: float) -> np.ndarray:
-    """(N,) does the suggested partner score like the pairs that fit: no more than 2 robust standard
-    deviations below their median?"""
+def level(found: Fit, threshold: float, below: float) -> float:
+    """So many robust standard deviations below the median score of the pairs without doubt."""
     good = found.score[found.doubt <= threshold]
     if not len(good):
-        return np.zeros(len(found.score), bool)
+        return math.inf
     median = np.median(good)
-    spread = 1.4826 * np.median(np.abs(good - median))
-    return (found.partner >= 0) & (found.partner_score >= median - 2 * spread)
+    return float(median - below * 1.4826 * np.median(np.abs(good - median)))
