@@ -14,8 +14,8 @@ class ScanConfig:
     data: DataConfig = field(default_factory=DataConfig)
     near: int = 24
     """Bits, of 256, in which the hashes of two images may differ for a near-duplicate: re-encoded,
-    resized, brightened and slightly cropped copies stay below 24, unrelated images have about 128.
-    Frames of a video lie between, the closer in time the lower. -1 = no search."""
+    resized, blurred and brightened copies stay within 24, other images differ in about 128. Frames
+    of a video lie between, the closer in time the lower. -1 = no search."""
     pairs: bool = True
     """Compare the content of each pair."""
     doubt: float = 0.05
