@@ -5,8 +5,6 @@ import os
 import pickle
 import re
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,47 +13,18 @@ import cv2
 import numpy as np
 import pytest
 from PIL import Image
+from scans import command, report
 
 from adapt.config import DataConfig
 from adapt.errors import InputError, Stopped
 from adapt.scan.command import scan
 from adapt.scan.config import ScanConfig
 from adapt.scan.findings import ERROR, WARNING, Finding, show
-from adapt.scan.measure import Job, measure
+from adapt.scan.measure import IMAGE, Job, measure, measured
 from adapt.scenes import draw_scene
 from adapt.settings import build
 
-ROOT = Path(__file__).resolve().parents[1]
 Tree = Callable[..., Path]
-Report = dict[str, Any]
-
-
-def report(out: Path, data: DataConfig, **changes: Any) -> Report:
-    """The report of a scan in this process."""
-    try:
-        scan(ScanConfig(data=data, out=str(out), workers=1, **changes))
-        status = 0
-    except Stopped as stop:
-        status = stop.status
-    found: Report = json.loads(out.read_text())
-    assert status == (1 if found["errors"] else 0)
-    assert found["errors"] + found["warnings"] == len(found["findings"])
-    return found
-
-
-def command(*overrides: str, cwd: Path) -> subprocess.CompletedProcess:
-    return subprocess.run(
-        [sys.executable, str(ROOT / "scripts" / "scan.py"), *overrides],
-        cwd=cwd,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-
-
-def bits(a: np.ndarray, b: np.ndarray) -> int:
-    return int(np.bitwise_count(a ^ b).sum())
 
 
 def rewrite(path: Path, change: Callable[[np.ndarray], np.ndarray]) -> None:
@@ -397,3 +366,18 @@ def test_only_some_findings_of_a_kind_are_printed(capsys: pytest.CaptureFixture[
         *[f"warning: blank: {i}.png: flat; look" for i in range(3)],
         "warning: blank: and 4 more, all in s.json",
     ]
+
+
+class Deadly:
+    """A job that ends the process it runs in, as the system does when memory runs out."""
+
+    role = IMAGE
+
+    @property
+    def path(self) -> Path:
+        os._exit(1)
+
+
+def test_a_dead_worker_ends_the_scan() -> None:
+    with pytest.raises(Stopped, match="a worker process died"):
+        list(measured([Deadly()], 2))  # type: ignore[list-item]

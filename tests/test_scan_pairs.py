@@ -10,8 +10,8 @@ import cv2
 import numpy as np
 import pytest
 from PIL import Image
+from scans import command, report
 from scipy.fft import dctn
-from test_scan import command, report
 
 from adapt.commands import DistortConfig
 from adapt.config import DataConfig, ShiftConfig
@@ -20,7 +20,7 @@ from adapt.distort import make_distorted
 from adapt.files import read_json
 from adapt.scan import duplicates, pairs
 from adapt.scan.config import ScanConfig
-from adapt.scan.content import trailing
+from adapt.scan.content import content, trailing
 from adapt.scan.measure import HASH_BITS, IMAGE, Record, descriptor, perceptual_hash
 from adapt.scan.members import Members
 from adapt.scan.pairs import Side, displacement, fit, side
@@ -250,6 +250,24 @@ def test_sides_are_standardised_in_chunks(monkeypatch: pytest.MonkeyPatch) -> No
 )
 def test_doubts_too_evenly_small_are_no_wrong_pairs(doubts: np.ndarray, expected: bool) -> None:
     assert trailing(doubts, ScanConfig()) == expected
+
+
+def test_pairs_that_fit_badly_as_a_whole_are_warnings() -> None:
+    """Noise, not exchanged files; with the same doubts, exchanged ones are not told apart."""
+    old, new = related(150, keep=0.25)
+    records, samples = {}, []
+    for i in range(150):
+        paths = Path(f"old/{i:03d}.png"), Path(f"new/{i:03d}.png")
+        for path, values in zip(paths, (old[i], new[i]), strict=True):
+            records[path, IMAGE] = Record(path, IMAGE, digest=path.name.encode(), descriptor=values)
+        samples.append(Sample(f"{i:03d}", paths[0], x2=paths[1]))
+    verdict = content(Members({"all": samples}, "all", (), (), ()), records, ScanConfig())
+    assert verdict.summary["certain"] is False
+    assert {f.severity for f in verdict.findings} == {"warning"}
+    assert [f.kind for f in verdict.findings].count("pairs") == 1
+    doubted = {f.details["name"] for f in verdict.findings if f.kind == "pair"}
+    expected = np.flatnonzero(slow_doubt(old, new) > 0.05)
+    assert doubted == {f"{i:03d}" for i in expected} and len(doubted) > 20
 
 
 # ---- hashes and descriptors ------------------------------------------------------------------

@@ -31,7 +31,8 @@ def jobs(samples: Iterable[Sample], described: bool) -> list[Job]:
     for sample in samples:
         for name, path in files(sample).items():
             wanted = described and sample.x2 is not None and ROLES[name] == IMAGE
-            found.setdefault((path, ROLES[name]), Job(path, ROLES[name], wanted))
+            if wanted or (path, ROLES[name]) not in found:
+                found[path, ROLES[name]] = Job(path, ROLES[name], wanted)
     return list(found.values())
 
 

@@ -104,8 +104,8 @@ def uncertain(pairs: list[Sample], found: Fit, config: ScanConfig) -> Finding:
     many = int((found.doubt > config.doubt).sum())
     return Finding(
         WARNING, "pairs", str(worst.x2),
-        f"and {many - 1} others fit their partners badly, with doubts too evenly small to be wrong "
-        "pairs alone, so that wrong ones cannot be told for certain and count as warnings",
+        f"and {many - 1} others fit their partners badly, more of them slightly so than wrong "
+        "pairs would explain: which are wrong cannot be told for certain; all count as warnings",
         "look at the pairs named here; much alike or badly aligned images have this effect",
     )  # fmt: skip
 

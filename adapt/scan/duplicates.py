@@ -53,7 +53,7 @@ def exact(members: Members, records: Records, side: str) -> list[Finding]:
             findings.append(Finding(ERROR, "leak", str(file), problem, remedy, details))
         elif len(paths) > 1:
             problem = f"the same pixels as {listing(paths[1:])}"
-            if conflicting(group, records):
+            if conflicting(group, records, side):
                 problem += ", but another label"
                 remedy = "one of the labels is wrong"
                 findings.append(
@@ -67,8 +67,9 @@ def exact(members: Members, records: Records, side: str) -> list[Finding]:
     return findings
 
 
-def conflicting(group: dict[Path, Sample], records: Records) -> bool:
-    found = (records[s.y1, LABEL] for s in group.values() if s.y1 is not None)
+def conflicting(group: dict[Path, Sample], records: Records, side: str) -> bool:
+    labels = (s.y1 if side == "x1" else s.y2 for s in group.values())
+    found = (records[label, LABEL] for label in labels if label is not None)
     return len({r.digest for r in found if not r.error}) > 1
 
 

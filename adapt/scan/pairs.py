@@ -59,23 +59,6 @@ def chunks(count: int) -> Iterator[slice]:
     return (slice(start, min(start + CHUNK, count)) for start in range(0, count, CHUNK))
 
 
-@dataclass(frozen=True)
-class Fit:
-    """How well each of N pairs fits."""
-
-    doubt: np.ndarray
-    """(N,) share of the compared images that fit better than the own partner, ties by half."""
-    score: np.ndarray
-    """(N,) similarity of the pair in standard deviations above that of x1 with other x2 and of x2
-    with other x1, the mean of both."""
-    partner: np.ndarray
-    """(N,) for pairs in doubt the index of the x1 that x2 fits best, else -1."""
-    partner_score: np.ndarray
-    """(N,) the score with it."""
-    compared: int
-    """Images that each pair was compared with."""
-
-
 def correlation(old: Side, new: Side, offset: int = 0) -> np.ndarray:
     """Sum of products (2, D) of the sides, x1 of pair i with x2 of pair i + offset: over the even
     and over the odd i."""
@@ -104,52 +87,96 @@ def displacement(old: Side, new: Side) -> int:
     return best if agreement > AGREED and strength[best] > SLIPPED * strength[0] else 0
 
 
+@dataclass(frozen=True)
+class Judged:
+    """How well each of N pairs fits, and what the similarities of others are."""
+
+    doubt: np.ndarray
+    """(N,) share of the compared images that fit better than the own partner, ties by half."""
+    score: np.ndarray
+    """(N,) similarity of the pair in standard deviations above that of x2 with other x1 and of x1
+    with other x2, the mean of both."""
+    mean: np.ndarray
+    """(2, N) of the similarities of x2 with other x1, and of x1 with other x2."""
+    spread: np.ndarray
+    """(2, N) their standard deviations."""
+    compared: int
+    """Images that each pair was compared with."""
+
+
+@dataclass(frozen=True)
+class Fit(Judged):
+    partner: np.ndarray
+    """(N,) for pairs in doubt the index of the x1 that x2 fits best, else -1."""
+    partner_score: np.ndarray
+    """(N,) the score with it, else -inf."""
+
+
 def fit(old: Side, new: Side, threshold: float) -> Fit:
-    """Judge every pair (row i of both sides); those whose doubt is above the threshold are compared
-    with all images, to find the partner that they should have."""
-    count = len(old.values)
+    """Judge every pair (row i of both sides), and name a better partner for those whose doubt is
+    above the threshold."""
     total = correlation(old, new).sum(axis=0)
+    judged = judge(old, new, total)
+    partner, score = partners(old, new, total, judged, np.flatnonzero(judged.doubt > threshold))
+    return Fit(**vars(judged), partner=partner, partner_score=score)
+
+
+def without(total: np.ndarray, a: np.ndarray, b: np.ndarray, count: int) -> np.ndarray:
+    """Weights (n, D) for pairs with the rows a and b: the mean product of all other pairs."""
+    return (total - a * b).astype(np.float32) / (count - 1)
+
+
+def judge(old: Side, new: Side, total: np.ndarray) -> Judged:
+    """Compare every pair with REFERENCE images of either side, drawn once."""
+    count = len(old.values)
     chosen = np.random.default_rng(0).permutation(count)[:REFERENCE]
     place = np.full(count, -1)
     place[chosen] = np.arange(len(chosen))
     some_old, some_new = old.rows(chosen), new.rows(chosen)
     doubt, score = np.zeros((2, count), np.float32)
-    mean, spread = np.zeros((2, 2, count), np.float32)  # of x2 with other x1, of x1 with other x2
+    mean, spread = np.zeros((2, 2, count), np.float32)
     for chunk in progress(list(chunks(count)), what="pairs"):
         a, b = old.rows(chunk), new.rows(chunk)
-        weights = (total - a * b).astype(np.float32) / (count - 1)
+        weights = without(total, a, b, count)
         own = (weights * a * b).sum(axis=1)
-        sides = (weights * b) @ some_old.T, (weights * a) @ some_new.T
         inside = np.flatnonzero(place[chunk] >= 0)
         others = np.full(len(own), len(chosen))
         others[inside] -= 1
         better = np.zeros(len(own))
-        for k, similarity in enumerate(sides):
-            similarity[inside, place[chunk][inside]] = np.nan
+        for k, similarity in enumerate(((weights * b) @ some_old.T, (weights * a) @ some_new.T)):
+            similarity[inside, place[chunk][inside]] = np.nan  # the pair itself
             better += (similarity > own[:, None]).sum(axis=1)
             better += 0.5 * (similarity == own[:, None]).sum(axis=1)
             mean[k, chunk] = np.nanmean(similarity, axis=1)
             spread[k, chunk] = np.nanstd(similarity, axis=1) + TINY
         doubt[chunk] = better / 2 / others
         score[chunk] = ((own - mean[:, chunk]) / spread[:, chunk]).mean(axis=0)
+    return Judged(doubt, score, mean, spread, min(count - 1, len(chosen)))
+
+
+def partners(
+    old: Side, new: Side, total: np.ndarray, judged: Judged, doubted: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """The x1 of any pair that each doubted x2 fits best, and the score with it: (N,) and (N,)."""
+    count = len(old.values)
     partner, best = np.full(count, -1), np.full(count, -np.inf, np.float32)
-    doubted = np.flatnonzero(doubt > threshold)
+    mean, spread = judged.mean, judged.spread
     for start in progress(range(0, len(doubted), CHUNK), what="partners"):
         some = doubted[start : start + CHUNK]
         a, b = old.rows(some), new.rows(some)
-        shown = (total - a * b).astype(np.float32) / (count - 1) * b
+        shown = without(total, a, b, count) * b
         for chunk in chunks(count):
             similarity = shown @ old.rows(chunk).T
-            found = (similarity - mean[0, some, None]) / spread[0, some, None]
-            found = (found + (similarity - mean[1, chunk]) / spread[1, chunk]) / 2
+            score = (similarity - mean[0, some, None]) / spread[0, some, None]
+            score = (score + (similarity - mean[1, chunk]) / spread[1, chunk]) / 2
             here = np.flatnonzero((some >= chunk.start) & (some < chunk.stop))
-            found[here, some[here] - chunk.start] = -np.inf
-            top = found.argmax(axis=1)
-            value = found[np.arange(len(some)), top]
-            better_here = value > best[some]
-            partner[some[better_here]] = top[better_here] + chunk.start
-            best[some[better_here]] = value[better_here]
-    return Fit(doubt, score, partner, best, min(count - 1, len(chosen)))
+            score[here, some[here] - chunk.start] = -np.inf  # the pair itself
+            top = score.argmax(axis=1)
+            value = score[np.arange(len(some)), top]
+            higher = value > best[some]
+            partner[some[higher]] = top[higher] + chunk.start
+            best[some[higher]] = value[higher]
+    return partner, best
 
 
 def level(found: Fit, threshold: float, below: float) -> float:
