@@ -51,8 +51,8 @@ def _open(path: Path) -> tuple[Image.Image, str]:
     return image, packing
 
 
-def image_size(path: Path) -> tuple[int, int]:
-    """(H, W) of an upright image, from its header alone.
+def image_header(path: Path) -> tuple[str, tuple[int, int]]:
+    """PIL's mode of the file (RGB, L, P, …) and (H, W) of an upright image, from the header alone.
 
     Raises:
         InputError: missing, or not one of FORMATS.
@@ -60,11 +60,16 @@ def image_size(path: Path) -> tuple[int, int]:
     try:
         with Image.open(path, formats=FORMATS) as image:
             turned = image.getexif().get(ORIENTATION, 1) >= 5
-            return (image.width, image.height) if turned else (image.height, image.width)
+            size = (image.width, image.height) if turned else (image.height, image.width)
+            return image.mode, size
     except FileNotFoundError:
         raise InputError(f"{path}: no such image") from None
     except (OSError, SyntaxError, ValueError) as error:
         raise InputError(f"{path}: not a readable {' or '.join(FORMATS)} file ({error})") from None
+
+
+def image_size(path: Path) -> tuple[int, int]:
+    return image_header(path)[1]
 
 
 def read_image(path: Path) -> np.ndarray:
@@ -85,16 +90,34 @@ def read_image(path: Path) -> np.ndarray:
     return np.array(image.convert("RGB"))
 
 
+def read_indices(path: Path) -> np.ndarray:
+    """The values of a mask's file as uint8 (H, W), mode P or L without colour conversion.
+
+    Raises InputError for another mode and for a rotated file.
+    """
+    if path.suffix == ".mat":
+        return _read_sbd(path)
+    image, packing = _open(path)
+    if image.mode not in ("P", "L") or packing.startswith("L;"):  # PIL rescales 4-bit grey
+        raise InputError(
+            f"{path}: a mask holds class indices (palette or 8-bit grey); it is "
+            f"{packing if packing.startswith('L;') else image.mode}"
+        )
+    if image.getexif().get(ORIENTATION, 1) != 1:
+        raise InputError(f"{path}: a mask must not carry an EXIF rotation")
+    return np.array(image)
+
+
 def read_mask(
     path: Path, classes: int, void: Iterable[int] = (), codes: Sequence[int] = ()
 ) -> np.ndarray:
     """An index mask as uint8 (H, W): classes 0..classes-1, and IGNORE where the file has a void.
 
-    `codes` are the values of the classes in the file, where they are not 0..classes-1. Mode P or L
-    without colour conversion. Raises InputError for another mode, a rotated file, or values that
-    are no class's, not in `void` and not 255; the message has them with their pixel counts.
+    `codes` are the values of the classes in the file, where they are not 0..classes-1. Raises
+    InputError as read_indices, and for values that are no class's, not in `void` and not 255; the
+    message has them with their pixel counts.
     """
-    mask = read_values(path)
+    mask = read_indices(path)
     codes = codes or range(classes)
     values, counts = np.unique(mask, return_counts=True)
     known = {*codes, *void, IGNORE}
@@ -108,25 +131,6 @@ def read_mask(
     table = np.full(256, IGNORE, np.uint8)
     table[list(codes)] = np.arange(len(codes))
     return table[mask]
-
-
-def read_values(path: Path) -> np.ndarray:
-    """The values of a mask as they stand in the file, uint8 (H, W).
-
-    Raises:
-        InputError: a file that is no mask of 8-bit indices.
-    """
-    if path.suffix == ".mat":
-        return _read_sbd(path)
-    image, packing = _open(path)
-    if image.mode not in ("P", "L") or packing.startswith("L;"):  # PIL rescales 4-bit grey
-        raise InputError(
-            f"{path}: a mask holds class indices (palette or 8-bit grey); it is "
-            f"{packing if packing.startswith('L;') else image.mode}"
-        )
-    if image.getexif().get(ORIENTATION, 1) != 1:
-        raise InputError(f"{path}: a mask must not carry an EXIF rotation")
-    return np.array(image)
 
 
 def _read_sbd(path: Path) -> np.ndarray:

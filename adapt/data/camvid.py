@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from adapt.config import DataConfig
-from adapt.data.files import folder, inside, lines, pick, stems, unique
+from adapt.data.files import Lookup, folder, inside, lines, stems, unique
 from adapt.data.sample import Layout, Sample
 from adapt.errors import InputError
 
@@ -23,7 +23,7 @@ def read(config: DataConfig, root: Path, split: str) -> list[Sample]:
     root = home(root)
     source = root / f"{split}.txt"
     tables: dict[str, dict[str, Path]] = {}
-    samples = []
+    samples, lookup = [], Lookup()
     for number, line in enumerate(lines(source), 1):
         where = f"{source}:{number}"
         entries = line.split()
@@ -34,10 +34,11 @@ def read(config: DataConfig, root: Path, split: str) -> list[Sample]:
             parent, stem = Path(entry).parent.name, Path(entry).stem
             if parent not in tables:
                 tables[parent] = stems(inside(root, parent, where))
-            files.append(pick(tables[parent], stem, where))
-        samples.append(Sample(name=Path(entries[0]).stem, x1=files[0], y1=files[1]))
+            files.append(lookup.pick(tables[parent], stem, where))
+        if files[0] and files[1]:
+            samples.append(Sample(name=Path(entries[0]).stem, x1=files[0], y1=files[1]))
     unique([s.name for s in samples], source)
-    return samples
+    return lookup.complete(samples)
 
 
 def write_list(root: Path, split: str, samples: list[Sample]) -> None:

@@ -11,7 +11,7 @@ the new domain.
 from pathlib import Path
 
 from adapt.config import DataConfig
-from adapt.data.files import folder, pick, stems
+from adapt.data.files import Lookup, folder, stems
 from adapt.data.sample import Layout, Sample
 from adapt.errors import InputError, listing
 
@@ -88,7 +88,9 @@ def samples_of(config: DataConfig, root: Path, split: str, kind: str) -> list[Sa
     if split == "test":  # its labels are kept by the test server
         return [Sample(name, path) for name, path in images.items()]
     labels = frames(root / kind / split, f"_{kind}_labelIds")
-    return [Sample(n, path, pick(labels, n, str(where))) for n, path in images.items()]
+    lookup = Lookup()
+    found = {name: lookup.pick(labels, name, str(where)) for name in images}
+    return lookup.complete([Sample(n, images[n], label) for n, label in found.items() if label])
 
 
 def splits(root: Path) -> list[str]:

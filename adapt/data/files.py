@@ -3,8 +3,17 @@
 from collections.abc import Iterable
 from pathlib import Path
 
+from adapt.data.sample import Sample
 from adapt.errors import InputError, listing
 from adapt.images import SUFFIXES
+
+
+class MissingFiles(InputError):
+    """Names without a file or a partner: all of them in `missing`; `samples` has the others."""
+
+    def __init__(self, message: str, missing: list[str], samples: list[Sample]) -> None:
+        super().__init__(message)
+        self.missing, self.samples = missing, samples
 
 
 def folder(path: Path, what: str) -> Path:
@@ -59,27 +68,53 @@ def stems(where: Path, suffixes: Iterable[str] = SUFFIXES) -> dict[str, Path]:
     return found
 
 
-def pick(table: dict[str, Path], stem: str, where: str) -> Path:
-    """table[stem]; a missing name is an error that says where it was asked for."""
-    try:
-        return table[stem]
-    except KeyError:
-        example = next(iter(table.values()))
-        raise InputError(
-            f"{where}: no file named {stem!r} in {example.parent} "
-            f"({len(table)} files there, such as {example.name})"
-        ) from None
+class Lookup:
+    """Files by stem. What is not there is noted, so that one error can name all of it."""
+
+    def __init__(self) -> None:
+        self.missing: list[str] = []
+
+    def pick(self, table: dict[str, Path], stem: str, where: str) -> Path | None:
+        if stem not in table:
+            example = next(iter(table.values()))
+            self.missing.append(
+                f"{where}: no file named {stem!r} in {example.parent} "
+                f"({len(table)} files there, such as {example.name})"
+            )
+        return table.get(stem)
+
+    def complete(self, samples: list[Sample]) -> list[Sample]:
+        """The samples, if nothing was missing.
+
+        Raises:
+            MissingFiles: names that were asked for and are not there, with where they were.
+        """
+        if self.missing:
+            many = f"{len(self.missing)} files are missing: " if len(self.missing) > 1 else ""
+            raise MissingFiles(many + listing(self.missing), self.missing, samples)
+        return samples
 
 
 def matched(left: Iterable[str], right: Iterable[str], a: str, b: str) -> None:
-    """Both sides must have the same names."""
+    """Both sides must have the same names.
+
+    Raises:
+        MissingFiles: with the totals and the names that are on one side only.
+    """
     left, right = set(left), set(right)
     if left != right:
-        raise InputError(
+        message = (
             f"{a} and {b} do not match by name: {len(left & right)} in both; "
             f"{len(left - right)} only in {a}: {listing(left - right) or '-'}; "
             f"{len(right - left)} only in {b}: {listing(right - left) or '-'}"
         )
+        sides = ((left - right, a, b), (right - left, b, a))
+        missing = [
+            f"{there}: {name!r} has no partner in {other}"
+            for names, there, other in sides
+            for name in sorted(names)
+        ]
+        raise MissingFiles(message, missing, [])
 
 
 def unique(names: list[str], where: Path) -> None:

@@ -4,7 +4,7 @@ import csv
 from pathlib import Path
 
 from adapt.config import DataConfig
-from adapt.data.files import folder, inside, matched, stems, unique
+from adapt.data.files import MissingFiles, folder, inside, matched, stems, unique
 from adapt.data.sample import Layout, Sample
 from adapt.errors import InputError, listing, unknown
 
@@ -16,9 +16,14 @@ def read(config: DataConfig, root: Path, split: str) -> list[Sample]:
     """Every image of the folder `root`; `split` is ALL: parts of it are cut by `data.parts`."""
     files = stems(root)
     labels = stems(Path(config.labels)) if config.labels else {}
+    samples = [Sample(name=n, x1=f, y1=labels.get(n)) for n, f in files.items()]
     if labels:
-        matched(files, labels, str(root), config.labels)
-    return [Sample(name=n, x1=f, y1=labels.get(n)) for n, f in files.items()]
+        try:
+            matched(files, labels, str(root), config.labels)
+        except MissingFiles as error:
+            error.samples = [s for s in samples if s.y1]
+            raise
+    return samples
 
 
 def read_csv(path: Path) -> list[Sample]:
@@ -46,22 +51,26 @@ def read_csv(path: Path) -> list[Sample]:
     if not rows:
         raise InputError(f"{path}: no rows below the header")
     samples = []
+    missing: list[str] = []
     for number, row in enumerate(rows, 2):
         if None in row:
             raise InputError(f"{path}:{number}: more cells than the header's {listing(columns)}")
         cells = {c: row.get(c) for c in COLUMNS}
         files = {c: inside(root, v, f"{path}:{number}") for c, v in cells.items() if v}
-        for column, file in files.items():
-            if not file.is_file():
-                raise InputError(f"{path}:{number}: {column}: no such file: {file}")
         if "x1" not in files or "x2" not in files:
             raise InputError(f"{path}:{number}: x1 and x2 must both be given")
+        if lost := [c for c, file in files.items() if not file.is_file()]:
+            missing += [f"{path}:{number}: {c}: no such file: {files[c]}" for c in lost]
+            continue
         name = Path(cells["x1"] or "").with_suffix("").as_posix().replace("/", "__")
         y1 = files.get("y1")
         samples.append(
             Sample(name, files["x1"], y1, files["x2"], files.get("y2", y1), files.get("valid"))
         )
     unique([s.name for s in samples], path)
+    if missing:
+        many = f"{len(missing)} files are missing: " if len(missing) > 1 else ""
+        raise MissingFiles(many + listing(missing), missing, samples)
     return samples
 
 

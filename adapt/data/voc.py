@@ -6,7 +6,7 @@ The embedded scenes lie on disk in the same way.
 from pathlib import Path
 
 from adapt.config import DataConfig
-from adapt.data.files import folder, lines, pick, stems, unique
+from adapt.data.files import Lookup, folder, lines, stems, unique
 from adapt.data.sample import Layout, Sample
 from adapt.errors import InputError
 from adapt.scenes import CLASSES as SCENE_CLASSES
@@ -82,14 +82,14 @@ def read(config: DataConfig, root: Path, split: str) -> list[Sample]:
     unique(names, source)
     images = stems(root / "JPEGImages")
     labels = label_tables(config, root)
-    return [
-        Sample(
-            name=name,
-            x1=pick(images, name, str(source)),
-            y1=pick(next((t for t in labels if name in t), labels[0]), name, str(source)),
-        )
-        for name in names
-    ]
+    samples, lookup = [], Lookup()
+    for name in names:
+        image = lookup.pick(images, name, str(source))
+        table = next((t for t in labels if name in t), labels[0])
+        label = lookup.pick(table, name, str(source))
+        if image and label:
+            samples.append(Sample(name, image, label))
+    return lookup.complete(samples)
 
 
 def write_list(root: Path, split: str, samples: list[Sample]) -> None:

@@ -1,0 +1,156 @@
+"""One file, decoded once and reduced to a record of about 1.5 kB; runs in worker processes."""
+
+import hashlib
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, field
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from adapt.errors import InputError, Stopped
+from adapt.images import image_header, read_image, read_indices
+
+IMAGE, LABEL, VALID = "image", "label", "valid"
+
+HASH_SIDE = 16
+HASH_BITS = HASH_SIDE**2
+FLAT = 2.0
+"""Standard deviation of the shrunk grey values below which an image shows nothing."""
+
+LUMINANCE, EDGES, COLOUR = (12, 16), (6, 8), (6, 8)
+"""Rows and columns of the descriptor's grids."""
+DIRECTIONS = 6
+
+
+@dataclass(frozen=True)
+class Job:
+    path: Path
+    role: str
+    described: bool = False
+    """Is the image one side of a pair?"""
+
+
+@dataclass
+class Record:
+    """What is kept of a file. `error` is empty where it could be decoded."""
+
+    path: Path
+    role: str
+    error: str = ""
+    mode: str = ""
+    size: tuple[int, int] = (0, 0)
+    digest: bytes = b""
+    """SHA-256 of shape and decoded pixels."""
+    flat: bool = False
+    hashes: np.ndarray | None = None
+    """uint64 (2, 4): perceptual hash of the image and of its mirror image."""
+    descriptor: np.ndarray | None = None
+    """float16 (D,)"""
+    values: dict[int, int] = field(default_factory=dict)
+    """Labels: value in the file -> pixels. Valid masks: 0 or 1 -> pixels."""
+
+
+def grey(image: np.ndarray) -> np.ndarray:
+    return cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
+
+
+def perceptual_hash(values: np.ndarray) -> np.ndarray:
+    """uint64 (4,) of grey values (64, 64): which of the 16x16 lowest DCT coefficients, the constant
+    one left out, exceed their median (pHash: Zauner 2010, section 3.2.1, with 256 bits, not 64)."""
+    low = cv2.dct(values.astype(np.float32))[: HASH_SIDE + 1, : HASH_SIDE + 1]
+    chosen = np.append(low[:HASH_SIDE, :HASH_SIDE].ravel()[1:], low[HASH_SIDE, 0])
+    return np.packbits(chosen > np.median(chosen)).view(np.uint64)
+
+
+def descriptor(image: np.ndarray) -> np.ndarray:
+    """What a uint8 (H, W, 3) image shows where, coarsely: float16 (576,).
+
+    Luminance as ranks, which no monotonic change of brightness alters; the energy of edges by
+    direction (modulo 180°, so that light on dark equals dark on light), as in HOG (Dalal and
+    Triggs 2005) on the whole image; and colour. Which of them survive a shift is learned from the
+    pairs (adapt.scan.pairs).
+    """
+    grey_image = grey(image)
+    rows, columns = LUMINANCE
+    luminance = cv2.resize(grey_image, (columns, rows), interpolation=cv2.INTER_AREA).ravel()
+    _, place, counts = np.unique(luminance, return_inverse=True, return_counts=True)
+    ranks = (np.cumsum(counts) - (counts + 1) / 2)[place] / (luminance.size - 1) - 0.5
+    lab = cv2.cvtColor(
+        cv2.resize(image, COLOUR[::-1], interpolation=cv2.INTER_AREA), cv2.COLOR_RGB2LAB
+    )
+    colour = (lab[..., 1:].ravel() - 128.0) / 32
+    return np.concatenate([ranks, edges(grey_image), colour]).astype(np.float16)
+
+
+def edges(grey_image: np.ndarray) -> np.ndarray:
+    """Root of the share of edge energy in each cell and direction, (6 * 6 * 8,)."""
+    small = cv2.resize(grey_image, (128, 96), interpolation=cv2.INTER_AREA)
+    small = cv2.GaussianBlur(small.astype(np.float32), (0, 0), 1)
+    dx, dy = cv2.Sobel(small, cv2.CV_32F, 1, 0), cv2.Sobel(small, cv2.CV_32F, 0, 1)
+    strength = cv2.magnitude(dx, dy)
+    angle = (np.arctan2(dy, dx) % np.pi) / np.pi * DIRECTIONS
+    low = np.floor(angle)
+    part = angle - low
+    bins = np.empty((DIRECTIONS, *small.shape), np.float32)
+    for k in range(DIRECTIONS):
+        bins[k] = strength * np.where(low % DIRECTIONS == k, 1 - part, 0)
+        bins[k] += strength * np.where((low + 1) % DIRECTIONS == k, part, 0)
+    cells = [cv2.resize(b, EDGES[::-1], interpolation=cv2.INTER_AREA) for b in bins]
+    energy = np.stack(cells)
+    return np.sqrt(energy / (energy.mean() + 1e-6)).ravel()
+
+
+def digest(array: np.ndarray) -> bytes:
+    return hashlib.sha256(f"{array.shape}".encode() + array.tobytes()).digest()
+
+
+def measure(job: Job) -> Record:
+    """Decode a file strictly and reduce it; what is wrong with it goes into the record."""
+    record = Record(job.path, job.role)
+    try:
+        array = read_indices(job.path) if job.role == LABEL else read_image(job.path)
+    except InputError as error:
+        record.error = str(error).removeprefix(f"{job.path}: ")
+        return record
+    record.size, record.digest = (array.shape[0], array.shape[1]), digest(array)
+    record.mode = "SBD" if job.path.suffix == ".mat" else image_header(job.path)[0]
+    if job.role == LABEL:
+        counts = np.bincount(array.ravel(), minlength=256)
+        record.values = {int(v): int(counts[v]) for v in np.flatnonzero(counts)}
+    elif job.role == VALID:
+        yes = int((array.max(axis=2) > 0).sum())
+        record.values = {0: array.shape[0] * array.shape[1] - yes, 1: yes}
+    else:
+        small = cv2.resize(grey(array), (64, 64), interpolation=cv2.INTER_AREA)
+        record.flat = float(small.std()) < FLAT
+        record.hashes = np.stack([perceptual_hash(small), perceptual_hash(small[:, ::-1])])
+        if job.described:
+            record.descriptor = descriptor(array)
+    return record
+
+
+def measured(jobs: list[Job], workers: int) -> Iterator[Record]:
+    """The records in the jobs' order; one worker measures in this process.
+
+    Raises:
+        Stopped: a worker process died, which is mostly the system's answer to too little memory.
+    """
+    if workers == 1:
+        yield from map(measure, jobs)
+        return
+    start = partial(cv2.setNumThreads, 1)
+    with ProcessPoolExecutor(workers, get_context("spawn"), initializer=start) as pool:
+        try:
+            yield from pool.map(measure, jobs, chunksize=16)
+        except BrokenProcessPool:
+            raise Stopped(
+                "scan: a worker process died (out of memory?); workers=1 needs the least", 3
+            ) from None
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
