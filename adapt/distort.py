@@ -19,7 +19,7 @@ from adapt.config import DataConfig, ShiftConfig
 from adapt.data import Layout, Sample, layout_of, prepare
 from adapt.errors import InputError, unknown
 from adapt.files import read_json, sha256, write_json, write_whole
-from adapt.images import IGNORE, image_size, png, read_image, read_values, voc_palette
+from adapt.images import IGNORE, image_size, png, read_image, read_indices, voc_palette
 from adapt.runtime import progress, say
 from adapt.settings import differences
 from transforms import FILTERS, SOURCES, moved_labels
@@ -55,7 +55,7 @@ def copied(job: Job) -> bytes:
 
 def moved(job: Job) -> bytes:
     """The label, moved with what the filter moves."""
-    labels = read_values(job.source)
+    labels = read_indices(job.source)
     sources = sources_of(labels.shape, job.shift, job.seed)
     return png(moved_labels(labels, sources, job.void), PALETTE)
 

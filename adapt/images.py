@@ -94,7 +94,7 @@ def read_mask(
     without colour conversion. Raises InputError for another mode, a rotated file, or values that
     are no class's, not in `void` and not 255; the message has them with their pixel counts.
     """
-    mask = read_values(path)
+    mask = read_indices(path)
     codes = codes or range(classes)
     values, counts = np.unique(mask, return_counts=True)
     known = {*codes, *void, IGNORE}
@@ -110,7 +110,7 @@ def read_mask(
     return table[mask]
 
 
-def read_values(path: Path) -> np.ndarray:
+def read_indices(path: Path) -> np.ndarray:
     """The values of a mask as they stand in the file, uint8 (H, W).
 
     Raises:

@@ -29,7 +29,7 @@ import numpy as np
 from adapt.commands import DistortConfig
 from adapt.config import DataConfig, ShiftConfig
 from adapt.distort import apply_shift, make_distorted
-from adapt.images import png, read_image, read_values
+from adapt.images import png, read_image, read_indices
 from adapt.scenes import draw_scene, write_scenes
 from benchmarks.measure import Variant, measure, record, report
 from transforms import FILTERS
@@ -139,7 +139,7 @@ def twin(image: np.ndarray, given: argparse.Namespace, folder: Path) -> None:
         shutil.rmtree(folder / "d2", ignore_errors=True)
         make_distorted(DistortConfig(data=data, shift=shift, out=str(folder / "d2"), workers=1))
 
-    assert read_values(labels[0]).shape == size
+    assert read_indices(labels[0]).shape == size
     variants: dict[str, Variant] = {}
     for name in FILTERS:
         variants[f"{name}: I/O and filter"] = lambda name=name: bare(ShiftConfig(name))

@@ -17,7 +17,7 @@ from adapt.config import DataConfig, ShiftConfig
 from adapt.data import load
 from adapt.distort import image_seed, make_distorted
 from adapt.errors import InputError
-from adapt.images import read_image, read_values
+from adapt.images import read_image, read_indices
 from transforms import FILTERS, SOURCES, cubism
 
 CUBISM = ShiftConfig("cubism", {"tile_size": 4.0})
@@ -128,7 +128,7 @@ def test_labels_move_with_the_image(
     changed = 0
     for a, b in zip(old.samples, new.samples, strict=True):
         assert a.y1 and b.y1
-        given, found = read_values(a.y1), read_values(b.y1)
+        given, found = read_indices(a.y1), read_indices(b.y1)
         seeded = {"seed": image_seed(0, a.name)} if shift.name == "cubism" else {}
         known = {k: v for k, v in shift.parameters.items() if k != "sampler_type"}
         sources = SOURCES[shift.name](given.shape, **known, **seeded)

@@ -9,7 +9,7 @@ import numpy as np
 from adapt.config import at_least
 from adapt.errors import InputError
 from adapt.files import write_whole
-from adapt.images import IGNORE, read_image, read_values
+from adapt.images import IGNORE, read_image, read_indices
 from adapt.runtime import progress, say
 from adapt.scenes import draw_scene
 from transforms import FILTERS, SOURCES, moved_labels
@@ -90,7 +90,7 @@ def shown(config: FiltersConfig) -> tuple[np.ndarray, np.ndarray | None]:
     image = read_image(Path(config.image))
     if not config.labels:
         return image, None
-    labels = read_values(Path(config.labels))
+    labels = read_indices(Path(config.labels))
     if labels.shape != image.shape[:2]:
         raise InputError(
             f"labels: {config.labels} is {labels.shape[1]}x{labels.shape[0]}, the image "
