@@ -12,6 +12,7 @@ from torchvision.models import segmentation
 
 from adapt.config import NetworkConfig
 from adapt.errors import InputError, unknown
+from adapt.networks.classifiers import CLASSIFIERS, classifier
 from adapt.networks.deeplab_vgg16 import DeepLabVGG16
 from adapt.networks.factory import own_network
 from adapt.networks.fcn_vgg16 import FCNVGG16
@@ -50,6 +51,13 @@ TORCHVISION = (
 )  # fmt: skip
 """Chen et al. 2017 (DeepLabV3), Long et al. 2015 on ResNet, Howard et al. 2019 (LR-ASPP)."""
 
+
+def image_classifier(config: NetworkConfig, classes: int) -> nn.Module:
+    """torchvision's network of this name for one label an image."""
+    _fixed(config)
+    return _named(*classifier(config.name, classes))
+
+
 NETWORKS: dict[str, Callable[[NetworkConfig, int], nn.Module]] = {
     "deeplab_vgg16": deeplab_vgg16,
     "fcn32s_vgg16": partial(fcn_vgg16, stride=32),
@@ -73,8 +81,10 @@ def build_network(config: NetworkConfig, classes: int) -> nn.Module:
         net = own_network(config, classes)
     elif config.name in NETWORKS:
         net = NETWORKS[config.name](config, classes)
+    elif config.name in CLASSIFIERS:
+        net = image_classifier(config, classes)
     else:
-        raise unknown("network", config.name, NETWORKS)
+        raise unknown("network", config.name, (*NETWORKS, *CLASSIFIERS))
     return _named(net, config.aliases)
 
 
