@@ -197,7 +197,8 @@ class Stage:
 
 @dataclass
 class StudyConfig(Machine):
-    """A grid of cells: teacher, shifts, baselines and objectives, for every seed."""
+    """A grid of cells: teacher, shifts, baselines and objectives, for every seed; or, with
+    penalties instead, fine-tuning under each of them."""
 
     name: str = "study"
     runs: str = ""
@@ -206,6 +207,10 @@ class StudyConfig(Machine):
     network: NetworkConfig = field(default_factory=NetworkConfig)
     shifts: dict[str, ShiftConfig] = field(default_factory=dict)
     objectives: dict[str, ObjectiveConfig] = field(default_factory=dict)
+    penalties: dict[str, PenaltyConfig] = field(default_factory=dict)
+    """Fine-tuning study: one training of the `supervised` stage under each, and nothing else."""
+    protocols: dict[str, ProtocolConfig] = field(default_factory=dict)
+    """Fine-tuning study: how each network is evaluated; empty = once, as it is by default."""
     baselines: list[str] = field(default_factory=lambda: ["b0", "adabn", "b1", "b2"])
     supervised: Stage = field(default_factory=Stage)
     """Teacher and B1; its penalty serves B2 as well."""
@@ -230,6 +235,8 @@ class StudyConfig(Machine):
         if not self.seeds:
             raise InputError("seeds is empty: give at least one, for example seeds=[0]")
         at_least("inversions", self.inversions, 0)
+        if self.penalties and (self.shifts or self.objectives):
+            raise InputError("a study has either penalties, or shifts and objectives")
 
 
 @dataclass

@@ -13,7 +13,9 @@ from adapt.results import B0, B1, BASELINES, TEACHER, Row, place_of, protocol_of
 from adapt.runs import MAY_DIFFER, read_config
 from adapt.settings import flatten
 
-SCORES = ("miou", "class_accuracy", "pixel_accuracy", "agreement", "recovered", "distortion")
+SCORES = (
+    "miou", "top1", "class_accuracy", "pixel_accuracy", "agreement", "recovered", "distortion",
+)  # fmt: skip
 LEAST_LOSS = 1.0
 """Percentage points of mIoU that a shift must cost before a share of it is computed."""
 TOLD = 3
@@ -215,9 +217,9 @@ def per_class(entries: Iterable[Entry]) -> list[Mapping[str, Any]]:
                     "seed": entry.row.seed,
                     "run": entry.row.run,
                     "class": name,
-                    "iou": truth["iou"][index] if truth else None,
+                    "iou": truth["iou"][index] if "iou" in truth else None,
                     "accuracy": truth["accuracy"][index] if truth else None,
-                    "agreement_iou": agreement["iou"][index] if agreement else None,
+                    "agreement_iou": agreement["iou"][index] if "iou" in agreement else None,
                 }
             )
     return records

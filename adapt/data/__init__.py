@@ -54,6 +54,12 @@ class DataSet:
         return all(s.x2 is not None for s in self.samples)
 
 
+def pixels_only(data: DataSet, what: str) -> None:
+    """Raises InputError where an image has one label: `what` is made for one a pixel."""
+    if data.classification:
+        raise InputError(f"{what}: {data.name} has one label an image; this is for one a pixel")
+
+
 def layout_of(config: DataConfig) -> Layout:
     if config.name not in DATASETS:
         raise unknown("data (data set's name)", config.name, DATASETS)
