@@ -38,7 +38,7 @@ def views(image: np.ndarray, crop: list[int], count: int) -> list[np.ndarray]:
             f"data.crop is {crop}, larger than an image of {image.shape[:2]}; give data.resize too"
         )
     corners = [(0, 0), (0, right), (low, 0), (low, right)] if count > 1 else []
-    spots = [(low // 2, right // 2), *corners]
+    spots = [(round(low / 2), round(right / 2)), *corners]
     cut = [image[y : y + height, x : x + width] for y, x in spots]
     return cut + [part[:, ::-1] for part in cut] if count > 1 else cut
 

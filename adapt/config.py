@@ -59,7 +59,8 @@ class DataConfig:
     sbd: str = ""
     """`voc` only: SBD's benchmark_RELEASE/dataset folder (.mat labels of trainaug)."""
     download: bool = False
-    """`voc` only: fetch VOC 2012 into data.root, and SBD into data.sbd where that is given."""
+    """Fetch VOC 2012 (and SBD into data.sbd where that is given), Caltech-256 or Food-101 into
+    data.root."""
     coarse: bool = False
     """`cityscapes` only: train on train_extra with its coarse labels as well."""
     variant: str = ""

@@ -10,7 +10,7 @@ from adapt.config import PenaltyConfig
 from adapt.evaluate import evaluate, metrics_path
 from adapt.protocol import ProtocolConfig
 from adapt.runs import SUMMARY
-from adapt.study import SUPERVISED, Cell, budget
+from adapt.study import SUPERVISED, Cell, Study, budget
 from adapt.train import train
 
 
@@ -29,11 +29,9 @@ class FineTuning:
         for seed in self.config.seeds:
             for name, penalty in self.config.penalties.items():
                 made = self.tuning(seed, name, penalty)
-                run = Path(made.run)
-                where = run.relative_to(self.root)
-                yield Cell(f"train {where}", run / SUMMARY, lambda made=made: train(made))
+                yield self.training(made)
                 for protocol in self.protocols:
-                    yield self.scoring(run, protocol)
+                    yield self.scoring(Path(made.run), protocol)
 
     def tuning(self, seed: int, name: str, penalty: PenaltyConfig) -> TrainConfig:
         config, stage = self.config, self.config.supervised
@@ -51,6 +49,10 @@ class FineTuning:
             **self.machine,
         )
 
+    def training(self, made: TrainConfig) -> Cell:
+        run = Path(made.run)
+        return Cell(f"train {run.relative_to(self.root)}", run / SUMMARY, lambda: train(made))
+
     def scoring(self, run: Path, protocol: ProtocolConfig) -> Cell:
         config = self.config
         made = EvaluateConfig(
@@ -65,3 +67,8 @@ class FineTuning:
         result = metrics_path(run, config.data, "d1", config.split, made.variant)
         where = f"{run.relative_to(self.root)} on {result.stem.removeprefix('metrics_')}"
         return Cell(f"evaluate {where}", result, lambda: evaluate(made))
+
+
+def study_of(config: StudyConfig) -> Study | FineTuning:
+    """What a configuration's study is, by what it lists."""
+    return FineTuning(config) if config.penalties else Study(config)

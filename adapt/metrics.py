@@ -10,7 +10,8 @@ from adapt.images import IGNORE
 def confusion(
     truth: np.ndarray, prediction: np.ndarray, classes: int, ignore: int = IGNORE
 ) -> np.ndarray:
-    """int64 (C, C): rows are true classes, columns predictions; `ignore` in truth does not count."""
+    """int64 (C, C): rows are true classes, columns predictions; `ignore` among the true ones does
+    not count."""
     counted = truth != ignore
     joint = truth[counted].astype(np.int64) * classes + prediction[counted]
     return np.bincount(joint, minlength=classes * classes).reshape(classes, classes)

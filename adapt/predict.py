@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from adapt.classification import Views, check_protocol, classify
 from adapt.commands import Machine
 from adapt.config import DataConfig, TrustConfig, at_least, one_of
-from adapt.classification import Views, check_protocol, classify
 from adapt.data import DataSet, Sample, layout_of
 from adapt.data.files import stems
 from adapt.errors import InputError

@@ -58,7 +58,9 @@ class Study:
 
     def __init__(self, config: StudyConfig) -> None:
         if not config.shifts or not config.objectives:
-            raise InputError("a study needs shifts and objectives, or penalties; give experiment=NAME")
+            raise InputError(
+                "a study needs shifts and objectives, or penalties; give experiment=NAME"
+            )
         self.config = config
         self.root = Path(config.runs or f"runs/{config.name}")
         self.machine: dict[str, Any] = {f.name: getattr(config, f.name) for f in fields(Machine)}

@@ -54,7 +54,7 @@ def compare(study: FineTuning) -> dict[str, Any]:
     config, papers = study.config, read_json(PAPERS)
     names = {protocol.tag: name for name, protocol in config.protocols.items()}
     figures = [f for f in papers["figures"] if f["experiment"] == config.name]
-    data = next((d for d in papers["data"] if config.name in d["experiments"]), {})
+    data: dict[str, Any] = next((d for d in papers["data"] if config.name in d["experiments"]), {})
     rows: list[dict[str, Any]] = []
     columns: dict[str, list[float | None]] = {}
     classes: list[str] = []
@@ -103,25 +103,35 @@ def shown(score: dict[str, Any] | None) -> str:
     return f"{score['mean']:.1f}{spread}"
 
 
+def cells(row: dict[str, Any]) -> tuple[str, ...]:
+    """A row of the table as text."""
+    scores, paper = row["scores"], row["paper"]
+    printed = f"{shown(paper)} ({paper['table']})" if paper else "-"
+    if paper and not row["same_counts"]:
+        printed += ", other data"
+    return (
+        row["label"], row["protocol"] or "-", METRICS[row["metric"]], shown(scores[row["metric"]]),
+        shown(scores.get("class_accuracy")), str(len(row["seeds"])), printed,
+    )  # fmt: skip
+
+
 def text(found: dict[str, Any]) -> str:
     """The table that the study prints."""
-    heads = ("penalty", "protocol", "n", "score", "", "class acc", "the paper's")
-    table = [heads]
-    for row in found["rows"]:
-        scores, paper = row["scores"], row["paper"]
-        printed = f"{shown(paper)} ({paper['table']})" if paper else "-"
-        if paper and not row["same_counts"]:
-            printed += ", other data"
-        table.append(
-            (
-                row["label"], row["protocol"] or "-", str(len(row["seeds"])),
-                METRICS[row["metric"]], shown(scores[row["metric"]]),
-                shown(scores.get("class_accuracy")), printed,
-            )
-        )  # fmt: skip
+    heads = ("penalty", "protocol", "score", "", "class acc", "n", "the paper's")
+    table = [heads, *map(cells, found["rows"])]
     widths = [max(len(line[i]) for line in table) for i in range(len(heads))]
     lines = ["  ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)) for line in table]
     return "\n".join(line.rstrip() for line in lines)
+
+
+def for_report(runs: Path) -> dict[str, Any] | None:
+    """What a study left below `runs`, as the report shows it; None = it was no fine-tuning."""
+    if not (runs / COMPARISON).is_file():
+        return None
+    found = read_json(runs / COMPARISON)
+    kinds = {PER_CLASS[row["metric"]] for row in found["rows"]}
+    lines = [cells(row) for row in found["rows"]]
+    return found | {"lines": lines, "by_class": ", ".join(sorted(kinds))}
 
 
 def save(found: dict[str, Any], folder: Path) -> None:

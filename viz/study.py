@@ -8,7 +8,7 @@ from pathlib import Path
 
 from adapt.commands import ReportConfig, StudyConfig
 from adapt.data import load
-from adapt.finetuning import FineTuning
+from adapt.finetuning import FineTuning, study_of
 from adapt.results import collect, save, text_table
 from adapt.runtime import say
 from adapt.study import Cell, Study
@@ -42,7 +42,7 @@ def study(config: StudyConfig) -> Path:
         InputError: wrong configuration, before the first cell where possible.
         Stopped: a signal or a diverged training; the same command goes on from there.
     """
-    planned: Study | FineTuning = FineTuning(config) if config.penalties else Study(config)
+    planned = study_of(config)
     cells = list(planned.cells())
     cells += inversions(planned) if isinstance(planned, Study) else []
     for number, cell in enumerate(cells, 1):

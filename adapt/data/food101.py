@@ -1,7 +1,7 @@
 """Food-101 (Bossard, Guillaumin, Van Gool 2014): 101 dishes, 750 + 250 images of each.
 
-    images/<class>/<number>.jpg, meta/train.txt and meta/test.txt with lines such as
-    apple_pie/1005649
+images/<class>/<number>.jpg, meta/train.txt and meta/test.txt with lines such as
+apple_pie/1005649
 """
 
 from pathlib import Path

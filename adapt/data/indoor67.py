@@ -1,6 +1,6 @@
 """MIT Indoor 67 (Quattoni, Torralba 2009): 67 kinds of rooms, 80 + 20 images of each in the lists.
 
-    Images/<class>/*.jpg, TrainImages.txt and TestImages.txt with lines such as kitchen/int474.jpg
+Images/<class>/*.jpg, TrainImages.txt and TestImages.txt with lines such as kitchen/int474.jpg
 """
 
 from pathlib import Path

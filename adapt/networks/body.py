@@ -1,5 +1,6 @@
 """What of a network does not depend on how many classes it tells apart."""
 
+import torch
 from torch import Tensor, nn
 
 from adapt.config import NetworkConfig
@@ -14,7 +15,9 @@ AUXILIARY = "aux_classifier."
 
 def head_of(config: NetworkConfig) -> set[str]:
     """Names of the tensors whose shapes depend on the number of classes."""
-    two, three = (build_network(config, classes).state_dict() for classes in (2, 3))
+    place = "cpu" if config.factory else "meta"  # a user's own code may need values
+    with torch.device(place):
+        two, three = (build_network(config, classes).state_dict() for classes in (2, 3))
     return {k for k, v in two.items() if k not in three or three[k].shape != v.shape}
 
 
@@ -24,9 +27,7 @@ def has_body(weights: dict[str, Tensor], config: NetworkConfig, net: nn.Module) 
     return needed <= weights.keys()
 
 
-def body_of(
-    weights: dict[str, Tensor], config: NetworkConfig, net: nn.Module
-) -> dict[str, Tensor]:
+def body_of(weights: dict[str, Tensor], config: NetworkConfig, net: nn.Module) -> dict[str, Tensor]:
     """Weights by the network's own names, without those of the head.
 
     Raises:

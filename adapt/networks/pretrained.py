@@ -21,7 +21,7 @@ from adapt.tensors import read_tensors
 
 IMAGENET, COCO = "imagenet", "coco"
 BODY = "body:"
-"""`start=body:FILE` takes a file's weights but for the layers that depend on the number of classes."""
+"""`start=body:FILE`: a file's weights without the layers that depend on the number of classes."""
 BODIES = ("backbone.", "features.", "conv")
 """What the parameters of a network's body begin with; all of them must be found."""
 
