@@ -71,6 +71,7 @@ def compare(study: FineTuning) -> dict[str, Any]:
         rows.append(
             {
                 "label": label,
+                "start": line.entries[0].config["start"],
                 "penalty": line.penalty,
                 "protocol": protocol,
                 "split": line.split,
@@ -106,7 +107,7 @@ def shown(score: dict[str, Any] | None) -> str:
 def cells(row: dict[str, Any]) -> tuple[str, ...]:
     """A row of the table as text."""
     scores, paper = row["scores"], row["paper"]
-    printed = f"{shown(paper)} ({paper['table']})" if paper else "-"
+    printed = f"{shown(paper)} ({paper['table']}, from {paper['start']})" if paper else "-"
     if paper and not row["same_counts"]:
         printed += ", other data"
     return (

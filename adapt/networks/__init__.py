@@ -13,6 +13,7 @@ from torchvision.models import segmentation
 from adapt.config import NetworkConfig
 from adapt.errors import InputError, unknown
 from adapt.networks.classifiers import CLASSIFIERS, classifier
+from adapt.networks.deeplab_v2 import DeepLabV2, DilatedResNet
 from adapt.networks.deeplab_vgg16 import DeepLabVGG16
 from adapt.networks.factory import own_network
 from adapt.networks.fcn_vgg16 import FCNVGG16
@@ -35,6 +36,16 @@ def fcn_vgg16(config: NetworkConfig, classes: int, stride: int) -> nn.Module:
 def pspnet(config: NetworkConfig, classes: int, depth: int) -> nn.Module:
     _fixed(config)
     return _named(PSPNet(classes, depth), RESNET)
+
+
+def deeplab_v2(config: NetworkConfig, classes: int, depth: int) -> nn.Module:
+    _fixed(config)
+    return _named(DeepLabV2(classes, depth), RESNET)
+
+
+def dilated_resnet(config: NetworkConfig, classes: int, depth: int) -> nn.Module:
+    _fixed(config)
+    return _named(DilatedResNet(classes, depth), RESNET)
 
 
 def torchvision_network(config: NetworkConfig, classes: int) -> nn.Module:
@@ -63,6 +74,8 @@ NETWORKS: dict[str, Callable[[NetworkConfig, int], nn.Module]] = {
     "fcn32s_vgg16": partial(fcn_vgg16, stride=32),
     "fcn16s_vgg16": partial(fcn_vgg16, stride=16),
     "fcn8s_vgg16": partial(fcn_vgg16, stride=8),
+    "deeplabv2_resnet101": partial(deeplab_v2, depth=101),
+    "dilated_resnet101": partial(dilated_resnet, depth=101),
     "pspnet_resnet50": partial(pspnet, depth=50),
     "pspnet_resnet101": partial(pspnet, depth=101),
     **dict.fromkeys(TORCHVISION, torchvision_network),
