@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import partial
 from itertools import product
 
 import numpy as np
@@ -105,7 +104,13 @@ def predict(
         raise InputError(
             f"protocol.crops={protocol.crops} is for classification; pixels have protocol.window"
         )
-    logits = partial(finite_logits, machine, net)
+
+    def logits(x: Tensor) -> Tensor:
+        found = finite_logits(machine, net, x)
+        if found.ndim != 4:
+            raise InputError("the network has one label an image; this is for one a pixel")
+        return found
+
     run = windowed(logits, protocol.window, protocol.stride, batch) if protocol.window else logits
     normalised = normalise(machine.images(images), network.mean, network.std)
     if protocol.scales == [1.0] and not protocol.flip:

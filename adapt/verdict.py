@@ -66,7 +66,8 @@ def adapt(config: TrainConfig) -> Path:
     elif not recorded["teacher"]:
         say(f"{folder}: no teacher, so no verdict without labels; see scripts/evaluate.py")
     elif layout_of(data).classification:
-        say(f"{folder}: one label an image: scripts/evaluate.py run={folder} gives the agreement")
+        command = f"scripts/evaluate.py run={folder} split={layout_of(data).val_split}"
+        say(f"{folder}: one label an image, so no verdict: {command} gives the agreement")
     elif HELD_OUT not in (*layout_of(data).splits(Path(data.root)), *data.parts):
         say(f"{folder}: no verdict: the data has no split or part named {HELD_OUT}")
     else:
