@@ -15,18 +15,24 @@ FILL = 0
 
 
 def resize(arrays: dict[str, np.ndarray], size: list[int]) -> dict[str, np.ndarray]:
-    """Bring all arrays to `size` (H, W): images by area (shrinking) or linearly, masks by nearest
-    neighbour, so that a label is never a mixture."""
+    """Bring all arrays to `size` (H, W), or their shorter side to [S]: images by area (shrinking)
+    or linearly, masks by nearest neighbour, so that a label is never a mixture."""
     if not size:
         return arrays
-    height, width = size
     resized = {}
     for key, array in arrays.items():
+        height, width = size if len(size) == 2 else shaped(array.shape[:2], size[0])
         shrinks = height * width < array.shape[0] * array.shape[1]
         smooth = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
         method = cv2.INTER_NEAREST_EXACT if key in MASKS else smooth
         resized[key] = cv2.resize(array, (width, height), interpolation=method)
     return resized
+
+
+def shaped(shape: tuple[int, ...], shorter: int) -> tuple[int, int]:
+    """(H, W) of the same shape, up to rounding, whose shorter side is given."""
+    height, width = (round(side * shorter / min(shape)) for side in shape)
+    return height, width
 
 
 def geometry(config: DataConfig) -> list[A.BasicTransform]:

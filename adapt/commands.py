@@ -191,56 +191,6 @@ class InvertConfig:
 
 
 @dataclass
-class Stage:
-    """Budget of one kind of training in a study."""
-
-    start: str = ""
-    """`supervised` only: what teacher and B1 start from, as TrainConfig.start (`imagenet`)."""
-    steps: int = 1000
-    eval_every: int = 0
-    checkpoint_every: int = 500
-    schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
-    penalty: PenaltyConfig = field(default_factory=PenaltyConfig)
-
-
-@dataclass
-class StudyConfig(Machine):
-    """A grid of cells: teacher, shifts, baselines and objectives, for every seed."""
-
-    name: str = "study"
-    runs: str = ""
-    """Folder of the study's runs; empty = runs/<name>."""
-    data: DataConfig = field(default_factory=DataConfig)
-    network: NetworkConfig = field(default_factory=NetworkConfig)
-    shifts: dict[str, ShiftConfig] = field(default_factory=dict)
-    objectives: dict[str, ObjectiveConfig] = field(default_factory=dict)
-    baselines: list[str] = field(default_factory=lambda: ["b0", "adabn", "b1", "b2"])
-    supervised: Stage = field(default_factory=Stage)
-    """Teacher and B1; its penalty serves B2 as well."""
-    adaptation: Stage = field(default_factory=Stage)
-    """The method; its steps and schedule serve B2 as well."""
-    bn: str = "train"
-    batch: int = 8
-    seeds: list[int] = field(default_factory=lambda: [0])
-    split: str = "val"
-    """What every cell is scored on."""
-    inversions: int = 1
-    """How many images of that split are inverted by the teacher and by each shift's student."""
-    inversion: InvertConfig = field(default_factory=InvertConfig)
-    report: str = ""
-    """HTML file; empty = <runs>/report.html."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        one_of("bn", self.bn, ("eval", "affine", "train"))
-        for baseline in self.baselines:
-            one_of("baselines", baseline, ("b0", "adabn", *RESTYLES, "b1", "b2"))
-        if not self.seeds:
-            raise InputError("seeds is empty: give at least one, for example seeds=[0]")
-        at_least("inversions", self.inversions, 0)
-
-
-@dataclass
 class ReportConfig:
     """One self-contained HTML file of all runs below a folder."""
 

@@ -13,7 +13,7 @@ from adapt.errors import InputError, unknown
 
 WHICH = (
     "name", "root", "target", "pairs", "labels", "sbd", "download", "coarse", "variant", "classes",
-    "train_split", "part", "parts", "parts_seed",
+    "imagenet_val", "train_split", "part", "parts", "parts_seed",
 )  # fmt: skip
 """Fields of DataConfig that say which files are read, not how; another data set has its own."""
 
@@ -59,11 +59,14 @@ class DataConfig:
     sbd: str = ""
     """`voc` only: SBD's benchmark_RELEASE/dataset folder (.mat labels of trainaug)."""
     download: bool = False
-    """`voc` only: fetch VOC 2012 into data.root, and SBD into data.sbd where that is given."""
+    """Fetch VOC 2012 (and SBD into data.sbd where that is given), Caltech-256 or Food-101 into
+    data.root."""
     coarse: bool = False
     """`cityscapes` only: train on train_extra with its coarse labels as well."""
     variant: str = ""
     """`cityscapes` only: what names in data.target end in, where a frame has several files."""
+    imagenet_val: str = ""
+    """`dogs120` only: ImageNet's validation images, a folder a class, for split=imagenet_val."""
     classes: list[str] = field(default_factory=list)
     """`pairs` only: class names in index order; may stay empty where there are no labels."""
     train_split: str = ""
@@ -74,8 +77,9 @@ class DataConfig:
     """Disjoint named shares of the training split, cut by `parts_seed`: {a: 0.5, b: 0.5}."""
     parts_seed: int = 0
     resize: list[int] = field(default_factory=list)
-    """(H, W) that images and training labels are brought to; [] = native. Evaluation upsamples
-    the prediction to the label's own size whatever stands here."""
+    """(H, W) that images and training labels are brought to, or [S]: the shorter side becomes S
+    and the shape is kept; [] = native. Evaluation upsamples the prediction to the label's own size
+    whatever stands here."""
     crop: list[int] = field(default_factory=list)
     """(H, W) of the random training crop, padded with void where it is larger; [] = whole image."""
     flip: bool = True
@@ -97,7 +101,7 @@ class DataConfig:
     """Fields named on the command line: they replace inherited values even by the default."""
 
     def __post_init__(self) -> None:
-        size_pair("data.resize", self.resize)
+        size_pair("data.resize", self.resize * 2 if len(self.resize) == 1 else self.resize)
         size_pair("data.crop", self.crop)
         if self.scale and (len(self.scale) != 2 or not 0 < self.scale[0] <= self.scale[1] < 16):
             raise InputError(

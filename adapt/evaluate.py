@@ -2,6 +2,7 @@
 
 import csv
 import io
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from adapt.inference import (
     headline,
     restyle_to_old,
 )
+from adapt.metrics import ImageScores
 from adapt.models import Model, load_model, origin_of
 from adapt.runs import read_config
 from adapt.runtime import runtime, say
@@ -118,15 +120,20 @@ def shown_to(
 
 
 def per_class(found: Evaluation, classes: tuple[str, ...]) -> str:
-    """CSV: class, IoU, accuracy and, without labels, IoU with the teacher's prediction."""
+    """CSV: class, IoU, accuracy and, without labels, IoU with the teacher's prediction; where an
+    image has one label, accuracy and agreement."""
+    truth, agreement = found.truth, found.agreement
+    columns: dict[str, Sequence[float]] = {}
+    if isinstance(truth, ImageScores) or isinstance(agreement, ImageScores):
+        columns["accuracy"] = truth.accuracy if truth else ()
+        columns["agreement"] = agreement.accuracy if agreement else ()
+    else:
+        columns["iou"] = truth.iou if truth else ()
+        columns["accuracy"] = truth.accuracy if truth else ()
+        columns["agreement_iou"] = agreement.iou if agreement else ()
     buffer = io.StringIO()
     writer = csv.writer(buffer)
-    writer.writerow(["class", "iou", "accuracy", "agreement_iou"])
+    writer.writerow(["class", *columns])
     for i, name in enumerate(classes):
-        values = [
-            found.truth.iou[i] if found.truth else None,
-            found.truth.accuracy[i] if found.truth else None,
-            found.agreement.iou[i] if found.agreement else None,
-        ]
-        writer.writerow([name, *(f"{v:.4f}" if v is not None else "" for v in values)])
+        writer.writerow([name, *(f"{v[i]:.4f}" if v else "" for v in columns.values())])
     return buffer.getvalue()

@@ -11,10 +11,11 @@ from torch.utils.data import DataLoader, Dataset
 
 from adapt.augment import MASKS, resize
 from adapt.batchnorm import adapt_statistics, eval_mode
+from adapt.classification import UNLABELLED, Views, check_protocol, classify, labels_of, loader
 from adapt.config import DataConfig, NetworkConfig
 from adapt.data import DataSet
 from adapt.images import IGNORE, image_size
-from adapt.metrics import Scores, confusion, scores
+from adapt.metrics import ImageScores, Scores, confusion, image_scores, scores
 from adapt.protocol import ProtocolConfig, predict
 from adapt.restyle import Restyle, make_restyle
 from adapt.runtime import Runtime, progress
@@ -78,8 +79,8 @@ class Evaluation:
     """Scores against labels (None without labels) and agreement with the teacher (None without)."""
 
     images: int
-    truth: Scores | None
-    agreement: Scores | None
+    truth: Scores | ImageScores | None
+    agreement: Scores | ImageScores | None
     confusion: list[list[int]] | None
 
 
@@ -102,6 +103,8 @@ def evaluate_networks(
         teacher: sees x1; its prediction serves as truth for the label-free agreement
             (pseudo-mIoU) on all valid pixels, labelled or not.
     """
+    if data.classification:
+        return evaluate_classifier(machine, net, reading, data, image, teacher)
     network, protocol = reading.network, reading.protocol
     fields = [image] + (["x1", "valid"] if teacher is not None else [])
     fields += ["y" + image[1]] if data.labelled else []
@@ -132,6 +135,37 @@ def evaluate_networks(
     )
 
 
+def evaluate_classifier(
+    machine: Runtime,
+    net: nn.Module,
+    reading: Reading,
+    data: DataSet,
+    image: str,
+    teacher: nn.Module | None = None,
+) -> Evaluation:
+    """As `evaluate_networks`, of one label an image; the agreement is that of the labels."""
+    check_protocol(reading.protocol)
+    classes, truth = len(data.classes), labels_of(data)
+
+    def predicted(scored: nn.Module, image: str) -> np.ndarray:
+        source = Views(data, reading.data, image, reading.protocol.crops, reading.restyle)
+        settings = (reading.network, source, reading.data, reading.batch, reading.workers)
+        with eval_mode(scored):
+            return classify(machine, scored, *settings)[0]
+
+    found = predicted(net, image)
+    matrix = confusion(truth, found, classes, ignore=UNLABELLED)
+    agreement = None
+    if teacher is not None:
+        agreement = image_scores(confusion(predicted(teacher, "x1"), found, classes, UNLABELLED))
+    return Evaluation(
+        images=len(data.samples),
+        truth=image_scores(matrix) if data.labelled else None,
+        agreement=agreement,
+        confusion=matrix.tolist() if data.labelled else None,
+    )
+
+
 def stack(group: list[dict[str, Any]], key: str) -> Tensor:
     return torch.stack([item[key] for item in group])
 
@@ -140,24 +174,38 @@ def headline(found: Evaluation) -> dict[str, float]:
     """The numbers that matter, flat."""
     numbers: dict[str, float] = {}
     if found.truth is not None:
-        numbers |= {
-            k: getattr(found.truth, k) for k in ("miou", "class_accuracy", "pixel_accuracy")
-        }
-    if found.agreement is not None:
+        names = ("miou", "top1", "class_accuracy", "pixel_accuracy")
+        numbers |= {k: getattr(found.truth, k) for k in names if hasattr(found.truth, k)}
+    if isinstance(found.agreement, ImageScores):
+        numbers["agreement_top1"] = found.agreement.top1
+    elif found.agreement is not None:
         numbers["agreement_miou"] = found.agreement.miou
     return numbers
 
 
 def adapt_to(machine: Runtime, net: nn.Module, reading: Reading, data: DataSet, image: str) -> None:
     """AdaBN: statistics of the domain's training images, at the size that evaluation uses."""
-    whole = Whole(data, reading.data, [image], reading.restyle)
     mean, std = reading.network.mean, reading.network.std
     images = (
-        normalise(machine.images(stack(group, image)), mean, std)
-        for group in groups(whole, reading, "adabn")
+        normalise(machine.images(shown), mean, std)
+        for shown in shown_images(reading, data, image, "adabn")
     )
     with machine.autocast():
         adapt_statistics(net, images)
+
+
+def shown_images(reading: Reading, data: DataSet, image: str, what: str) -> Iterator[Tensor]:
+    """uint8 (B, 3, H, W) as evaluation shows them: whole, or the centre where an image has one
+    label."""
+    if data.classification:
+        source = Views(data, reading.data, image, 1, reading.restyle)
+        batches = loader(source, reading.data, reading.batch, reading.workers)
+        for shown in progress(unwrapped(batches), what=what, total=len(batches)):
+            yield shown[:, 0]
+        return
+    whole = Whole(data, reading.data, [image], reading.restyle)
+    for group in groups(whole, reading, what):
+        yield stack(group, image)
 
 
 def restyle_to_old(
@@ -168,7 +216,7 @@ def restyle_to_old(
     Those of a data set whose images are evaluated at several sizes are brought to the largest.
     """
     size = reading.data.resize
-    if not size:
+    if len(size) != 2:
         sizes = [image_size(s.x2) for s in evaluated.samples if s.x2 is not None]
         size = [max(sides) for sides in zip(*sizes, strict=True)]
 

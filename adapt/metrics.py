@@ -7,9 +7,12 @@ import numpy as np
 from adapt.images import IGNORE
 
 
-def confusion(truth: np.ndarray, prediction: np.ndarray, classes: int) -> np.ndarray:
-    """int64 (C, C): rows are true classes, columns predictions; IGNORE in truth does not count."""
-    counted = truth != IGNORE
+def confusion(
+    truth: np.ndarray, prediction: np.ndarray, classes: int, ignore: int = IGNORE
+) -> np.ndarray:
+    """int64 (C, C): rows are true classes, columns predictions; `ignore` among the true ones does
+    not count."""
+    counted = truth != ignore
     joint = truth[counted].astype(np.int64) * classes + prediction[counted]
     return np.bincount(joint, minlength=classes * classes).reshape(classes, classes)
 
@@ -44,6 +47,24 @@ def scores(matrix: np.ndarray) -> Scores:
         iou=tuple(iou),
         accuracy=tuple(accuracy),
     )
+
+
+@dataclass(frozen=True)
+class ImageScores:
+    """Of one label an image, in percent; a class without an image has NaN and is left out."""
+
+    top1: float
+    """Share of the images whose label is found."""
+    class_accuracy: float
+    """Mean of `accuracy` over classes."""
+    accuracy: tuple[float, ...]
+    """Share of each class's images that are found."""
+
+
+def image_scores(matrix: np.ndarray) -> ImageScores:
+    """Scores of a confusion matrix (C, C) of images."""
+    found = scores(matrix)
+    return ImageScores(found.pixel_accuracy, found.class_accuracy, found.accuracy)
 
 
 def distortion(clean: Scores, shifted: Scores) -> float:

@@ -14,7 +14,8 @@ from adapt.config import NetworkConfig
 from adapt.errors import InputError
 from adapt.files import read_json, sha256, write_json, write_whole
 from adapt.networks import build_network
-from adapt.networks.pretrained import COCO, IMAGENET, is_pretrained, pretrained
+from adapt.networks.classifiers import CLASSIFIERS
+from adapt.networks.pretrained import BODY, COCO, IMAGENET, is_pretrained, pretrained
 from adapt.settings import build, differences, inherit, plain
 from adapt.taps import logits_of
 from adapt.tensors import load_tensors, read_tensors
@@ -56,7 +57,8 @@ def save_model(
 
 def is_file(source: str) -> bool:
     """Is a teacher or start a weights file?"""
-    return Path(source).suffix in FILES and not Path(source).is_dir()
+    named = Path(source).suffix in FILES and not source.startswith(BODY)
+    return named and not Path(source).is_dir()
 
 
 def is_run(source: str) -> bool:
@@ -145,8 +147,12 @@ def load_complete(
     else:
         tensors, digest = without_auxiliary(read_tensors(Path(source))), sha256(Path(source))
         net = build_network(network, len(classes) or outputs_in(tensors, network))
-    load_tensors(net, tensors, f"{what}: {source}")
-    outputs = count_outputs(net)
+    try:
+        load_tensors(net, tensors, f"{what}: {source}")
+    except InputError as error:
+        hint = f". start={BODY}{source} takes all but its last layers" if what == "start" else ""
+        raise InputError(f"{error}{hint}") from None
+    outputs = count_outputs(net, 224 if network.name in CLASSIFIERS else PROBE)
     if classes and outputs != len(classes):
         raise InputError(
             f"{what}: {source} has {outputs} outputs; the data has {len(classes)} classes: "
@@ -171,7 +177,7 @@ def outputs_in(tensors: dict[str, torch.Tensor], network: NetworkConfig) -> int:
     return found.pop() if len(found) == 1 else 1
 
 
-def count_outputs(net: nn.Module) -> int:
+def count_outputs(net: nn.Module, side: int = PROBE) -> int:
     """Channels of a network's logits, found by a blank image."""
     with torch.no_grad(), eval_mode(net):
-        return logits_of(net(torch.zeros(1, 3, PROBE, PROBE))).shape[1]
+        return logits_of(net(torch.zeros(1, 3, side, side))).shape[1]

@@ -34,6 +34,8 @@ class Term:
     student: frozenset[str] = frozenset()
     teacher: frozenset[str] = frozenset()
     labels: bool = False
+    dense: bool = False
+    """Does it take the network's output for a map?"""
 
 
 def regression(config: RegressionConfig) -> Term:
@@ -68,7 +70,9 @@ def regression(config: RegressionConfig) -> Term:
 
 def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
     """Logits (B, C, h, w) upsampled to the labels (B, H, W): sum over pixels that are not IGNORE /
-    their number, 0 if there are none."""
+    their number, 0 if there are none. Of logits (B, C) and labels (B,): the mean over images."""
+    if logits.ndim == 2:
+        return nn.functional.cross_entropy(logits.float(), labels)
     logits = upsample(logits.float(), (labels.shape[1], labels.shape[2]))
     total = nn.functional.cross_entropy(logits, labels, ignore_index=IGNORE, reduction="sum")
     return total / (labels != IGNORE).sum().clamp(min=1)
@@ -101,7 +105,7 @@ def kd(config: KDConfig) -> Term:
         value = config.temperature**2 * masked_mean(apart, batch.get("valid"))
         return {"kd/divergence": (value, config.weight)}
 
-    return Term(parts, student=frozenset({LOGITS}), teacher=frozenset({LOGITS}))
+    return Term(parts, student=frozenset({LOGITS}), teacher=frozenset({LOGITS}), dense=True)
 
 
 def confident(
@@ -150,7 +154,7 @@ def pseudo(config: PseudoConfig) -> Term:
             value = share * cross_entropy(student[LOGITS], labels.where(valid, IGNORE))
         return {"pseudo/cross_entropy": (value, config.weight), "pseudo/confident": (share, 0.0)}
 
-    return Term(parts, student=frozenset({LOGITS}), teacher=frozenset({LOGITS}))
+    return Term(parts, student=frozenset({LOGITS}), teacher=frozenset({LOGITS}), dense=True)
 
 
 TERMS: dict[str, Callable[..., Term]] = {
@@ -165,12 +169,16 @@ class Objective:
 
     config: ObjectiveConfig
     terms: list[Term] = field(init=False)
+    dense: list[str] = field(init=False)
+    """Names of the terms that need one label a pixel."""
 
     def __post_init__(self) -> None:
         active = {n: getattr(self.config, n) for n in TERMS if getattr(self.config, n).weight > 0}
         if not active:
             raise InputError(f"objective {self.config.name!r}: no term of {', '.join(TERMS)} is on")
-        self.terms = [TERMS[name](config) for name, config in active.items()]
+        made = {name: TERMS[name](config) for name, config in active.items()}
+        self.terms = list(made.values())
+        self.dense = [name for name, term in made.items() if term.dense]
 
     @property
     def student(self) -> frozenset[str]:

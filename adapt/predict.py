@@ -1,27 +1,30 @@
-"""The predict command: index masks of a data set's split or of a folder of images."""
+"""The predict command: index masks, or labels, of a data set's split or of a folder of images."""
 
+import csv
+import io
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from adapt.classification import Views, check_protocol, classify
 from adapt.commands import Machine
 from adapt.config import DataConfig, TrustConfig, at_least, one_of
-from adapt.data import DataSet, Sample
+from adapt.data import DataSet, Sample, layout_of
 from adapt.data.files import stems
 from adapt.errors import InputError
 from adapt.evaluate import shown_to
-from adapt.files import read_json, write_json
+from adapt.files import read_json, write_json, write_whole
 from adapt.images import voc_palette, write_png
 from adapt.inference import Reading, Whole, groups, stack
-from adapt.models import load_model
+from adapt.models import Model, load_model
 from adapt.protocol import ProtocolConfig, predict
 from adapt.runs import read_config
-from adapt.runtime import runtime, say
+from adapt.runtime import Runtime, runtime, say
 from adapt.settings import build, differences, inherit_data, plain
 
-MANIFEST = "predictions.json"
+MANIFEST, LABELS = "predictions.json", "predictions.csv"
 
 
 @dataclass
@@ -54,7 +57,8 @@ def predictions(config: PredictConfig) -> Path:
 
     Values are class indices, with the VOC colours as palette; of a data set whose masks have other
     values (Cityscapes) those, as its test server wants them. Started again, it goes on where it
-    was; a folder with another run's predictions is refused.
+    was; a folder with another run's predictions is refused. A classifier of whole images writes
+    <out>/predictions.csv instead: name, class, probability.
 
     Raises:
         InputError: an unfinished run, a folder that is something else, images without a domain.
@@ -65,7 +69,8 @@ def predictions(config: PredictConfig) -> Path:
         recorded = build(DataConfig, read_config(run)["data"], "data.")
         settings, image = inherit_data(config.data, recorded), "x1"
         samples = (Sample(name, file) for name, file in stems(Path(config.images)).items())
-        data = DataSet("images", "", model.classes, (), tuple(samples))
+        kind = layout_of(settings).classification
+        data = DataSet("images", "", model.classes, (), tuple(samples), classification=kind)
     else:
         domain, settings, data = shown_to(run, model, config.data, config.domain, config.split)
         image = f"x{domain[1]}"
@@ -79,6 +84,10 @@ def predictions(config: PredictConfig) -> Path:
         "classes": list(model.classes),
     }
     claim(out, about)
+    if data.classification:
+        machine = runtime(config.device, config.precision)
+        label_images(config, settings, model, data, image, machine)
+        return out
     waiting = tuple(s for s in data.samples if not (out / f"{s.name}.png").is_file())
     machine = runtime(config.device, config.precision)
     net = machine.place(model.net).eval()
@@ -93,6 +102,32 @@ def predictions(config: PredictConfig) -> Path:
             write_png(out / f"{item['name']}.png", values[classes], palette)
     say(f"{out}: {len(data.samples)} predictions of {run}, {len(waiting)} of them new")
     return out
+
+
+def label_images(
+    config: PredictConfig,
+    settings: DataConfig,
+    model: Model,
+    data: DataSet,
+    image: str,
+    machine: Runtime,
+) -> None:
+    """Write the table of predicted classes, unless it is there."""
+    file = Path(config.out) / LABELS
+    check_protocol(config.protocol)
+    if not file.is_file():
+        net = machine.place(model.net).eval()
+        source = Views(data, settings, image, config.protocol.crops)
+        found = classify(
+            machine, net, model.network, source, settings, config.batch, config.workers, "predict"
+        )
+        buffer = io.StringIO()
+        writer = csv.writer(buffer)
+        writer.writerow(["name", "class", "probability"])
+        for sample, label, chance in zip(data.samples, *found, strict=True):
+            writer.writerow([sample.name, model.classes[label], f"{chance:.4f}"])
+        write_whole(file, buffer.getvalue().encode())
+    say(f"{file}: {len(data.samples)} predictions of {config.run}")
 
 
 def claim(out: Path, about: dict[str, Any]) -> None:

@@ -29,6 +29,9 @@ class ProtocolConfig:
     """Factors by which the image is enlarged; their probabilities are averaged."""
     flip: bool = False
     """Average with the prediction of the mirrored image, at every scale."""
+    crops: int = 1
+    """Classification: 1 = the centre of data.crop's size; 10 = the centre and the corners, each
+    also mirrored, their probabilities averaged."""
 
     def __post_init__(self) -> None:
         size_pair("protocol.window", self.window)
@@ -40,6 +43,8 @@ class ProtocolConfig:
                 f"protocol.stride is {self.stride}, protocol.window {self.window}: windows that do "
                 "not touch leave gaps"
             )
+        if self.crops not in (1, 10):
+            raise InputError(f"protocol.crops is {self.crops}; it must be 1 or 10")
         if not self.scales:
             raise InputError("protocol.scales is empty; [1.0] is the image as it is")
         for scale in self.scales:
@@ -57,6 +62,7 @@ class ProtocolConfig:
             parts.append(f"stride{'x'.join(map(str, self.stride))}")
         if self.scales != [1.0]:
             parts.append(f"scales{'-'.join(f'{s:g}' for s in self.scales)}")
+        parts += [f"crops{self.crops}"] if self.crops != 1 else []
         return "_".join([*parts, *(["flip"] if self.flip else [])])
 
 
@@ -94,11 +100,15 @@ def predict(
         InputError: logits that are not finite, or a size that the network cannot take.
     """
 
+    if protocol.crops != 1:
+        raise InputError(
+            f"protocol.crops={protocol.crops} is for classification; pixels have protocol.window"
+        )
+
     def logits(x: Tensor) -> Tensor:
-        with torch.no_grad(), machine.autocast():
-            found = logits_of(forwarded(net, x)).float()
-        if not found.isfinite().all():
-            raise InputError("the network's logits are not finite: its training diverged")
+        found = finite_logits(machine, net, x)
+        if found.ndim != 4:
+            raise InputError("the network has one label an image; this is for one a pixel")
         return found
 
     run = windowed(logits, protocol.window, protocol.stride, batch) if protocol.window else logits
@@ -108,6 +118,19 @@ def predict(
     else:
         total = averaged(run, normalised, size, protocol)
     return total.argmax(dim=1).to(torch.uint8).cpu().numpy()
+
+
+def finite_logits(machine: Runtime, net: nn.Module, x: Tensor) -> Tensor:
+    """Logits in float32, without a graph.
+
+    Raises:
+        InputError: logits that are not finite, or a size that the network cannot take.
+    """
+    with torch.no_grad(), machine.autocast():
+        found = logits_of(forwarded(net, x)).float()
+    if not found.isfinite().all():
+        raise InputError("the network's logits are not finite: its training diverged")
+    return found
 
 
 def forwarded(net: nn.Module, x: Tensor) -> object:

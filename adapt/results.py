@@ -35,8 +35,10 @@ class Row:
     miou: float | None
     class_accuracy: float | None
     pixel_accuracy: float | None
+    top1: float | None
+    """Of one label an image; there is no mIoU then."""
     agreement: float | None
-    """Label-free: mIoU with the teacher's prediction on the old images as truth."""
+    """Label-free: mIoU (or top-1) with the teacher's prediction on the old images as truth."""
     distortion: float | None
     """B0 only: how far the shift degrades the teacher (003, section 4.1)."""
     steps: int
@@ -86,7 +88,7 @@ def place_of(method: str) -> int:
 
 def row_of(run: Path, path: Path) -> Row:
     config, summary, metrics = read_config(run), read_json(run / SUMMARY), read_json(path)
-    truth = metrics["truth"] or {}
+    truth, agreement = metrics["truth"] or {}, metrics["agreement"] or {}
     return Row(
         shift=Path(metrics["target"]).name if metrics["domain"] == "d2" else "",
         method=method_of(config, metrics),
@@ -96,7 +98,8 @@ def row_of(run: Path, path: Path) -> Row:
         miou=truth.get("miou"),
         class_accuracy=truth.get("class_accuracy"),
         pixel_accuracy=truth.get("pixel_accuracy"),
-        agreement=(metrics["agreement"] or {}).get("miou"),
+        top1=truth.get("top1"),
+        agreement=agreement.get("miou", agreement.get("top1")),
         distortion=_distortion(metrics, path) if not config["teacher"] else None,
         steps=summary["steps"],
         seconds=summary["seconds"],
@@ -109,8 +112,10 @@ def _distortion(metrics: dict[str, Any], path: Path) -> float | None:
     """Of a teacher on the new domain, where its scores on D1 lie beside."""
     variant = f"_{tag}" if (tag := metrics.get("variant")) else ""
     clean = path.with_name(f"metrics_{metrics['data']}_d1_{metrics['split']}{variant}.json")
-    treated = metrics["adabn"] or metrics.get("restyle")
-    if metrics["domain"] == "d1" or treated or not metrics["truth"] or not clean.is_file():
+    treated, truth = metrics["adabn"] or metrics.get("restyle"), metrics["truth"]
+    if metrics["domain"] == "d1" or treated or not truth or "miou" not in truth:
+        return None
+    if not clean.is_file():
         return None
     return distortion(Scores(**read_json(clean)["truth"]), Scores(**metrics["truth"]))
 
@@ -146,9 +151,12 @@ def text_table(rows: Iterable[Row]) -> str:
 
     rows = sorted(rows, key=place)
     wide = max([14, *(len(row.method) + 1 for row in rows)])
-    head = "".join(f"{name:>10}" for name in ("mIoU", "class acc", "agreement"))
+    kinds = dict.fromkeys("mIoU" if row.top1 is None else "top-1" for row in rows)
+    names = ("|".join(kinds), "class acc", "agreement")
+    head = "".join(f"{name:>10}" for name in names)
     lines = [f"{'shift':<12}{'method':<{wide}}{head}{'seed':>6}"]
     for row in rows:
-        numbers = "".join(map(cell, (row.miou, row.class_accuracy, row.agreement)))
+        first = row.miou if row.top1 is None else row.top1
+        numbers = "".join(map(cell, (first, row.class_accuracy, row.agreement)))
         lines.append(f"{row.shift or '(clean)':<12}{row.method:<{wide}}{numbers}{row.seed:>6}")
     return "\n".join(lines)

@@ -15,7 +15,8 @@ from adapt.errors import InputError
 from adapt.images import image_size, read_image, read_mask
 
 Batch = dict[str, Any]
-"""name: list of str; x1, x2: uint8 (B, 3, H, W); y, valid: uint8 (B, H, W). Absent = not asked."""
+"""name: list of str; x1, x2: uint8 (B, 3, H, W); y, valid: uint8 (B, H, W), or y int64 (B,) where
+an image has one label. Absent = not asked."""
 
 
 class Decoder:
@@ -68,6 +69,7 @@ class Stream(Dataset[Batch]):
         self.decode = Decoder(data, config, fields)
         self.augment = PairedAugmentation(config)
         self.samples, self.seed = data.samples, seed
+        self.labelled = bool({"y1", "y2"} & set(self.decode.fields))
         self._order: tuple[int, np.ndarray] = (-1, np.empty(0, int))
 
     def order(self, epoch: int) -> np.ndarray:
@@ -85,7 +87,11 @@ class Stream(Dataset[Batch]):
             shape = next(iter(arrays.values())).shape[:2]
             arrays = {"valid": np.ones(shape, np.uint8)} | arrays
         arrays = self.augment(arrays, int(seed))
-        return {"name": self.samples[index].name} | {k: tensor(a) for k, a in arrays.items()}
+        sample = self.samples[index]
+        found: Batch = {"name": sample.name} | {k: tensor(a) for k, a in arrays.items()}
+        if sample.label is not None and self.labelled:
+            found["y"] = torch.tensor(sample.label)
+        return found
 
 
 def tensor(array: np.ndarray) -> torch.Tensor:

@@ -12,11 +12,11 @@ from adapt.averaging import AveragedModel, averaged
 from adapt.batchnorm import freeze, train_mode
 from adapt.commands import TrainConfig
 from adapt.config import DataConfig, NetworkConfig
-from adapt.data import DataSet, load
+from adapt.data import DataSet, layout_of, load
 from adapt.errors import InputError
 from adapt.freezing import freeze_first, refuse_new
 from adapt.images import image_size
-from adapt.layers import check, trace
+from adapt.layers import Layer, check, trace
 from adapt.models import NO_START, Model, is_file, is_run, load_complete, load_model
 from adapt.networks import build_network
 from adapt.networks.pretrained import is_pretrained, pretrained
@@ -107,6 +107,24 @@ def size_of(config: DataConfig, data: DataSet) -> tuple[int, int]:
     return (size[0], size[1]) if size else image_size(data.samples[0].x1)
 
 
+def check_kind(layers: list[Layer], data: DataSet, objective: Objective) -> None:
+    """Networks for whole images go with data sets of whole images, and with terms for them.
+
+    Raises:
+        InputError: one label a pixel and one an image, mixed; or a term that needs pixels.
+    """
+    logits = next(layer.shape for layer in layers if not layer.name)
+    if (len(logits) == 2) != data.classification:
+        kinds = ("one label a pixel", "one label an image")
+        raise InputError(
+            f"network: it has {kinds[len(logits) == 2]}, but the data set {data.name} "
+            f"{kinds[data.classification]}; network=resnet101 and other classifiers of torchvision "
+            "are for images, the others of configs/network for pixels"
+        )
+    if data.classification and (unfit := objective.dense):
+        raise InputError(f"objective: {', '.join(unfit)} is for one label a pixel only")
+
+
 def prepare(config: TrainConfig, start: Model | None, teacher: Model | None) -> Setup:
     """Load data and networks of a resolved configuration and check that they fit together."""
     machine = runtime(config.device, config.precision)
@@ -119,8 +137,12 @@ def prepare(config: TrainConfig, start: Model | None, teacher: Model | None) -> 
     data = load(config.data, "train")
     if (needs_teacher or config.domain == "d2") and not data.paired:
         raise InputError("data.target is empty: give the folder of the new domain (D2)")
-    if config.data.scale and not config.data.crop:
-        raise InputError("data.scale needs data.crop=[H,W]: the images of a batch have one size")
+    resized = len(config.data.resize)
+    if (config.data.scale or resized == 1) and not config.data.crop:
+        what = "data.scale" if config.data.scale else f"data.resize={config.data.resize}"
+        raise InputError(f"{what} needs data.crop=[H,W]: the images of a batch have one size")
+    if data.classification and not resized and not config.data.crop:
+        raise InputError(f"{config.data.name}: images of all sizes need data.resize or data.crop")
     if objective.labels and not data.labelled and config.steps:
         raise InputError(f"data: {config.data.name} in {config.data.root} has unlabelled images")
     classes = data.classes or (teacher.classes if teacher else ())
@@ -139,7 +161,9 @@ def prepare(config: TrainConfig, start: Model | None, teacher: Model | None) -> 
         student.load_state_dict(student.state_dict() | origin)
     student = machine.place(student)
     size = size_of(config.data, data)
-    check(trace(student, size), objective.student, "objective")
+    layers = trace(student, size)
+    check_kind(layers, data, objective)
+    check(layers, objective.student, "objective")
     if teacher is not None:
         check(trace(teacher.net, size), objective.teacher, "objective, on the teacher")
     refuse_new(freeze_first(student, config.freeze, size), origin, config.freeze)
@@ -161,7 +185,9 @@ def prepare(config: TrainConfig, start: Model | None, teacher: Model | None) -> 
         config=config,
         machine=machine,
         data=replace(data, classes=tuple(classes)),
-        held_out=replace(load(config.data, "val"), classes=tuple(classes))
+        held_out=replace(
+            load(config.data, layout_of(config.data).val_split), classes=tuple(classes)
+        )
         if config.eval_every
         else None,
         student=student,

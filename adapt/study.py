@@ -9,14 +9,7 @@ import torch
 
 from adapt.batchnorm import batch_norms
 from adapt.calibrate import CalibrateConfig, calibrate
-from adapt.commands import (
-    DistortConfig,
-    EvaluateConfig,
-    Machine,
-    Stage,
-    StudyConfig,
-    TrainConfig,
-)
+from adapt.commands import DistortConfig, EvaluateConfig, Machine, TrainConfig
 from adapt.config import DataConfig
 from adapt.data import layout_of
 from adapt.distort import MANIFEST, make_distorted
@@ -29,6 +22,7 @@ from adapt.restyle import RESTYLES
 from adapt.results import B1, B2
 from adapt.runs import SUMMARY
 from adapt.runtime import say
+from adapt.study_config import Stage, StudyConfig
 from adapt.train import train
 
 SUPERVISED = ObjectiveConfig("supervised", supervised=SupervisedConfig(weight=1.0))
@@ -58,7 +52,9 @@ class Study:
 
     def __init__(self, config: StudyConfig) -> None:
         if not config.shifts or not config.objectives:
-            raise InputError("a study needs shifts and objectives; give experiment=NAME")
+            raise InputError(
+                "a study needs shifts and objectives, or penalties; give experiment=NAME"
+            )
         self.config = config
         self.root = Path(config.runs or f"runs/{config.name}")
         self.machine: dict[str, Any] = {f.name: getattr(config, f.name) for f in fields(Machine)}

@@ -44,8 +44,8 @@ def check_taps(net: nn.Module, taps: Iterable[str], what: str = "taps") -> None:
 
 
 def logits_of(output: object) -> Tensor:
-    """The logits (B, C, h, w) of a network's output: a tensor, a dict with `out` (torchvision), or
-    an object with `.logits` (transformers).
+    """The logits of a network's output, (B, C, h, w) or, of a classifier of whole images, (B, C): a
+    tensor, a dict with `out` (torchvision), or an object with `.logits` (transformers).
 
     Raises:
         InputError: anything else.
@@ -54,12 +54,12 @@ def logits_of(output: object) -> Tensor:
         output = output["out"]
     elif not isinstance(output, Tensor) and hasattr(output, "logits"):
         output = output.logits
-    if isinstance(output, Tensor) and output.ndim == 4:
+    if isinstance(output, Tensor) and output.ndim in (2, 4):
         return output
     shown = f"tensor {tuple(output.shape)}" if isinstance(output, Tensor) else type(output).__name__
     raise InputError(
-        f"network: its output is a {shown}; it must be logits (B, C, h, w): a tensor, a mapping "
-        "with 'out', or an object with .logits"
+        f"network: its output is a {shown}; it must be logits (B, C, h, w), or (B, C) of whole "
+        "images: a tensor, a mapping with 'out', or an object with .logits"
     )
 
 

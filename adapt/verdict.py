@@ -65,6 +65,9 @@ def adapt(config: TrainConfig) -> Path:
         say(f"{folder}: {Verdict(**read_json(folder / VERDICT))}")
     elif not recorded["teacher"]:
         say(f"{folder}: no teacher, so no verdict without labels; see scripts/evaluate.py")
+    elif layout_of(data).classification:
+        command = f"scripts/evaluate.py run={folder} split={layout_of(data).val_split}"
+        say(f"{folder}: one label an image, so no verdict: {command} gives the agreement")
     elif HELD_OUT not in (*layout_of(data).splits(Path(data.root)), *data.parts):
         say(f"{folder}: no verdict: the data has no split or part named {HELD_OUT}")
     else:

@@ -15,7 +15,7 @@ from adapt.calibrate import (
     one_answer,
     some,
 )
-from adapt.commands import DistortConfig, EvaluateConfig, StudyConfig
+from adapt.commands import DistortConfig, EvaluateConfig
 from adapt.config import DataConfig, NetworkConfig, ShiftConfig
 from adapt.data import load
 from adapt.distort import make_distorted
@@ -25,6 +25,7 @@ from adapt.files import read_json, write_json
 from adapt.metrics import scores
 from adapt.objective_config import ObjectiveConfig, RegressionConfig
 from adapt.study import Study
+from adapt.study_config import StudyConfig
 
 CUBISM = ShiftConfig(
     "cubism", {"tile_size": 4.0, "tile_saturation": 2.0}, 50.0, [{}, {"tile_size": 9.0}]

@@ -74,5 +74,5 @@ def test_a_damaged_archive_is_refused(served: Path, tmp_path: Path) -> None:
 
 
 def test_other_data_sets_are_not_downloaded(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"data\.download is for data=voc only; data is camvid"):
+    with pytest.raises(InputError, match=r"data\.download is for voc, caltech256, food101 only"):
         load(DataConfig(name="camvid", root=str(tmp_path), download=True), "train")

@@ -27,7 +27,9 @@ STRIDE = {
     "fcn16s_vgg16": 16,
     "fcn8s_vgg16": 8,
     "deeplab_vgg16": 8,
-} | dict.fromkeys(("pspnet_resnet50", "pspnet_resnet101"), 8)
+} | dict.fromkeys(
+    ("pspnet_resnet50", "pspnet_resnet101", "deeplabv2_resnet101", "dilated_resnet101"), 8
+)
 """Pixels a cell of the output; torchvision's networks upsample to the image themselves."""
 
 

@@ -253,7 +253,7 @@ def test_evaluate_in_windows_and_at_several_scales_by_command(world: Path, tmp_p
     assert str(path) in done.stdout and "miou" in done.stdout
     found = json.loads(path.read_text())
     assert found["protocol"] == {
-        "window": [32, 32], "stride": [], "scales": [0.5, 1.25], "flip": True,
+        "window": [32, 32], "stride": [], "scales": [0.5, 1.25], "flip": True, "crops": 1,
     }  # fmt: skip
     labelled = read_json(evaluate(EvaluateConfig(teacher=str(run), domain="d1", device="cpu")))
     assert np.sum(found["confusion"]) == np.sum(labelled["confusion"])

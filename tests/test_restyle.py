@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from adapt.commands import EvaluateConfig, StudyConfig
+from adapt.commands import EvaluateConfig
 from adapt.config import DataConfig, ShiftConfig
 from adapt.errors import InputError
 from adapt.evaluate import evaluate
@@ -27,6 +27,7 @@ from adapt.restyle import (
 )
 from adapt.results import collect, text_table
 from adapt.study import Study
+from adapt.study_config import StudyConfig
 from viz.tables import entries_of, lines_of
 
 SIZES = [(8, 10), (9, 10), (8, 11), (9, 11), (33, 20)]

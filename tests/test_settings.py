@@ -2,10 +2,11 @@
 
 import pytest
 
-from adapt.commands import StudyConfig, TrainConfig
+from adapt.commands import TrainConfig
 from adapt.config import DataConfig, NetworkConfig, PenaltyConfig
 from adapt.errors import InputError, listing
 from adapt.settings import build, differences, filled, flatten, inherit, inherit_data, plain
+from adapt.study_config import StudyConfig
 
 
 def test_round_trip_of_a_whole_command() -> None:

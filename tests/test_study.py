@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from adapt.commands import Stage, StudyConfig
 from adapt.config import (
     DataConfig,
     NetworkConfig,
@@ -15,6 +14,7 @@ from adapt.config import (
 from adapt.errors import InputError
 from adapt.objective_config import ObjectiveConfig, RegressionConfig
 from adapt.study import Study
+from adapt.study_config import Stage, StudyConfig
 
 
 @pytest.fixture

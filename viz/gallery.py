@@ -10,7 +10,7 @@ import torch
 
 from adapt.augment import resize
 from adapt.config import DataConfig
-from adapt.data import DataSet, load
+from adapt.data import DataSet, load, pixels_only
 from adapt.errors import InputError
 from adapt.files import read_json
 from adapt.images import read_image
@@ -81,6 +81,7 @@ def gallery(
     for model in models.values():
         machine.place(model.net).eval()
     data = load(settings, split)
+    pixels_only(data, "pictures")
     data = replace(data, classes=models["student"].classes)
     chosen = (
         np.linspace(0, len(data.samples) - 1, min(count, len(data.samples))).round().astype(int)

@@ -51,7 +51,8 @@ def layers(config: LayersConfig) -> list[Layer]:
     recorded = read_config(Path(config.run)) if config.run else {}
     data = build(DataConfig, recorded["data"], "data.") if recorded else DataConfig()
     model = network_of(config)
-    height, width = config.size or data.resize or data.crop or SIZE
+    resized = data.resize if len(data.resize) == 2 else []
+    height, width = config.size or resized or data.crop or SIZE
     found = trace(model.net, (height, width))
     check(found, config.taps)
     paths = images_of(config, recorded, data) if config.out else []

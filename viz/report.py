@@ -16,10 +16,11 @@ from adapt.files import read_json, write_json, write_whole
 from adapt.results import B0, B2, BASELINES, TEACHER, collect, save
 from adapt.runs import ENVIRONMENT, read_config, read_metrics
 from adapt.runtime import say
+from viz import comparison
 from viz.figures import Bars, Layers, Stat, baseline_bars, layer_chart, training_curves
 from viz.gallery import Gallery, gallery, montages
 from viz.pictures import data_uri
-from viz.tables import Line, entries_of, headline, lines_of, per_class, rank
+from viz.tables import Line, entries_of, headline, heads_of, lines_of, per_class, rank
 
 TEMPLATES = Path(__file__).parent
 TABLE, CLASSES = "report.json", "per_class.csv"
@@ -66,6 +67,7 @@ def report(config: ReportConfig) -> Path:
         machines=machines(trained(every)),
         split=lines[0].split if len(lines) < len(every) else "",
         summary=summary(lines),
+        comparison=comparison.for_report(runs),
         tables=tables(every),
         bars=figure,
         layers=layers,
@@ -137,11 +139,15 @@ def summary(lines: list[Line]) -> list[str]:
 
 
 def tables(lines: list[Line]) -> list[dict[str, Any]]:
-    """One table for each split and shift; scores on the old domain come first."""
+    """One table for each split and shift; scores on the old domain come first. Where images have
+    one label there is a top-1 instead of mIoU and pixel accuracy."""
     groups: dict[tuple[str, str], list[Line]] = {}
     for line in lines:
         groups.setdefault((line.split, line.shift), []).append(line)
-    return [{"split": s, "shift": shift, "lines": group} for (s, shift), group in groups.items()]
+    return [
+        {"split": s, "shift": shift, "lines": group, "heads": heads_of(group)}
+        for (s, shift), group in groups.items()
+    ]
 
 
 def scored(lines: Iterable[Line], score: str) -> dict[str, dict[str, Stat]]:

@@ -6,11 +6,14 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from adapt.commands import ReportConfig, StudyConfig
+from adapt.commands import ReportConfig
 from adapt.data import load
+from adapt.finetuning import FineTuning, study_of
 from adapt.results import collect, save, text_table
 from adapt.runtime import say
 from adapt.study import Cell, Study
+from adapt.study_config import StudyConfig
+from viz import comparison
 from viz.invert import MONTAGE, invert_all
 from viz.report import report
 
@@ -40,8 +43,9 @@ def study(config: StudyConfig) -> Path:
         InputError: wrong configuration, before the first cell where possible.
         Stopped: a signal or a diverged training; the same command goes on from there.
     """
-    planned = Study(config)
-    cells = [*planned.cells(), *inversions(planned)]
+    planned = study_of(config)
+    cells = list(planned.cells())
+    cells += inversions(planned) if isinstance(planned, Study) else []
     for number, cell in enumerate(cells, 1):
         if cell.result.exists():
             continue
@@ -52,6 +56,11 @@ def study(config: StudyConfig) -> Path:
         save(collect(planned.root), planned.root)
     rows = collect(planned.root)
     save(rows, planned.root)
-    say(text_table(rows))
+    if isinstance(planned, FineTuning):
+        found = comparison.compare(planned)
+        comparison.save(found, planned.root)
+        say(f"{comparison.text(found)}\n{found['note']}")
+    else:
+        say(text_table(rows))
     out = config.report or str(planned.root / "report.html")
     return report(ReportConfig(runs=str(planned.root), out=out))

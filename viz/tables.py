@@ -13,7 +13,11 @@ from adapt.results import B0, B1, BASELINES, TEACHER, Row, place_of, protocol_of
 from adapt.runs import MAY_DIFFER, read_config
 from adapt.settings import flatten
 
-SCORES = ("miou", "class_accuracy", "pixel_accuracy", "agreement", "recovered", "distortion")
+SCORES = {
+    "miou": "mIoU", "top1": "top-1", "class_accuracy": "class acc.", "pixel_accuracy": "pixel acc.",
+    "agreement": "agreement", "recovered": "recovered", "distortion": "distortion",
+}  # fmt: skip
+"""Every score, and how tables call it."""
 LEAST_LOSS = 1.0
 """Percentage points of mIoU that a shift must cost before a share of it is computed."""
 TOLD = 3
@@ -179,6 +183,13 @@ def scores_of(members: Iterable[Entry]) -> dict[str, Stat | None]:
     return {name: scores.get(name, stat(e.recovered for e in members)) for name in SCORES}
 
 
+def heads_of(lines: Iterable[Line]) -> dict[str, str]:
+    """Score -> head of its column, without those that no line can have."""
+    images = [line.scores["top1"] is not None for line in lines]
+    left_out = ("miou", "pixel_accuracy") if all(images) else () if any(images) else ("top1",)
+    return {score: head for score, head in SCORES.items() if score not in left_out}
+
+
 def rank(method: str) -> tuple[int, list[tuple[int, str]]]:
     """Baselines first in their order, then objectives with pool10 behind pool9."""
     place = place_of(method)
@@ -215,9 +226,9 @@ def per_class(entries: Iterable[Entry]) -> list[Mapping[str, Any]]:
                     "seed": entry.row.seed,
                     "run": entry.row.run,
                     "class": name,
-                    "iou": truth["iou"][index] if truth else None,
+                    "iou": truth["iou"][index] if "iou" in truth else None,
                     "accuracy": truth["accuracy"][index] if truth else None,
-                    "agreement_iou": agreement["iou"][index] if agreement else None,
+                    "agreement_iou": agreement["iou"][index] if "iou" in agreement else None,
                 }
             )
     return records

@@ -6,10 +6,15 @@ from pathlib import Path
 import numpy as np
 
 from adapt.config import WHOLE, DataConfig
+from adapt.data.by_class import FOLDERS
+from adapt.data.caltech256 import CALTECH256
 from adapt.data.camvid import CAMVID
 from adapt.data.cityscapes import CITYSCAPES
+from adapt.data.dogs120 import DOGS120
 from adapt.data.download import download
 from adapt.data.files import matched
+from adapt.data.food101 import FOOD101
+from adapt.data.indoor67 import INDOOR67
 from adapt.data.pairs import PAIRS, read_csv
 from adapt.data.sample import Layout, Sample
 from adapt.data.voc import SCENES, VOC
@@ -18,6 +23,8 @@ from adapt.scenes import write_scenes
 
 DATASETS = {
     "scenes": SCENES, "camvid": CAMVID, "voc": VOC, "cityscapes": CITYSCAPES, "pairs": PAIRS,
+    "caltech256": CALTECH256, "indoor67": INDOOR67, "dogs120": DOGS120, "food101": FOOD101,
+    "folders": FOLDERS,
 }  # fmt: skip
 """Adding a data set is one layout and one line here."""
 
@@ -35,14 +42,22 @@ class DataSet:
     samples: tuple[Sample, ...]
     codes: tuple[int, ...] = ()
     """Value of each class in the masks; () = its index."""
+    classification: bool = False
+    """One label an image, rather than one a pixel."""
 
     @property
     def labelled(self) -> bool:
-        return all(s.y1 is not None for s in self.samples)
+        return all(s.y1 is not None or s.label is not None for s in self.samples)
 
     @property
     def paired(self) -> bool:
         return all(s.x2 is not None for s in self.samples)
+
+
+def pixels_only(data: DataSet, what: str) -> None:
+    """Raises InputError where an image has one label: `what` is made for one a pixel."""
+    if data.classification:
+        raise InputError(f"{what}: {data.name} has one label an image; this is for one a pixel")
 
 
 def layout_of(config: DataConfig) -> Layout:
@@ -87,7 +102,12 @@ def load(config: DataConfig, split: str) -> DataSet:
     if not samples:
         raise InputError(f"data: split {split!r}, part {part!r} of {config.root} has no samples")
     classes = layout.classes or tuple(config.classes)
-    return DataSet(config.name, split, classes, layout.void, tuple(samples), layout.codes)
+    if layout.find is not None:
+        classes = layout.find(config, Path(config.root))
+    return DataSet(
+        config.name, split, classes, layout.void, tuple(samples), layout.codes,
+        layout.classification,
+    )  # fmt: skip
 
 
 def _samples(config: DataConfig, layout: Layout, listed: str) -> list[Sample]:

@@ -1,4 +1,4 @@
-"""VOC 2012 and SBD by torchvision, for those with a network."""
+"""VOC 2012, SBD, Caltech-256 and Food-101 by torchvision, for those with a network."""
 
 import shutil
 from collections.abc import Callable
@@ -6,7 +6,7 @@ from http.client import HTTPException
 from pathlib import Path
 from urllib.error import URLError
 
-from torchvision.datasets import SBDataset, VOCSegmentation
+from torchvision.datasets import Caltech256, Food101, SBDataset, VOCSegmentation
 from torchvision.datasets.voc import DATASET_YEAR_DICT
 
 from adapt.config import DataConfig
@@ -17,14 +17,42 @@ VOC_FOLDER = Path(DATASET_YEAR_DICT["2012"]["base_dir"])
 
 
 def download(config: DataConfig) -> None:
-    """Fetch VOC 2012's archive below data.root, and SBD's into data.sbd where it is given; what is
-    there already is left alone.
+    """Fetch a data set's archive below data.root (VOC's SBD into data.sbd where it is given); what
+    is there already is left alone.
 
     Raises:
         InputError: another data set, or no connection; the message says which file to put where.
     """
-    if config.name != "voc":
-        raise InputError(f"data.download is for data=voc only; data is {config.name}")
+    if config.name not in DOWNLOADS:
+        known = ", ".join(DOWNLOADS)
+        raise InputError(f"data.download is for {known} only; data is {config.name}")
+    DOWNLOADS[config.name](config)
+
+
+def caltech256(config: DataConfig) -> None:
+    root, archive = Path(config.root), "256_ObjectCategories.tar"
+    if not any((p / "256_ObjectCategories").is_dir() for p in (root, root / "caltech256")):
+        fetch(
+            lambda: Caltech256(root, download=True),
+            "https://data.caltech.edu/records/nyy15-4j048/files/256_ObjectCategories.tar",
+            root / "caltech256" / archive,
+            "about 1.2 GB",
+        )
+
+
+def food101(config: DataConfig) -> None:
+    root = Path(config.root)
+    if not any((p / "meta").is_dir() for p in (root, root / "food-101")):
+        fetch(
+            lambda: Food101(root, download=True),
+            Food101._URL,
+            root / "food-101.tar.gz",
+            "about 5 GB",
+        )
+
+
+def voc(config: DataConfig) -> None:
+    """VOC 2012's archive, and SBD's."""
     root = Path(config.root)
     places = (root, root / VOC_FOLDER.name, root / VOC_FOLDER)
     if not any((place / "JPEGImages").is_dir() for place in places):
@@ -58,3 +86,7 @@ def fetch(get: Callable[[], object], url: str, file: Path, size: str) -> None:
             f"data.download: {file.name} cannot be had ({error}). Fetch {url} on a machine with a "
             f"network, put it at {file} and start the same command again: it is unpacked from there"
         ) from None
+
+
+DOWNLOADS = {"voc": voc, "caltech256": caltech256, "food101": food101}
+"""Adding a download is one function and one line here."""

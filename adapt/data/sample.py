@@ -9,7 +9,7 @@ from adapt.config import DataConfig
 
 @dataclass(frozen=True)
 class Sample:
-    """Files of one scene. A layout fills x1 and y1; pairing adds the new domain."""
+    """Files of one scene. A layout fills x1 and y1 or label; pairing adds the new domain."""
 
     name: str
     x1: Path
@@ -18,6 +18,8 @@ class Sample:
     y2: Path | None = None
     valid: Path | None = None
     """Mask of the pixels at which the two images show the same thing: 0 = no, else yes."""
+    label: int | None = None
+    """Of the whole image, in data sets for classification; then there are no masks."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +27,7 @@ class Layout:
     """How one data set lies on disk."""
 
     classes: tuple[str, ...]
-    """Names in index order; empty = given by the configuration."""
+    """Names in index order; empty = given by the configuration, or found on disk by `find`."""
     void: tuple[int, ...]
     """Mask values besides 255 that mean void."""
     train_split: str
@@ -39,3 +41,12 @@ class Layout:
     """Write the list of a twin whose files are already there: (root, split, samples)."""
     codes: tuple[int, ...] = ()
     """Value of each class in the masks; () = its index."""
+    find: Callable[[DataConfig, Path], tuple[str, ...]] | None = None
+    """(configuration, root) -> classes; for data sets with one label an image, and only those."""
+    val_split: str = "val"
+    """What is evaluated while a training runs."""
+
+    @property
+    def classification(self) -> bool:
+        """One label an image, rather than one a pixel."""
+        return self.find is not None

@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from adapt.config import DataConfig
-from adapt.data import DataSet
+from adapt.data import DataSet, pixels_only
 from adapt.errors import InputError, Stopped, listing
 from adapt.evaluate import shown_to
 from adapt.export.config import ExportConfig
@@ -57,6 +57,9 @@ def export(config: ExportConfig) -> Path:
     origin = origin_of(run)
     refuse(out, origin["run"], model.digest, config.formats)
     domain, settings, data = shown_to(run, model, config.data, config.domain, config.split)
+    pixels_only(data, "export")
+    if len(settings.resize) == 1:
+        raise InputError(f"data.resize={settings.resize}: export has one size; give [H,W]")
     cases = photographs(data, settings, domain, config.images)
     model.net.eval()
     shape = cases[0].images.shape[2:]

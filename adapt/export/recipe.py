@@ -114,7 +114,11 @@ def signature_of(net: nn.Module, size: tuple[int, int]) -> Signature:
         raise InputError(f"{what}; give data.resize=[H,W]") from None
     kind = "" if isinstance(output, Tensor) else ".logits"
     kind = '["out"]' if isinstance(output, Mapping) and "out" in output else kind
-    return Signature(kind, round(height / logits_of(output).shape[2]), multiple)
+    logits = logits_of(output)
+    if logits.ndim != 4:
+        shape = tuple(logits.shape)
+        raise InputError(f"network: its output is {shape}; it must be logits (B, C, h, w)")
+    return Signature(kind, round(height / logits.shape[2]), multiple)
 
 
 def blank(net: nn.Module, height: int, width: int) -> object:

@@ -12,6 +12,8 @@ from torchvision.models import segmentation
 
 from adapt.config import NetworkConfig
 from adapt.errors import InputError, unknown
+from adapt.networks.classifiers import CLASSIFIERS, classifier
+from adapt.networks.deeplab_v2 import DeepLabV2, DilatedResNet
 from adapt.networks.deeplab_vgg16 import DeepLabVGG16
 from adapt.networks.factory import own_network
 from adapt.networks.fcn_vgg16 import FCNVGG16
@@ -36,6 +38,16 @@ def pspnet(config: NetworkConfig, classes: int, depth: int) -> nn.Module:
     return _named(PSPNet(classes, depth), RESNET)
 
 
+def deeplab_v2(config: NetworkConfig, classes: int, depth: int) -> nn.Module:
+    _fixed(config)
+    return _named(DeepLabV2(classes, depth), RESNET)
+
+
+def dilated_resnet(config: NetworkConfig, classes: int, depth: int) -> nn.Module:
+    _fixed(config)
+    return _named(DilatedResNet(classes, depth), RESNET)
+
+
 def torchvision_network(config: NetworkConfig, classes: int) -> nn.Module:
     """torchvision.models.segmentation's network of this name, without weights or auxiliary head."""
     _fixed(config)
@@ -50,11 +62,20 @@ TORCHVISION = (
 )  # fmt: skip
 """Chen et al. 2017 (DeepLabV3), Long et al. 2015 on ResNet, Howard et al. 2019 (LR-ASPP)."""
 
+
+def image_classifier(config: NetworkConfig, classes: int) -> nn.Module:
+    """torchvision's network of this name for one label an image."""
+    _fixed(config)
+    return _named(*classifier(config.name, classes))
+
+
 NETWORKS: dict[str, Callable[[NetworkConfig, int], nn.Module]] = {
     "deeplab_vgg16": deeplab_vgg16,
     "fcn32s_vgg16": partial(fcn_vgg16, stride=32),
     "fcn16s_vgg16": partial(fcn_vgg16, stride=16),
     "fcn8s_vgg16": partial(fcn_vgg16, stride=8),
+    "deeplabv2_resnet101": partial(deeplab_v2, depth=101),
+    "dilated_resnet101": partial(dilated_resnet, depth=101),
     "pspnet_resnet50": partial(pspnet, depth=50),
     "pspnet_resnet101": partial(pspnet, depth=101),
     **dict.fromkeys(TORCHVISION, torchvision_network),
@@ -73,8 +94,10 @@ def build_network(config: NetworkConfig, classes: int) -> nn.Module:
         net = own_network(config, classes)
     elif config.name in NETWORKS:
         net = NETWORKS[config.name](config, classes)
+    elif config.name in CLASSIFIERS:
+        net = image_classifier(config, classes)
     else:
-        raise unknown("network", config.name, NETWORKS)
+        raise unknown("network", config.name, (*NETWORKS, *CLASSIFIERS))
     return _named(net, config.aliases)
 
 

@@ -9,17 +9,19 @@ from urllib.parse import urlparse
 
 import torch
 from torch import Tensor, nn
-from torchvision.models import WeightsEnum, get_weight, segmentation
+from torchvision.models import WeightsEnum, get_model_weights, get_weight, segmentation
 
 from adapt.batchnorm import BatchNorm
 from adapt.config import NetworkConfig
 from adapt.errors import InputError, listing
 from adapt.networks import TORCHVISION
+from adapt.networks.body import AUXILIARY, COUNTER, body_of, has_body
+from adapt.networks.classifiers import CLASSIFIERS
 from adapt.tensors import read_tensors
 
 IMAGENET, COCO = "imagenet", "coco"
-COUNTER = "num_batches_tracked"
-"""Batch norm's; older files lack it, and nothing here depends on it."""
+BODY = "body:"
+"""`start=body:FILE`: a file's weights without the layers that depend on the number of classes."""
 BODIES = ("backbone.", "features.", "conv")
 """What the parameters of a network's body begin with; all of them must be found."""
 
@@ -27,8 +29,10 @@ Weights = dict[str, Tensor]
 
 
 def is_pretrained(source: str) -> bool:
-    """`imagenet`, `coco`, or the full name of one of torchvision's enums, such as
-    `ResNet50_Weights.IMAGENET1K_V2`."""
+    """`imagenet`, `coco`, the full name of one of torchvision's enums, such as
+    `ResNet50_Weights.IMAGENET1K_V2`, or the body of a file (BODY)."""
+    if source.startswith(BODY):
+        return True
     return source in (IMAGENET, COCO) or re.fullmatch(r"\w+_Weights\.\w+", source) is not None
 
 
@@ -43,7 +47,10 @@ def enum_of(source: str, config: NetworkConfig) -> WeightsEnum:
             return get_weight(source)
         except (ValueError, KeyError) as error:
             raise InputError(f"start: torchvision has no weights {source} ({error})") from None
-    backbone = config.name.split("_", 1)[-1]
+    own = config.name in CLASSIFIERS
+    if source == IMAGENET and own and hasattr(get_model_weights(config.name), "IMAGENET1K_V1"):
+        return get_model_weights(config.name)["IMAGENET1K_V1"]
+    backbone = "" if own else config.name.split("_", 1)[-1]
     if source == COCO and config.name in TORCHVISION:
         known = {n.lower(): n for n in dir(segmentation) if n.endswith("_Weights")}
         enum = known[f"{config.name}_weights"]
@@ -141,31 +148,43 @@ def backbone(weights: Weights, net: nn.Module) -> Weights:
     head, and without a last layer of another number of classes."""
     if any(k.startswith("backbone.") for k in weights):
         own = net.state_dict()
-        kept = {k: v for k, v in weights.items() if not k.startswith("aux_classifier.")}
+        kept = {k: v for k, v in weights.items() if not k.startswith(AUXILIARY)}
         last = {k for k, v in kept.items() if k in own and own[k].shape != v.shape}
         return {k: v for k, v in kept.items() if k not in last or not k.startswith("classifier.")}
     body = {k: v for k, v in weights.items() if not k.startswith(("fc.", "classifier."))}
     return {f"backbone.{k.removeprefix('features.')}": v for k, v in body.items()}
 
 
-def mapping_of(config: NetworkConfig) -> Callable[[Weights, nn.Module], Weights]:
+def mapping_of(
+    source: str, weights: Weights, config: NetworkConfig, net: nn.Module
+) -> Callable[[Weights, nn.Module], Weights]:
+    """How weights become the network's: as they are, but for its head, or by renaming."""
+    named = source.startswith(BODY) and has_body(weights, config, net)
+    if named or config.factory or config.name in CLASSIFIERS:
+        own = {k: v.shape for k, v in net.state_dict().items() if not k.endswith(COUNTER)}
+        fits = all(k in weights and weights[k].shape == shape for k, shape in own.items())
+        if fits and not source.startswith(BODY):
+            return lambda weights, net: weights
+        return lambda weights, net: body_of(weights, config, net)
     if config.name == "deeplab_vgg16":
         return deeplab
     return fcn if config.name.endswith("_vgg16") else backbone
 
 
 def pretrained(source: str, config: NetworkConfig, net: nn.Module) -> tuple[Weights, str]:
-    """Weights for `net` from torchvision, by our names, and the SHA-256 of their file.
+    """Weights for `net` from torchvision or `body:FILE`, by our names, and the SHA-256 of their
+    file. A classifier's last layer is taken where it has as many classes and was not excluded.
 
     Raises:
         InputError: no such weights, no connection, a damaged file, or weights of another
             architecture; never a silent partial load.
     """
-    path = fetch(enum_of(source, config))
+    file = source.removeprefix(BODY)
+    path = Path(file) if file != source else fetch(enum_of(source, config))
     weights = read_tensors(path)
     own = net.state_dict()
     try:
-        found = mapping_of(config)(weights, net)
+        found = mapping_of(source, weights, config, net)(weights, net)
     except (KeyError, ValueError) as error:
         raise InputError(f"start={source} does not fit {config.name}: {error}") from None
     wrong = [k for k, v in found.items() if k not in own or own[k].shape != v.shape]

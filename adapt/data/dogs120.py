@@ -1,0 +1,96 @@
+"""Stanford Dogs (Khosla et al. 2011): 120 breeds, 100 training images of each.
+
+    Images/n02085620-Chihuahua/n02085620_10074.jpg …
+    lists/train_list.mat, lists/test_list.mat, whose `file_list` names files as below Images/
+
+Its images come from ImageNet's training set, the test's too; 001 therefore tests on the 50 images
+of each breed in ImageNet's validation set: split `imagenet_val`, from data.imagenet_val=DIR with
+one folder a class, DIR/n02085620/ILSVRC2012_val_….JPEG, as torchvision.datasets.ImageNet and the
+usual scripts sort it.
+"""
+
+from pathlib import Path
+
+import numpy as np
+from scipy.io import loadmat, savemat
+from scipy.io.matlab import MatReadError
+
+from adapt.config import DataConfig
+from adapt.data.by_class import classes_in, home_of, samples_listed
+from adapt.data.files import folder, stems
+from adapt.data.sample import Layout, Sample
+from adapt.errors import InputError, listing, unknown
+
+IMAGES, LISTS = "Images", "lists"
+IMAGENET_VAL = "imagenet_val"
+
+home = home_of(IMAGES)
+
+
+def find(config: DataConfig, root: Path) -> tuple[str, ...]:
+    return classes_in(home(root) / IMAGES)
+
+
+def splits(root: Path) -> list[str]:
+    return [s for s in ("train", "test") if list_of(home(root), s).is_file()]
+
+
+def list_of(root: Path, split: str) -> Path:
+    return root / LISTS / f"{split}_list.mat"
+
+
+def entries(source: Path) -> list[str]:
+    """`file_list` of a MATLAB file: a column of cells, each a string.
+
+    Raises:
+        InputError: missing, or something else.
+    """
+    try:
+        return [str(cell[0]) for cell in loadmat(source)["file_list"][:, 0]]
+    except FileNotFoundError:
+        raise InputError(f"{source}: no such list; lists.tar of Stanford Dogs has it") from None
+    except (OSError, ValueError, KeyError, IndexError, TypeError, MatReadError) as error:
+        raise InputError(f"{source}: no list of Stanford Dogs with file_list ({error})") from None
+
+
+def of_imagenet(config: DataConfig, classes: tuple[str, ...]) -> list[Sample]:
+    """ImageNet's validation images of the breeds.
+
+    Raises:
+        InputError: no data.imagenet_val, or breeds without a folder there.
+    """
+    if not config.imagenet_val:
+        raise InputError(
+            f"data split {IMAGENET_VAL} needs data.imagenet_val=DIR: ImageNet's validation images "
+            "in one folder a class (DIR/n02085620/…)"
+        )
+    where = folder(Path(config.imagenet_val), "data.imagenet_val")
+    synsets = [name.partition("-")[0] for name in classes]
+    if missing := [s for s in synsets if not (where / s).is_dir()]:
+        raise InputError(f"data.imagenet_val: no folder {listing(missing)} in {where}")
+    return [
+        Sample(f"{name}/{stem}", path, label=label)
+        for label, (name, synset) in enumerate(zip(classes, synsets, strict=True))
+        for stem, path in stems(where / synset).items()
+    ]
+
+
+def read(config: DataConfig, root: Path, split: str) -> list[Sample]:
+    root = home(root)
+    if split == IMAGENET_VAL:
+        return of_imagenet(config, classes_in(root / IMAGES))
+    if split not in ("train", "test"):
+        raise unknown("data split of dogs120", split, ("train", "test", IMAGENET_VAL))
+    source = list_of(root, split)
+    return samples_listed(source, entries(source), root / IMAGES)
+
+
+def write_list(root: Path, split: str, samples: list[Sample]) -> None:
+    (root / LISTS).mkdir(parents=True, exist_ok=True)
+    names = [s.x1.relative_to(root / IMAGES).as_posix() for s in samples]
+    savemat(list_of(root, split), {"file_list": np.array(names, dtype=object)[:, None]})
+
+
+DOGS120 = Layout(
+    (), (), "train", home, splits, read, write_list, find=find, val_split="test"
+)  # fmt: skip

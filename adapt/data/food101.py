@@ -1,0 +1,41 @@
+"""Food-101 (Bossard, Guillaumin, Van Gool 2014): 101 dishes, 750 + 250 images of each.
+
+images/<class>/<number>.jpg, meta/train.txt and meta/test.txt with lines such as
+apple_pie/1005649
+"""
+
+from pathlib import Path
+
+from adapt.config import DataConfig
+from adapt.data.by_class import classes_in, home_of, samples_listed
+from adapt.data.files import lines
+from adapt.data.sample import Layout, Sample
+
+IMAGES, LISTS = "images", "meta"
+
+home = home_of(IMAGES, "food-101")
+
+
+def find(config: DataConfig, root: Path) -> tuple[str, ...]:
+    return classes_in(home(root) / IMAGES)
+
+
+def splits(root: Path) -> list[str]:
+    return [s for s in ("train", "test") if (home(root) / LISTS / f"{s}.txt").is_file()]
+
+
+def read(config: DataConfig, root: Path, split: str) -> list[Sample]:
+    root = home(root)
+    source = root / LISTS / f"{split}.txt"
+    return samples_listed(source, lines(source), root / IMAGES)
+
+
+def write_list(root: Path, split: str, samples: list[Sample]) -> None:
+    (root / LISTS).mkdir(parents=True, exist_ok=True)
+    text = "".join(f"{s.name}\n" for s in samples)
+    (root / LISTS / f"{split}.txt").write_text(text, encoding="utf-8")
+
+
+FOOD101 = Layout(
+    (), (), "train", home, splits, read, write_list, find=find, val_split="test"
+)  # fmt: skip

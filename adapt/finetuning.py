@@ -1,0 +1,75 @@
+"""A fine-tuning study: one training under each penalty and seed, evaluated by each protocol."""
+
+from collections.abc import Iterator
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from adapt.commands import EvaluateConfig, Machine, TrainConfig
+from adapt.config import PenaltyConfig
+from adapt.evaluate import evaluate, metrics_path
+from adapt.protocol import ProtocolConfig
+from adapt.runs import SUMMARY
+from adapt.study import SUPERVISED, Cell, Study, budget
+from adapt.study_config import StudyConfig
+from adapt.train import train
+
+
+class FineTuning:
+    """The configurations of a fine-tuning study's commands; `cells` lists them in the order of
+    doing. Its trainings differ in the penalty and the seed, and in nothing else."""
+
+    def __init__(self, config: StudyConfig) -> None:
+        self.config = config
+        self.root = Path(config.runs or f"runs/{config.name}")
+        self.machine: dict[str, Any] = {f.name: getattr(config, f.name) for f in fields(Machine)}
+        self.protocols = list(config.protocols.values()) or [ProtocolConfig()]
+
+    def cells(self) -> Iterator[Cell]:
+        """All penalties of a seed before the next seed, so that a study cut short compares."""
+        for seed in self.config.seeds:
+            for name, penalty in self.config.penalties.items():
+                made = self.tuning(seed, name, penalty)
+                yield self.training(made)
+                for protocol in self.protocols:
+                    yield self.scoring(Path(made.run), protocol)
+
+    def tuning(self, seed: int, name: str, penalty: PenaltyConfig) -> TrainConfig:
+        config, stage = self.config, self.config.supervised
+        return TrainConfig(
+            run=str(self.root / f"seed{seed}" / name),
+            start=stage.start,
+            data=config.data,
+            network=config.network,
+            objective=SUPERVISED,
+            penalty=penalty,
+            bn=config.bn,
+            batch=config.batch,
+            seed=seed,
+            **budget(stage),
+            **self.machine,
+        )
+
+    def training(self, made: TrainConfig) -> Cell:
+        run = Path(made.run)
+        return Cell(f"train {run.relative_to(self.root)}", run / SUMMARY, lambda: train(made))
+
+    def scoring(self, run: Path, protocol: ProtocolConfig) -> Cell:
+        config = self.config
+        made = EvaluateConfig(
+            run=str(run),
+            data=config.data,
+            domain="d1",
+            split=config.split,
+            protocol=protocol,
+            batch=config.batch,
+            **self.machine,
+        )
+        result = metrics_path(run, config.data, "d1", config.split, made.variant)
+        where = f"{run.relative_to(self.root)} on {result.stem.removeprefix('metrics_')}"
+        return Cell(f"evaluate {where}", result, lambda: evaluate(made))
+
+
+def study_of(config: StudyConfig) -> Study | FineTuning:
+    """What a configuration's study is, by what it lists."""
+    return FineTuning(config) if config.penalties else Study(config)

@@ -1,0 +1,68 @@
+"""DeepLab v2 on ResNet and the dilated ResNet below it (Chen, Papandreou, Kokkinos, Murphy and
+Yuille, TPAMI 2018; He et al. 2016). Without their CRF and without fused input scales."""
+
+from torch import Tensor, nn
+from torchvision.models import resnet50, resnet101
+from torchvision.models._utils import IntermediateLayerGetter
+
+RATES = (6, 12, 18, 24)
+"""Dilations of the parallel classifiers, "ASPP-L" (section 3.2)."""
+CHANNELS = 2048
+
+
+def dilated_backbone(depth: int) -> nn.Module:
+    """torchvision's ResNet of 50 or 101 layers, its last two stages dilated: output stride 8."""
+    resnet = {50: resnet50, 101: resnet101}[depth]
+    layers = resnet(weights=None, replace_stride_with_dilation=[False, True, True])
+    return IntermediateLayerGetter(layers, {"layer4": "out"})
+
+
+def start_small(layers: nn.Module) -> None:
+    """Normal weights of deviation 0.01 and no bias, as the authors' new layers have."""
+    for layer in layers.modules():
+        if isinstance(layer, nn.Conv2d):
+            nn.init.normal_(layer.weight, std=0.01)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
+
+
+class DilatedResNet(nn.Module):
+    """A ResNet without its global pooling: a linear classifier on every cell of the last stage.
+
+    Args:
+        num_classes: channels of the output.
+        depth: 50 or 101 layers of the backbone.
+    """
+
+    def __init__(self, num_classes: int, depth: int = 101) -> None:
+        super().__init__()
+        self.backbone = dilated_backbone(depth)
+        self.classifier = nn.Conv2d(CHANNELS, num_classes, 1)
+        start_small(self.classifier)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalised images (B, 3, H, W) -> logits (B, num_classes, ceil(H / 8), ceil(W / 8))."""
+        return self.classifier(self.backbone(x)["out"])
+
+
+class DeepLabV2(nn.Module):
+    """The sum of four 3x3 classifiers of other dilations on a ResNet of output stride 8.
+
+    Args:
+        num_classes: channels of the output.
+        depth: 50 or 101 layers of the backbone.
+    """
+
+    def __init__(self, num_classes: int, depth: int = 101) -> None:
+        super().__init__()
+        self.backbone = dilated_backbone(depth)
+        self.classifier = nn.ModuleList(
+            nn.Conv2d(CHANNELS, num_classes, 3, padding=rate, dilation=rate) for rate in RATES
+        )
+        start_small(self.classifier)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalised images (B, 3, H, W) -> logits (B, num_classes, ceil(H / 8), ceil(W / 8))."""
+        x = self.backbone(x)["out"]
+        first, *others = (branch(x) for branch in self.classifier)
+        return sum(others, start=first)
