@@ -77,3 +77,24 @@ def test_files_stay_small() -> None:
     """The house rule is about 250 lines."""
     long = {name(p): n for p in FILES if (n := len(p.read_text().splitlines())) > 260}
     assert not long
+
+
+def is_compiled(node: ast.AST) -> bool:
+    return isinstance(node, ast.FunctionDef) and any(
+        isinstance(d, ast.Name) and d.id == "compiled" for d in node.decorator_list
+    )
+
+
+@pytest.mark.parametrize("path", [p for p in FILES if "transforms" in name(p)], ids=name)
+def test_compiled_functions_keep_to_their_own_file(path: Path) -> None:
+    """What numba keeps on disk is only made anew when the function's own file changes."""
+    foreign = {
+        alias.name
+        for node in nodes(path)
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("transforms")
+        for alias in node.names
+    }
+    for function in filter(is_compiled, nodes(path)):
+        assert isinstance(function, ast.FunctionDef)
+        used = {n.id for part in function.body for n in ast.walk(part) if isinstance(n, ast.Name)}
+        assert not used & foreign, f"{function.name} uses {used & foreign} of another file"

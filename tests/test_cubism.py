@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from transforms import cubism, cubism_sources
-from transforms.gegl_cubism import _paint, fade_in
-from transforms.tiles import Tiles, cover, shuffled
+from transforms.painting import cover, fade_in, paint
+from transforms.tiles import Tiles, shuffled
 
 
 @pytest.fixture
@@ -186,7 +186,7 @@ def test_tile_without_a_first_edge_does_not_fade() -> None:
     corners = [(4, 1), (4, 1), (9, 7), (1, 7)]
     tile = Tiles(np.array([corners]), np.zeros((1, 2)))
     opacity = np.zeros((3, 10, 12), np.float32)
-    _paint(opacity, cover(tile, 10, 12), fade_in(tile.corners), np.ones((1, 3), np.float32))
+    paint(opacity, cover(tile, 10, 12), fade_in(tile.corners), np.ones((1, 3), np.float32))
     expected = [[coverage(corners, x, y) for x in range(12)] for y in range(10)]
     np.testing.assert_array_equal(opacity, np.float32([expected] * 3))
 

@@ -73,7 +73,7 @@ def test_the_papers_study_runs_from_the_download_to_the_report(
     assert samples == {6}, "trainaug: VOC's four and SBD's two, without the val image"
     for shift, wanted in zip(shifts, (32.5, 62.6, 94.0), strict=True):
         found = read_json(home / f"runs/shifts/{shift}.json")
-        assert found["wanted"] == wanted and len(found["trials"]) == 9
+        assert found["wanted"] == wanted and len(found["trials"]) >= 9
         made = read_json(home / f"runs/shifts/{shift}/shift.json")
         assert made["parameters"] == found["parameters"]
     assert (home / "runs/report.html").stat().st_size > 50_000

@@ -11,7 +11,9 @@ import numpy.typing as npt
 RGBImage = npt.NDArray[np.uint8]
 Ranges = Mapping[str, tuple[float, float]]
 
-# Compiled at the first call and kept on disk; no fast-math, so that every machine rounds alike.
+# Compiled at the first call and kept on disk; no fast-math: every machine rounds alike. What
+# is kept is made anew when its own file changes: compiled functions therefore call compiled ones,
+# and use constants, of their own file only.
 compiled: Any = numba.njit(cache=True, nogil=True, error_model="numpy")
 
 
@@ -103,12 +105,6 @@ def _srgb8_table() -> RGBImage:
 
 # Linear light of each 8-bit sRGB value.
 LINEAR = np.array([linear_from_srgb(i / 255) for i in range(256)])
-# Where sRGB is steepest, half a step is 0.0016 of an 8-bit level: as good as the exact curve.
-STEPS = (1 << 20) - 1
+# Where sRGB is steepest, half a step is 0.006 of an 8-bit level: nearly as good as the exact curve.
+STEPS = (1 << 18) - 1
 SRGB8 = _srgb8_table()
-
-
-@compiled
-def encode(light: float, table: RGBImage) -> int:
-    """Return the 8-bit sRGB value of linear light, clamped to 0..1; `table` is SRGB8."""
-    return table[int(min(max(light, 0.0), 1.0) * STEPS + 0.5)]

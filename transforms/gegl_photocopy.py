@@ -12,7 +12,6 @@ from transforms.common import (
     check_image,
     check_real,
     compiled,
-    encode,
     plain,
 )
 
@@ -131,7 +130,7 @@ def _tones(
             else:
                 lift = min(ramp, ratio - THRESHOLD) / ramp if ramp > 0 else 1.0
                 light = lift + v - lift * v
-            image[y, x, :] = encode(light, table)
+            image[y, x, :] = _encode(light, table)
     return image
 
 
@@ -226,3 +225,9 @@ def _far_edge(a: _Plane) -> _Plane:
     feedback = a[0] * step + a[1] * step2 + a[2] * step2 @ step
     first = np.linalg.solve((np.eye(3) - feedback).T, (1 - a.sum()) * np.eye(3)[0])
     return np.stack([first, first @ step, first @ step2])
+
+
+@compiled
+def _encode(light: float, table: RGBImage) -> int:
+    """Return the 8-bit sRGB value of linear light, cut to 0..1; `table` is SRGB8."""
+    return table[int(min(max(light, 0.0), 1.0) * (len(table) - 1) + 0.5)]

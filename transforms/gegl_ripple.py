@@ -12,7 +12,6 @@ from transforms.common import (
     check_choice,
     check_image,
     compiled,
-    encode,
 )
 from transforms.wave import ABYSSES, BORDERS, Field, wave_shift
 
@@ -124,7 +123,7 @@ def _sample(
                     + down[2] * _line(light, row[2], column, across, channel)
                     + down[3] * _line(light, row[3], column, across, channel)
                 )
-                image[y, x, channel] = encode(total, table)
+                image[y, x, channel] = _encode(total, table)
     return image
 
 
@@ -172,3 +171,9 @@ def _pixels(i: int, size: int, loop: bool) -> _Pixels:
 def _weight(powers: _Powers, t: float) -> np.float32:
     """Return a tap's weight, a cubic polynomial, at the fraction `t` in [0, 1)."""
     return np.float32(powers[0] + t * (powers[1] + t * (powers[2] + t * powers[3])))
+
+
+@compiled
+def _encode(light: float, table: RGBImage) -> int:
+    """Return the 8-bit sRGB value of linear light, cut to 0..1; `table` is SRGB8."""
+    return table[int(min(max(light, 0.0), 1.0) * (len(table) - 1) + 0.5)]

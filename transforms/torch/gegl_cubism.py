@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from transforms.common import LINEAR
-from transforms.gegl_cubism import LEAST, MOST, check_colour, fade_in, placed_tiles
-from transforms.tiles import SUB, Tiles, cover, layers_of, source_pixels
+from transforms.gegl_cubism import check_colour, placed_tiles
+from transforms.painting import LEAST, MOST, SUB, cover, fade_in, layers_of
+from transforms.tiles import Tiles, source_pixels
 from transforms.torch.common import check_images, from_light, to_light
 
 
