@@ -72,4 +72,4 @@ class FineTuning:
 
 def study_of(config: StudyConfig) -> Study | FineTuning:
     """What a configuration's study is, by what it lists."""
-    return FineTuning(config) if config.penalties else Study(config)
+    return FineTuning(config) if config.penalties and not config.shifts else Study(config)

@@ -10,14 +10,16 @@ import torch
 from adapt.batchnorm import batch_norms
 from adapt.calibrate import CalibrateConfig, calibrate
 from adapt.commands import DistortConfig, EvaluateConfig, Machine, TrainConfig
-from adapt.config import DataConfig
+from adapt.config import DataConfig, PenaltyConfig
 from adapt.data import layout_of
 from adapt.distort import MANIFEST, make_distorted
 from adapt.errors import InputError
 from adapt.evaluate import evaluate, metrics_path
 from adapt.files import read_json
+from adapt.fisher_command import FisherConfig, fisher
 from adapt.networks import build_network
 from adapt.objective_config import ObjectiveConfig, SupervisedConfig
+from adapt.penalties import PENALTIES
 from adapt.restyle import RESTYLES
 from adapt.results import B1, B2
 from adapt.runs import SUMMARY
@@ -35,6 +37,15 @@ class Cell:
     name: str
     result: Path
     perform: Callable[[], Any]
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One way of adapting: its name in run folders, the penalty, and how much is frozen."""
+
+    name: str
+    penalty: PenaltyConfig
+    freeze: str = "0"
 
 
 def budget(stage: Stage) -> dict[str, Any]:
@@ -86,21 +97,60 @@ class Study:
             yield self.scoring(teacher, teacher, config.data, "d1")
             for shift in config.shifts:
                 yield from self.calibrating(seed, shift)
-                yield self.distorting(shift)
+                if seed == config.seeds[0]:
+                    yield self.distorting(shift)
                 for free in [b for b in ("b0", "adabn", *RESTYLES) if b in self.baselines]:
                     yield self.scoring(teacher, teacher, self.paired(shift), "d2", free)
-            methods = [
-                *(
-                    self.adapting(seed, s, name)
-                    for name in config.objectives
-                    for s in config.shifts
-                ),
-                *(self.tuning(seed, s) for s in config.shifts if "b2" in self.baselines),
-                *(self.scratch(seed, s) for s in config.shifts if "b1" in self.baselines),
-            ]
-            for made in methods:
-                yield self.training(made)
-                yield self.scoring(Path(made.run), teacher, made.data, "d2")
+            yield from self.informing(seed)
+            for variant in self.variants():
+                for name in config.objectives:
+                    for shift in config.shifts:
+                        made = self.adapting(seed, shift, name, variant)
+                        yield self.training(made)
+                        yield from self.scorings(made, teacher)
+            for wanted, method in (("b2", self.tuning), ("b1", self.scratch)):
+                for shift in config.shifts if wanted in self.baselines else ():
+                    made = method(seed, shift)
+                    yield self.training(made)
+                    yield self.scoring(Path(made.run), teacher, made.data, "d2")
+
+    def variants(self) -> list[Variant]:
+        """How each objective is adapted: under each penalty, and with each number of frozen layers
+        under the adaptation's own."""
+        config = self.config
+        own = config.adaptation.penalty
+        chosen = [Variant(name, penalty) for name, penalty in config.penalties.items()]
+        frozen = [Variant(f"freeze_{k}", own, k) for k in config.freezes]
+        return [*chosen, *frozen] or [Variant("", own)]
+
+    def scorings(self, made: TrainConfig, teacher: Path) -> Iterator[Cell]:
+        """Of an adapted student: on the new domain, and where variants are compared also on what
+        choices are made on and on the old domain."""
+        run = Path(made.run)
+        yield self.scoring(run, teacher, made.data, "d2")
+        if self.config.penalties or self.config.freezes:
+            yield self.scoring(run, teacher, self.config.data, "d1")
+            if self.config.selection:
+                yield self.scoring(run, teacher, made.data, "d2", split=self.config.selection)
+
+    def fisher(self, seed: int) -> Path:
+        return self.run(seed, "fisher.safetensors")
+
+    def informing(self, seed: int) -> Iterator[Cell]:
+        """Fisher information of the teacher, where a penalty needs it and names no file."""
+        if any(self.informed(variant.penalty) for variant in self.variants()):
+            made = FisherConfig(
+                run=str(self.teacher(seed)),
+                images=self.config.fisher_images,
+                out=str(self.fisher(seed)),
+                device=self.config.device,
+            )
+            yield Cell(f"fisher seed{seed}", self.fisher(seed), lambda: fisher(made))
+
+    @staticmethod
+    def informed(penalty: PenaltyConfig) -> bool:
+        form = PENALTIES.get(penalty.name)
+        return form is not None and form.fisher and not penalty.fisher
 
     def teaching(self, seed: int) -> TrainConfig:
         """The supervised budget from scratch on D1."""
@@ -134,15 +184,20 @@ class Study:
             **budget(stage),
         )
 
-    def adapting(self, seed: int, shift: str, name: str) -> TrainConfig:
-        """The method with one of the study's objectives."""
+    def adapting(self, seed: int, shift: str, name: str, variant: Variant) -> TrainConfig:
+        """The method with one of the study's objectives, in one of its variants."""
+        penalty = variant.penalty
+        if self.informed(penalty):
+            penalty = replace(penalty, fisher=str(self.fisher(seed)))
+        folder = "_".join(filter(None, (name, variant.name)))
         return replace(
             self.tuning(seed, shift),
-            run=str(self.run(seed, shift, name)),
+            run=str(self.run(seed, shift, folder)),
             start="",
             teacher=str(self.teacher(seed)),
             objective=replace(self.config.objectives[name], name=name),
-            penalty=self.config.adaptation.penalty,
+            penalty=penalty,
+            freeze=variant.freeze,
         )
 
     def training(self, made: TrainConfig) -> Cell:
@@ -173,23 +228,29 @@ class Study:
         return Cell(f"distort {shift}", out / MANIFEST, perform)
 
     def scoring(
-        self, run: Path, teacher: Path, data: DataConfig, domain: str, baseline: str = "b0"
+        self,
+        run: Path,
+        teacher: Path,
+        data: DataConfig,
+        domain: str,
+        baseline: str = "b0",
+        split: str = "",
     ) -> Cell:
         """Scores of `run` on a domain, with its label-free agreement with `teacher`; treated as a
         baseline without training where one is named."""
-        config = self.config
+        config, split = self.config, split or self.config.split
         adabn, restyle = baseline == "adabn", baseline if baseline in RESTYLES else ""
         made = EvaluateConfig(
             run=str(run),
             teacher=str(teacher),
             data=data,
             domain=domain,
-            split=config.split,
+            split=split,
             adabn=adabn,
             restyle=restyle,
             batch=config.batch,
             **self.machine,
         )
-        result = metrics_path(run, data, domain, config.split, made.variant)
+        result = metrics_path(run, data, domain, split, made.variant)
         where = f"{run.relative_to(self.root)} on {result.stem.removeprefix('metrics_')}"
         return Cell(f"evaluate {where}", result, lambda: evaluate(made))

@@ -33,8 +33,8 @@ class Stage:
 
 @dataclass
 class StudyConfig(Machine):
-    """A grid of cells: teacher, shifts, baselines and objectives, for every seed; or, with
-    penalties instead, fine-tuning under each of them."""
+    """A grid of cells: teacher, shifts, baselines and objectives, for every seed; with penalties,
+    each objective under each of them; with penalties alone, fine-tuning."""
 
     name: str = "study"
     runs: str = ""
@@ -44,7 +44,15 @@ class StudyConfig(Machine):
     shifts: dict[str, ShiftConfig] = field(default_factory=dict)
     objectives: dict[str, ObjectiveConfig] = field(default_factory=dict)
     penalties: dict[str, PenaltyConfig] = field(default_factory=dict)
-    """Fine-tuning study: one training of the `supervised` stage under each, and nothing else."""
+    """Each objective is adapted under each, instead of under the adaptation's own, and scored on
+    the old domain and on `selection` as well. Those that need Fisher information get the
+    teacher's. Without shifts and objectives: one training of the `supervised` stage under each."""
+    freezes: list[str] = field(default_factory=list)
+    """Further adaptations under the adaptation's own penalty: TrainConfig.freeze for each."""
+    selection: str = ""
+    """Split or part of the data (data.parts) that choices are made on, by labels or without."""
+    fisher_images: int = 0
+    """Images that Fisher information is computed from; 0 = all of the teacher's."""
     protocols: dict[str, ProtocolConfig] = field(default_factory=dict)
     """Fine-tuning study: how each network is evaluated; empty = once, as it is by default."""
     baselines: list[str] = field(default_factory=lambda: ["b0", "adabn", "b1", "b2"])
@@ -71,5 +79,6 @@ class StudyConfig(Machine):
         if not self.seeds:
             raise InputError("seeds is empty: give at least one, for example seeds=[0]")
         at_least("inversions", self.inversions, 0)
-        if self.penalties and (self.shifts or self.objectives):
-            raise InputError("a study has either penalties, or shifts and objectives")
+        at_least("fisher_images", self.fisher_images, 0)
+        if bool(self.shifts) != bool(self.objectives):
+            raise InputError("a study of shifts needs objectives, and one of objectives shifts")

@@ -153,7 +153,7 @@ def test_trainings_differ_in_penalty_and_seed_only(tmp_path: Path) -> None:
     names = [cell.name.split(" on ")[0] for cell in planned.cells()]
     assert names[:3] == ["train seed0/l2", "evaluate seed0/l2", "evaluate seed0/l2"]
     assert len(names) == 2 * 2 * 3
-    with pytest.raises(InputError, match="either penalties, or shifts"):
+    with pytest.raises(InputError, match="a study of shifts needs objectives"):
         StudyConfig(penalties={"l2": PenaltyConfig("l2")}, shifts={"a": ShiftConfig("ripple")})
 
 

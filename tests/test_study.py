@@ -13,8 +13,10 @@ from adapt.config import (
 )
 from adapt.errors import InputError
 from adapt.objective_config import ObjectiveConfig, RegressionConfig
+from adapt.results import collect
 from adapt.study import Study
 from adapt.study_config import Stage, StudyConfig
+from viz.study import study as run_study
 
 
 @pytest.fixture
@@ -50,7 +52,7 @@ def test_b1_differs_from_the_teacher_in_its_images_only(study: Study) -> None:
 
 
 def test_b2_and_the_method_have_one_budget_and_one_start(study: Study) -> None:
-    b2, method = study.tuning(7, "a"), study.adapting(7, "a", "pool5")
+    b2, method = study.tuning(7, "a"), study.adapting(7, "a", "pool5", *study.variants())
     same = ("steps", "schedule", "batch", "seed", "bn", "data", "domain")
     assert all(getattr(b2, f) == getattr(method, f) for f in same)
     assert b2.steps == 10 and b2.bn == "affine"
@@ -102,4 +104,55 @@ def test_teacher_and_b1_start_alike_and_nothing_else_from_there(study: Study) ->
     made = Study(replace(study.config, supervised=stage))
     assert made.teaching(0).start == made.scratch(0, "a").start == "imagenet"
     assert made.tuning(0, "a").start == str(made.teacher(0))
-    assert made.adapting(0, "a", "pool5").start == ""
+    assert made.adapting(0, "a", "pool5", *made.variants()).start == ""
+
+
+def test_each_objective_is_adapted_in_each_variant(study: Study) -> None:
+    penalties = {"off": PenaltyConfig("none"), "f": PenaltyConfig("l2_sp_fisher", 0.3)}
+    compared = replace(study.config, penalties=penalties, freezes=["2"], selection="tune")
+    made = Study(compared)
+    cells = {cell.name: cell for cell in made.cells()}
+    assert list(cells)[:4] == [c.name for c in study.cells()][:4]
+    runs = [made.adapting(7, "a", "pool5", variant) for variant in made.variants()]
+    root = "runs/s/seed7/a/pool5"
+    assert [r.run for r in runs] == [f"{root}_off", f"{root}_f", f"{root}_freeze_2"]
+    assert [(r.penalty.name, r.penalty.fisher, r.freeze) for r in runs] == [
+        ("none", "", ""),
+        ("l2_sp_fisher", "runs/s/seed7/fisher.safetensors", ""),
+        ("l2_sp", "", "2"),
+    ]
+    for run in ("seed7/a/pool5_f", "seed0/b/pool1_freeze_2"):
+        scored = [n.split("camvid_")[1] for n in cells if n.startswith(f"evaluate {run} ")]
+        shift = run.split("/")[1]
+        assert scored == [f"d2_{shift}_val", "d1_val", f"d2_{shift}_tune"]
+    order = list(cells)
+    assert order.index("train seed7/teacher") < order.index("fisher seed7")
+    assert order.index("fisher seed7") < order.index("train seed7/a/pool5_off")
+    assert len(cells) == len({cell.result for cell in cells.values()})
+
+
+def test_variants_are_run_and_scored(world: Path, tmp_path: Path) -> None:
+    data = DataConfig(name="camvid", root=str(world / "d1"), parts={"fit": 0.7, "tune": 0.3})
+    config = StudyConfig(
+        runs=str(tmp_path),
+        data=replace(data, part="fit"),
+        network=NetworkConfig(width=1 / 32, batch_norm=True),
+        shifts={"p": ShiftConfig("photocopy")},
+        objectives={"pool5": ObjectiveConfig("pool5", RegressionConfig(1.0, {"pool5": 1.0}))},
+        penalties={"f": PenaltyConfig("gl_sp_fisher", 1e-3, apply="proximal")},
+        freezes=["3"],
+        selection="tune",
+        baselines=["b0"],
+        inversions=0,
+        supervised=Stage(steps=2),
+        adaptation=Stage(steps=2),
+        batch=2,
+        device="cpu",
+    )
+    run_study(config)
+    rows = [row for row in collect(tmp_path) if row.method == "pool5"]
+    found = {(Path(row.run).name, row.shift, row.split) for row in rows}
+    where = [("p", "val"), ("", "val"), ("p", "tune")]
+    assert found == {(f"pool5_{v}", *place) for v in ("f", "freeze_3") for place in where}
+    assert all(row.agreement is not None for row in rows if row.shift)
+    run_study(config)  # finished: every cell is skipped
