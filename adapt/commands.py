@@ -68,6 +68,8 @@ class TrainConfig(Machine):
     batch: int = 8
     seed: int = 0
     log_every: int = 10
+    drift_every: int = 50
+    """Steps between records of how far each layer is from its start, |w - w0| / |w0|; 0 = none."""
     eval_every: int = 0
     """Evaluate on the val split every so many steps; 0 = not while training."""
     checkpoint_every: int = 500
@@ -81,7 +83,7 @@ class TrainConfig(Machine):
             at_least(what, getattr(self, what), 1)
         if not 0 <= self.ema < 1:
             raise InputError(f"ema is {self.ema}; it must lie in [0, 1)")
-        for what in ("steps", "eval_every", "seed"):
+        for what in ("steps", "drift_every", "eval_every", "seed"):
             at_least(what, getattr(self, what), 0)
 
 

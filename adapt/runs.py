@@ -19,7 +19,7 @@ from adapt.files import read_json, write_json, write_whole
 from adapt.settings import differences, filled
 
 CONFIG, ENVIRONMENT, METRICS, SUMMARY = "config.yaml", "env.json", "metrics.jsonl", "summary.json"
-MAY_DIFFER = ("run", "workers", "device", "log_every", "checkpoint_every")
+MAY_DIFFER = ("run", "workers", "device", "log_every", "drift_every", "checkpoint_every")
 """Settings that may change when a run is resumed, because the result does not depend on them."""
 
 PACKAGES = ("torch", "torchvision", "numpy", "albumentations", "opencv-python-headless", "pillow")

@@ -13,6 +13,7 @@ from adapt.batchnorm import freeze, train_mode
 from adapt.commands import TrainConfig
 from adapt.config import DataConfig, NetworkConfig
 from adapt.data import DataSet, layout_of, load
+from adapt.drift import Drift
 from adapt.errors import InputError
 from adapt.freezing import freeze_first, refuse_new
 from adapt.images import image_size
@@ -48,6 +49,8 @@ class Setup:
     """Digests of what the run starts from; a resumed run must find the same."""
     average: AveragedModel | None = None
     """Of the student's weights, with `ema`."""
+    drift: Drift | None = None
+    """Where the student started, if it started from anything."""
 
     @property
     def result(self) -> nn.Module:
@@ -197,6 +200,7 @@ def prepare(config: TrainConfig, start: Model | None, teacher: Model | None) -> 
         optimizer=make_optimizer(student, penalty.shared, config.schedule),
         inputs=inputs,
         average=averaged(student, config.ema) if config.ema else None,
+        drift=Drift(student, origin) if origin and config.drift_every else None,
     )
     check_sizes(setup.data, setup.fields)
     return setup

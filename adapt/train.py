@@ -177,6 +177,8 @@ def fit(
                     line = record(setup, entry, seconds)
                     note(run, board, line)
                     bar.set_postfix(loss=f"{line['loss']:.4f}", lr=f"{line['lr']:.2e}")
+                if setup.drift and (step % config.drift_every == 0 or last):
+                    run.log({"step": step, "distances": setup.drift.relative()})
                 if setup.held_out and (step % config.eval_every == 0 or last):
                     validate(setup, run, board, step)
                 if on_step is not None:

@@ -1,0 +1,42 @@
+"""How far each layer has moved from where it started, while a network trains."""
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
+
+from adapt.penalties import split_shared
+
+
+class Drift:
+    """The start's shared parameters beside the network's, by the layer that owns them.
+
+    Args:
+        net: the student. start: the starting checkpoint's tensors; copied to fp32 where net is.
+    """
+
+    def __init__(self, net: nn.Module, start: dict[str, Tensor]) -> None:
+        shared, _ = split_shared(net, start)
+        self.layers: dict[str, list[tuple[nn.Parameter, Tensor]]] = {}
+        for name, parameter in net.named_parameters():
+            if name in shared:
+                origin = torch.empty_like(parameter, dtype=torch.float32, requires_grad=False)
+                origin.copy_(start[name].detach())
+                pair = (parameter, origin)
+                self.layers.setdefault(name.rpartition(".")[0], []).append(pair)
+
+    @torch.no_grad()
+    def relative(self) -> dict[str, float]:
+        """|w - w0| / |w0| of every layer, over all its parameters; layers that started at 0 are
+        left out."""
+        found = {}
+        for layer, pairs in self.layers.items():
+            size = length(origin for _, origin in pairs)
+            if size:
+                found[layer] = length(w.detach().float() - w0 for w, w0 in pairs) / size
+        return found
+
+
+def length(tensors: Iterable[Tensor]) -> float:
+    """Euclidean norm of all of them together."""
+    return float(torch.stack([torch.linalg.vector_norm(t) for t in tensors]).norm())
