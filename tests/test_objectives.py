@@ -449,7 +449,7 @@ def test_training_lowers_the_loss_and_moves_what_it_reaches(
     train(adapting(world, tmp_path / "s", objective=TERMS[name], **longer))
     lines = read_metrics(tmp_path / "s")
     losses = [line["loss"] for line in lines]
-    assert np.mean(losses[-5:]) < 0.7 * np.mean(losses[:3])
+    assert np.mean(losses[-5:]) < 0.8 * np.mean(losses[:3])
     before, after = weights(world / "teacher"), weights(tmp_path / "s")
     moved = {k.split(".")[0] for k in after if not torch.equal(before[k], after[k])}
     body = {"conv1", "conv2", "conv3"}
