@@ -10,21 +10,26 @@ from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
 from omegaconf import OmegaConf
 
+from adapt.analyse_config import AnalyseConfig
 from adapt.calibrate import CalibrateConfig
 from adapt.commands import DistortConfig, EvaluateConfig, TrainConfig
 from adapt.config import DataConfig
 from adapt.distort import apply_shift
 from adapt.finetuning import study_of
+from adapt.fisher_command import FisherConfig
 from adapt.networks import NETWORKS
 from adapt.networks.classifiers import CLASSIFIERS
 from adapt.objectives import Objective
+from adapt.scan.config import ScanConfig
 from adapt.settings import build, inherit_data
 from adapt.study_config import StudyConfig
+from viz.filters import FiltersConfig
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 SCHEMAS = {
     "train": TrainConfig, "adapt": TrainConfig, "evaluate": EvaluateConfig, "study": StudyConfig,
-    "make_distorted_voc": DistortConfig, "calibrate": CalibrateConfig,
+    "make_distorted_voc": DistortConfig, "calibrate": CalibrateConfig, "fisher": FisherConfig,
+    "analyse": AnalyseConfig, "scan": ScanConfig, "filters": FiltersConfig,
 }  # fmt: skip
 
 
@@ -114,3 +119,16 @@ def test_experiments_plan_a_study(name: str) -> None:
     assert study.config.name == name
     cells = list(study.cells())
     assert len({cell.result for cell in cells}) == len(cells) > 3
+
+
+@pytest.mark.parametrize(
+    ("command", "needed"),
+    [
+        ("fisher", ["run=r", "out=f.safetensors"]),
+        ("analyse", ["run=r"]),
+        ("scan", ["data.root=d", "data=camvid"]),
+        ("filters", []),
+    ],
+)
+def test_commands_without_groups_compose(command: str, needed: list[str]) -> None:
+    assert made(command, *needed)
