@@ -32,7 +32,9 @@ class FineTuning:
                 made = self.tuning(seed, name, penalty)
                 yield self.training(made)
                 for protocol in self.protocols:
-                    yield self.scoring(Path(made.run), protocol)
+                    yield self.scoring(Path(made.run), protocol, self.config.split)
+                if self.config.selection:
+                    yield self.scoring(Path(made.run), ProtocolConfig(), self.config.selection)
 
     def tuning(self, seed: int, name: str, penalty: PenaltyConfig) -> TrainConfig:
         config, stage = self.config, self.config.supervised
@@ -54,18 +56,18 @@ class FineTuning:
         run = Path(made.run)
         return Cell(f"train {run.relative_to(self.root)}", run / SUMMARY, lambda: train(made))
 
-    def scoring(self, run: Path, protocol: ProtocolConfig) -> Cell:
+    def scoring(self, run: Path, protocol: ProtocolConfig, split: str) -> Cell:
         config = self.config
         made = EvaluateConfig(
             run=str(run),
             data=config.data,
             domain="d1",
-            split=config.split,
+            split=split,
             protocol=protocol,
             batch=config.batch,
             **self.machine,
         )
-        result = metrics_path(run, config.data, "d1", config.split, made.variant)
+        result = metrics_path(run, config.data, "d1", split, made.variant)
         where = f"{run.relative_to(self.root)} on {result.stem.removeprefix('metrics_')}"
         return Cell(f"evaluate {where}", result, lambda: evaluate(made))
 
