@@ -200,7 +200,7 @@ def test_a_size_that_does_not_fit_is_named() -> None:
         trace(net, (7, 40))
     assert not net[0]._forward_hooks
     with pytest.raises(InputError, match="must be logits"):
-        trace(nn.Sequential(nn.Flatten()), SIZE)
+        trace(nn.Sequential(nn.Flatten(2)), SIZE)
 
 
 # The check

@@ -87,7 +87,7 @@ def test_logits_are_found_in_every_kind_of_output(wrap) -> None:  # type: ignore
 @pytest.mark.parametrize(
     ("output", "shown"),
     [((torch.zeros(1, 2, 3, 4),), "tuple"), ({"logits": torch.zeros(1)}, "dict"),
-     (torch.zeros(2, 3), r"tensor \(2, 3\)"), (None, "NoneType")],
+     (torch.zeros(2, 3, 4), r"tensor \(2, 3, 4\)"), (None, "NoneType")],
 )  # fmt: skip
 def test_other_outputs_are_refused_by_what_they_are(output: object, shown: str) -> None:
     with pytest.raises(InputError, match=shown + ".*must be logits"):
