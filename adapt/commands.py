@@ -68,8 +68,9 @@ class TrainConfig(Machine):
     batch: int = 8
     seed: int = 0
     log_every: int = 10
-    drift_every: int = 50
-    """Steps between records of how far each layer is from its start, |w - w0| / |w0|; 0 = none."""
+    drift_every: int = 5
+    """With every so many logged steps goes how far each layer is from its start, |w - w0| / |w0|;
+    0 = never."""
     eval_every: int = 0
     """Evaluate on the val split every so many steps; 0 = not while training."""
     checkpoint_every: int = 500

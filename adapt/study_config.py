@@ -80,5 +80,3 @@ class StudyConfig(Machine):
             raise InputError("seeds is empty: give at least one, for example seeds=[0]")
         at_least("inversions", self.inversions, 0)
         at_least("fisher_images", self.fisher_images, 0)
-        if bool(self.shifts) != bool(self.objectives):
-            raise InputError("a study of shifts needs objectives, and one of objectives shifts")

@@ -175,10 +175,12 @@ def fit(
                 last, seconds = step == config.steps, time.monotonic() - started
                 if step % config.log_every == 0 or last:
                     line = record(setup, entry, seconds)
+                    if setup.drift and (
+                        last or step % (config.log_every * config.drift_every) == 0
+                    ):
+                        line["distances"] = setup.drift.relative()
                     note(run, board, line)
                     bar.set_postfix(loss=f"{line['loss']:.4f}", lr=f"{line['lr']:.2e}")
-                if setup.drift and (step % config.drift_every == 0 or last):
-                    run.log({"step": step, "distances": setup.drift.relative()})
                 if setup.held_out and (step % config.eval_every == 0 or last):
                     validate(setup, run, board, step)
                 if on_step is not None:
