@@ -20,10 +20,7 @@ from torch import Tensor
 
 from adapt.penalties.groups import Groups
 from adapt.penalties.pieces import Pulled
-
-NEWTON, CLOSE, TINY = 12, 2e-4, 1e-30
-"""Most iterations of the proximal step without a closed form (`_weighted_length`), the relative
-change at which it ends, and what its lengths are kept above. Two or three iterations are usual."""
+from adapt.penalties.threshold import weighted_length
 
 
 @dataclass(frozen=True)
@@ -140,43 +137,10 @@ def grouped_proximal(pulled: Pulled, t: float) -> None:
             share = (threshold / groups.norm(d)).clamp_(max=1)
         else:
             f = fisher.view(groups.shape)
-            length = _weighted_length(d, f, threshold, groups)
+            length = weighted_length(groups.rows(d), groups.rows(f), threshold)
+            length = length.view([1 if n in groups.dims else s for n, s in enumerate(d.shape)])
             share = (length / (threshold * f)).add_(1).reciprocal_().nan_to_num_(0.0)  # 0/0: free
         w.view(groups.shape).lerp_(w0.view(groups.shape), share)  # w0 where the share is 1
-
-
-def _weighted_length(d: Tensor, f: Tensor, t: float, groups: Groups) -> Tensor:
-    """nu = |v|_F of v = argmin 1/2 |v - d|^2 + t |v|_F, for each group of views d and f.
-
-    v_j = d_j nu / (nu + t F_j), where nu is 0 if sum d^2 / F <= t^2 and else the root of
-    phi(nu) = sum F d^2 / (nu + t F)^2 = 1. h = phi^(-1/2) is concave in nu, so that Newton's method
-    on it (More and Sorensen's for trust regions) rises to the root from every lower bound: here its
-    step from infinity, |d|_F - t sum F^2 d^2 / sum F d^2. Where that is positive the group is
-    outside the threshold; the others are tested, and start at max_j (sqrt(F_j) |d_j| - t F_j).
-    As |h''| <= 3 h' / nu, a step of the relative size s leaves an error of at most about 1.5 s^2.
-    """
-    squares = d.square().mul_(f)
-    total = groups.total(squares)
-    length = total.sqrt() - t * groups.total(squares * f) / total
-    sure = length > 0
-    outside = sure
-    if not bool(sure.all()):
-        outside = sure | (groups.total(torch.where(f > 0, d.square() / f, 0.0)) > t * t)
-        least = (squares.sqrt() - t * f).amax(groups.dims, keepdim=True)
-        length = torch.where(sure, length, least)
-    if not bool(outside.any()):
-        return torch.zeros_like(length)
-    length.clamp_(min=TINY)
-    for _ in range(NEWTON):
-        inverse = torch.add(length, f, alpha=t).reciprocal_()
-        share = (squares * inverse).mul_(inverse)
-        phi = groups.total(share)
-        step = phi * (phi.sqrt() - 1) / groups.total(share.mul_(inverse))
-        step = torch.where(outside, step, 0.0)
-        length = (length + step).clamp_(min=TINY)
-        if bool((step.abs() <= CLOSE * length).all()):
-            break
-    return torch.where(outside, length, 0.0)
 
 
 quadratic = Norm(quadratic_value, quadratic_add, quadratic_proximal)
