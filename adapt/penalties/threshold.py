@@ -47,14 +47,19 @@ def lower_bound(squares: Tensor, f: Tensor, t: float) -> Tensor:
     return torch.fmax(far, least).clamp_(min=TINY)
 
 
-def newton(squares: Tensor, f: Tensor, t: float, length: Tensor, close: float) -> Tensor:
+def newton(squares: Tensor, f: Tensor, t: float, start: Tensor, close: float) -> Tensor:
     """The root of every row from a start; TINY where there is none."""
+    found, length, rows = start.clone(), start, torch.arange(len(start), device=start.device)
     for _ in range(NEWTON):
         inverse = torch.add(length, f, alpha=t).reciprocal_()
         share = (squares * inverse).mul_(inverse)
         phi = share.sum(1, keepdim=True)
         step = phi * (phi.sqrt() - 1) / share.mul_(inverse).sum(1, keepdim=True)
         before, length = length, (length + step.nan_to_num_(0.0)).clamp_(min=TINY)
-        if bool(((length - before).abs() <= close * length).all()):
+        found[rows] = length
+        moving = ((length - before).abs_() > close * length).flatten().nonzero().flatten()
+        if len(moving) == 0:
             break
-    return length
+        if 2 * len(moving) < len(length):
+            squares, f, length, rows = squares[moving], f[moving], length[moving], rows[moving]
+    return found
