@@ -19,6 +19,8 @@ check: $(READY)  ## lint, format, types
 
 bench: $(READY)  ## short benchmarks: ratios measured side by side
 	$(BIN)/python benchmarks/step.py --rounds 5
+	$(BIN)/python benchmarks/penalties.py --rounds 3
+	$(BIN)/python benchmarks/penalties.py --rounds 3 --network fcn_resnet101
 	$(BIN)/python benchmarks/filters.py --rounds 10
 
 setup: $(READY)

@@ -28,6 +28,11 @@ class Groups(NamedTuple):
         """Sum over each group; one element a group, and 1 in the dimensions of `dims`."""
         return values.view(self.shape).sum(self.dims, keepdim=True)
 
+    def rows(self, values: Tensor) -> Tensor:
+        """(groups, p_g), a group a row; a copy where the layout asks for it."""
+        kept = [dim for dim in range(len(self.shape)) if dim not in self.dims]
+        return values.view(self.shape).permute(*kept, *self.dims).reshape(-1, self.size)
+
     def norm(self, values: Tensor) -> Tensor:
         """Euclidean norm of each group, shaped as by `total`."""
         return torch.linalg.vector_norm(values.view(self.shape), dim=self.dims, keepdim=True)

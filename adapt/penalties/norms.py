@@ -14,35 +14,13 @@ distance of a single weight (root mean square in a group) within which the pull 
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from adapt.penalties.groups import Groups
-
-NEWTON, CLOSE, TINY = 12, 1e-6, 1e-30
-"""Most iterations of the proximal step without a closed form (`_weighted_length`), the relative
-change at which it ends, and what its lengths are kept above. Two or three iterations are usual."""
-
-
-class Pulled(NamedTuple):
-    """Parameters of one kind, position by position."""
-
-    weights: list[Tensor]
-    origins: list[Tensor]
-    """w0, fp32; empty = zeros."""
-    fisher: list[Tensor]
-    """F, fp32, not negative; empty = ones."""
-    groups: list[Groups]
-    epsilon: float
-    """The smoothing e; 0 = none."""
-
-    def away(self) -> list[Tensor]:
-        """w - w0; the weights themselves, not copies, where w0 = 0."""
-        if not self.origins:
-            return self.weights
-        return list(torch._foreach_sub(self.weights, self.origins))
+from adapt.penalties.pieces import Pulled
+from adapt.penalties.threshold import weighted_length
 
 
 @dataclass(frozen=True)
@@ -55,6 +33,8 @@ class Norm:
     """(pulled, targets, factor): add factor times the gradient to the targets, in place."""
     proximal: Callable[[Pulled, float], None]
     """(pulled, t): replace w by argmin_v 1/2 |v - w|^2 + t measure(v), unsmoothed, in place."""
+    whole_groups: bool = False
+    """Are a group's numbers needed together?"""
 
 
 def quadratic_value(pulled: Pulled) -> Tensor:
@@ -156,39 +136,13 @@ def grouped_proximal(pulled: Pulled, t: float) -> None:
         if fisher is None:
             share = (threshold / groups.norm(d)).clamp_(max=1)
         else:
-            tf = threshold * fisher.view(groups.shape)
-            length = _weighted_length(d, fisher.view(groups.shape), threshold, groups)
-            share = torch.where(tf > 0, tf / (length + tf), 0.0)
+            f = fisher.view(groups.shape)
+            length = weighted_length(groups.rows(d), groups.rows(f), threshold)
+            length = length.view([1 if n in groups.dims else s for n, s in enumerate(d.shape)])
+            share = (length / (threshold * f)).add_(1).reciprocal_().nan_to_num_(0.0)  # 0/0: free
         w.view(groups.shape).lerp_(w0.view(groups.shape), share)  # w0 where the share is 1
-
-
-def _weighted_length(d: Tensor, f: Tensor, t: float, groups: Groups) -> Tensor:
-    """nu = |v|_F of v = argmin 1/2 |v - d|^2 + t |v|_F, for each group of views d and f.
-
-    v_j = d_j nu / (nu + t F_j), where nu is 0 if sum d^2 / F <= t^2 and else the root of
-    phi(nu) = sum F d^2 / (nu + t F)^2 = 1. phi^(-1/2) is concave in nu, so that Newton's method on
-    it (More and Sorensen's for trust regions) rises to the root from every lower bound: here
-    max_j (sqrt(F_j) |d_j| - t F_j) or |d|_F - t max F, whichever is larger.
-    """
-    root, tf = f.sqrt() * d.abs(), t * f
-    outside = groups.total(torch.where(f > 0, d.square() / f, 0.0)) > t * t
-    if not bool(outside.any()):
-        return torch.zeros_like(outside, dtype=d.dtype)
-    least = (root - tf).amax(groups.dims, keepdim=True)
-    whole = groups.norm(root) - tf.amax(groups.dims, keepdim=True)
-    length = torch.maximum(least, whole).clamp_(min=TINY)
-    for _ in range(NEWTON):
-        reach = tf + length
-        share = root / reach
-        phi = groups.norm(share).square_()
-        slope = groups.total(share.square_().div_(reach))
-        step = torch.where(outside, phi * (phi.sqrt() - 1) / slope, 0.0)
-        length = (length + step).clamp_(min=TINY)
-        if bool((step.abs() <= CLOSE * length).all()):
-            break
-    return torch.where(outside, length, 0.0)
 
 
 quadratic = Norm(quadratic_value, quadratic_add, quadratic_proximal)
 absolute = Norm(absolute_value, absolute_add, absolute_proximal)
-grouped = Norm(grouped_value, grouped_add, grouped_proximal)
+grouped = Norm(grouped_value, grouped_add, grouped_proximal, whole_groups=True)

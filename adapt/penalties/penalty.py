@@ -12,7 +12,8 @@ from adapt.errors import InputError
 from adapt.penalties.forms import Form, checked_form
 from adapt.penalties.groups import Groups, groups_of
 from adapt.penalties.metric import metric_of
-from adapt.penalties.norms import Norm, Pulled, quadratic
+from adapt.penalties.norms import Norm, quadratic
+from adapt.penalties.pieces import Pulled, pieces
 from adapt.penalties.split import owners, penalised, split_of, split_shared
 
 
@@ -123,7 +124,7 @@ class Penalty:
         """Add dOmega/dw to the gradients; once per optimiser step, in fp32."""
         for entries in alike(self.reached(), by=together):
             gradients = [e.parameter.grad for e in entries if e.parameter.grad is not None]
-            entries[0].norm.add(self.pulled(entries), gradients, entries[0].strength)
+            self.add(entries, gradients, entries[0].strength)
 
     @torch.no_grad()
     def before_step(self, optimizer: torch.optim.Optimizer) -> None:
@@ -133,15 +134,23 @@ class Penalty:
             self.add_gradient()
         elif self.config.apply == "decoupled":
             for entries, rate in self.rated(optimizer):
-                pulled = self.pulled(entries)
-                entries[0].norm.add(pulled, pulled.weights, -rate * entries[0].strength)
+                weights = [e.parameter.detach() for e in entries]
+                self.add(entries, weights, -rate * entries[0].strength)
 
     @torch.no_grad()
     def after_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Behind `optimizer.step()`: w <- argmin_v 1/2 |v - w|^2 + lr Omega(v)."""
         if self.config.apply == "proximal":
             for entries, rate in self.rated(optimizer):
-                entries[0].norm.proximal(self.pulled(entries), rate * entries[0].strength)
+                norm, t = entries[0].norm, rate * entries[0].strength
+                for piece, _ in pieces(self.pulled(entries), [], norm.whole_groups):
+                    norm.proximal(piece, t)
+
+    def add(self, entries: list[Anchored], targets: list[Tensor], factor: float) -> None:
+        """Add factor times the gradient of entries of one kind to the targets."""
+        norm = entries[0].norm
+        for piece, aims in pieces(self.pulled(entries), targets, norm.whole_groups):
+            norm.add(piece, aims, factor)
 
     def rated(self, optimizer: torch.optim.Optimizer) -> Iterator[tuple[list[Anchored], float]]:
         """The reached entries that the optimiser moves, by kind and learning rate, with it."""
