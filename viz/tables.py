@@ -64,6 +64,9 @@ class Entry:
     def settings(self) -> dict[str, Any]:
         flat = flatten(self.config) | {"adabn": self.metrics["adabn"]}
         flat |= {"restyle_beta": self.metrics.get("restyle_beta")}
+        flat["penalty.fisher"] = Path(flat.get("penalty.fisher") or "").name  # a file for each seed
+        if self.metrics["domain"] == "d1" and flat.get("data.target"):
+            flat["adapted to"] = Path(flat["data.target"]).name
         return {k: v for k, v in flat.items() if k not in ASIDE}
 
 
