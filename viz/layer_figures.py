@@ -8,6 +8,8 @@ from matplotlib.ticker import MaxNLocator
 
 from viz.figures import COLOURS, MARKERS, drawing, png
 
+WIDEST = 11.0
+"""Inches; wider, a page's width would make the letters too small."""
 ALL = "(all)"
 """Layer of adapt.analysis.weight_distances that is all of them together."""
 
@@ -29,7 +31,7 @@ def box_plots(
     """
     layers = [str(b["label"]) for b in next(iter(boxes.values()))]
     step, wide = len(boxes) + 0.8, len(layers) * (0.24 + 0.16 * len(boxes))
-    with drawing(max(7.0, 1.0 + wide), 3.6, 1) as (figure, (axis,)):
+    with drawing(min(max(7.0, 1.0 + wide), WIDEST), 3.6, 1) as (figure, (axis,)):
         for number, (run, stats) in enumerate(boxes.items()):
             there = [(i, dict(b)) for i, b in enumerate(stats) if b["n"]]
             colour = COLOURS[number % len(COLOURS)]
@@ -61,26 +63,30 @@ def box_plots(
 
 
 def distance_lines(runs: Mapping[str, Sequence[Mapping[str, Any]]]) -> bytes:
-    """Relative distance |w - w0| / |w0| of each layer behind the training, a line for each run."""
+    """Relative distance |w - w0| / |w0| of each layer behind the training, a line for each run;
+    norm layers are hollow points apart from it. Layers that did not move are not there."""
     names = list(dict.fromkeys(str(row["layer"]) for rows in runs.values() for row in rows))
-    with drawing(max(7.0, 1.5 + 0.33 * len(names)), 3.6, 1) as (figure, (axis,)):
+    with drawing(min(max(7.0, 1.5 + 0.33 * len(names)), WIDEST), 3.6, 1) as (figure, (axis,)):
         for number, (run, rows) in enumerate(runs.items()):
-            found = {str(row["layer"]): row["relative"] for row in rows if row["relative"]}
-            at = [i for i, name in enumerate(names) if name in found and name != ALL]
-            axis.plot(
-                at,
-                [found[names[i]] for i in at],
-                color=COLOURS[number % len(COLOURS)],
-                marker=MARKERS[number % len(MARKERS)],
-                ms=4,
-                label=run,
-            )
+            moved = {str(r["layer"]): r for r in rows if r["relative"] and r["layer"] != ALL}
+            colour, marker = COLOURS[number % len(COLOURS)], MARKERS[number % len(MARKERS)]
+            for norm in (False, True):
+                at = [i for i, n in enumerate(names) if n in moved and is_norm(moved[n]) == norm]
+                values = [moved[names[i]]["relative"] for i in at]
+                if norm:
+                    axis.plot(at, values, marker, ms=4, color=colour, mfc="none")
+                else:
+                    axis.plot(at, values, marker=marker, ms=4, color=colour, label=run)
         shown = [(i, name) for i, name in enumerate(names) if name != ALL]
         axis.set_xticks([i for i, _ in shown], [name for _, name in shown], rotation=60, ha="right",
                         rotation_mode="anchor", fontsize=8)  # fmt: skip
         axis.set(ylabel="|w - w0| / |w0|", yscale="log")
         axis.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=3)
         return png(figure)
+
+
+def is_norm(row: Mapping[str, Any]) -> bool:
+    return "Norm" in str(row["type"])
 
 
 def distances_over_time(runs: Mapping[str, Sequence[Mapping[str, Any]]]) -> bytes:

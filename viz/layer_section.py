@@ -68,8 +68,8 @@ def analyses_section(runs: Path, trained: Sequence[Path]) -> Section | None:
         domain, layers = content["made"]["domain"], content["layers"]
         key = (domain, *(x["layer"] for x in layers))
         activations.setdefault(key, {})[name] = [x["r2"] for x in layers]
-    for (domain, *_), boxes in activations.items():
-        for group in parts_of(boxes, TOGETHER):
+    for (domain, *_), alike in activations.items():
+        for group in parts_of(alike, TOGETHER):
             made.draw(box_plots(group, "R2 of the units' activations", 0, 1.02),
                       "Box-plots of R2 for each layer",
                       f"As Figure 4 of Li, Grandvalet and Davoine (2020): how much of each unit's "
@@ -78,9 +78,11 @@ def analyses_section(runs: Path, trained: Sequence[Path]) -> Section | None:
     fishers: dict[tuple[str, ...], dict[str, list]] = {}
     for name, content in found["fisher"].items():
         key = tuple(x["layer"] for x in content["layers"])
-        fishers.setdefault(key, {})[name] = [x["log10"] for x in content["layers"]]
-    for boxes in fishers.values():
-        for group in parts_of(boxes, TOGETHER):
+        boxes = [x["log10"] for x in content["layers"]]
+        if boxes not in fishers.setdefault(key, {}).values():  # several runs looked at one file
+            fishers[key][name] = boxes
+    for alike in fishers.values():
+        for group in parts_of(alike, TOGETHER):
             made.draw(box_plots(group, "log10 of Fisher information"),
                       "Box-plots of log Fisher information for each layer",
                       "As Figure 5: diagonal Fisher information of every parameter; elements that "
@@ -89,7 +91,9 @@ def analyses_section(runs: Path, trained: Sequence[Path]) -> Section | None:
         rows = {name: content["layers"] for name, content in found["weights"].items()}
         for group in parts_of(rows, 7):
             made.draw(distance_lines(group), "Distance of each layer from its start",
-                      "How far each layer went from its start.")  # fmt: skip
+                      "How far each layer went from its start: convolution and linear layers joined "
+                      "by a line, norm layers as hollow points; layers that did not move are not "
+                      "drawn.")  # fmt: skip
     if found["source"]:
         made.tables.append(source_table(found["source"]))
     noted = timed(trained, runs)

@@ -10,7 +10,8 @@ from viz.tables import Stat, stat
 NEW, OLD, AGREEMENT, DROP = "new", "old", "agreement", "drop"
 """What a trial is scored on: the domain it was trained for, the teacher's domain D1, the former
 without labels; and what it lost on D1 to the network that it came from (001, Table 5)."""
-NONE = "none"
+NONE, FREE = "none", "no penalty"
+"""The control in configurations, and in figures."""
 
 Key = tuple[int, str]
 """Seed and the network that a run came from."""

@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from viz.figures import COLOURS, GREY, MARKERS, drawing, png
-from viz.penalties import NEW, NONE, OLD, Choice, Panel, Trial, is_grid
+from viz.penalties import FREE, NEW, NONE, OLD, Choice, Panel, Trial, is_grid
 
 ERRORS: dict[str, Any] = {"capsize": 2, "elinewidth": 0.9}
 RING: dict[str, Any] = {
@@ -23,7 +23,7 @@ CONTROL: dict[str, Any] = {"color": "black", "marker": "*", "ms": 12, "ls": "non
 def styles(panels: Sequence[Panel]) -> dict[str, tuple[str, str]]:
     """Line of a panel -> colour and marker, the same in every figure."""
     names = dict.fromkeys(name for p in panels for name in (*p.lines, *p.forms))
-    forms = [name for name in names if not name.startswith(NONE)]
+    forms = [name for name in names if name != FREE]
     found = {
         name: (COLOURS[i % len(COLOURS)], MARKERS[i % len(MARKERS)]) for i, name in enumerate(forms)
     }
@@ -45,6 +45,7 @@ def forgetting(panels: Sequence[Panel]) -> bytes:
                     [y.mean for _, _, y in points],
                     xerr=[x.std for _, x, _ in points],
                     yerr=[y.std for _, _, y in points],
+                    ecolor=(colour, 0.45),
                     color=colour, marker=marker, label=name, **ERRORS,
                 )  # fmt: skip
                 for trial, x, y in points:
@@ -67,9 +68,7 @@ def control(axis: Axes, panel: Panel) -> None:
         return
     x, y = (panel.control.stat(what, panel.shown) for what in (OLD, NEW))
     if x and y:
-        axis.errorbar(
-            x.mean, y.mean, xerr=x.std, yerr=y.std, label="no penalty", **CONTROL, **ERRORS
-        )
+        axis.errorbar(x.mean, y.mean, xerr=x.std, yerr=y.std, label=FREE, **CONTROL, **ERRORS)
 
 
 def ring(axis: Axes, panel: Panel, against: str) -> None:
@@ -83,12 +82,13 @@ def ring(axis: Axes, panel: Panel, against: str) -> None:
 
 
 def labels_of(axes: Sequence[Axes]) -> tuple[list, list[str]]:
-    """Handles and labels of all axes, each label once."""
+    """Handles and labels of all axes, each label once, the ring's last."""
     found: dict[str, Any] = {}
     for axis in axes:
         for handle, label in zip(*axis.get_legend_handles_labels(), strict=True):
             found.setdefault(label, handle)
-    return list(found.values()), list(found)
+    last = sorted(found, key=lambda label: label.startswith("chosen"))
+    return [found[label] for label in last], last
 
 
 def sides(panel: Panel) -> dict[str, str]:
@@ -115,7 +115,7 @@ def over_alpha(panel: Panel) -> bytes:
                     if id(trial) in chosen:
                         axis.scatter(trial.alpha, score.mean, label=label, zorder=5, **RING)
                         label = ""
-            band(axis, panel.control and panel.control.stat(what, panel.shown), "no penalty")
+            band(axis, panel.control and panel.control.stat(what, panel.shown), FREE)
             if what == OLD and (clean := panel.before[OLD]) is not None:
                 axis.axhline(clean.mean, color=GREY, ls="--", lw=1.1, label="teacher on D1")
             axis.set(title=f"{panel.title}, {side}", xlabel="alpha", xscale="log")
@@ -165,7 +165,8 @@ def side_by_side(panels: Sequence[Panel]) -> bytes:
     """The penalties with what was chosen for each (001, Figure 2), or every trial where nothing
     was chosen; the axis starts near the lowest, so that differences can be seen."""
     looks = styles(panels)
-    with drawing(max(6.5, 5.2 * len(panels)), 3.9, len(panels)) as (figure, axes):
+    wide = max(len(best(panel)) for panel in panels)
+    with drawing(max(6.5, (1.2 + 0.72 * wide) * len(panels)), 3.9, len(panels)) as (figure, axes):
         for axis, panel in zip(axes, panels, strict=True):
             found = [(t, s) for t in best(panel) if (s := t.stat(NEW, panel.shown))]
             for place, (trial, score) in enumerate(found):
@@ -179,7 +180,7 @@ def side_by_side(panels: Sequence[Panel]) -> bytes:
             ticks = [f"{t.form}\n{t.alpha:g}" if t.penalty != NONE else "no\npenalty"
                      for t, _ in found]  # fmt: skip
             axis.set_xticks(
-                range(len(found)), ticks, fontsize=8, rotation=30 if len(found) > 7 else 0
+                range(len(found)), ticks, fontsize=8, rotation=30 if len(found) > 10 else 0
             )
             axis.set(title=panel.title, xlim=(-0.7, len(found) - 0.4))
         axes[0].set_ylabel(f"{panels[0].metric}, {panels[0].shown}")

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from adapt.results import B0, TEACHER
-from viz.penalties import AGREEMENT, DROP, NEW, NONE, OLD, Key, Panel, Trial
+from viz.penalties import AGREEMENT, DROP, FREE, NEW, NONE, OLD, Key, Panel, Trial
 from viz.tables import TOLD, Entry, stat
 
 
@@ -126,9 +126,9 @@ def name_forms(trials: Sequence[Trial]) -> None:
         settings = [dict(t.others) for t in alike]
         differing = [k for k in settings[0] if len({s.get(k) for s in settings}) > 1][:TOLD]
         for trial, values in zip(alike, settings, strict=True):
-            pieces = [p if p in ("fisher", NONE) else p.upper() for p in penalty.split("_")]
+            pieces = [p if p == "fisher" else p.upper() for p in penalty.split("_")]
             told = ", ".join(f"{k} {values[k]}" for k in differing)
-            name = "-".join(pieces).replace("fisher", "Fisher")
+            name = FREE if penalty == NONE else "-".join(pieces).replace("fisher", "Fisher")
             trial.form = f"{name} ({told})" if told else name
 
 

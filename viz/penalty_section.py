@@ -70,19 +70,19 @@ def sentences_of(panel: Panel) -> Iterator[str]:
     where = f"{panel.title}: "
     if not panel.selection:
         yield (
-            f"{where}nothing was chosen: no run was scored on a part of the training data that none "
-            "was trained on. Score them on one, or name another split with selection=SPLIT."
+            f"{where}nothing was chosen: no run was scored on a part of the training data that "
+            "none was trained on. Score them on one, or name another split with selection=SPLIT."
         )
         return
     several = {form: c for form, c in panel.choices().items() if c.among > 1}
     if several:
-        told = ", ".join(f"{form} {c.trial.alpha:g}" for form, c in several.items())
+        told = "; ".join(c.trial.label for c in several.values())
         yield (f"{where}alpha was chosen by {panel.metric} on {panel.selection}, scores are of "
                f"{panel.shown}. Chosen: {told}.")  # fmt: skip
     without = panel.choices(AGREEMENT) if panel.metric != AGREEMENT else {}
     other = {f: c for f, c in without.items() if f in several and c.trial is not several[f].trial}
     if other:
-        told = ", ".join(f"{form} {c.trial.alpha:g}" for form, c in other.items())
+        told = "; ".join(c.trial.label for c in other.values())
         yield f"{where}agreement on {panel.selection}, which needs no labels, would choose {told}."
     seeds = {c.seeds for c in several.values()}
     every = {seed for t in panel.free for seed, _ in t.runs}
@@ -129,6 +129,16 @@ def rejected(panels: Iterable[Panel]) -> set[str]:
             runs = {run for t in panel.trials for run in t.runs.values()}
             found |= runs - set(best.trial.runs.values())
     return found
+
+
+def told(panels: Iterable[Panel]) -> dict[str, str]:
+    """Run that the selection split chose of its panel -> what it is, for sentences."""
+    return {
+        run: f"{best.trial.label}; chosen by {panel.metric} on {panel.selection}"
+        for panel in panels
+        if (best := panel.overall)
+        for run in best.trial.runs.values()
+    }
 
 
 def flat(panels: Iterable[Panel]) -> str:

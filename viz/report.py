@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from viz.figures import training_curves
 from viz.gallery import Gallery, gallery, montages
 from viz.layer_section import analyses_section
 from viz.penalty_panels import panels_of
-from viz.penalty_section import flat, penalties_section, rejected
+from viz.penalty_section import flat, penalties_section, rejected, told
 from viz.pictures import data_uri
 from viz.tables import Line, entries_of, headline, heads_of, lines_of, per_class
 
@@ -79,7 +79,7 @@ def report(config: ReportConfig) -> Path:
         runs=str(runs),
         machines=machines(trained(every)),
         split=lines[0].split if len({line.split for line in every}) > 1 else "",
-        summary=summary(lines),
+        summary=summary(lines, told(panels)),
         comparison=comparison.for_report(runs),
         tables=tables(every),
         bars=figure,
@@ -125,8 +125,9 @@ def machines(runs: Iterable[Path]) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def summary(lines: list[Line]) -> list[str]:
-    """The story in a sentence a shift, computed from the table."""
+def summary(lines: list[Line], chosen: Mapping[str, str]) -> list[str]:
+    """The story in a sentence a shift, computed from the table; `chosen` says of a run which it is
+    among several."""
     method, sentences = headline(lines), []
     clean = next((x.scores["miou"] for x in lines if x.method == TEACHER), None)
     for shift in shifts_of(lines):
@@ -136,9 +137,16 @@ def summary(lines: list[Line]) -> list[str]:
         b0, best = found[B0].scores["miou"], found[method].scores
         if b0 is None or best["miou"] is None:
             continue
+        which, run = "", found[method].entries[0].row.run
+        if run in chosen:
+            which = f" ({chosen[run]})"
+        elif (
+            sum(x.method == method and x.shift == shift for x in lines) > 1
+        ):  # not its scores' best
+            which = f" ({found[method].label}, penalty {found[method].penalty})"
         text = (
-            f"{shift}: the teacher falls from {clean.mean:.1f} to {b0.mean:.1f} mIoU; {method} "
-            f"without labels reaches {best['miou'].mean:.1f}"
+            f"{shift}: the teacher falls from {clean.mean:.1f} to {b0.mean:.1f} mIoU; "
+            f"{method}{which} trained without labels reaches {best['miou'].mean:.1f}"
         )
         if (share := best["recovered"]) is not None:
             text += f", recovering {share.mean:.0f}\u00a0% of the loss"
