@@ -1,6 +1,6 @@
 """Charts over a network's layers: box-plots of R2 and of log Fisher, distances from the start."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import matplotlib
@@ -89,12 +89,25 @@ def is_norm(row: Mapping[str, Any]) -> bool:
     return "Norm" in str(row["type"])
 
 
-def distances_over_time(runs: Mapping[str, Sequence[Mapping[str, Any]]]) -> bytes:
-    """Relative distance of each layer from its start against steps, a panel for each run, on one
-    scale; first layers are dark, last ones bright.
+Lines = Sequence[Mapping[str, Any]]
+"""Of metrics.jsonl, with `distances`: layer -> |w - w0| / |w0|."""
+
+
+def limits_of(runs: Iterable[Lines]) -> tuple[float, float] | None:
+    """A little beyond the least and the greatest distance above 0; None without any."""
+    values = [v for lines in runs for line in lines for v in line["distances"].values() if v]
+    return (min(values) / 1.2, max(values) * 1.2) if values else None
+
+
+def distances_over_time(
+    runs: Mapping[str, Lines], limits: tuple[float, float] | None = None
+) -> bytes:
+    """Relative distance of each layer from its start against steps, a panel for each run; first
+    layers are dark, last ones bright. Steps at which a layer has not moved are left out.
 
     Args:
-        runs: name -> lines of metrics.jsonl that have `distances`: layer -> |w - w0| / |w0|.
+        runs: name -> lines.
+        limits: of the y axis, where several figures share one; None = these runs'.
     """
     names = list(
         dict.fromkeys(
@@ -103,8 +116,7 @@ def distances_over_time(runs: Mapping[str, Sequence[Mapping[str, Any]]]) -> byte
     )
     layers = [name for name in names if name != ALL]
     viridis = matplotlib.colormaps["viridis"]
-    values = [v for ls in runs.values() for line in ls for v in line["distances"].values() if v]
-    scale = "log" if values and min(values) > 0 else "linear"
+    limits = limits or limits_of(runs.values())
     with drawing(1.6 + 3.6 * len(runs), 3.6, len(runs)) as (figure, axes):
         for axis, (run, lines) in zip(axes, runs.items(), strict=True):
             for number, name in enumerate(layers):
@@ -114,10 +126,10 @@ def distances_over_time(runs: Mapping[str, Sequence[Mapping[str, Any]]]) -> byte
             every = [(x["step"], v) for x in lines if (v := x["distances"].get(ALL))]
             if every:
                 axis.plot(*zip(*every, strict=True), color="black", ls="--", label="all layers")
-            axis.set(title=run, xlabel="step", yscale=scale)
+            axis.set(title=run, xlabel="step")
             axis.title.set_fontsize(8.5)
-            if values:
-                axis.set_ylim(min(values) * 0.8 if scale == "log" else 0, max(values) * 1.15)
+            if limits:
+                axis.set(yscale="log", ylim=limits)
             axis.xaxis.set_major_locator(MaxNLocator(5, integer=True))
         axes[0].set_ylabel("|w - w0| / |w0|")
         handles, labels = axes[0].get_legend_handles_labels()

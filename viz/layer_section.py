@@ -8,12 +8,12 @@ from adapt.analyse_config import NAMES
 from adapt.errors import InputError
 from adapt.files import read_json
 from adapt.runs import read_metrics
-from viz.layer_figures import box_plots, distance_lines, distances_over_time
+from viz.layer_figures import box_plots, distance_lines, distances_over_time, limits_of
 from viz.sections import PANELS, Section, Table, parts_of
 
 TOGETHER = 4
 """Runs that one box-plot shows side by side."""
-TIMED = 12
+TIMED = 18
 """Runs whose distances over time are drawn."""
 
 
@@ -91,15 +91,19 @@ def analyses_section(runs: Path, trained: Sequence[Path]) -> Section | None:
         rows = {name: content["layers"] for name, content in found["weights"].items()}
         for group in parts_of(rows, 7):
             made.draw(distance_lines(group), "Distance of each layer from its start",
-                      "How far each layer went from its start: convolution and linear layers joined "
-                      "by a line, norm layers as hollow points; layers that did not move are not "
-                      "drawn.")  # fmt: skip
+                      "How far each layer went from its start: convolution and linear layers "
+                      "joined by a line, norm layers as hollow points; what did not move is "
+                      "left out.")  # fmt: skip
     if found["source"]:
         made.tables.append(source_table(found["source"]))
     noted = timed(trained, runs)
-    for group in parts_of(dict(list(noted.items())[:TIMED]), PANELS):
-        made.draw(distances_over_time(group), "Distance of each layer from its start over time",
-                  "Distance from the start over time, relative to the start's size.")  # fmt: skip
+    drawn = dict(list(noted.items())[:TIMED])
+    limits = limits_of(drawn.values())
+    for group in parts_of(drawn, PANELS):
+        made.draw(distances_over_time(group, limits),
+                  "Distance of each layer from its start over time",
+                  "Distance from the start over time, relative to the start's size; first layers "
+                  "are dark.")  # fmt: skip
     if len(noted) > TIMED:
         made.sentences.append(f"{len(noted) - TIMED} more runs have distances in metrics.jsonl.")
     return made if made.charts or made.tables or made.sentences else None

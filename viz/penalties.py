@@ -29,6 +29,8 @@ class Trial:
     """The penalty's other settings."""
     form: str = ""
     """How figures call the penalty, without alpha and beta."""
+    with_beta: bool = False
+    """Do the form's trials differ in beta, so that labels must tell it?"""
     runs: dict[Key, str] = field(default_factory=dict)
     scores: dict[tuple[str, str], dict[Key, float]] = field(default_factory=dict)
     """(what, split) -> a score for each seed, percent."""
@@ -38,10 +40,13 @@ class Trial:
 
     @property
     def label(self) -> str:
-        """`L2-SP, alpha 0.01, beta 0.001, 3 layers frozen`; of none only what there is."""
-        strengths = [("alpha", self.alpha), ("beta", self.beta)] if self.penalty != NONE else []
-        pieces = [self.form, *(f"{name} {value:g}" for name, value in strengths)]
-        return ", ".join([*pieces, *([f"freeze {self.freeze}"] if self.freeze else [])])
+        """`L2-SP, alpha 0.01, freeze 3`."""
+        told = {
+            "alpha": self.penalty != NONE and f"{self.alpha:g}",
+            "beta": self.with_beta and f"{self.beta:g}",
+            "freeze": self.freeze,
+        }
+        return ", ".join([self.form, *(f"{name} {value}" for name, value in told.items() if value)])
 
     def plain(self, splits: Iterable[str]) -> dict[str, Any]:
         names = ("penalty", "form", "alpha", "beta", "freeze")

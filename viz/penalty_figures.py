@@ -40,15 +40,16 @@ def forgetting(panels: Sequence[Panel]) -> bytes:
                 points = [(t, x, y) for t in trials if (x := t.stat(OLD, panel.shown))
                           and (y := t.stat(NEW, panel.shown))]  # fmt: skip
                 colour, marker = looks[name]
+                single = f", alpha {points[0][0].alpha:g}" if len(points) == 1 else ""
                 axis.errorbar(
                     [x.mean for _, x, _ in points],
                     [y.mean for _, _, y in points],
                     xerr=[x.std for _, x, _ in points],
                     yerr=[y.std for _, _, y in points],
                     ecolor=(colour, 0.45),
-                    color=colour, marker=marker, label=name, **ERRORS,
+                    color=colour, marker=marker, label=name + single, **ERRORS,
                 )  # fmt: skip
-                for trial, x, y in points:
+                for trial, x, y in points if not single else ():
                     axis.annotate(f"{trial.alpha:g}", (x.mean, y.mean), (4, 4), fontsize=7,
                                   textcoords="offset points", color=colour)  # fmt: skip
             control(axis, panel)

@@ -130,6 +130,8 @@ def name_forms(trials: Sequence[Trial]) -> None:
             told = ", ".join(f"{k} {values[k]}" for k in differing)
             name = FREE if penalty == NONE else "-".join(pieces).replace("fisher", "Fisher")
             trial.form = f"{name} ({told})" if told else name
+    for trial in trials:
+        trial.with_beta = len({t.beta for t in trials if t.form == trial.form}) > 1
 
 
 def before_of(

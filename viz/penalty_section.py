@@ -125,7 +125,7 @@ def rejected(panels: Iterable[Panel]) -> set[str]:
     """Runs that the selection split did not choose, where it chose one of their panel."""
     found: set[str] = set()
     for panel in panels:
-        if best := panel.overall:
+        if (best := panel.overall) and best.trial.stat(NEW, panel.shown):
             runs = {run for t in panel.trials for run in t.runs.values()}
             found |= runs - set(best.trial.runs.values())
     return found

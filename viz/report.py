@@ -61,7 +61,8 @@ def report(config: ReportConfig) -> Path:
         write_json(runs / PENALTIES, [panel.plain() for panel in panels])
         write_whole(runs / TRIALS, flat(panels).encode())
         files += [PENALTIES, TRIALS]
-    sections = [penalties_section(panels), analyses_section(runs, trained(every))]
+    firsts = list(dict.fromkeys(Path(x.entries[0].row.run) for x in every))
+    sections = [penalties_section(panels), analyses_section(runs, firsts)]
     galleries, notes = pictures(lines, config.examples)
     inversions, broken = montages(runs)
     drawn = curves(every)
@@ -81,7 +82,7 @@ def report(config: ReportConfig) -> Path:
         split=lines[0].split if len({line.split for line in every}) > 1 else "",
         summary=summary(lines, told(panels)),
         comparison=comparison.for_report(runs),
-        tables=tables(every),
+        tables=tables(sorted(every, key=lambda x: x.split != lines[0].split)),
         bars=figure,
         layers=layers,
         classes=class_tables(lines),
