@@ -84,11 +84,11 @@ def sentences_of(panel: Panel) -> Iterator[str]:
     if other:
         told = "; ".join(c.trial.label for c in other.values())
         yield f"{where}agreement on {panel.selection}, which needs no labels, would choose {told}."
-    seeds = {c.seeds for c in several.values()}
-    every = {seed for t in panel.free for seed, _ in t.runs}
-    if any(set(s) != every for s in seeds):
-        shown = "; ".join(sorted(", ".join(map(str, s)) for s in seeds))
-        yield f"{where}not every trial has every seed; the choice compared the seeds {shown} alone."
+    every = tuple(sorted({seed for t in panel.free for seed, _ in t.runs}))
+    fewer = [(form, c.seeds) for form, c in several.items() if c.seeds != every]
+    if fewer:
+        told = "; ".join(f"{form} on {', '.join(map(str, seeds))}" for form, seeds in fewer)
+        yield f"{where}compared on the seeds that all alphas have: {told}."
     if missing := sorted({name for c in several.values() for name in c.without}):
         yield f"{where}without a score on {panel.selection}: {'; '.join(missing)}."
     if (best := panel.overall) and (score := best.trial.stat(NEW, panel.shown)):
