@@ -202,6 +202,9 @@ class ReportConfig:
     out: str = "report.html"
     examples: int = 3
     """Images shown with their predictions for every shift."""
+    selection: str = ""
+    """Split or part that alpha and beta are chosen on; empty = the part of the training data that
+    runs were scored on but not trained on, where there is one."""
 
     def __post_init__(self) -> None:
         at_least("examples", self.examples, 0)

@@ -17,8 +17,9 @@ from adapt.errors import InputError
 from adapt.evaluate import evaluate
 from adapt.results import collect, text_table
 from adapt.train import train
+from viz.charts import single_layer
 from viz.invert import invert
-from viz.report import class_tables, report, single_layer
+from viz.report import class_tables, report
 from viz.tables import entries_of, lines_of, recovered
 
 

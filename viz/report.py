@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -13,17 +13,22 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoes
 from adapt.commands import ReportConfig
 from adapt.errors import InputError
 from adapt.files import read_json, write_json, write_whole
-from adapt.results import B0, B2, BASELINES, TEACHER, collect, save
+from adapt.results import B0, B2, TEACHER, collect, save
 from adapt.runs import ENVIRONMENT, read_config, read_metrics
 from adapt.runtime import say
 from viz import comparison
-from viz.figures import Bars, Layers, Stat, baseline_bars, layer_chart, training_curves
+from viz.charts import bars, layer_figure, shifts_of
+from viz.figures import training_curves
 from viz.gallery import Gallery, gallery, montages
+from viz.layer_section import analyses_section
+from viz.penalty_panels import panels_of
+from viz.penalty_section import flat, penalties_section, rejected, told
 from viz.pictures import data_uri
-from viz.tables import Line, entries_of, headline, heads_of, lines_of, per_class, rank
+from viz.tables import Line, entries_of, headline, heads_of, lines_of, per_class
 
 TEMPLATES = Path(__file__).parent
 TABLE, CLASSES = "report.json", "per_class.csv"
+PENALTIES, TRIALS = "penalties.json", "penalties.csv"
 CURVES = 12
 """Training curves shown; every other run's lie in its metrics.jsonl."""
 
@@ -32,7 +37,8 @@ def report(config: ReportConfig) -> Path:
     """Write the report of all finished, evaluated runs below `config.runs`; returns its path.
 
     Beside the runs go results.json/csv (a line an evaluation), report.json (the tables as shown)
-    and per_class.csv. What cannot be shown is said in the report.
+    and per_class.csv; penalties.json/csv too where runs differ in penalty or frozen layers. What
+    cannot be shown is said in the report.
 
     Raises:
         InputError: no such folder, or no evaluated run in it.
@@ -44,11 +50,19 @@ def report(config: ReportConfig) -> Path:
             f"runs: no finished run with metrics_*.json below {runs}; evaluate one first"
         )
     entries = entries_of(rows)
-    every = lines_of(entries)
-    lines = of_one_split(every)
+    panels = panels_of(entries, config.selection)
+    every, dropped = lines_of(entries), rejected(panels)
+    lines = [x for x in of_one_split(every) if not dropped.issuperset(e.row.run for e in x.entries)]
     save(rows, runs)
     write_json(runs / TABLE, [line.plain() for line in every])
     write_whole(runs / CLASSES, table_csv(per_class(entries)).encode())
+    files = [TABLE, CLASSES, "results.json", "results.csv"]
+    if panels:
+        write_json(runs / PENALTIES, [panel.plain() for panel in panels])
+        write_whole(runs / TRIALS, flat(panels).encode())
+        files += [PENALTIES, TRIALS]
+    firsts = list(dict.fromkeys(Path(x.entries[0].row.run) for x in every))
+    sections = [penalties_section(panels), analyses_section(runs, firsts)]
     galleries, notes = pictures(lines, config.examples)
     inversions, broken = montages(runs)
     drawn = curves(every)
@@ -65,10 +79,10 @@ def report(config: ReportConfig) -> Path:
         today=date.today().isoformat(),
         runs=str(runs),
         machines=machines(trained(every)),
-        split=lines[0].split if len(lines) < len(every) else "",
-        summary=summary(lines),
+        split=lines[0].split if len({line.split for line in every}) > 1 else "",
+        summary=summary(lines, told(panels)),
         comparison=comparison.for_report(runs),
-        tables=tables(every),
+        tables=tables(sorted(every, key=lambda x: x.split != lines[0].split)),
         bars=figure,
         layers=layers,
         classes=class_tables(lines),
@@ -79,7 +93,8 @@ def report(config: ReportConfig) -> Path:
         curves=drawn,
         more_curves=len(trained(every)) - len(drawn),
         configurations=configurations(every),
-        files=[TABLE, CLASSES, "results.json", "results.csv"],
+        files=files,
+        sections=[section for section in sections if section],
     )
     write_whole(out, html.encode())
     say(f"report: {out.resolve()}")
@@ -111,12 +126,9 @@ def machines(runs: Iterable[Path]) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def shifts_of(lines: Iterable[Line]) -> list[str]:
-    return list(dict.fromkeys(line.shift for line in lines if line.shift))
-
-
-def summary(lines: list[Line]) -> list[str]:
-    """The story in a sentence a shift, computed from the table."""
+def summary(lines: list[Line], chosen: Mapping[str, str]) -> list[str]:
+    """The story in a sentence a shift, computed from the table; `chosen` says of a run which it is
+    among several."""
     method, sentences = headline(lines), []
     clean = next((x.scores["miou"] for x in lines if x.method == TEACHER), None)
     for shift in shifts_of(lines):
@@ -126,9 +138,16 @@ def summary(lines: list[Line]) -> list[str]:
         b0, best = found[B0].scores["miou"], found[method].scores
         if b0 is None or best["miou"] is None:
             continue
+        which, run = "", found[method].entries[0].row.run
+        if run in chosen:
+            which = f" ({chosen[run]})"
+        elif (
+            sum(x.method == method and x.shift == shift for x in lines) > 1
+        ):  # not its scores' best
+            which = f" ({found[method].label}, penalty {found[method].penalty})"
         text = (
-            f"{shift}: the teacher falls from {clean.mean:.1f} to {b0.mean:.1f} mIoU; {method} "
-            f"without labels reaches {best['miou'].mean:.1f}"
+            f"{shift}: the teacher falls from {clean.mean:.1f} to {b0.mean:.1f} mIoU; "
+            f"{method}{which} trained without labels reaches {best['miou'].mean:.1f}"
         )
         if (share := best["recovered"]) is not None:
             text += f", recovering {share.mean:.0f}\u00a0% of the loss"
@@ -148,60 +167,6 @@ def tables(lines: list[Line]) -> list[dict[str, Any]]:
         {"split": s, "shift": shift, "lines": group, "heads": heads_of(group)}
         for (s, shift), group in groups.items()
     ]
-
-
-def scored(lines: Iterable[Line], score: str) -> dict[str, dict[str, Stat]]:
-    """Method -> shift -> (mean, std), for methods on a shift."""
-    found: dict[str, dict[str, Stat]] = {}
-    for line in lines:
-        value = line.scores[score]
-        if line.shift and value is not None:
-            found.setdefault(line.method, {}).setdefault(line.shift, (value.mean, value.std))
-    return found
-
-
-SCORES = {"miou": "mIoU", "class_accuracy": "mean class accuracy"}
-
-
-def bars(lines: list[Line]) -> bytes | None:
-    """003, Figure 3: baselines and the method; None without labels."""
-    method, panels = headline(lines), []
-    for score, title in SCORES.items():
-        found = scored(lines, score)
-        kept = {m: found[m] for m in (*BASELINES, method) if m in found}
-        clean = next((x.scores[score] for x in lines if x.method == TEACHER), None)
-        panels.append(Bars(title, kept, clean.mean if clean else None))
-    return baseline_bars(panels, shifts_of(lines)) if any(p.methods for p in panels) else None
-
-
-def layer_figure(lines: list[Line]) -> bytes | None:
-    """003, Figure 4: the score against the regressed layer; None without a grid."""
-    order = sorted(
-        {x.method for x in lines if x.objective and x.shift and x.entries[0].plain}, key=rank
-    )
-    if len(order) < 2:
-        return None
-    panels = []
-    for score, title in SCORES.items():
-        found = scored(lines, score)
-        by_shift = {
-            shift: {m: found[m][shift] for m in order if shift in found.get(m, {})}
-            for shift in shifts_of(lines)
-        }
-        references = {
-            shift: {b: found[b][shift] for b in (B0, B2) if shift in found.get(b, {})}
-            for shift in shifts_of(lines)
-        }
-        panels.append(Layers(title, by_shift, references))
-    joined = {x.method for x in lines if x.objective and single_layer(x)}
-    return layer_chart(panels, order, joined) if any(scored(lines, "miou").values()) else None
-
-
-def single_layer(line: Line) -> bool:
-    """Is it the regression of one layer and nothing else?"""
-    objective = line.entries[0].config["objective"]
-    terms = [n for n, term in objective.items() if isinstance(term, dict) and term["weight"]]
-    return terms == ["regression"] and len(objective["regression"]["taps"]) == 1
 
 
 def class_tables(lines: list[Line]) -> list[dict[str, Any]]:

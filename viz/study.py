@@ -63,4 +63,4 @@ def study(config: StudyConfig) -> Path:
     else:
         say(text_table(rows))
     out = config.report or str(planned.root / "report.html")
-    return report(ReportConfig(runs=str(planned.root), out=out))
+    return report(ReportConfig(runs=str(planned.root), out=out, selection=config.selection))

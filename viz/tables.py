@@ -64,6 +64,9 @@ class Entry:
     def settings(self) -> dict[str, Any]:
         flat = flatten(self.config) | {"adabn": self.metrics["adabn"]}
         flat |= {"restyle_beta": self.metrics.get("restyle_beta")}
+        flat["penalty.fisher"] = Path(flat.get("penalty.fisher") or "").name  # a file for each seed
+        if self.metrics["domain"] == "d1" and flat.get("data.target"):
+            flat["adapted to"] = Path(flat["data.target"]).name
         return {k: v for k, v in flat.items() if k not in ASIDE}
 
 
@@ -167,7 +170,9 @@ def lines_of(entries: Iterable[Entry]) -> list[Line]:
             if len({repr(s.get(key)) for s in settings}) > 1
         )
         for members, values in zip(variants.values(), settings, strict=True):
-            told = ", ".join(f"{key}={values.get(key)}" for key in differing)
+            told = ", ".join(
+                f"{key.removeprefix('penalty.')}={values.get(key)}" for key in differing
+            )
             if len(differing) > TOLD:  # other data or another network: the run says it better
                 told = Path(members[0].row.run).name
             label = f"{method} ({told})" if told else method
