@@ -19,8 +19,11 @@ import torch
 from torch import Tensor
 
 from adapt.penalties.groups import Groups
-from adapt.penalties.pieces import Pulled
-from adapt.penalties.threshold import weighted_length
+from adapt.penalties.pieces import Pulled, laid_out, pieces
+from adapt.penalties.threshold import guess, weighted_length
+
+Add = Callable[[Pulled, list[Tensor], float], None]
+Proximal = Callable[[Pulled, float], None]
 
 
 @dataclass(frozen=True)
@@ -29,12 +32,10 @@ class Norm:
 
     value: Callable[[Pulled], Tensor]
     """Scalar."""
-    add: Callable[[Pulled, list[Tensor], float], None]
+    add: Add
     """(pulled, targets, factor): add factor times the gradient to the targets, in place."""
-    proximal: Callable[[Pulled, float], None]
+    proximal: Proximal
     """(pulled, t): replace w by argmin_v 1/2 |v - w|^2 + t measure(v), unsmoothed, in place."""
-    whole_groups: bool = False
-    """Are a group's numbers needed together?"""
 
 
 def quadratic_value(pulled: Pulled) -> Tensor:
@@ -130,19 +131,56 @@ def grouped_add(pulled: Pulled, targets: list[Tensor], factor: float) -> None:
 def grouped_proximal(pulled: Pulled, t: float) -> None:
     """The group soft threshold towards w0: the bits of w0 where |F^(-1/2) d_g| <= t s_g, over the
     elements with F > 0; those with F = 0 are free and stay."""
-    away = pulled.away()
-    for d, (w, w0, fisher, groups) in zip(away, _each(pulled), strict=True):
-        d, threshold = d.view(groups.shape), t * groups.scale
-        if fisher is None:
-            share = (threshold / groups.norm(d)).clamp_(max=1)
-        else:
-            f = fisher.view(groups.shape)
-            length = weighted_length(groups.rows(d), groups.rows(f), threshold)
-            length = length.view([1 if n in groups.dims else s for n, s in enumerate(d.shape)])
-            share = (length / (threshold * f)).add_(1).reciprocal_().nan_to_num_(0.0)  # 0/0: free
-        w.view(groups.shape).lerp_(w0.view(groups.shape), share)  # w0 where the share is 1
+    for w, w0, fisher, groups in _each(pulled):
+        own = [] if fisher is None else [fisher]
+        one, threshold, at = Pulled([w], [w0], own, [groups], 0.0), t * groups.scale, 0
+        start = _start(one, threshold)
+        for (ws, origins, weighted, (cut,), _), _ in pieces(one, [], whole_groups=True):
+            v, v0 = ws[0].view(cut.shape), origins[0].view(cut.shape)
+            d = v - v0
+            if weighted:
+                f = weighted[0].view(cut.shape)
+                own_start = start[at : at + d.numel() // cut.size]
+                at += len(own_start)
+                length = weighted_length(cut.rows(d), cut.rows(f), threshold, own_start)
+                length = length.view([1 if n in cut.dims else s for n, s in enumerate(d.shape)])
+                share = (length / (threshold * f)).add_(1).reciprocal_().nan_to_num_(0.0)  # 0/0
+            else:
+                share = (threshold / cut.norm(d)).clamp_(max=1)
+            v.lerp_(v0, share)  # w0 where the share is 1
 
 
-quadratic = Norm(quadratic_value, quadratic_add, quadratic_proximal)
-absolute = Norm(absolute_value, absolute_add, absolute_proximal)
-grouped = Norm(grouped_value, grouped_add, grouped_proximal, whole_groups=True)
+def _start(one: Pulled, threshold: float) -> Tensor:
+    """Where the lengths of a parameter's groups are sought from; empty without F."""
+    if not one.fisher:
+        return torch.empty(0)
+    views = laid_out(one, [], whole_groups=True)
+    flat = one if views is None else views[0]
+    rows = flat.groups[0].rows
+    w, w0, f = rows(flat.weights[0]), rows(flat.origins[0]), rows(flat.fisher[0])
+    return guess(w, w0, f, threshold)
+
+
+def add_in_pieces(add: Add, whole_groups: bool = False) -> Add:
+    """The same gradient, a piece after the other."""
+
+    def run(pulled: Pulled, targets: list[Tensor], factor: float) -> None:
+        for piece, aims in pieces(pulled, targets, whole_groups):
+            add(piece, aims, factor)
+
+    return run
+
+
+def move_in_pieces(proximal: Proximal) -> Proximal:
+    """The same proximal step of single weights, a piece after the other."""
+
+    def run(pulled: Pulled, t: float) -> None:
+        for piece, _ in pieces(pulled, []):
+            proximal(piece, t)
+
+    return run
+
+
+quadratic = Norm(quadratic_value, add_in_pieces(quadratic_add), move_in_pieces(quadratic_proximal))
+absolute = Norm(absolute_value, add_in_pieces(absolute_add), move_in_pieces(absolute_proximal))
+grouped = Norm(grouped_value, add_in_pieces(grouped_add, whole_groups=True), grouped_proximal)

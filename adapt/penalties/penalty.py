@@ -13,7 +13,7 @@ from adapt.penalties.forms import Form, checked_form
 from adapt.penalties.groups import Groups, groups_of
 from adapt.penalties.metric import metric_of
 from adapt.penalties.norms import Norm, quadratic
-from adapt.penalties.pieces import Pulled, pieces
+from adapt.penalties.pieces import Pulled
 from adapt.penalties.split import owners, penalised, split_of, split_shared
 
 
@@ -124,7 +124,7 @@ class Penalty:
         """Add dOmega/dw to the gradients; once per optimiser step, in fp32."""
         for entries in alike(self.reached(), by=together):
             gradients = [e.parameter.grad for e in entries if e.parameter.grad is not None]
-            self.add(entries, gradients, entries[0].strength)
+            entries[0].norm.add(self.pulled(entries), gradients, entries[0].strength)
 
     @torch.no_grad()
     def before_step(self, optimizer: torch.optim.Optimizer) -> None:
@@ -134,23 +134,15 @@ class Penalty:
             self.add_gradient()
         elif self.config.apply == "decoupled":
             for entries, rate in self.rated(optimizer):
-                weights = [e.parameter.detach() for e in entries]
-                self.add(entries, weights, -rate * entries[0].strength)
+                pulled = self.pulled(entries)
+                entries[0].norm.add(pulled, pulled.weights, -rate * entries[0].strength)
 
     @torch.no_grad()
     def after_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Behind `optimizer.step()`: w <- argmin_v 1/2 |v - w|^2 + lr Omega(v)."""
         if self.config.apply == "proximal":
             for entries, rate in self.rated(optimizer):
-                norm, t = entries[0].norm, rate * entries[0].strength
-                for piece, _ in pieces(self.pulled(entries), [], norm.whole_groups):
-                    norm.proximal(piece, t)
-
-    def add(self, entries: list[Anchored], targets: list[Tensor], factor: float) -> None:
-        """Add factor times the gradient of entries of one kind to the targets."""
-        norm = entries[0].norm
-        for piece, aims in pieces(self.pulled(entries), targets, norm.whole_groups):
-            norm.add(piece, aims, factor)
+                entries[0].norm.proximal(self.pulled(entries), rate * entries[0].strength)
 
     def rated(self, optimizer: torch.optim.Optimizer) -> Iterator[tuple[list[Anchored], float]]:
         """The reached entries that the optimiser moves, by kind and learning rate, with it."""

@@ -32,33 +32,53 @@ class Pulled(NamedTuple):
         return list(torch._foreach_sub(self.weights, self.origins))
 
 
-def pieces(
+def laid_out(
     pulled: Pulled, targets: list[Tensor], whole_groups: bool
+) -> tuple[Pulled, list[Tensor]] | None:
+    """Views of a single parameter in the order in which it lies in memory: (numbers,), or where
+    groups must stay together (groups, p_g).
+
+    None: tensors that lie in memory in different orders, or groups that are no rows there (whole
+    layers, transposed convolutions).
+    """
+    first, groups = pulled.weights[0], pulled.groups[0]
+    strides = first.stride()
+    order = sorted(range(first.ndim), key=lambda dim: -strides[dim])
+    tensors = (pulled.weights, pulled.origins, pulled.fisher, targets)
+    laid = [[t.permute(order) for t in found] for found in tensors]
+    if not all(t.is_contiguous() for found in laid for t in found):
+        return None
+    if not whole_groups:
+        weights, origins, fisher, aims = ([t.view(-1) for t in found] for found in laid)
+        return pulled._replace(weights=weights, origins=origins, fisher=fisher), aims
+    if order[:1] != [0] or groups.dims != tuple(range(1, first.ndim)):
+        return None
+    weights, origins, fisher, aims = ([t.view(len(t), -1) for t in found] for found in laid)
+    rows = Groups(tuple(weights[0].shape), (1,), groups.size)
+    return Pulled(weights, origins, fisher, [rows], pulled.epsilon), aims
+
+
+def pieces(
+    pulled: Pulled, targets: list[Tensor], whole_groups: bool = False
 ) -> Iterator[tuple[Pulled, list[Tensor]]]:
     """The same numbers in pieces: views of weights, origins, Fisher information and targets.
 
-    What cannot be cut comes as it is: parameters on a GPU or of several tensors, tensors that lie
-    in memory in different orders, and groups that are not rows (whole layers, transposed
-    convolutions) where `whole_groups` must stay together.
+    What cannot be cut comes as it is: parameters on a GPU or of several tensors, and those that
+    `laid_out` has no views of.
     """
     most = PIECE * torch.get_num_threads()
-    tensors = [pulled.weights, pulled.origins, pulled.fisher, targets]
-    first, groups = pulled.weights[0], pulled.groups[0]
-    if len(pulled.weights) > 1 or first.is_cuda or first.numel() <= most:
+    first = pulled.weights[0]
+    small = len(pulled.weights) > 1 or first.is_cuda or first.numel() <= most
+    views = None if small else laid_out(pulled, targets, whole_groups)
+    if views is None:
         yield pulled, targets
         return
-    strides = first.stride()
-    order = sorted(range(first.ndim), key=lambda dim: -strides[dim])
-    laid = [[t.permute(order) for t in found] for found in tensors]
-    rows = order[0] == 0 and groups.dims == tuple(range(1, first.ndim))
-    dense = all(t.is_contiguous() for found in laid for t in found)
-    if not dense or (whole_groups and not rows):
-        yield pulled, targets
-        return
-    shape = (len(first), -1) if whole_groups else (-1,)
+    flat, aims = views
+    groups = flat.groups[0]
     size = max(1, most // groups.size) if whole_groups else most
-    split = [[t.view(shape).split(size) for t in found] for found in laid]
+    tensors = (flat.weights, flat.origins, flat.fisher, aims)
+    split = [[t.split(size) for t in found] for found in tensors]
     for number, piece in enumerate(split[0][0]):
         own = Groups(tuple(piece.shape), (1,), groups.size) if whole_groups else groups
-        weights, origins, fisher, aims = ([t[number] for t in found] for found in split)
-        yield Pulled(weights, origins, fisher, [own], pulled.epsilon), aims
+        weights, origins, fisher, parts = ([t[number] for t in found] for found in split)
+        yield Pulled(weights, origins, fisher, [own], pulled.epsilon), parts
