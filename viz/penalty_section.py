@@ -104,8 +104,8 @@ def sentences_of(panel: Panel) -> Iterator[str]:
             f"{where}of all, {panel.selection} chooses {best.trial.label}: {score} on {panel.shown}"
         )
         control = panel.control and panel.control.stat(NEW, panel.shown)
-        other = control and best.trial is not panel.control
-        yield f"{text}; without a penalty {control}." if other else f"{text}."
+        beside = control and best.trial is not panel.control
+        yield f"{text}; without a penalty {control}." if beside else f"{text}."
 
 
 def table_of(panel: Panel) -> Table:
