@@ -142,6 +142,13 @@ def test_scores_are_those_by_hand() -> None:
                 assert found.std == pytest.approx(np.std(values, ddof=1))
             dropped = [80.0 + s - v for s, v in zip(SEEDS, known[*key, OLD, "val"], strict=True)]
             assert (drop := t.stat(DROP, "val")) and drop.mean == pytest.approx(np.mean(dropped))
+            control = known[panel.title, "none", 0.0, "", NEW, "val"]
+            gains = np.subtract(known[*key, NEW, "val"], control)
+            if t is panel.control:
+                assert panel.over_control(t) is None
+            else:
+                assert (gain := panel.over_control(t)) and gain.mean == pytest.approx(gains.mean())
+                assert gain.std == pytest.approx(gains.std(ddof=1))
             assert (agreed := t.stat(AGREEMENT, "tune"))
             assert agreed.mean == pytest.approx(np.mean(known[*key, NEW, "tune"]) / 2)
         means = {a: np.mean(known[panel.title, "l2_sp", a, "", NEW, "tune"]) for a in (0.1, 1.0)}
@@ -212,7 +219,7 @@ def test_every_figure_is_drawn_also_of_what_is_incomplete() -> None:
         assert sum(alt.startswith(start) for alt in drawn) == 1, start
     text = " ".join(section.sentences)
     assert "seeds that all alphas have: L2 on 0." in text
-    assert "by mIoU on tune, scores are of val" in text
+    assert "by mIoU on tune, scores are of val" in text and "at an end of the alphas" in text
     cells = [cell for table in section.tables for line in table.lines for cell in line]
     assert "–" in cells and len(section.tables) == 3  # noqa: RUF001
 

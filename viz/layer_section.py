@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from adapt.analyse_config import NAMES
+from adapt.analyse_config import NAMES, PAIRS
 from adapt.errors import InputError
 from adapt.files import read_json
 from adapt.runs import read_metrics
@@ -69,12 +69,13 @@ def analyses_section(runs: Path, trained: Sequence[Path]) -> Section | None:
         key = (domain, *(x["layer"] for x in layers))
         activations.setdefault(key, {})[name] = [x["r2"] for x in layers]
     for (domain, *_), alike in activations.items():
+        shown = "before on x1, behind on x2" if domain == PAIRS else f"both on images of {domain}"
         for group in parts_of(alike, TOGETHER):
             made.draw(box_plots(group, "R2 of the units' activations", 0, 1.02),
                       "Box-plots of R2 for each layer",
                       f"As Figure 4 of Li, Grandvalet and Davoine (2020): how much of each unit's "
-                      f"activation before training explains that behind it, images of "
-                      f"{domain}.")  # fmt: skip
+                      f"activation before training explains that behind it, "
+                      f"{shown}.")  # fmt: skip
     fishers: dict[tuple[str, ...], dict[str, list]] = {}
     for name, content in found["fisher"].items():
         key = tuple(x["layer"] for x in content["layers"])

@@ -148,6 +148,14 @@ class Panel:
         """What the selection split chooses among all that have no frozen layers."""
         return choose(self.free, self.selection) if self.selection else None
 
+    def over_control(self, trial: Trial) -> Stat | None:
+        """Gain over training without a penalty on `shown`, seed by seed: how much seeds differ in
+        their teachers drops out. None for the control, and without common seeds."""
+        if self.control is None or trial is self.control:
+            return None
+        own, base = (t.scores.get((NEW, self.shown), {}) for t in (trial, self.control))
+        return stat(own[key] - base[key] for key in own if key in base)
+
     def plain(self) -> dict[str, Any]:
         """As penalties.json has it."""
         splits = dict.fromkeys(split for t in self.trials for _, split in t.scores)
@@ -167,7 +175,11 @@ class Panel:
             "chosen": {form: chosen(c) for form, c in self.choices().items()},
             "chosen_by_agreement": {f: chosen(c) for f, c in self.choices(AGREEMENT).items()},
             "chosen_of_all": chosen(self.overall) if self.overall else None,
-            "trials": [trial.plain(splits) for trial in self.trials],
+            "trials": [
+                trial.plain(splits) | {"over_control": vars(gain) if gain else None}
+                for trial in self.trials
+                for gain in [self.over_control(trial)]
+            ],
         }
 
 

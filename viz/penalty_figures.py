@@ -34,9 +34,9 @@ def forgetting(panels: Sequence[Panel]) -> bytes:
     """Score kept on D1 (x) against that reached on the new domain (y): a line through the alphas of
     each penalty, mean and standard deviation over seeds."""
     looks = styles(panels)
-    with drawing(max(6.5, 5.2 * len(panels)), 4.6, len(panels)) as (figure, axes):
+    with drawing(max(7.2, 5.2 * len(panels)), 4.6, len(panels)) as (figure, axes):
         for axis, panel in zip(axes, panels, strict=True):
-            for name, trials in panel.lines.items():
+            for number, (name, trials) in enumerate(panel.lines.items()):
                 points = [(t, x, y) for t in trials if (x := t.stat(OLD, panel.shown))
                           and (y := t.stat(NEW, panel.shown))]  # fmt: skip
                 colour, marker = looks[name]
@@ -50,8 +50,14 @@ def forgetting(panels: Sequence[Panel]) -> bytes:
                     color=colour, marker=marker, label=name + single, **ERRORS,
                 )  # fmt: skip
                 for trial, x, y in points if not single else ():
-                    axis.annotate(f"{trial.alpha:g}", (x.mean, y.mean), (4, 4), fontsize=7,
-                                  textcoords="offset points", color=colour)  # fmt: skip
+                    axis.annotate(
+                        f"{trial.alpha:g}",
+                        (x.mean, y.mean),
+                        (4, -10 if number % 2 else 4),
+                        fontsize=7,
+                        textcoords="offset points",
+                        color=colour,
+                    )
             control(axis, panel)
             ring(axis, panel, OLD)
             if (clean := panel.before[OLD]) is not None:
@@ -59,7 +65,7 @@ def forgetting(panels: Sequence[Panel]) -> bytes:
             axis.grid(axis="x")
             axis.set(title=panel.title, xlabel=f"{panel.metric} on D1, {panel.shown}")
             axis.set_ylabel(f"{panel.metric} on the new domain, {panel.shown}")
-        figure.legend(*labels_of(axes), loc="outside lower center", ncols=4)
+        figure.legend(*labels_of(axes), loc="outside lower center", ncols=min(3 * len(panels), 5))
         return png(figure)
 
 

@@ -79,6 +79,14 @@ def sentences_of(panel: Panel) -> Iterator[str]:
         told = "; ".join(c.trial.label for c in several.values())
         yield (f"{where}alpha was chosen by {panel.metric} on {panel.selection}, scores are of "
                f"{panel.shown}. Chosen: {told}.")  # fmt: skip
+    ends = []
+    for form, choice in several.items():
+        alphas = [t.alpha for t in panel.forms[form]]
+        if min(alphas) < max(alphas) and choice.trial.alpha in (min(alphas), max(alphas)):
+            ends.append(form)
+    if ends:
+        told = ", ".join(ends)
+        yield f"{where}at an end of the alphas tried, so a further one may do better: {told}."
     without = panel.choices(AGREEMENT) if panel.metric != AGREEMENT else {}
     other = {f: c for f, c in without.items() if f in several and c.trial is not several[f].trial}
     if other:
@@ -96,7 +104,8 @@ def sentences_of(panel: Panel) -> Iterator[str]:
             f"{where}of all, {panel.selection} chooses {best.trial.label}: {score} on {panel.shown}"
         )
         control = panel.control and panel.control.stat(NEW, panel.shown)
-        yield f"{text}; without a penalty {control}." if control else f"{text}."
+        beside = control and best.trial is not panel.control
+        yield f"{text}; without a penalty {control}." if beside else f"{text}."
 
 
 def table_of(panel: Panel) -> Table:
@@ -114,6 +123,12 @@ def table_of(panel: Panel) -> Table:
         stats = [t.stat(what, split) for t in panel.trials]
         if any(stats) and head not in heads:
             heads[head] = [str(s) if s else "–" for s in stats]  # noqa: RUF001
+    if panel.control and len(panel.trials) > 1:
+        gains = [panel.over_control(t) for t in panel.trials]
+        heads["over no penalty"] = [
+            "–" if g is None else f"+{g}" if g.mean > 0 else str(g)  # noqa: RUF001
+            for g in gains
+        ]
     chosen = {id(c.trial) for c in panel.choices().values() if c.among > 1}
     if chosen:
         heads["chosen"] = ["yes" if id(t) in chosen else "" for t in panel.trials]
