@@ -135,7 +135,7 @@ def grouped_proximal(pulled: Pulled, t: float) -> None:
         own = [] if fisher is None else [fisher]
         one, threshold, at = Pulled([w], [w0], own, [groups], 0.0), t * groups.scale, 0
         start = _start(one, threshold)
-        for (ws, origins, weighted, (cut,), _), _ in pieces(one, [], whole_groups=True):
+        for (ws, origins, weighted, (cut,), _), _ in pieces(one, [], True, 2):
             v, v0 = ws[0].view(cut.shape), origins[0].view(cut.shape)
             d = v - v0
             if weighted:

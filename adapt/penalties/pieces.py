@@ -59,14 +59,14 @@ def laid_out(
 
 
 def pieces(
-    pulled: Pulled, targets: list[Tensor], whole_groups: bool = False
+    pulled: Pulled, targets: list[Tensor], whole_groups: bool = False, times: int = 1
 ) -> Iterator[tuple[Pulled, list[Tensor]]]:
     """The same numbers in pieces: views of weights, origins, Fisher information and targets.
 
     What cannot be cut comes as it is: parameters on a GPU or of several tensors, and those that
-    `laid_out` has no views of.
+    `laid_out` has no views of. `times` larger pieces: for many operations a piece.
     """
-    most = PIECE * torch.get_num_threads()
+    most = PIECE * times * torch.get_num_threads()
     first = pulled.weights[0]
     small = len(pulled.weights) > 1 or first.is_cuda or first.numel() <= most
     views = None if small else laid_out(pulled, targets, whole_groups)

@@ -45,11 +45,14 @@ def weighted_length(d: Tensor, f: Tensor, t: float, start: Tensor) -> Tensor:
     length = length.clone()
     if len(low) < len(d):
         d, f, squares = d[low], f[low], squares[low]
-    outside = torch.where(f > 0, d.square() / f, 0.0).sum(1, keepdim=True) > t * t
-    found = torch.zeros_like(outside, dtype=d.dtype)
-    if bool(outside.any()):
-        found = newton(squares, f, t, lower_bound(squares, f, t), CLOSE)
-    length[low] = torch.where(outside, found, 0.0)
+    bound = lower_bound(squares, f, t)
+    unsure = (bound <= TINY).flatten().nonzero().flatten()  # a bound above 0: not at rest
+    if len(unsure):
+        d, weights = d[unsure], f[unsure]
+        total = (d.square() / weights).masked_fill_(weights == 0, 0.0).sum(1, keepdim=True)
+        bound[unsure] = torch.where(total > t * t, TINY, 0.0)
+    found = newton(squares, f, t, bound.clamp(min=TINY), CLOSE) if bool(bound.any()) else bound
+    length[low] = torch.where(bound > 0, found, 0.0)
     return length
 
 
