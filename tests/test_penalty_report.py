@@ -26,7 +26,7 @@ from viz.penalty_panels import panels_of
 from viz.penalty_section import penalties_section, rejected
 from viz.report import report
 from viz.study import study
-from viz.tables import Entry, lines_of
+from viz.tables import Entry, lines_of, source_of
 
 SEEDS = (0, 1, 2)
 
@@ -324,3 +324,16 @@ def test_broken_analyses_are_said_and_foreign_files_passed_over(
     assert section and len(section.sentences) == 1
     assert section.sentences[0].startswith(f"Not shown: {path / 'source.json'}: broken JSON")
     assert analyses_section(tmp_path, []) is None
+
+
+@pytest.mark.parametrize(
+    ("start", "name"),
+    [
+        ("body:runs/scenes/model.safetensors", "scenes"),
+        ("places.pth", "places.pth"),
+        ("runs/teacher", "teacher"),
+        ("imagenet", "imagenet"),
+    ],
+)
+def test_sources_have_short_names(start: str, name: str) -> None:
+    assert source_of(start) == name

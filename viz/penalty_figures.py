@@ -127,7 +127,8 @@ def over_alpha(panel: Panel) -> bytes:
                 axis.axhline(clean.mean, color=GREY, ls="--", lw=1.1, label="teacher on D1")
             axis.set(title=f"{panel.title}, {side}", xlabel="alpha", xscale="log")
         axes[0].set_ylabel(f"{panel.metric}, {panel.shown}")
-        figure.legend(*labels_of(axes), loc="outside lower center", ncols=5)
+        columns = min(5, 2 * len(shown) + 1)
+        figure.legend(*labels_of(axes), loc="outside lower center", ncols=columns)
         return png(figure)
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from adapt.results import B0, TEACHER
 from viz.penalties import AGREEMENT, DROP, FREE, NEW, NONE, OLD, Key, Panel, Trial
-from viz.tables import TOLD, Entry, stat
+from viz.tables import TOLD, Entry, source_of, stat
 
 
 def selection_of(entries: Iterable[Entry], wanted: str) -> str:
@@ -66,7 +66,7 @@ def names_of(entry: Entry) -> tuple[str, ...]:
     config = entry.config
     data = config["data"]
     where = Path(data["target"]).name if trained_on_new(entry) else data["name"]
-    source = Path(config["teacher"] or config["start"]).name
+    source = source_of(config["teacher"] or config["start"])
     method = entry.method if entry.method != TEACHER else ""
     return where, f"from {source}", method, entry.protocol
 

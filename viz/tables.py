@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from adapt.files import read_json
-from adapt.models import origin_of
+from adapt.models import WEIGHTS, is_file, origin_of
+from adapt.networks.pretrained import BODY
 from adapt.results import B0, B1, BASELINES, TEACHER, Row, place_of, protocol_of
 from adapt.runs import MAY_DIFFER, read_config
 from adapt.settings import flatten
@@ -67,7 +68,17 @@ class Entry:
         flat["penalty.fisher"] = Path(flat.get("penalty.fisher") or "").name  # a file for each seed
         if self.metrics["domain"] == "d1" and flat.get("data.target"):
             flat["adapted to"] = Path(flat["data.target"]).name
-        return {k: v for k, v in flat.items() if k not in ASIDE}
+        found = {k: v for k, v in flat.items() if k not in ASIDE}
+        start = str(flat.get("start") or "")
+        # A run that another came from is its seed's own; weights from elsewhere are another source.
+        elsewhere = start.startswith(BODY) or is_file(start)
+        return found | ({"start": source_of(start)} if elsewhere else {})
+
+
+def source_of(start: str) -> str:
+    """What tables call a start: a run's folder, or a file's name."""
+    path = Path(start.removeprefix(BODY))
+    return path.parent.name if path.name == WEIGHTS else path.name
 
 
 @dataclass(frozen=True)
