@@ -5,7 +5,8 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
-from adapt.penalties import split_shared
+from adapt.analysis import by_layer
+from adapt.penalties import owned, split_shared
 
 
 class Drift:
@@ -17,13 +18,11 @@ class Drift:
 
     def __init__(self, net: nn.Module, start: dict[str, Tensor]) -> None:
         shared, _ = split_shared(net, start)
-        self.layers: dict[str, list[tuple[nn.Parameter, Tensor]]] = {}
-        for name, parameter in net.named_parameters():
-            if name in shared:
-                origin = torch.empty_like(parameter, dtype=torch.float32, requires_grad=False)
-                origin.copy_(start[name].detach())
-                pair = (parameter, origin)
-                self.layers.setdefault(name.rpartition(".")[0], []).append(pair)
+        parameters = dict(net.named_parameters())
+        self.layers = {
+            layer: [(parameters[n], owned(parameters[n], start[n])) for n in names]
+            for layer, names in by_layer(net, shared).items()
+        }
 
     @torch.no_grad()
     def relative(self) -> dict[str, float]:

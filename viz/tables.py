@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from adapt.files import read_json
-from adapt.models import WEIGHTS, is_file, origin_of
+from adapt.models import WEIGHTS, is_run, origin_of
 from adapt.networks.pretrained import BODY
 from adapt.results import B0, B1, BASELINES, TEACHER, Row, place_of, protocol_of
 from adapt.runs import MAY_DIFFER, read_config
@@ -71,8 +71,7 @@ class Entry:
         found = {k: v for k, v in flat.items() if k not in ASIDE}
         start = str(flat.get("start") or "")
         # A run that another came from is its seed's own; weights from elsewhere are another source.
-        elsewhere = start.startswith(BODY) or is_file(start)
-        return found | ({"start": source_of(start)} if elsewhere else {})
+        return found if is_run(start) else found | {"start": source_of(start)}
 
 
 def source_of(start: str) -> str:

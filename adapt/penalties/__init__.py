@@ -8,7 +8,7 @@ alpha equals an optimiser's weight decay of the same number.
 
 from adapt.penalties.forms import PENALTIES, Form
 from adapt.penalties.penalty import Anchored, Penalty
-from adapt.penalties.split import KINDS, Split, penalised, split_shared
+from adapt.penalties.split import KINDS, Split, owned, penalised, split_shared
 
 __all__ = [
     "KINDS",
@@ -17,6 +17,7 @@ __all__ = [
     "Form",
     "Penalty",
     "Split",
+    "owned",
     "penalised",
     "split_shared",
 ]

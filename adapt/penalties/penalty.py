@@ -14,7 +14,7 @@ from adapt.penalties.groups import Groups, groups_of
 from adapt.penalties.metric import metric_of
 from adapt.penalties.norms import Norm, quadratic
 from adapt.penalties.pieces import Pulled
-from adapt.penalties.split import owners, penalised, split_of, split_shared
+from adapt.penalties.split import owned, owners, penalised, split_of, split_shared
 
 
 class Anchored(NamedTuple):
@@ -195,10 +195,7 @@ def anchored(
         if name not in shared:
             yield Anchored(name, parameter, None, config.beta, quadratic, None, groups)
             continue
-        origin = None
-        if form.to_start:  # laid out as the parameter, so that fused operations stay fused
-            origin = torch.empty_like(parameter, dtype=torch.float32, requires_grad=False)
-            origin.copy_(start[name].detach())
+        origin = owned(parameter, start[name]) if form.to_start else None
         own = metric.get(name)
         yield Anchored(name, parameter, origin, config.alpha, form.norm, own, groups)
 

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from adapt.errors import listing
@@ -11,6 +12,13 @@ from adapt.errors import listing
 NORMS = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
 CONVOLUTIONS = (nn.modules.conv._ConvNd, nn.Linear)
 KINDS = ("weights", "conv", "all")
+
+
+def owned(parameter: nn.Parameter, origin: Tensor) -> Tensor:
+    """A copy of where a parameter started: fp32, on its device, laid out as the parameter is, so
+    that fused operations stay fused."""
+    made = torch.empty_like(parameter, dtype=torch.float32, requires_grad=False)
+    return made.copy_(origin.detach())
 
 
 def split_shared(net: nn.Module, start: dict[str, Tensor] | None) -> tuple[set[str], set[str]]:
