@@ -14,7 +14,7 @@ from adapt.files import read_json, sha256, sync_folder, write_json, write_whole
 from adapt.tensors import read_torch
 
 STATE, META = "state.pt", "meta.json"
-FORMAT = 1
+FORMAT = 2
 KEPT = 2
 NAME = re.compile(r"step_(\d{8})")
 

@@ -9,13 +9,23 @@ SHOWN = 10
 class InputError(ValueError):
     """Wrong configuration, data or file. Scripts print its text alone and exit with status 2."""
 
+    status = 2
+    everywhere = False
+    """Do all processes of the run raise it? Then one of them says it."""
+
+
+class SharedError(InputError):
+    """An InputError of one process that all processes of the run have been told of."""
+
+    everywhere = True
+
 
 class Stopped(RuntimeError):
     """A run that had to end early, its last checkpoint intact. `status` is the exit status."""
 
-    def __init__(self, message: str, status: int) -> None:
+    def __init__(self, message: str, status: int, everywhere: bool = False) -> None:
         super().__init__(message)
-        self.status = status
+        self.status, self.everywhere = status, everywhere
 
 
 def listing(names: Iterable[object], shown: int = SHOWN) -> str:

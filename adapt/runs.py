@@ -5,7 +5,7 @@ import json
 import platform
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ import torch
 import yaml
 
 from adapt import checkpoint
+from adapt.distributed import first, first_only, world
 from adapt.errors import InputError
 from adapt.files import read_json, write_json, write_whole
 from adapt.settings import differences, filled
@@ -60,6 +61,7 @@ def environment() -> dict[str, Any]:
     return {
         "python": platform.python_version(),
         "platform": platform.platform(),
+        "processes": world(),
         "threads": torch.get_num_threads(),
         "gpus": gpus,
         "packages": {package: installed(package) for package in PACKAGES},
@@ -68,7 +70,7 @@ def environment() -> dict[str, Any]:
 
 
 class RunFolder:
-    """Paths and records of one run; made by `open_run`."""
+    """Paths and records of one run; made by `open_run`. Its first process writes them."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -78,14 +80,17 @@ class RunFolder:
     def finished(self) -> bool:
         return (self.path / SUMMARY).is_file()
 
+    @first_only
     def finish(self, summary: dict[str, Any]) -> None:
         write_json(self.path / SUMMARY, summary)
 
+    @first_only
     def log(self, record: dict[str, Any]) -> None:
         """Append one line to metrics.jsonl."""
         with (self.path / METRICS).open("a", encoding="utf-8") as stream:
             stream.write(json.dumps(record) + "\n")
 
+    @first_only
     def rewind(self, step: int) -> None:
         """Drop metrics beyond `step`, and a last line cut short, before a run goes on."""
         if (self.path / METRICS).is_file():
@@ -112,6 +117,14 @@ def read_metrics(folder: Path) -> list[dict[str, Any]]:
 def open_run(
     path: Path, config: dict[str, Any], default: dict[str, Any] | None = None
 ) -> Iterator[RunFolder]:
+    """`claimed`, by the first process of a run for all of them."""
+    with ExitStack() as stack:
+        first(lambda: stack.enter_context(claimed(path, config, default)))
+        yield RunFolder(path)
+
+
+@contextmanager
+def claimed(path: Path, config: dict[str, Any], default: dict[str, Any] | None) -> Iterator[None]:
     """The run folder `path`, made with `config` or, where it exists, checked against it; settings
     that a record does not have yet count as their `default`.
 
@@ -145,7 +158,7 @@ def open_run(
             write_json(path / ENVIRONMENT, environment())
             write_whole(path / CONFIG, yaml.safe_dump(config, sort_keys=False).encode())
         checkpoint.clean(path / "checkpoints")
-        yield RunFolder(path)
+        yield
 
 
 def check_inputs(recorded: dict[str, Any], present: dict[str, Any], path: Path) -> None:

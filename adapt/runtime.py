@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from adapt.distributed import local_rank, rank, world
 from adapt.errors import InputError
 
 
@@ -56,9 +57,13 @@ def runtime(device: str, precision: str) -> Runtime:
         ) from None
     if place.type not in ("cpu", "cuda"):
         raise InputError(f"device: {device!r} is not supported. Choices: auto, cpu, cuda, cuda:N")
+    if place.type == "cuda" and world() > 1:
+        if place.index is not None:
+            raise InputError(f"device: {device!r} is one GPU for {world()} processes; give cuda")
+        place = torch.device("cuda", local_rank())
     if place.type == "cuda" and (place.index or 0) >= torch.cuda.device_count():
         raise InputError(
-            f"device: {device!r} asked for, {torch.cuda.device_count()} GPUs are there"
+            f"device: {str(place)!r} asked for, {torch.cuda.device_count()} GPUs are there"
         )
     bf16 = precision == "bf16" or (precision == "auto" and native_bf16(place))
     return Runtime(place, bf16)
@@ -88,7 +93,7 @@ def stop_signals() -> Iterator[list[int]]:
 
 def progress(items: Iterable, *, what: str, total: int | None = None, initial: int = 0) -> tqdm:
     """A bar with ETA on a terminal, gone when it is full; silence elsewhere."""
-    quiet = not sys.stderr.isatty()
+    quiet = not sys.stderr.isatty() or rank() > 0
     return tqdm(
         items,
         desc=what,
@@ -101,6 +106,7 @@ def progress(items: Iterable, *, what: str, total: int | None = None, initial: i
 
 
 def say(text: str) -> None:
-    """One line for the user, above any progress bar."""
-    tqdm.write(text, file=sys.stdout)
-    sys.stdout.flush()
+    """One line for the user, above any progress bar, from one process of a run."""
+    if rank() == 0:
+        tqdm.write(text, file=sys.stdout)
+        sys.stdout.flush()

@@ -11,7 +11,8 @@ from torch.utils.data import DataLoader, Dataset
 from adapt.augment import PairedAugmentation, resize
 from adapt.config import DataConfig
 from adapt.data import DataSet, Sample
-from adapt.errors import InputError
+from adapt.distributed import rank, world
+from adapt.errors import InputError, Stopped
 from adapt.images import image_size, read_image, read_mask
 
 Batch = dict[str, Any]
@@ -103,8 +104,11 @@ def tensor(array: np.ndarray) -> torch.Tensor:
 def batches(
     stream: Stream, batch: int, start: int, stop: int, workers: int = 0, *, pin: bool = False
 ) -> Iterator[Batch]:
-    """The batches of steps start..stop-1; step t holds positions t*batch .. (t+1)*batch - 1."""
-    positions = [list(range(t * batch, (t + 1) * batch)) for t in range(start, stop)]
+    """The batches of steps start..stop-1; step t holds positions t*batch .. (t+1)*batch - 1, of
+    which each process has an equal share."""
+    share = batch // world()
+    own = [t * batch + rank() * share for t in range(start, stop)]
+    positions = [list(range(position, position + share)) for position in own]
     loader = DataLoader(
         stream,
         batch_sampler=positions,
@@ -116,11 +120,24 @@ def batches(
 
 
 def unwrapped(loader: DataLoader) -> Iterator[Any]:
-    """The loader's items; an InputError of a worker process without the traceback around it."""
+    """The loader's items; errors of its worker processes without the tracebacks around them.
+
+    Raises:
+        InputError: as a worker met it.
+        Stopped: a worker died (status 4).
+    """
     try:
         yield from loader
     except InputError as error:
         raise InputError(str(error).rsplit("InputError: ", 1)[-1].strip()) from None
+    except RuntimeError as error:
+        if not str(error).startswith("DataLoader worker"):
+            raise
+        raise Stopped(
+            f"{str(error).strip().rstrip('.')}: killed for memory, most often; fewer workers or a "
+            "smaller batch need less",
+            status=4,
+        ) from None
 
 
 def check_sizes(data: DataSet, fields: Iterable[str]) -> None:

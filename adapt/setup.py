@@ -3,8 +3,10 @@
 import hashlib
 from copy import deepcopy
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -13,6 +15,8 @@ from adapt.batchnorm import freeze, train_mode
 from adapt.commands import TrainConfig
 from adapt.config import DataConfig, NetworkConfig
 from adapt.data import DataSet, layout_of, load
+from adapt.data import prepare as prepare_files
+from adapt.distributed import first, rank, replicated, world
 from adapt.drift import Drift
 from adapt.errors import InputError
 from adapt.freezing import freeze_first, refuse_new
@@ -52,6 +56,11 @@ class Setup:
     drift: Drift | None = None
     """Where the student started, if it started from anything."""
 
+    @cached_property
+    def tapped(self) -> nn.Module:
+        """The student's maps that the objective needs, its gradients shared between processes."""
+        return replicated(self.student, self.objective.student)
+
     @property
     def result(self) -> nn.Module:
         """What is evaluated and saved: the average where there is one, else the student."""
@@ -87,6 +96,7 @@ def resolve(config: TrainConfig) -> tuple[TrainConfig, Model | None, Model | Non
         given = model.network
         recorded = build(DataConfig, read_config(Path(sources[what]))["data"], "data.")
     data, network = inherit_data(config.data, recorded), inherit(config.network, given)
+    first(lambda: prepare_files(data))
     if models and network != given:
         changed = "; ".join(differences(plain(given), plain(network)))
         where = " or ".join(sources[what] for what in models)
@@ -102,6 +112,11 @@ def resolve(config: TrainConfig) -> tuple[TrainConfig, Model | None, Model | Non
     precision = runtime(config.device, config.precision).precision
     resolved = replace(config, data=data, network=network, start=start, precision=precision)
     return resolved, models.get("start"), teacher
+
+
+def process_seed(seed: int, step: int) -> int:
+    """What a process that has no random state yet begins to draw dropout from at a step."""
+    return int(np.random.SeedSequence([seed, rank(), step]).generate_state(1)[0])
 
 
 def size_of(config: DataConfig, data: DataSet) -> tuple[int, int]:
@@ -131,6 +146,8 @@ def check_kind(layers: list[Layer], data: DataSet, objective: Objective) -> None
 def prepare(config: TrainConfig, start: Model | None, teacher: Model | None) -> Setup:
     """Load data and networks of a resolved configuration and check that they fit together."""
     machine = runtime(config.device, config.precision)
+    if config.batch % world():
+        raise InputError(f"batch is {config.batch}; {world()} processes cannot share it equally")
     objective = Objective(config.objective)
     needs_teacher = bool(objective.teacher)
     if needs_teacher and teacher is None:
@@ -163,6 +180,8 @@ def prepare(config: TrainConfig, start: Model | None, teacher: Model | None) -> 
         origin, inputs["start"] = pretrained(config.start, config.network, student)
         student.load_state_dict(student.state_dict() | origin)
     student = machine.place(student)
+    if world() > 1 and machine.device.type == "cuda" and config.bn == "train":
+        student = nn.SyncBatchNorm.convert_sync_batchnorm(student)
     size = size_of(config.data, data)
     layers = trace(student, size)
     check_kind(layers, data, objective)
@@ -179,6 +198,8 @@ def prepare(config: TrainConfig, start: Model | None, teacher: Model | None) -> 
         )
     fisher = read_fisher(config.penalty.fisher) if config.penalty.fisher else None
     penalty = Penalty(student, origin, config.penalty, fisher, within)
+    for name, parameter in student.named_parameters():  # the rest would wait for gradients
+        parameter.requires_grad_(name in within)
     penalty.refuse_decay(config.schedule.weight_decay)
     penalty.refuse_overshoot(config.schedule)
     inputs |= penalty.digests()
@@ -203,4 +224,6 @@ def prepare(config: TrainConfig, start: Model | None, teacher: Model | None) -> 
         drift=Drift(student, origin) if origin and config.drift_every else None,
     )
     check_sizes(setup.data, setup.fields)
+    if rank():  # one process draws dropout as a run of one does, the others on their own
+        torch.manual_seed(process_seed(config.seed, 0))
     return setup

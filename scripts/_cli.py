@@ -10,6 +10,7 @@ from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
+from adapt.distributed import processes, silent, started_by_torchrun, together
 from adapt.errors import InputError, Stopped
 from adapt.networks.factory import permit
 from adapt.settings import EXPLICIT, build
@@ -26,10 +27,11 @@ def name_explicit(values: Any, overrides: Sequence[str]) -> None:
             values[group][EXPLICIT].append(name.split(".")[0])
 
 
-def main(name: str, schema: type[T], run: Callable[[T], Any]) -> None:
+def main(name: str, schema: type[T], run: Callable[[T], Any], *, several: bool = False) -> None:
     """Compose configs/<name>.yaml with the command line and call `run` with a `schema`.
 
     Wrong input ends with one line on stderr and status 2, an interrupted run with its own status.
+    `several` says that the command can run in several processes (torchrun).
     """
     ConfigStore.instance().store(name=f"{name}_schema", node=schema)
 
@@ -38,14 +40,17 @@ def main(name: str, schema: type[T], run: Callable[[T], Any]) -> None:
         values = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)
         name_explicit(values, HydraConfig.get().overrides.task)
         try:
-            config = build(schema, values)
-            permit(getattr(getattr(config, "network", None), "factory", ""))
-            run(config)
-        except InputError as error:
-            print(f"error: {error}", file=sys.stderr)
-            sys.exit(2)
-        except Stopped as stop:
-            print(stop, file=sys.stderr)
-            sys.exit(stop.status)
+            if started_by_torchrun() and not several:
+                raise InputError(f"{name} runs in one process; start it without torchrun")
+            with processes():
+                with together():
+                    config = build(schema, values)
+                permit(getattr(getattr(config, "network", None), "factory", ""))
+                run(config)
+        except (InputError, Stopped) as error:
+            if not silent(error):
+                prefix = "error: " if isinstance(error, InputError) else ""
+                print(f"{prefix}{error}", file=sys.stderr)
+            sys.exit(error.status)
 
     entry()

@@ -32,3 +32,83 @@ def signal_at_step(argument: str) -> None:
     """`STEP,SIGNAL`: the process sends itself a signal, SIGTERM say."""
     step, name = argument.split(",")
     at_step(int(step), lambda: os.kill(os.getpid(), getattr(signal, name)))
+
+
+def rank() -> int:
+    return int(os.environ.get("RANK", "0"))
+
+
+def poison(argument: str) -> None:
+    """`STEP,RANK`: one process's loss is NaN at a step."""
+    import adapt.objectives
+
+    step, where = (int(part) for part in argument.split(","))
+    original = adapt.objectives.Objective.__call__
+    calls = iter(range(1, 1000))
+
+    def poisoned(*arguments: Any) -> Any:
+        loss, parts = original(*arguments)
+        if next(calls) == step and rank() == where:
+            name, (raw, weight) = next(iter(parts.items()))
+            parts[name] = (raw * float("nan"), weight)
+            loss = loss + parts[name][0] * weight
+        return loss, parts
+
+    adapt.objectives.Objective.__call__ = poisoned
+
+
+def exit_at_step(argument: str) -> None:
+    """`STEP,RANK`: one process is gone at once, without a word."""
+    step, where = (int(part) for part in argument.split(","))
+    if rank() == where:
+        at_step(step, lambda: os._exit(1))
+
+
+def out_of_memory_at(argument: str) -> None:
+    """`STEP,RANK`: the student's pass finds no memory."""
+    import torch
+
+    import adapt.distributed
+
+    step, where = (int(part) for part in argument.split(","))
+    original = adapt.distributed.Tapped.forward
+    calls = iter(range(1, 1000))
+
+    def exhausted(*arguments: Any) -> Any:
+        if next(calls) == step and rank() == where:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+        return original(*arguments)
+
+    adapt.distributed.Tapped.forward = exhausted
+
+
+def loader_dies_at(position: str) -> None:
+    """A loader's worker is gone when it should read a position."""
+    from adapt.sampling import Stream
+
+    original = Stream.__getitem__
+
+    def dying(stream: Stream, index: int) -> Any:
+        if index == int(position):
+            os._exit(1)
+        return original(stream, index)
+
+    Stream.__getitem__ = dying
+
+
+def writes_recorded(path: str) -> None:
+    """Every file that this process opens for writing, creates, renames or removes, a line each in
+    `path`.RANK."""
+    import sys
+
+    names = ("os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.truncate", "os.link")
+    wanted = os.O_WRONLY | os.O_RDWR | os.O_CREAT
+    record = os.open(f"{path}.{rank()}", os.O_CREAT | os.O_WRONLY | os.O_APPEND)
+
+    def hook(event: str, arguments: tuple) -> None:
+        if event == "open" and isinstance(arguments[2], int) and arguments[2] & wanted:
+            os.write(record, f"open {arguments[0]}\n".encode())
+        elif event in names:
+            os.write(record, f"{event} {arguments[0]}\n".encode())
+
+    sys.addaudithook(hook)
