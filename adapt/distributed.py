@@ -26,9 +26,6 @@ TIMEOUT = timedelta(minutes=30)
 """How long a process waits for one that is alive and does not answer; a dead one is noticed at
 once."""
 
-LOST = 4
-"""Exit status of a process that lost another one."""
-
 
 def world() -> int:
     """Number of processes of this run."""
@@ -64,23 +61,8 @@ def processes() -> Iterator[None]:
     dist.init_process_group(backend, timeout=TIMEOUT)
     try:
         yield
-    except RuntimeError as error:
-        if isinstance(error, Stopped) or not lost(error):
-            raise
-        reason = str(error).split("\n")[0].rpartition("] ")[2]
-        raise Stopped(
-            f"process {rank()} of {world()}: another process of this run has failed or is gone "
-            f"({reason}); its own message has the cause. The same command resumes the run",
-            LOST,
-        ) from None
     finally:
         dist.destroy_process_group()
-
-
-def lost(error: RuntimeError) -> bool:
-    """Does the error say that another process cannot be reached?"""
-    words = ("gloo", "pair closure", "NCCL")
-    return isinstance(error, dist.DistError) or any(word in str(error) for word in words)
 
 
 def total(value: Tensor) -> Tensor:

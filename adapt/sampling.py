@@ -12,7 +12,7 @@ from adapt.augment import PairedAugmentation, resize
 from adapt.config import DataConfig
 from adapt.data import DataSet, Sample
 from adapt.distributed import rank, world
-from adapt.errors import InputError, Stopped
+from adapt.errors import InputError
 from adapt.images import image_size, read_image, read_mask
 
 Batch = dict[str, Any]
@@ -120,24 +120,11 @@ def batches(
 
 
 def unwrapped(loader: DataLoader) -> Iterator[Any]:
-    """The loader's items; errors of its worker processes without the tracebacks around them.
-
-    Raises:
-        InputError: as a worker met it.
-        Stopped: a worker died (status 4).
-    """
+    """The loader's items; an InputError of a worker process without the traceback around it."""
     try:
         yield from loader
     except InputError as error:
         raise InputError(str(error).rsplit("InputError: ", 1)[-1].strip()) from None
-    except RuntimeError as error:
-        if not str(error).startswith("DataLoader worker"):
-            raise
-        raise Stopped(
-            f"{str(error).strip().rstrip('.')}: killed for memory, most often; fewer workers or a "
-            "smaller batch need less",
-            status=4,
-        ) from None
 
 
 def check_sizes(data: DataSet, fields: Iterable[str]) -> None:

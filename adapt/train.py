@@ -2,8 +2,8 @@
 
 import math
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from torch import Tensor
 from adapt.commands import TrainConfig
 from adapt.distributed import abreast, average, first, gathered, largest, rank, together, world
 from adapt.errors import InputError, Stopped
+from adapt.failures import explained
 from adapt.inference import Reading, evaluate_networks, headline
 from adapt.models import save_model
 from adapt.objectives import Maps, Part
@@ -138,18 +139,10 @@ def describe(setup: Setup, run: RunFolder) -> str:
     return "\n".join([line, *split.lines()])
 
 
-@contextmanager
-def naming(step: int, batch: Batch) -> Iterator[None]:
-    """Too little memory is an error that says for what."""
-    try:
-        yield
-    except torch.OutOfMemoryError as error:
-        sizes = ", ".join(f"{k} {tuple(v.shape)}" for k, v in batch.items() if k != "name")
-        raise Stopped(
-            f"step {step + 1}: out of memory for {sizes} of samples {', '.join(batch['name'])}: "
-            f"{str(error).splitlines()[0]} A smaller batch or data.crop, or bf16, needs less",
-            status=4,
-        ) from None
+def described(step: int, batch: Batch) -> str:
+    """What a step works on, for messages."""
+    sizes = ", ".join(f"{k} {tuple(v.shape)}" for k, v in batch.items() if k != "name")
+    return f"step {step + 1} ({sizes}; samples {', '.join(batch['name'])})"
 
 
 def fit(
@@ -163,15 +156,14 @@ def fit(
     on_gpu = setup.machine.device.type == "cuda"
     source = batches(stream, config.batch, begin, config.steps, config.workers, pin=on_gpu)
     bar = progress(abreast(source), what=run.path.name, total=config.steps, initial=begin)
-    step = begin
+    step, batch = begin, Batch()
     with stop_signals() as signals, ExitStack() as stack:
         board = None
         if rank() == 0:
             board = stack.enter_context(SummaryWriter(str(run.path / "tensorboard")))
         try:
             for batch in bar:
-                with naming(step, batch):
-                    entry = one_step(setup, batch, step)
+                entry = one_step(setup, batch, step)
                 step += 1
                 last, seconds = step == config.steps, time.monotonic() - started
                 if step % config.log_every == 0 or last:
@@ -195,6 +187,10 @@ def fit(
         except InputError:  # a broken image, say: nothing that was reached is lost
             if step > begin:
                 save(setup, run, step, time.monotonic() - started)
+            raise
+        except (RuntimeError, MemoryError) as error:
+            if stop := explained(error, described(step, batch) if batch else ""):
+                raise stop from None
             raise
     finish(setup, run, time.monotonic() - started)
 

@@ -12,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from adapt.distributed import processes, silent, started_by_torchrun, together
 from adapt.errors import InputError, Stopped
+from adapt.failures import explained
 from adapt.networks.factory import permit
 from adapt.settings import EXPLICIT, build
 
@@ -52,5 +53,10 @@ def main(name: str, schema: type[T], run: Callable[[T], Any], *, several: bool =
                 prefix = "error: " if isinstance(error, InputError) else ""
                 print(f"{prefix}{error}", file=sys.stderr)
             sys.exit(error.status)
+        except (RuntimeError, MemoryError) as error:
+            if (stop := explained(error)) is None:
+                raise
+            print(stop, file=sys.stderr)
+            sys.exit(stop.status)
 
     entry()

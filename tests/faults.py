@@ -10,6 +10,10 @@ def none() -> None:
     """Nothing."""
 
 
+def rank() -> int:
+    return int(os.environ.get("RANK", "0"))
+
+
 def at_step(step: int, action: Callable[[], None]) -> None:
     """Do something when a training has completed so many steps."""
     import adapt.train
@@ -29,13 +33,10 @@ def kill_at_step(step: str) -> None:
 
 
 def signal_at_step(argument: str) -> None:
-    """`STEP,SIGNAL`: the process sends itself a signal, SIGTERM say."""
-    step, name = argument.split(",")
-    at_step(int(step), lambda: os.kill(os.getpid(), getattr(signal, name)))
-
-
-def rank() -> int:
-    return int(os.environ.get("RANK", "0"))
+    """`STEP,SIGNAL[,RANK]`: the process (with RANK only that one) sends itself a signal."""
+    step, name, *where = argument.split(",")
+    if not where or rank() == int(where[0]):
+        at_step(int(step), lambda: os.kill(os.getpid(), getattr(signal, name)))
 
 
 def poison(argument: str) -> None:
