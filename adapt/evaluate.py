@@ -88,8 +88,8 @@ def evaluate(config: EvaluateConfig) -> Path:
         "model": model.digest,
         "classes": list(model.classes),
     }
-    write_json(path, about | plain(found))
     write_whole(path.with_suffix(".csv"), per_class(found, model.classes).encode())
+    write_json(path, about | plain(found))  # last: a study takes it for the sign of being done
     numbers = ", ".join(f"{k} {v:.1f}" for k, v in headline(found).items())
     say(f"{path}: {found.images} images, {numbers}")
     return path

@@ -21,6 +21,7 @@ from adapt.restyle import Restyle, make_restyle
 from adapt.runtime import Runtime, progress
 from adapt.sampling import Decoder, tensor, unwrapped
 from adapt.taps import normalise
+from adapt.workers import patient
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,9 @@ class Whole(Dataset[dict[str, Any]]):
 def groups(whole: Whole, reading: Reading, what: str) -> Iterator[list[dict[str, Any]]]:
     """Consecutive samples of equal size, at most a batch together."""
     own = torch.Generator()  # else the loader draws from the state that training's dropout uses
-    loader = DataLoader(whole, batch_size=None, num_workers=reading.workers, generator=own)
+    loader = DataLoader(
+        whole, None, num_workers=reading.workers, worker_init_fn=patient, generator=own
+    )
     group: list[dict[str, Any]] = []
     for item in progress(unwrapped(loader), what=what, total=len(whole)):
         if group and (len(group) == reading.batch or item["size"] != group[0]["size"]):

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from adapt import checkpoint
+from adapt.board import Board
 from adapt.commands import TrainConfig
 from adapt.errors import InputError, Stopped
 from adapt.inference import Reading, evaluate_networks, headline
@@ -159,15 +160,13 @@ def fit(
     setup: Setup, run: RunFolder, first: int, before: float, on_step: Callable[[int], None] | None
 ) -> None:
     """Steps first..steps-1 with logging, evaluation and checkpoints, then the finished model."""
-    from torch.utils.tensorboard import SummaryWriter
-
     config, started = setup.config, time.monotonic() - before
     stream = Stream(setup.data, config.data, setup.fields, config.seed)
     on_gpu = setup.machine.device.type == "cuda"
     source = batches(stream, config.batch, first, config.steps, config.workers, pin=on_gpu)
     bar = progress(source, what=run.path.name, total=config.steps, initial=first)
     step = first
-    with stop_signals() as signals, SummaryWriter(str(run.path / "tensorboard")) as board:
+    with stop_signals() as signals, Board(run.path / "tensorboard", first + 1) as board:
         try:
             for batch in bar:
                 entry = one_step(setup, batch, step)
@@ -187,7 +186,7 @@ def fit(
                     on_step(step)
                 if step % config.checkpoint_every == 0 or last or signals:
                     save(setup, run, step, seconds)
-                if signals and not last:
+                if signals:
                     where = f"stopped by a signal; {run.path} resumes at step {step}"
                     raise Stopped(where, 128 + signals[0])
         except InputError:  # a broken image, say: nothing that was reached is lost
@@ -223,16 +222,15 @@ def save(setup: Setup, run: RunFolder, step: int, seconds: float) -> None:
     checkpoint.save(run.checkpoints, step, state, {"inputs": setup.inputs, "seconds": seconds})
 
 
-def note(run: RunFolder, board: Any, line: dict[str, Any]) -> None:
+def note(run: RunFolder, board: Board, line: dict[str, Any]) -> None:
     """A step's numbers to metrics.jsonl and TensorBoard."""
     run.log(line)
-    for tag in ("loss", "penalty", "lr", "grad_norm"):
-        board.add_scalar(tag, line[tag], line["step"])
-    for name, values in line["parts"].items():
-        board.add_scalar(name, values["raw"], line["step"])
+    own = {tag: line[tag] for tag in ("loss", "penalty", "lr", "grad_norm")}
+    parts = {name: values["raw"] for name, values in line["parts"].items()}
+    board.add(own | parts, line["step"])
 
 
-def validate(setup: Setup, run: RunFolder, board: Any, step: int) -> None:
+def validate(setup: Setup, run: RunFolder, board: Board, step: int) -> None:
     """Scores on the val split, beside the training's numbers; training goes on undisturbed."""
     assert setup.held_out is not None
     config = setup.config
@@ -240,5 +238,4 @@ def validate(setup: Setup, run: RunFolder, board: Any, step: int) -> None:
     networks = (setup.result, reading, setup.held_out, setup.image, setup.teacher)
     found = headline(evaluate_networks(setup.machine, *networks))
     run.log({"step": step, "evaluation": found})
-    for tag, value in found.items():
-        board.add_scalar(f"val/{tag}", value, step)
+    board.add({f"val/{tag}": value for tag, value in found.items()}, step)
