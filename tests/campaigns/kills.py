@@ -197,7 +197,7 @@ class Campaign:
             case, out = CASES[name], f"straight_{name}_{every}"
             workers = 0 if case.every else 1
             given = self.overrides(case, out, every, workers)
-            if (status := self.warm.start(case.script, *given, fresh=True).wait()) != 0:
+            if (status := self.warm.start(case.script, *given, fresh=bool(self.fresh)).wait()) != 0:
                 raise RuntimeError(f"{case.script} {given} ended with {status}")
             self.results[name, every] = case.judged(self.root / (out + case.suffix))
         return self.results[name, every]
