@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import torch
 
 from adapt.errors import InputError
-from adapt.files import read_json, sha256, sync_folder, write_json, write_whole
+from adapt.files import read_json, sha256, sync_folder, write_json, write_whole, writing
 from adapt.tensors import read_torch
 
 STATE, META = "state.pt", "meta.json"
@@ -35,21 +35,21 @@ def save(folder: Path, step: int, state: dict[str, Any], meta: dict[str, Any]) -
     if target.exists():
         return
     aside = folder / f"{target.name}.tmp-{os.getpid()}"
-    aside.mkdir(parents=True)
-    try:
-        buffer = io.BytesIO()
-        torch.save(state, buffer)
-        write_whole(aside / STATE, buffer.getvalue())
-        write_json(
-            aside / META, {"format": FORMAT, "step": step, "sha256": sha256(aside / STATE), **meta}
-        )
-        sync_folder(aside)
-        aside.rename(target)
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
-    sync_folder(folder)
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    with writing(target):
+        aside.mkdir(parents=True)
+        try:
+            write_whole(aside / STATE, buffer.getvalue())
+            digest = sha256(aside / STATE)
+            write_json(aside / META, {"format": FORMAT, "step": step, "sha256": digest, **meta})
+            sync_folder(aside)
+            aside.rename(target)
+        finally:
+            shutil.rmtree(aside, ignore_errors=True)
+        sync_folder(folder)
     for old in committed(folder)[:-KEPT]:
-        shutil.rmtree(old)
+        shutil.rmtree(old.rename(folder / f"{old.name}.tmp-{os.getpid()}"))  # whole or not there
 
 
 def committed(folder: Path) -> list[Path]:

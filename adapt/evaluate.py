@@ -90,9 +90,9 @@ def evaluate(config: EvaluateConfig) -> Path:
         "model": model.digest,
         "classes": list(model.classes),
     }
-    first_only(write_json)(path, about | plain(found))
     table = per_class(found, model.classes)
     first_only(write_whole)(path.with_suffix(".csv"), table.encode())
+    first_only(write_json)(path, about | plain(found))  # last: a study's sign of being done
     numbers = ", ".join(f"{k} {v:.1f}" for k, v in headline(found).items())
     say(f"{path}: {found.images} images, {numbers}")
     return path

@@ -11,6 +11,7 @@ from adapt.calibrate import some
 from adapt.config import DataConfig, NetworkConfig, at_least, one_of
 from adapt.data import DataSet, load
 from adapt.errors import InputError, Stopped
+from adapt.files import leftovers
 from adapt.fisher import (
     NORMALISATIONS,
     Values,
@@ -23,6 +24,7 @@ from adapt.fisher import (
     zeros,
 )
 from adapt.inference import Reading, Whole, groups
+from adapt.lock import only_writer
 from adapt.models import Model, load_complete, load_run
 from adapt.networks.pretrained import IMAGENET
 from adapt.runs import read_config
@@ -97,11 +99,29 @@ def fisher(config: FisherConfig, on_image: Callable[[int], None] | None = None) 
     data = some(load(settings, config.split), config.images)
     machine = runtime(config.device, "fp32")
     made = description(config, model, settings, data, machine)
-    if out.exists():
-        refuse_other(out, load_fisher(out).made, made, ignored=(*PLACES, *MACHINE))
-        say(f"{out} is finished already; nothing to do")
-        return out
-    check_sizes(data, ["x1"])
+    if not out.exists():
+        check_sizes(data, ["x1"])
+        with only_writer(out.with_suffix(".lock"), f"out: another process is writing {out}"):
+            if not out.exists():
+                for path in leftovers(out.parent.iterdir(), (out.name, partial(out).name)):
+                    path.unlink()
+                return estimated(config, model, settings, data, machine, made, on_image)
+    refuse_other(out, load_fisher(out).made, made, ignored=(*PLACES, *MACHINE))
+    say(f"{out} is finished already; nothing to do")
+    return out
+
+
+def estimated(
+    config: FisherConfig,
+    model: Model,
+    settings: DataConfig,
+    data: DataSet,
+    machine: Runtime,
+    made: dict[str, Any],
+    on_image: Callable[[int], None] | None,
+) -> Path:
+    """The file, made from the beginning or from where a stopped call came to."""
+    out = Path(config.out)
     machine.place(model.net)
     totals, done = restored(model, partial(out), made)
     add_images(config, machine, model, settings, data, made, totals, done, on_image)
@@ -205,9 +225,9 @@ def add_images(
             done += 1
             if on_image is not None:
                 on_image(done)
-            if (done % config.checkpoint_every == 0 or signals) and done < last:
+            if signals or (done % config.checkpoint_every == 0 and done < last):
                 write_fisher(path, totals, {**made, "done": done})
-            if signals and done < last:
+            if signals:
                 raise Stopped(
                     f"stopped by a signal; {config.out} goes on behind {done} images",
                     128 + signals[0],

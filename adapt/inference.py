@@ -22,6 +22,7 @@ from adapt.restyle import Restyle, make_restyle
 from adapt.runtime import Runtime, progress
 from adapt.sampling import Decoder, tensor, unwrapped
 from adapt.taps import normalise
+from adapt.workers import patient
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,12 @@ def groups(
     turn, turns = (rank(), world()) if shared else (0, 1)
     places = [i for i in range(len(whole)) if i // reading.batch % turns == turn]
     loader = DataLoader(
-        whole, batch_size=None, sampler=places, num_workers=reading.workers, generator=own
+        whole,
+        None,
+        sampler=places,
+        num_workers=reading.workers,
+        worker_init_fn=patient,
+        generator=own,
     )
     group: list[dict[str, Any]] = []
     items = progress(unwrapped(loader), what=what, total=len(places))

@@ -1,6 +1,5 @@
 """A run folder: configuration, environment, metrics, checkpoints, result; one writer at a time."""
 
-import fcntl
 import json
 import platform
 import subprocess
@@ -16,10 +15,14 @@ import yaml
 from adapt import checkpoint
 from adapt.distributed import first, first_only, world
 from adapt.errors import InputError
-from adapt.files import read_json, write_json, write_whole
+from adapt.files import leftovers, read_json, write_json, write_whole, writing
+from adapt.lock import only_writer
 from adapt.settings import differences, filled
 
 CONFIG, ENVIRONMENT, METRICS, SUMMARY = "config.yaml", "env.json", "metrics.jsonl", "summary.json"
+LOCK = "lock"
+OWN = (CONFIG, ENVIRONMENT, METRICS, SUMMARY, "model.safetensors", "model.json")
+"""What a training writes into its folder, and nobody else."""
 MAY_DIFFER = ("run", "workers", "device", "log_every", "drift_every", "checkpoint_every")
 """Settings that may change when a run is resumed, because the result does not depend on them."""
 
@@ -87,7 +90,8 @@ class RunFolder:
     @first_only
     def log(self, record: dict[str, Any]) -> None:
         """Append one line to metrics.jsonl."""
-        with (self.path / METRICS).open("a", encoding="utf-8") as stream:
+        path = self.path / METRICS
+        with writing(path), path.open("a", encoding="utf-8") as stream:
             stream.write(json.dumps(record) + "\n")
 
     @first_only
@@ -135,15 +139,13 @@ def claimed(path: Path, config: dict[str, Any], default: dict[str, Any] | None) 
     if not str(path) or str(path) == ".":
         raise InputError("run is empty: give the run's folder, for example run=runs/teacher")
     if path.is_dir() and any(path.iterdir()) and not (path / CONFIG).is_file():
-        others = [p for p in path.iterdir() if p.name != "lock"]
-        if others:
+        there = list(path.iterdir())
+        begun = {LOCK, ENVIRONMENT, *(p.name for p in leftovers(there, OWN))}
+        if {p.name for p in there} - begun:
             raise InputError(f"run: {path} exists and is not a run folder (it has no {CONFIG})")
-    path.mkdir(parents=True, exist_ok=True)
-    with (path / "lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise InputError(f"run: another process is writing {path}") from None
+    with only_writer(path / LOCK, f"run: another process is writing {path}", keep=True):
+        for leftover in leftovers(path.iterdir(), OWN):
+            leftover.unlink()
         if (path / CONFIG).is_file():
             old, new = (
                 {k: v for k, v in c.items() if k not in MAY_DIFFER}

@@ -2,6 +2,7 @@
 
 import signal
 import sys
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -13,6 +14,9 @@ from tqdm import tqdm
 
 from adapt.distributed import local_rank, rank, world
 from adapt.errors import InputError
+
+TWICE = 0.5
+"""Seconds in which a signal that comes again is not a second one."""
 
 
 def native_bf16(device: torch.device) -> bool:
@@ -73,15 +77,21 @@ def runtime(device: str, precision: str) -> Runtime:
 def stop_signals() -> Iterator[list[int]]:
     """Collects SIGTERM and SIGINT inside; a second one ends the process at once.
 
-    The handler only takes a note, so that a step is finished and saved before the run ends.
+    The handler only takes a note, so that a step is finished and saved before the run ends. What
+    comes within TWICE of the first is the same one: `timeout`, torchrun and schedulers signal a
+    process and then its group.
     """
     received: list[int] = []
+    first = 0.0
 
     def note(number: int, frame: FrameType | None) -> None:
-        if received:
+        nonlocal first
+        if not received:
+            received.append(number)
+            first = time.monotonic()
+        elif time.monotonic() - first > TWICE:
             signal.signal(number, signal.SIG_DFL)
             signal.raise_signal(number)
-        received.append(number)
 
     previous = {s: signal.signal(s, note) for s in (signal.SIGTERM, signal.SIGINT)}
     try:

@@ -14,6 +14,7 @@ from adapt.data import DataSet, Sample
 from adapt.distributed import rank, world
 from adapt.errors import InputError
 from adapt.images import image_size, read_image, read_mask
+from adapt.workers import patient
 
 Batch = dict[str, Any]
 """name: list of str; x1, x2: uint8 (B, 3, H, W); y, valid: uint8 (B, H, W), or y int64 (B,) where
@@ -114,6 +115,7 @@ def batches(
         batch_sampler=positions,
         num_workers=workers,
         pin_memory=pin,
+        worker_init_fn=patient,
         generator=torch.Generator(),  # else it draws from the state that dropout uses
     )
     return unwrapped(loader)

@@ -3,15 +3,15 @@
 import math
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from adapt.board import Board
 from adapt.commands import TrainConfig
-from adapt.distributed import abreast, average, first, gathered, largest, rank, together, world
+from adapt.distributed import abreast, average, first, gathered, largest, together, world
 from adapt.errors import InputError, Stopped
 from adapt.failures import explained
 from adapt.inference import Reading, evaluate_networks, headline
@@ -149,18 +149,13 @@ def fit(
     setup: Setup, run: RunFolder, begin: int, before: float, on_step: Callable[[int], None] | None
 ) -> None:
     """Steps begin..steps-1 with logging, evaluation and checkpoints, then the finished model."""
-    from torch.utils.tensorboard import SummaryWriter
-
     config, started = setup.config, time.monotonic() - before
     stream = Stream(setup.data, config.data, setup.fields, config.seed)
     on_gpu = setup.machine.device.type == "cuda"
     source = batches(stream, config.batch, begin, config.steps, config.workers, pin=on_gpu)
     bar = progress(abreast(source), what=run.path.name, total=config.steps, initial=begin)
     step, batch = begin, Batch()
-    with stop_signals() as signals, ExitStack() as stack:
-        board = None
-        if rank() == 0:
-            board = stack.enter_context(SummaryWriter(str(run.path / "tensorboard")))
+    with stop_signals() as signals, Board(run.path / "tensorboard", begin + 1) as board:
         try:
             for batch in bar:
                 entry = one_step(setup, batch, step)
@@ -181,7 +176,7 @@ def fit(
                 stopping = largest(signals[0] if signals else 0)
                 if step % config.checkpoint_every == 0 or last or stopping:
                     save(setup, run, step, seconds)
-                if stopping and not last:
+                if stopping:
                     where = f"stopped by a signal; {run.path} resumes at step {step}"
                     raise Stopped(where, 128 + stopping, everywhere=True)
         except InputError:  # a broken image, say: nothing that was reached is lost
@@ -214,18 +209,15 @@ def finish(setup: Setup, run: RunFolder, seconds: float) -> None:
     say(f"{run.path}: finished {config.steps} steps in {seconds:.0f} s{at_start}")
 
 
-def note(run: RunFolder, board: Any, line: dict[str, Any]) -> None:
-    """A step's numbers to metrics.jsonl and TensorBoard (None where another process writes)."""
+def note(run: RunFolder, board: Board, line: dict[str, Any]) -> None:
+    """A step's numbers to metrics.jsonl and TensorBoard."""
     run.log(line)
-    if board is None:
-        return
-    for tag in ("loss", "penalty", "lr", "grad_norm"):
-        board.add_scalar(tag, line[tag], line["step"])
-    for name, values in line["parts"].items():
-        board.add_scalar(name, values["raw"], line["step"])
+    own = {tag: line[tag] for tag in ("loss", "penalty", "lr", "grad_norm")}
+    parts = {name: values["raw"] for name, values in line["parts"].items()}
+    board.add(own | parts, line["step"])
 
 
-def validate(setup: Setup, run: RunFolder, board: Any, step: int) -> None:
+def validate(setup: Setup, run: RunFolder, board: Board, step: int) -> None:
     """Scores on the val split, beside the training's numbers; training goes on undisturbed."""
     assert setup.held_out is not None
     config = setup.config
@@ -233,5 +225,4 @@ def validate(setup: Setup, run: RunFolder, board: Any, step: int) -> None:
     networks = (setup.result, reading, setup.held_out, setup.image, setup.teacher)
     found = headline(evaluate_networks(setup.machine, *networks))
     run.log({"step": step, "evaluation": found})
-    for tag, value in found.items() if board is not None else ():
-        board.add_scalar(f"val/{tag}", value, step)
+    board.add({f"val/{tag}": value for tag, value in found.items()}, step)

@@ -1,8 +1,10 @@
 """The edge: Hydra composes YAML and overrides, the result becomes a dataclass, one call follows."""
 
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import FrameType
 from typing import Any, TypeVar
 
 import hydra
@@ -13,10 +15,13 @@ from omegaconf import DictConfig, OmegaConf
 from adapt.distributed import processes, silent, started_by_torchrun, together
 from adapt.errors import InputError, Stopped
 from adapt.failures import explained
+from adapt.files import unwritten
 from adapt.networks.factory import permit
 from adapt.settings import EXPLICIT, build
 
 CONFIGS = str(Path(__file__).resolve().parents[1] / "configs")
+UNWRITTEN = 74
+"""Exit status of a full or read-only disk: EX_IOERR of sysexits.h."""
 T = TypeVar("T")
 
 
@@ -28,10 +33,17 @@ def name_explicit(values: Any, overrides: Sequence[str]) -> None:
             values[group][EXPLICIT].append(name.split(".")[0])
 
 
+def terminate(number: int, frame: FrameType | None) -> None:
+    """SIGTERM leaves as Ctrl-C does, through every `finally`; a second one ends at once."""
+    signal.signal(number, signal.SIG_DFL)
+    raise KeyboardInterrupt(number)
+
+
 def main(name: str, schema: type[T], run: Callable[[T], Any], *, several: bool = False) -> None:
     """Compose configs/<name>.yaml with the command line and call `run` with a `schema`.
 
-    Wrong input ends with one line on stderr and status 2, an interrupted run with its own status.
+    Wrong input ends with one line on stderr and status 2, an interrupted run with its own status, a
+    file that cannot be written with UNWRITTEN, a signal with 128 and its number.
     `several` says that the command can run in several processes (torchrun).
     """
     ConfigStore.instance().store(name=f"{name}_schema", node=schema)
@@ -58,5 +70,15 @@ def main(name: str, schema: type[T], run: Callable[[T], Any], *, several: bool =
                 raise
             print(stop, file=sys.stderr)
             sys.exit(stop.status)
+        except OSError as error:
+            if error.filename is None:
+                raise
+            print(f"error: {unwritten(error)}", file=sys.stderr)
+            sys.exit(UNWRITTEN)
 
-    entry()
+    signal.signal(signal.SIGTERM, terminate)
+    try:
+        entry()
+    except KeyboardInterrupt as stop:
+        print("stopped by a signal; nothing is half written", file=sys.stderr)
+        sys.exit(128 + (stop.args[0] if stop.args else signal.SIGINT))

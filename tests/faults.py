@@ -113,3 +113,105 @@ def writes_recorded(path: str) -> None:
             os.write(record, f"{event} {arguments[0]}\n".encode())
 
     sys.addaudithook(hook)
+
+
+def wait_at_step(argument: str) -> None:
+    """`STEP,SECONDS`: the step takes so long."""
+    import time
+
+    step, seconds = argument.split(",")
+    at_step(int(step), lambda: time.sleep(float(seconds)))
+
+
+def slow(module: str, name: str, marker: str, seconds: str, after: str = "0") -> None:
+    """A function of a module takes `seconds` longer once it was called `after` times; the first
+    such call makes the file `marker`."""
+    import importlib
+    import time
+    from pathlib import Path
+
+    place: Any = importlib.import_module(module)
+    *owners, last = name.split(".")
+    for owner in owners:
+        place = getattr(place, owner)
+    real, calls = getattr(place, last), 0
+
+    def delayed(*arguments: Any, **named: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls > int(after):
+            Path(marker).touch()
+            time.sleep(float(seconds))
+        return real(*arguments, **named)
+
+    setattr(place, last, delayed)
+
+
+def slow_evaluation(marker: str) -> None:
+    """An evaluation inside a training takes a second."""
+    slow("adapt.train", "evaluate_networks", marker, "1")
+
+
+def slow_loader(marker: str) -> None:
+    """Every sample behind the first eight takes half a second, in whichever process reads it."""
+    slow("adapt.sampling", "Decoder._decode", marker, "0.5", "4")
+
+
+def slow_filter(marker: str) -> None:
+    """Every image behind the third takes 0.2 s to filter."""
+    slow("adapt.distort", "apply_shift", marker, "0.2", "4")
+
+
+def slow_scores(marker: str) -> None:
+    """Every image's Fisher scores behind the second take 0.4 s."""
+    slow("adapt.fisher_command", "add_scores", marker, "0.4", "2")
+
+
+def slow_prediction(marker: str) -> None:
+    """Every batch that is predicted takes half a second."""
+    slow("adapt.inference", "predict", marker, "0.5")
+
+
+def save_forever(folder: str) -> None:
+    """Commits checkpoints of 100 kB, one behind the other, until it is killed."""
+    from itertools import count
+    from pathlib import Path
+
+    import torch
+
+    from adapt import checkpoint
+
+    for step in count(1):
+        state = {"student": {"w": torch.full((25_000,), float(step))}}
+        checkpoint.save(Path(folder), step, state, {"inputs": {}})
+
+
+def measure(argument: str) -> None:
+    """`FILE,STEP,STEP...`: memory (kB), open files and threads at these steps, as JSON."""
+    import gc
+    import json
+    from pathlib import Path
+
+    import adapt.train
+
+    file, *steps = argument.split(",")
+    fit, found = adapt.train.fit, {}
+
+    def note(step: int) -> None:
+        if str(step) in steps:
+            gc.collect()
+            own = Path("/proc/self")
+            lines = (own / "status").read_text().splitlines()
+            sizes = {k: v for k, _, v in (line.partition(":") for line in lines)}
+            found[step] = {
+                "memory": int(sizes["VmRSS"].split()[0]),
+                "files": len(list((own / "fd").iterdir())),
+                "threads": int(sizes["Threads"]),
+            }
+            Path(file).write_text(json.dumps(found))
+
+    def measured(*arguments: Any) -> None:
+        *others, _ = arguments
+        fit(*others, note)
+
+    adapt.train.fit = measured

@@ -9,6 +9,7 @@ from pathlib import Path
 from adapt.commands import ReportConfig
 from adapt.data import load
 from adapt.finetuning import FineTuning, study_of
+from adapt.lock import only_writer
 from adapt.results import collect, save, text_table
 from adapt.runtime import say
 from adapt.study import Cell, Study
@@ -40,10 +41,18 @@ def study(config: StudyConfig) -> Path:
     study has lost one cell at most.
 
     Raises:
-        InputError: wrong configuration, before the first cell where possible.
+        InputError: wrong configuration, before the first cell where possible; another process does
+            this study.
         Stopped: a signal or a diverged training; the same command goes on from there.
     """
     planned = study_of(config)
+    lock = planned.root / "lock"
+    with only_writer(lock, f"runs: another process does the study in {planned.root}"):
+        return finished(config, planned)
+
+
+def finished(config: StudyConfig, planned: Study | FineTuning) -> Path:
+    """The report, when everything that is not done yet is."""
     cells = list(planned.cells())
     cells += inversions(planned) if isinstance(planned, Study) else []
     for number, cell in enumerate(cells, 1):

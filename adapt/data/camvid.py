@@ -6,6 +6,7 @@ from adapt.config import DataConfig
 from adapt.data.files import Lookup, folder, inside, lines, stems, unique
 from adapt.data.sample import Layout, Sample
 from adapt.errors import InputError
+from adapt.files import write_whole
 
 CLASSES = (
     "sky", "building", "pole", "road", "pavement", "tree",
@@ -46,7 +47,7 @@ def write_list(root: Path, split: str, samples: list[Sample]) -> None:
         " ".join(f.relative_to(root).as_posix() for f in (s.x1, s.y1) if f is not None)
         for s in samples
     ]
-    (root / f"{split}.txt").write_text("\n".join(rows) + "\n", encoding="utf-8")
+    write_whole(root / f"{split}.txt", ("\n".join(rows) + "\n").encode())
 
 
 def home(root: Path) -> Path:

@@ -9,6 +9,7 @@ one folder a class, DIR/n02085620/ILSVRC2012_val_….JPEG, as torchvision.datase
 usual scripts sort it.
 """
 
+import io
 from pathlib import Path
 
 import numpy as np
@@ -20,8 +21,11 @@ from adapt.data.by_class import classes_in, home_of, samples_listed
 from adapt.data.files import folder, stems
 from adapt.data.sample import Layout, Sample
 from adapt.errors import InputError, listing, unknown
+from adapt.files import write_whole
 
 IMAGES, LISTS = "Images", "lists"
+HEADER = 116
+"""Bytes of text that a .mat file begins with."""
 IMAGENET_VAL = "imagenet_val"
 
 home = home_of(IMAGES)
@@ -86,9 +90,11 @@ def read(config: DataConfig, root: Path, split: str) -> list[Sample]:
 
 
 def write_list(root: Path, split: str, samples: list[Sample]) -> None:
-    (root / LISTS).mkdir(parents=True, exist_ok=True)
     names = [s.x1.relative_to(root / IMAGES).as_posix() for s in samples]
-    savemat(list_of(root, split), {"file_list": np.array(names, dtype=object)[:, None]})
+    buffer = io.BytesIO()
+    savemat(buffer, {"file_list": np.array(names, dtype=object)[:, None]})
+    headed = b"MATLAB 5.0 MAT-file".ljust(HEADER) + buffer.getvalue()[HEADER:]  # without the date
+    write_whole(list_of(root, split), headed)
 
 
 DOGS120 = Layout(

@@ -10,6 +10,7 @@ from adapt.data.by_class import classes_in, home_of, samples_listed
 from adapt.data.files import lines
 from adapt.data.sample import Layout, Sample
 from adapt.errors import unknown
+from adapt.files import write_whole
 
 IMAGES = "Images"
 LISTS = {"train": "TrainImages.txt", "test": "TestImages.txt"}
@@ -35,7 +36,7 @@ def read(config: DataConfig, root: Path, split: str) -> list[Sample]:
 
 def write_list(root: Path, split: str, samples: list[Sample]) -> None:
     text = "".join(f"{s.x1.relative_to(root / IMAGES).as_posix()}\n" for s in samples)
-    (root / LISTS[split]).write_text(text, encoding="utf-8")
+    write_whole(root / LISTS[split], text.encode())
 
 
 INDOOR67 = Layout(

@@ -9,6 +9,7 @@ from adapt.config import DataConfig
 from adapt.data.files import Lookup, folder, lines, stems, unique
 from adapt.data.sample import Layout, Sample
 from adapt.errors import InputError
+from adapt.files import write_whole
 from adapt.scenes import CLASSES as SCENE_CLASSES
 
 CLASSES = (
@@ -93,9 +94,8 @@ def read(config: DataConfig, root: Path, split: str) -> list[Sample]:
 
 
 def write_list(root: Path, split: str, samples: list[Sample]) -> None:
-    (root / LISTS).mkdir(parents=True, exist_ok=True)
     text = "".join(f"{s.name}\n" for s in samples)
-    (root / LISTS / f"{split}.txt").write_text(text, encoding="utf-8")
+    write_whole(root / LISTS / f"{split}.txt", text.encode())
 
 
 VOC = Layout(CLASSES, (), "trainaug", home, splits, read, write_list)

@@ -2,18 +2,15 @@
 
 import hashlib
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
-from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from adapt.errors import InputError, Stopped
+from adapt.errors import InputError
 from adapt.images import image_header, read_image, read_indices
+from adapt.workers import spread
 
 IMAGE, LABEL, VALID = "image", "label", "valid"
 
@@ -143,14 +140,5 @@ def measured(jobs: list[Job], workers: int) -> Iterator[Record]:
     if workers == 1:
         yield from map(measure, jobs)
         return
-    start = partial(cv2.setNumThreads, 1)
-    with ProcessPoolExecutor(workers, get_context("spawn"), initializer=start) as pool:
-        try:
-            yield from pool.map(measure, jobs, chunksize=16)
-        except BrokenProcessPool:
-            raise Stopped(
-                "scan: a worker process died (out of memory?); workers=1 needs the least", 3
-            ) from None
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
+    with spread(measure, jobs, workers, 16, "scan") as found:
+        yield from found
