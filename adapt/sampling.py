@@ -2,6 +2,8 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from signal import SIG_DFL, SIGCHLD, signal
+from threading import current_thread, main_thread
 from typing import Any
 
 import numpy as np
@@ -122,11 +124,21 @@ def batches(
 
 
 def unwrapped(loader: DataLoader) -> Iterator[Any]:
-    """The loader's items; an InputError of a worker process without the traceback around it."""
+    """The loader's items; errors of its worker processes without the tracebacks around them.
+
+    Raises:
+        InputError: as a worker met it.
+        RuntimeError: a worker died; from here and nowhere else (`adapt.failures` explains it).
+    """
+    items = iter(loader)
+    if loader.num_workers and current_thread() is main_thread():
+        signal(SIGCHLD, SIG_DFL)  # torch's handler would raise wherever the process happens to be
     try:
-        yield from loader
+        yield from items
     except InputError as error:
         raise InputError(str(error).rsplit("InputError: ", 1)[-1].strip()) from None
+    except (ConnectionError, EOFError):
+        raise RuntimeError("DataLoader worker died while it handed over a batch") from None
 
 
 def check_sizes(data: DataSet, fields: Iterable[str]) -> None:

@@ -1,12 +1,13 @@
 """Processes beside the main one: they leave signals to it and do not outlive it."""
 
+import atexit
 import os
 import signal
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from multiprocessing import get_context, parent_process
+from multiprocessing import active_children, get_context, parent_process
 from threading import Thread
 from types import FrameType
 from typing import Any, TypeVar
@@ -16,6 +17,13 @@ import cv2
 from adapt.errors import Stopped
 
 T = TypeVar("T")
+
+
+@atexit.register  # before multiprocessing's own, which sends SIGTERM and waits for ever
+def _end_workers() -> None:
+    """What still runs when the main process ends needs no patience any more."""
+    for worker in active_children():
+        worker.kill()
 
 
 def patient(_: int) -> None:
