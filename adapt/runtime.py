@@ -64,21 +64,30 @@ def runtime(device: str, precision: str) -> Runtime:
     return Runtime(place, bf16)
 
 
+ENDING = (signal.SIGTERM, signal.SIGINT)
+REQUEUING = signal.SIGUSR2
+"""What submitit has SLURM send ahead of a time limit; its own handler then queues the job again."""
+
+
 @contextmanager
 def stop_signals() -> Iterator[list[int]]:
-    """Collects SIGTERM and SIGINT inside; a second one ends the process at once.
+    """Collects SIGTERM, SIGINT and SIGUSR2 inside; a second SIGTERM or SIGINT ends the process at
+    once. SIGUSR2 comes first in the list whenever it came.
 
     The handler only takes a note, so that a step is finished and saved before the run ends.
     """
     received: list[int] = []
 
     def note(number: int, frame: FrameType | None) -> None:
-        if received:
+        if number == REQUEUING:
+            received.insert(0, number)
+            return
+        if any(earlier in ENDING for earlier in received):
             signal.signal(number, signal.SIG_DFL)
             signal.raise_signal(number)
         received.append(number)
 
-    previous = {s: signal.signal(s, note) for s in (signal.SIGTERM, signal.SIGINT)}
+    previous = {s: signal.signal(s, note) for s in (*ENDING, REQUEUING)}
     try:
         yield received
     finally:

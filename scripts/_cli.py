@@ -1,20 +1,26 @@
 """The edge: Hydra composes YAML and overrides, the result becomes a dataclass, one call follows."""
 
+import atexit
+import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import hydra
 from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
+from hydra.errors import CompactHydraException
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from adapt.errors import InputError, Stopped
 from adapt.networks.factory import permit
+from adapt.runtime import REQUEUING
 from adapt.settings import EXPLICIT, build
 
-CONFIGS = str(Path(__file__).resolve().parents[1] / "configs")
+ROOT = Path(__file__).resolve().parents[1]
 T = TypeVar("T")
 
 
@@ -26,14 +32,37 @@ def name_explicit(values: Any, overrides: Sequence[str]) -> None:
             values[group][EXPLICIT].append(name.split(".")[0])
 
 
+def fail(message: str, status: int) -> NoReturn:
+    """End with the message on stderr and the status.
+
+    In a sweep (-m) the other runs go on and Hydra ends it with status 1 behind the last one; only a
+    signal ends it at once. A launcher's job, which is a process of its own, has the status too.
+    """
+    signalled = status > 128
+    sweep = HydraConfig.get().mode == RunMode.MULTIRUN
+    if sweep:
+        given = [o for o in HydraConfig.get().overrides.task if "$" not in o]
+        message += f" (in the sweep: {' '.join(given)})"
+    print(message, file=sys.stderr, flush=True)
+    if status == 128 + REQUEUING and callable(signal.getsignal(REQUEUING)):
+        signal.raise_signal(REQUEUING)  # submitit's handler queues the job again
+    if signalled or not sweep:
+        sys.exit(status)
+    if "SUBMITIT_EXECUTOR" in os.environ:
+        atexit.register(os._exit, status)
+    raise CompactHydraException(message)
+
+
 def main(name: str, schema: type[T], run: Callable[[T], Any]) -> None:
     """Compose configs/<name>.yaml with the command line and call `run` with a `schema`.
 
     Wrong input ends with one line on stderr and status 2, an interrupted run with its own status.
     """
     ConfigStore.instance().store(name=f"{name}_schema", node=schema)
+    known = os.environ.get("PYTHONPATH")  # a launcher's jobs begin elsewhere and import from there
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), *([known] if known else [])])
 
-    @hydra.main(version_base="1.3", config_path=CONFIGS, config_name=name)
+    @hydra.main(version_base="1.3", config_path=str(ROOT / "configs"), config_name=name)
     def entry(composed: DictConfig) -> None:
         values = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)
         name_explicit(values, HydraConfig.get().overrides.task)
@@ -42,10 +71,8 @@ def main(name: str, schema: type[T], run: Callable[[T], Any]) -> None:
             permit(getattr(getattr(config, "network", None), "factory", ""))
             run(config)
         except InputError as error:
-            print(f"error: {error}", file=sys.stderr)
-            sys.exit(2)
+            fail(f"error: {error}", 2)
         except Stopped as stop:
-            print(stop, file=sys.stderr)
-            sys.exit(stop.status)
+            fail(str(stop), stop.status)
 
     entry()
