@@ -183,8 +183,12 @@ class InvertConfig:
     """(H, W) the image is brought to; [] = the size that the run was trained at."""
     seed: int = 0
     device: str = "auto"
+    precision: str = "auto"
+    """auto | fp32 | bf16; auto = bf16 where the device computes it natively, but fp32 for lbfgs,
+    whose line search it disturbs."""
 
     def __post_init__(self) -> None:
+        one_of("precision", self.precision, ("auto", "fp32", "bf16"))
         one_of("optimizer", self.optimizer, ("sgd", "adam", "lbfgs"))
         for what in ("content", "style", "tv", "lr"):
             at_least(what, getattr(self, what), 0)

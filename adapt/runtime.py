@@ -73,9 +73,15 @@ def runtime(device: str, precision: str) -> Runtime:
     return Runtime(place, bf16)
 
 
+ENDING = (signal.SIGTERM, signal.SIGINT)
+REQUEUING = signal.SIGUSR2
+"""What submitit has SLURM send ahead of a time limit; its own handler then queues the job again."""
+
+
 @contextmanager
 def stop_signals() -> Iterator[list[int]]:
-    """Collects SIGTERM and SIGINT inside; a second one ends the process at once.
+    """Collects SIGTERM, SIGINT and SIGUSR2 inside; a second SIGTERM or SIGINT ends the process at
+    once. SIGUSR2 comes first in the list whenever it came.
 
     The handler only takes a note, so that a step is finished and saved before the run ends. What
     comes within TWICE of the first is the same one: `timeout`, torchrun and schedulers signal a
@@ -86,14 +92,16 @@ def stop_signals() -> Iterator[list[int]]:
 
     def note(number: int, frame: FrameType | None) -> None:
         nonlocal first
-        if not received:
+        if number == REQUEUING:
+            received.insert(0, number)
+        elif not any(earlier in ENDING for earlier in received):
             received.append(number)
             first = time.monotonic()
         elif time.monotonic() - first > TWICE:
             signal.signal(number, signal.SIG_DFL)
             signal.raise_signal(number)
 
-    previous = {s: signal.signal(s, note) for s in (signal.SIGTERM, signal.SIGINT)}
+    previous = {s: signal.signal(s, note) for s in (*ENDING, REQUEUING)}
     try:
         yield received
     finally:

@@ -1,15 +1,19 @@
 """The edge: Hydra composes YAML and overrides, the result becomes a dataclass, one call follows."""
 
+import atexit
+import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import hydra
 from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
+from hydra.errors import CompactHydraException
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from adapt.distributed import processes, silent, started_by_torchrun, together
@@ -17,9 +21,10 @@ from adapt.errors import InputError, Stopped
 from adapt.failures import explained
 from adapt.files import unwritten
 from adapt.networks.factory import permit
+from adapt.runtime import REQUEUING
 from adapt.settings import EXPLICIT, build
 
-CONFIGS = str(Path(__file__).resolve().parents[1] / "configs")
+ROOT = Path(__file__).resolve().parents[1]
 UNWRITTEN = 74
 """Exit status of a full or read-only disk: EX_IOERR of sysexits.h."""
 T = TypeVar("T")
@@ -39,6 +44,27 @@ def terminate(number: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt(number)
 
 
+def fail(message: str, status: int) -> NoReturn:
+    """End with the message on stderr and the status.
+
+    In a sweep (-m) the other runs go on and Hydra ends it with status 1 behind the last one; only a
+    signal ends it at once. A launcher's job, which is a process of its own, has the status too.
+    """
+    signalled = status > 128
+    sweep = HydraConfig.get().mode == RunMode.MULTIRUN
+    if sweep:
+        given = [o for o in HydraConfig.get().overrides.task if "$" not in o]
+        message += f" (in the sweep: {' '.join(given)})"
+    print(message, file=sys.stderr, flush=True)
+    if status == 128 + REQUEUING and callable(signal.getsignal(REQUEUING)):
+        signal.raise_signal(REQUEUING)  # submitit's handler queues the job again
+    if signalled or not sweep:
+        sys.exit(status)
+    if "SUBMITIT_EXECUTOR" in os.environ:
+        atexit.register(os._exit, status)
+    raise CompactHydraException(message)
+
+
 def main(name: str, schema: type[T], run: Callable[[T], Any], *, several: bool = False) -> None:
     """Compose configs/<name>.yaml with the command line and call `run` with a `schema`.
 
@@ -47,8 +73,10 @@ def main(name: str, schema: type[T], run: Callable[[T], Any], *, several: bool =
     `several` says that the command can run in several processes (torchrun).
     """
     ConfigStore.instance().store(name=f"{name}_schema", node=schema)
+    known = os.environ.get("PYTHONPATH")  # a launcher's jobs begin elsewhere and import from there
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), *([known] if known else [])])
 
-    @hydra.main(version_base="1.3", config_path=CONFIGS, config_name=name)
+    @hydra.main(version_base="1.3", config_path=str(ROOT / "configs"), config_name=name)
     def entry(composed: DictConfig) -> None:
         values = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)
         name_explicit(values, HydraConfig.get().overrides.task)
@@ -61,20 +89,17 @@ def main(name: str, schema: type[T], run: Callable[[T], Any], *, several: bool =
                 permit(getattr(getattr(config, "network", None), "factory", ""))
                 run(config)
         except (InputError, Stopped) as error:
-            if not silent(error):
-                prefix = "error: " if isinstance(error, InputError) else ""
-                print(f"{prefix}{error}", file=sys.stderr)
-            sys.exit(error.status)
+            if silent(error):
+                sys.exit(error.status)
+            fail(f"error: {error}" if isinstance(error, InputError) else str(error), error.status)
         except (RuntimeError, MemoryError) as error:
             if (stop := explained(error)) is None:
                 raise
-            print(stop, file=sys.stderr)
-            sys.exit(stop.status)
+            fail(str(stop), stop.status)
         except OSError as error:
             if error.filename is None:
                 raise
-            print(f"error: {unwritten(error)}", file=sys.stderr)
-            sys.exit(UNWRITTEN)
+            fail(f"error: {unwritten(error)}", UNWRITTEN)
 
     signal.signal(signal.SIGTERM, terminate)
     try:
