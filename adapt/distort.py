@@ -49,7 +49,8 @@ def filtered(job: Job) -> bytes:
 
 
 def copied(job: Job) -> bytes:
-    """The label as it is."""
+    """The label as it is, if it is one."""
+    read_indices(job.source)
     return job.source.read_bytes()
 
 
@@ -194,7 +195,7 @@ def check_label_sizes(samples: Iterable[Sample]) -> None:
         InputError: a label of another size than its image.
     """
     for sample in samples:
-        if sample.y1 is None or sample.y1.suffix == ".mat":
+        if sample.y1 is None or sample.y1.suffix.lower() == ".mat":
             continue
         image, label = image_size(sample.x1), image_size(sample.y1)
         if image != label:

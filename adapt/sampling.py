@@ -12,7 +12,7 @@ from adapt.augment import PairedAugmentation, resize
 from adapt.config import DataConfig
 from adapt.data import DataSet, Sample
 from adapt.errors import InputError
-from adapt.images import image_size, read_image, read_mask
+from adapt.images import image_size, read_image, read_mask, read_valid
 
 Batch = dict[str, Any]
 """name: list of str; x1, x2: uint8 (B, 3, H, W); y, valid: uint8 (B, H, W), or y int64 (B,) where
@@ -58,7 +58,7 @@ class Decoder:
         if name in ("x1", "x2"):
             return read_image(path)
         if name == "valid":
-            return (read_image(path).max(axis=2) > 0).astype(np.uint8)
+            return read_valid(path)
         return read_mask(path, len(self.data.classes), self.data.void, self.data.codes)
 
 
@@ -132,7 +132,8 @@ def check_sizes(data: DataSet, fields: Iterable[str]) -> None:
         InputError: naming the sample and its files with their sizes.
     """
     for sample in data.samples:
-        paths = [p for f in fields if (p := getattr(sample, f)) is not None and p.suffix != ".mat"]
+        paths = [p for f in fields if (p := getattr(sample, f)) is not None]
+        paths = [p for p in paths if p.suffix.lower() != ".mat"]
         sizes = {path: image_size(path) for path in paths}
         if len(set(sizes.values())) > 1:
             raise differing(sample, sizes)
