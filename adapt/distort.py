@@ -16,7 +16,7 @@ import numpy as np
 
 from adapt.commands import DistortConfig
 from adapt.config import DataConfig, ShiftConfig
-from adapt.data import Layout, Sample, layout_of, prepare
+from adapt.data import Layout, Sample, layout_of, prepare, read_split
 from adapt.errors import InputError, unknown
 from adapt.files import read_json, sha256, write_json, write_whole
 from adapt.images import IGNORE, image_size, png, read_image, read_indices, voc_palette
@@ -130,7 +130,7 @@ def splits_of(config: DataConfig, layout: Layout, root: Path) -> dict[str, list[
     """Every list of the data set, with the training list that the configuration asks for."""
     bare = replace(config, target="")
     names = dict.fromkeys([*layout.splits(root), config.train_split or layout.train_split])
-    return {name: layout.read(bare, root, name) for name in names}
+    return {name: read_split(bare, layout, root, name) for name in names}
 
 
 def check_folders(root: Path, out: Path) -> None:

@@ -16,7 +16,7 @@ from scipy.io import savemat
 
 from adapt.config import DataConfig
 from adapt.data.by_class import classes_in, home_of, samples_listed
-from adapt.data.files import folder, stems
+from adapt.data.files import folder, list_file, stems
 from adapt.data.sample import Layout, Sample
 from adapt.errors import InputError, listing, unknown
 from adapt.mat import read_mat
@@ -82,7 +82,8 @@ def read(config: DataConfig, root: Path, split: str) -> list[Sample]:
         return of_imagenet(config, classes_in(root / IMAGES))
     if split not in ("train", "test"):
         raise unknown("data split of dogs120", split, ("train", "test", IMAGENET_VAL))
-    source = list_of(root, split)
+    name = list_of(Path(), split)
+    source = list_file(root, name, config.follow_links)
     return samples_listed(source, entries(source), root / IMAGES)
 
 
