@@ -73,6 +73,14 @@ def _packing(image: ImageFile.ImageFile) -> str:
     return str(image.tile[0][3]) if image.tile else ""
 
 
+def _load(image: ImageFile.ImageFile, source: Encoded) -> None:
+    """Decode. Where a PNG has too few rows, Pillow leaves the last ones 0, without a word."""
+    image.load()
+    last = np.array(image.crop((0, image.height - 1, image.width, image.height)))
+    if source.packed and (source.interlaced or not last.any()) and not source.complete():
+        raise BrokenError("it has fewer rows than its header says")
+
+
 def image_header(path: Path) -> tuple[str, tuple[int, int]]:
     """PIL's mode of the file (RGB, L, P, …) and (H, W) of an upright image, from the header alone.
 
@@ -104,7 +112,7 @@ def read_image(path: Path) -> np.ndarray:
             deep = "16" in packing and not image.mode.startswith("I")  # PIL would cut it to 8
             kind = "16 bits a value" if deep else f"mode {image.mode}"
             raise InputError(f"{path}: {kind} is not supported; give 8-bit RGB, grey or palette")
-        image.load()
+        _load(image, source)
         if image.mode == "P" and (last := int(np.array(image).max())) >= source.colours:
             raise InputError(f"{path}: value {last} is not in its palette of {source.colours}")
         shown: Image.Image = image
@@ -133,6 +141,7 @@ def read_indices(path: Path) -> np.ndarray:
                 f"{packing if packing.startswith('L;') else image.mode}"
             )
         _refuse_changed(path, image, source)
+        _load(image, source)
         return np.array(image)
 
 

@@ -71,6 +71,9 @@ def read_csv(path: Path, follow_links: bool = False) -> list[Sample]:
         if None in row:
             raise InputError(f"{path}:{number}: more cells than the header's {listing(columns)}")
         cells = {c: row.get(c) for c in COLUMNS}
+        if any("\n" in v for v in cells.values() if v):
+            text = "a cell goes on in the next line: a quotation mark lacks its partner"
+            raise InputError(f"{path}:{number}: {text}")
         files = {
             c: inside(root, v, f"{path}:{number}", follow_links) for c, v in cells.items() if v
         }

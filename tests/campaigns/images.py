@@ -344,7 +344,7 @@ def run(
     place = Path(tempfile.mkdtemp(prefix="campaign-"))
     tables = {name: Counter[str]() for name in ("reader", "mutation", "kind")}
     failed: list[dict[str, Any]] = []
-    worst = {"ms": 0.0, "grown": 0}
+    worst: dict[str, tuple[float, int]] = {"ms": (0.0, -1), "grown": (0, -1)}
     numbers = iter(range(first, first + count))
     slots = [Slot(place, seed, files, memory) for _ in range(workers)]
     try:
@@ -353,7 +353,7 @@ def run(
                 tables["reader"][f"{reader}: {result}"] += 1
             tables["mutation"][done.get("mutation", "?").split("+")[0]] += 1
             tables["kind"][done.get("kind", "?")] += 1
-            worst = {k: max(worst[k], done.get(k, 0)) for k in worst}
+            worst = {k: max(worst[k], (done.get(k, 0), done["number"])) for k in worst}
             if done["failures"]:
                 if not done.get("content"):
                     broken = mutant(seed, done["number"], files)
@@ -369,7 +369,8 @@ def run(
     return {
         "count": sum(tables["kind"].values()), "seed": seed,
         "failures": len(failed), "failed": failed,
-        "slowest_ms": worst["ms"], "memory_grown_mib": worst["grown"],
+        "slowest_ms": worst["ms"][0], "slowest": worst["ms"][1],
+        "memory_grown_mib": worst["grown"][0], "largest": worst["grown"][1],
         "originals": [f.name for f in files],
         **{name: dict(sorted(table.items())) for name, table in tables.items()},
     }  # fmt: skip
