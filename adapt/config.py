@@ -69,6 +69,8 @@ class DataConfig:
     """`dogs120` only: ImageNet's validation images, a folder a class, for split=imagenet_val."""
     classes: list[str] = field(default_factory=list)
     """`pairs` only: class names in index order; may stay empty where there are no labels."""
+    follow_links: bool = False
+    """Read files that symbolic links in the data's folders point to outside of them."""
     train_split: str = ""
     """The list that training reads; empty = the data set's own (`train`; VOC: `trainaug`)."""
     part: str = ""

@@ -12,7 +12,7 @@ import numpy as np
 
 from adapt.commands import DistortConfig
 from adapt.config import DataConfig, ShiftConfig
-from adapt.data import Layout, Sample, layout_of, prepare
+from adapt.data import Layout, Sample, layout_of, prepare, read_split
 from adapt.errors import InputError, unknown
 from adapt.files import leftovers, read_json, sha256, write_json, write_whole
 from adapt.images import IGNORE, image_size, png, read_image, read_indices, voc_palette
@@ -47,7 +47,8 @@ def filtered(job: Job) -> bytes:
 
 
 def copied(job: Job) -> bytes:
-    """The label as it is."""
+    """The label as it is, if it is one."""
+    read_indices(job.source)
     return job.source.read_bytes()
 
 
@@ -127,7 +128,7 @@ def splits_of(config: DataConfig, layout: Layout, root: Path) -> dict[str, list[
     """Every list of the data set, with the training list that the configuration asks for."""
     bare = replace(config, target="")
     names = dict.fromkeys([*layout.splits(root), config.train_split or layout.train_split])
-    return {name: layout.read(bare, root, name) for name in names}
+    return {name: read_split(bare, layout, root, name) for name in names}
 
 
 def check_folders(root: Path, out: Path) -> None:
@@ -207,7 +208,7 @@ def check_label_sizes(samples: Iterable[Sample]) -> None:
         InputError: a label of another size than its image.
     """
     for sample in samples:
-        if sample.y1 is None or sample.y1.suffix == ".mat":
+        if sample.y1 is None or sample.y1.suffix.lower() == ".mat":
             continue
         image, label = image_size(sample.x1), image_size(sample.y1)
         if image != label:

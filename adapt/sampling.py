@@ -15,7 +15,7 @@ from adapt.config import DataConfig
 from adapt.data import DataSet, Sample
 from adapt.distributed import rank, world
 from adapt.errors import InputError
-from adapt.images import image_size, read_image, read_mask
+from adapt.images import image_size, read_image, read_mask, read_valid
 from adapt.workers import patient
 
 Batch = dict[str, Any]
@@ -62,7 +62,7 @@ class Decoder:
         if name in ("x1", "x2"):
             return read_image(path)
         if name == "valid":
-            return (read_image(path).max(axis=2) > 0).astype(np.uint8)
+            return read_valid(path)
         return read_mask(path, len(self.data.classes), self.data.void, self.data.codes)
 
 
@@ -150,7 +150,8 @@ def check_sizes(data: DataSet, fields: Iterable[str]) -> None:
         InputError: naming the sample and its files with their sizes.
     """
     for sample in data.samples:
-        paths = [p for f in fields if (p := getattr(sample, f)) is not None and p.suffix != ".mat"]
+        paths = [p for f in fields if (p := getattr(sample, f)) is not None]
+        paths = [p for p in paths if p.suffix.lower() != ".mat"]
         sizes = {path: image_size(path) for path in paths}
         if len(set(sizes.values())) > 1:
             raise differing(sample, sizes)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from adapt.config import DataConfig
 from adapt.data.by_class import classes_in, home_of, samples_listed
-from adapt.data.files import lines
+from adapt.data.files import lines, list_file
 from adapt.data.sample import Layout, Sample
 from adapt.files import write_whole
 
@@ -27,7 +27,7 @@ def splits(root: Path) -> list[str]:
 
 def read(config: DataConfig, root: Path, split: str) -> list[Sample]:
     root = home(root)
-    source = root / LISTS / f"{split}.txt"
+    source = list_file(root, f"{LISTS}/{split}.txt", config.follow_links)
     return samples_listed(source, lines(source), root / IMAGES)
 
 

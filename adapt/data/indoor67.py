@@ -7,7 +7,7 @@ from pathlib import Path
 
 from adapt.config import DataConfig
 from adapt.data.by_class import classes_in, home_of, samples_listed
-from adapt.data.files import lines
+from adapt.data.files import lines, list_file
 from adapt.data.sample import Layout, Sample
 from adapt.errors import unknown
 from adapt.files import write_whole
@@ -30,7 +30,7 @@ def read(config: DataConfig, root: Path, split: str) -> list[Sample]:
     if split not in LISTS:
         raise unknown("data split of indoor67", split, LISTS)
     root = home(root)
-    source = root / LISTS[split]
+    source = list_file(root, LISTS[split], config.follow_links)
     return samples_listed(source, lines(source), root / IMAGES)
 
 

@@ -9,10 +9,12 @@ import cv2
 import numpy as np
 
 from adapt.errors import InputError
-from adapt.images import image_header, read_image, read_indices
+from adapt.images import image_header, read_image, read_indices, read_valid
 from adapt.workers import spread
 
 IMAGE, LABEL, VALID = "image", "label", "valid"
+
+READ = {IMAGE: read_image, LABEL: read_indices, VALID: read_valid}
 
 HASH_SIDE = 16
 HASH_BITS = HASH_SIDE**2
@@ -110,18 +112,18 @@ def measure(job: Job) -> Record:
     """Decode a file strictly and reduce it; what is wrong with it goes into the record."""
     record = Record(job.path, job.role)
     try:
-        array = read_indices(job.path) if job.role == LABEL else read_image(job.path)
+        array = READ[job.role](job.path)
     except InputError as error:
         record.error = str(error).removeprefix(f"{job.path}: ")
         return record
     record.size, record.digest = (array.shape[0], array.shape[1]), digest(array)
-    record.mode = "SBD" if job.path.suffix == ".mat" else image_header(job.path)[0]
+    record.mode = "SBD" if job.path.suffix.lower() == ".mat" else image_header(job.path)[0]
     if job.role == LABEL:
         counts = np.bincount(array.ravel(), minlength=256)
         record.values = {int(v): int(counts[v]) for v in np.flatnonzero(counts)}
     elif job.role == VALID:
-        yes = int((array.max(axis=2) > 0).sum())
-        record.values = {0: array.shape[0] * array.shape[1] - yes, 1: yes}
+        yes = int(array.sum())
+        record.values = {0: array.size - yes, 1: yes}
     else:
         small = cv2.resize(grey(array), (64, 64), interpolation=cv2.INTER_AREA)
         record.flat = float(small.std()) < FLAT
