@@ -15,7 +15,7 @@ from adapt.data import DataSet
 from adapt.errors import InputError
 from adapt.evaluate import shown_to
 from adapt.files import write_json, write_whole
-from adapt.fisher import load_fisher
+from adapt.fisher_file import load_fisher
 from adapt.inference import Reading, Whole, evaluate_networks, groups, headline, stack
 from adapt.layers import check, trace
 from adapt.main_path import main_path

@@ -17,10 +17,10 @@ from adapt.files import write_json
 from adapt.metrics import Scores, confusion, distortion, scores
 from adapt.models import Model, load_model
 from adapt.protocol import predict
-from adapt.runs import read_config
+from adapt.runs import read_data
 from adapt.runtime import Runtime, progress, runtime, say
 from adapt.sampling import Decoder, tensor
-from adapt.settings import build, inherit_data
+from adapt.settings import inherit_data
 
 
 @dataclass
@@ -129,7 +129,7 @@ def calibrate(config: CalibrateConfig) -> Path:
     for candidate in candidates:
         apply_shift(np.zeros((8, 8, 3), np.uint8), candidate, 0)
     teacher = load_model(Path(config.teacher), "teacher")
-    recorded = build(DataConfig, read_config(Path(config.teacher), "teacher")["data"], "data.")
+    recorded = read_data(Path(config.teacher), "teacher")
     settings = replace(inherit_data(config.data, recorded), target="")
     data = load(settings, config.split)
     if not data.labelled:

@@ -14,7 +14,7 @@ from adapt.commands import DistortConfig
 from adapt.config import DataConfig, ShiftConfig
 from adapt.data import Layout, Sample, layout_of, prepare, read_split
 from adapt.errors import InputError, unknown
-from adapt.files import leftovers, read_json, sha256, write_json, write_whole
+from adapt.files import leftovers, read_mapping, sha256, write_json, write_whole
 from adapt.images import IGNORE, image_size, png, read_image, read_indices, voc_palette
 from adapt.lock import only_writer
 from adapt.runtime import progress, say
@@ -191,7 +191,7 @@ def write_twin(
         job.target.relative_to(out).as_posix(): digest
         for job, digest in zip(jobs, digests, strict=True)
     }
-    made_with = read_json(out / MADE_WITH)
+    made_with = read_mapping(out / MADE_WITH)
     os.sync()  # the files before the manifest that vouches for them
     write_json(
         out / MANIFEST,
@@ -238,7 +238,7 @@ def claim(out: Path, config: DistortConfig) -> None:
         "labels": config.labels,
     }
     if (out / MADE_WITH).is_file():
-        if changed := differences({"labels": "given"} | read_json(out / MADE_WITH), made_with):
+        if changed := differences({"labels": "given"} | read_mapping(out / MADE_WITH), made_with):
             raise InputError(
                 f"out: {out} was made otherwise (there -> given): {'; '.join(changed)}"
             )

@@ -132,6 +132,14 @@ def first(action: Callable[[], T]) -> T:
     return found[0]
 
 
+def in_turn(action: Callable[[], T]) -> T:
+    """What the action gives each process, process 0 being done with it before the others begin."""
+    with together():
+        found = [action()] if rank() == 0 else []
+    with together():
+        return found[0] if found else action()
+
+
 def first_only(action: Callable[..., None]) -> Callable[..., None]:
     """The action, done by process 0 alone; the others go on."""
 

@@ -22,9 +22,9 @@ from adapt.inference import (
 )
 from adapt.metrics import ImageScores
 from adapt.models import Model, load_model, origin_of
-from adapt.runs import read_config
+from adapt.runs import read_config, read_data
 from adapt.runtime import runtime, say
-from adapt.settings import build, inherit_data, plain
+from adapt.settings import inherit_data, plain
 
 
 def metrics_path(
@@ -109,7 +109,7 @@ def shown_to(
     """
     recorded = read_config(run)
     domain = domain or ("d2" if recorded["teacher"] else recorded["domain"])
-    settings = inherit_data(given, build(DataConfig, recorded["data"], "data."))
+    settings = inherit_data(given, read_data(run))
     settings = replace(settings, target=settings.target if domain == "d2" else "")
     if domain == "d2" and not (settings.target or settings.pairs):
         raise InputError("domain=d2 needs data.target=DIR, the folder of the new domain")

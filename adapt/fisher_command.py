@@ -12,25 +12,16 @@ from adapt.config import DataConfig, NetworkConfig, at_least, one_of
 from adapt.data import DataSet, load
 from adapt.errors import InputError, Stopped
 from adapt.files import leftovers
-from adapt.fisher import (
-    NORMALISATIONS,
-    Values,
-    add_scores,
-    averaged,
-    generator_of,
-    load_fisher,
-    read_fisher,
-    write_fisher,
-    zeros,
-)
+from adapt.fisher import NORMALISATIONS, add_scores, averaged, generator_of, zeros
+from adapt.fisher_file import Values, load_fisher, read_fisher, write_fisher
 from adapt.inference import Reading, Whole, groups
 from adapt.lock import only_writer
 from adapt.models import Model, load_complete, load_run
 from adapt.networks.pretrained import IMAGENET
-from adapt.runs import read_config
+from adapt.runs import read_data
 from adapt.runtime import Runtime, runtime, say, stop_signals
 from adapt.sampling import check_sizes
-from adapt.settings import build, differences, inherit_data
+from adapt.settings import differences, inherit_data
 from adapt.taps import normalise
 
 PACKAGES = ("torch", "torchvision", "numpy", "opencv-python-headless", "pillow")
@@ -136,7 +127,7 @@ def source(config: FisherConfig) -> tuple[Model, DataConfig]:
     """The network and how its source images are read."""
     if config.run:
         model = load_run(config.run, config.network)
-        recorded = build(DataConfig, read_config(Path(config.run))["data"], "data.")
+        recorded = read_data(Path(config.run))
         return model, replace(inherit_data(config.data, recorded), target="")
     if config.start == IMAGENET:
         raise InputError(

@@ -15,14 +15,14 @@ from adapt.data import DataSet, Sample, layout_of
 from adapt.data.files import stems
 from adapt.errors import InputError
 from adapt.evaluate import shown_to
-from adapt.files import read_json, write_json, write_whole
+from adapt.files import read_mapping, write_json, write_whole
 from adapt.images import voc_palette, write_png
 from adapt.inference import Reading, Whole, groups, stack
 from adapt.models import Model, load_model
 from adapt.protocol import ProtocolConfig, predict
-from adapt.runs import read_config
+from adapt.runs import read_data
 from adapt.runtime import Runtime, runtime, say
-from adapt.settings import build, differences, inherit_data, plain
+from adapt.settings import differences, inherit_data, plain
 
 MANIFEST, LABELS = "predictions.json", "predictions.csv"
 
@@ -66,8 +66,7 @@ def predictions(config: PredictConfig) -> Path:
     run, out = Path(config.run), Path(config.out)
     model = load_model(run)
     if config.images:
-        recorded = build(DataConfig, read_config(run)["data"], "data.")
-        settings, image = inherit_data(config.data, recorded), "x1"
+        settings, image = inherit_data(config.data, read_data(run)), "x1"
         samples = (Sample(name, file) for name, file in stems(Path(config.images)).items())
         kind = layout_of(settings).classification
         data = DataSet("images", "", model.classes, (), tuple(samples), classification=kind)
@@ -133,7 +132,7 @@ def label_images(
 def claim(out: Path, about: dict[str, Any]) -> None:
     """Make the folder, or recognise it as one with the same predictions."""
     if (out / MANIFEST).is_file():
-        if changed := differences(read_json(out / MANIFEST), about):
+        if changed := differences(read_mapping(out / MANIFEST), about):
             raise InputError(f"out: {out} holds other predictions (there -> given): {changed}")
     elif out.is_dir() and any(out.iterdir()):
         raise InputError(f"out: {out} is not empty and holds no predictions; give a new folder")

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from adapt import checkpoint
-from adapt.distributed import first_only, gathered, rank
+from adapt.distributed import first_only, gathered, in_turn, rank
 from adapt.errors import InputError
 from adapt.runs import RunFolder, check_inputs
 from adapt.runtime import say
@@ -20,7 +20,7 @@ def restore(setup: Setup, run: RunFolder) -> tuple[int, float]:
     Raises:
         InputError: changed inputs, or processes that see different checkpoints.
     """
-    found, warnings = checkpoint.newest(run.checkpoints)
+    found, warnings = in_turn(lambda: checkpoint.newest(run.checkpoints))  # sets damaged ones aside
     for warning in warnings:
         say(f"warning: {warning}")
     steps = set(gathered(found.step if found else 0))

@@ -29,11 +29,11 @@ from adapt.objectives import Objective
 from adapt.penalties import Penalty
 from adapt.penalties.metric import read_fisher
 from adapt.reach import reached
-from adapt.runs import read_config
+from adapt.runs import read_data
 from adapt.runtime import Runtime, runtime
 from adapt.sampling import check_sizes
 from adapt.schedules import make_optimizer
-from adapt.settings import build, differences, inherit, inherit_data, plain
+from adapt.settings import differences, inherit, inherit_data, plain
 
 
 @dataclass
@@ -94,7 +94,7 @@ def resolve(config: TrainConfig) -> tuple[TrainConfig, Model | None, Model | Non
     recorded, given = DataConfig(), NetworkConfig()
     for what, model in models.items():  # the start's, else the teacher's
         given = model.network
-        recorded = build(DataConfig, read_config(Path(sources[what]))["data"], "data.")
+        recorded = read_data(Path(sources[what]), what)
     data, network = inherit_data(config.data, recorded), inherit(config.network, given)
     first(lambda: prepare_files(data))
     if models and network != given:
@@ -123,6 +123,14 @@ def size_of(config: DataConfig, data: DataSet) -> tuple[int, int]:
     """(H, W) of a training image: the crop, or the size that images are brought to or have."""
     size = config.crop or config.resize
     return (size[0], size[1]) if size else image_size(data.samples[0].x1)
+
+
+def pairing(data: DataSet) -> str:
+    """How many samples there are, and a digest of their names, files and labels in their order:
+    what belongs to what, not what the files contain."""
+    rows = (f"{s.name}\0{s.x1}\0{s.y1}\0{s.x2}\0{s.y2}\0{s.valid}\0{s.label}" for s in data.samples)
+    digest = hashlib.sha256("\n".join(rows).encode(errors="surrogateescape")).hexdigest()
+    return f"{len(data.samples)} samples, SHA-256 of their names and files {digest}"
 
 
 def check_kind(layers: list[Layer], data: DataSet, objective: Objective) -> None:
@@ -203,8 +211,7 @@ def prepare(config: TrainConfig, start: Model | None, teacher: Model | None) -> 
     penalty.refuse_decay(config.schedule.weight_decay)
     penalty.refuse_overshoot(config.schedule)
     inputs |= penalty.digests()
-    names = "\n".join(s.name for s in data.samples)
-    inputs["samples"] = hashlib.sha256(names.encode()).hexdigest()
+    inputs["samples"] = pairing(data)
     setup = Setup(
         config=config,
         machine=machine,

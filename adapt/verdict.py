@@ -15,13 +15,13 @@ from adapt.commands import TrainConfig
 from adapt.config import DataConfig
 from adapt.data import DataSet, layout_of, load
 from adapt.distributed import first_only, gathered, together
-from adapt.files import read_json, write_json
+from adapt.files import read_mapping, write_json
 from adapt.images import IGNORE
 from adapt.inference import Reading, Whole, groups, stack
 from adapt.metrics import confusion, scores
 from adapt.models import load_model
 from adapt.protocol import predict
-from adapt.runs import read_config
+from adapt.runs import read_config, read_data
 from adapt.runtime import Runtime, runtime, say
 from adapt.settings import build
 from adapt.train import train
@@ -61,9 +61,9 @@ def adapt(config: TrainConfig) -> Path:
     """
     folder = train(config)
     recorded = read_config(folder)
-    data = build(DataConfig, recorded["data"], "data.")
+    data = read_data(folder)
     if (folder / VERDICT).is_file():
-        say(f"{folder}: {Verdict(**read_json(folder / VERDICT))}")
+        say(f"{folder}: {build(Verdict, read_mapping(folder / VERDICT), VERDICT)}")
     elif not recorded["teacher"]:
         say(f"{folder}: no teacher, so no verdict without labels; see scripts/evaluate.py")
     elif layout_of(data).classification:
