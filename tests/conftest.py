@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import error_page
+import error_sites
 import numpy as np
 import pytest
 from PIL import Image
@@ -33,6 +35,23 @@ def scene(rng: np.random.Generator, labels: int, void: int) -> tuple[np.ndarray,
     colours = np.random.default_rng(0).integers(40, 216, (256, 3))
     image = colours[mask] + rng.integers(-40, 40, (*mask.shape, 3))
     return image.astype(np.uint8), mask
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    words = "record every error's message in FILE, then bring docs/errors.md up to date with it"
+    parser.addoption("--errors", metavar="FILE", type=Path, help=words)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if recorded := config.getoption("--errors"):
+        recorded.touch()
+        error_sites.record(recorded)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    recorded = session.config.getoption("--errors")
+    if recorded and not hasattr(session.config, "workerinput"):  # one of xdist's workers
+        error_page.update(recorded)
 
 
 @pytest.fixture(scope="session")
