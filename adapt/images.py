@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from adapt.bounds import LARGEST
 from adapt.errors import InputError, listing
 from adapt.files import write_whole
 
@@ -18,7 +19,7 @@ IGNORE = 255
 
 FORMATS = ("JPEG", "PNG")
 SUFFIXES = (".jpg", ".jpeg", ".png")
-MAX_PIXELS = 100_000_000
+MAX_PIXELS = LARGEST
 ORIENTATION = 0x0112
 """The EXIF tag; 5 to 8 are turned by a quarter."""
 

@@ -107,10 +107,13 @@ def load_model(source: Path, what: str = "run", like: Model | None = None) -> Mo
         )
     about = read_json(folder / ABOUT)
     if about.get("format") != FORMAT:
-        raise InputError(f"{folder / ABOUT}: format {about.get('format')!r}; this is {FORMAT}")
+        raise InputError(f"{folder / ABOUT}: format {about.get('format')!r}; only {FORMAT} is read")
     digest = sha256(path)
     if about.get("sha256") != digest:
-        raise InputError(f"{path}: SHA-256 is {digest}, recorded was {about.get('sha256')}")
+        raise InputError(
+            f"{path}: altered or damaged: its SHA-256 is {digest}, "
+            f"{ABOUT} has {about.get('sha256')}"
+        )
     network = build(NetworkConfig, about["network"], "network.")
     net = build_network(network, len(about["classes"]))
     load_tensors(net, read_tensors(path), str(path))

@@ -28,7 +28,7 @@ def read_torch(path: Path) -> Any:
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
     except (UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
-        reason = str(error).split("\n")[0]
+        reason = str(error).split("\n")[0] or type(error).__name__
         raise InputError(
             f"{path}: refused: not a torch file with tensors only ({reason})"
         ) from None

@@ -31,7 +31,7 @@ raised.
 
 GROUPS: dict[str, tuple[str, ...]] = {
     "Settings": (
-        "adapt/settings.py", "adapt/config.py", "adapt/commands.py", "adapt/runtime.py",
+        "adapt/settings.py", "adapt/bounds.py", "adapt/config.py", "adapt/commands.py", "adapt/runtime.py",
     ),
     "Data sets": ("adapt/data/",),
     "Pairs and lists": (
@@ -70,6 +70,8 @@ GROUPS: dict[str, tuple[str, ...]] = {
 }  # fmt: skip
 """Heading -> what paths begin with; the longest beginning counts."""
 
+LITTLE = 8
+"""Constant characters up to which two messages are not taken for the same one."""
 ENTRY = re.compile(r"- (`+) ?(.*?) ?\1 <!-- (.*) -->")
 
 
@@ -138,7 +140,8 @@ def page(found: dict[Site, str]) -> str:
     entries: dict[str, dict[str, tuple[str, list[str]]]] = {title: {} for title in GROUPS}
     for site in sorted(found, key=lambda s: (order(s), sites().index(s))):
         group = entries[group_of(site.file)]
-        message, keys = group.setdefault(site.pattern, (found[site], []))
+        same = site.pattern if site.weight > LITTLE else found[site]
+        _, keys = group.setdefault(same, (found[site], []))
         if site.key not in keys:
             keys.append(site.key)
     parts = [HEAD]

@@ -1,4 +1,4 @@
-"""Where the product refuses something, found in its source, and a recorder of what it says there."""
+"""Where the product refuses something, found in its source, and a recorder of what it says."""
 
 import ast
 import json
@@ -55,11 +55,15 @@ def sources() -> list[Path]:
     return sorted(path for folder in PRODUCT for path in (ROOT / folder).rglob("*.py"))
 
 
+Texts = dict[str, list[ast.AST]]
+"""Name -> every expression that it is set to."""
+
+
 @cache
 def made_by(maker: str) -> str:
     """Pattern of what a function of MAKERS returns."""
     (found,) = (
-        pattern(node.value)
+        pattern(node.value, {})
         for path in sources()
         for function in ast.walk(parsed(path))
         if isinstance(function, ast.FunctionDef) and function.name == maker
@@ -69,43 +73,71 @@ def made_by(maker: str) -> str:
     return found
 
 
-def pattern(node: ast.AST | None) -> str:
+def pattern(node: ast.AST | None, named: Texts) -> str:
     """Of an expression: the text that it can become. Of an error: its message."""
     if isinstance(node, ast.Constant):
         return re.escape(str(node.value))
     if isinstance(node, ast.JoinedStr):
-        return "".join(map(pattern, node.values))
+        return "".join(pattern(part, named) for part in node.values)
     if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
-        return pattern(node.left) + pattern(node.right)
+        return pattern(node.left, named) + pattern(node.right, named)
     if isinstance(node, ast.IfExp):
-        return f"(?:{pattern(node.body)}|{pattern(node.orelse)})"
-    if isinstance(node, ast.FormattedValue):
-        within = pattern(node.value) if isinstance(node.value, ast.IfExp) else ANYTHING
-        return within if node.conversion < 0 else ANYTHING
+        return f"(?:{pattern(node.body, named)}|{pattern(node.orelse, named)})"
+    if isinstance(node, ast.FormattedValue) and node.conversion < 0 and not node.format_spec:
+        return pattern(node.value, named)
+    if isinstance(node, ast.Name) and len(texts := named.get(node.id, [])) == 1:
+        return pattern(texts[0], {k: v for k, v in named.items() if k != node.id})
     if isinstance(node, ast.Call) and node.args:
         name = ast.unparse(node.func)
         if name in MAKERS:
-            texts = (a for a in node.args if isinstance(a, ast.JoinedStr | ast.Constant))
-            return "".join(f"(?={ANYTHING}{pattern(a)})" for a in texts) + made_by(name)
-        if name[:1].isupper():
-            return pattern(node.args[0])
+            parts = (pattern(a, named) for a in node.args if not isinstance(a, ast.Name))
+            return "".join(f"(?={ANYTHING}{p})" for p in parts if p != ANYTHING) + made_by(name)
+        if name[:1].isupper() and name != "Path":
+            return pattern(node.args[0], named)
     return ANYTHING
+
+
+def texts_in(function: ast.AST) -> Texts:
+    """What a function's names are set to. A name that is set in no plain way has no text here."""
+    found: dict[str, list[ast.AST]] = {}
+    for node in ast.walk(function):
+        if isinstance(node, ast.Assign | ast.AnnAssign | ast.AugAssign | ast.NamedExpr):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            for target in targets:
+                for part in ast.walk(target):
+                    if isinstance(part, ast.Name):
+                        plain = part is target and not isinstance(node, ast.AugAssign)
+                        value = node.value if plain and node.value else ast.Pass()
+                        found.setdefault(part.id, []).append(value)
+        elif isinstance(node, ast.For | ast.comprehension | ast.withitem | ast.arg):
+            target = getattr(node, "target", None) or getattr(node, "optional_vars", None)
+            names = [node.arg] if isinstance(node, ast.arg) else [
+                n.id for n in ast.walk(target or ast.Pass()) if isinstance(n, ast.Name)
+            ]  # fmt: skip
+            for name in names:
+                found.setdefault(name, []).append(ast.Pass())
+    return found
+
+
+def told(node: ast.Raise) -> bool:
+    """Is it a new error, for whoever gave the input? AssertionError is for ourselves."""
+    return isinstance(node.exc, ast.Call) and ast.unparse(node.exc.func) != "AssertionError"
 
 
 def sites_in(path: Path) -> list[Site]:
     """In the order of the source."""
     file, found = path.relative_to(ROOT).as_posix(), []
 
-    def visit(node: ast.AST, names: tuple[str, ...]) -> None:
+    def visit(node: ast.AST, names: tuple[str, ...], texts: Texts) -> None:
         if isinstance(node, ast.FunctionDef | ast.ClassDef):
-            names = (*names, node.name)
-        if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call):
+            names, texts = (*names, node.name), texts | texts_in(node)
+        if isinstance(node, ast.Raise) and told(node):
             lines = (node.lineno, node.end_lineno or node.lineno)
-            found.append(Site(file, ".".join(names), *lines, pattern(node.exc)))
+            found.append(Site(file, ".".join(names), *lines, pattern(node.exc, texts)))
         for child in ast.iter_child_nodes(node):
-            visit(child, names)
+            visit(child, names, texts)
 
-    visit(parsed(path), ())
+    visit(parsed(path), (), {})
     return found
 
 
@@ -142,7 +174,7 @@ def shortened(message: str) -> str:
         (re.escape(str(ROOT)), "HERE"),
         (re.escape(str(Path.home())), "~"),
     ):
-        message = re.sub(folder, name, message)
+        message = re.sub(rf"(?<![\w.]){folder}", name, message)
     return message
 
 
@@ -182,4 +214,4 @@ def record(to: Path) -> None:
             parts = path.relative_to(ROOT).with_suffix("").parts
             own = type("ValueError", (ValueError,), {})
             noted(own)
-            setattr(import_module(".".join(parts)), "ValueError", own)
+            import_module(".".join(parts)).ValueError = own  # type: ignore[attr-defined]

@@ -45,10 +45,10 @@ def entries(source: Path) -> list[str]:
     Raises:
         InputError: missing, or something else.
     """
+    if not source.is_file():
+        raise InputError(f"{source}: no such list; lists.tar of Stanford Dogs has it")
     try:
         return [str(cell[0]) for cell in loadmat(source)["file_list"][:, 0]]
-    except FileNotFoundError:
-        raise InputError(f"{source}: no such list; lists.tar of Stanford Dogs has it") from None
     except (OSError, ValueError, KeyError, IndexError, TypeError, MatReadError) as error:
         raise InputError(f"{source}: no list of Stanford Dogs with file_list ({error})") from None
 
