@@ -31,7 +31,8 @@ raised.
 
 GROUPS: dict[str, tuple[str, ...]] = {
     "Settings": (
-        "adapt/settings.py", "adapt/bounds.py", "adapt/config.py", "adapt/commands.py", "adapt/runtime.py",
+        "adapt/settings.py", "adapt/bounds.py", "adapt/config.py", "adapt/commands.py",
+        "adapt/runtime.py",
     ),
     "Data sets": ("adapt/data/",),
     "Pairs and lists": (

@@ -18,14 +18,15 @@ import time
 import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import redirect_stdout
+from contextlib import suppress
 from copy import deepcopy
 from dataclasses import dataclass, fields, is_dataclass
 from datetime import date
 from pathlib import Path
 from typing import Any, NamedTuple, get_args, get_origin, get_type_hints
 
-ROOT = Path(__file__).resolve().parents[2]
+ME = Path(__file__).resolve()
+ROOT = ME.parents[2]
 sys.path[0:0] = [str(ROOT), str(ROOT / "tests")]
 
 import torch
@@ -49,6 +50,7 @@ from adapt.evaluate import evaluate
 from adapt.export import export
 from adapt.export.config import ExportConfig
 from adapt.files import write_json
+from adapt.finetuning import study_of
 from adapt.fisher_command import FisherConfig, fisher
 from adapt.layers_config import LayersConfig
 from adapt.networks.factory import permit
@@ -65,12 +67,12 @@ from viz.filters import FiltersConfig, filters
 from viz.invert import invert
 from viz.layers import layers
 from viz.report import report
-from viz.study import study
 
+MEMORY = 12 << 30
 NAN, INF = float("nan"), float("inf")
 ABSURD: dict[Any, list[Any]] = {
     bool: [True, False, "yes", 1, None],
-    int: [-1, 0, 10**12, 1.5, "1", None, True],
+    int: [-1, 0, 10**12, 10**30, 1.5, "1", None, True],
     float: [-1.0, 0.0, 1e-300, 1e30, NAN, INF, -INF, "1", None, True],
     str: ["", "no_such", "a/b", "a\0b", "x" * 300, "/dev/null/x", "..", 5, None, ["a"]],
     list[int]: [[], [0], [1], [0, 0], [-1, -1], [1, 1], [1, 2, 3], [10**6, 10**6], [1.5, 2], "12"],
@@ -82,6 +84,10 @@ ABSURD: dict[Any, list[Any]] = {
     dict[str, Any]: [{}, {"": 1}, {"no_such": 1}, {"image": 1}, "a"],
     list[dict[str, Any]]: [[], [{"no_such": 1}], [{"black": "x"}], [1], "a"],
 }  # fmt: skip
+
+
+LONG = ("steps", "refine", "images", "draws", "root", "workers")
+"""Settings that may ask for more work than a case has time for; a root draws all scenes."""
 
 
 class World(NamedTuple):
@@ -152,7 +158,7 @@ COMMANDS: dict[str, Command] = {
         "run": f"{w.root}/student", "fisher": f"{w.root}/f.safetensors", "out": f"{out}/a", **CPU,
     }),
     "invert": Command(InvertConfig, invert, lambda w, out: {
-        "run": f"{w.root}/student", "image": f"{w.root}/d1/JPEGImages/train_0000.png", "steps": 2,
+        "run": f"{w.root}/student", "image": f"{w.root}/d1/JPEGImages/scene_000000.png", "steps": 2,
         "out": f"{out}/i", "device": "cpu",
     }),
     "layers": Command(LayersConfig, layers, lambda w, out: {
@@ -168,9 +174,9 @@ COMMANDS: dict[str, Command] = {
         "data": w.pairs, "out": f"{out}/s.json", "workers": 1,
     }),
     "filters": Command(FiltersConfig, filters, lambda w, out: {
-        "out": f"{out}/f", "image": f"{w.root}/d1/JPEGImages/train_0000.png",
+        "out": f"{out}/f", "image": f"{w.root}/d1/JPEGImages/scene_000000.png",
     }),
-    "study": Command(StudyConfig, study, lambda w, out: {
+    "study": Command(StudyConfig, lambda config: list(study_of(config).cells()), lambda w, out: {
         "runs": f"{out}/s", "data": w.data, "network": w.network, "batch": 2, "inversions": 0,
         "shifts": {"photocopy": PHOTOCOPY}, "objectives": {"pool3": POOL3}, "baselines": ["b0"],
         "supervised": {"steps": 1}, "adaptation": {"steps": 1}, **CPU,
@@ -179,20 +185,25 @@ COMMANDS: dict[str, Command] = {
 
 
 class Case(NamedTuple):
+    """One setting of a command with one value; with no path, nothing is changed."""
+
     command: str
     path: tuple[str, ...]
     value: Any
 
     def __str__(self) -> str:
-        shown = repr(self.value)
-        shown = shown if len(shown) < 60 else f"{shown[:50]}…"
-        return f"{self.command} {'.'.join(self.path)}={shown}"
+        return f"{self.command} {'.'.join(self.path)}={shown(self)}"
+
+
+def shown(case: Case) -> str:
+    text = repr(case.value)
+    return text if len(text) < 60 else f"{text[:50]}…"
 
 
 def settings(schema: type, values: dict[str, Any]) -> Iterator[tuple[tuple[str, ...], Any]]:
     """Path and type of every setting; of a dictionary of groups those of what `values` has."""
     hints = get_type_hints(schema)
-    for f in fields(schema):
+    for f in (f for f in fields(schema) if f.name != EXPLICIT):
         hint, given = hints[f.name], values.get(f.name) or {}
         groups = {}
         if is_dataclass(hint):
@@ -225,11 +236,13 @@ def cases(names: list[str], place: World) -> list[Case]:
 def changed(values: dict[str, Any], path: tuple[str, ...], value: Any) -> dict[str, Any]:
     """A copy with one setting replaced, and noted as given, as scripts/_cli.py notes it."""
     values = deepcopy(values)
+    if not path:
+        return values
     inner = values
     for part in path[:-1]:
         inner = inner.setdefault(part, {})
     inner[path[-1]] = value
-    if path[0] == "data" and path[1] != EXPLICIT:
+    if path[0] == "data":
         values["data"][EXPLICIT] = [path[1]]
     return values
 
@@ -251,71 +264,110 @@ def perform(case: Case, place: World, out: Path) -> str:
     return "accepted"
 
 
+def crash(error: BaseException) -> str:
+    """Where in the product, and what."""
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if Path(f.filename) != ME]
+    ours = [f for f in frames if Path(f.filename).is_relative_to(ROOT)]
+    where = f"{Path(ours[-1].filename).relative_to(ROOT)}:{ours[-1].lineno}" if ours else ""
+    return f"crashed: {where} {type(error).__name__}: {str(error)[:300]}"
+
+
+def in_child(case: Case, place: World, out: Path, seconds: int) -> str:
+    """`perform` with bounded time and memory, silent."""
+    os.setsid()
+    signal.alarm(seconds)
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+    os.chdir(out)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 1)
+    os.dup2(nowhere, 2)
+    try:
+        found = perform(case, place, out)
+    except BaseException as error:  # noqa: BLE001
+        return crash(error)
+    left = [str(p.relative_to(out)) for p in sorted(out.rglob("*")) if p.is_file()]
+    written = left and found.startswith("refused")
+    return f"left {', '.join(left[:3])}; {found}" if written else found
+
+
 def outcome(case: Case, place: World, seconds: int) -> str:
-    """Of the case in a child process: as `perform`, or `crashed: …`, or `endless`."""
+    """`accepted`, `refused: …`, `left FILES; refused: …`, `crashed: …` or `endless`."""
     out = Path(tempfile.mkdtemp(prefix="case", dir=place.root))
     told = out.with_suffix(".txt")
     child = os.fork()
     if not child:
-        signal.alarm(seconds)
-        resource.setrlimit(resource.RLIMIT_AS, (12 << 30, 12 << 30))
-        os.chdir(out)
-        with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere):  # noqa: PTH123
-            os.dup2(nowhere.fileno(), 2)
-            try:
-                found = perform(case, place, out)
-                if found.startswith("refused") and (
-                    left := [p for p in out.rglob("*") if p.is_file()]
-                ):
-                    found = f"left {', '.join(str(p.relative_to(out)) for p in left[:3])}; {found}"
-            except BaseException as error:  # noqa: BLE001
-                last = traceback.extract_tb(error.__traceback__)
-                ours = [
-                    f for f in last if str(ROOT) in f.filename and "campaigns" not in f.filename
-                ]
-                where = (
-                    f"{Path(ours[-1].filename).relative_to(ROOT)}:{ours[-1].lineno}" if ours else ""
-                )
-                found = f"crashed: {where} {type(error).__name__}: {str(error)[:300]}"
-            told.write_text(found)
+        told.write_text(in_child(case, place, out, seconds))
         os._exit(0)
     _, status = os.waitpid(child, 0)
+    with suppress(ProcessLookupError):
+        os.killpg(child, signal.SIGKILL)  # what it started
     shutil.rmtree(out, ignore_errors=True)
     if told.exists():
         found = told.read_text()
         told.unlink()
         return found
-    number = os.WTERMSIG(status) if os.WIFSIGNALED(status) else status
+    number = os.WTERMSIG(status)
     return "endless" if number == signal.SIGALRM else f"crashed: signal {number}"
+
+
+def summary(found: list[tuple[Case, str]]) -> dict[str, Any]:
+    """Counts by command, what was accepted by setting, and every case that ended badly."""
+    counts: dict[str, Counter[str]] = {}
+    accepted: dict[str, list[str]] = {}
+    for case, text in found:
+        kind = text.split(maxsplit=1)[0].rstrip(":")
+        counts.setdefault(case.command, Counter())[kind] += 1
+        if kind == "accepted":
+            accepted.setdefault(f"{case.command} {'.'.join(case.path)}", []).append(shown(case))
+    bad = {str(case): text for case, text in found if is_bad(case, text)}
+    total = Counter(text.split(maxsplit=1)[0].rstrip(":") for _, text in found)
+    return {
+        "cases": len(found), "counts": dict(total), "bad": bad,
+        "by_command": {k: dict(v) for k, v in counts.items()},
+        "accepted": {k: ", ".join(v) for k, v in accepted.items()},
+    }  # fmt: skip
+
+
+def is_bad(case: Case, text: str) -> bool:
+    """A crash; or no end, where the value does not ask for much work."""
+    return text.startswith("crashed") or (text == "endless" and case.path[-1] not in LONG)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--commands", nargs="+", choices=COMMANDS, default=list(COMMANDS))
     parser.add_argument("--only", default="", help="settings whose path contains this")
-    parser.add_argument("--seconds", type=int, default=30)
+    parser.add_argument("--every", type=int, default=1, help="one case of so many")
+    parser.add_argument("--seconds", type=int, default=30, help="for one case")
     parser.add_argument("--out", type=Path, default=ROOT / "results/campaign_settings.json")
     given = parser.parse_args()
     torch.set_num_threads(1)
     started = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
         place = world(Path(folder))
+        for name in given.commands:
+            base = outcome(Case(name, (), None), place, 2 * given.seconds)
+            assert base == "accepted", f"{name}, nothing changed: {base}"
         todo = [c for c in cases(given.commands, place) if given.only in ".".join(c.path)]
-        found = {
-            str(c): outcome(c, place, given.seconds).replace(folder, "DIR") for c in tqdm(todo)
-        }
-    counts = Counter(text.split()[0].rstrip(":") for text in found.values())
-    for case, text in found.items():
-        if text.startswith(("crashed", "endless", "left")):
-            print(f"{case}: {text}")
-    print(dict(counts))
+        found = [
+            (case, outcome(case, place, given.seconds).replace(folder, "DIR"))
+            for case in tqdm(todo[:: given.every], disable=not sys.stderr.isatty())
+        ]
+    made = summary(found)
+    for case, text in made["bad"].items():
+        print(f"{case}: {text}")
+    print(made["counts"])
     write_json(given.out, {
         "command": " ".join(["python", "tests/campaigns/settings.py", *sys.argv[1:]]),
-        "date": date.today().isoformat(), "environment": environment(),
-        "seconds": round(time.monotonic() - started), "cases": len(found), "counts": dict(counts),
-        "outcomes": found,
+        "date": date.today().isoformat(), "environment": environment(), "processor": processor(),
+        "seconds": round(time.monotonic() - started), **made,
     })  # fmt: skip
-    sys.exit(bool(counts["crashed"]))
+    sys.exit(bool(made["bad"]))
+
+
+def processor() -> str:
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    return next((x.split(": ")[1] for x in lines if x.startswith("model name")), "unknown")
 
 
 if __name__ == "__main__":
