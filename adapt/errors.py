@@ -4,6 +4,8 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 
 SHOWN = 10
+MOST = 40
+"""Choices listed; the nearest one is named whichever it is."""
 
 
 class InputError(ValueError):
@@ -30,5 +32,6 @@ def unknown(what: str, value: object, choices: Iterable[str]) -> InputError:
     choices = list(dict.fromkeys(choices))
     near = get_close_matches(str(value), choices, n=1)
     hint = f" Did you mean {near[0]!r}?" if near else ""
-    shown = ", ".join(choice or "'' (empty)" for choice in choices) or "none"
+    shown = ", ".join(choice or "'' (empty)" for choice in choices[:MOST]) or "none"
+    shown += f" and {len(choices) - MOST} more" if len(choices) > MOST else ""
     return InputError(f"{what}: {str(value)!r} is not known.{hint} Choices: {shown}")

@@ -36,7 +36,8 @@ RELAYS = {
     "adapt/sampling.py unwrapped",  # out of a worker process
 }
 """Places that pass on the text of another error."""
-LONGEST = 500
+LONGEST, LINES = 700, 6
+"""Characters and lines of a message; a broken YAML file is shown in four."""
 ENTRIES = read_page(PAGE.read_text(encoding="utf-8"))
 ANEW = "; run `make errors`"
 
@@ -89,9 +90,9 @@ def test_only_relays_have_no_words_of_their_own() -> None:
 @pytest.mark.parametrize("entry", ENTRIES, ids=lambda e: e.keys[0].replace("/", "."))
 def test_a_message_is_short_and_names_a_file_setting_or_value(entry: Any) -> None:
     message = entry.message
-    assert message.count("\n") < 4 and len(message) < LONGEST
+    assert message.count("\n") < LINES and len(message) < LONGEST
     assert message == message.strip() and not message.endswith((":", ",", "(", "is", "has"))
-    assert "()" not in message and "{}" not in message and "object at 0x" not in message
+    assert " ()" not in message and "object at 0x" not in message
     assert "Traceback" not in message and 'File "' not in message and "Error:" not in message[:30]
     assert not re.search(r"(?<![\w.])/(tmp|root|home|usr|var)/", message)
     assert not re.search(r"\binvalid\b(?! \w+ byte)", message, re.IGNORECASE)

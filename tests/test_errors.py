@@ -1,5 +1,6 @@
 """What is refused, in calls that no other test makes: one row a message."""
 
+import signal
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -18,9 +19,9 @@ from torch import nn
 
 from adapt.calibrate import CalibrateConfig, calibrate
 from adapt.classification import views
-from adapt.commands import DistortConfig, EvaluateConfig, InvertConfig, ReportConfig
-from adapt.config import DataConfig, NetworkConfig, PenaltyConfig, ShiftConfig
-from adapt.data import cut
+from adapt.commands import DistortConfig, EvaluateConfig, InvertConfig, ReportConfig, TrainConfig
+from adapt.config import DataConfig, NetworkConfig, PenaltyConfig, ScheduleConfig, ShiftConfig
+from adapt.data import cut, load
 from adapt.data.by_class import classes_in
 from adapt.data.cityscapes import frames
 from adapt.data.dogs120 import entries
@@ -200,6 +201,18 @@ REFUSED: dict[str, tuple[Refusal, str]] = {
         lambda w, p: InvertConfig(content=0.0, style=0.0), "content and style are both 0"),
     "two means": (lambda w, p: NetworkConfig(mean=[0.1, 0.2]), r"network\.mean is \[0\.1, 0\.2\]"),
     "a part of no list": (lambda w, p: cut([], {"a": 0.5}, 0, "b"), r"data\.part: 'b'.*all, a"),
+    "a part without a name": (
+        lambda w, p: DataConfig(parts={"": 0.5}), r"data\.parts: '' cannot name a part"),
+    "more pixels than an image may have": (
+        lambda w, p: DataConfig(crop=[10**6, 10**6]), r"data\.crop is \[1000000, 1000000\]"),
+    "more bits than an integer may have": (
+        lambda w, p: build(ReportConfig, {"examples": 2**64}), "examples is 18446744073709551616"),
+    "a warm-up that never ends": (
+        lambda w, p: TrainConfig(steps=5, schedule=ScheduleConfig(warmup=6)),
+        r"schedule\.warmup is 6, steps 5"),
+    "labels where none are read": (
+        lambda w, p: load(DataConfig("camvid", str(w / "d1"), labels="l"), "train"),
+        r"data\.labels is for data=pairs only; data is camvid"),
     "no class folders": (lambda w, p: classes_in(folder(p / "empty")), "empty: no folders inside"),
     "no frames": (lambda w, p: frames(folder(p / "city"), "_rain"), "that end in '_rain'"),
     "no list of dogs": (
@@ -293,6 +306,15 @@ def test_a_training_that_diverges_names_step_term_and_samples(world: Path, tmp_p
     with pytest.raises(Stopped, match=r"step \d+: .* is not finite \(samples train_") as stop:
         diverged(world, tmp_path)
     assert stop.value.status == 3
+
+
+def test_a_training_that_is_stopped_says_where_it_goes_on(world: Path, tmp_path: Path) -> None:
+    with pytest.raises(Stopped, match="run resumes at step 1") as stop:
+        train(
+            teaching(world, run=str(tmp_path / "run")),
+            lambda _: signal.raise_signal(signal.SIGTERM),
+        )
+    assert stop.value.status == 143
 
 
 def test_an_inversion_that_diverges_names_step_and_terms() -> None:

@@ -45,8 +45,3 @@ def test_commands_end_in_words_whatever_they_are_told(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     found = json.loads((tmp_path / "found.json").read_text())
     assert found["cases"] > 30 and found["counts"]["refused"] > 10 and not found["bad"]
-        "refused",
-        "accepted",
-        "left",
-        "endless",
-    }

@@ -47,7 +47,9 @@ def read_csv(path: Path) -> list[Sample]:
         if column not in COLUMNS:
             raise unknown(f"{path}: column", column, COLUMNS)
     if not {"x1", "x2"} <= set(columns):
-        raise InputError(f"{path}: the header must have x1 and x2; it has {listing(columns)}")
+        raise InputError(
+            f"{path}: the header must have x1 and x2; it has {listing(columns) or 'none'}"
+        )
     if not rows:
         raise InputError(f"{path}: no rows below the header")
     samples = []
