@@ -7,6 +7,7 @@ from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
@@ -42,17 +43,33 @@ from adapt.images import image_header, read_tiff
 from adapt.models import load_complete
 from adapt.networks.factory import permit
 from adapt.networks.pretrained import enum_of
-from adapt.objective_config import RegressionConfig
+from adapt.objective_config import ObjectiveConfig, RegressionConfig
 from adapt.protocol import predict
 from adapt.runs import open_run, read_config
 from adapt.runtime import runtime
 from adapt.settings import build
-from adapt.study_config import StudyConfig
+from adapt.study_checks import check_study
+from adapt.study_config import Stage, StudyConfig
 from adapt.tensors import read_metadata
 from adapt.train import train
 from viz.inversion import invert_image
 from viz.invert import check_names
+from viz.study import study
 
+STUDIES: dict[str, tuple[dict[str, Any], str]] = {
+    "a filter of no name": (
+        {"shifts": {"old": ShiftConfig("sepia")}}, r"shifts\.old: shift: 'sepia'"),
+    "a candidate that its filter refuses": (
+        {"shifts": {"old": ShiftConfig("photocopy", candidates=[{"black": 7}])}},
+        r"shifts\.old: shift\.parameters of photocopy: black must"),
+    "a folder of no name": ({"shifts": {"a/b": ShiftConfig()}}, "shifts: 'a/b' cannot"),
+    "an objective without terms": ({"objectives": {"x": ObjectiveConfig("x")}}, "objective 'x'"),
+    "a penalty of no name": (
+        {"adaptation": Stage(penalty=PenaltyConfig("l3"))}, r"adaptation\.penalty: 'l3'"),
+    "seeds that repeat": ({"seeds": [1, 1]}, r"seeds is \[1, 1\]"),
+    "a split of no name": ({"selection": "tset"}, r"tset\.txt: no such list"),
+    "a machine that is not there": ({"device": "cuda:77"}, "device: 'cuda:77'"),
+}  # fmt: skip
 Refusal = Callable[[Path, Path], object]
 """(the world of conftest.py, a folder for this test) -> raises."""
 NETWORK = NetworkConfig(width=1 / 32, batch_norm=True)
@@ -324,6 +341,19 @@ def test_an_inversion_that_diverges_names_step_and_terms() -> None:
             content=1.0, style=0.0, tv=0.0, optimizer="sgd", lr=1e30, steps=5, seed=0,
             device=torch.device("cpu"),
         )  # fmt: skip
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_a_study_is_refused_before_its_first_cell(name: str, world: Path, tmp_path: Path) -> None:
+    changes, words = STUDIES[name]
+    right = StudyConfig(
+        runs=str(tmp_path / "study"), data=DataConfig("camvid", str(world / "d1")),
+        shifts={"photocopy": ShiftConfig()}, objectives={"pool3": POOL3}, device="cpu",
+    )  # fmt: skip
+    check_study(right)
+    with pytest.raises(InputError, match=words):
+        study(replace(right, **changes))
+    assert not (tmp_path / "study").exists()
 
 
 def test_unknown_shows_each_choice_once_and_the_empty_one_too() -> None:

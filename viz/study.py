@@ -12,6 +12,7 @@ from adapt.finetuning import FineTuning, study_of
 from adapt.results import collect, save, text_table
 from adapt.runtime import say
 from adapt.study import Cell, Study
+from adapt.study_checks import check_study
 from adapt.study_config import StudyConfig
 from viz import comparison
 from viz.invert import MONTAGE, invert_all
@@ -43,6 +44,7 @@ def study(config: StudyConfig) -> Path:
         InputError: wrong configuration, before the first cell where possible.
         Stopped: a signal or a diverged training; the same command goes on from there.
     """
+    check_study(config)
     planned = study_of(config)
     cells = list(planned.cells())
     cells += inversions(planned) if isinstance(planned, Study) else []

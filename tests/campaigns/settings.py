@@ -60,6 +60,7 @@ from adapt.scan.command import scan
 from adapt.scan.config import ScanConfig
 from adapt.scenes import write_scenes
 from adapt.settings import EXPLICIT, build
+from adapt.study_checks import check_study
 from adapt.study_config import StudyConfig
 from adapt.train import train
 from adapt.verdict import adapt
@@ -130,6 +131,13 @@ POOL3 = {"name": "pool3", "regression": {"weight": 1.0, "taps": {"pool3": 1.0}}}
 L2_SP = {"name": "l2_sp", "alpha": 0.01, "beta": 0.01}
 PHOTOCOPY: dict[str, Any] = {"name": "photocopy", "parameters": {"mask_radius": 5.0}}
 
+
+def plan(config: StudyConfig) -> None:
+    """A study up to its first cell: what the cells do, the other commands are tried on."""
+    check_study(config)
+    list(study_of(config).cells())
+
+
 COMMANDS: dict[str, Command] = {
     "train": Command(TrainConfig, train, lambda w, out: {
         "run": f"{out}/run", "data": w.data, "network": w.network, "objective": SUPERVISED, **SMALL,
@@ -176,7 +184,7 @@ COMMANDS: dict[str, Command] = {
     "filters": Command(FiltersConfig, filters, lambda w, out: {
         "out": f"{out}/f", "image": f"{w.root}/d1/JPEGImages/scene_000000.png",
     }),
-    "study": Command(StudyConfig, lambda config: list(study_of(config).cells()), lambda w, out: {
+    "study": Command(StudyConfig, plan, lambda w, out: {
         "runs": f"{out}/s", "data": w.data, "network": w.network, "batch": 2, "inversions": 0,
         "shifts": {"photocopy": PHOTOCOPY}, "objectives": {"pool3": POOL3}, "baselines": ["b0"],
         "supervised": {"steps": 1}, "adaptation": {"steps": 1}, **CPU,
