@@ -14,6 +14,8 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 PRODUCT = ("adapt", "viz", "transforms", "scripts")
 ANYTHING = r"[\s\S]*"
+EITHER = re.compile(r"\(\?:((?:[^()\\]|\\.)*)\)")
+"""Alternatives in a pattern."""
 MAKERS = ("unknown", "differing")
 """Functions that return an error for their caller to raise."""
 
@@ -38,8 +40,12 @@ class Site:
 
     @property
     def weight(self) -> int:
-        """How much of the message is constant."""
-        return len(self.pattern.replace(ANYTHING, ""))
+        """How much of the message is constant at least."""
+        return len(EITHER.sub(lambda found: min(found[1].split("|"), key=len), self.words))
+
+    @property
+    def words(self) -> str:
+        return self.pattern.replace(ANYTHING, "")
 
     def fits(self, message: str) -> bool:
         return re.fullmatch(self.pattern, message) is not None
@@ -80,9 +86,12 @@ def pattern(node: ast.AST | None, named: Texts) -> str:
     if isinstance(node, ast.JoinedStr):
         return "".join(pattern(part, named) for part in node.values)
     if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
-        return pattern(node.left, named) + pattern(node.right, named)
+        numeric = any(isinstance(n, ast.Constant) and not isinstance(n.value, str)
+                      for n in (node.left, node.right))  # fmt: skip
+        return ANYTHING if numeric else pattern(node.left, named) + pattern(node.right, named)
     if isinstance(node, ast.IfExp):
-        return f"(?:{pattern(node.body, named)}|{pattern(node.orelse, named)})"
+        either = {pattern(part, named): None for part in (node.body, node.orelse)}
+        return next(iter(either)) if len(either) == 1 else f"(?:{'|'.join(either)})"
     if isinstance(node, ast.FormattedValue) and node.conversion < 0 and not node.format_spec:
         return pattern(node.value, named)
     if isinstance(node, ast.Name) and len(texts := named.get(node.id, [])) == 1:

@@ -61,7 +61,7 @@ def test_altered_file_is_refused(saved: Path) -> None:
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
     path.write_bytes(bytes(content))
-    with pytest.raises(InputError, match=r"model\.safetensors: SHA-256"):
+    with pytest.raises(InputError, match=r"model\.safetensors: altered or damaged: its SHA-256"):
         load_model(saved)
 
 
@@ -70,7 +70,7 @@ def test_altered_file_is_refused(saved: Path) -> None:
     [
         (lambda p: (p / "model.safetensors").unlink(), "has not finished"),
         (lambda p: (p / "model.json").unlink(), "has not finished"),
-        (lambda p: (p / "model.json").write_text('{"format": 7}'), "format 7; this is 1"),
+        (lambda p: (p / "model.json").write_text('{"format": 7}'), "format 7; only 1 is read"),
     ],
 )
 def test_incomplete_model_is_explained(saved: Path, break_it, message: str) -> None:
