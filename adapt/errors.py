@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 
 SHOWN = 10
-MOST = 40
+MOST = 30
 """Choices listed; the nearest one is named whichever it is."""
 
 
