@@ -36,12 +36,13 @@ def test_every_value_of_every_setting_is_taken_or_refused_by_name(name: str) -> 
 
 @pytest.mark.system
 def test_commands_end_in_words_whatever_they_are_told(tmp_path: Path) -> None:
-    """One case of 150 of the campaign; it runs them all and is started by hand."""
+    """A few cases of the campaign, which runs them all and is started by hand."""
     done = subprocess.run(
-        [sys.executable, str(ROOT / "tests/campaigns/settings.py"), "--every", "150",
+        [sys.executable, str(ROOT / "tests/campaigns/settings.py"), "--every", "90",
+         "--commands", "train", "predict", "scan", "filters",
          "--out", str(tmp_path / "found.json")],
         env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=300,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     found = json.loads((tmp_path / "found.json").read_text())
-    assert found["cases"] > 30 and found["counts"]["refused"] > 10 and not found["bad"]
+    assert found["cases"] > 12 and found["counts"]["refused"] > 10 and not found["bad"]
