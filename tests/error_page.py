@@ -44,8 +44,8 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "Images and masks": ("adapt/images.py",),
     "Filters and shifted data sets": (
         "adapt/distort.py", "adapt/calibrate.py", "adapt/scenes.py", "viz/filters.py",
-        "transforms/",
     ),
+    "Filters, called from Python": ("transforms/",),
     "Networks, layers and weights": (
         "adapt/networks/", "adapt/models.py", "adapt/tensors.py", "adapt/layers.py",
         "adapt/layers_config.py", "adapt/taps.py", "viz/layers.py",

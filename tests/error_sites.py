@@ -44,6 +44,11 @@ class Site:
         return len(EITHER.sub(lambda found: min(found[1].split("|"), key=len), self.words))
 
     @property
+    def relays(self) -> bool:
+        """Has its message no words of its own, because it passes on that of another error?"""
+        return self.weight < 3
+
+    @property
     def words(self) -> str:
         return self.pattern.replace(ANYTHING, "")
 
@@ -152,8 +157,13 @@ def sites_in(path: Path) -> list[Site]:
 
 @cache
 def sites() -> list[Site]:
-    """Every one of the product, in the order of files and lines."""
-    return [site for path in sources() for site in sites_in(path)]
+    """Every one of the product but for relays, in the order of files and lines."""
+    return [site for path in sources() for site in sites_in(path) if not site.relays]
+
+
+@cache
+def relays() -> list[Site]:
+    return [site for path in sources() for site in sites_in(path) if site.relays]
 
 
 @cache
