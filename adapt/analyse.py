@@ -83,7 +83,10 @@ def networks_of(config: AnalyseConfig) -> Pair:
         )
     before = load_model(Path(origin), "teacher", like=after)
     if before.network != after.network or len(before.classes) != len(after.classes):
-        raise InputError(f"{origin} and {folder} have different architectures or classes")
+        raise InputError(
+            f"{origin} and {folder} have different architectures or classes; give "
+            "teacher=RUN with a network of the same kind"
+        )
     return Pair(folder, before, after)
 
 

@@ -7,6 +7,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from adapt.bounds import MOST_WORKERS, within
 from adapt.calibrate import some
 from adapt.config import DataConfig, NetworkConfig, at_least, one_of
 from adapt.data import DataSet, load
@@ -65,8 +66,9 @@ class FisherConfig:
 
     def __post_init__(self) -> None:
         one_of("normalisation", self.normalisation, NORMALISATIONS)
-        for what, low in (("images", 0), ("draws", 1), ("seed", 0), ("workers", 0)):
+        for what, low in (("images", 0), ("draws", 1), ("seed", 0)):
             at_least(what, getattr(self, what), low)
+        within("workers", self.workers, 0, MOST_WORKERS)
         at_least("checkpoint_every", self.checkpoint_every, 1)
         if bool(self.run) == bool(self.start):
             raise InputError("give run=DIR, or start=FILE network=NAME data=NAME data.root=DIR")

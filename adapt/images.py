@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 from PIL import Image, ImageFile
 
+from adapt.bounds import LARGEST
 from adapt.encoded import BrokenError, Encoded, encoded
 from adapt.errors import InputError, listing
 from adapt.files import write_whole
@@ -23,7 +24,7 @@ IGNORE = 255
 
 FORMATS = ("JPEG", "PNG")
 SUFFIXES = (".jpg", ".jpeg", ".png")
-MAX_PIXELS = 100_000_000
+MAX_PIXELS = LARGEST
 
 _BROKEN = (
     OSError, SyntaxError, ValueError, IndexError, KeyError, TypeError, EOFError, OverflowError,

@@ -37,7 +37,7 @@ class ProtocolConfig:
         size_pair("protocol.window", self.window)
         size_pair("protocol.stride", self.stride)
         if self.stride and not self.window:
-            raise InputError("protocol.stride needs protocol.window=[H,W]")
+            raise InputError(f"protocol.stride is {self.stride}; it needs protocol.window=[H,W]")
         if self.stride and any(s > w for s, w in zip(self.stride, self.window, strict=True)):
             raise InputError(
                 f"protocol.stride is {self.stride}, protocol.window {self.window}: windows that do "
@@ -108,7 +108,10 @@ def predict(
     def logits(x: Tensor) -> Tensor:
         found = finite_logits(machine, net, x)
         if found.ndim != 4:
-            raise InputError("the network has one label an image; this is for one a pixel")
+            shape = tuple(found.shape)
+            raise InputError(
+                f"network: its logits are {shape}; (B, C, h, w), one label a pixel, is needed here"
+            )
         return found
 
     run = windowed(logits, protocol.window, protocol.stride, batch) if protocol.window else logits
@@ -136,7 +139,10 @@ def finite_logits(machine: Runtime, net: nn.Module, x: Tensor) -> Tensor:
     with torch.no_grad(), machine.autocast():
         found = logits_of(forwarded(net, x)).float()
     if not found.isfinite().all():
-        raise InputError("the network's logits are not finite: its training diverged")
+        raise InputError(
+            "run: the network's logits are not finite: its training diverged; a lower "
+            "schedule.lr usually helps"
+        )
     return found
 
 

@@ -67,7 +67,8 @@ def runtime(device: str, precision: str) -> Runtime:
         place = torch.device("cuda", local_rank())
     if place.type == "cuda" and (place.index or 0) >= torch.cuda.device_count():
         raise InputError(
-            f"device: {str(place)!r} asked for, {torch.cuda.device_count()} GPUs are there"
+            f"device: {str(place)!r} asked for, {torch.cuda.device_count()} GPUs are there; give "
+            "device=cpu or auto"
         )
     bf16 = precision == "bf16" or (precision == "auto" and native_bf16(place))
     return Runtime(place, bf16)

@@ -161,7 +161,9 @@ def prepare(config: TrainConfig, start: Model | None, teacher: Model | None) -> 
     if needs_teacher and teacher is None:
         raise InputError(f"objective {config.objective.name!r} needs teacher=RUN")
     if needs_teacher and objective.labels and config.domain != "d2":
-        raise InputError("a supervised term beside a regression needs domain=d2")
+        raise InputError(
+            f"domain is {config.domain}; a supervised term beside a regression needs domain=d2"
+        )
     data = load(config.data, "train")
     if (needs_teacher or config.domain == "d2") and not data.paired:
         raise InputError("data.target is empty: give the folder of the new domain (D2)")
@@ -170,9 +172,14 @@ def prepare(config: TrainConfig, start: Model | None, teacher: Model | None) -> 
         what = "data.scale" if config.data.scale else f"data.resize={config.data.resize}"
         raise InputError(f"{what} needs data.crop=[H,W]: the images of a batch have one size")
     if data.classification and not resized and not config.data.crop:
-        raise InputError(f"{config.data.name}: images of all sizes need data.resize or data.crop")
+        raise InputError(
+            f"data={config.data.name}: images of all sizes need data.resize or data.crop"
+        )
     if objective.labels and not data.labelled and config.steps:
-        raise InputError(f"data: {config.data.name} in {config.data.root} has unlabelled images")
+        raise InputError(
+            f"data: {config.data.name} in {config.data.root} has unlabelled images, which "
+            f"objective.supervised cannot learn from"
+        )
     classes = data.classes or (teacher.classes if teacher else ())
     fixed = start or teacher
     if fixed is not None and data.classes and tuple(fixed.classes) != tuple(data.classes):

@@ -188,9 +188,9 @@ def test_weights_of_terms_switch_them_off(net: nn.Module, image: np.ndarray) -> 
     ("settings", "message"),
     [
         ({"taps": {"pool9": 1.0}}, "pool9.*pool5"),
-        ({"taps": {}}, "at least one tap"),
+        ({"taps": {}}, "an inversion needs a layer"),
         ({"taps": {"pool1": 0.0}}, "above 0"),
-        ({"content": 0.0, "style": 0.0}, "content or style"),
+        ({"content": 0.0, "style": 0.0}, "content 0, style 0"),
         ({"optimizer": "rmsprop"}, "sgd, adam, lbfgs"),
         ({"lr": 0.1}, "lr=0"),
     ],

@@ -196,7 +196,8 @@ def invert_image(
     one_of("optimizer", optimizer, tuple(OPTIMIZERS))
     check_taps(net, taps)
     if not taps or not (content or style):
-        raise InputError("inversion needs at least one tap and a weight of content or style")
+        given = f"taps is {dict(taps)}, content {content:g}, style {style:g}"
+        raise InputError(f"{given}: an inversion needs a layer and one of the two weights")
     for name, weight in taps.items():
         at_least(f"taps.{name}", weight, 0, above=True)
     target = tensor(image)[None].to(machine.device).float() / 255

@@ -13,6 +13,7 @@ from adapt.lock import only_writer
 from adapt.results import collect, save, text_table
 from adapt.runtime import say
 from adapt.study import Cell, Study
+from adapt.study_checks import check_study
 from adapt.study_config import StudyConfig
 from viz import comparison
 from viz.invert import MONTAGE, invert_all
@@ -45,6 +46,7 @@ def study(config: StudyConfig) -> Path:
             this study.
         Stopped: a signal or a diverged training; the same command goes on from there.
     """
+    check_study(config)
     planned = study_of(config)
     lock = planned.root / "lock"
     with only_writer(lock, f"runs: another process does the study in {planned.root}"):

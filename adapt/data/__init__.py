@@ -28,6 +28,12 @@ DATASETS = {
 }  # fmt: skip
 """Adding a data set is one layout and one line here."""
 
+OWNERS = {
+    "pairs": "pairs", "labels": "pairs", "classes": "pairs", "sbd": "voc", "coarse": "cityscapes",
+    "variant": "cityscapes", "imagenet_val": "dogs120",
+}  # fmt: skip
+"""Settings of one data set."""
+
 SCENES_TRAIN, SCENES_VAL, SCENES_SIZE = 320, 80, (96, 128)
 
 
@@ -66,6 +72,13 @@ def layout_of(config: DataConfig) -> Layout:
     return DATASETS[config.name]
 
 
+def check_owner(config: DataConfig) -> None:
+    """Raises InputError for a setting that belongs to another data set, which would not be read."""
+    for what, owner in OWNERS.items():
+        if getattr(config, what) and config.name != owner:
+            raise InputError(f"data.{what} is for data={owner} only; data is {config.name}")
+
+
 def prepare(config: DataConfig) -> None:
     """Draw the embedded scenes, or download VOC, where they are asked for and not there yet."""
     if config.download:
@@ -89,8 +102,7 @@ def load(config: DataConfig, split: str) -> DataSet:
     """
     layout = layout_of(config)
     prepare(config)
-    if config.pairs and config.name != "pairs":
-        raise InputError(f"data.pairs is for data=pairs only; data is {config.name}")
+    check_owner(config)
     part = split if split in config.parts else config.part if split == "train" else ""
     training = part or split == "train"
     listed = (config.train_split or layout.train_split) if training else split

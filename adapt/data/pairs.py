@@ -62,7 +62,9 @@ def read_csv(path: Path, follow_links: bool = False) -> list[Sample]:
     if len(set(columns)) < len(columns):
         raise InputError(f"{path}: the header names a column twice: {', '.join(columns)}")
     if not {"x1", "x2"} <= set(columns):
-        raise InputError(f"{path}: the header must have x1 and x2; it has {listing(columns)}")
+        raise InputError(
+            f"{path}: the header must have x1 and x2; it has {listing(columns) or 'none'}"
+        )
     if not rows:
         raise InputError(f"{path}: no rows below the header")
     samples = []

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from adapt.config import DataConfig
-from adapt.data import Layout, Sample, cut, layout_of, prepare, read_split
+from adapt.data import Layout, Sample, check_owner, cut, layout_of, prepare, read_split
 from adapt.data.files import MissingFiles, matched
 from adapt.data.pairs import PAIRS, read_csv
 from adapt.errors import InputError
@@ -52,8 +52,7 @@ def members(config: DataConfig) -> Members:
         InputError: unknown data set, or no such folder or CSV: there is nothing to scan.
     """
     layout = layout_of(config)
-    if config.pairs and layout is not PAIRS:
-        raise InputError(f"data.pairs is for data=pairs only; data is {config.name}")
+    check_owner(config)
     prepare(config)
     classes = layout.classes or tuple(config.classes)
     training = config.train_split or layout.train_split
