@@ -52,7 +52,7 @@ def test_b1_differs_from_the_teacher_in_its_images_only(study: Study) -> None:
 
 
 def test_b2_and_the_method_have_one_budget_and_one_start(study: Study) -> None:
-    b2, method = study.tuning(7, "a"), study.adapting(7, "a", "pool5", *study.variants())
+    b2, method = study.tuning(7, "a"), study.adapting(7, "a", "pool5", *study.variants("pool5"))
     same = ("steps", "schedule", "batch", "seed", "bn", "data", "domain")
     assert all(getattr(b2, f) == getattr(method, f) for f in same)
     assert b2.steps == 10 and b2.bn == "affine"
@@ -76,8 +76,8 @@ def test_every_cell_comes_once_and_after_what_it_needs(study: Study) -> None:
         done.add(cell.result)
     trainings = [c.name for c in study.cells() if c.name.startswith("train") and "seed0" in c.name]
     assert trainings == [
-        "train seed0/teacher", "train seed0/a/pool5", "train seed0/b/pool5", "train seed0/a/pool1",
-        "train seed0/b/pool1", "train seed0/a/B2", "train seed0/b/B2", "train seed0/a/B1",
+        "train seed0/teacher", "train seed0/a/pool5", "train seed0/b/pool5", "train seed0/a/B2",
+        "train seed0/b/B2", "train seed0/a/pool1", "train seed0/b/pool1", "train seed0/a/B1",
         "train seed0/b/B1",
     ]  # fmt: skip
     assert len(done) == 2 * (1 + 1 + 2 * 2 + 2 * 8) + 2  # per seed, and the twins
@@ -104,7 +104,7 @@ def test_teacher_and_b1_start_alike_and_nothing_else_from_there(study: Study) ->
     made = Study(replace(study.config, supervised=stage))
     assert made.teaching(0).start == made.scratch(0, "a").start == "imagenet"
     assert made.tuning(0, "a").start == str(made.teacher(0))
-    assert made.adapting(0, "a", "pool5", *made.variants()).start == ""
+    assert made.adapting(0, "a", "pool5", *made.variants("pool5")).start == ""
 
 
 def test_each_objective_is_adapted_in_each_variant(study: Study) -> None:
@@ -113,7 +113,7 @@ def test_each_objective_is_adapted_in_each_variant(study: Study) -> None:
     made = Study(compared)
     cells = {cell.name: cell for cell in made.cells()}
     assert list(cells)[:4] == [c.name for c in study.cells()][:4]
-    runs = [made.adapting(7, "a", "pool5", variant) for variant in made.variants()]
+    runs = [made.adapting(7, "a", "pool5", variant) for variant in made.variants("pool5")]
     root = "runs/s/seed7/a/pool5"
     assert [r.run for r in runs] == [f"{root}_off", f"{root}_f", f"{root}_freeze_2"]
     assert [(r.penalty.name, r.penalty.fisher, r.freeze) for r in runs] == [
