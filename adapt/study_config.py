@@ -83,7 +83,8 @@ class StudyConfig(Machine):
     split: str = "val"
     """What every cell is scored on."""
     inversions: int = 1
-    """How many images of that split are inverted by the teacher and by each shift's student."""
+    """How many images of that split, evenly spaced, are inverted by the teacher and by each shift's
+    student."""
     inversion: InvertConfig = field(default_factory=InvertConfig)
     report: str = ""
     """HTML file; empty = <runs>/report.html; `none` = no report."""

@@ -6,6 +6,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+from adapt.calibrate import some
 from adapt.commands import ReportConfig
 from adapt.data import load
 from adapt.finetuning import FineTuning, study_of
@@ -25,7 +26,9 @@ NO_REPORT = "none"
 def inversions(study: Study) -> Iterator[Cell]:
     """Figure 6: an image as the teacher and each shift's first adapted student see it."""
     config = study.config
-    images = load(config.data, config.split).samples[: config.inversions]
+    if not config.inversions:
+        return
+    images = some(load(config.data, config.split), config.inversions).samples
     method = next(iter(config.objectives))
     for seed in config.seeds[:1]:
         networks = {"teacher": study.teacher(seed)}

@@ -5,8 +5,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from adapt.errors import InputError
 from adapt.evidence import TEACHER, record
-from adapt.files import read_json, write_whole
+from adapt.files import read_json, write_json, write_whole
 from adapt.runtime import say
 from viz.evidence import drawings, tables, words
 from viz.evidence.claims import CLAIMS, in_style
@@ -21,6 +22,7 @@ from viz.evidence.records import (
     load,
     table,
 )
+from viz.evidence.style import style_record
 from viz.evidence.verdicts import Verdict
 from viz.evidence.worth import worths
 
@@ -34,6 +36,9 @@ class ResultsConfig:
 
     runs: list[str] = field(default_factory=list)
     """Folders of studies that are recorded first; [] = what is recorded already."""
+    judge: str = ""
+    """A run, such as another seed's teacher, whose network measures the style of the first study's
+    inversions."""
     records: str = "results/evidence"
     out: str = "docs/results.md"
     pictures: str = "docs/pictures"
@@ -50,6 +55,10 @@ def results(config: ResultsConfig) -> Path:
     for runs in config.runs:
         for path in record(Path(runs), folder):
             say(f"{path}: recorded")
+    if config.judge:
+        if not config.runs:
+            raise InputError("judge needs runs=[DIR]: the study whose inversions it measures")
+        write_json(folder / STYLE, style_record(Path(config.runs[0]), Path(config.judge)))
     found = load(folder)
     style = read_json(folder / STYLE) if (folder / STYLE).is_file() else []
     out, pictures = Path(config.out), Path(config.pictures)
