@@ -8,8 +8,9 @@ import json
 import math
 import platform
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from adapt.errors import InputError
@@ -94,8 +95,6 @@ def run_of(run: Path, config: dict[str, Any]) -> dict[str, Any]:
     """What a training was, in a few words and numbers."""
     summary, metrics = read_json(run / SUMMARY), read_metrics(run)
     data, evaluated = config["data"], [m for m in metrics if "evaluation" in m]
-    losses = [m for m in metrics if "loss" in m]
-    every = max(1, math.ceil(len(losses) / LOSSES))
     method = method_of(config, {"domain": config["domain"], "adabn": False})
     return {
         "method": method,
@@ -113,8 +112,15 @@ def run_of(run: Path, config: dict[str, Any]) -> dict[str, Any]:
             {"step": m["step"]} | {k: rounded(v) for k, v in m["evaluation"].items()}
             for m in evaluated
         ],
-        "loss": [[m["step"], rounded(m["loss"])] for m in losses[every - 1 :: every]],
+        "loss": thinned([(m["step"], m["loss"]) for m in metrics if "loss" in m], LOSSES),
     }
+
+
+def thinned(points: Sequence[tuple[int, float]], most: int) -> list[list[float]]:
+    """At most so many [step, mean value of the points since the one before]."""
+    every = max(1, math.ceil(len(points) / most))
+    chunks = [points[i : i + every] for i in range(0, len(points), every)]
+    return [[chunk[-1][0], rounded(fmean(v for _, v in chunk))] for chunk in chunks]
 
 
 def evaluation_of(run: Path, path: Path, folder: Path) -> dict[str, Any]:

@@ -15,10 +15,11 @@ from adapt.commands import EvaluateConfig, InvertConfig
 from adapt.config import DataConfig
 from adapt.errors import InputError
 from adapt.evaluate import evaluate
-from adapt.evidence import TEACHER, record, seed_record
+from adapt.evidence import TEACHER, record, seed_record, thinned
 from adapt.files import read_json
+from adapt.runs import read_metrics
 from adapt.train import train
-from viz.evidence import tables
+from viz.evidence import extras, tables
 from viz.evidence.claims import CLAIMS, in_style, ranked
 from viz.evidence.page import ResultsConfig, results
 from viz.evidence.records import GRID, SHIFTS, Evidence
@@ -218,6 +219,34 @@ def test_rates_are_chosen_by_agreement_and_not_by_score() -> None:
     assert [("chosen" in row, "40.0" in row) for row in rows] == [(True, True), (False, False)]
 
 
+def test_what_a_change_brings_is_held_against_its_own_b2() -> None:
+    records = [
+        made_record(0, {"pool5_kd": {"ripple": 40.0}, "B2": {"ripple": 42.0}}),
+        made_record(0, {"pool5_kd": {"ripple": 41.0}}, "camvid_evidence_gap_ema"),
+        made_record(
+            0, {"pool5_kd": {"ripple": 44.0}, "B2": {"ripple": 43.5}}, "camvid_evidence_gap_long"
+        ),
+    ]
+    assert extras.gap(Evidence(records)).splitlines()[2:] == [
+        "| as it is | 40.0 (n = 1) |  | \u22122.0 |",
+        "| ema | 41.0 (n = 1) | +1.0 | \u22121.0 |",
+        "| long | 44.0 (n = 1) | +4.0 | +0.5 |",
+    ]
+    assert extras.gap(Evidence(records[:1])) == ""
+
+
+def test_decays_are_shown_for_each_start() -> None:
+    made = made_record(
+        0,
+        {"l2_5em4": {"": 45.0}},
+        "camvid_evidence_decay_pre",
+        loss=[[9, 9.0], [10, 0.2], [11, 0.4]],
+    )
+    made["evaluations"].append({**made["evaluations"][0], "split": "fit", "miou": 60.0})
+    row = extras.decay(Evidence([made])).splitlines()[2]
+    assert row == "| pre-trained | 5e-4 | 0.300 | 60.0 | 45.0 (n = 1) |"
+
+
 def test_style_is_judged_by_distances_to_both_domains() -> None:
     entry = {"shift": "ripple", "content_own": 0.1, "content_others": 0.5}
     near = {"gram_d1": 0.5, "gram_d2": 0.2, "colour_d1": 9.0, "colour_d2": 3.0}
@@ -290,8 +319,17 @@ def test_a_record_holds_what_the_runs_say(runs: Path) -> None:
     entry = scored["photocopy/pool5", "pool3", "photocopy", "given"]
     assert entry["miou"] == pytest.approx(read_json(path)["truth"]["miou"], abs=1e-3)
     assert [point["step"] for point in student["curve"]] == [1, 2]
+    losses = [m["loss"] for m in read_metrics(runs / "seed0" / TEACHER) if "loss" in m]
+    assert made["runs"][TEACHER]["loss"] == [
+        [i + 1, pytest.approx(loss, abs=1e-3)] for i, loss in enumerate(losses)
+    ]
     assert student["curve"][-1]["miou"] == entry["miou"]
     assert made["shifts"]["photocopy"]["parameters"] == {"mask_radius": 5.0}
+
+
+def test_loss_curves_are_thinned_by_means() -> None:
+    assert thinned([(step, float(step)) for step in range(1, 31)], 10)[:2] == [[3, 2.0], [6, 5.0]]
+    assert thinned([(1, 4.0), (2, 6.0)], 1) == [[2, 5.0]] and thinned([], 3) == []
 
 
 def test_the_page_is_made_of_a_part_of_the_cells(runs: Path, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from adapt.errors import InputError
 from adapt.evidence import TEACHER, record
 from adapt.files import read_json, write_json, write_whole
 from adapt.runtime import say
-from viz.evidence import drawings, tables, words
+from viz.evidence import drawings, extras, tables, words
 from viz.evidence.claims import CLAIMS, in_style
 from viz.evidence.records import (
     DISJOINT,
@@ -85,12 +85,14 @@ class Page:
             self.protocol(SHARED, "Pairs shared with the teacher, as in the paper"),
             self.protocol(DISJOINT, "Pairs that the teacher has not seen"),
             self.worth(),
+            section("Closing the gap to B2", extras.gap(self.found), words.GAP),
             section("What each shift is and costs", tables.shifts(self.found), words.SHIFTS),
             section("Other strengths", tables.strengths(self.found), words.STRENGTHS),
             section("Learning rates", tables.rates(self.found), words.RATES),
             section("L2-SP over alpha", tables.sweep(self.found), words.SWEEP),
             section("Maps before and after", tables.features(self.found), words.FEATURES),
             self.agreement(),
+            section("Pre-training and weight decay", extras.decay(self.found), words.DECAY),
             self.by_class(),
             self.missing(),
         ]

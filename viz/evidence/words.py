@@ -40,4 +40,14 @@ SETTING = (
     "DeepLab-VGG16 with batch norm from scratch at 240x180, scores at 480x360. Percent; mean ± "
     "sample standard deviation over seeds, or one seed without."
 )
+GAP = (
+    "pool5 + kd, which also trains the head, on the strong ripple; every line is one change of it "
+    "(experiment `camvid_evidence_gap`). Not tried: masked x2, warped teacher maps and distances "
+    "that tolerate displacement, which the product does not have."
+)
+DECAY = (
+    "The question of a thesis (Dai 2018): does pre-training replace weight decay? Supervised on "
+    "the photographs, from scratch and from a network that was trained on the embedded scenes. "
+    "The loss is the mean over the last fifth of the logged steps; that of val is not measured."
+)
 EMPTY = "Not run yet."
