@@ -327,6 +327,29 @@ def test_a_record_holds_what_the_runs_say(runs: Path) -> None:
     assert made["shifts"]["photocopy"]["parameters"] == {"mask_radius": 5.0}
 
 
+def test_moved_labels_are_told_from_given_ones(runs: Path, tmp_path: Path) -> None:
+    root = tmp_path / runs.name
+    shutil.copytree(runs, root)
+    twin = root / "shifts" / "photocopy_moved"
+    shutil.copytree(root / "shifts" / "photocopy", twin)
+    made_with = read_json(twin / "shift.json") | {"labels": "moved"}
+    (twin / "shift.json").write_text(json.dumps(made_with))
+    student = root / "seed0" / "photocopy" / "pool5"
+    metrics = read_json(student / "metrics_camvid_d2_photocopy_val.json")
+    moved = json.dumps(metrics | {"target": str(twin)})
+    (student / "metrics_camvid_d2_photocopy_moved_val.json").write_text(moved)
+    made = seed_record(root / "seed0", root.name)
+    found = [(e["shift"], e["labels"]) for e in made["evaluations"] if "pool5" in e["run"]]
+    assert sorted(found) == [("photocopy", "given"), ("photocopy", "moved")]
+    assert set(made["shifts"]) == {"photocopy"}
+    shutil.rmtree(twin)  # by its name then
+    made = seed_record(root / "seed0", root.name)
+    assert sorted(e["labels"] for e in made["evaluations"] if "pool5" in e["run"]) == [
+        "given",
+        "moved",
+    ]
+
+
 def test_loss_curves_are_thinned_by_means() -> None:
     assert thinned([(step, float(step)) for step in range(1, 31)], 10)[:2] == [[3, 2.0], [6, 5.0]]
     assert thinned([(1, 4.0), (2, 6.0)], 1) == [[2, 5.0]] and thinned([], 3) == []

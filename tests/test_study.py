@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from adapt.calibrate import CalibrateConfig
 from adapt.config import (
     DataConfig,
     NetworkConfig,
@@ -200,6 +201,24 @@ def test_labels_that_moved_are_scored_where_the_filter_moves_them(study: Study) 
     scored = [n.split("_d2_")[1] for n in cells if n.startswith("evaluate seed0/a/pool5 ")]
     assert scored == ["a_val", "a_moved_val"]
     assert "evaluate seed0/c/pool5 on camvid_d2_c_val" in cells
+    free = {
+        n.split("_d2_")[1] for n in cells if n.startswith("evaluate seed0/teacher on camvid_d2_a")
+    }
+    assert free == {"a_val", "a_moved_val", "a_val_adabn"}
+
+
+def test_strengths_are_chosen_on_the_part_for_choices(
+    study: Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[CalibrateConfig] = []
+    monkeypatch.setattr("adapt.study_cells.calibrate", asked.append)
+    shifts = {"a": ShiftConfig("ripple", distortion=30.0)}
+    for selection in ("tune", ""):
+        made = Study(replace(study.config, shifts=shifts, selection=selection))
+        (cell,) = [cell for cell in made.cells() if cell.name == "calibrate a"]
+        cell.perform()
+    assert [config.split for config in asked] == ["tune", "val"]
+    assert {config.teacher for config in asked} == {"runs/s/seed0/teacher"}
 
 
 def test_another_studys_teachers_and_twins_serve(study: Study) -> None:
