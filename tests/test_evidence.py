@@ -138,7 +138,8 @@ def test_agreement_ranks_by_spearman() -> None:
         {"step": i, "agreement_miou": a, "miou": m} for i, (a, m) in enumerate(points)
     ]
     verdict = ranked(Evidence([one]))
-    assert [part.what for part in verdict.parts] == ["shared ripple", "shared all"]
+    assert [part.what for part in verdict.parts] == ["shared ripple"]
+    assert verdict.notes == ["Checkpoints of all shifts together: shared, all: 0.90 over 5."]
     assert verdict.parts[0].differences[0] == pytest.approx(0.9) and verdict.verdict == HOLDS
     assert verdict.parts[0].told == "shared, ripple: 0.90 over 5"
 
