@@ -20,10 +20,11 @@ from adapt.files import read_json
 from adapt.runs import read_metrics
 from adapt.train import train
 from viz.evidence import extras, tables
-from viz.evidence.claims import CLAIMS, in_style, ranked
+from viz.evidence.claims import CLAIMS, ranked
 from viz.evidence.page import ResultsConfig, results
 from viz.evidence.records import GRID, SHIFTS, Evidence
 from viz.evidence.style import colour_distance, gram_distance, style_record
+from viz.evidence.style_claim import in_style
 from viz.evidence.verdicts import FAILS, HOLDS, MISSING, OPEN, PARTLY, Part, joined
 from viz.evidence.worth import equal_to, worths
 from viz.invert import invert_all
@@ -249,17 +250,23 @@ def test_decays_are_shown_for_each_start() -> None:
 
 
 def test_style_is_judged_by_distances_to_both_domains() -> None:
-    entry = {"shift": "ripple", "content_own": 0.1, "content_others": 0.5}
+    entry = {"image": "a", "shift": "ripple", "content_own": 0.1, "content_others": 0.5}
     near = {"gram_d1": 0.5, "gram_d2": 0.2, "colour_d1": 9.0, "colour_d2": 3.0}
     far = {"gram_d1": 0.2, "gram_d2": 0.5, "colour_d1": 9.0, "colour_d2": 3.0}
     style = [{**entry, "network": "student", **near}, {**entry, "network": "teacher", **far}]
-    verdict = in_style(Evidence([]), style)
+    verdict = in_style(style)
     found = {p.what: p.verdict for p in verdict.parts if p.what.startswith("ripple")}
     assert found == {
         "ripple gram student": HOLDS, "ripple gram teacher": HOLDS,
         "ripple colour student": HOLDS, "ripple colour teacher": FAILS,
     }  # fmt: skip
-    assert "1 of 1" in verdict.notes[0]
+    assert verdict.summary == (
+        "Gram matrices: the student's nearer D2 in 1 of 1; "
+        "Gram matrices: the teacher's nearer D1 in 1 of 1; "
+        "colours: the student's nearer D2 in 1 of 1; colours: the teacher's nearer D1 in 0 of 1"
+    )
+    assert verdict.notes[0].startswith("Content: 1 of 1")
+    assert verdict.notes[1].endswith(": Gram matrices, ripple 1 of 1; colours, ripple 0 of 1.")
 
 
 def test_distances_of_style() -> None:

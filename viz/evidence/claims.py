@@ -211,34 +211,7 @@ def ranked(found: Evidence) -> Verdict:
     return Verdict("i", claim, parts, notes)
 
 
-def in_style(found: Evidence, style: list[dict[str, Any]]) -> Verdict:
-    """Of inverted images, judged by another seed's teacher: see viz/evidence/style.py."""
-    parts = []
-    for measure in ("gram", "colour"):
-        for shift in SHIFTS:
-            for network, sign in (("student", 1), ("teacher", -1)):
-                chosen = [x for x in style if (x["shift"], x["network"]) == (shift, network)]
-                nearer = {
-                    i: sign * (x[f"{measure}_d1"] - x[f"{measure}_d2"])
-                    for i, x in enumerate(chosen)
-                }
-                right = sum(v > 0 for v in nearer.values())
-                domain = "D2" if network == "student" else "D1"
-                told = (
-                    f"{shift}, {measure}: the {network}'s nearer {domain} in {right} of "
-                    f"{len(nearer)} images"
-                )
-                parts.append(Part(f"{shift} {measure} {network}", nearer, told=told))
-    content = [x["content_own"] < x["content_others"] for x in style if x["network"] == "student"]
-    notes = [
-        f"Content: {sum(content)} of {len(content)} of the students' inversions are nearer the "
-        "image that they were made from than the others are, in the judge's pool5."
-    ] * bool(content)
-    claim = "The adapted student's inversion has D1's content and D2's style, the teacher's D1's"
-    return Verdict("f", claim, parts, notes)
-
-
 CLAIMS: tuple[Callable[[Evidence], Verdict], ...] = (
     reaches, deepest_alone, increasing, low_layers, finetuned, maps_return, anchored, ranked,
 )  # fmt: skip
-"""All but that about style (`in_style`), which has a record of its own."""
+"""All but that about style (viz/evidence/style_claim.py), which has a record of its own."""

@@ -10,7 +10,7 @@ from adapt.evidence import TEACHER, record
 from adapt.files import read_json, write_json, write_whole
 from adapt.runtime import say
 from viz.evidence import drawings, extras, tables, words
-from viz.evidence.claims import CLAIMS, in_style
+from viz.evidence.claims import CLAIMS
 from viz.evidence.records import (
     DISJOINT,
     GRID,
@@ -23,6 +23,7 @@ from viz.evidence.records import (
     table,
 )
 from viz.evidence.style import style_record
+from viz.evidence.style_claim import in_style
 from viz.evidence.verdicts import Verdict
 from viz.evidence.worth import worths
 
@@ -150,7 +151,7 @@ class Page:
 
     def verdicts(self) -> str:
         made: list[Verdict] = [claim(self.found) for claim in CLAIMS]
-        made.append(in_style(self.found, self.style))
+        made.append(in_style(self.style))
         made.sort(key=lambda verdict: verdict.letter)
         rows = []
         for verdict in made:
