@@ -13,7 +13,7 @@ from adapt.errors import InputError, unknown
 
 WHICH = (
     "name", "root", "target", "pairs", "labels", "sbd", "download", "coarse", "variant", "classes",
-    "imagenet_val", "train_split", "part", "parts", "parts_seed",
+    "imagenet_val", "train_split", "part", "parts", "parts_seed", "share",
 )  # fmt: skip
 """Fields of DataConfig that say which files are read, not how; another data set has its own."""
 
@@ -60,6 +60,9 @@ class DataConfig:
     parts: dict[str, float] = field(default_factory=dict)
     """Disjoint named shares of the training split, cut by `parts_seed`: {a: 0.5, b: 0.5}."""
     parts_seed: int = 0
+    share: float = 1.0
+    """Share of the training images that is used, drawn by `parts_seed`; a smaller one lies within a
+    larger one."""
     resize: list[int] = field(default_factory=list)
     """(H, W) that images and training labels are brought to, or [S]: the shorter side becomes S
     and the shape is kept; [] = native. Evaluation upsamples the prediction to the label's own size
@@ -103,6 +106,8 @@ class DataConfig:
             raise InputError(
                 f"data.parts add up to {sum(self.parts.values()):g}; at most 1 is there"
             )
+        if not 0 < self.share <= 1:
+            raise InputError(f"data.share is {self.share}; it must lie in (0, 1]")
         if self.part and self.part not in (WHOLE, *self.parts):
             raise unknown("data.part", self.part, (WHOLE, *self.parts))
 

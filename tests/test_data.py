@@ -384,3 +384,18 @@ def test_an_empty_part_is_refused(pairs: DataConfig) -> None:
     config = edit(pairs, parts={"tiny": 0.01, "rest": 0.99}, part="tiny")
     with pytest.raises(InputError, match=r"part 'tiny' of .* has no samples"):
         load(config, "train")
+
+
+def test_a_share_of_the_training_images_lies_within_a_larger_one(camvid_tree: Tree) -> None:
+    config = DataConfig(name="camvid", root=str(camvid_tree(train=20)))
+    parts = {"fit": 0.8, "held": 0.2}
+    found = [
+        set(names(load(edit(config, parts=parts, part="fit", share=share), "train")))
+        for share in (0.25, 0.5, 1.0)
+    ]
+    assert [len(chosen) for chosen in found] == [4, 8, 16]
+    assert found[0] < found[1] < found[2]
+    few = edit(config, parts=parts, part="fit", share=0.25)
+    assert len(load(few, "held").samples) == 4 and len(load(few, "val").samples) == 3
+    with pytest.raises(InputError, match=r"data.share is 0.0"):
+        edit(config, share=0.0)

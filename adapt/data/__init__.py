@@ -111,6 +111,8 @@ def load(config: DataConfig, split: str) -> DataSet:
     samples = _samples(config, layout, listed)
     if part not in ("", WHOLE):
         samples = cut(samples, config.parts, config.parts_seed, part)
+    if split == "train" and config.share < 1:
+        samples = cut(samples, {"share": config.share}, config.parts_seed, "share")
     if not samples:
         raise InputError(f"data: split {split!r}, part {part!r} of {config.root} has no samples")
     classes = layout.classes or tuple(config.classes)
