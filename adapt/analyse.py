@@ -20,7 +20,7 @@ from adapt.inference import Reading, Whole, evaluate_networks, groups, headline,
 from adapt.layers import check, trace
 from adapt.main_path import main_path
 from adapt.models import Model, load_model, origin_of
-from adapt.runs import read_config
+from adapt.records import read_config
 from adapt.runtime import runtime, say
 from adapt.tables import csv_of, text_table
 from adapt.taps import normalise

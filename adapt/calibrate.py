@@ -17,7 +17,7 @@ from adapt.files import write_json
 from adapt.metrics import Scores, confusion, distortion, scores
 from adapt.models import Model, load_model
 from adapt.protocol import predict
-from adapt.runs import read_data
+from adapt.records import read_data
 from adapt.runtime import Runtime, progress, runtime, say
 from adapt.sampling import Decoder, tensor
 from adapt.settings import inherit_data

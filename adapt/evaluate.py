@@ -22,7 +22,7 @@ from adapt.inference import (
 )
 from adapt.metrics import ImageScores
 from adapt.models import Model, load_model, origin_of
-from adapt.runs import read_config, read_data
+from adapt.records import read_config, read_data
 from adapt.runtime import runtime, say
 from adapt.settings import inherit_data, plain
 

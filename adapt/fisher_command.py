@@ -19,7 +19,7 @@ from adapt.inference import Reading, Whole, groups
 from adapt.lock import only_writer
 from adapt.models import Model, load_complete, load_run
 from adapt.networks.pretrained import IMAGENET
-from adapt.runs import read_data
+from adapt.records import read_data
 from adapt.runtime import Runtime, runtime, say, stop_signals
 from adapt.sampling import check_sizes
 from adapt.settings import differences, inherit_data

@@ -21,7 +21,7 @@ from adapt.images import voc_palette, write_png
 from adapt.inference import Reading, Whole, groups, stack
 from adapt.models import Model, load_model
 from adapt.protocol import ProtocolConfig, predict
-from adapt.runs import read_data
+from adapt.records import read_data
 from adapt.runtime import Runtime, runtime, say
 from adapt.settings import differences, inherit_data, plain
 

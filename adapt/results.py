@@ -14,8 +14,8 @@ from adapt.files import read_mapping, write_json, write_whole
 from adapt.metrics import Scores, distortion
 from adapt.models import origin_of
 from adapt.protocol import ProtocolConfig
+from adapt.records import CONFIG, SUMMARY, read_config, read_summary
 from adapt.restyle import RESTYLES
-from adapt.runs import CONFIG, SUMMARY, read_config, read_summary
 from adapt.settings import build, check_record
 
 TEACHER, B0, ADABN, B1, B2 = "teacher", "B0", "AdaBN", "B1", "B2"

@@ -29,7 +29,7 @@ from adapt.objectives import Objective
 from adapt.penalties import Penalty
 from adapt.penalties.metric import read_fisher
 from adapt.reach import reached
-from adapt.runs import read_data
+from adapt.records import read_data
 from adapt.runtime import Runtime, runtime
 from adapt.sampling import check_sizes
 from adapt.schedules import make_optimizer

@@ -21,7 +21,7 @@ from adapt.inference import Reading, Whole, groups, stack
 from adapt.metrics import confusion, scores
 from adapt.models import load_model
 from adapt.protocol import predict
-from adapt.runs import read_config, read_data
+from adapt.records import read_config, read_data
 from adapt.runtime import Runtime, runtime, say
 from adapt.settings import build
 from adapt.train import train

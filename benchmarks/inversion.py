@@ -31,7 +31,7 @@ from adapt.config import NetworkConfig
 from adapt.images import read_image
 from adapt.models import load_model
 from adapt.networks.deeplab_vgg16 import DeepLabVGG16
-from adapt.runs import read_config
+from adapt.records import read_config
 from adapt.runtime import Runtime, runtime
 from adapt.sampling import tensor
 from benchmarks.measure import measure, record, report

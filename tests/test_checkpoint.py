@@ -13,7 +13,8 @@ from tiny import reseal
 
 from adapt import checkpoint, files
 from adapt.errors import InputError
-from adapt.runs import METRICS, open_run, read_config, read_metrics
+from adapt.records import METRICS, read_config, read_metrics
+from adapt.runs import open_run
 
 STATE = {"student": {"w": torch.arange(4.0)}, "rng": [torch.get_rng_state()]}
 

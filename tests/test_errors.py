@@ -45,7 +45,8 @@ from adapt.networks.factory import permit
 from adapt.networks.pretrained import enum_of
 from adapt.objective_config import ObjectiveConfig, RegressionConfig
 from adapt.protocol import predict
-from adapt.runs import open_run, read_config
+from adapt.records import read_config
+from adapt.runs import open_run
 from adapt.runtime import runtime
 from adapt.settings import build
 from adapt.study_checks import check_study

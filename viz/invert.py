@@ -12,7 +12,7 @@ from adapt.errors import InputError
 from adapt.files import write_json, write_whole
 from adapt.images import read_image, write_png
 from adapt.models import is_run, load_model
-from adapt.runs import read_config
+from adapt.records import read_config
 from adapt.runtime import Runtime, runtime, say
 from adapt.settings import plain
 from viz.figures import inversion_curves, montage

@@ -40,7 +40,7 @@ from warm import Command, Warm
 
 from adapt import checkpoint
 from adapt.files import write_json
-from adapt.runs import read_metrics
+from adapt.records import read_metrics
 
 PENALTY = ["penalty=l2_sp_fisher", "penalty.alpha=0.01", "penalty.fisher=fisher.safetensors"]
 TRAINED = ["device=cpu", "precision=fp32", "batch=2", "log_every=1"]

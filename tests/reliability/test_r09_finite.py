@@ -11,7 +11,7 @@ from adapt import checkpoint
 from adapt.config import PenaltyConfig, ScheduleConfig
 from adapt.errors import InputError, Stopped
 from adapt.objectives import Objective
-from adapt.runs import read_metrics
+from adapt.records import read_metrics
 from adapt.sampling import Stream, batches
 from adapt.setup import prepare, resolve
 from adapt.train import one_step, train

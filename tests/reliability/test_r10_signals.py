@@ -9,7 +9,7 @@ from campaigns.kills import files_result, run_result
 from warm import Command, Warm
 
 from adapt import checkpoint
-from adapt.runs import read_metrics
+from adapt.records import read_metrics
 
 pytestmark = pytest.mark.system
 TRAINED = (

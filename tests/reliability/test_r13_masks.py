@@ -16,7 +16,7 @@ from tiny import teaching
 from adapt.errors import InputError
 from adapt.images import IGNORE, read_indices, read_mask
 from adapt.mat import read_mat
-from adapt.runs import read_metrics
+from adapt.records import read_metrics
 from adapt.train import train
 
 

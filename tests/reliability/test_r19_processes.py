@@ -24,7 +24,7 @@ from adapt.config import DataConfig, ShiftConfig
 from adapt.distort import make_distorted
 from adapt.evaluate import evaluate
 from adapt.failures import STATUS, explained
-from adapt.runs import read_metrics
+from adapt.records import read_metrics
 from adapt.train import train
 
 TOLERANCE = 1e-6
