@@ -50,7 +50,9 @@ GROUPS: dict[str, tuple[str, ...]] = {
         "adapt/networks/", "adapt/models.py", "adapt/tensors.py", "adapt/layers.py",
         "adapt/layers_config.py", "adapt/taps.py", "viz/layers.py",
     ),
-    "Runs and checkpoints": ("adapt/runs.py", "adapt/records.py", "adapt/checkpoint.py", "adapt/files.py"),
+    "Runs and checkpoints": (
+        "adapt/runs.py", "adapt/records.py", "adapt/checkpoint.py", "adapt/files.py",
+    ),
     "Objectives": (
         "adapt/objective_config.py", "adapt/objectives.py", "adapt/distances.py",
         "adapt/schedules.py",

@@ -37,7 +37,8 @@ from adapt.export.onnx_graph import onnx_bytes
 from adapt.export.parity import Case
 from adapt.export.parity import predict as own_logits
 from adapt.export.recipe import Signature
-from adapt.fisher import averaged, load_fisher, write_fisher
+from adapt.fisher import averaged
+from adapt.fisher_file import load_fisher, write_fisher
 from adapt.freezing import freeze_first
 from adapt.images import image_header, read_tiff
 from adapt.models import load_complete
