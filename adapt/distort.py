@@ -12,7 +12,7 @@ import numpy as np
 
 from adapt.commands import DistortConfig
 from adapt.config import DataConfig, ShiftConfig
-from adapt.data import Layout, Sample, layout_of, prepare, read_split
+from adapt.data import Layout, Sample, check_owner, layout_of, prepare, read_split
 from adapt.errors import InputError, unknown
 from adapt.files import leftovers, read_mapping, sha256, write_json, write_whole
 from adapt.images import IGNORE, image_size, png, read_image, read_indices, voc_palette
@@ -149,6 +149,7 @@ def make_distorted(config: DistortConfig) -> Path:
             made with other parameters.
     """
     layout = layout_of(config.data)
+    check_owner(config.data)
     prepare(config.data)
     if not config.data.root:
         raise InputError("data.root is empty: give the folder of the images to distort")

@@ -42,6 +42,7 @@ from adapt.fisher_file import load_fisher, write_fisher
 from adapt.freezing import freeze_first
 from adapt.images import image_header, read_tiff
 from adapt.models import load_complete
+from adapt.networks import build_network
 from adapt.networks.factory import permit
 from adapt.networks.pretrained import enum_of
 from adapt.objective_config import ObjectiveConfig, RegressionConfig
@@ -232,6 +233,13 @@ REFUSED: dict[str, tuple[Refusal, str]] = {
     "labels where none are read": (
         lambda w, p: load(DataConfig("camvid", str(w / "d1"), labels="l"), "train"),
         r"data\.labels is for data=pairs only; data is camvid"),
+    "labels that a twin does not read": (
+        lambda w, p: make_distorted(DistortConfig(
+            DataConfig("camvid", str(w / "d1"), sbd="s"), out=str(p / "o"))),
+        r"data\.sbd is for data=voc only"),
+    "arguments of no factory": (
+        lambda w, p: build_network(NetworkConfig(arguments={"width": 1}), 2),
+        r"network\.arguments .*; network is deeplab_vgg16"),
     "no class folders": (lambda w, p: classes_in(folder(p / "empty")), "empty: no folders inside"),
     "no frames": (lambda w, p: frames(folder(p / "city"), "_rain"), "that end in '_rain'"),
     "no list of dogs": (
