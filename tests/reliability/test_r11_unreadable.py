@@ -209,9 +209,9 @@ print(json.dumps({"refused": found, "grown": peak() - before}))
 
 
 def test_r11_bombs_are_refused_in_bounded_memory(tmp_path: Path) -> None:
-    """Each would take gigabytes: one colour at 20,000x20,000, texts and profiles that unpack to
-    megabytes each, EXIF tags that overlap, .mat cells. The files are real ones, a megabyte at most
-    but for the first."""
+    """One colour at 20,000x20,000, texts and profiles that unpack to megabytes each, a header that
+    promises more rows than there are, and EXIF tags that overlap (300 MB if they are read, which
+    nobody needs to: that image is read). Each is less than a megabyte, but for the first."""
     row = zlib.compressobj(9)
     data = b"".join(row.compress(b"\0" + bytes([77]) * 60_000) for _ in range(20_000)) + row.flush()
     files = {"colour.png": header(20_000, 20_000, 8, 2) + chunk(b"IDAT", data) + chunk(b"IEND")}
@@ -222,8 +222,10 @@ def test_r11_bombs_are_refused_in_bounded_memory(tmp_path: Path) -> None:
     profile = chunk(b"iCCP", b"x\0\0" + bomb)
     files["profiles.png"] = header(1, 4, 8, 0) + 1001 * chunk(b"vpAg") + profile + small
     tags = b"".join(struct.pack(">HHII", 1000 + i, 1, 60_000, 8) for i in range(5_000))
-    exif = b"Exif\0\0MM\0*" + struct.pack(">IH", 8, 65_535) + tags
+    exif = b"Exif\0\0MM\0*" + struct.pack(">IH", 8, 5_000) + tags
     segment = struct.pack(">BBH", 0xFF, 0xE1, len(exif) + 2) + exif
+    few = zlib.compress(b"\0" * 30_001 * 9)
+    files["rows.png"] = header(10_000, 9_900, 8, 2) + chunk(b"IDAT", few) + chunk(b"IEND")
     Image.new("RGB", (8, 8)).save(tmp_path / "a.jpg")
     plain = (tmp_path / "a.jpg").read_bytes()
     files["exif.jpg"] = plain[:2] + segment + plain[2:]
@@ -237,6 +239,7 @@ def test_r11_bombs_are_refused_in_bounded_memory(tmp_path: Path) -> None:
     assert done.returncode == 0 and done.stderr == "", done.stderr
     found = json.loads(done.stdout)
     assert found["refused"].keys() == files.keys()
+    assert "a mask holds class indices" in found["refused"]["exif.jpg"], "as an image it is fine"
     assert "pixels" in found["refused"]["colour.png"]
     assert found["grown"] < 64, found
 
