@@ -1,5 +1,6 @@
-"""The orientation of an image. Pillow would read all of a block, of which a few kilobytes can make
-gigabytes. Source: Exif 2.32, section 4.6; XMP only where EXIF says nothing, as Pillow does."""
+"""The orientation of an image, read without the rest of its block, of which Pillow raises or warns
+where it is broken. Source: Exif 2.32, section 4.6; XMP only where EXIF says nothing, as in Pillow.
+"""
 
 import re
 import struct

@@ -24,6 +24,7 @@ from adapt.config import DataConfig
 from adapt.data import load
 from adapt.errors import InputError
 from adapt.images import image_header, image_size, read_image, read_indices
+from adapt.raw_files import MAX_BYTES
 from adapt.sampling import Stream
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -209,9 +210,8 @@ print(json.dumps({"refused": found, "grown": peak() - before}))
 
 
 def test_r11_bombs_are_refused_in_bounded_memory(tmp_path: Path) -> None:
-    """Each would take gigabytes: one colour at 20,000x20,000, texts and profiles that unpack to
-    megabytes each, EXIF tags that overlap, .mat cells. The files are real ones, a megabyte at most
-    but for the first."""
+    """One colour at 20,000x20,000, a text that unpacks to 16 MB, and a thousand chunks with a
+    profile that does. Each is less than a megabyte, but for the first."""
     row = zlib.compressobj(9)
     data = b"".join(row.compress(b"\0" + bytes([77]) * 60_000) for _ in range(20_000)) + row.flush()
     files = {"colour.png": header(20_000, 20_000, 8, 2) + chunk(b"IDAT", data) + chunk(b"IEND")}
@@ -221,12 +221,6 @@ def test_r11_bombs_are_refused_in_bounded_memory(tmp_path: Path) -> None:
     files["text.png"] = header(1, 4, 8, 0) + chunk(b"iTXt", xmp + bomb) + small
     profile = chunk(b"iCCP", b"x\0\0" + bomb)
     files["profiles.png"] = header(1, 4, 8, 0) + 1001 * chunk(b"vpAg") + profile + small
-    tags = b"".join(struct.pack(">HHII", 1000 + i, 1, 60_000, 8) for i in range(5_000))
-    exif = b"Exif\0\0MM\0*" + struct.pack(">IH", 8, 65_535) + tags
-    segment = struct.pack(">BBH", 0xFF, 0xE1, len(exif) + 2) + exif
-    Image.new("RGB", (8, 8)).save(tmp_path / "a.jpg")
-    plain = (tmp_path / "a.jpg").read_bytes()
-    files["exif.jpg"] = plain[:2] + segment + plain[2:]
     for name, content in files.items():
         (tmp_path / name).write_bytes(content)
         assert len(content) < (1 << 20) or name == "colour.png"
@@ -249,6 +243,26 @@ def test_r11_profiles_and_texts_are_not_unpacked(tmp_path: Path, pixels: np.ndar
     with pytest.raises(ValueError, match="too large"):
         Image.open(path).load()
     assert np.array_equal(read_image(path), pixels)
+
+
+def test_r11_a_broken_profile_does_no_harm(tmp_path: Path, pixels: np.ndarray) -> None:
+    """Pillow does not know a JPEG with half an ICC profile for an image."""
+    path = tmp_path / "a.jpg"
+    Image.fromarray(pixels).save(path)
+    plain, expected = path.read_bytes(), read_image(path)
+    body = b"ICC_PROFILE\0"
+    path.write_bytes(plain[:2] + struct.pack(">BBH", 0xFF, 0xE2, len(body) + 2) + body + plain[2:])
+    with pytest.raises(OSError, match="cannot identify"):
+        Image.open(path)
+    assert np.array_equal(read_image(path), expected)
+
+
+def test_r11_a_file_of_gigabytes_is_not_read(tmp_path: Path, pixels: np.ndarray) -> None:
+    path = tmp_path / "a.png"
+    Image.fromarray(pixels).save(path)
+    with path.open("ab") as stream:
+        stream.truncate(MAX_BYTES + 1)  # a hole, which takes no room
+    refused(path, f"at most {MAX_BYTES} are read")
 
 
 def test_r11_scans_without_end_are_not_decoded(tmp_path: Path, pixels: np.ndarray) -> None:

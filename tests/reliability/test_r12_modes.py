@@ -209,6 +209,7 @@ def test_r12_damage_behind_the_orientation_and_empty_blocks_do_no_harm(tmp_path:
     strange = EXIF[:18] + struct.pack(">HH", 77, 0)
     for block in (bytes(40), strange):
         assert np.array_equal(read_image(with_exif(tmp_path / "a.jpg", block)), upright)
+        assert image_size(tmp_path / "a.jpg") == upright.shape[:2]
 
 
 def test_r12_a_pair_of_which_one_is_turned_is_refused(tmp_path: Path, pixels: np.ndarray) -> None:
