@@ -94,7 +94,7 @@ def test_r10_workers_leave_signals_to_the_main_process(
 def test_r10_a_second_signal_ends_at_once(warm: Warm, world: Path) -> None:
     """And one that only comes twice, as `timeout` sends it, does not."""
     run = world / "impatient"
-    command = warm.start("train.py", *TRAINED, f"run={run.name}", fault="wait_at_step:5,60")
+    command = warm.start("train.py", *TRAINED, f"run={run.name}", fault="wait_at_step:5,300")
     until(lambda: [r for r in read_metrics(run) if r["step"] >= 5], command)
     command.kill(TERM)
     command.kill(TERM)
