@@ -131,13 +131,13 @@ CASES = {
     "train": Case(
         "train.py",
         ("data=camvid", "data.root=d1", "network.width=0.03125", "network.batch_norm=true",
-         "data.crop=[32,40]", "data.scale=[0.8,1.25]", "steps=24", "eval_every=8", *TRAINED),
+         "data.crop=[32,40]", "data.scale=[0.8,1.25]", "steps=60", "eval_every=20", *TRAINED),
         "run", "", run_result, run_phase, (1, 2, 3),
     ),
     "adapt": Case(
         "adapt.py",
         ("data.target=d2", "teacher=teacher", "objective=pool3", "schedule.optimizer=adamw",
-         "schedule.lr=0.001", "ema=0.9", "bn=train", "steps=24", *PENALTY, *TRAINED),
+         "schedule.lr=0.001", "ema=0.9", "bn=train", "steps=60", *PENALTY, *TRAINED),
         "run", "", run_result, run_phase, (1, 2, 3),
     ),
     "make_distorted_voc": Case(
@@ -147,7 +147,7 @@ CASES = {
     ),
     "fisher": Case(
         "fisher.py",
-        ("run=teacher", "draws=20", "device=cpu"),
+        ("run=teacher", "draws=60", "device=cpu"),
         "out", ".safetensors", file_result, fisher_phase, (1, 2, 3),
     ),
 }  # fmt: skip
@@ -159,7 +159,7 @@ def world(root: Path, warm: Warm) -> None:
     if (root / "fisher.safetensors").is_file():
         return
     camvid(root / "d1", train=10, val=3)
-    camvid(root / "photos", train=40, val=10, scale=3)
+    camvid(root / "photos", train=60, val=10, scale=4)
     given = CASES["train"].overrides
     warm.run("train.py", *given, "run=teacher")
     warm.run("make_distorted_voc.py", "data=camvid", "data.root=d1", "shift=photocopy", "out=d2",
@@ -232,7 +232,10 @@ class Campaign:
             moment += IMPORTS * rng.random() if fresh else 0
             if not self.killed(case, given, moment, group, fresh):
                 break
-            kills.append(f"{case.phase(target)}, {'with its workers' if group else 'alone'}")
+            phase = case.phase(target)
+            kills.append(f"{phase}, {'with its workers' if group else 'alone'}")
+            if phase.startswith("after"):
+                break  # what is started again has nothing left to do
         last = self.warm.start(case.script, *given)
         status = last.wait(300)
         found = case.judged(target) if status == 0 else {}
