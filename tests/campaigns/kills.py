@@ -131,13 +131,13 @@ CASES = {
     "train": Case(
         "train.py",
         ("data=camvid", "data.root=d1", "network.width=0.03125", "network.batch_norm=true",
-         "data.crop=[32,40]", "data.scale=[0.8,1.25]", "steps=60", "eval_every=20", *TRAINED),
+         "data.crop=[32,40]", "data.scale=[0.8,1.25]", "eval_every=3", *TRAINED),
         "run", "", run_result, run_phase, (1, 2, 3),
     ),
     "adapt": Case(
         "adapt.py",
         ("data.target=d2", "teacher=teacher", "objective=pool3", "schedule.optimizer=adamw",
-         "schedule.lr=0.001", "ema=0.9", "bn=train", "steps=60", *PENALTY, *TRAINED),
+         "schedule.lr=0.001", "ema=0.9", "bn=train", *PENALTY, *TRAINED),
         "run", "", run_result, run_phase, (1, 2, 3),
     ),
     "make_distorted_voc": Case(
@@ -160,13 +160,14 @@ def world(root: Path, warm: Warm) -> None:
         return
     camvid(root / "d1", train=10, val=3)
     camvid(root / "photos", train=60, val=10, scale=4)
-    given = CASES["train"].overrides
-    warm.run("train.py", *given, "run=teacher")
+    warm.run("train.py", *CASES["train"].overrides, "steps=20", "run=teacher")
     warm.run("make_distorted_voc.py", "data=camvid", "data.root=d1", "shift=photocopy", "out=d2",
              "shift.parameters.mask_radius=5", "workers=1")  # fmt: skip
     warm.run("fisher.py", "run=teacher", "out=fisher.safetensors", "device=cpu")
 
 
+STEPS = 60
+"""Of each training."""
 IMPORTS = 4.0
 """About how many seconds a new interpreter imports."""
 
@@ -181,13 +182,16 @@ def remove(path: Path) -> None:
 class Campaign:
     """Undisturbed runs, made once, and rounds of killed ones."""
 
-    def __init__(self, root: Path, warm: Warm, seed: int, fresh: int) -> None:
-        self.root, self.warm, self.seed, self.fresh = root, warm, seed, fresh
+    def __init__(
+        self, root: Path, warm: Warm, seed: int, fresh: int = 0, steps: int = STEPS
+    ) -> None:
+        self.root, self.warm, self.seed, self.fresh, self.steps = root, warm, seed, fresh, steps
         self.results: dict[tuple[str, int], dict[str, Any]] = {}
         self.seconds: dict[tuple[str, int, int], float] = {}
 
     def overrides(self, case: Case, out: str, every: int, workers: int) -> list[str]:
         more = [f"checkpoint_every={every}"] if every else []
+        more += [f"steps={self.steps}"] if case.out == "run" else []
         more += [f"workers={workers}"]
         return [*case.overrides, f"{case.out}={out}{case.suffix}", *more]
 
