@@ -201,8 +201,11 @@ class Campaign:
             case, out = CASES[name], f"straight_{name}_{every}"
             workers = 0 if case.every else 1
             given = self.overrides(case, out, every, workers)
+            started = time.monotonic()
             if (status := self.warm.start(case.script, *given, fresh=bool(self.fresh)).wait()) != 0:
                 raise RuntimeError(f"{case.script} {given} ended with {status}")
+            if not self.fresh:
+                self.seconds[name, every, workers] = time.monotonic() - started
             self.results[name, every] = case.judged(self.root / (out + case.suffix))
         return self.results[name, every]
 
@@ -216,10 +219,10 @@ class Campaign:
             self.seconds[name, every, workers] = time.monotonic() - started
         return self.seconds[name, every, workers]
 
-    def round(self, number: int) -> dict[str, Any]:
-        """Kill one run up to three times; the record of what happened."""
+    def round(self, number: int, name: str = "") -> dict[str, Any]:
+        """Kill one run, of a random case unless it is named, up to three times; the record."""
         rng = np.random.default_rng([self.seed, number])
-        name = str(rng.choice(list(SHARES), p=list(SHARES.values())))
+        name = name or str(rng.choice(list(SHARES), p=list(SHARES.values())))
         case = CASES[name]
         every = int(rng.choice(case.every)) if case.every else 0
         workers = 0 if case.every else 1

@@ -110,8 +110,7 @@ def test_r01_campaign_of_kills_in_short(warm: Warm, world: Path) -> None:
     """Train, twin and adapt, as tests/campaigns/kills.py does by the hundred."""
     camvid(world / "photos", train=12, val=2)
     warm.run("fisher.py", "run=teacher", "out=fisher.safetensors", "device=cpu")
-    short, rounds = Campaign(world, warm, seed=1, steps=8), []
-    while len({r["case"] for r in rounds if r["kills"]}) < 3 and len(rounds) < 9:
-        rounds.append(short.round(len(rounds)))
-    found = table(rounds)
-    assert found["kills"] >= 3 and found["not equal"] == []
+    short = Campaign(world, warm, seed=1, steps=8)
+    cases = ("train", "make_distorted_voc", "adapt")
+    found = table([short.round(number, name) for number, name in enumerate(cases)])
+    assert found["kills"] >= 2 and found["not equal"] == []
