@@ -48,15 +48,6 @@ def environment() -> dict[str, Any]:
         except PackageNotFoundError:
             return None
 
-    def git(*arguments: str) -> str:
-        try:
-            command = ["git", "-C", str(Path(__file__).parent), *arguments]
-            return subprocess.run(
-                command, capture_output=True, text=True, check=True
-            ).stdout.strip()
-        except (OSError, subprocess.CalledProcessError):
-            return ""
-
     gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
     return {
         "python": platform.python_version(),
@@ -65,8 +56,25 @@ def environment() -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "gpus": gpus,
         "packages": {package: installed(package) for package in PACKAGES},
-        "git": {"commit": git("rev-parse", "HEAD"), "dirty": bool(git("status", "--porcelain"))},
+        "git": revision(Path(__file__).parent),
     }
+
+
+def revision(folder: Path) -> dict[str, Any]:
+    """Commit of the code that lies in a folder, and whether it was changed since.
+
+    Git must not lock its index for that: killed, it would leave a lock that blocks the user's own.
+    """
+
+    def git(*arguments: str) -> str:
+        try:
+            command = ["git", "--no-optional-locks", "-C", str(folder), *arguments]
+            done = subprocess.run(command, capture_output=True, text=True, check=True)
+            return done.stdout.strip()
+        except (OSError, subprocess.CalledProcessError):
+            return ""
+
+    return {"commit": git("rev-parse", "HEAD"), "dirty": bool(git("status", "--porcelain"))}
 
 
 class RunFolder:

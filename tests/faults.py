@@ -123,9 +123,11 @@ def wait_at_step(argument: str) -> None:
     at_step(int(step), lambda: time.sleep(float(seconds)))
 
 
-def slow(module: str, name: str, marker: str, seconds: str, after: str = "0") -> None:
-    """A function of a module takes `seconds` longer once it was called `after` times; the first
-    such call makes the file `marker`."""
+def slow(module: str, name: str, argument: str, seconds: str, after: int = 0) -> None:
+    """A function of a module takes long once it was called `after` times.
+
+    `argument` is `MARKER[,SECONDS]`: the first such call makes the file MARKER.
+    """
     import importlib
     import time
     from pathlib import Path
@@ -134,42 +136,43 @@ def slow(module: str, name: str, marker: str, seconds: str, after: str = "0") ->
     *owners, last = name.split(".")
     for owner in owners:
         place = getattr(place, owner)
+    marker, _, given = argument.partition(",")
     real, calls = getattr(place, last), 0
 
     def delayed(*arguments: Any, **named: Any) -> Any:
         nonlocal calls
         calls += 1
-        if calls > int(after):
+        if calls > after:
             Path(marker).touch()
-            time.sleep(float(seconds))
+            time.sleep(float(given or seconds))
         return real(*arguments, **named)
 
     setattr(place, last, delayed)
 
 
-def slow_evaluation(marker: str) -> None:
-    """An evaluation inside a training takes a second."""
-    slow("adapt.train", "evaluate_networks", marker, "1")
+def slow_evaluation(argument: str) -> None:
+    """An evaluation inside a training takes long."""
+    slow("adapt.train", "evaluate_networks", argument, "1")
 
 
-def slow_loader(marker: str) -> None:
-    """Every sample behind the first eight takes half a second, in whichever process reads it."""
-    slow("adapt.sampling", "Decoder._decode", marker, "0.5", "4")
+def slow_loader(argument: str) -> None:
+    """So does every sample behind the first four, in whichever process reads it."""
+    slow("adapt.sampling", "Decoder._decode", argument, "0.5", 4)
 
 
-def slow_filter(marker: str) -> None:
-    """Every image behind the third takes 0.2 s to filter."""
-    slow("adapt.distort", "apply_shift", marker, "0.2", "4")
+def slow_filter(argument: str) -> None:
+    """So does every image behind the third to be filtered."""
+    slow("adapt.distort", "apply_shift", argument, "5", 4)
 
 
-def slow_scores(marker: str) -> None:
-    """Every image's Fisher scores behind the second take 0.4 s."""
-    slow("adapt.fisher_command", "add_scores", marker, "0.4", "2")
+def slow_scores(argument: str) -> None:
+    """So do the Fisher scores of every image behind the second."""
+    slow("adapt.fisher_command", "add_scores", argument, "1", 2)
 
 
-def slow_prediction(marker: str) -> None:
-    """Every batch that is predicted takes half a second."""
-    slow("adapt.inference", "predict", marker, "0.5")
+def slow_prediction(argument: str) -> None:
+    """So does every batch that is predicted."""
+    slow("adapt.inference", "predict", argument, "5")
 
 
 def save_forever(folder: str) -> None:

@@ -131,13 +131,13 @@ CASES = {
     "train": Case(
         "train.py",
         ("data=camvid", "data.root=d1", "network.width=0.03125", "network.batch_norm=true",
-         "data.crop=[32,40]", "data.scale=[0.8,1.25]", "steps=24", "eval_every=8", *TRAINED),
+         "data.crop=[32,40]", "data.scale=[0.8,1.25]", "eval_every=3", *TRAINED),
         "run", "", run_result, run_phase, (1, 2, 3),
     ),
     "adapt": Case(
         "adapt.py",
         ("data.target=d2", "teacher=teacher", "objective=pool3", "schedule.optimizer=adamw",
-         "schedule.lr=0.001", "ema=0.9", "bn=train", "steps=24", *PENALTY, *TRAINED),
+         "schedule.lr=0.001", "ema=0.9", "bn=train", *PENALTY, *TRAINED),
         "run", "", run_result, run_phase, (1, 2, 3),
     ),
     "make_distorted_voc": Case(
@@ -147,7 +147,7 @@ CASES = {
     ),
     "fisher": Case(
         "fisher.py",
-        ("run=teacher", "draws=20", "device=cpu"),
+        ("run=teacher", "draws=60", "device=cpu"),
         "out", ".safetensors", file_result, fisher_phase, (1, 2, 3),
     ),
 }  # fmt: skip
@@ -159,14 +159,15 @@ def world(root: Path, warm: Warm) -> None:
     if (root / "fisher.safetensors").is_file():
         return
     camvid(root / "d1", train=10, val=3)
-    camvid(root / "photos", train=40, val=10, scale=3)
-    given = CASES["train"].overrides
-    warm.run("train.py", *given, "run=teacher")
+    camvid(root / "photos", train=60, val=10, scale=4)
+    warm.run("train.py", *CASES["train"].overrides, "steps=20", "run=teacher")
     warm.run("make_distorted_voc.py", "data=camvid", "data.root=d1", "shift=photocopy", "out=d2",
              "shift.parameters.mask_radius=5", "workers=1")  # fmt: skip
     warm.run("fisher.py", "run=teacher", "out=fisher.safetensors", "device=cpu")
 
 
+STEPS = 60
+"""Of each training."""
 IMPORTS = 4.0
 """About how many seconds a new interpreter imports."""
 
@@ -181,13 +182,16 @@ def remove(path: Path) -> None:
 class Campaign:
     """Undisturbed runs, made once, and rounds of killed ones."""
 
-    def __init__(self, root: Path, warm: Warm, seed: int, fresh: int) -> None:
-        self.root, self.warm, self.seed, self.fresh = root, warm, seed, fresh
+    def __init__(
+        self, root: Path, warm: Warm, seed: int, fresh: int = 0, steps: int = STEPS
+    ) -> None:
+        self.root, self.warm, self.seed, self.fresh, self.steps = root, warm, seed, fresh, steps
         self.results: dict[tuple[str, int], dict[str, Any]] = {}
         self.seconds: dict[tuple[str, int, int], float] = {}
 
     def overrides(self, case: Case, out: str, every: int, workers: int) -> list[str]:
         more = [f"checkpoint_every={every}"] if every else []
+        more += [f"steps={self.steps}"] if case.out == "run" else []
         more += [f"workers={workers}"]
         return [*case.overrides, f"{case.out}={out}{case.suffix}", *more]
 
@@ -197,8 +201,11 @@ class Campaign:
             case, out = CASES[name], f"straight_{name}_{every}"
             workers = 0 if case.every else 1
             given = self.overrides(case, out, every, workers)
+            started = time.monotonic()
             if (status := self.warm.start(case.script, *given, fresh=bool(self.fresh)).wait()) != 0:
                 raise RuntimeError(f"{case.script} {given} ended with {status}")
+            if not self.fresh:
+                self.seconds[name, every, workers] = time.monotonic() - started
             self.results[name, every] = case.judged(self.root / (out + case.suffix))
         return self.results[name, every]
 
@@ -212,10 +219,10 @@ class Campaign:
             self.seconds[name, every, workers] = time.monotonic() - started
         return self.seconds[name, every, workers]
 
-    def round(self, number: int) -> dict[str, Any]:
-        """Kill one run up to three times; the record of what happened."""
+    def round(self, number: int, name: str = "") -> dict[str, Any]:
+        """Kill one run, of a random case unless it is named, up to three times; the record."""
         rng = np.random.default_rng([self.seed, number])
-        name = str(rng.choice(list(SHARES), p=list(SHARES.values())))
+        name = name or str(rng.choice(list(SHARES), p=list(SHARES.values())))
         case = CASES[name]
         every = int(rng.choice(case.every)) if case.every else 0
         workers = 0 if case.every else 1
@@ -232,7 +239,10 @@ class Campaign:
             moment += IMPORTS * rng.random() if fresh else 0
             if not self.killed(case, given, moment, group, fresh):
                 break
-            kills.append(f"{case.phase(target)}, {'with its workers' if group else 'alone'}")
+            phase = case.phase(target)
+            kills.append(f"{phase}, {'with its workers' if group else 'alone'}")
+            if phase.startswith("after"):
+                break  # what is started again has nothing left to do
         last = self.warm.start(case.script, *given)
         status = last.wait(300)
         found = case.judged(target) if status == 0 else {}
