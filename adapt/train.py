@@ -15,7 +15,7 @@ from adapt.errors import InputError, Stopped
 from adapt.inference import Reading, evaluate_networks, headline
 from adapt.models import save_model
 from adapt.objectives import Maps, Part
-from adapt.runs import RunFolder, check_inputs, open_run
+from adapt.runs import RunFolder, check_inputs, open_run, read_metrics
 from adapt.runtime import progress, say, stop_signals
 from adapt.sampling import Batch, Stream, batches
 from adapt.schedules import set_rate
@@ -134,6 +134,8 @@ def restore(setup: Setup, run: RunFolder) -> tuple[int, float]:
     for warning in warnings:
         say(f"warning: {warning}")
     if found is None:
+        if read_metrics(run.path):
+            say(f"warning: {run.path} has no checkpoint: it begins again at step 0")
         run.rewind(0)
         return 0, 0.0
     check_inputs(found.meta["inputs"], setup.inputs, run.path)

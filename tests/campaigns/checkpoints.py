@@ -28,7 +28,7 @@ from typing import Any
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parents[1]), str(HERE.parent), str(HERE)]
 
-import numpy as np  # ruff: noqa: E402  # the path is mended first
+import numpy as np
 import torch
 from hostile_kinds import KINDS, Kind, make, same
 from tqdm import tqdm
