@@ -56,12 +56,15 @@ def test_r06_an_experiment_file_can_do_no_more(warm: Warm, world: Path) -> None:
     for name, text, key in (
         ("evil", "penalty: {_target_: os.system}", "penalty._target_"),
         ("typo", "penalty: {alhpa: 1}", "penalty.alhpa"),
-        ("tags", "seed: !!python/object/apply:os.system ['touch executed']", "experiment/tags"),
     ):
         (folder / f"{name}.yaml").write_text(f"# @package _global_\n{text}\n")
         given = ("--config-dir=passed", *ADAPT, "run=r06", f"+experiment={name}")
         refused(warm, "adapt.py", *given, words=(key,))
-    assert not (world / "executed").exists()
+    tag = "seed: !!python/object/apply:os.system ['touch executed']"
+    (folder / "tags.yaml").write_text(f"# @package _global_\n{tag}\n")
+    done = warm.start("adapt.py", "--config-dir=passed", *ADAPT, "run=r06", "+experiment=tags")
+    assert done.wait() != 0 and "python/object/apply:os.system" in done.stderr
+    assert not (world / "executed").exists() and not (world / "r06").exists()
 
 
 @pytest.mark.parametrize("key", ["objectives.pool5._target_", "objectives.pool5.regression.weihgt"])

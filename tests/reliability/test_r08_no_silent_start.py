@@ -203,7 +203,7 @@ def test_r08_another_number_of_classes_is_named(world: Path, tmp_path: Path) -> 
     torch.save(net.state_dict(), tmp_path / "seven.pth")
     with pytest.raises(InputError, match=r"seven\.pth does not fit the network: .*\(7,\)"):
         load_complete(str(tmp_path / "seven.pth"), SMALL, ("c",) * 11, "teacher")
-    with pytest.raises(InputError, match=r"network\.width: 0\.03125 -> 0\.5"):
+    with pytest.raises(InputError, match=r"width: 0\.03125 -> 0\.5"):
         load_run(str(world / "teacher"), NetworkConfig(width=0.5))
     with pytest.raises(InputError, match="no such run folder"):
         load_model(tmp_path / "gone")
