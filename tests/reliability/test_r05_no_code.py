@@ -145,6 +145,18 @@ def test_r05_parts_that_torch_does_not_check_are_checked(tmp_path: Path) -> None
         read_tensors(path)
 
 
+def test_r05_a_part_that_torch_would_not_read_is_refused(tmp_path: Path) -> None:
+    """Marked as a folder it is skipped, and the weights are what happened to lie in memory."""
+    path = tmp_path / "w.pth"
+    torch.save({"w": torch.arange(64.0)}, path)
+    content = bytearray(path.read_bytes())
+    entry = content.rfind(b"PK\x01\x02", 0, content.rfind(b"w/data/0"))
+    content[entry + 38] |= 0x10
+    path.write_bytes(bytes(content))
+    with pytest.raises(InputError, match=r"w\.pth: refused: .*odd parts: w/data/0"):
+        read_tensors(path)
+
+
 def test_r05_a_packed_archive_cannot_unfold_into_memory(tmp_path: Path) -> None:
     plain, bomb = tmp_path / "plain.pth", tmp_path / "bomb.pth"
     torch.save({"w": torch.zeros(1 << 20)}, plain)
