@@ -90,6 +90,10 @@ def place_of(method: str) -> int:
     return len(BASELINES) + (name.partition("+")[0] not in BASELINES)
 
 
+LONGEST = 64
+"""Characters of a data set's, split's or variant's name."""
+
+
 @dataclass
 class ScoresRecord:
     """Scores of an evaluation's file, in percent; null = there are none."""
@@ -131,6 +135,9 @@ def read_evaluation(path: Path) -> dict[str, Any]:
     check_record(EvaluationRecord, found, str(path))
     build(ProtocolConfig, found.get("protocol", {}), f"{path}: protocol.")
     one_of(f"{path}: domain", found["domain"], ("d1", "d2"))
+    for what in ("data", "split", "variant"):  # the name of the file beside it is made of these
+        if len(found.get(what, "")) > LONGEST or set(found.get(what, "")) & set("/\0"):
+            raise InputError(f"{path}: {what} is {found[what]!r}, which no file is named by")
     for what in ("truth", "agreement"):
         if (scores := found[what]) is None:
             continue

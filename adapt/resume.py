@@ -6,6 +6,7 @@ from torch import Tensor
 from adapt import checkpoint
 from adapt.distributed import first_only, gathered, in_turn, rank
 from adapt.errors import InputError
+from adapt.records import read_metrics
 from adapt.runs import RunFolder, check_inputs
 from adapt.runtime import say
 from adapt.setup import Setup, process_seed
@@ -30,6 +31,8 @@ def restore(setup: Setup, run: RunFolder) -> tuple[int, float]:
             "it must lie on a file system that they share"
         )
     if found is None:
+        if read_metrics(run.path):
+            say(f"warning: {run.path} has no checkpoint: it begins again at step 0")
         run.rewind(0)
         return 0, 0.0
     check_inputs(found.meta["inputs"], setup.inputs, run.path)

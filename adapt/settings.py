@@ -1,12 +1,12 @@
 """Between mappings (YAML, JSON) and the dataclasses of config.py and commands.py."""
 
-from dataclasses import MISSING, asdict, fields, is_dataclass, replace
+from dataclasses import MISSING, Field, asdict, fields, is_dataclass, replace
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from adapt.config import WHICH, DataConfig
-from adapt.errors import InputError, unknown
+from adapt.errors import InputError, listing, unknown
 
 T = TypeVar("T")
 
@@ -32,7 +32,15 @@ def build(schema: type[T], values: Any, where: str = "") -> T:
     for key in values:
         if key not in names:
             raise unknown(f"{where}{key}", key, names)
+    if missing := [f.name for f in needed(schema) if f.name not in values]:
+        raise InputError(f"{where.rstrip('.') or 'configuration'} has no {listing(missing)}")
     return schema(**{k: convert(hints[k], v, f"{where}{k}") for k, v in values.items()})
+
+
+def needed(schema: type) -> list[Field]:
+    """Fields that have no default."""
+    every = fields(schema)
+    return [f for f in every if f.default is MISSING and f.default_factory is MISSING]
 
 
 def convert(hint: Any, value: Any, where: str) -> Any:
@@ -54,10 +62,7 @@ def convert(hint: Any, value: Any, where: str) -> Any:
         wanted = next(a for a in arguments if a is not NoneType)
         return None if value is None else convert(wanted, value, where)
     if hint is float and isinstance(value, int | float) and not isinstance(value, bool):
-        try:
-            return float(value)
-        except OverflowError:
-            raise InputError(f"{where} is too large for a number") from None
+        return float(value)
     if origin not in (list, dict) and isinstance(value, hint):
         if hint is not bool and isinstance(value, bool):
             raise InputError(f"{where} is {value!r}; it must be of type {hint.__name__}")
@@ -76,10 +81,9 @@ def check_record(schema: type, values: Any, where: str) -> None:
     if not isinstance(values, dict):
         raise InputError(f"{where}: holds a {type(values).__name__}; it must be a mapping")
     hints = get_type_hints(schema)
+    if missing := [f.name for f in needed(schema) if f.name not in values]:
+        raise InputError(f"{where}: it has no {listing(missing)}")
     for known in fields(schema):
-        bare = known.default is MISSING and known.default_factory is MISSING
-        if bare and known.name not in values:
-            raise InputError(f"{where}: it has no {known.name!r}")
         if known.name in values:
             hint, value, name = hints[known.name], values[known.name], f"{where}: {known.name}"
             if is_dataclass(hint):

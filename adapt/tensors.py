@@ -18,6 +18,9 @@ from adapt.errors import InputError, listing
 from adapt.files import check_readable
 
 ZIP = b"PK\x03\x04"
+ENCRYPTED, FOLDER = 0x1, 0x10
+"""Bits of a part of an archive. Of what is marked as a folder torch reads nothing and takes what
+happens to lie in memory for the weights."""
 WRAPPERS = ("state_dict", "model_state_dict", "model")
 """Keys under which training scripts keep a network's state beside other things."""
 
@@ -63,10 +66,17 @@ def check_archive(path: Path) -> None:
     with zipfile.ZipFile(path) as archive:
         parts = archive.infolist()
         names = {part.filename for part in parts}
-        packed = [p for p in parts if p.compress_type != zipfile.ZIP_STORED or p.flag_bits & 1]
-        if len(names) != len(parts) or packed:
+        odd = [
+            part.filename
+            for part in parts
+            if part.compress_type != zipfile.ZIP_STORED
+            or part.flag_bits & ENCRYPTED
+            or part.external_attr & FOLDER
+        ]
+        if odd or len(names) != len(parts):
             raise InputError(
-                f"{path}: refused: not as torch.save writes it (packed or double parts)"
+                f"{path}: refused: not as torch.save writes it (packed, double or odd parts: "
+                f"{listing(odd)})"
             )
         if broken := archive.testzip():
             raise InputError(f"{path}: corrupt: the checksum of {broken} does not agree")

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny import reseal
 
 from adapt import checkpoint, files
 from adapt.errors import InputError
@@ -58,24 +57,6 @@ def test_damaged_checkpoint_is_named_and_the_previous_one_used(tmp_path: Path, d
     assert len(warnings) == 1 and "step_00000010" in warnings[0]
     with pytest.raises(InputError, match="step_00000010"):
         checkpoint.load(tmp_path / "step_00000010")
-
-
-class Payload:
-    def __init__(self, target: Path) -> None:
-        self.target = target
-
-    def __reduce__(self) -> tuple:
-        return (Path.touch, (self.target,))
-
-
-def test_checkpoint_cannot_execute_code(tmp_path: Path) -> None:
-    save(tmp_path, 5)
-    folder, trap = tmp_path / "step_00000005", tmp_path / "executed"
-    torch.save({"student": Payload(trap)}, folder / "state.pt")
-    reseal(folder / "meta.json", sha256=files.sha256(folder / "state.pt"))
-    with pytest.raises(InputError, match=r"state\.pt: refused"):
-        checkpoint.load(folder)
-    assert not trap.exists()
 
 
 def test_leftovers_are_not_checkpoints_and_are_cleaned(tmp_path: Path) -> None:

@@ -1,5 +1,8 @@
 """data.download: torchvision's downloads, of archives that the test makes and serves itself."""
 
+import hashlib
+import io
+import tarfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -71,6 +74,32 @@ def test_a_damaged_archive_is_refused(served: Path, tmp_path: Path) -> None:
     archive.write_bytes(archive.read_bytes()[:-2000] + b"x" * 2000)
     with pytest.raises(InputError, match="cannot be had"):
         load(config(tmp_path, train_split="train"), "train")
+
+
+@pytest.mark.parametrize("how", ["..", "absolute", "link"])
+def test_an_archive_cannot_write_outside(
+    served: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    """Were its checksum known to be right, too."""
+    place = tmp_path / "data"
+    with tarfile.open(served / VOC, "w") as tar:
+        member = tarfile.TarInfo("../escaped" if how == ".." else f"{tmp_path}/escaped")
+        if how == "link":
+            member = tarfile.TarInfo("VOCdevkit")
+            member.type, member.linkname = tarfile.SYMTYPE, str(tmp_path)
+            tar.addfile(member)
+            member = tarfile.TarInfo("VOCdevkit/escaped")
+        member.size = 3
+        tar.addfile(member, io.BytesIO(b"out"))
+    digest = hashlib.md5((served / VOC).read_bytes()).hexdigest()
+    monkeypatch.setitem(voc.DATASET_YEAR_DICT["2012"], "md5", digest)
+    if how == "absolute":  # tar's own rule: the leading slash is dropped
+        with pytest.raises(InputError):
+            load(config(tmp_path, train_split="train"), "train")
+    else:
+        with pytest.raises(InputError, match=r"\.tar cannot be had \(.*(outside|link)"):
+            load(config(tmp_path, train_split="train"), "train")
+    assert not (tmp_path / "escaped").exists() and place.is_dir()
 
 
 def test_other_data_sets_are_not_downloaded(tmp_path: Path) -> None:

@@ -104,12 +104,73 @@ def test_recovered_share_by_hand() -> None:
 def test_hostile_names_are_escaped(runs: Path, tmp_path: Path) -> None:
     copied = tmp_path / "runs"
     shutil.copytree(runs, copied)
+    evil = [f"<script>alert({i})</script>" for i in range(3)]
+    evil += [f"<script>alert({i})" for i in (3, 4)]
     path = copied / "pool5" / "config.yaml"
     config = yaml.safe_load(path.read_text())
-    config["objective"]["name"] = evil = "<script>alert(1)</script>"
+    config["objective"]["name"] = evil[0]
     path.write_text(yaml.safe_dump(config))
+    for metrics in copied.rglob("metrics_*.json"):
+        content = json.loads(metrics.read_text())
+        content["classes"][0], content["split"] = evil[1], evil[3]
+        metrics.write_text(json.dumps(content))
+    about = json.loads((copied / "teacher" / "env.json").read_text())
+    (copied / "teacher" / "env.json").write_text(json.dumps(about | {"platform": evil[2]}))
+    (copied / "pool3_seed1").rename(copied / evil[4])
     page = written(copied, tmp_path)
-    assert evil not in page and html.escape(evil) in page
+    assert "<script" not in page
+    for text in evil:
+        assert html.escape(text) in page
+
+
+def test_names_are_drawn_as_they_are(runs: Path, tmp_path: Path) -> None:
+    """matplotlib takes what stands between dollar signs for a formula, and stops at a wrong one."""
+    copied = tmp_path / "runs"
+    shutil.copytree(runs, copied)
+    for run in ("pool3", "pool5"):
+        path = copied / run / "config.yaml"
+        config = yaml.safe_load(path.read_text())
+        config["objective"]["name"] = f"$\\no{run}${{$"
+        config["data"]["target"] = str(tmp_path / "$\\frac$")
+        path.write_text(yaml.safe_dump(config))
+    for metrics in copied.rglob("metrics_*d2*.json"):
+        content = json.loads(metrics.read_text()) | {"target": "$\\frac$"}
+        metrics.write_text(json.dumps(content))
+    assert "$\\nopool5${$" in written(copied, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "message"),
+    [
+        ("metrics_*d2*", {"classes": 3}, "classes is 3; it must be of type list"),
+        ("metrics_*d2*", {"truth": {"miou": "x"}}, "truth: it has no accuracy, class_accuracy"),
+        ("metrics_*d2*", {"domain": "d3"}, "domain: 'd3' is not known"),
+        ("metrics_*d2*", {"protocol": {"x": 1}}, "protocol.x"),
+        ("metrics_*d2*", {"split": "../../x"}, "split is '../../x', which no file is named by"),
+        ("summary", {"seconds": []}, "seconds is \\[\\]; it must be of type float"),
+        ("env", {"packages": None}, "packages is None"),
+    ],
+)
+def test_records_that_are_none_are_named(
+    runs: Path, tmp_path: Path, name: str, change: dict, message: str
+) -> None:
+    copied = tmp_path / "runs"
+    shutil.copytree(runs, copied)
+    for path in (copied / "pool3").glob(f"{name}.json"):
+        path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    with pytest.raises(InputError, match=rf"pool3/.*\.json: {message}"):
+        written(copied, tmp_path)
+
+
+def test_an_inversions_names_cannot_lead_elsewhere(runs: Path, tmp_path: Path) -> None:
+    copied = tmp_path / "runs"
+    shutil.copytree(runs, copied)
+    (found,) = copied.rglob("inversion/*/curves.json")
+    content = json.loads(found.read_text())
+    content["networks"]["../../../secret"] = content["networks"]["teacher"]
+    found.write_text(json.dumps(content))
+    page = written(copied, tmp_path)
+    assert "cannot name a picture beside it" in page and "Scores" in page
 
 
 def test_missing_images_are_said_and_do_not_stop_the_report(runs: Path, tmp_path: Path) -> None:

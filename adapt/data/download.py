@@ -1,6 +1,7 @@
 """VOC 2012, SBD, Caltech-256 and Food-101 by torchvision, for those with a network."""
 
 import shutil
+import tarfile
 from collections.abc import Callable
 from http.client import HTTPException
 from pathlib import Path
@@ -76,12 +77,15 @@ def sbdataset(folder: Path) -> None:
 
 
 def fetch(get: Callable[[], object], url: str, file: Path, size: str) -> None:
-    """Run a download of torchvision, which checks the archive and unpacks it."""
+    """Run a download of torchvision, which holds the archive against its MD5 and unpacks it;
+    members that would lie outside are refused, links that lead there too."""
+    if hasattr(tarfile, "data_filter"):  # from 3.11.4 on; torchvision asks for it itself now
+        tarfile.TarFile.extraction_filter = staticmethod(tarfile.data_filter)
     file.parent.mkdir(parents=True, exist_ok=True)
     say(f"fetching {file.name} ({size}) into {file.parent}")
     try:
         get()
-    except (URLError, HTTPException, OSError, RuntimeError) as error:
+    except (URLError, HTTPException, OSError, RuntimeError, tarfile.TarError) as error:
         raise InputError(
             f"data.download: {file.name} cannot be had ({error}). Fetch {url} on a machine with a "
             f"network, put it at {file} and start the same command again: it is unpacked from there"

@@ -158,7 +158,7 @@ def campaign(base: Path, place: Path, count: int, seed: int, workers: int) -> li
             number = worker.number
             try:
                 done = worker.connection.recv() if ready else worker.end("hang")
-            except EOFError:
+            except (EOFError, ConnectionError):
                 done = worker.end("crash")
             results.append({"case": number} | done)
             bar.update()

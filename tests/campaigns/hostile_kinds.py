@@ -37,7 +37,7 @@ from adapt.records import read_config, read_metrics
 from adapt.results import collect, text_table
 from adapt.runs import MAY_DIFFER, open_run
 from adapt.scenes import write_scenes
-from adapt.settings import plain
+from adapt.settings import build, filled, plain
 from adapt.tensors import load_tensors, read_tensors
 from adapt.train import train
 from viz.figures import training_curves
@@ -112,8 +112,8 @@ def resume(base: Path) -> Any:
     folder = base / "runs/student"
     given = yaml.safe_load((base / "given.yaml").read_text())
     with open_run(folder, given, plain(TrainConfig())):
-        found = read_yaml(folder / "config.yaml")
-    return {k: v for k, v in found.items() if k not in MAY_DIFFER}
+        found = build(TrainConfig, filled(read_yaml(folder / "config.yaml"), plain(TrainConfig())))
+    return {k: v for k, v in plain(found).items() if k not in MAY_DIFFER}
 
 
 def model(base: Path) -> Any:

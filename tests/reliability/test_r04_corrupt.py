@@ -1,0 +1,168 @@
+"""R4: a corrupt checkpoint is refused by name; resuming falls back to the previous one, loudly."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from tiny import curve, same
+from warm import Warm
+
+from adapt import checkpoint
+from adapt.files import sha256
+
+GIVEN = (
+    "data=camvid", "data.root=d1", "data.crop=[32,40]", "network.width=0.03125", "batch=2",
+    "network.batch_norm=true", "steps=6", "log_every=1", "checkpoint_every=2", "device=cpu",
+    "precision=fp32",
+)  # fmt: skip
+OLD, NEW = "step_00000002", "step_00000004"
+
+
+def train(warm: Warm, run: str, status: int = 0, fault: str = "none") -> str:
+    done = warm.run("train.py", *GIVEN, f"run={run}", status=status, fault=fault)
+    return done.stdout + done.stderr
+
+
+@pytest.fixture(scope="module")
+def straight(warm: Warm, world: Path) -> Path:
+    """The undisturbed run."""
+    train(warm, "r04_straight")
+    return world / "r04_straight"
+
+
+@pytest.fixture(scope="module")
+def killed(warm: Warm, world: Path) -> Path:
+    """A run killed in step 5, with checkpoints of steps 2 and 4."""
+    train(warm, "r04_killed", status=-9, fault="kill_at_step:5")
+    return world / "r04_killed"
+
+
+def flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(bytes(content))
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+def swap(run: Path, what: str) -> None:
+    a, b = (run / "checkpoints" / name / what for name in (OLD, NEW))
+    a.rename(run / "aside")
+    b.rename(a)
+    (run / "aside").rename(b)
+
+
+def copy_state(new: Path) -> None:
+    shutil.copyfile(new.parent / OLD / "state.pt", new / "state.pt")
+
+
+def other_step(new: Path) -> None:
+    shutil.rmtree(new)
+    shutil.copytree(new.parent / OLD, new)
+
+
+DAMAGE: dict[str, tuple[str, Callable[[Path], object]]] = {
+    "state flipped": ("state.pt", lambda new: flip(new / "state.pt")),
+    "state cut": ("state.pt", lambda new: cut(new / "state.pt")),
+    "state gone": ("state.pt", lambda new: (new / "state.pt").unlink()),
+    "state of another": ("state.pt", copy_state),
+    "meta gone": ("meta.json", lambda new: (new / "meta.json").unlink()),
+    "renamed": ("meta.json", other_step),
+}
+
+
+@pytest.mark.system
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_r04_resuming_uses_the_older_checkpoint_and_says_so(
+    warm: Warm, straight: Path, killed: Path, damage: str
+) -> None:
+    run = killed.with_name(f"r04_{damage.replace(' ', '_')}")
+    shutil.copytree(killed, run)
+    file, break_it = DAMAGE[damage]
+    break_it(run / "checkpoints" / NEW)
+    said = train(warm, run.name)
+    assert f"warning: skipping a damaged checkpoint, now {NEW}.damaged: " in said
+    assert f"checkpoints/{NEW}/{file}" in said and f"resuming {run.name} at step 2" in said
+    assert same(run, straight) and curve(run) == curve(straight)
+    found, warnings = checkpoint.newest(run / "checkpoints")
+    assert found is not None and found.step == 6 and not warnings
+    assert checkpoint.load(run / "checkpoints" / NEW).step == 4, "written again"
+
+
+def files_of(run: Path) -> dict[str, str]:
+    return {
+        str(p.relative_to(run)): sha256(p)
+        for p in run.rglob("*")
+        if p.is_file() and "tensorboard" not in p.parts
+    }
+
+
+@pytest.mark.system
+@pytest.mark.parametrize("what", ["state.pt", "flipped"])
+def test_r04_none_intact_is_an_error_and_touches_nothing(
+    warm: Warm, killed: Path, what: str
+) -> None:
+    """States swapped, and both flipped."""
+    run = killed.with_name(f"r04_none_{what.strip('.') or 'all'}")
+    shutil.copytree(killed, run)
+    if what == "flipped":
+        for name in (OLD, NEW):
+            flip(run / "checkpoints" / name / "state.pt")
+    else:
+        swap(run, what)
+    before = files_of(run)
+    said = train(warm, run.name, status=2)
+    assert "Traceback" not in said and "none of the checkpoints in" in said
+    assert f"{OLD}/" in said and f"{NEW}/" in said, "each is named with its fault"
+    assert "Bring one back from a backup, or delete that folder to start from scratch" in said
+    assert files_of(run) == before
+
+
+@pytest.mark.system
+def test_r04_one_checkpoint_is_no_run(warm: Warm, killed: Path, world: Path) -> None:
+    """There is no resume=: the same run= resumes. Somebody who names a checkpoint is told."""
+    for source in (f"{killed.name}/checkpoints/{NEW}", f"{killed.name}/checkpoints/{NEW}/state.pt"):
+        for setting in ("teacher", "start"):
+            done = warm.run(
+                "adapt.py", f"{setting}={source}", "data=camvid", "data.root=d1", "data.target=d2",
+                "objective=pool3", "network.width=0.03125", "network.batch_norm=true",
+                "run=r04_named", "device=cpu", status=2,
+            )  # fmt: skip
+            assert f"{source}" in done.stderr and "checkpoint, from which" in done.stderr
+            assert "the folder of a finished run" in done.stderr
+    assert not (world / "r04_named").exists()
+
+
+def test_r04_damaged_checkpoints_do_not_crowd_out_intact_ones(tmp_path: Path) -> None:
+    """Two newer ones are damaged: saves that follow must not prune what the run lives on."""
+    state = {"w": torch.arange(4.0)}
+    for step in (5, 10, 15):
+        checkpoint.save(tmp_path, step, {**state, "at": step}, {})
+        if step == 5:
+            shutil.copytree(tmp_path / "step_00000005", tmp_path / "kept")
+    (tmp_path / "kept").rename(tmp_path / "step_00000005")
+    for name in ("step_00000010", "step_00000015"):
+        flip(tmp_path / name / "state.pt")
+    found, warnings = checkpoint.newest(tmp_path)
+    assert found is not None and found.step == 5 and len(warnings) == 2
+    for step in (6, 10):
+        checkpoint.save(tmp_path, step, {**state, "at": step}, {})
+    assert [p.name for p in checkpoint.committed(tmp_path)] == ["step_00000006", "step_00000010"]
+    assert checkpoint.load(tmp_path / "step_00000010").state["at"] == 10
+
+
+def test_r04_a_step_in_meta_json_that_was_edited_is_refused(tmp_path: Path) -> None:
+    """The step is not in state.pt: without the seal a run would go on at the wrong one."""
+    checkpoint.save(tmp_path, 5, {"w": torch.ones(1)}, {"seconds": 1.0})
+    meta = tmp_path / "step_00000005" / "meta.json"
+    for old, new in (('"step": 5', '"step": 6'), ('"seconds": 1.0', '"seconds": 9.0')):
+        text = meta.read_text()
+        meta.write_text(text.replace(old, new))
+        with pytest.raises(ValueError, match=r"meta\.json: corrupt: the SHA-256 of its entries"):
+            checkpoint.load(tmp_path / "step_00000005")
+        meta.write_text(text)
+    assert checkpoint.load(tmp_path / "step_00000005").meta["seconds"] == 1.0

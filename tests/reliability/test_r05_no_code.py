@@ -1,0 +1,291 @@
+"""R5: checkpoints, weights and records cannot execute code, nor bring their reader down."""
+
+import ast
+import json
+import struct
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from tiny import reseal
+from warm import Warm
+
+from adapt import checkpoint
+from adapt.errors import InputError
+from adapt.export.files import load_text
+from adapt.export.recipe import Recipe
+from adapt.files import read_json, read_yaml, sha256
+from adapt.runs import read_metrics
+from adapt.tensors import read_tensors
+
+ROOT = Path(__file__).resolve().parents[2]
+PRODUCT = [p for f in ("adapt", "viz", "transforms", "scripts") for p in (ROOT / f).rglob("*.py")]
+BANNED = {
+    "eval", "exec", "compile", "__import__", "os.system", "os.popen", "yaml.load", "yaml.full_load",
+    "yaml.unsafe_load", "yaml.load_all", "pickle.load", "pickle.loads", "instantiate",
+    "hydra.utils.instantiate", "hydra.utils.call", "get_class", "get_method", "torch.jit.load",
+    "torch.hub.load", "torch.package", "marshal.loads", "shelve.open", "runpy.run_path",
+}  # fmt: skip
+CODE = {"joblib", "dill", "cloudpickle", "marshal", "shelve"}
+IMPORTERS = {
+    "adapt/networks/factory.py",  # what a user named on this command line
+    "adapt/export/recipe.py",  # the same again
+    "adapt/export/isolated.py",  # load.py, which the export has just written
+    "adapt/export/onnx_graph.py",  # are onnx and onnxruntime there?
+}
+
+
+def calls() -> Iterator[tuple[str, str, ast.Call]]:
+    """File, dotted name and node of every call in the product."""
+    for path in PRODUCT:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call):
+                yield path.relative_to(ROOT).as_posix(), ast.unparse(node.func), node
+
+
+def given(node: ast.Call, name: str) -> str | None:
+    return next((ast.unparse(k.value) for k in node.keywords if k.arg == name), None)
+
+
+def test_r05_nothing_evaluates_what_it_reads() -> None:
+    every = list(calls())
+    assert not [(file, name) for file, name, _ in every if name in BANNED]
+    loads = [
+        (file, given(node, "weights_only")) for file, name, node in every if name == "torch.load"
+    ]
+    assert loads == [("adapt/tensors.py", "True")]
+    assert not [file for file, _, node in every if given(node, "shell") not in (None, "False")]
+    assert not [
+        file for file, _, node in every if given(node, "allow_pickle") not in (None, "False")
+    ]
+    assert {file for file, name, _ in every if name.endswith("import_module")} == IMPORTERS
+    parsers = [given(node, "Loader") for _, name, node in every if name == "yaml.parse"]
+    assert set(parsers) <= {"yaml.SafeLoader"}
+
+
+def test_r05_no_library_that_unpickles_is_imported() -> None:
+    for path in PRODUCT:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                names = {alias.name.split(".")[0] for alias in node.names}
+                assert not names & (CODE | {"pickle"}), path
+            if isinstance(node, ast.ImportFrom):
+                assert node.module not in CODE, path
+                if node.module == "pickle":
+                    assert {alias.name for alias in node.names} <= {"PickleError"}, path
+
+
+class Payload:
+    def __init__(self, target: Path) -> None:
+        self.target = target
+
+    def __reduce__(self) -> tuple:
+        return (Path.touch, (self.target,))
+
+
+def armed(path: Path, trap: Path, old: bool = False) -> Path:
+    """A state_dict that touches `trap` when it is unpickled, in today's format or the old one."""
+    state = {"conv1.0.weight": torch.ones(1), "student": Payload(trap)}
+    torch.save(state, path, _use_new_zipfile_serialization=not old)
+    return path
+
+
+@pytest.mark.parametrize("old", [False, True])
+def test_r05_the_payload_is_live(tmp_path: Path, old: bool) -> None:
+    """Without weights_only it runs: the tests below would see it."""
+    trap = tmp_path / "executed"
+    torch.load(armed(tmp_path / "x.pth", trap, old), weights_only=False)
+    assert trap.exists()
+
+
+@pytest.mark.system
+@pytest.mark.parametrize("setting", ["teacher", "start", "penalty.fisher"])
+def test_r05_a_weights_file_runs_nothing(warm: Warm, world: Path, setting: str) -> None:
+    trap = world / f"r05_{setting}"
+    armed(world / "r05.pth", trap)
+    sources = {"teacher": "teacher", "penalty.fisher": "none.safetensors", setting: "r05.pth"}
+    done = warm.run(
+        "adapt.py", *(f"{k}={v}" for k, v in sources.items()), "data=camvid", "data.root=d1",
+        "data.target=d2", "objective=pool3", "penalty=l2_sp_fisher", "network.width=0.03125",
+        "network.batch_norm=true", "run=r05_run", "device=cpu", status=2,
+    )  # fmt: skip
+    assert "r05.pth: refused: not a torch file with tensors only" in done.stderr
+    assert not trap.exists() and not (world / "r05_run").exists()
+
+
+@pytest.mark.system
+def test_r05_a_checkpoint_with_a_right_digest_runs_nothing(warm: Warm, world: Path) -> None:
+    """Somebody else's run folder, its digests and seals made to agree."""
+    command = ("train.py", "data=camvid", "data.root=d1", "data.crop=[32,40]", "batch=2",
+               "network.width=0.03125", "run=r05_mine", "checkpoint_every=1", "steps=4",
+               "device=cpu")  # fmt: skip
+    warm.run(*command, fault="kill_at_step:3", status=-9)
+    trap, run = world / "r05_resumed", world / "r05_mine"
+    for folder in checkpoint.committed(run / "checkpoints"):
+        armed(folder / "state.pt", trap)
+        reseal(folder / "meta.json", sha256=sha256(folder / "state.pt"))
+    done = warm.run(*command, status=2)
+    assert "state.pt: refused: not a torch file with tensors only" in done.stderr
+    assert "Traceback" not in done.stderr and not trap.exists()
+
+
+def test_r05_parts_that_torch_does_not_check_are_checked(tmp_path: Path) -> None:
+    """A flipped bit of a weight loads silently in torch itself; here its checksum speaks."""
+    path = tmp_path / "w.pth"
+    torch.save({"w": torch.arange(64.0)}, path)
+    content = bytearray(path.read_bytes())
+    at = content.find(torch.arange(64.0).numpy().tobytes())
+    content[at + 33] ^= 64
+    path.write_bytes(bytes(content))
+    assert not torch.equal(torch.load(path, weights_only=True)["w"], torch.arange(64.0))
+    with pytest.raises(InputError, match=r"w\.pth: corrupt: the checksum of w/data/0 does not"):
+        read_tensors(path)
+
+
+def test_r05_a_part_that_torch_would_not_read_is_refused(tmp_path: Path) -> None:
+    """Marked as a folder it is skipped, and the weights are what happened to lie in memory."""
+    path = tmp_path / "w.pth"
+    torch.save({"w": torch.arange(64.0)}, path)
+    content = bytearray(path.read_bytes())
+    entry = content.rfind(b"PK\x01\x02", 0, content.rfind(b"w/data/0"))
+    content[entry + 38] |= 0x10
+    path.write_bytes(bytes(content))
+    with pytest.raises(InputError, match=r"w\.pth: refused: .*odd parts: w/data/0"):
+        read_tensors(path)
+
+
+def test_r05_a_packed_archive_cannot_unfold_into_memory(tmp_path: Path) -> None:
+    plain, bomb = tmp_path / "plain.pth", tmp_path / "bomb.pth"
+    torch.save({"w": torch.zeros(1 << 20)}, plain)
+    with zipfile.ZipFile(plain) as source, zipfile.ZipFile(bomb, "w", zipfile.ZIP_DEFLATED) as made:
+        for name in source.namelist():
+            made.writestr(name, source.read(name))
+    assert bomb.stat().st_size < plain.stat().st_size / 100
+    with pytest.raises(InputError, match="packed"):
+        read_tensors(bomb)
+
+
+def test_r05_a_tensor_cannot_claim_more_than_its_file_holds(tmp_path: Path) -> None:
+    torch.save({"w": torch.zeros(1).expand(1 << 20, 1 << 20)}, tmp_path / "w.pth")
+    with pytest.raises(InputError, match=r"w\.pth: no plain tensors under w"):
+        read_tensors(tmp_path / "w.pth")
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [torch.ones(4, device="meta"), torch.ones(3, 3).to_sparse(), [1, 2], "text", None],
+    ids=["meta", "sparse", "list", "text", "none"],
+)
+def test_r05_what_is_no_tensor_is_named(tmp_path: Path, odd: object) -> None:
+    torch.save({"a": torch.ones(1), "odd.one": odd}, tmp_path / "w.pth")
+    with pytest.raises(InputError, match=r"odd\.one"):
+        read_tensors(tmp_path / "w.pth")
+
+
+def header(entries: object, data: bytes = b"\0" * 16) -> bytes:
+    text = entries if isinstance(entries, bytes) else json.dumps(entries).encode()
+    return struct.pack("<Q", len(text)) + text + data
+
+
+def entry(shape: list[int], offsets: list[int], dtype: str = "F32") -> dict[str, object]:
+    return {"dtype": dtype, "shape": shape, "data_offsets": offsets}
+
+
+HEADERS = {
+    "endless": struct.pack("<Q", 2**63) + b"{}",
+    "longer than the file": struct.pack("<Q", 999) + b"{}",
+    "nothing": b"",
+    "deep": header(b"[" * 100_000),
+    "overlapping": header({"a": entry([2], [0, 8]), "b": entry([2], [4, 12])}),
+    "beyond the end": header({"a": entry([8], [0, 32])}),
+    "huge shape": header({"a": entry([2**40, 2**40], [0, 16])}),
+    "negative": header({"a": entry([-1], [-8, 0])}),
+    "other type": header({"a": entry([4], [0, 16], "F99")}),
+    "a hole": header({"a": entry([1], [8, 12])}),
+}
+
+
+@pytest.mark.parametrize("name", HEADERS)
+def test_r05_safetensors_headers_that_lie_are_refused(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "w.safetensors"
+    path.write_bytes(HEADERS[name])
+    with pytest.raises(InputError, match=r"w\.safetensors: not a readable safetensors file"):
+        read_tensors(path)
+
+
+YAML = {
+    "code": "!!python/object/apply:os.system ['touch executed']",
+    "a name": "!!python/name:os.system",
+    "a reference": "&a [1, *a]",
+    "a date that is none": "2001-99-99",
+    "endless digits": "9" * 5000,
+    "more than 64 bits": "9" * 30,
+    "depth": "[" * 100 + "]" * 100,
+    "open brackets": "[" * 5000,
+}
+
+
+@pytest.mark.parametrize("name", YAML)
+def test_r05_yaml_holds_plain_values_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "config.yaml"
+    path.write_text(f"seed: {YAML[name]}\n")
+    with pytest.raises(InputError, match=r"config\.yaml"):
+        read_yaml(path)
+    assert not (tmp_path / "executed").exists()
+
+
+def test_r05_yaml_does_not_unfold_without_end(tmp_path: Path) -> None:
+    """Ten lines that stand for ten thousand million."""
+    rows = ["a0: &a0 [x]"] + [
+        f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]" for i in range(1, 11)
+    ]
+    (tmp_path / "config.yaml").write_text("\n".join(rows))
+    with pytest.raises(InputError, match=r"config\.yaml:2: a tag or reference"):
+        read_yaml(tmp_path / "config.yaml")
+
+
+JSON = {
+    "deep": "[" * 100_000, "deep and whole": "[" * 90 + "]" * 90, "long": "9" * 5000,
+    "more than 64 bits": "9" * 30, "NaN": '{"a": NaN}', "no text": "\udcff", "nothing": "",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", JSON)
+def test_r05_json_cannot_bring_its_reader_down(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "meta.json"
+    path.write_bytes(JSON[name].encode(errors="surrogateescape"))
+    with pytest.raises(InputError, match=r"meta\.json: "):
+        read_json(path)
+    (tmp_path / "metrics.jsonl").write_bytes(path.read_bytes() + b'\n{"step": 1}\n')
+    with pytest.raises(InputError, match=r"metrics\.jsonl:1"):
+        read_metrics(tmp_path)
+
+
+def test_r05_an_export_does_not_run_what_a_run_calls_itself() -> None:
+    """A recorded name once stood in load.py, which the export runs to check it."""
+    evil = '"""\nraise SystemExit("executed")\n"""'
+    about = {
+        "origin": {"run": evil}, "weights": {"sha256": "0"}, "classes": [evil],
+        "input": {"mean": [0.0], "std": [1.0]}, "output": {"taken": ""},
+    }  # fmt: skip
+    text = load_text(about, Recipe("network", "Net", {"name": evil}, None, None, ()))
+    tree = ast.parse(text)
+    assert not [n for n in ast.walk(tree) if isinstance(n, ast.Raise) and "executed" in ast.dump(n)]
+
+
+def test_r05_a_foreign_safetensors_file_is_read_as_it_is(tmp_path: Path) -> None:
+    """The tests above refuse; this is what they must let through."""
+    for state in ({"w": torch.rand(3), "b.c": torch.arange(4)},):
+        save_file(state, tmp_path / "w.safetensors")
+        torch.save({"state_dict": {f"module.{k}": v for k, v in state.items()}}, tmp_path / "w.pth")
+        torch.save(state, tmp_path / "old.pth", _use_new_zipfile_serialization=False)
+        for name in ("w.safetensors", "w.pth", "old.pth"):
+            found = read_tensors(tmp_path / name)
+            assert all(torch.equal(found[k], v) for k, v in state.items())
+    assert load_file(tmp_path / "w.safetensors").keys() == {"w", "b.c"}

@@ -1,0 +1,233 @@
+"""R8: nothing starts from scratch, or from less than what was named, without a word."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from tiny import adapting, curve, same, teaching, weights
+from torch import Tensor
+from warm import Warm
+
+from adapt.config import DataConfig, NetworkConfig
+from adapt.errors import InputError
+from adapt.files import check_readable
+from adapt.models import load_complete, load_model, load_run
+from adapt.networks import build_network
+from adapt.tensors import load_tensors, read_tensors
+from adapt.train import train
+
+State = dict[str, Tensor]
+SMALL = NetworkConfig(width=1 / 32, batch_norm=True)
+ADAPT = (
+    "data=camvid", "data.root=d1", "data.target=d2", "objective=pool3", "network.width=0.03125",
+    "network.batch_norm=true", "run=r08", "steps=1", "device=cpu",
+)  # fmt: skip
+
+
+@pytest.mark.system
+@pytest.mark.parametrize("setting", ["teacher", "start"])
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        ("runs/techer", "no such run folder: runs/techer"),
+        ("techer.pth", "techer.pth: no such file"),
+        ("techer.safetensors", "techer.safetensors: no such file"),
+        ("body:techer.pth", "techer.pth: no such file"),
+        ("d1", "d1 has no model.safetensors"),
+    ],
+)
+def test_r08_a_source_that_is_not_there_is_named(
+    warm: Warm, world: Path, setting: str, source: str, words: str
+) -> None:
+    given = {"teacher": "teacher", setting: source}
+    done = warm.run("adapt.py", *ADAPT, *(f"{k}={v}" for k, v in given.items()), status=2)
+    assert words in done.stderr and not (world / "r08").exists()
+
+
+def without(state: State) -> None:
+    del state["conv1.0.weight"], state["classifier.bias"]
+
+
+def stray(state: State) -> None:
+    state["fc9.weight"] = torch.ones(2)
+
+
+def misshaped(state: State) -> None:
+    state["conv1.0.weight"] = state["conv1.0.weight"][:, :2].contiguous()
+
+
+def classes(state: State) -> None:
+    for name in ("classifier.weight", "classifier.bias"):
+        state[name] = state[name][:7].contiguous()
+
+
+def nan(state: State) -> None:
+    state["conv2.0.weight"][0, 0, 0, 0] = torch.nan
+
+
+def infinite(state: State) -> None:
+    state["conv1.1.running_var"][0] = torch.inf
+
+
+def integers(state: State) -> None:
+    state["conv1.0.weight"] = state["conv1.0.weight"].int()
+
+
+def complex_numbers(state: State) -> None:
+    state["conv1.0.weight"] = state["conv1.0.weight"].to(torch.complex64)
+
+
+UNFIT: dict[str, tuple[Callable[[State], None], str]] = {
+    "missing": (without, "missing: classifier.bias, conv1.0.weight"),
+    "extra": (stray, "not in the network: fc9.weight"),
+    "misshaped": (misshaped, r"of another shape: conv1.0.weight \(2, 2, 3, 3\) instead of"),
+    "classes": (classes, r"classifier.bias \(7,\) instead of \(11,\), classifier.weight"),
+    "nan": (nan, "NaN or infinite values in conv2.0.weight: damaged, or of a training that"),
+    "infinite": (infinite, "NaN or infinite values in conv1.1.running_var"),
+    "integers": (integers, "of another type: conv1.0.weight int32 for float32"),
+    "complex": (complex_numbers, "of another type: conv1.0.weight complex64 for float32"),
+}
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".pth"])
+@pytest.mark.parametrize("what", UNFIT)
+def test_r08_weights_that_do_not_fit_are_named(
+    world: Path, tmp_path: Path, what: str, suffix: str
+) -> None:
+    """As teacher and as start, before anything is written."""
+    change, message = UNFIT[what]
+    state = load_file(world / "teacher/model.safetensors")
+    change(state)
+    path = tmp_path / f"w{suffix}"
+    (save_file if suffix == ".safetensors" else torch.save)(state, path)
+    data = DataConfig(name="camvid", root=str(world / "d1"), target=str(world / "d2"))
+    for given in ({"teacher": str(path)}, {"teacher": str(world / "teacher"), "start": str(path)}):
+        with pytest.raises(InputError, match=rf"w\{suffix} .*{message}|w\{suffix}: {message}"):
+            train(adapting(world, tmp_path / "run", data=data, network=SMALL, **given))
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.system
+def test_r08_the_command_lists_the_keys(warm: Warm, world: Path) -> None:
+    state = load_file(world / "teacher/model.safetensors")
+    without(state)
+    stray(state)
+    torch.save(state, world / "r08.pth")
+    done = warm.run("adapt.py", *ADAPT, "teacher=r08.pth", status=2)
+    for words in ("teacher: r08.pth", "missing: classifier.bias, conv1.0.weight", "fc9.weight"):
+        assert words in done.stderr
+    assert "Traceback" not in done.stderr and not (world / "r08").exists()
+
+
+@pytest.mark.parametrize("kind", [torch.float64, torch.float16, torch.bfloat16])
+def test_r08_other_floating_point_types_become_the_networks(
+    world: Path, tmp_path: Path, kind: torch.dtype
+) -> None:
+    state = load_file(world / "teacher/model.safetensors")
+    given = {k: v.to(kind) if v.is_floating_point() else v for k, v in state.items()}
+    save_file(given, tmp_path / "w.safetensors")
+    found = load_complete(str(tmp_path / "w.safetensors"), SMALL, ("c",) * 11, "teacher").net
+    for name, value in found.state_dict().items():
+        assert value.dtype == state[name].dtype
+        assert torch.equal(value, given[name].to(value.dtype))
+
+
+def test_r08_a_networks_own_infinity_is_not_a_fault() -> None:
+    """A mask of minus infinity, say; NaN in its place is."""
+    net = torch.nn.Linear(2, 2)
+    net.register_buffer("mask", torch.tensor([0.0, -torch.inf]))
+    state = {k: v.clone() for k, v in net.state_dict().items()}
+    load_tensors(net, state, "w")
+    for broken in (torch.nan, torch.inf):
+        with pytest.raises(InputError, match="w: NaN or infinite values in mask"):
+            load_tensors(net, state | {"mask": torch.tensor([0.0, broken])}, "w")
+
+
+def looped(path: Path) -> None:
+    path.symlink_to(path.with_name("other.pth"))
+    path.with_name("other.pth").symlink_to(path)
+
+
+PLACES: dict[str, tuple[Callable[[Path], object], str]] = {
+    "nothing in it": (lambda p: p.write_bytes(b""), "refused: not a torch file"),
+    "text": (lambda p: p.write_text("weights"), "refused: not a torch file"),
+    "cut": (lambda p: (torch.save({"w": torch.ones(99)}, p), os.truncate(p, 300)), "refused: not"),
+    "a folder": (lambda p: p.mkdir(), "a folder"),
+    "a loop of links": (looped, "cannot be read"),
+    "a pipe": (lambda p: os.mkfifo(p), "no regular file"),
+    "a dead link": (lambda p: p.symlink_to(p.with_name("gone")), "no such file"),
+}
+
+
+@pytest.mark.parametrize("what", PLACES)
+def test_r08_what_is_no_weights_file_is_said(tmp_path: Path, what: str) -> None:
+    make, message = PLACES[what]
+    for suffix in (".pth", ".safetensors"):
+        path = tmp_path / f"w{suffix}"
+        if path.suffix == ".safetensors":
+            message = message.replace("refused: not a torch file", "not a readable safetensors")
+            message = message.replace("refused: not", "not a readable safetensors")
+        make(path)
+        with pytest.raises(InputError, match=rf"w\{suffix}: {message}"):
+            read_tensors(path)
+        for made in (path, path.with_name("other.pth")):
+            if made.is_symlink() or made.is_file():
+                made.unlink()
+
+
+def test_r08_a_file_without_permission_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "w.pth"
+    torch.save({"w": torch.ones(1)}, path)
+    path.chmod(0)
+    if os.access(path, os.R_OK):  # root may read everything: what it would be told otherwise
+        real = Path.open
+
+        def closed(self: Path, *arguments: object, **named: object) -> object:
+            if self == path:
+                raise PermissionError(13, "Permission denied")
+            return real(self, *arguments, **named)  # type: ignore[call-overload]
+
+        monkeypatch.setattr(Path, "open", closed)
+    for read in (read_tensors, check_readable):
+        with pytest.raises(InputError, match=r"w\.pth: cannot be read \(Permission denied\)"):
+            read(path)
+
+
+def test_r08_another_number_of_classes_is_named(world: Path, tmp_path: Path) -> None:
+    net = build_network(SMALL, 7)
+    torch.save(net.state_dict(), tmp_path / "seven.pth")
+    with pytest.raises(InputError, match=r"seven\.pth does not fit the network: .*\(7,\)"):
+        load_complete(str(tmp_path / "seven.pth"), SMALL, ("c",) * 11, "teacher")
+    with pytest.raises(InputError, match=r"width: 0\.03125 -> 0\.5"):
+        load_run(str(world / "teacher"), NetworkConfig(width=0.5))
+    with pytest.raises(InputError, match="no such run folder"):
+        load_model(tmp_path / "gone")
+
+
+class Killed(Exception):
+    """Stands for a crash between two steps."""
+
+
+def test_r08_a_run_that_has_no_checkpoint_yet_says_that_it_begins_again(
+    world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def kill(step: int) -> None:
+        if step == 2:
+            raise Killed
+
+    config = teaching(world, run=str(tmp_path / "run"))
+    with pytest.raises(Killed):
+        train(config, kill)
+    capsys.readouterr()
+    train(config)
+    assert f"warning: {config.run} has no checkpoint: it begins again at step 0" in (
+        capsys.readouterr().out
+    )
+    train(teaching(world, run=str(tmp_path / "straight")))
+    assert same(tmp_path / "run", tmp_path / "straight") and weights(tmp_path / "run")
+    assert curve(tmp_path / "run") == curve(tmp_path / "straight")
