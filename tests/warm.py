@@ -102,7 +102,8 @@ class Warm:
         assert self.process.stdin and self.process.stdout
         self.process.stdin.close()
         self.process.stdout.close()
-        self.process.wait(60)
+        self.process.kill()  # it has nothing to finish
+        self.process.wait()
 
 
 IMPORTED = (

@@ -13,7 +13,7 @@ from adapt.errors import InputError
 from adapt.files import read_json
 from adapt.networks import factory as factories
 from adapt.networks.factory import own_network
-from adapt.runs import read_config, read_data
+from adapt.records import read_config, read_data
 from adapt.settings import inherit_data
 
 pytestmark = pytest.mark.system

@@ -49,7 +49,9 @@ def test_r17_the_second_touches_nothing_and_a_dead_owner_blocks_nobody(
     wait_for(run / "checkpoints" / "step_00000002", owner)
     while len((run / "metrics.jsonl").read_text().splitlines()) < 3:
         time.sleep(0.01)
-    before = state(run)
+    before: dict[str, tuple[int, int, bytes]] = {}
+    while before != (before := state(run)):  # until the owner has come to its pause
+        time.sleep(0.5)
     second = warm.run(*given, status=2)
     assert "another process is writing owned" in second.stderr
     assert state(run) == before

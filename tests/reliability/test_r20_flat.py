@@ -15,7 +15,7 @@ from warm import Warm
 
 import adapt.train
 from adapt.config import PenaltyConfig
-from adapt.runs import read_metrics
+from adapt.records import read_metrics
 from adapt.setup import Setup
 from adapt.taps import forward
 from adapt.train import train
