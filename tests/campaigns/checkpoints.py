@@ -175,9 +175,14 @@ def table(results: list[dict[str, Any]]) -> dict[str, dict[str, int]]:
     return {name: {o: counts[o] for o in OUTCOMES if counts[o]} for name, counts in found.items()}
 
 
+def processor() -> str:
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    return next((x.partition(": ")[2] for x in lines if x.startswith("model name")), "")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--count", type=int, default=5400)
+    parser.add_argument("--count", type=int, default=7200)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--out", type=Path, default=Path("results/campaign_checkpoints.json"))
@@ -200,7 +205,7 @@ def main() -> None:
             "command": "python tests/campaigns/checkpoints.py "
             f"--count {given.count} --seed {given.seed}",
             "date": date.today().isoformat(),
-            "host": platform.machine(),
+            "cpu": processor(),
             "python": platform.python_version(),
             "versions": {name: version(name) for name in packages},
             "cases": len(results),
