@@ -1,12 +1,13 @@
 """Style inversion: ours against the loop that tutorials of style transfer write.
 
-    python benchmarks/inversion.py [--rounds 10] [--size 160] [--evaluations 20] [--threads 2]
-    python benchmarks/inversion.py --run RUN --image IMG.png     # what bf16 costs in loss
+    python benchmarks/inversion.py [--rounds 10] [--size 160] [--evaluations 20] [--taps pool|conv]
+    python benchmarks/inversion.py --run RUN --image A.png B.png   # what bf16 costs in loss
 
-The tutorial's loop is frozen, truncated at pool5, NCHW, fp32, and compares Gram matrices and maps
-by `F.mse_loss`. All variants run interleaved in one process (benchmarks/measure.py); each one's
-time is that of a whole inversion, targets included, for one evaluation of loss and gradient. Memory
-is the peak of a process that makes one inversion, less what it had before.
+The tutorial's loop is frozen, truncated at the last tap, NCHW, fp32, and compares Gram matrices and
+maps by `F.mse_loss`. Taps are the five poolings, as in the command, or what goes into them. All
+variants run interleaved in one process (benchmarks/measure.py); each one's time is that of a whole
+inversion, targets included, for one evaluation of loss and gradient. Memory is the peak of a
+process that makes one inversion, less what it had before.
 """
 
 import argparse
@@ -37,7 +38,6 @@ from adapt.sampling import tensor
 from benchmarks.measure import measure, record, report
 from viz.inversion import Matching, invert_image
 
-TAPS = {f"pool{number}": 1.0 for number in range(1, 6)}
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 TV = 0.05  # the command's default; the tutorial has none
 
@@ -45,13 +45,20 @@ Inverter = Callable[[int], float]
 """Evaluations -> seconds for one of them."""
 
 
-def tutorial(net: nn.Module, picture: np.ndarray, kind: str) -> Inverter:
+def five(taps: str) -> dict[str, float]:
+    return {f"{taps}{number}": 1.0 for number in range(1, 6)}
+
+
+def tutorial(net: nn.Module, picture: np.ndarray, taps: str, kind: str) -> Inverter:
     """Neural style transfer as its tutorials have it: slices of a frozen VGG."""
     device = runtime("auto", "fp32").device
     net = deepcopy(net).to(device).eval().requires_grad_(False)
+    every = [f"{layer}{i}" for i in range(1, 6) for layer in ("conv", "pool")]
+    if taps == "conv":
+        every = ["", *every[:-1]]
     slices = [
-        nn.Sequential(net.get_submodule(f"conv{i}"), net.get_submodule(f"pool{i}"))
-        for i in range(1, 6)
+        nn.Sequential(*(net.get_submodule(name) for name in pair if name))
+        for pair in zip(every[::2], every[1::2], strict=True)
     ]
     mean, std = (torch.tensor(values, device=device).view(-1, 1, 1) for values in (MEAN, STD))
     target = torch.from_numpy(picture).permute(2, 0, 1)[None].contiguous().to(device) / 255
@@ -95,7 +102,7 @@ def tutorial(net: nn.Module, picture: np.ndarray, kind: str) -> Inverter:
     return run
 
 
-def ours(net: nn.Module, picture: np.ndarray, kind: str, precision: str) -> Inverter:
+def ours(net: nn.Module, picture: np.ndarray, taps: str, kind: str, precision: str) -> Inverter:
     """`invert_image` as scripts/invert.py calls it."""
     machine = runtime("auto", precision)
     net = machine.place(deepcopy(net))
@@ -103,7 +110,7 @@ def ours(net: nn.Module, picture: np.ndarray, kind: str, precision: str) -> Inve
     def run(evaluations: int) -> float:
         started = time.perf_counter()
         settings = {"tv": TV, "optimizer": kind, "steps": evaluations, "machine": machine}
-        found = invert_image(net, NetworkConfig(), picture, TAPS, **settings)
+        found = invert_image(net, NetworkConfig(), picture, five(taps), **settings)
         return (time.perf_counter() - started) / (len(found.curve) - 1)
 
     return run
@@ -115,9 +122,10 @@ def makers(given: argparse.Namespace) -> dict[str, Callable[[], Inverter]]:
     picture = np.random.default_rng(0).integers(0, 256, (given.size, given.size, 3), np.uint8)
     made: dict[str, Callable[[], Inverter]] = {}
     for kind in ("adam", "lbfgs"):
-        made[f"tutorial {kind}"] = partial(tutorial, net, picture, kind)
+        made[f"tutorial {kind}"] = partial(tutorial, net, picture, given.taps, kind)
         for precision in ("fp32", "bf16"):
-            made[f"ours {kind} {precision}"] = partial(ours, net, picture, kind, precision)
+            arguments = (net, picture, given.taps, kind, precision)
+            made[f"ours {kind} {precision}"] = partial(ours, *arguments)
     return made
 
 
@@ -150,31 +158,38 @@ def memory(given: argparse.Namespace, names: list[str]) -> dict[str, float]:
 
 
 def fp32_loss(
-    net: nn.Module, network: NetworkConfig, picture: np.ndarray, found: np.ndarray
+    net: nn.Module, network: NetworkConfig, picture: np.ndarray, found: np.ndarray, taps: str
 ) -> float:
     """The loss of a finished picture, so that both precisions are measured by one ruler."""
     machine = Runtime(next(net.parameters()).device, bf16=False)
     target, image = (tensor(a)[None].to(machine.device) / 255 for a in (picture, found))
     with eval_mode(net), torch.no_grad():
         weights = {"content": 1.0, "style": 1.0, "tv": TV}
-        return Matching(net, network, target, TAPS, weights, machine)(image).item()
+        return Matching(net, network, target, five(taps), weights, machine)(image).item()
 
 
-def losses(given: argparse.Namespace) -> dict[str, float]:
-    """Loss in fp32 after so many evaluations, from the same noise, with a trained network."""
+def losses(given: argparse.Namespace) -> dict[str, list[float]]:
+    """Loss in fp32 after so many evaluations, from the same noise, with a trained network; an entry
+    an image."""
     model = load_model(Path(given.run))
     size = read_config(Path(given.run))["data"]["resize"]
-    picture = resize({"x1": read_image(Path(given.image))}, size)["x1"]
+    pictures = [resize({"x1": read_image(Path(path))}, size)["x1"] for path in given.image]
     found = {}
     for kind in ("sgd", "adam", "lbfgs"):
         for precision in ("fp32", "bf16"):
             machine = runtime("auto", precision)
             net = machine.place(deepcopy(model.net))
             settings = {"tv": TV, "optimizer": kind, "steps": given.evaluations}
-            made = invert_image(net, model.network, picture, TAPS, machine=machine, **settings)
-            found[f"{kind} {precision}"] = fp32_loss(net, model.network, picture, made.image)
-        low, exact = found[f"{kind} bf16"], found[f"{kind} fp32"]
-        print(f"{kind:<8} loss {exact:.5f} fp32, {low:.5f} bf16: {100 * (low / exact - 1):+.1f} %")
+            found[f"{kind} {precision}"] = []
+            for picture in pictures:
+                taps = five(given.taps)
+                made = invert_image(net, model.network, picture, taps, machine=machine, **settings)
+                loss = fp32_loss(net, model.network, picture, made.image, given.taps)
+                found[f"{kind} {precision}"].append(loss)
+        exact, low = np.array(found[f"{kind} fp32"]), np.array(found[f"{kind} bf16"])
+        more = np.sort(100 * (low / exact - 1))
+        spread = f"{np.median(more):+.1f} % ({more[0]:+.1f} to {more[-1]:+.1f})"
+        print(f"{kind:<6} median loss {np.median(exact):.4f} in fp32; bf16: {spread}")
     return found
 
 
@@ -183,9 +198,10 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("--size", type=int, default=160)
     parser.add_argument("--evaluations", type=int, default=20)
+    parser.add_argument("--taps", default="pool", choices=("pool", "conv"))
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--run", default="", help="a run: compare losses, not times")
-    parser.add_argument("--image", default="")
+    parser.add_argument("--image", nargs="+", default=[])
     parser.add_argument("--memory", default="", help=argparse.SUPPRESS)
     parser.add_argument("--out", default="benchmarks/inversion.jsonl")
     given = parser.parse_args()

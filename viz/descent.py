@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
-from scipy.optimize import minimize
+from scipy.optimize import Bounds, minimize
 from torch import Tensor
 
 from adapt.errors import InputError
@@ -78,7 +78,7 @@ def lbfgs(gradient: Gradient, image: Tensor, lr: float, steps: int) -> Tensor:
             start,
             jac=True,
             method="L-BFGS-B",
-            bounds=[(0.0, 1.0)] * start.size,
+            bounds=Bounds(0.0, 1.0),
             options={"maxfun": steps, "maxiter": steps, "ftol": 0.0, "gtol": 0.0},
         )
     return torch.from_numpy(found.x).to(image).view_as(image)

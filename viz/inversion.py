@@ -56,7 +56,7 @@ class Gram(torch.autograd.Function):
 
 def gram(maps: Tensor) -> Tensor:
     """G = F F^T / (h w) of feature maps (1, C, h, w) seen as F (C, h w); (C, C)."""
-    return Gram.apply(maps[0].flatten(1).T)
+    return Gram.apply(maps.movedim(1, -1).flatten(0, 2))
 
 
 def content_loss(maps: Tensor, target: Tensor) -> Tensor:
