@@ -170,8 +170,10 @@ def test_maps_that_return_are_counted() -> None:
     new = [{"layer": "pool1", "distance": 0.4, "r2": 0.4}, {"layer": "pool2", "distance": 0.5,
                                                             "r2": 0.3}]  # fmt: skip
     made["features"] = {"before ripple": old, "after ripple/pool5": new}
+    made["features"]["after ripple/w_dec"] = [{**new[0], "r2": 0.6}, new[1]]
     verdict = by_letter(Evidence([made]))["g"]
     assert verdict.verdict == PARTLY
+    assert "R2 higher in 2 of 2" in verdict.notes[0]
     assert verdict.summary.startswith("distance smaller in 2 of 2; R2 higher in 1 of 2")
     assert "| ripple | pool1 | 1.00 | 0.40 | 0.50 | 0.40 | 1 |" in tables.features(Evidence([made]))
 
