@@ -131,7 +131,8 @@ def activations(
                 if old[name].shape != new[name].shape:
                     raise InputError(
                         f"{name}: maps of {tuple(old[name].shape)} before and "
-                        f"{tuple(new[name].shape)} after cannot be compared"
+                        f"{tuple(new[name].shape)} after cannot be compared; give "
+                        "data.resize=[H,W], or other layers"
                     )
                 moments[name].add(old[name], new[name])
     return [Units(name, *moments[name].r2(), moments[name].distance()) for name in layers]

@@ -17,10 +17,10 @@ from adapt.files import write_json
 from adapt.metrics import Scores, confusion, distortion, scores
 from adapt.models import Model, load_model
 from adapt.protocol import predict
-from adapt.runs import read_config
+from adapt.records import read_data
 from adapt.runtime import Runtime, progress, runtime, say
 from adapt.sampling import Decoder, tensor
-from adapt.settings import build, inherit_data
+from adapt.settings import inherit_data
 
 
 @dataclass
@@ -45,6 +45,7 @@ class CalibrateConfig(Machine):
         super().__post_init__()
         at_least("images", self.images, 0)
         at_least("refine", self.refine, 0)
+        at_least("seed", self.seed, 0)
         if not self.teacher:
             raise InputError("teacher is empty: give the run that is to be degraded")
 
@@ -122,18 +123,22 @@ def calibrate(config: CalibrateConfig) -> Path:
     """
     shift = config.shift
     if not shift.candidates:
-        raise InputError(f"shift.candidates of {shift.name} is empty: there is nothing to try")
+        raise InputError(
+            f"shift.candidates of {shift.name} is empty: list changes of its parameters to try"
+        )
     candidates = [
         replace(shift, parameters=shift.parameters | changes) for changes in shift.candidates
     ]
     for candidate in candidates:
         apply_shift(np.zeros((8, 8, 3), np.uint8), candidate, 0)
     teacher = load_model(Path(config.teacher), "teacher")
-    recorded = build(DataConfig, read_config(Path(config.teacher), "teacher")["data"], "data.")
+    recorded = read_data(Path(config.teacher), "teacher")
     settings = replace(inherit_data(config.data, recorded), target="")
     data = load(settings, config.split)
     if not data.labelled:
-        raise InputError(f"calibrate: split {config.split!r} of {settings.root} has no labels")
+        raise InputError(
+            f"calibrate: split {config.split!r} of {settings.root} has no labels to score by"
+        )
     data = some(data, config.images)
     machine = runtime(config.device, config.precision)
     machine.place(teacher.net).eval()

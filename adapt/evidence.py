@@ -15,8 +15,8 @@ from typing import Any
 
 from adapt.errors import InputError
 from adapt.files import finite, read_json, write_whole
+from adapt.records import CONFIG, ENVIRONMENT, SUMMARY, read_config, read_metrics
 from adapt.results import method_of, row_of, run_folders
-from adapt.runs import CONFIG, ENVIRONMENT, SUMMARY, read_config, read_metrics
 
 FORMAT = 1
 TEACHER, FEATURES = "teacher", "features"

@@ -1,4 +1,4 @@
-"""Diagonal Fisher information of a network's parameters, and the file that holds it.
+"""Diagonal Fisher information of a network's parameters (adapt/fisher_file.py holds it).
 
 For m images x_i and a network with weights w, after Li, Grandvalet and Davoine (ICML 2018, section
 3, L2-SP-Fisher, and slides "Estimated Fisher Information Matrix"):
@@ -26,13 +26,8 @@ of one random pixel would be F_sum / N.) `load_fisher(...).mean` is there to bri
 scale.
 """
 
-import json
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
-import safetensors.torch
 import torch
 from torch import Tensor, nn
 
@@ -40,18 +35,10 @@ from adapt.batchnorm import eval_mode
 from adapt.config import at_least, one_of
 from adapt.distort import image_seed
 from adapt.errors import InputError, listing
-from adapt.files import write_whole
+from adapt.fisher_file import Values
 from adapt.taps import logits_of, upsample
-from adapt.tensors import read_metadata, read_tensors
 
 NORMALISATIONS = ("sum", "mean")
-ABOUT = "fisher"
-"""The one key of the file's metadata: JSON. (Of several keys safetensors keeps no order, so two
-files of the same content would differ.)"""
-FORMAT = 1
-
-Values = dict[str, Tensor]
-"""Parameter's name -> a value for each of its elements."""
 
 
 def scored(output: object, size: tuple[int, int]) -> Tensor:
@@ -117,7 +104,10 @@ def add_scores(
     with eval_mode(net), exact, fp32, torch.enable_grad():
         logits = scored(torch.func.functional_call(net, weights, (image,)), size)
         if not logits.isfinite().all():
-            raise InputError("the network's logits are not finite: its training diverged")
+            raise InputError(
+                "run: the network's logits are not finite: its training diverged; a lower "
+                "schedule.lr usually helps"
+            )
         for log_p, weight in likelihoods(logits, normalisation, draws, generator):
             scores = torch.autograd.grad(
                 log_p, list(weights.values()), retain_graph=True, allow_unused=True
@@ -178,69 +168,3 @@ def averaged(totals: Values, count: int) -> Values:
     if broken := [name for name, value in values.items() if not value.isfinite().all()]:
         raise InputError(f"fisher: values of {listing(broken)} are not finite")
     return values
-
-
-@dataclass(frozen=True)
-class Fisher:
-    """A Fisher file's content."""
-
-    values: Values
-    """Parameter's name -> float32 of its shape."""
-    made: dict[str, Any]
-    """How: model (SHA-256), data, split, images, normalisation, draws, seed, versions, ..."""
-
-    @property
-    def mean(self) -> float:
-        """Over all elements of all parameters; dividing by it makes alpha comparable between
-        normalisations, and with L2-SP's."""
-        total = sum(v.double().sum().item() for v in self.values.values())
-        return total / sum(v.numel() for v in self.values.values())
-
-
-def write_fisher(path: Path, values: Values, made: dict[str, Any]) -> None:
-    """Equal content gives equal bytes. The order of the names is kept, in the metadata."""
-    tensors = {name: value.cpu().contiguous() for name, value in values.items()}
-    about = {"format": FORMAT, "parameters": list(values), **made}
-    text = json.dumps(about, sort_keys=True)
-    write_whole(path, safetensors.torch.save(tensors, {ABOUT: text}))
-
-
-def load_fisher(path: Path) -> Fisher:
-    """What `scripts/fisher.py` wrote.
-
-    Raises:
-        InputError: no such file, another kind of file, one of which only a part is computed, or
-            values that are negative, not finite or not float32.
-    """
-    found, made = read_fisher(path)
-    if "done" in made:
-        raise InputError(
-            f"{path}: unfinished, {made['done']} of {made.get('images')} images; start the command "
-            "that made it again"
-        )
-    for name, value in found.items():
-        if value.dtype != torch.float32:
-            raise InputError(f"{path}: {name} is {value.dtype}; it must be torch.float32")
-        if not value.isfinite().all() or (value < 0).any():
-            raise InputError(f"{path}: {name} has values that are negative or not finite")
-    return Fisher(found, made)
-
-
-def read_fisher(path: Path) -> tuple[Values, dict[str, Any]]:
-    """Tensors and description of a finished or a partial file."""
-    if path.suffix != ".safetensors":
-        raise InputError(f"{path}: not a .safetensors file")
-    found = read_tensors(path)
-    try:
-        made = json.loads(read_metadata(path)[ABOUT])
-    except (KeyError, json.JSONDecodeError):
-        raise InputError(
-            f"{path}: not a Fisher file (no {ABOUT!r} in its metadata); make one with "
-            "scripts/fisher.py"
-        ) from None
-    if not isinstance(made, dict) or made.pop("format", None) != FORMAT:
-        raise InputError(f"{path}: not a Fisher file of format {FORMAT}")
-    names = made.pop("parameters", [])
-    if not isinstance(names, list) or sorted(map(str, names)) != sorted(found):
-        raise InputError(f"{path}: its tensors are not the parameters that its metadata lists")
-    return {name: found[name] for name in names}, made

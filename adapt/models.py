@@ -1,6 +1,6 @@
 """A network on disk: model.safetensors (plain weights) and model.json (what they are)."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -10,18 +10,20 @@ import torch
 from torch import nn
 
 from adapt.batchnorm import eval_mode
+from adapt.checkpoint import STATE
 from adapt.config import NetworkConfig
-from adapt.errors import InputError
-from adapt.files import read_json, sha256, write_json, write_whole
+from adapt.errors import InputError, listing
+from adapt.files import SEAL, check_seal, read_mapping, sealed, sha256, write_json, write_whole
 from adapt.networks import build_network
 from adapt.networks.classifiers import CLASSIFIERS
 from adapt.networks.pretrained import BODY, COCO, IMAGENET, is_pretrained, pretrained
-from adapt.settings import build, differences, inherit, plain
+from adapt.settings import build, check_record, differences, inherit, plain
 from adapt.taps import logits_of
 from adapt.tensors import load_tensors, read_tensors
 
 WEIGHTS, ABOUT = "model.safetensors", "model.json"
-FORMAT = 1
+FORMAT = 2
+"""1, of before the seal, is read as well."""
 NO_START = "none"
 """What `start` records where a run began from He initialisation."""
 FILES = (".safetensors", ".pth", ".pt", ".bin")
@@ -52,7 +54,7 @@ def save_model(
         "classes": list(classes),
         "sha256": sha256(folder / WEIGHTS),
     }
-    write_json(folder / ABOUT, about)
+    write_json(folder / ABOUT, sealed(about))
 
 
 def is_file(source: str) -> bool:
@@ -99,22 +101,55 @@ def load_model(source: Path, what: str = "run", like: Model | None = None) -> Mo
         near = get_close_matches(str(folder), (IMAGENET, COCO, NO_START), n=1)
         hint = f". Did you mean {near[0]!r}?" if near and what in ("start", "teacher") else ""
         raise InputError(f"{what}: no such run folder: {folder}{hint}")
+    if (folder / STATE).exists():
+        raise InputError(
+            f"{what}: {folder} is a checkpoint, from which its training goes on by itself; give "
+            "the folder of a finished run"
+        )
     path = folder / WEIGHTS
     if not path.is_file() or not (folder / ABOUT).is_file():
         raise InputError(
             f"{what}: {folder} has no {WEIGHTS} with {ABOUT}: its training has not finished "
             "(start the same command again to resume it)"
         )
-    about = read_json(folder / ABOUT)
-    if about.get("format") != FORMAT:
-        raise InputError(f"{folder / ABOUT}: format {about.get('format')!r}; this is {FORMAT}")
+    about = read_about(folder / ABOUT)
     digest = sha256(path)
-    if about.get("sha256") != digest:
-        raise InputError(f"{path}: SHA-256 is {digest}, recorded was {about.get('sha256')}")
-    network = build(NetworkConfig, about["network"], "network.")
+    if about["sha256"] != digest:
+        raise InputError(
+            f"{path}: altered or damaged: its SHA-256 is {digest}, {ABOUT} has {about['sha256']}"
+        )
+    network = build(NetworkConfig, about["network"], f"{folder / ABOUT}: network.")
     net = build_network(network, len(about["classes"]))
     load_tensors(net, read_tensors(path), str(path))
     return Model(net, network, tuple(about["classes"]), digest)
+
+
+@dataclass
+class About:
+    """What model.json must have."""
+
+    format: int
+    network: dict[str, Any]
+    classes: list[str]
+    sha256: str
+
+
+def read_about(path: Path) -> dict[str, Any]:
+    """A run's model.json, verified.
+
+    Raises:
+        InputError: altered, of another format, or with other entries than `save_model` writes.
+    """
+    about = read_mapping(path)
+    if about.get("format") not in (1, FORMAT):
+        raise InputError(f"{path}: format {about.get('format')!r}; this is {FORMAT}")
+    check_record(About, about, str(path))
+    names = {f.name for f in fields(About)} | ({SEAL} if about["format"] == FORMAT else set())
+    if about.keys() != names:
+        raise InputError(f"{path}: not a run's: it has {listing(about)}, not {listing(names)}")
+    if about["format"] == FORMAT:
+        check_seal(about, path)
+    return about
 
 
 def load_run(run: str, given: NetworkConfig) -> Model:

@@ -2,19 +2,21 @@
 
 import csv
 import io
+import math
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from adapt.config import one_of
 from adapt.errors import InputError
-from adapt.files import read_json, write_json, write_whole
+from adapt.files import read_mapping, write_json, write_whole
 from adapt.metrics import Scores, distortion
 from adapt.models import origin_of
 from adapt.protocol import ProtocolConfig
+from adapt.records import CONFIG, SUMMARY, read_config, read_summary
 from adapt.restyle import RESTYLES
-from adapt.runs import CONFIG, SUMMARY, read_config
-from adapt.settings import build
+from adapt.settings import build, check_record
 
 TEACHER, B0, ADABN, B1, B2 = "teacher", "B0", "AdaBN", "B1", "B2"
 BASELINES = (TEACHER, B0, ADABN, *RESTYLES, B1, B2)
@@ -88,8 +90,62 @@ def place_of(method: str) -> int:
     return len(BASELINES) + (name.partition("+")[0] not in BASELINES)
 
 
+@dataclass
+class ScoresRecord:
+    """Scores of an evaluation's file, in percent; null = there are none."""
+
+    class_accuracy: float | None
+    accuracy: list[float | None]
+    miou: float | None = None
+    pixel_accuracy: float | None = None
+    iou: list[float | None] | None = None
+    top1: float | None = None
+
+
+@dataclass
+class EvaluationRecord:
+    """What readers need of metrics_*.json. Files of earlier versions lack what has a default."""
+
+    data: str
+    target: str
+    domain: str
+    split: str
+    adabn: bool
+    classes: list[str]
+    images: int
+    truth: Any
+    agreement: Any
+    restyle: str = ""
+    restyle_beta: float | None = None
+    variant: str = ""
+    protocol: dict[str, Any] = field(default_factory=dict)
+
+
+def read_evaluation(path: Path) -> dict[str, Any]:
+    """The content of a metrics_*.json.
+
+    Raises:
+        InputError: not what scripts/evaluate.py writes.
+    """
+    found = read_mapping(path)
+    check_record(EvaluationRecord, found, str(path))
+    build(ProtocolConfig, found.get("protocol", {}), f"{path}: protocol.")
+    one_of(f"{path}: domain", found["domain"], ("d1", "d2"))
+    for what in ("truth", "agreement"):
+        if (scores := found[what]) is None:
+            continue
+        check_record(ScoresRecord, scores, f"{path}: {what}")
+        for name in ("iou", "accuracy"):
+            if name in scores and len(scores[name] or ()) != len(found["classes"]):
+                raise InputError(
+                    f"{path}: {what}: {name} has {len(scores[name] or ())} values for "
+                    f"{len(found['classes'])} classes"
+                )
+    return found
+
+
 def row_of(run: Path, path: Path) -> Row:
-    config, summary, metrics = read_config(run), read_json(run / SUMMARY), read_json(path)
+    config, summary, metrics = read_config(run), read_summary(run), read_evaluation(path)
     truth, agreement = metrics["truth"] or {}, metrics["agreement"] or {}
     return Row(
         shift=Path(metrics["target"]).name if metrics["domain"] == "d2" else "",
@@ -117,9 +173,17 @@ def _distortion(metrics: dict[str, Any], path: Path) -> float | None:
     treated, truth = metrics["adabn"] or metrics.get("restyle"), metrics["truth"]
     if metrics["domain"] == "d1" or treated or not truth or "miou" not in truth:
         return None
-    if not clean.is_file():
+    if not clean.is_file() or not (before := read_evaluation(clean)["truth"]):
         return None
-    return distortion(Scores(**read_json(clean)["truth"]), Scores(**metrics["truth"]))
+    names = ("miou", "class_accuracy")
+    if any(truth.get(name) is None or not before.get(name) for name in names):  # a share of 0
+        return None
+    return distortion(scores_in(before), scores_in(truth))
+
+
+def scores_in(record: dict[str, Any]) -> Scores:
+    """The means of an evaluation's scores, which is what a distortion is computed from."""
+    return Scores(record["miou"], record["class_accuracy"], math.nan, (), ())
 
 
 def rows_of(run: Path) -> list[Row]:

@@ -1,11 +1,10 @@
 """A run folder: configuration, environment, metrics, checkpoints, result; one writer at a time."""
 
-import fcntl
 import json
 import platform
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -14,28 +13,30 @@ import torch
 import yaml
 
 from adapt import checkpoint
+from adapt.distributed import first, first_only, world
 from adapt.errors import InputError
-from adapt.files import read_json, write_json, write_whole
+from adapt.files import (
+    leftovers,
+    read_yaml,
+    write_json,
+    write_whole,
+    writing,
+)
+from adapt.lock import only_writer
+from adapt.records import CONFIG, ENVIRONMENT, METRICS, SUMMARY, read_metrics
 from adapt.settings import differences, filled
 
-CONFIG, ENVIRONMENT, METRICS, SUMMARY = "config.yaml", "env.json", "metrics.jsonl", "summary.json"
+LOCK = "lock"
+OWN = (CONFIG, ENVIRONMENT, METRICS, SUMMARY, "model.safetensors", "model.json")
+"""What a training writes into its folder, and nobody else."""
 MAY_DIFFER = ("run", "workers", "device", "log_every", "drift_every", "checkpoint_every")
 """Settings that may change when a run is resumed, because the result does not depend on them."""
+LONGER = (
+    "; a run cannot be made longer, because `steps` shapes the learning rate of every step: "
+    "start=RUN trains on from the weights of a finished one, in another run="
+)
 
 PACKAGES = ("torch", "torchvision", "numpy", "albumentations", "opencv-python-headless", "pillow")
-
-
-def read_config(folder: Path, what: str = "run") -> dict[str, Any]:
-    """The configuration that a run recorded."""
-    try:
-        recorded = yaml.safe_load((folder / CONFIG).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InputError(f"{what}: {folder} is not a run folder (it has no {CONFIG})") from None
-    except yaml.YAMLError as error:
-        raise InputError(f"{folder / CONFIG}: broken YAML ({error})") from None
-    if not isinstance(recorded, dict):
-        raise InputError(f"{folder / CONFIG}: not a mapping")
-    return recorded
 
 
 def environment() -> dict[str, Any]:
@@ -60,6 +61,7 @@ def environment() -> dict[str, Any]:
     return {
         "python": platform.python_version(),
         "platform": platform.platform(),
+        "processes": world(),
         "threads": torch.get_num_threads(),
         "gpus": gpus,
         "packages": {package: installed(package) for package in PACKAGES},
@@ -68,7 +70,7 @@ def environment() -> dict[str, Any]:
 
 
 class RunFolder:
-    """Paths and records of one run; made by `open_run`."""
+    """Paths and records of one run; made by `open_run`. Its first process writes them."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -78,14 +80,18 @@ class RunFolder:
     def finished(self) -> bool:
         return (self.path / SUMMARY).is_file()
 
+    @first_only
     def finish(self, summary: dict[str, Any]) -> None:
         write_json(self.path / SUMMARY, summary)
 
+    @first_only
     def log(self, record: dict[str, Any]) -> None:
         """Append one line to metrics.jsonl."""
-        with (self.path / METRICS).open("a", encoding="utf-8") as stream:
+        path = self.path / METRICS
+        with writing(path), path.open("a", encoding="utf-8") as stream:
             stream.write(json.dumps(record) + "\n")
 
+    @first_only
     def rewind(self, step: int) -> None:
         """Drop metrics beyond `step`, and a last line cut short, before a run goes on."""
         if (self.path / METRICS).is_file():
@@ -94,24 +100,18 @@ class RunFolder:
             write_whole(self.path / METRICS, text.encode())
 
 
-def read_metrics(folder: Path) -> list[dict[str, Any]]:
-    """The complete lines of metrics.jsonl, in order."""
-    path = folder / METRICS
-    if not path.is_file():
-        return []
-    records = []
-    for line in path.read_text(encoding="utf-8").splitlines():
-        try:
-            records.append(json.loads(line))
-        except json.JSONDecodeError:
-            break
-    return records
-
-
 @contextmanager
 def open_run(
     path: Path, config: dict[str, Any], default: dict[str, Any] | None = None
 ) -> Iterator[RunFolder]:
+    """`claimed`, by the first process of a run for all of them."""
+    with ExitStack() as stack:
+        first(lambda: stack.enter_context(claimed(path, config, default)))
+        yield RunFolder(path)
+
+
+@contextmanager
+def claimed(path: Path, config: dict[str, Any], default: dict[str, Any] | None) -> Iterator[None]:
     """The run folder `path`, made with `config` or, where it exists, checked against it; settings
     that a record does not have yet count as their `default`.
 
@@ -122,30 +122,29 @@ def open_run(
     if not str(path) or str(path) == ".":
         raise InputError("run is empty: give the run's folder, for example run=runs/teacher")
     if path.is_dir() and any(path.iterdir()) and not (path / CONFIG).is_file():
-        others = [p for p in path.iterdir() if p.name != "lock"]
-        if others:
+        there = list(path.iterdir())
+        begun = {LOCK, ENVIRONMENT, *(p.name for p in leftovers(there, OWN))}
+        if {p.name for p in there} - begun:
             raise InputError(f"run: {path} exists and is not a run folder (it has no {CONFIG})")
-    path.mkdir(parents=True, exist_ok=True)
-    with (path / "lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise InputError(f"run: another process is writing {path}") from None
+    with only_writer(path / LOCK, f"run: another process is writing {path}", keep=True):
+        for leftover in leftovers(path.iterdir(), OWN):
+            leftover.unlink()
         if (path / CONFIG).is_file():
             old, new = (
                 {k: v for k, v in c.items() if k not in MAY_DIFFER}
-                for c in (filled(read_config(path), default or {}), config)
+                for c in (filled(read_yaml(path / CONFIG), default or {}), config)
             )
             if changed := differences(old, new):
+                longer = LONGER if any(c.startswith("steps:") for c in changed) else ""
                 raise InputError(
                     f"run: {path} was started with another configuration (recorded -> given): "
-                    f"{'; '.join(changed)}. Give a new run=, or the recorded values"
+                    f"{'; '.join(changed)}. Give a new run=, or the recorded values{longer}"
                 )
         else:
             write_json(path / ENVIRONMENT, environment())
             write_whole(path / CONFIG, yaml.safe_dump(config, sort_keys=False).encode())
         checkpoint.clean(path / "checkpoints")
-        yield RunFolder(path)
+        yield
 
 
 def check_inputs(recorded: dict[str, Any], present: dict[str, Any], path: Path) -> None:
@@ -153,7 +152,3 @@ def check_inputs(recorded: dict[str, Any], present: dict[str, Any], path: Path) 
     present = {key: value for key, value in present.items() if key in recorded}
     if changed := differences(recorded, present):
         raise InputError(f"run: {path} cannot be resumed, its inputs changed: {'; '.join(changed)}")
-
-
-def summary(path: Path) -> dict[str, Any]:
-    return read_json(path / SUMMARY)

@@ -1,13 +1,17 @@
 """Between mappings (YAML, JSON) and the dataclasses of config.py and commands.py."""
 
-from dataclasses import asdict, fields, is_dataclass, replace
-from types import UnionType
+from dataclasses import MISSING, asdict, fields, is_dataclass, replace
+from pathlib import Path
+from types import NoneType, UnionType
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from adapt.config import WHICH, DataConfig
 from adapt.errors import InputError, unknown
 
 T = TypeVar("T")
+
+DRAWN = "scenes"
+"""The data set that is drawn where its folder is missing."""
 
 EXPLICIT = "explicit"
 """The field of an inheritable group that names what was given on the command line."""
@@ -34,6 +38,10 @@ def build(schema: type[T], values: Any, where: str = "") -> T:
 def convert(hint: Any, value: Any, where: str) -> Any:
     """`value` checked against a type hint; ints pass as floats, nothing else is coerced."""
     origin, arguments = get_origin(hint), get_args(hint)
+    if isinstance(value, str) and "\0" in value:
+        raise InputError(f"{where} is {value!r}; no name or path has a NUL character")
+    if isinstance(value, int) and abs(value) >> 63:
+        raise InputError(f"{where} is {value}; an integer has at most 64 bits")
     if hint is Any:
         return value
     if is_dataclass(hint) and isinstance(hint, type):
@@ -42,13 +50,42 @@ def convert(hint: Any, value: Any, where: str) -> Any:
         return [convert(arguments[0], v, f"{where}[{i}]") for i, v in enumerate(value)]
     if origin is dict and isinstance(value, dict):
         return {str(k): convert(arguments[1], v, f"{where}.{k}") for k, v in value.items()}
+    if origin is UnionType:  # X | None
+        wanted = next(a for a in arguments if a is not NoneType)
+        return None if value is None else convert(wanted, value, where)
     if hint is float and isinstance(value, int | float) and not isinstance(value, bool):
-        return float(value)
-    if origin not in (list, dict, UnionType) and isinstance(value, hint):
+        try:
+            return float(value)
+        except OverflowError:
+            raise InputError(f"{where} is too large for a number") from None
+    if origin not in (list, dict) and isinstance(value, hint):
         if hint is not bool and isinstance(value, bool):
             raise InputError(f"{where} is {value!r}; it must be of type {hint.__name__}")
         return value
-    raise InputError(f"{where} is {value!r}; it must be of type {getattr(hint, '__name__', hint)}")
+    wanted = hint.__name__ if isinstance(hint, type) else hint
+    raise InputError(f"{where} is {value!r}; it must be of type {wanted}")
+
+
+def check_record(schema: type, values: Any, where: str) -> None:
+    """A file's mapping must have what its readers use: the fields of a dataclass. Others may stand
+    beside them.
+
+    Raises:
+        InputError: no mapping, a field without default that is missing, or one of another type.
+    """
+    if not isinstance(values, dict):
+        raise InputError(f"{where}: holds a {type(values).__name__}; it must be a mapping")
+    hints = get_type_hints(schema)
+    for known in fields(schema):
+        bare = known.default is MISSING and known.default_factory is MISSING
+        if bare and known.name not in values:
+            raise InputError(f"{where}: it has no {known.name!r}")
+        if known.name in values:
+            hint, value, name = hints[known.name], values[known.name], f"{where}: {known.name}"
+            if is_dataclass(hint):
+                check_record(hint, value, name)  # type: ignore[arg-type]
+            else:
+                convert(hint, value, name)
 
 
 def plain(config: Any) -> dict[str, Any]:
@@ -70,11 +107,21 @@ def inherit(given: T, recorded: T) -> T:
 
 
 def inherit_data(given: DataConfig, recorded: DataConfig) -> DataConfig:
-    """As `inherit`; of a run on another data set only how images are read, not which ones."""
+    """As `inherit`; of a run on another data set only how images are read, not which ones.
+
+    Raises:
+        InputError: scenes would be drawn into a folder that only the record names.
+    """
     if given.name and given.name != recorded.name:
         default = DataConfig()
         recorded = replace(recorded, **{what: getattr(default, what) for what in WHICH})
-    return inherit(given, recorded)
+    found = inherit(given, recorded)
+    if found.name == DRAWN and not given.root and not Path(found.root).exists():
+        raise InputError(
+            f"data.root: {found.root}, which the run recorded, is not there; give data.root=DIR to "
+            "draw the scenes again"
+        )
+    return found
 
 
 def filled(values: dict[str, Any], default: dict[str, Any]) -> dict[str, Any]:

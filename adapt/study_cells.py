@@ -14,7 +14,7 @@ from adapt.distort import MANIFEST, make_distorted
 from adapt.evaluate import evaluate, metrics_path
 from adapt.files import read_json
 from adapt.fisher_command import FisherConfig, fisher
-from adapt.runs import SUMMARY
+from adapt.records import SUMMARY
 from adapt.train import train
 
 

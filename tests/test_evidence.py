@@ -17,7 +17,7 @@ from adapt.errors import InputError
 from adapt.evaluate import evaluate
 from adapt.evidence import TEACHER, record, seed_record, thinned
 from adapt.files import read_json
-from adapt.runs import read_metrics
+from adapt.records import read_metrics
 from adapt.train import train
 from viz.evidence import extras, tables
 from viz.evidence.claims import CLAIMS, ranked

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from adapt.errors import InputError
-from adapt.fisher import Values, drawn, fisher_of, generator_of, load_fisher, write_fisher
+from adapt.fisher import drawn, fisher_of, generator_of
+from adapt.fisher_file import Values, load_fisher, write_fisher
 from adapt.taps import upsample
 
 Images = list[tuple[str, Tensor]]
@@ -256,7 +257,7 @@ def test_files_of_another_kind_are_refused(tmp_path: Path) -> None:
         load_fisher(path)
     about = {"fisher": json.dumps({"format": 99})}
     path.write_bytes(safetensors.torch.save({"w": torch.ones(1)}, about))
-    with pytest.raises(InputError, match="not a Fisher file of format 1"):
+    with pytest.raises(InputError, match="not a Fisher file of format 2"):
         load_fisher(path)
     about = {"fisher": json.dumps({"format": 1, "parameters": ["v"]})}
     path.write_bytes(safetensors.torch.save({"w": torch.ones(1)}, about))

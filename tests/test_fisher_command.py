@@ -16,8 +16,9 @@ import torch
 
 from adapt.config import DataConfig, NetworkConfig
 from adapt.errors import InputError, Stopped
-from adapt.fisher import fisher_of, load_fisher
+from adapt.fisher import fisher_of
 from adapt.fisher_command import FisherConfig, fisher
+from adapt.fisher_file import load_fisher
 from adapt.images import read_image
 from adapt.models import load_model
 from adapt.sampling import tensor

@@ -1,11 +1,11 @@
 """Networks on disk: plain weights, verified, never partly loaded."""
 
-import json
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from tiny import reseal
 
 from adapt.config import NetworkConfig
 from adapt.errors import InputError
@@ -26,9 +26,7 @@ def saved(tmp_path: Path) -> Path:
 def rewrite(folder: Path, tensors: dict[str, torch.Tensor]) -> None:
     """Other weights with a digest that agrees."""
     save_file(tensors, folder / "model.safetensors")
-    about = json.loads((folder / "model.json").read_text())
-    about["sha256"] = sha256(folder / "model.safetensors")
-    (folder / "model.json").write_text(json.dumps(about))
+    reseal(folder / "model.json", sha256=sha256(folder / "model.safetensors"))
 
 
 def test_weights_load_into_the_bare_class(saved: Path) -> None:
@@ -61,7 +59,7 @@ def test_altered_file_is_refused(saved: Path) -> None:
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
     path.write_bytes(bytes(content))
-    with pytest.raises(InputError, match=r"model\.safetensors: SHA-256"):
+    with pytest.raises(InputError, match=r"model\.safetensors: altered or damaged: its SHA-256"):
         load_model(saved)
 
 
@@ -70,7 +68,7 @@ def test_altered_file_is_refused(saved: Path) -> None:
     [
         (lambda p: (p / "model.safetensors").unlink(), "has not finished"),
         (lambda p: (p / "model.json").unlink(), "has not finished"),
-        (lambda p: (p / "model.json").write_text('{"format": 7}'), "format 7; this is 1"),
+        (lambda p: (p / "model.json").write_text('{"format": 7}'), "format 7; this is 2"),
     ],
 )
 def test_incomplete_model_is_explained(saved: Path, break_it, message: str) -> None:

@@ -158,10 +158,11 @@ def test_splits_are_never_compared_with_each_other(runs: Path, tmp_path: Path) -
 def test_parts_of_the_data_are_not_joined_as_seeds(runs: Path, tmp_path: Path) -> None:
     copied = tmp_path / "runs"
     shutil.copytree(runs, copied)
-    path = copied / "pool3_seed1" / "config.yaml"
-    config = yaml.safe_load(path.read_text())
-    config["data"]["part"] = "half"
-    path.write_text(yaml.safe_dump(config))
+    for run, part in (("pool3", ""), ("pool3_seed1", "half")):
+        path = copied / run / "config.yaml"
+        config = yaml.safe_load(path.read_text())
+        config["data"] |= {"part": part, "parts": {"half": 0.5}}
+        path.write_text(yaml.safe_dump(config))
     lines = [x for x in lines_of(entries_of(collect(copied))) if x.method == "pool3"]
     assert [x.label for x in lines] == ["pool3 (data.part=)", "pool3 (data.part=half)"]
     assert all(len(x.entries) == 1 for x in lines)

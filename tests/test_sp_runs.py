@@ -1,6 +1,5 @@
 """Whole runs with every penalty: the presets, what is recorded, resuming, what is refused."""
 
-import json
 import os
 import subprocess
 import sys
@@ -12,7 +11,7 @@ import pytest
 import torch
 import yaml
 from safetensors.torch import load_file, save_file
-from tiny import adapting, curve, same, teaching, weights
+from tiny import adapting, curve, reseal, same, teaching, weights
 
 from adapt import checkpoint
 from adapt.commands import TrainConfig
@@ -181,9 +180,9 @@ def test_a_checkpoint_of_before_w0_was_recorded_still_resumes(world: Path, tmp_p
     with pytest.raises(Interrupted):
         train(config, crash_at(2))
     for meta in (tmp_path / "s" / "checkpoints").glob("*/meta.json"):
-        content = json.loads(meta.read_text())
-        del content["inputs"]["w0"]
-        meta.write_text(json.dumps(content))
+        inputs = read_json(meta)["inputs"]
+        del inputs["w0"]
+        reseal(meta, inputs=inputs)
     train(config)
     assert read_json(tmp_path / "s" / "summary.json")["steps"] == 4
 

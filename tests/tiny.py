@@ -13,8 +13,9 @@ from adapt.config import (
     PenaltyConfig,
     ScheduleConfig,
 )
+from adapt.files import read_mapping, sealed, write_json
 from adapt.objective_config import ObjectiveConfig, RegressionConfig, SupervisedConfig
-from adapt.runs import read_metrics
+from adapt.records import read_metrics
 
 SUPERVISED = ObjectiveConfig("supervised", supervised=SupervisedConfig(1.0))
 POOL3 = ObjectiveConfig("pool3", regression=RegressionConfig(1.0, {"pool3": 1.0}))
@@ -49,6 +50,12 @@ def adapting(world: Path, run: Path, **changes: object) -> TrainConfig:
         domain="d2",
     )
     return replace(config, **changes)  # type: ignore[arg-type]
+
+
+def reseal(path: Path, **changes: object) -> None:
+    """Change entries of meta.json or model.json and make the seal agree; None = take it out."""
+    content = {k: v for k, v in (read_mapping(path) | changes).items() if v is not None}
+    write_json(path, sealed(content))
 
 
 def weights(run: Path) -> dict[str, torch.Tensor]:

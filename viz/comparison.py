@@ -8,13 +8,13 @@ from typing import Any
 
 from adapt.files import read_json, write_json, write_whole
 from adapt.finetuning import FineTuning
+from adapt.records import read_summary
 from adapt.results import collect
-from adapt.runs import SUMMARY
+from viz.records import METRICS, read_comparison
 from viz.tables import Line, entries_of, lines_of
 
 PAPERS = Path(__file__).resolve().parents[1] / "results" / "papers.json"
 COMPARISON, CLASSES = "comparison.json", "comparison_classes.csv"
-METRICS = {"miou": "mIoU", "top1": "top-1"}
 PER_CLASS = {"miou": "iou", "top1": "accuracy"}
 
 
@@ -27,7 +27,7 @@ def counts_of(line: Line) -> dict[str, int]:
     """How many images a line's runs were trained and evaluated on, and how many classes."""
     entry = line.entries[0]
     return {
-        "train": int(read_json(Path(entry.row.run) / SUMMARY)["samples"]),
+        "train": int(read_summary(Path(entry.row.run))["samples"]),
         "evaluated": int(entry.metrics["images"]),
         "classes": len(entry.metrics["classes"]),
     }
@@ -129,7 +129,7 @@ def for_report(runs: Path) -> dict[str, Any] | None:
     """What a study left below `runs`, as the report shows it; None = it was no fine-tuning."""
     if not (runs / COMPARISON).is_file():
         return None
-    found = read_json(runs / COMPARISON)
+    found = read_comparison(runs / COMPARISON)
     kinds = {PER_CLASS[row["metric"]] for row in found["rows"]}
     lines = [cells(row) for row in found["rows"]]
     return found | {"lines": lines, "by_class": ", ".join(sorted(kinds))}

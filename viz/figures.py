@@ -11,6 +11,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 from matplotlib.ticker import MaxNLocator
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#5F5F5F")
@@ -55,7 +56,16 @@ def drawing(width: float, height: float, columns: int) -> Iterator[tuple[Figure,
         yield figure, list(axes)
 
 
+def literal(text: str) -> str:
+    """A name for a tick: matplotlib reads what stands between two dollar signs as a formula."""
+    return text.replace("$", r"\$")
+
+
 def png(figure: Figure, dpi: int = DPI) -> bytes:
+    """The figure as a file. Its titles, legends and notes are names, shown as they are; ticks with
+    names go through `literal`."""
+    for text in figure.findobj(Text):
+        text.set_text(literal(text.get_text()))
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=dpi, metadata={"Software": None})
     return buffer.getvalue()
@@ -112,7 +122,7 @@ def training_curves(records: Sequence[Mapping[str, Any]]) -> bytes:
     """Loss and its weighted parts, learning rate and, where there are any, evaluations.
 
     Args:
-        records: lines of metrics.jsonl (adapt.runs.read_metrics).
+        records: lines of metrics.jsonl (adapt.records.read_metrics).
     """
     steps = [r for r in records if "loss" in r]
     scored = [r for r in records if "evaluation" in r]
@@ -123,12 +133,12 @@ def training_curves(records: Sequence[Mapping[str, Any]]) -> bytes:
         at = [r["step"] for r in steps]
         axes[0].plot(at, [r["loss"] for r in steps], color="black", alpha=0.45, label="loss")
         for colour, name in zip(COLOURS * len(parts), parts, strict=False):
-            values = [r["parts"].get(name, {}).get("weighted", np.nan) for r in steps]
+            values = [r.get("parts", {}).get(name, {}).get("weighted", np.nan) for r in steps]
             axes[0].plot(at, values, "--", color=colour, label=name)
         positive = any(r["loss"] > 0 for r in steps)
         axes[0].set(title="Loss", xlabel="step", yscale="log" if positive else "linear")
         axes[0].legend()
-        axes[1].plot(at, [r["lr"] for r in steps], color=COLOURS[4])
+        axes[1].plot(at, [r.get("lr", np.nan) for r in steps], color=COLOURS[4])
         axes[1].set(title="Learning rate", xlabel="step")
         if scored:
             names = dict.fromkeys(name for r in scored for name in r["evaluation"])
@@ -178,7 +188,7 @@ def baseline_bars(panels: Sequence[Bars], shifts: Sequence[str]) -> bytes:
             if panel.clean is not None:
                 axis.axhline(panel.clean, color="black", ls="--", lw=1.2, label="teacher on D1")
             axis.set(title=panel.title, xticks=range(len(shifts)), ylim=(0, None))
-            axis.set_xticklabels(shifts)
+            axis.set_xticklabels([literal(shift) for shift in shifts])
         handles, labels = axes[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=min(8, len(labels)))
         axes[0].set_ylabel("percent")
@@ -223,7 +233,9 @@ def layer_chart(panels: Sequence[Layers], order: Sequence[str], joined: Containe
                     label = f"{name}, {shift}"
                     axis.axhline(value, color=colour, ls=dashes[name], lw=1.2, label=label)
             axis.set(title=panel.title, xticks=range(len(order)), xlabel="regressed layer")
-            axis.set_xticklabels(order, rotation=30 if len(order) > 6 else 0)
+            axis.set_xticklabels(
+                [literal(name) for name in order], rotation=30 if len(order) > 6 else 0
+            )
             axis.margins(x=0.06)
         handles, labels = axes[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=min(6, len(labels)))

@@ -12,17 +12,17 @@ from adapt.augment import resize
 from adapt.config import DataConfig
 from adapt.data import DataSet, load, pixels_only
 from adapt.errors import InputError
-from adapt.files import read_json
 from adapt.images import read_image
 from adapt.models import Model, load_model
 from adapt.protocol import predict
-from adapt.runs import read_config
+from adapt.records import read_config, read_data
 from adapt.runtime import Runtime, runtime
 from adapt.sampling import Decoder, tensor
-from adapt.settings import build
+from adapt.settings import inherit_data
 from adapt.taps import forward, normalise, resolve
 from viz.figures import heat
 from viz.pictures import coloured, data_uri, encode, error_view, most_changed, palette, shrunk
+from viz.records import read_inverted
 
 SIDE, CHART = 260, 1200
 """Pixels of the longer side of a picture and of a chart that is read from a file."""
@@ -72,7 +72,7 @@ def gallery(
         InputError: runs or images that are no longer there.
     """
     config = read_config(student)
-    settings = build(DataConfig, config["data"], "data.")
+    settings = inherit_data(DataConfig(), read_data(student))
     machine = runtime("cpu", "fp32")
     adapted = load_model(student)
     teacher = load_model(Path(config["teacher"]), "teacher", like=adapted)
@@ -175,7 +175,7 @@ def montages(runs: Path) -> tuple[list[dict[str, Any]], list[str]]:
     found, notes = [], []
     for path in sorted(runs.rglob("inversion/*/montage.png")):
         try:
-            names = ("original", *read_json(path.with_name("curves.json"))["networks"])
+            names = ("original", *read_inverted(path.with_name("curves.json")))
             shown = {n: picture(read_image(path.with_name(f"{n}.png"))) for n in names}
             curves = picture(read_image(path.with_name("curves.png")), side=CHART)
         except InputError as error:

@@ -6,7 +6,7 @@ from typing import Any
 import matplotlib
 from matplotlib.ticker import MaxNLocator
 
-from viz.figures import COLOURS, MARKERS, drawing, png
+from viz.figures import COLOURS, MARKERS, drawing, literal, png
 
 WIDEST = 11.0
 """Inches; wider, a page's width would make the letters too small."""
@@ -29,7 +29,7 @@ def box_plots(
         low: lower limit of the y axis, where it has a natural one.
         high: the upper one.
     """
-    layers = [str(b["label"]) for b in next(iter(boxes.values()))]
+    layers = [literal(str(b["label"])) for b in next(iter(boxes.values()))]
     step, wide = len(boxes) + 0.8, len(layers) * (0.24 + 0.16 * len(boxes))
     with drawing(min(max(7.0, 1.0 + wide), WIDEST), 3.6, 1) as (figure, (axis,)):
         for number, (run, stats) in enumerate(boxes.items()):
@@ -77,7 +77,7 @@ def distance_lines(runs: Mapping[str, Sequence[Mapping[str, Any]]]) -> bytes:
                     axis.plot(at, values, marker, ms=4, color=colour, mfc="none")
                 else:
                     axis.plot(at, values, marker=marker, ms=4, color=colour, label=run)
-        shown = [(i, name) for i, name in enumerate(names) if name != ALL]
+        shown = [(i, literal(name)) for i, name in enumerate(names) if name != ALL]
         axis.set_xticks([i for i, _ in shown], [name for _, name in shown], rotation=60, ha="right",
                         rotation_mode="anchor", fontsize=8)  # fmt: skip
         axis.set(ylabel="|w - w0| / |w0|", yscale="log")

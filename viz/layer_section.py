@@ -7,8 +7,9 @@ from typing import Any
 from adapt.analyse_config import NAMES, PAIRS
 from adapt.errors import InputError
 from adapt.files import read_json
-from adapt.runs import read_metrics
+from adapt.records import read_metrics
 from viz.layer_figures import box_plots, distance_lines, distances_over_time, limits_of
+from viz.records import check_analysis
 from viz.sections import PANELS, Section, Table, parts_of
 
 TOGETHER = 4
@@ -24,6 +25,8 @@ def found_below(runs: Path, name: str) -> tuple[dict[str, dict[str, Any]], list[
     for path in sorted(runs.rglob(f"{name}.json")):
         try:
             content = read_json(path)
+            if isinstance(content, dict) and "made" in content:
+                check_analysis(name, content, str(path))
         except InputError as error:
             broken.append(f"Not shown: {error}")
             continue

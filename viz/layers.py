@@ -20,9 +20,9 @@ from adapt.layers_config import LayersConfig
 from adapt.main_path import main_path
 from adapt.models import Model, load_run
 from adapt.networks import build_network
-from adapt.runs import read_config
+from adapt.records import read_config, read_data
 from adapt.runtime import runtime, say
-from adapt.settings import build
+from adapt.settings import inherit_data
 from viz.similarity import measure
 from viz.similarity_figure import similarity_chart
 
@@ -49,7 +49,7 @@ def layers(config: LayersConfig) -> list[Layer]:
     if config.image and not config.out:
         raise InputError("image makes a figure, which needs out=DIR")
     recorded = read_config(Path(config.run)) if config.run else {}
-    data = build(DataConfig, recorded["data"], "data.") if recorded else DataConfig()
+    data = read_data(Path(config.run)) if recorded else DataConfig()
     model = network_of(config)
     resized = data.resize if len(data.resize) == 2 else []
     height, width = config.size or resized or data.crop or SIZE
@@ -111,7 +111,7 @@ def images_of(config: LayersConfig, recorded: dict[str, Any], data: DataConfig) 
     elif recorded:
         new = recorded["teacher"] or recorded["domain"] == "d2"
         try:
-            samples = load(data, "val").samples
+            samples = load(inherit_data(DataConfig(), data), "val").samples
         except InputError as error:
             say(f"no figure: {error}; give image=FILE or a folder of images")
             return []

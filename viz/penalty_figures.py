@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 
-from viz.figures import COLOURS, GREY, MARKERS, drawing, png
+from viz.figures import COLOURS, GREY, MARKERS, drawing, literal, png
 from viz.penalties import FREE, NEW, NONE, OLD, Choice, Panel, Trial, is_grid
 
 ERRORS: dict[str, Any] = {"capsize": 2, "elinewidth": 0.9}
@@ -157,7 +157,8 @@ def freezing(panel: Panel) -> bytes:
                 axis.errorbar(at, values, spread, color=colour, marker=marker, label=name, **ERRORS)
                 for score in [s.mean for k, s in found if k == "0"]:
                     axis.axhline(score, color=colour, ls="--", lw=1)
-            axis.set_xticks([int(n) for n in names] if numbers else range(len(names)), names)
+            ticks = [int(n) for n in names] if numbers else list(range(len(names)))
+            axis.set_xticks(ticks, [literal(name) for name in names])
             axis.set(title=f"{panel.title}, {side}", xlabel="first layers frozen")
         axes[0].set_ylabel(f"{panel.metric}, {panel.shown}")
         figure.legend(*labels_of(axes), loc="outside lower center", ncols=4)
@@ -185,7 +186,7 @@ def side_by_side(panels: Sequence[Panel]) -> bytes:
                 axis.scatter([place + 0.16] * len(own), own, s=9, color=colour, alpha=0.6)
                 axis.annotate(f"{score.mean:.1f}", (place, score.mean), (-7, 0), ha="right",
                               va="center", textcoords="offset points", fontsize=8)  # fmt: skip
-            ticks = [f"{t.form}\n{t.alpha:g}" if t.penalty != NONE else "no\npenalty"
+            ticks = [f"{literal(t.form)}\n{t.alpha:g}" if t.penalty != NONE else "no\npenalty"
                      for t, _ in found]  # fmt: skip
             axis.set_xticks(
                 range(len(found)), ticks, fontsize=8, rotation=30 if len(found) > 10 else 0

@@ -12,9 +12,9 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoes
 
 from adapt.commands import ReportConfig
 from adapt.errors import InputError
-from adapt.files import read_json, write_json, write_whole
+from adapt.files import write_json, write_whole
+from adapt.records import read_config, read_environment, read_metrics
 from adapt.results import B0, B2, TEACHER, collect, save
-from adapt.runs import ENVIRONMENT, read_config, read_metrics
 from adapt.runtime import say
 from viz import comparison
 from viz.charts import bars, layer_figure, shifts_of
@@ -119,7 +119,7 @@ def machines(runs: Iterable[Path]) -> list[str]:
     """Versions and hardware in a line; several where the runs were made on several."""
     found = []
     for run in runs:
-        about = read_json(run / ENVIRONMENT)
+        about = read_environment(run)
         packages = ", ".join(f"{k} {v}" for k, v in about["packages"].items() if v)
         where = ", ".join(about["gpus"]) or f"CPU, {about['threads']} threads"
         found.append(f"Python {about['python']}, {packages}; {where}; {about['platform']}")
@@ -172,7 +172,7 @@ def tables(lines: list[Line]) -> list[dict[str, Any]]:
 def class_tables(lines: list[Line]) -> list[dict[str, Any]]:
     """Per shift: classes down, methods across, IoU in percent of the first seed; a table for each
     data set's classes."""
-    labelled = [x for x in lines if x.entries[0].metrics["truth"]]
+    labelled = [x for x in lines if (x.entries[0].metrics["truth"] or {}).get("iou")]
     keys = dict.fromkeys((x.shift, tuple(x.entries[0].metrics["classes"])) for x in labelled)
     made = []
     for shift, classes in [key for key in keys if key[0]]:

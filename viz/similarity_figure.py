@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 
-from viz.figures import COLOURS, GREY, MARKERS, drawing, png
+from viz.figures import COLOURS, GREY, MARKERS, drawing, literal, png
 from viz.pictures import shrunk
 from viz.similarity import AFTER, INSIDE, INTO, Similarity, kinds, spread
 
@@ -96,4 +96,5 @@ def _matrix(figure: Figure, axis: Axes, found: Similarity) -> None:
 
 def _short(name: str) -> str:
     """Long dotted names without their first part."""
+    name = literal(name)
     return name.partition(".")[2] if name.count(".") > 1 or len(name) > 14 else name

@@ -10,10 +10,12 @@ from adapt.calibrate import some
 from adapt.commands import ReportConfig
 from adapt.data import load
 from adapt.finetuning import FineTuning, study_of
+from adapt.lock import only_writer
 from adapt.results import Row, collect, rows_of, save, text_table
 from adapt.runtime import say
 from adapt.study import Study
 from adapt.study_cells import Cell
+from adapt.study_checks import check_study
 from adapt.study_config import StudyConfig
 from viz import comparison
 from viz.invert import MONTAGE, invert_all
@@ -47,10 +49,19 @@ def study(config: StudyConfig) -> Path:
     a killed study has lost one cell at most.
 
     Raises:
-        InputError: wrong configuration, before the first cell where possible.
+        InputError: wrong configuration, before the first cell where possible; another process does
+            this study.
         Stopped: a signal or a diverged training; the same command goes on from there.
     """
+    check_study(config)
     planned = study_of(config)
+    lock = planned.root / "lock"
+    with only_writer(lock, f"runs: another process does the study in {planned.root}"):
+        return finished(config, planned)
+
+
+def finished(config: StudyConfig, planned: Study | FineTuning) -> Path:
+    """The report, when everything that is not done yet is."""
     cells = list(planned.cells())
     cells += inversions(planned) if isinstance(planned, Study) else []
     rows: dict[str, Row] = {}

@@ -7,11 +7,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from adapt.files import read_json
 from adapt.models import WEIGHTS, is_run, origin_of
 from adapt.networks.pretrained import BODY
-from adapt.results import B0, B1, BASELINES, TEACHER, Row, place_of, protocol_of
-from adapt.runs import MAY_DIFFER, read_config
+from adapt.records import read_config
+from adapt.results import (
+    B0,
+    B1,
+    BASELINES,
+    TEACHER,
+    Row,
+    place_of,
+    protocol_of,
+    read_evaluation,
+)
+from adapt.runs import MAY_DIFFER
 from adapt.settings import flatten
 
 SCORES = {
@@ -130,7 +139,7 @@ class Line:
 
 def entries_of(rows: Iterable[Row]) -> list[Entry]:
     """Rows with their files, and the share of the loss that each recovers."""
-    entries = [Entry(r, read_config(Path(r.run)), read_json(Path(r.metrics))) for r in rows]
+    entries = [Entry(r, read_config(Path(r.run)), read_evaluation(Path(r.metrics))) for r in rows]
     clean = {
         (e.origin, e.protocol, e.row.split): e.row.miou for e in entries if e.method == TEACHER
     }
@@ -241,9 +250,9 @@ def per_class(entries: Iterable[Entry]) -> list[Mapping[str, Any]]:
                     "seed": entry.row.seed,
                     "run": entry.row.run,
                     "class": name,
-                    "iou": truth["iou"][index] if "iou" in truth else None,
+                    "iou": truth["iou"][index] if truth.get("iou") else None,
                     "accuracy": truth["accuracy"][index] if truth else None,
-                    "agreement_iou": agreement["iou"][index] if "iou" in agreement else None,
+                    "agreement_iou": agreement["iou"][index] if agreement.get("iou") else None,
                 }
             )
     return records

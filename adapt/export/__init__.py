@@ -33,7 +33,7 @@ from adapt.export.onnx_graph import NEEDED, check_installed, onnx_bytes
 from adapt.export.parity import POSITIONS, Case, Comparison, check, noise, rounding
 from adapt.export.readme import readme_text, signed
 from adapt.export.recipe import OURS, Recipe, Signature, odd_sizes, recipe_of, signature_of
-from adapt.files import read_json, sha256, write_json, write_whole
+from adapt.files import read_mapping, sha256, write_json, write_whole
 from adapt.inference import Whole
 from adapt.models import ABOUT, WEIGHTS, Model, load_model
 from adapt.runtime import say
@@ -121,7 +121,7 @@ def refuse(out: Path, run: str, digest: str, formats: Sequence[str]) -> None:
         raise InputError(f"out: {files[0]} is a file; give a folder")
     if not out.exists() or not any(out.iterdir()):
         return
-    about = read_json(out / ABOUT) if (out / ABOUT).is_file() else {}
+    about = read_mapping(out / ABOUT) if (out / ABOUT).is_file() else {}
     if about.get("kind") != KIND:
         raise InputError(f"out: {out} exists and is no export; give a new folder")
     if about["origin"]["run"] != run and about["weights"]["sha256"] != digest:

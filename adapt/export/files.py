@@ -5,9 +5,8 @@ from typing import Any
 
 from adapt.config import DataConfig
 from adapt.export.recipe import OURS, Recipe, Signature
-from adapt.files import read_json
 from adapt.models import WEIGHTS, Model
-from adapt.runs import ENVIRONMENT, read_config, summary
+from adapt.records import read_config, read_environment, read_summary
 from adapt.taps import LOGITS, aliases, resolve
 
 FORMAT, KIND = 1, "export"
@@ -20,7 +19,7 @@ SETTINGS_LEFT_OUT = ("run", "teacher", "start", "data", "network", "domain", "de
 
 def origin_of(run: Path) -> dict[str, Any]:
     """Where a run's network comes from: teacher, start, settings, versions."""
-    recorded, inputs, made = read_config(run), summary(run)["inputs"], read_json(run / ENVIRONMENT)
+    recorded, inputs, made = read_config(run), read_summary(run)["inputs"], read_environment(run)
     return {
         "run": public(recorded["run"]),
         "teacher": public(recorded["teacher"]),
@@ -96,7 +95,7 @@ def load_text(about: dict[str, Any], recipe: Recipe) -> str:
     imported = f"from {recipe.module} import {recipe.name}"
     if recipe.module == OURS:
         imported = f"if __package__:\n    from .{OURS} import {recipe.name}\nelse:\n    {imported}"
-    return f'''"""The network of {about["origin"]["run"]}: `load.network()`. See README.md."""
+    return f'''"""The network of this folder: `load.network()`. See README.md and model.json."""
 
 import hashlib
 from pathlib import Path

@@ -17,7 +17,7 @@ from adapt.errors import InputError, listing
 from adapt.networks import TORCHVISION
 from adapt.networks.body import AUXILIARY, COUNTER, body_of, has_body
 from adapt.networks.classifiers import CLASSIFIERS
-from adapt.tensors import read_tensors
+from adapt.tensors import check_values, read_tensors
 
 IMAGENET, COCO = "imagenet", "coco"
 BODY = "body:"
@@ -185,12 +185,13 @@ def pretrained(source: str, config: NetworkConfig, net: nn.Module) -> tuple[Weig
     own = net.state_dict()
     try:
         found = mapping_of(source, weights, config, net)(weights, net)
-    except (KeyError, ValueError) as error:
+    except (LookupError, ValueError, RuntimeError) as error:
         raise InputError(f"start={source} does not fit {config.name}: {error}") from None
     wrong = [k for k, v in found.items() if k not in own or own[k].shape != v.shape]
     wrong += [k for k in own.keys() - found if k.startswith(BODIES) and not k.endswith(COUNTER)]
     if wrong:
         raise InputError(f"start={source} does not fit {config.name}: {listing(wrong)}")
+    check_values(own, found, f"start={source}")
     found |= {k: v for k, v in own.items() if k.endswith(COUNTER) and k not in found}
     with path.open("rb") as stream:
         return found, hashlib.file_digest(stream, "sha256").hexdigest()

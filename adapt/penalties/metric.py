@@ -7,19 +7,24 @@ import torch
 from torch import Tensor
 
 from adapt.errors import InputError, listing
-from adapt.tensors import read_tensors
+from adapt.fisher_file import ABOUT, load_fisher
+from adapt.tensors import read_metadata, read_tensors
 
 SCALES = ("mean", "raw")
 
 
 def read_fisher(path: str) -> dict[str, Tensor]:
-    """Diagonal Fisher information by parameter name, of a safetensors file.
+    """Diagonal Fisher information by parameter name: of a file of scripts/fisher.py, which is
+    verified, or of any weights file.
 
     Raises:
-        InputError: no such file, or not readable.
+        InputError: no such file, not readable, or altered or unfinished where it is our own.
     """
+    file = Path(path)
     try:
-        return read_tensors(Path(path))
+        if file.suffix == ".safetensors" and ABOUT in read_metadata(file):
+            return load_fisher(file).values
+        return read_tensors(file)
     except InputError as error:
         raise InputError(f"penalty.fisher: {error}") from None
 

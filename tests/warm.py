@@ -1,0 +1,178 @@
+"""Real scripts without their seconds of imports: one warmed-up process forks one for each command.
+
+As a program it is that process. It reads a request a line, {"start": [FAULT, SCRIPT.py,
+OVERRIDES...], "cwd", "out", "fresh"} or {"wait": PID, "timeout": SECONDS}, and answers with a line
+of JSON. What it starts runs in a session of its own, through tests/driver.py.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+HERE = Path(__file__).resolve().parent
+
+
+class Command:
+    """A script that was started by a Warm."""
+
+    def __init__(self, warm: "Warm", pid: int, out: Path) -> None:
+        self.warm, self.pid, self.out = warm, pid, out
+
+    def wait(self, timeout: float = 120) -> int:
+        """Its exit status, minus the signal's number where one killed it."""
+        answer = self.warm.ask({"wait": self.pid, "timeout": timeout})
+        if answer is None:
+            self.kill_all()
+            self.warm.ask({"wait": self.pid, "timeout": 10})
+            raise TimeoutError(f"still running after {timeout} s: {self.stderr}")
+        return int(answer)
+
+    def poll(self) -> int | None:
+        return self.warm.ask({"wait": self.pid, "timeout": 0})
+
+    def kill(self, number: int = signal.SIGKILL) -> None:
+        """Signal the process itself."""
+        os.kill(self.pid, number)
+
+    def kill_all(self, number: int = signal.SIGKILL) -> None:
+        """Signal it and its workers, as a terminal or a scheduler does."""
+        os.killpg(self.pid, number)
+
+    @property
+    def stdout(self) -> str:
+        return self.out.with_suffix(".stdout").read_text()
+
+    @property
+    def stderr(self) -> str:
+        return self.out.with_suffix(".stderr").read_text()
+
+
+class Warm:
+    """Starts scripts in `cwd`; what they print lies in `logs`."""
+
+    def __init__(self, cwd: Path, logs: Path) -> None:
+        self.cwd, self.logs, self.count = cwd, logs, 0
+        logs.mkdir(parents=True, exist_ok=True)
+        command = [sys.executable, str(HERE / "warm.py")]
+        pipe = subprocess.PIPE
+        environment = os.environ | {"OMP_NUM_THREADS": "1"}
+        self.process = subprocess.Popen(
+            command, stdin=pipe, stdout=pipe, text=True, env=environment, start_new_session=True
+        )
+
+    def ask(self, request: dict[str, Any]) -> Any:
+        assert self.process.stdin and self.process.stdout
+        self.process.stdin.write(json.dumps(request) + "\n")
+        self.process.stdin.flush()
+        return json.loads(self.process.stdout.readline())
+
+    def start(
+        self, script: str, *overrides: str, fault: str = "none", fresh: bool = False
+    ) -> Command:
+        """A script; `fresh` = by an interpreter of its own, imports and all."""
+        self.count += 1
+        out = self.logs / f"{self.count:04d}"
+        request = {"start": [fault, script, *overrides], "cwd": str(self.cwd), "out": str(out)}
+        pid = self.ask({**request, "fresh": fresh})
+        return Command(self, pid, out)
+
+    def run(self, script: str, *overrides: str, fault: str = "none", status: int = 0) -> Command:
+        """Start, wait, and check the exit status."""
+        command = self.start(script, *overrides, fault=fault)
+        found = command.wait()
+        assert found == status, (found, command.stdout[-500:], command.stderr[-3000:])
+        return command
+
+    def __enter__(self) -> "Warm":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        assert self.process.stdin and self.process.stdout
+        self.process.stdin.close()
+        self.process.stdout.close()
+        self.process.wait(60)
+
+
+def warm_up() -> None:
+    """Import what the scripts import; what would start a thread is left to them."""
+    import runpy
+
+    sys.path[0] = str(HERE.parent)
+    sys.path.append(str(HERE))
+    import albumentations
+    import faults
+    import torch.utils.data
+
+    torch.optim.SGD([torch.zeros(1)]), torch.optim.AdamW([torch.zeros(1)])  # their late imports
+    del runpy, albumentations, faults
+    threads = list(Path("/proc/self/task").iterdir())
+    assert len(threads) == 1, "a process with threads cannot be forked"
+
+
+def become(started: list[str], cwd: str, out: str, fresh: bool) -> None:
+    """In the forked child: a script's process."""
+    import runpy
+
+    os.setsid()
+    os.chdir(cwd)
+    for name, descriptor in (("/dev/null", 0), (f"{out}.stdout", 1), (f"{out}.stderr", 2)):
+        flags = os.O_RDONLY if descriptor == 0 else os.O_WRONLY | os.O_CREAT | os.O_TRUNC
+        opened = os.open(name, flags, 0o644)
+        os.dup2(opened, descriptor)
+        os.close(opened)
+    sys.stdout = open(1, "w", closefd=False, buffering=1)  # noqa: SIM115
+    sys.stderr = open(2, "w", closefd=False, buffering=1)  # noqa: SIM115
+    command = [str(HERE / "driver.py"), *started]
+    if fresh:
+        os.execv(sys.executable, [sys.executable, *command])
+    sys.argv = command
+    sys.path.insert(0, str(HERE))
+    runpy.run_path(sys.argv[0], run_name="__main__")
+    sys.exit()
+
+
+def waited(pid: int, timeout: float) -> int | None:
+    """Exit status of a child, minus a signal's number; None = it still runs."""
+    end = time.monotonic() + timeout
+    while True:
+        found, status = os.waitpid(pid, os.WNOHANG)
+        if found:
+            return os.waitstatus_to_exitcode(status)
+        if time.monotonic() >= end:
+            return None
+        time.sleep(0.002)
+
+
+def serve() -> None:
+    answers = os.fdopen(os.dup(1), "w", buffering=1)
+    ended: dict[int, int] = {}
+    warm_up()
+    for line in sys.stdin:
+        request = json.loads(line)
+        answer: int | None
+        if "start" in request:
+            answer = os.fork()
+            if answer == 0:
+                answers.close()
+                become(*(request[key] for key in ("start", "cwd", "out", "fresh")))
+        else:
+            pid = request["wait"]
+            if pid not in ended and (status := waited(pid, request["timeout"])) is not None:
+                ended[pid] = status
+            answer = ended.get(pid)
+        answers.write(json.dumps(answer) + "\n")
+
+
+if __name__ == "__main__":
+    serve()
