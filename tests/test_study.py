@@ -209,7 +209,7 @@ def test_labels_that_moved_are_scored_where_the_filter_moves_them(study: Study) 
 
 def test_maps_of_named_objectives_are_compared(study: Study) -> None:
     config = replace(study.config, features=["pool3"], seeds=[0])
-    for named, wanted in (([], {"pool5"}), (["pool1"], {"pool1"})):
+    for named, wanted in (([], ["pool5"]), (["pool5", "pool1"], ["pool5", "pool1"])):
         cells = [c.name for c in Study(replace(config, features_of=named)).cells()]
         found = [n for n in cells if n.startswith("compare seed0/a/")]
         assert found == [
