@@ -19,7 +19,7 @@ from adapt.evidence import TEACHER, record, seed_record, thinned
 from adapt.files import read_json
 from adapt.records import read_metrics
 from adapt.train import train
-from viz.evidence import extras, tables
+from viz.evidence import extras, missing, tables
 from viz.evidence.claims import CLAIMS, ranked
 from viz.evidence.page import ResultsConfig, results
 from viz.evidence.records import GRID, SHIFTS, Evidence
@@ -208,9 +208,10 @@ def test_tables_have_means_and_deviations_over_seeds() -> None:
     moved = tables.grid(found, "shared", "miou", "moved")
     assert "40.5 ± 2.1" in moved and "teacher on D1" not in moved
     assert "| sky | 50.0 | 20.5 | 25.0 | 41.5 |" in tables.classes(found, "shared", "photocopy")
-    gone = tables.missing(found)
+    gone = missing.missing(found)
     assert "shared, pool5: seeds 2" in gone
     assert "shared, W_inc: photocopy seeds 1, 2; ripple seeds 1, 2; cubism seeds 2" in gone
+    assert "B2 on shares of the labels: 36 of 36 cells" in gone
 
 
 def test_rates_are_chosen_by_agreement_and_not_by_score() -> None:
