@@ -96,8 +96,11 @@ class Study(Runs):
             yield self.scoring(run, seed, config.data, "d1")
         if config.selection and len(self.variants(made.objective.name)) > 1:
             yield self.selecting(made, seed)
-        if config.features and made.objective.name == next(iter(config.objectives)):
-            yield self.comparing(self.teacher(seed), seed, shift, self.run(seed, shift, "features"))
+        compared = config.features_of or list(config.objectives)[:1]
+        if config.features and made.objective.name in compared:
+            if run.name == compared[0]:
+                before = self.run(seed, shift, "features")
+                yield self.comparing(self.teacher(seed), seed, shift, before)
             yield self.comparing(run, seed, shift, run / "features")
 
     def selecting(self, made: TrainConfig, seed: int) -> Cell:

@@ -68,6 +68,8 @@ class StudyConfig(Machine):
     """Score also against labels that follow what ripple and cubism move."""
     features: list[str] = field(default_factory=list)
     """Layers whose maps of x2, before and after adapting, are compared with the teacher's of x1."""
+    features_of: list[str] = field(default_factory=list)
+    """Objectives whose students are compared so; [] = the first."""
     fisher_images: int = 0
     """Images that Fisher information is computed from; 0 = all of the teacher's."""
     protocols: dict[str, ProtocolConfig] = field(default_factory=dict)
@@ -98,6 +100,8 @@ class StudyConfig(Machine):
             raise InputError("seeds is empty: give at least one, for example seeds=[0]")
         for name in self.rates:
             one_of("rates", name, (*self.objectives, B2))
+        for name in self.features_of:
+            one_of("features_of", name, tuple(self.objectives))
         for share in self.shares:
             if not 0 < share < 1:
                 raise InputError(f"shares has {share}; each must lie in (0, 1): B2 itself is 1")

@@ -19,7 +19,7 @@ from adapt.evidence import TEACHER, record, seed_record, thinned
 from adapt.files import read_json
 from adapt.records import read_metrics
 from adapt.train import train
-from viz.evidence import extras, tables
+from viz.evidence import extras, missing, tables
 from viz.evidence.claims import CLAIMS, ranked
 from viz.evidence.page import ResultsConfig, results
 from viz.evidence.records import GRID, SHIFTS, Evidence
@@ -170,8 +170,10 @@ def test_maps_that_return_are_counted() -> None:
     new = [{"layer": "pool1", "distance": 0.4, "r2": 0.4}, {"layer": "pool2", "distance": 0.5,
                                                             "r2": 0.3}]  # fmt: skip
     made["features"] = {"before ripple": old, "after ripple/pool5": new}
+    made["features"]["after ripple/w_dec"] = [{**new[0], "r2": 0.6}, new[1]]
     verdict = by_letter(Evidence([made]))["g"]
     assert verdict.verdict == PARTLY
+    assert "R2 higher in 2 of 2" in verdict.notes[0]
     assert verdict.summary.startswith("distance smaller in 2 of 2; R2 higher in 1 of 2")
     assert "| ripple | pool1 | 1.00 | 0.40 | 0.50 | 0.40 | 1 |" in tables.features(Evidence([made]))
 
@@ -206,9 +208,10 @@ def test_tables_have_means_and_deviations_over_seeds() -> None:
     moved = tables.grid(found, "shared", "miou", "moved")
     assert "40.5 ± 2.1" in moved and "teacher on D1" not in moved
     assert "| sky | 50.0 | 20.5 | 25.0 | 41.5 |" in tables.classes(found, "shared", "photocopy")
-    gone = tables.missing(found)
+    gone = missing.missing(found)
     assert "shared, pool5: seeds 2" in gone
     assert "shared, W_inc: photocopy seeds 1, 2; ripple seeds 1, 2; cubism seeds 2" in gone
+    assert "B2 on shares of the labels: 36 of 36 cells" in gone
 
 
 def test_rates_are_chosen_by_agreement_and_not_by_score() -> None:

@@ -207,6 +207,19 @@ def test_labels_that_moved_are_scored_where_the_filter_moves_them(study: Study) 
     assert free == {"a_val", "a_moved_val", "a_val_adabn"}
 
 
+def test_maps_of_named_objectives_are_compared(study: Study) -> None:
+    config = replace(study.config, features=["pool3"], seeds=[0])
+    for named, wanted in (([], ["pool5"]), (["pool5", "pool1"], ["pool5", "pool1"])):
+        cells = [c.name for c in Study(replace(config, features_of=named)).cells()]
+        found = [n for n in cells if n.startswith("compare seed0/a/")]
+        assert found == [
+            "compare seed0/a/features",
+            *(f"compare seed0/a/{n}/features" for n in wanted),
+        ]
+    with pytest.raises(InputError, match=r"features_of.*'pool9'"):
+        replace(config, features_of=["pool9"])
+
+
 def test_strengths_are_chosen_on_the_part_for_choices(
     study: Study, monkeypatch: pytest.MonkeyPatch
 ) -> None:

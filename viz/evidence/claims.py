@@ -10,6 +10,8 @@ from viz.evidence.verdicts import GAIN, REACH, Part, Verdict
 
 METHOD = "pool5"
 SEVERAL = ("w_inc", "w_dec")
+CONTROL = "w_dec"
+"""Regresses every layer, the low ones most."""
 LOW = ("pool1", "pool2", "pool3")
 RANKED = 0.8
 """Spearman's rho from which on agreement counts as ranking checkpoints."""
@@ -125,27 +127,41 @@ def finetuned(found: Evidence) -> Verdict:
 
 
 def maps_return(found: Evidence) -> Verdict:
+    parts = returns(found, METHOD)
+    notes = []
+    if control := returns(found, CONTROL):
+        notes.append(
+            f"Reason tested: {METHOD} leaves what lies below it free. With {CONTROL}, which "
+            f"regresses those layers too: {counted(control)}."
+        )
+    claim = "Feature maps move back towards the teacher's, at every layer"
+    return Verdict("g", claim, parts, notes, counted(parts))
+
+
+def returns(found: Evidence, method: str) -> list[Part]:
+    """How much nearer the teacher's each layer's maps are after than before, on each shift."""
     parts = []
     for record in found.of(GRID[SHARED]):
         for shift in SHIFTS:
             before = record["features"].get(f"before {shift}", [])
-            after = record["features"].get(f"after {shift}/{METHOD}", [])
+            after = record["features"].get(f"after {shift}/{method}", [])
             for old, new in zip(before, after, strict=False):
                 what = f"{shift} {old['layer']}, seed {record['seed']}"
                 seed = record["seed"]
                 nearer = old["distance"] - new["distance"]
                 parts.append(Part(f"{what}: distance", {seed: nearer}))
                 parts.append(Part(f"{what}: R2", {seed: new["r2"] - old["r2"]}))
-    summary = ""
-    if parts:
-        counts = []
-        for kind, word in (("distance", "smaller"), ("R2", "higher")):
-            of_kind = [part for part in parts if part.what.endswith(kind)]
-            good = sum(part.differences[next(iter(part.differences))] > 0 for part in of_kind)
-            counts.append(f"{kind} {word} in {good} of {len(of_kind)}")
-        summary = "; ".join(counts) + " (layer, shift, seed)"
-    claim = "Feature maps move back towards the teacher's, at every layer"
-    return Verdict("g", claim, parts, summary=summary)
+    return parts
+
+
+def counted(parts: list[Part]) -> str:
+    """In how many layers, shifts and seeds distances fell and R2 rose."""
+    counts = []
+    for kind, word in (("distance", "smaller"), ("R2", "higher")):
+        gains = [d for part in parts if part.what.endswith(kind) for d in part.differences.values()]
+        if gains:
+            counts.append(f"{kind} {word} in {sum(d > 0 for d in gains)} of {len(gains)}")
+    return "; ".join(counts) + " (layer, shift, seed)" if counts else ""
 
 
 def anchored(found: Evidence) -> Verdict:

@@ -9,7 +9,7 @@ from adapt.errors import InputError
 from adapt.evidence import TEACHER, record
 from adapt.files import read_json, write_json, write_whole
 from adapt.runtime import say
-from viz.evidence import drawings, extras, tables, words
+from viz.evidence import drawings, extras, missing, tables, words
 from viz.evidence.claims import CLAIMS
 from viz.evidence.records import (
     DISJOINT,
@@ -215,9 +215,9 @@ class Page:
         return "\n\n".join(["## Class by class", *parts]) if parts else ""
 
     def missing(self) -> str:
-        lines = [f"- {line}" for line in tables.missing(self.found)]
+        lines = [f"- {line}" for line in missing.missing(self.found)]
         title = "## Not run yet"
-        return "\n".join([title, "", *lines]) if lines else f"{title}\n\nOf the two grids: nothing."
+        return "\n".join([title, "", *lines]) if lines else f"{title}\n\nNothing."
 
 
 def section(title: str, content: str, note: str = "") -> str:

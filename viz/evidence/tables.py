@@ -26,9 +26,6 @@ NAMES = {
     "B1": "B1: labels, from scratch",
 }  # fmt: skip
 """What a run's folder is called in tables, in their order."""
-WANTED = {SHARED: tuple(NAMES), DISJOINT: tuple(n for n in NAMES if n not in (
-    "pool1", "pool2", "pool3", "pool4", "w_dec", "B1"))}  # fmt: skip
-"""Protocol -> what its grid is to have."""
 OTHERS = ("photocopy_gegl", "ripple_gegl", "ripple_50", "cubism_gegl", "cubism_256")
 """The shifts at other strengths."""
 CLASSES = ("B0", "AdaBN", "pool5", "w_inc", "kd", "pool5_kd", "B2", "B1")
@@ -187,26 +184,3 @@ def classes(found: Evidence, protocol: str, shift: str) -> str:
             cells.append(f"{sum(there) / len(there):.1f}" if there else "-")
         rows.append([of_class, *cells])
     return table(["IoU", *columns], rows) if len(columns) > 1 else ""
-
-
-def missing(found: Evidence) -> list[str]:
-    """What the grids are to have and have not, a line for each protocol and method."""
-    lines = []
-    for protocol, names in WANTED.items():
-        for name in names:
-            gone = {
-                shift: [s for s in SEEDS if s not in found.values(GRID[protocol], name, shift)]
-                for shift in SHIFTS
-            }
-            if not any(gone.values()):
-                continue
-            if len({tuple(v) for v in gone.values()}) == 1:
-                where = f"seeds {listed(gone[SHIFTS[0]])}"
-            else:
-                where = "; ".join(f"{s} seeds {listed(v)}" for s, v in gone.items() if v)
-            lines.append(f"{protocol}, {label_of(name).strip('*')}: {where}")
-    return lines
-
-
-def listed(seeds: Sequence[int]) -> str:
-    return ", ".join(map(str, seeds))
