@@ -19,7 +19,7 @@ check: $(READY)  ## lint, format, types
 
 errors: $(READY)  ## docs/errors.md anew from the messages that the tests meet
 	rm -f .errors
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --dist loadfile -m "not system" \
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --dist loadfile -m "not system" tests \
 	    --deselect tests/test_error_page.py --errors .errors
 	$(BIN)/python -m pytest -q tests/test_error_page.py
 

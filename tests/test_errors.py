@@ -40,7 +40,7 @@ from adapt.export.recipe import Signature
 from adapt.fisher import averaged
 from adapt.fisher_file import load_fisher, write_fisher
 from adapt.freezing import freeze_first
-from adapt.images import image_header, read_tiff
+from adapt.images import image_header
 from adapt.models import load_complete
 from adapt.networks import build_network
 from adapt.networks.factory import permit
@@ -54,6 +54,7 @@ from adapt.settings import build
 from adapt.study_checks import check_study
 from adapt.study_config import Stage, StudyConfig
 from adapt.tensors import read_metadata
+from adapt.tiff import read_tiff
 from adapt.train import train
 from viz.inversion import invert_image
 from viz.invert import check_names
