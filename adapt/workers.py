@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from multiprocessing import get_context, parent_process
+from multiprocessing import active_children, get_context, parent_process
 from threading import Thread
 from types import FrameType
 from typing import Any, TypeVar
@@ -72,6 +72,8 @@ def spread(
             raise Stopped(
                 f"{what}: a worker process died (out of memory?); workers=1 needs the least", 3
             ) from None
-        except BaseException:
+        except BaseException:  # nobody waits for what they are about
+            for child in active_children():
+                child.terminate()
             pool.shutdown(cancel_futures=True)
             raise
