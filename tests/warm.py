@@ -54,6 +54,19 @@ class Command:
         return self.out.with_suffix(".stderr").read_text()
 
 
+def members(session: int) -> list[str]:
+    """Living processes of a session."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            state, _, _, own = stat.read_text().rpartition(")")[2].split()[:4]
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        if int(own) == session and state != "Z":
+            found.append(stat.parent.name)
+    return found
+
+
 class Warm:
     """Starts scripts in `cwd`; what they print lies in `logs`."""
 
