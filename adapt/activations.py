@@ -54,6 +54,11 @@ class Moments:
         self.count, self.mean = self.count + count, mean
         self.central, self.change = central, change
 
+    def distance(self) -> float:
+        """sum (b - a)^2 / sum a^2 over all channels: as the objective's `relative` distance."""
+        size = self.central[0] + self.count * self.mean[0] ** 2
+        return float(self.change.sum() / size.sum()) if size.sum() else float("nan")
+
     def r2(self) -> tuple[np.ndarray, np.ndarray]:
         """(C,) twice, with b's own variation as the whole; NaN where b is constant.
 
@@ -81,6 +86,8 @@ class Units:
     layer: str
     r2: np.ndarray
     identity: np.ndarray
+    distance: float
+    """Squared distance of the layer's maps relative to the size of those before."""
 
     @property
     def silent(self) -> int:
@@ -91,6 +98,7 @@ class Units:
             "layer": self.layer,
             "units": len(self.r2),
             "silent": self.silent,
+            "distance": self.distance,
             "r2": box(self.r2, self.layer),
             "identity": box(self.identity, self.layer),
         }
@@ -123,7 +131,8 @@ def activations(
                 if old[name].shape != new[name].shape:
                     raise InputError(
                         f"{name}: maps of {tuple(old[name].shape)} before and "
-                        f"{tuple(new[name].shape)} after cannot be compared"
+                        f"{tuple(new[name].shape)} after cannot be compared; give "
+                        "data.resize=[H,W], or other layers"
                     )
                 moments[name].add(old[name], new[name])
-    return [Units(name, *moments[name].r2()) for name in layers]
+    return [Units(name, *moments[name].r2(), moments[name].distance()) for name in layers]

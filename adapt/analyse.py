@@ -20,7 +20,7 @@ from adapt.inference import Reading, Whole, evaluate_networks, groups, headline,
 from adapt.layers import check, trace
 from adapt.main_path import main_path
 from adapt.models import Model, load_model, origin_of
-from adapt.runs import read_config
+from adapt.records import read_config
 from adapt.runtime import runtime, say
 from adapt.tables import csv_of, text_table
 from adapt.taps import normalise
@@ -83,7 +83,10 @@ def networks_of(config: AnalyseConfig) -> Pair:
         )
     before = load_model(Path(origin), "teacher", like=after)
     if before.network != after.network or len(before.classes) != len(after.classes):
-        raise InputError(f"{origin} and {folder} have different architectures or classes")
+        raise InputError(
+            f"{origin} and {folder} have different architectures or classes; give "
+            "teacher=RUN with a network of the same kind"
+        )
     return Pair(folder, before, after)
 
 

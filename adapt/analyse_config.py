@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from adapt.bounds import MOST_IMAGES, within
 from adapt.commands import Machine
 from adapt.config import DataConfig, TrustConfig, at_least, one_of
 from adapt.errors import InputError
@@ -43,7 +44,7 @@ class AnalyseConfig(Machine):
         for name in self.analyses:
             one_of("analyses", name, NAMES)
         at_least("images", self.images, 0)
-        at_least("batch", self.batch, 1)
+        within("batch", self.batch, 1, MOST_IMAGES)
         if not self.run and not (self.fisher and self.out):
             raise InputError("give run=DIR, or fisher=FILE.safetensors with out=DIR")
         for name in self.analyses:

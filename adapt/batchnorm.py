@@ -55,7 +55,9 @@ def adapt_statistics(net: nn.Module, batches: Iterable[Tensor]) -> None:
     """
     norms = batch_norms(net)
     if not norms:
-        raise InputError("adabn: the network has no batch normalisation to re-estimate")
+        raise InputError(
+            "adabn=true: the network has no batch normalisation whose statistics could be estimated"
+        )
     momenta = [norm.momentum for norm in norms]
     with eval_mode(net):
         for norm in norms:

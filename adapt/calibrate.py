@@ -17,7 +17,7 @@ from adapt.files import write_json
 from adapt.metrics import Scores, confusion, distortion, scores
 from adapt.models import Model, load_model
 from adapt.protocol import predict
-from adapt.runs import read_data
+from adapt.records import read_data
 from adapt.runtime import Runtime, progress, runtime, say
 from adapt.sampling import Decoder, tensor
 from adapt.settings import inherit_data
@@ -45,6 +45,7 @@ class CalibrateConfig(Machine):
         super().__post_init__()
         at_least("images", self.images, 0)
         at_least("refine", self.refine, 0)
+        at_least("seed", self.seed, 0)
         if not self.teacher:
             raise InputError("teacher is empty: give the run that is to be degraded")
 
@@ -122,7 +123,9 @@ def calibrate(config: CalibrateConfig) -> Path:
     """
     shift = config.shift
     if not shift.candidates:
-        raise InputError(f"shift.candidates of {shift.name} is empty: there is nothing to try")
+        raise InputError(
+            f"shift.candidates of {shift.name} is empty: list changes of its parameters to try"
+        )
     candidates = [
         replace(shift, parameters=shift.parameters | changes) for changes in shift.candidates
     ]
@@ -133,7 +136,9 @@ def calibrate(config: CalibrateConfig) -> Path:
     settings = replace(inherit_data(config.data, recorded), target="")
     data = load(settings, config.split)
     if not data.labelled:
-        raise InputError(f"calibrate: split {config.split!r} of {settings.root} has no labels")
+        raise InputError(
+            f"calibrate: split {config.split!r} of {settings.root} has no labels to score by"
+        )
     data = some(data, config.images)
     machine = runtime(config.device, config.precision)
     machine.place(teacher.net).eval()

@@ -24,6 +24,7 @@ from adapt.files import (
     sync_folder,
     write_json,
     write_whole,
+    writing,
 )
 from adapt.settings import check_record
 from adapt.tensors import read_torch
@@ -60,20 +61,21 @@ def save(folder: Path, step: int, state: dict[str, Any], meta: dict[str, Any]) -
     if target.exists():  # damaged ones were set aside by `newest`
         return
     aside = folder / f"{target.name}.tmp-{os.getpid()}"
-    aside.mkdir(parents=True)
-    try:
-        buffer = io.BytesIO()
-        torch.save(state, buffer)
-        write_whole(aside / STATE, buffer.getvalue())
-        about = {"format": FORMAT, "step": step, "sha256": sha256(aside / STATE), **meta}
-        write_json(aside / META, sealed(about))
-        sync_folder(aside)
-        aside.rename(target)
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
-    sync_folder(folder)
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    with writing(target):
+        aside.mkdir(parents=True)
+        try:
+            write_whole(aside / STATE, buffer.getvalue())
+            about = {"format": FORMAT, "step": step, "sha256": sha256(aside / STATE), **meta}
+            write_json(aside / META, sealed(about))
+            sync_folder(aside)
+            aside.rename(target)
+        finally:
+            shutil.rmtree(aside, ignore_errors=True)
+        sync_folder(folder)
     for old in committed(folder)[:-KEPT]:
-        shutil.rmtree(old)
+        shutil.rmtree(old.rename(folder / f"{old.name}.tmp-{os.getpid()}"))  # whole or not there
 
 
 def committed(folder: Path) -> list[Path]:

@@ -15,6 +15,7 @@ from adapt.restyle import Restyle
 from adapt.runtime import Runtime, progress
 from adapt.sampling import Decoder, tensor, unwrapped
 from adapt.taps import normalise
+from adapt.workers import patient
 
 UNLABELLED = -1
 """A label that scores do not count; unlike IGNORE it is never a class's index."""
@@ -77,7 +78,7 @@ def loader(source: Dataset[Any], config: DataConfig, batch: int, workers: int) -
     """Batches of a data set whose images have one size after cropping, else one image at a time."""
     together = batch if config.crop or len(config.resize) == 2 else 1
     own = torch.Generator()  # else the loader draws from the state that training's dropout uses
-    return DataLoader(source, batch_size=together, num_workers=workers, generator=own)
+    return DataLoader(source, together, num_workers=workers, worker_init_fn=patient, generator=own)
 
 
 def probabilities(

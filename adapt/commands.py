@@ -1,7 +1,9 @@
 """What each command of scripts/ can be told: a dataclass a command, of config.py's groups."""
 
 from dataclasses import dataclass, field
+from pathlib import Path
 
+from adapt.bounds import MOST_IMAGES, MOST_WORKERS, within
 from adapt.config import (
     DataConfig,
     NetworkConfig,
@@ -11,6 +13,7 @@ from adapt.config import (
     TrustConfig,
     at_least,
     one_of,
+    size_pair,
 )
 from adapt.errors import InputError
 from adapt.objective_config import ObjectiveConfig
@@ -31,7 +34,7 @@ class Machine:
 
     def __post_init__(self) -> None:
         one_of("precision", self.precision, ("auto", "fp32", "bf16"))
-        at_least("workers", self.workers, 0)
+        within("workers", self.workers, 0, MOST_WORKERS)
 
 
 @dataclass
@@ -80,12 +83,18 @@ class TrainConfig(Machine):
         one_of("domain", self.domain, ("d1", "d2"))
         one_of("bn", self.bn, ("eval", "affine", "train"))
         self.freeze = "" if self.freeze == "0" else self.freeze
-        for what in ("batch", "log_every", "checkpoint_every"):
+        for what in ("log_every", "checkpoint_every"):
             at_least(what, getattr(self, what), 1)
+        within("batch", self.batch, 1, MOST_IMAGES)
         if not 0 <= self.ema < 1:
             raise InputError(f"ema is {self.ema}; it must lie in [0, 1)")
         for what in ("steps", "drift_every", "eval_every", "seed"):
             at_least(what, getattr(self, what), 0)
+        if self.schedule.warmup > self.steps > 0:
+            raise InputError(
+                f"schedule.warmup is {self.schedule.warmup}, steps {self.steps}: the "
+                "learning rate would never be reached"
+            )
 
 
 @dataclass
@@ -128,7 +137,7 @@ class EvaluateConfig(Machine):
         one_of("restyle", self.restyle, ("", *RESTYLES))
         if not 0 < self.restyle_beta < 0.5:
             raise InputError(f"restyle_beta is {self.restyle_beta}; it must lie in (0, 0.5)")
-        at_least("batch", self.batch, 1)
+        within("batch", self.batch, 1, MOST_IMAGES)
         if not self.run and not self.teacher:
             raise InputError("give run=DIR (a trained run) or teacher=DIR domain=d2 (baseline B0)")
 
@@ -149,7 +158,7 @@ class DistortConfig:
     """Processes that filter; 0 = one for each core, 1 = this process."""
 
     def __post_init__(self) -> None:
-        at_least("workers", self.workers, 0)
+        within("workers", self.workers, 0, MOST_WORKERS)
         at_least("seed", self.seed, 0)
         one_of("labels", self.labels, ("given", "moved"))
         if not self.out:
@@ -183,12 +192,18 @@ class InvertConfig:
     """(H, W) the image is brought to; [] = the size that the run was trained at."""
     seed: int = 0
     device: str = "auto"
+    precision: str = "auto"
+    """auto | fp32 | bf16; auto = bf16 where the device computes it natively, but fp32 for lbfgs,
+    whose line search it disturbs."""
 
     def __post_init__(self) -> None:
+        one_of("precision", self.precision, ("auto", "fp32", "bf16"))
         one_of("optimizer", self.optimizer, ("sgd", "adam", "lbfgs"))
         for what in ("content", "style", "tv", "lr"):
             at_least(what, getattr(self, what), 0)
         at_least("steps", self.steps, 1)
+        at_least("seed", self.seed, 0)
+        size_pair("size", self.size)
         if self.content == self.style == 0:
             raise InputError("content and style are both 0: there is nothing to invert")
 
@@ -208,3 +223,5 @@ class ReportConfig:
 
     def __post_init__(self) -> None:
         at_least("examples", self.examples, 0)
+        if not Path(self.out).name:
+            raise InputError(f"out is {self.out!r}; give the HTML file that receives the report")

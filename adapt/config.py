@@ -5,15 +5,15 @@ these objects. A field's meaning stands in the docstring below it. The objective
 adapt/objective_config.py; the commands' own schemas, made of the groups, in adapt/commands.py.
 """
 
-import math
 from dataclasses import dataclass, field
 from typing import Any
 
+from adapt.bounds import at_least, one_of, size_pair, within
 from adapt.errors import InputError, unknown
 
 WHICH = (
     "name", "root", "target", "pairs", "labels", "sbd", "download", "coarse", "variant", "classes",
-    "imagenet_val", "train_split", "part", "parts", "parts_seed",
+    "imagenet_val", "train_split", "part", "parts", "parts_seed", "share",
 )  # fmt: skip
 """Fields of DataConfig that say which files are read, not how; another data set has its own."""
 
@@ -22,24 +22,6 @@ WHOLE = "all"
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
-
-
-def one_of(what: str, value: str, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        raise unknown(what, value, choices)
-
-
-def at_least(what: str, value: float, low: float, *, above: bool = False) -> None:
-    fails = not math.isfinite(value) or value < low or (above and value == low)
-    if fails:
-        raise InputError(f"{what} is {value}; it must be {'above' if above else 'at least'} {low}")
-
-
-def size_pair(what: str, value: list[int]) -> None:
-    if value and (len(value) != 2 or min(value) < 1):
-        raise InputError(
-            f"{what} is {value}; give [height, width] in pixels, or [] to switch it off"
-        )
 
 
 @dataclass
@@ -69,6 +51,8 @@ class DataConfig:
     """`dogs120` only: ImageNet's validation images, a folder a class, for split=imagenet_val."""
     classes: list[str] = field(default_factory=list)
     """`pairs` only: class names in index order; may stay empty where there are no labels."""
+    follow_links: bool = False
+    """Read files that symbolic links in the data's folders point to outside of them."""
     train_split: str = ""
     """The list that training reads; empty = the data set's own (`train`; VOC: `trainaug`)."""
     part: str = ""
@@ -76,6 +60,9 @@ class DataConfig:
     parts: dict[str, float] = field(default_factory=dict)
     """Disjoint named shares of the training split, cut by `parts_seed`: {a: 0.5, b: 0.5}."""
     parts_seed: int = 0
+    share: float = 1.0
+    """Share of the training images that is used, drawn by `parts_seed`; a smaller one lies within a
+    larger one."""
     resize: list[int] = field(default_factory=list)
     """(H, W) that images and training labels are brought to, or [S]: the shorter side becomes S
     and the shape is kept; [] = native. Evaluation upsamples the prediction to the label's own size
@@ -109,14 +96,18 @@ class DataConfig:
             )
         for what, high in (("rotate", 180), ("jitter_x1", 1), ("jitter_x2", 1), ("blur_x1", 50),
                            ("blur_x2", 50)):  # fmt: skip
-            if not 0 <= getattr(self, what) <= high:
-                raise InputError(f"data.{what} is {getattr(self, what)}; it must be in 0..{high}")
+            within(f"data.{what}", getattr(self, what), 0, high)
+        at_least("data.parts_seed", self.parts_seed, 0)
         for name, share in self.parts.items():
+            if name in ("", WHOLE):
+                raise InputError(f"data.parts: {name!r} cannot name a part; `{WHOLE}` is all of it")
             at_least(f"data.parts.{name}", share, 0, above=True)
         if sum(self.parts.values()) > 1 + 1e-9:
             raise InputError(
                 f"data.parts add up to {sum(self.parts.values()):g}; at most 1 is there"
             )
+        if not 0 < self.share <= 1:
+            raise InputError(f"data.share is {self.share}; it must lie in (0, 1]")
         if self.part and self.part not in (WHOLE, *self.parts):
             raise unknown("data.part", self.part, (WHOLE, *self.parts))
 
@@ -146,9 +137,12 @@ class NetworkConfig:
     def __post_init__(self) -> None:
         self.name = self.factory or self.name
         at_least("network.width", self.width, 0, above=True)
+        within("network.width", self.width, 0, 64)
         for what in ("mean", "std"):
             if len(getattr(self, what)) != 3:
                 raise InputError(f"network.{what} is {getattr(self, what)}; give three numbers")
+            for value in getattr(self, what):
+                within(f"network.{what}", value, -1e3, 1e3)
         if min(self.std) <= 0:
             raise InputError(f"network.std is {self.std}; every value must be above 0")
 
@@ -232,6 +226,9 @@ class ScheduleConfig:
             at_least(f"schedule.{what}", getattr(self, what), 0)
         if not 0 <= self.momentum < 1:
             raise InputError(f"schedule.momentum is {self.momentum}; it must lie in [0, 1)")
+        at_least("schedule.gamma", self.gamma, 0, above=True)
+        for share in self.milestones:
+            within("schedule.milestones", share, 0, 1)
 
 
 @dataclass
@@ -248,4 +245,4 @@ class ShiftConfig:
     """Changes of the parameters that calibration tries, weakest first."""
 
     def __post_init__(self) -> None:
-        at_least("shift.distortion", self.distortion, 0)
+        within("shift.distortion", self.distortion, 0, 100)

@@ -10,6 +10,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from adapt.distributed import balanced
+
 NO_DIRECTION = 1e-12
 """Squared length below which a vector counts as zero."""
 
@@ -29,7 +31,8 @@ def masked_mean(values: Tensor, valid: Tensor | None) -> Tensor:
     mask = inside(values, valid)
     if mask is None:
         return values.mean()
-    return (values * mask).sum() / (mask.sum() * values.shape[1]).clamp(min=1)
+    count = mask.sum() * values.shape[1]
+    return balanced((values * mask).sum() / count.clamp(min=1), count)
 
 
 def squares(student: Tensor, teacher: Tensor, valid: Tensor | None) -> tuple[Tensor, Tensor]:

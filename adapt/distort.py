@@ -4,27 +4,25 @@ import hashlib
 import inspect
 import os
 from collections.abc import Callable, Iterable
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
-from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 
 from adapt.commands import DistortConfig
 from adapt.config import DataConfig, ShiftConfig
-from adapt.data import Layout, Sample, layout_of, prepare
+from adapt.data import Layout, Sample, check_owner, layout_of, prepare, read_split
 from adapt.errors import InputError, unknown
-from adapt.files import read_mapping, sha256, write_json, write_whole
+from adapt.files import leftovers, read_mapping, sha256, write_json, write_whole
 from adapt.images import IGNORE, image_size, png, read_image, read_indices, voc_palette
+from adapt.lock import only_writer
 from adapt.runtime import progress, say
 from adapt.settings import differences
+from adapt.workers import spread
 from transforms import FILTERS, SOURCES, moved_labels
 
-MADE_WITH, MANIFEST = "shift.json", "manifest.json"
+MADE_WITH, MANIFEST, LOCK = "shift.json", "manifest.json", "lock"
 FORMAT = 1
 PALETTE = voc_palette()
 
@@ -49,7 +47,8 @@ def filtered(job: Job) -> bytes:
 
 
 def copied(job: Job) -> bytes:
-    """The label as it is."""
+    """The label as it is, if it is one."""
+    read_indices(job.source)
     return job.source.read_bytes()
 
 
@@ -129,7 +128,7 @@ def splits_of(config: DataConfig, layout: Layout, root: Path) -> dict[str, list[
     """Every list of the data set, with the training list that the configuration asks for."""
     bare = replace(config, target="")
     names = dict.fromkeys([*layout.splits(root), config.train_split or layout.train_split])
-    return {name: layout.read(bare, root, name) for name in names}
+    return {name: read_split(bare, layout, root, name) for name in names}
 
 
 def check_folders(root: Path, out: Path) -> None:
@@ -150,6 +149,7 @@ def make_distorted(config: DistortConfig) -> Path:
             made with other parameters.
     """
     layout = layout_of(config.data)
+    check_owner(config.data)
     prepare(config.data)
     if not config.data.root:
         raise InputError("data.root is empty: give the folder of the images to distort")
@@ -162,7 +162,22 @@ def make_distorted(config: DistortConfig) -> Path:
     twins = {name: twin(sample, root, out, labels) for name, sample in samples.items()}
     if labels is moved:
         check_label_sizes(samples.values())
-    claim(out, config)
+    refuse_foreign(out)
+    with only_writer(out / LOCK, f"out: another process is writing {out}"):
+        claim(out, config)
+        return write_twin(config, layout, lists, samples, twins, labels)
+
+
+def write_twin(
+    config: DistortConfig,
+    layout: Layout,
+    lists: dict[str, list[Sample]],
+    samples: dict[str, Sample],
+    twins: dict[str, Sample],
+    labels: Callable[[Job], bytes],
+) -> Path:
+    """Every file that is not there yet, the lists and, last, the manifest."""
+    out = Path(config.out)
     void = next(iter(layout.void), IGNORE)
     jobs = []
     for name, sample in samples.items():
@@ -194,7 +209,7 @@ def check_label_sizes(samples: Iterable[Sample]) -> None:
         InputError: a label of another size than its image.
     """
     for sample in samples:
-        if sample.y1 is None or sample.y1.suffix == ".mat":
+        if sample.y1 is None or sample.y1.suffix.lower() == ".mat":
             continue
         image, label = image_size(sample.x1), image_size(sample.y1)
         if image != label:
@@ -204,8 +219,17 @@ def check_label_sizes(samples: Iterable[Sample]) -> None:
             )
 
 
+def refuse_foreign(out: Path) -> None:
+    """Only an empty or new folder becomes a twin, or what a killed call left of one."""
+    if (out / MADE_WITH).is_file() or not out.is_dir():
+        return
+    there = list(out.iterdir())
+    if {p.name for p in there} - {LOCK, *(p.name for p in leftovers(there, [MADE_WITH]))}:
+        raise InputError(f"out: {out} is not empty and not a shifted data set")
+
+
 def claim(out: Path, config: DistortConfig) -> None:
-    """Mark `out` as this twin's, or check that it is."""
+    """Mark `out` as this twin's, or check that it is; clear what a killed call left."""
     made_with: dict[str, Any] = {
         "format": FORMAT,
         "data": config.data.name,
@@ -219,10 +243,10 @@ def claim(out: Path, config: DistortConfig) -> None:
             raise InputError(
                 f"out: {out} was made otherwise (there -> given): {'; '.join(changed)}"
             )
-    elif out.is_dir() and any(out.iterdir()):
-        raise InputError(f"out: {out} is not empty and not a shifted data set")
     else:
         write_json(out / MADE_WITH, made_with)
+    for path in leftovers(out.rglob(".*")):
+        path.unlink()
 
 
 def run_jobs(jobs: list[Job], config: DistortConfig) -> list[str]:
@@ -231,11 +255,5 @@ def run_jobs(jobs: list[Job], config: DistortConfig) -> list[str]:
     what = f"distort {config.shift.name}"
     if workers == 1:
         return [perform(job) for job in progress(jobs, what=what)]
-    start = partial(cv2.setNumThreads, 1)
-    with ProcessPoolExecutor(workers, get_context("spawn"), initializer=start) as pool:
-        try:
-            found: Iterable[str] = pool.map(perform, jobs, chunksize=4)
-            return list(progress(found, what=what, total=len(jobs)))
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
+    with spread(perform, jobs, workers, 4, what) as found:
+        return list(progress(found, what=what, total=len(jobs)))

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from adapt.commands import EvaluateConfig
 from adapt.config import DataConfig
-from adapt.data import DataSet, load
+from adapt.data import DataSet, load, prepare
+from adapt.distributed import first, first_only, together
 from adapt.errors import InputError
 from adapt.files import write_json, write_whole
 from adapt.inference import (
@@ -21,7 +22,7 @@ from adapt.inference import (
 )
 from adapt.metrics import ImageScores
 from adapt.models import Model, load_model, origin_of
-from adapt.runs import read_config, read_data
+from adapt.records import read_config, read_data
 from adapt.runtime import runtime, say
 from adapt.settings import inherit_data, plain
 
@@ -40,6 +41,7 @@ def metrics_path(
     return run / f"{'_'.join(names)}.json"
 
 
+@together()
 def evaluate(config: EvaluateConfig) -> Path:
     """Evaluate a run as configured; returns metrics_<data>_<domain>_<split>[_<variant>].json.
 
@@ -88,8 +90,9 @@ def evaluate(config: EvaluateConfig) -> Path:
         "model": model.digest,
         "classes": list(model.classes),
     }
-    write_json(path, about | plain(found))
-    write_whole(path.with_suffix(".csv"), per_class(found, model.classes).encode())
+    table = per_class(found, model.classes)
+    first_only(write_whole)(path.with_suffix(".csv"), table.encode())
+    first_only(write_json)(path, about | plain(found))  # last: a study's sign of being done
     numbers = ", ".join(f"{k} {v:.1f}" for k, v in headline(found).items())
     say(f"{path}: {found.images} images, {numbers}")
     return path
@@ -110,6 +113,7 @@ def shown_to(
     settings = replace(settings, target=settings.target if domain == "d2" else "")
     if domain == "d2" and not (settings.target or settings.pairs):
         raise InputError("domain=d2 needs data.target=DIR, the folder of the new domain")
+    first(lambda: prepare(settings))
     data = load(settings, split)
     if data.classes and data.classes != model.classes:
         raise InputError(

@@ -5,14 +5,14 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from adapt import study_cells as cells
 from adapt.commands import EvaluateConfig, Machine, TrainConfig
 from adapt.config import PenaltyConfig
-from adapt.evaluate import evaluate, metrics_path
 from adapt.protocol import ProtocolConfig
-from adapt.runs import SUMMARY
-from adapt.study import SUPERVISED, Cell, Study, budget
+from adapt.study import Study
+from adapt.study_cells import Cell
 from adapt.study_config import StudyConfig
-from adapt.train import train
+from adapt.study_runs import SUPERVISED, budget
 
 
 class FineTuning:
@@ -30,7 +30,7 @@ class FineTuning:
         for seed in self.config.seeds:
             for name, penalty in self.config.penalties.items():
                 made = self.tuning(seed, name, penalty)
-                yield self.training(made)
+                yield cells.training(self.root, made)
                 for protocol in self.protocols:
                     yield self.scoring(Path(made.run), protocol, self.config.split)
                 if self.config.selection:
@@ -52,10 +52,6 @@ class FineTuning:
             **self.machine,
         )
 
-    def training(self, made: TrainConfig) -> Cell:
-        run = Path(made.run)
-        return Cell(f"train {run.relative_to(self.root)}", run / SUMMARY, lambda: train(made))
-
     def scoring(self, run: Path, protocol: ProtocolConfig, split: str) -> Cell:
         config = self.config
         made = EvaluateConfig(
@@ -67,9 +63,7 @@ class FineTuning:
             batch=config.batch,
             **self.machine,
         )
-        result = metrics_path(run, config.data, "d1", split, made.variant)
-        where = f"{run.relative_to(self.root)} on {result.stem.removeprefix('metrics_')}"
-        return Cell(f"evaluate {where}", result, lambda: evaluate(made))
+        return cells.scoring(self.root, made)
 
 
 def study_of(config: StudyConfig) -> Study | FineTuning:

@@ -104,7 +104,10 @@ def add_scores(
     with eval_mode(net), exact, fp32, torch.enable_grad():
         logits = scored(torch.func.functional_call(net, weights, (image,)), size)
         if not logits.isfinite().all():
-            raise InputError("the network's logits are not finite: its training diverged")
+            raise InputError(
+                "run: the network's logits are not finite: its training diverged; a lower "
+                "schedule.lr usually helps"
+            )
         for log_p, weight in likelihoods(logits, normalisation, draws, generator):
             scores = torch.autograd.grad(
                 log_p, list(weights.values()), retain_graph=True, allow_unused=True

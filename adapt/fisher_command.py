@@ -7,16 +7,19 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from adapt.bounds import MOST_WORKERS, within
 from adapt.calibrate import some
 from adapt.config import DataConfig, NetworkConfig, at_least, one_of
 from adapt.data import DataSet, load
 from adapt.errors import InputError, Stopped
+from adapt.files import leftovers
 from adapt.fisher import NORMALISATIONS, add_scores, averaged, generator_of, zeros
 from adapt.fisher_file import Values, load_fisher, read_fisher, write_fisher
 from adapt.inference import Reading, Whole, groups
+from adapt.lock import only_writer
 from adapt.models import Model, load_complete, load_run
 from adapt.networks.pretrained import IMAGENET
-from adapt.runs import read_data
+from adapt.records import read_data
 from adapt.runtime import Runtime, runtime, say, stop_signals
 from adapt.sampling import check_sizes
 from adapt.settings import differences, inherit_data
@@ -63,8 +66,9 @@ class FisherConfig:
 
     def __post_init__(self) -> None:
         one_of("normalisation", self.normalisation, NORMALISATIONS)
-        for what, low in (("images", 0), ("draws", 1), ("seed", 0), ("workers", 0)):
+        for what, low in (("images", 0), ("draws", 1), ("seed", 0)):
             at_least(what, getattr(self, what), low)
+        within("workers", self.workers, 0, MOST_WORKERS)
         at_least("checkpoint_every", self.checkpoint_every, 1)
         if bool(self.run) == bool(self.start):
             raise InputError("give run=DIR, or start=FILE network=NAME data=NAME data.root=DIR")
@@ -88,11 +92,29 @@ def fisher(config: FisherConfig, on_image: Callable[[int], None] | None = None) 
     data = some(load(settings, config.split), config.images)
     machine = runtime(config.device, "fp32")
     made = description(config, model, settings, data, machine)
-    if out.exists():
-        refuse_other(out, load_fisher(out).made, made, ignored=(*PLACES, *MACHINE))
-        say(f"{out} is finished already; nothing to do")
-        return out
-    check_sizes(data, ["x1"])
+    if not out.exists():
+        check_sizes(data, ["x1"])
+        with only_writer(out.with_suffix(".lock"), f"out: another process is writing {out}"):
+            if not out.exists():
+                for path in leftovers(out.parent.iterdir(), (out.name, partial(out).name)):
+                    path.unlink()
+                return estimated(config, model, settings, data, machine, made, on_image)
+    refuse_other(out, load_fisher(out).made, made, ignored=(*PLACES, *MACHINE))
+    say(f"{out} is finished already; nothing to do")
+    return out
+
+
+def estimated(
+    config: FisherConfig,
+    model: Model,
+    settings: DataConfig,
+    data: DataSet,
+    machine: Runtime,
+    made: dict[str, Any],
+    on_image: Callable[[int], None] | None,
+) -> Path:
+    """The file, made from the beginning or from where a stopped call came to."""
+    out = Path(config.out)
     machine.place(model.net)
     totals, done = restored(model, partial(out), made)
     add_images(config, machine, model, settings, data, made, totals, done, on_image)
@@ -196,9 +218,9 @@ def add_images(
             done += 1
             if on_image is not None:
                 on_image(done)
-            if (done % config.checkpoint_every == 0 or signals) and done < last:
+            if signals or (done % config.checkpoint_every == 0 and done < last):
                 write_fisher(path, totals, {**made, "done": done})
-            if signals and done < last:
+            if signals:
                 raise Stopped(
                     f"stopped by a signal; {config.out} goes on behind {done} images",
                     128 + signals[0],

@@ -62,7 +62,7 @@ def end_of(events: list[Event], net: nn.Module, until: str) -> int:
     for i, event in enumerate(events):
         if event.name == name and event.outputs is not None:
             return i + 1
-    raise InputError(f"freeze: the forward pass never reaches {until}")
+    raise InputError(f"freeze={until}: the forward pass never reaches that layer")
 
 
 def freeze_first(net: nn.Module, until: str, size: tuple[int, int]) -> set[str]:

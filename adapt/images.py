@@ -1,71 +1,96 @@
 """The one place that opens images. Strict: what cannot be read as stated is refused by name."""
 
 import io
+import struct
 import warnings
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import cv2
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageFile
 
+from adapt.bounds import LARGEST
+from adapt.encoded import BrokenError, Encoded, encoded
 from adapt.errors import InputError, listing
 from adapt.files import write_whole
+from adapt.mat import read_mat
+from adapt.raw_files import MAX_BYTES, opened
 
 IGNORE = 255
 """Void in every decoded mask, in losses, metrics and padding."""
 
 FORMATS = ("JPEG", "PNG")
 SUFFIXES = (".jpg", ".jpeg", ".png")
-MAX_PIXELS = 100_000_000
-ORIENTATION = 0x0112
-"""The EXIF tag; 5 to 8 are turned by a quarter."""
+MAX_PIXELS = LARGEST
+
+_BROKEN = (
+    OSError, SyntaxError, ValueError, IndexError, KeyError, TypeError, EOFError, OverflowError,
+    struct.error, zlib.error,
+)  # fmt: skip
+"""What decoders raise on broken bytes."""
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM, 5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE, 8: Image.Transpose.ROTATE_90,
+}  # fmt: skip
+"""EXIF orientation -> what makes the image upright."""
 
 
-def _open(path: Path) -> tuple[Image.Image, str]:
-    """A fully decoded image of one of FORMATS, and how the file packs its values (`L;4`, say).
+@contextmanager
+def _open(path: Path, *, pixels: bool) -> Iterator[tuple[ImageFile.ImageFile, Encoded]]:
+    """An image of one of FORMATS that is not decoded yet; without `pixels` it never can be.
+
+    What decoders raise inside becomes an InputError, what they warn of is left out.
 
     Raises:
-        InputError: missing, empty, truncated, of another format, with more than 8 bits a value
-            (which PIL would cut off silently), or above MAX_PIXELS.
+        InputError: missing, no regular file, of another format, broken, an animation, or above
+            MAX_PIXELS.
     """
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            image = Image.open(path, formats=FORMATS)
-        if image.width * image.height > MAX_PIXELS:
-            raise InputError(f"{path}: {image.width}x{image.height} is above {MAX_PIXELS} pixels")
-        packing = str(image.tile[0][3]) if image.tile else ""
-        if "16" in packing and not image.mode.startswith("I"):  # I;16 is refused by its mode
-            raise InputError(f"{path}: has 16 bits a value; give 8-bit RGB, grey or palette")
-        image.load()
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such image") from None
-    except UnidentifiedImageError:
-        raise InputError(f"{path}: not a readable {' or '.join(FORMATS)} file") from None
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(f"{path}: broken image ({error})") from None
-    return image, packing
+    with opened(path, MAX_BYTES, "image") as stream, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            source = encoded(stream, pixels=pixels)
+            with Image.open(io.BytesIO(source.content), formats=FORMATS) as image:
+                if image.width * image.height > MAX_PIXELS:
+                    size = f"{image.width}x{image.height}"
+                    raise InputError(f"{path}: {size} is above {MAX_PIXELS} pixels")
+                yield image, source
+        except BrokenError as error:
+            what = str(error) if str(error).startswith("not ") else f"broken image ({error})"
+            raise InputError(f"{path}: {what}") from None
+        except Image.DecompressionBombError:
+            raise InputError(f"{path}: far above {MAX_PIXELS} pixels") from None
+        except _BROKEN as error:
+            if isinstance(error, InputError):
+                raise
+            raise InputError(f"{path}: broken image ({error})") from None
+
+
+def _packing(image: ImageFile.ImageFile) -> str:
+    """How the file packs its values (`L;4`, say)."""
+    return str(image.tile[0][3]) if image.tile else ""
+
+
+def _load(image: ImageFile.ImageFile, source: Encoded) -> None:
+    """Decode. Where a PNG has too few rows, Pillow leaves the last ones 0, without a word."""
+    image.load()
+    last = np.array(image.crop((0, image.height - 1, image.width, image.height)))
+    if source.packed and (source.interlaced or not last.any()) and not source.complete():
+        raise BrokenError("it has fewer rows than its header says")
 
 
 def image_header(path: Path) -> tuple[str, tuple[int, int]]:
     """PIL's mode of the file (RGB, L, P, …) and (H, W) of an upright image, from the header alone.
 
-    Raises:
-        InputError: missing, or not one of FORMATS.
+    Raises InputError as `read_image`, but for what only the pixels show.
     """
-    try:
-        with Image.open(path, formats=FORMATS) as image:
-            turned = image.getexif().get(ORIENTATION, 1) >= 5
-            size = (image.width, image.height) if turned else (image.height, image.width)
-            return image.mode, size
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such image") from None
-    except (OSError, SyntaxError, ValueError) as error:
-        raise InputError(f"{path}: not a readable {' or '.join(FORMATS)} file ({error})") from None
+    with _open(path, pixels=False) as (image, source):
+        turned = source.orientation >= 5
+        size = (image.width, image.height) if turned else (image.height, image.width)
+        return image.mode, size
 
 
 def image_size(path: Path) -> tuple[int, int]:
@@ -75,37 +100,69 @@ def image_size(path: Path) -> tuple[int, int]:
 def read_image(path: Path) -> np.ndarray:
     """An image as uint8 (H, W, 3) RGB, turned upright by its EXIF orientation.
 
-    8-bit RGB and grey are taken as they are, palette images through their palette, RGBA only where
-    it is opaque everywhere. Raises InputError for every other mode and for unreadable files.
+    8-bit RGB and grey are taken as they are (fewer bits are spread over 0..255), palette images
+    through their palette, RGBA only where it is opaque everywhere.
+
+    Raises:
+        InputError: every other mode (16 bits, CMYK), a file that is no JPEG or PNG, broken, cut
+            off, an animation, or above MAX_PIXELS.
     """
-    image = ImageOps.exif_transpose(_open(path)[0])
-    if image.mode in ("LA", "RGBA") or "transparency" in image.info:
-        image = image.convert("RGBA")
-        if image.getchannel("A").getextrema() != (255, 255):
+    with _open(path, pixels=True) as (image, source):
+        packing = _packing(image)
+        if image.mode not in ("1", "L", "LA", "P", "RGB", "RGBA") or "16" in packing:
+            deep = "16" in packing and not image.mode.startswith("I")  # PIL would cut it to 8
+            kind = "16 bits a value" if deep else f"mode {image.mode}"
+            raise InputError(f"{path}: {kind} is not supported; give 8-bit RGB, grey or palette")
+        _load(image, source)
+        if image.mode == "P" and (last := int(np.array(image).max())) >= source.colours:
+            raise InputError(f"{path}: value {last} is not in its palette of {source.colours}")
+        shown: Image.Image = image
+        if "transparency" in image.info:
+            shown = image.convert("RGBA")
+        if shown.mode in ("LA", "RGBA") and shown.getchannel("A").getextrema() != (255, 255):
             raise InputError(f"{path}: has transparent pixels; flatten it onto a background first")
-    if image.mode not in ("1", "L", "P", "RGB", "RGBA"):
-        raise InputError(
-            f"{path}: mode {image.mode} is not supported; give 8-bit RGB, grey or palette"
-        )
-    return np.array(image.convert("RGB"))
+        if source.orientation in _UPRIGHT:
+            shown = shown.transpose(_UPRIGHT[source.orientation])
+        return np.array(shown if shown.mode == "RGB" else shown.convert("RGB"))
 
 
 def read_indices(path: Path) -> np.ndarray:
     """The values of a mask's file as uint8 (H, W), mode P or L without colour conversion.
 
-    Raises InputError for another mode and for a rotated file.
+    Raises:
+        InputError: as `read_image`; another mode, a JPEG, which changes values, or a rotated file.
     """
-    if path.suffix == ".mat":
+    if path.suffix.lower() == ".mat":
         return _read_sbd(path)
-    image, packing = _open(path)
-    if image.mode not in ("P", "L") or packing.startswith("L;"):  # PIL rescales 4-bit grey
-        raise InputError(
-            f"{path}: a mask holds class indices (palette or 8-bit grey); it is "
-            f"{packing if packing.startswith('L;') else image.mode}"
-        )
-    if image.getexif().get(ORIENTATION, 1) != 1:
-        raise InputError(f"{path}: a mask must not carry an EXIF rotation")
-    return np.array(image)
+    with _open(path, pixels=True) as (image, source):
+        packing = _packing(image)
+        if image.mode not in ("P", "L") or packing.startswith("L;"):  # PIL rescales 4-bit grey
+            raise InputError(
+                f"{path}: a mask holds class indices (palette or 8-bit grey); it is "
+                f"{packing if packing.startswith('L;') else image.mode}"
+            )
+        _refuse_changed(path, image, source)
+        _load(image, source)
+        return np.array(image)
+
+
+def read_valid(path: Path) -> np.ndarray:
+    """A mask of valid pixels as uint8 (H, W): 1 where any channel of the file is above 0, else 0.
+
+    Raises:
+        InputError: as `read_image`; a JPEG, or a rotated file.
+    """
+    with _open(path, pixels=False) as (image, source):
+        _refuse_changed(path, image, source)
+    return (read_image(path).max(axis=2) > 0).astype(np.uint8)
+
+
+def _refuse_changed(path: Path, image: Image.Image, source: Encoded) -> None:
+    """Masks are taken value by value and pixel by pixel."""
+    if image.format == "JPEG":
+        raise InputError(f"{path}: a mask must not be a JPEG, which changes its values; give a PNG")
+    if source.orientation != 1:
+        raise InputError(f"{path}: a mask must not carry an EXIF rotation; save it upright")
 
 
 def read_mask(
@@ -135,45 +192,15 @@ def read_mask(
 
 def _read_sbd(path: Path) -> np.ndarray:
     """SBD's .mat segmentation: GTcls.Segmentation, uint8 (H, W)."""
-    from scipy.io import loadmat
-    from scipy.io.matlab import MatReadError
-
-    try:
-        return np.array(loadmat(path)["GTcls"]["Segmentation"][0, 0], dtype=np.uint8)
-    except (
-        OSError,
-        ValueError,
-        KeyError,
-        IndexError,
-        TypeError,
-        zlib.error,
-        MatReadError,
-    ) as error:
-        raise InputError(
-            f"{path}: not an SBD class file with GTcls.Segmentation ({error})"
-        ) from None
-
-
-def read_tiff(path: Path) -> np.ndarray:
-    """A TIFF of any number of bands as (H, W, bands), in the file's own type.
-
-    Raises:
-        InputError: tifffile is not installed, or the file is missing or broken.
-    """
-    try:
-        import tifffile
-    except ImportError:
-        raise InputError("GeoTIFF needs tifffile and imagecodecs: pip install '.[geo]'") from None
-    try:
-        bands = np.asarray(tifffile.imread(path))
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such image") from None
-    except (tifffile.TiffFileError, ValueError, OSError) as error:
-        raise InputError(f"{path}: not a readable TIFF ({error})") from None
-    if bands.ndim == 2:
-        return bands[..., None]
-    channels_first = bands.shape[0] < min(bands.shape[1:])
-    return np.moveaxis(bands, 0, -1) if channels_first else bands
+    what = "an SBD class file with a matrix GTcls.Segmentation"
+    found = read_mat(path, "GTcls", what)
+    mask = found.get("Segmentation") if isinstance(found, dict) else None
+    if not isinstance(mask, np.ndarray) or mask.ndim != 2 or not mask.size:
+        raise InputError(f"{path}: not {what}")
+    indices = mask.astype(np.uint8)
+    if not np.array_equal(indices, mask):
+        raise InputError(f"{path}: GTcls.Segmentation has values that are not in 0..255")
+    return np.ascontiguousarray(indices)
 
 
 def voc_palette() -> list[int]:

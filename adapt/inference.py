@@ -14,6 +14,7 @@ from adapt.batchnorm import adapt_statistics, eval_mode
 from adapt.classification import UNLABELLED, Views, check_protocol, classify, labels_of, loader
 from adapt.config import DataConfig, NetworkConfig
 from adapt.data import DataSet
+from adapt.distributed import rank, together, total, world
 from adapt.images import IGNORE, image_size
 from adapt.metrics import ImageScores, Scores, confusion, image_scores, scores
 from adapt.protocol import ProtocolConfig, predict
@@ -21,6 +22,7 @@ from adapt.restyle import Restyle, make_restyle
 from adapt.runtime import Runtime, progress
 from adapt.sampling import Decoder, tensor, unwrapped
 from adapt.taps import normalise
+from adapt.workers import patient
 
 
 @dataclass(frozen=True)
@@ -60,13 +62,29 @@ class Whole(Dataset[dict[str, Any]]):
         return {"name": self.samples[index].name, "size": size, **masks, **tensors}
 
 
-def groups(whole: Whole, reading: Reading, what: str) -> Iterator[list[dict[str, Any]]]:
-    """Consecutive samples of equal size, at most a batch together."""
+def groups(
+    whole: Whole, reading: Reading, what: str, shared: bool = False
+) -> Iterator[list[dict[str, Any]]]:
+    """The samples of each batch, in groups of equal size.
+
+    With `shared` the processes of a run take turns at batches, so that each group, and what a
+    network computes of it, is the same in one process and in several.
+    """
     own = torch.Generator()  # else the loader draws from the state that training's dropout uses
-    loader = DataLoader(whole, batch_size=None, num_workers=reading.workers, generator=own)
+    turn, turns = (rank(), world()) if shared else (0, 1)
+    places = [i for i in range(len(whole)) if i // reading.batch % turns == turn]
+    loader = DataLoader(
+        whole,
+        None,
+        sampler=places,
+        num_workers=reading.workers,
+        worker_init_fn=patient,
+        generator=own,
+    )
     group: list[dict[str, Any]] = []
-    for item in progress(unwrapped(loader), what=what, total=len(whole)):
-        if group and (len(group) == reading.batch or item["size"] != group[0]["size"]):
+    items = progress(unwrapped(loader), what=what, total=len(places))
+    for place, item in zip(places, items, strict=True):
+        if group and (place % reading.batch == 0 or item["size"] != group[0]["size"]):
             yield group
             group = []
         group.append(item)
@@ -92,7 +110,7 @@ def evaluate_networks(
     image: str,
     teacher: nn.Module | None = None,
 ) -> Evaluation:
-    """Run over a data set once, at the labels' own size.
+    """Run over a data set once, at the labels' own size; all processes of a run together.
 
     Args:
         machine: device and precision.
@@ -112,8 +130,8 @@ def evaluate_networks(
     classes = len(data.classes)
     truth = np.zeros((classes, classes), np.int64)
     agreement = np.zeros_like(truth)
-    with eval_mode(net):
-        for group in groups(whole, reading, "evaluate"):
+    with together(), eval_mode(net):
+        for group in groups(whole, reading, "evaluate", shared=True):
             size = group[0]["size"]
             shown = stack(group, image)
             found = predict(machine, net, network, shown, size, protocol, reading.batch)
@@ -127,6 +145,7 @@ def evaluate_networks(
                     if "valid" in item:
                         expected[np.asarray(item["valid"]) == 0] = IGNORE
                 agreement += confusion(wanted, found, classes)
+    truth, agreement = (total(torch.from_numpy(m)).numpy() for m in (truth, agreement))
     return Evaluation(
         images=len(data.samples),
         truth=scores(truth) if data.labelled else None,

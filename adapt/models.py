@@ -115,7 +115,9 @@ def load_model(source: Path, what: str = "run", like: Model | None = None) -> Mo
     about = read_about(folder / ABOUT)
     digest = sha256(path)
     if about["sha256"] != digest:
-        raise InputError(f"{path}: SHA-256 is {digest}, recorded was {about['sha256']}")
+        raise InputError(
+            f"{path}: altered or damaged: its SHA-256 is {digest}, {ABOUT} has {about['sha256']}"
+        )
     network = build(NetworkConfig, about["network"], f"{folder / ABOUT}: network.")
     net = build_network(network, len(about["classes"]))
     load_tensors(net, read_tensors(path), str(path))

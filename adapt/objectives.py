@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from adapt.distances import DISTANCES, OPTIONS, divergence, masked_mean
+from adapt.distributed import balanced, total
 from adapt.errors import InputError, unknown
 from adapt.images import IGNORE
 from adapt.objective_config import (
@@ -74,8 +75,9 @@ def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
     if logits.ndim == 2:
         return nn.functional.cross_entropy(logits.float(), labels)
     logits = upsample(logits.float(), (labels.shape[1], labels.shape[2]))
-    total = nn.functional.cross_entropy(logits, labels, ignore_index=IGNORE, reduction="sum")
-    return total / (labels != IGNORE).sum().clamp(min=1)
+    summed = nn.functional.cross_entropy(logits, labels, ignore_index=IGNORE, reduction="sum")
+    count = (labels != IGNORE).sum()
+    return balanced(summed / count.clamp(min=1), count)
 
 
 def supervised(config: SupervisedConfig) -> Term:
@@ -123,7 +125,8 @@ def confident(
         valid: bool (B, H, W).
 
     Returns:
-        bool (B, H, W), and their share of the valid pixels, 0 if there are none.
+        bool (B, H, W), and their share of the valid pixels, 0 if there are none; the share is that
+        of all processes, a class's median that of this one's images.
     """
     least = torch.full_like(chance, config.tau)
     if config.threshold == "class_median":
@@ -131,7 +134,7 @@ def confident(
             own = valid & (labels == label)
             least[own] = chance[own].median().clamp(max=config.cap)
     sure = valid & (chance >= least)
-    return sure, sure.sum() / valid.sum().clamp(min=1)
+    return sure, total(sure.sum()) / total(valid.sum()).clamp(min=1)
 
 
 def pseudo(config: PseudoConfig) -> Term:

@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from adapt.bounds import MOST_IMAGES, within
 from adapt.classification import Views, check_protocol, classify
 from adapt.commands import Machine
-from adapt.config import DataConfig, TrustConfig, at_least, one_of
+from adapt.config import DataConfig, TrustConfig, one_of
 from adapt.data import DataSet, Sample, layout_of
 from adapt.data.files import stems
 from adapt.errors import InputError
@@ -20,7 +21,7 @@ from adapt.images import voc_palette, write_png
 from adapt.inference import Reading, Whole, groups, stack
 from adapt.models import Model, load_model
 from adapt.protocol import ProtocolConfig, predict
-from adapt.runs import read_data
+from adapt.records import read_data
 from adapt.runtime import Runtime, runtime, say
 from adapt.settings import differences, inherit_data, plain
 
@@ -47,7 +48,7 @@ class PredictConfig(Machine):
     def __post_init__(self) -> None:
         super().__post_init__()
         one_of("domain", self.domain, ("", "d1", "d2"))
-        at_least("batch", self.batch, 1)
+        within("batch", self.batch, 1, MOST_IMAGES)
         if not self.run or not self.out:
             raise InputError(f"predict needs run=DIR and out=DIR; got {self.run!r}, {self.out!r}")
 
@@ -82,13 +83,12 @@ def predictions(config: PredictConfig) -> Path:
         "codes": list(data.codes),
         "classes": list(model.classes),
     }
+    machine = runtime(config.device, config.precision)
     claim(out, about)
     if data.classification:
-        machine = runtime(config.device, config.precision)
         label_images(config, settings, model, data, image, machine)
         return out
     waiting = tuple(s for s in data.samples if not (out / f"{s.name}.png").is_file())
-    machine = runtime(config.device, config.precision)
     net = machine.place(model.net).eval()
     reading = Reading(settings, model.network, config.batch, config.workers)
     whole = Whole(replace(data, samples=waiting), settings, [image])
@@ -133,7 +133,10 @@ def claim(out: Path, about: dict[str, Any]) -> None:
     """Make the folder, or recognise it as one with the same predictions."""
     if (out / MANIFEST).is_file():
         if changed := differences(read_mapping(out / MANIFEST), about):
-            raise InputError(f"out: {out} holds other predictions (there -> given): {changed}")
+            raise InputError(
+                f"out: {out} holds other predictions (there -> given): "
+                f"{'; '.join(changed)}; give a new folder"
+            )
     elif out.is_dir() and any(out.iterdir()):
         raise InputError(f"out: {out} is not empty and holds no predictions; give a new folder")
     else:

@@ -75,7 +75,10 @@ def mean_amplitude(images: Images) -> tuple[np.ndarray, tuple[int, int]]:
     total, size, number = np.zeros(0), (0, 0), 0
     for image in images:
         if number and image.shape[:2] != size:
-            raise InputError(f"fda: images of {size} and {image.shape[:2]} have no mean spectrum")
+            raise InputError(
+                f"restyle=fda: images of {size} and {image.shape[:2]} (H, W) have no mean "
+                "spectrum; give data.resize=[H,W]"
+            )
         size = (image.shape[0], image.shape[1])
         amplitude = np.abs(spectrum(image)).astype(np.float64)
         total, number = total + amplitude if number else amplitude, number + 1

@@ -14,8 +14,8 @@ from adapt.files import read_mapping, write_json, write_whole
 from adapt.metrics import Scores, distortion
 from adapt.models import origin_of
 from adapt.protocol import ProtocolConfig
+from adapt.records import CONFIG, SUMMARY, read_config, read_summary
 from adapt.restyle import RESTYLES
-from adapt.runs import CONFIG, SUMMARY, read_config, read_summary
 from adapt.settings import build, check_record
 
 TEACHER, B0, ADABN, B1, B2 = "teacher", "B0", "AdaBN", "B1", "B2"
@@ -64,6 +64,8 @@ def method_of(config: dict[str, Any], metrics: dict[str, Any]) -> str:
         name = str(config["objective"]["name"])
     elif config["domain"] == "d2":
         name = B2 if origin_of(config) else B1
+        if (share := config["data"].get("share", 1.0)) < 1:
+            name += f" ({share:.0%} of labels)"
     elif metrics["domain"] == "d1":
         name = TEACHER
     else:
@@ -191,13 +193,14 @@ def scores_in(record: dict[str, Any]) -> Scores:
     return Scores(record["miou"], record["class_accuracy"], math.nan, (), ())
 
 
+def rows_of(run: Path) -> list[Row]:
+    """One row for every metrics file of a finished run."""
+    return [row_of(run, path) for path in sorted(run.glob("metrics_*.json"))]
+
+
 def collect(runs: Path) -> list[Row]:
-    """One row for every metrics file of every finished run below `runs`."""
-    return [
-        row_of(run, path)
-        for run in run_folders(runs)
-        for path in sorted(run.glob("metrics_*.json"))
-    ]
+    """The rows of every finished run below `runs`."""
+    return [row for run in run_folders(runs) for row in rows_of(run)]
 
 
 def save(rows: Iterable[Row], folder: Path) -> None:

@@ -1,12 +1,10 @@
 """A run folder: configuration, environment, metrics, checkpoints, result; one writer at a time."""
 
-import fcntl
 import json
 import platform
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from contextlib import ExitStack, contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -15,20 +13,22 @@ import torch
 import yaml
 
 from adapt import checkpoint
-from adapt.commands import TrainConfig
-from adapt.config import DataConfig
+from adapt.distributed import first, first_only, world
 from adapt.errors import InputError
 from adapt.files import (
-    check_readable,
-    parse_json,
-    read_mapping,
+    leftovers,
     read_yaml,
     write_json,
     write_whole,
+    writing,
 )
-from adapt.settings import build, check_record, differences, filled, plain
+from adapt.lock import only_writer
+from adapt.records import CONFIG, ENVIRONMENT, METRICS, SUMMARY, read_metrics
+from adapt.settings import differences, filled
 
-CONFIG, ENVIRONMENT, METRICS, SUMMARY = "config.yaml", "env.json", "metrics.jsonl", "summary.json"
+LOCK = "lock"
+OWN = (CONFIG, ENVIRONMENT, METRICS, SUMMARY, "model.safetensors", "model.json")
+"""What a training writes into its folder, and nobody else."""
 MAY_DIFFER = ("run", "workers", "device", "log_every", "drift_every", "checkpoint_every")
 """Settings that may change when a run is resumed, because the result does not depend on them."""
 LONGER = (
@@ -37,30 +37,6 @@ LONGER = (
 )
 
 PACKAGES = ("torch", "torchvision", "numpy", "albumentations", "opencv-python-headless", "pillow")
-
-
-def read_config(folder: Path, what: str = "run") -> dict[str, Any]:
-    """The configuration that a run recorded, as training's own schema has it; what a record of an
-    earlier version lacks is the default.
-
-    Raises:
-        InputError: no run folder, or a record with anything that a training cannot be told.
-    """
-    if folder.is_dir() and not (folder / CONFIG).exists():
-        raise InputError(f"{what}: {folder} is not a run folder (it has no {CONFIG})")
-    recorded = filled(read_yaml(folder / CONFIG), plain(TrainConfig()))
-    try:
-        build(TrainConfig, recorded)
-    except InputError as error:
-        raise InputError(f"{folder / CONFIG}: {error}") from None
-    return recorded
-
-
-def read_data(folder: Path, what: str = "run") -> DataConfig:
-    """The data set that a run recorded. What is only read here is never fetched: a download is
-    asked for on this command line or not at all."""
-    data = read_config(folder, what)["data"]
-    return replace(build(DataConfig, data, "data."), download=False)
 
 
 def environment() -> dict[str, Any]:
@@ -72,28 +48,37 @@ def environment() -> dict[str, Any]:
         except PackageNotFoundError:
             return None
 
-    def git(*arguments: str) -> str:
-        try:
-            command = ["git", "-C", str(Path(__file__).parent), *arguments]
-            return subprocess.run(
-                command, capture_output=True, text=True, check=True
-            ).stdout.strip()
-        except (OSError, subprocess.CalledProcessError):
-            return ""
-
     gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
     return {
         "python": platform.python_version(),
         "platform": platform.platform(),
+        "processes": world(),
         "threads": torch.get_num_threads(),
         "gpus": gpus,
         "packages": {package: installed(package) for package in PACKAGES},
-        "git": {"commit": git("rev-parse", "HEAD"), "dirty": bool(git("status", "--porcelain"))},
+        "git": revision(Path(__file__).parent),
     }
 
 
+def revision(folder: Path) -> dict[str, Any]:
+    """Commit of the code that lies in a folder, and whether it was changed since.
+
+    Git must not lock its index for that: killed, it would leave a lock that blocks the user's own.
+    """
+
+    def git(*arguments: str) -> str:
+        try:
+            command = ["git", "--no-optional-locks", "-C", str(folder), *arguments]
+            done = subprocess.run(command, capture_output=True, text=True, check=True)
+            return done.stdout.strip()
+        except (OSError, subprocess.CalledProcessError):
+            return ""
+
+    return {"commit": git("rev-parse", "HEAD"), "dirty": bool(git("status", "--porcelain"))}
+
+
 class RunFolder:
-    """Paths and records of one run; made by `open_run`."""
+    """Paths and records of one run; made by `open_run`. Its first process writes them."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -103,14 +88,18 @@ class RunFolder:
     def finished(self) -> bool:
         return (self.path / SUMMARY).is_file()
 
+    @first_only
     def finish(self, summary: dict[str, Any]) -> None:
         write_json(self.path / SUMMARY, summary)
 
+    @first_only
     def log(self, record: dict[str, Any]) -> None:
         """Append one line to metrics.jsonl."""
-        with (self.path / METRICS).open("a", encoding="utf-8") as stream:
+        path = self.path / METRICS
+        with writing(path), path.open("a", encoding="utf-8") as stream:
             stream.write(json.dumps(record) + "\n")
 
+    @first_only
     def rewind(self, step: int) -> None:
         """Drop metrics beyond `step`, and a last line cut short, before a run goes on."""
         if (self.path / METRICS).is_file():
@@ -119,37 +108,18 @@ class RunFolder:
             write_whole(self.path / METRICS, text.encode())
 
 
-def read_metrics(folder: Path) -> list[dict[str, Any]]:
-    """The complete lines of metrics.jsonl, in order; a last one that was cut short is left out.
-
-    Raises:
-        InputError: another line that is broken, or that is of no step.
-    """
-    path = folder / METRICS
-    if not path.exists():
-        return []
-    check_readable(path)
-    *lines, rest = path.read_bytes().split(b"\n")
-    records = [metrics_line(line, f"{path}:{n}") for n, line in enumerate(lines, 1)]
-    try:
-        return [*records, metrics_line(rest, str(path))] if rest else records
-    except InputError:
-        return records
-
-
-def metrics_line(line: bytes, where: str) -> dict[str, Any]:
-    try:
-        found = parse_json(line.decode("utf-8"), where, nan=True)
-    except UnicodeDecodeError:
-        raise InputError(f"{where}: not UTF-8 text") from None
-    check_record(MetricsLine, found, where)
-    return found
-
-
 @contextmanager
 def open_run(
     path: Path, config: dict[str, Any], default: dict[str, Any] | None = None
 ) -> Iterator[RunFolder]:
+    """`claimed`, by the first process of a run for all of them."""
+    with ExitStack() as stack:
+        first(lambda: stack.enter_context(claimed(path, config, default)))
+        yield RunFolder(path)
+
+
+@contextmanager
+def claimed(path: Path, config: dict[str, Any], default: dict[str, Any] | None) -> Iterator[None]:
     """The run folder `path`, made with `config` or, where it exists, checked against it; settings
     that a record does not have yet count as their `default`.
 
@@ -160,15 +130,13 @@ def open_run(
     if not str(path) or str(path) == ".":
         raise InputError("run is empty: give the run's folder, for example run=runs/teacher")
     if path.is_dir() and any(path.iterdir()) and not (path / CONFIG).is_file():
-        others = [p for p in path.iterdir() if p.name != "lock"]
-        if others:
+        there = list(path.iterdir())
+        begun = {LOCK, ENVIRONMENT, *(p.name for p in leftovers(there, OWN))}
+        if {p.name for p in there} - begun:
             raise InputError(f"run: {path} exists and is not a run folder (it has no {CONFIG})")
-    path.mkdir(parents=True, exist_ok=True)
-    with (path / "lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise InputError(f"run: another process is writing {path}") from None
+    with only_writer(path / LOCK, f"run: another process is writing {path}", keep=True):
+        for leftover in leftovers(path.iterdir(), OWN):
+            leftover.unlink()
         if (path / CONFIG).is_file():
             old, new = (
                 {k: v for k, v in c.items() if k not in MAY_DIFFER}
@@ -184,7 +152,7 @@ def open_run(
             write_json(path / ENVIRONMENT, environment())
             write_whole(path / CONFIG, yaml.safe_dump(config, sort_keys=False).encode())
         checkpoint.clean(path / "checkpoints")
-        yield RunFolder(path)
+        yield
 
 
 def check_inputs(recorded: dict[str, Any], present: dict[str, Any], path: Path) -> None:
@@ -192,59 +160,3 @@ def check_inputs(recorded: dict[str, Any], present: dict[str, Any], path: Path) 
     present = {key: value for key, value in present.items() if key in recorded}
     if changed := differences(recorded, present):
         raise InputError(f"run: {path} cannot be resumed, its inputs changed: {'; '.join(changed)}")
-
-
-@dataclass
-class Part:
-    """A part of the loss."""
-
-    raw: float
-    weighted: float
-
-
-@dataclass
-class MetricsLine:
-    """What readers need of a line of metrics.jsonl; only the step is on every line."""
-
-    step: int
-    loss: float = 0.0
-    lr: float = 0.0
-    parts: dict[str, Part] = field(default_factory=dict)
-    evaluation: dict[str, float] = field(default_factory=dict)
-    distances: dict[str, float] = field(default_factory=dict)
-
-
-@dataclass
-class Summary:
-    """What readers need of summary.json."""
-
-    steps: int
-    seconds: float
-    samples: int
-    inputs: dict[str, str]
-
-
-@dataclass
-class Environment:
-    """What readers need of env.json."""
-
-    python: str
-    platform: str
-    threads: int
-    packages: dict[str, str | None]
-    gpus: list[str]
-    git: dict[str, Any]
-
-
-def read_summary(run: Path) -> dict[str, Any]:
-    """A finished run's summary.json; InputError where it is not one."""
-    found = read_mapping(run / SUMMARY)
-    check_record(Summary, found, str(run / SUMMARY))
-    return found
-
-
-def read_environment(run: Path) -> dict[str, Any]:
-    """A run's env.json; InputError where it is not one."""
-    found = read_mapping(run / ENVIRONMENT)
-    check_record(Environment, found, str(run / ENVIRONMENT))
-    return found

@@ -2,6 +2,7 @@
 
 import signal
 import sys
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -11,7 +12,11 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from adapt.distributed import local_rank, rank, world
 from adapt.errors import InputError
+
+TWICE = 0.5
+"""Seconds in which a signal that comes again is not a second one."""
 
 
 def native_bf16(device: torch.device) -> bool:
@@ -56,29 +61,48 @@ def runtime(device: str, precision: str) -> Runtime:
         ) from None
     if place.type not in ("cpu", "cuda"):
         raise InputError(f"device: {device!r} is not supported. Choices: auto, cpu, cuda, cuda:N")
+    if place.type == "cuda" and world() > 1:
+        if place.index is not None:
+            raise InputError(f"device: {device!r} is one GPU for {world()} processes; give cuda")
+        place = torch.device("cuda", local_rank())
     if place.type == "cuda" and (place.index or 0) >= torch.cuda.device_count():
         raise InputError(
-            f"device: {device!r} asked for, {torch.cuda.device_count()} GPUs are there"
+            f"device: {str(place)!r} asked for, {torch.cuda.device_count()} GPUs are there; give "
+            "device=cpu or auto"
         )
     bf16 = precision == "bf16" or (precision == "auto" and native_bf16(place))
     return Runtime(place, bf16)
 
 
+ENDING = (signal.SIGTERM, signal.SIGINT)
+REQUEUING = signal.SIGUSR2
+"""What submitit has SLURM send ahead of a time limit; its own handler then queues the job again."""
+
+
 @contextmanager
 def stop_signals() -> Iterator[list[int]]:
-    """Collects SIGTERM and SIGINT inside; a second one ends the process at once.
+    """Collects SIGTERM, SIGINT and SIGUSR2 inside; a second SIGTERM or SIGINT ends the process at
+    once. SIGUSR2 comes first in the list whenever it came.
 
-    The handler only takes a note, so that a step is finished and saved before the run ends.
+    The handler only takes a note, so that a step is finished and saved before the run ends. What
+    comes within TWICE of the first is the same one: `timeout`, torchrun and schedulers signal a
+    process and then its group.
     """
     received: list[int] = []
+    first = 0.0
 
     def note(number: int, frame: FrameType | None) -> None:
-        if received:
+        nonlocal first
+        if number == REQUEUING:
+            received.insert(0, number)
+        elif not any(earlier in ENDING for earlier in received):
+            received.append(number)
+            first = time.monotonic()
+        elif time.monotonic() - first > TWICE:
             signal.signal(number, signal.SIG_DFL)
             signal.raise_signal(number)
-        received.append(number)
 
-    previous = {s: signal.signal(s, note) for s in (signal.SIGTERM, signal.SIGINT)}
+    previous = {s: signal.signal(s, note) for s in (*ENDING, REQUEUING)}
     try:
         yield received
     finally:
@@ -88,7 +112,7 @@ def stop_signals() -> Iterator[list[int]]:
 
 def progress(items: Iterable, *, what: str, total: int | None = None, initial: int = 0) -> tqdm:
     """A bar with ETA on a terminal, gone when it is full; silence elsewhere."""
-    quiet = not sys.stderr.isatty()
+    quiet = not sys.stderr.isatty() or rank() > 0
     return tqdm(
         items,
         desc=what,
@@ -101,6 +125,7 @@ def progress(items: Iterable, *, what: str, total: int | None = None, initial: i
 
 
 def say(text: str) -> None:
-    """One line for the user, above any progress bar."""
-    tqdm.write(text, file=sys.stdout)
-    sys.stdout.flush()
+    """One line for the user, above any progress bar, from one process of a run."""
+    if rank() == 0:
+        tqdm.write(text, file=sys.stdout)
+        sys.stdout.flush()

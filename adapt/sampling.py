@@ -2,6 +2,8 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from signal import SIG_DFL, SIGCHLD, signal
+from threading import current_thread, main_thread
 from typing import Any
 
 import numpy as np
@@ -11,8 +13,10 @@ from torch.utils.data import DataLoader, Dataset
 from adapt.augment import PairedAugmentation, resize
 from adapt.config import DataConfig
 from adapt.data import DataSet, Sample
+from adapt.distributed import rank, world
 from adapt.errors import InputError
-from adapt.images import image_size, read_image, read_mask
+from adapt.images import image_size, read_image, read_mask, read_valid
+from adapt.workers import patient
 
 Batch = dict[str, Any]
 """name: list of str; x1, x2: uint8 (B, 3, H, W); y, valid: uint8 (B, H, W), or y int64 (B,) where
@@ -58,7 +62,7 @@ class Decoder:
         if name in ("x1", "x2"):
             return read_image(path)
         if name == "valid":
-            return (read_image(path).max(axis=2) > 0).astype(np.uint8)
+            return read_valid(path)
         return read_mask(path, len(self.data.classes), self.data.void, self.data.codes)
 
 
@@ -103,24 +107,38 @@ def tensor(array: np.ndarray) -> torch.Tensor:
 def batches(
     stream: Stream, batch: int, start: int, stop: int, workers: int = 0, *, pin: bool = False
 ) -> Iterator[Batch]:
-    """The batches of steps start..stop-1; step t holds positions t*batch .. (t+1)*batch - 1."""
-    positions = [list(range(t * batch, (t + 1) * batch)) for t in range(start, stop)]
+    """The batches of steps start..stop-1; step t holds positions t*batch .. (t+1)*batch - 1, of
+    which each process has an equal share."""
+    share = batch // world()
+    own = [t * batch + rank() * share for t in range(start, stop)]
+    positions = [list(range(position, position + share)) for position in own]
     loader = DataLoader(
         stream,
         batch_sampler=positions,
         num_workers=workers,
         pin_memory=pin,
+        worker_init_fn=patient,
         generator=torch.Generator(),  # else it draws from the state that dropout uses
     )
     return unwrapped(loader)
 
 
 def unwrapped(loader: DataLoader) -> Iterator[Any]:
-    """The loader's items; an InputError of a worker process without the traceback around it."""
+    """The loader's items; errors of its worker processes without the tracebacks around them.
+
+    Raises:
+        InputError: as a worker met it.
+        RuntimeError: a worker died; from here and nowhere else (`adapt.failures` explains it).
+    """
+    items = iter(loader)
+    if loader.num_workers and current_thread() is main_thread():
+        signal(SIGCHLD, SIG_DFL)  # torch's handler would raise wherever the process happens to be
     try:
-        yield from loader
+        yield from items
     except InputError as error:
         raise InputError(str(error).rsplit("InputError: ", 1)[-1].strip()) from None
+    except (ConnectionError, EOFError):
+        raise RuntimeError("DataLoader worker died while it handed over a batch") from None
 
 
 def check_sizes(data: DataSet, fields: Iterable[str]) -> None:
@@ -132,7 +150,8 @@ def check_sizes(data: DataSet, fields: Iterable[str]) -> None:
         InputError: naming the sample and its files with their sizes.
     """
     for sample in data.samples:
-        paths = [p for f in fields if (p := getattr(sample, f)) is not None and p.suffix != ".mat"]
+        paths = [p for f in fields if (p := getattr(sample, f)) is not None]
+        paths = [p for p in paths if p.suffix.lower() != ".mat"]
         sizes = {path: image_size(path) for path in paths}
         if len(set(sizes.values())) > 1:
             raise differing(sample, sizes)

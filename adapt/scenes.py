@@ -17,6 +17,7 @@ import numpy as np
 from numpy.random import Generator
 from PIL import Image
 
+from adapt.errors import InputError
 from adapt.images import voc_palette
 
 BORDER = 255
@@ -222,10 +223,10 @@ def write_scenes(root: Path, *, train: int, val: int, seed: int, size: tuple[int
 
     Below `root`: JPEGImages/<name>.png, SegmentationClass/<name>.png (palette images with the VOC
     colours), ImageSets/Segmentation/{train,val}.txt and scenes.json. All is drawn into a sibling
-    folder that becomes `root` at the end. Raises FileExistsError if `root` exists, else as above.
+    folder that becomes `root` at the end. Raises InputError if `root` exists, else as above.
     """
     if root.exists():
-        raise FileExistsError(f"{root} exists already")
+        raise InputError(f"{root} exists already; scenes are drawn into a folder of their own")
     draft = root.with_name(f"{root.name}.tmp-{os.getpid()}")
     try:
         for folder in ("JPEGImages", "SegmentationClass", "ImageSets/Segmentation"):

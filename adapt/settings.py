@@ -46,6 +46,10 @@ def needed(schema: type) -> list[Field]:
 def convert(hint: Any, value: Any, where: str) -> Any:
     """`value` checked against a type hint; ints pass as floats, nothing else is coerced."""
     origin, arguments = get_origin(hint), get_args(hint)
+    if isinstance(value, str) and "\0" in value:
+        raise InputError(f"{where} is {value!r}; no name or path has a NUL character")
+    if isinstance(value, int) and abs(value) >> 63:
+        raise InputError(f"{where} is {value}; an integer has at most 64 bits")
     if hint is Any:
         return value
     if is_dataclass(hint) and isinstance(hint, type):
@@ -63,7 +67,8 @@ def convert(hint: Any, value: Any, where: str) -> Any:
         if hint is not bool and isinstance(value, bool):
             raise InputError(f"{where} is {value!r}; it must be of type {hint.__name__}")
         return value
-    raise InputError(f"{where} is {value!r}; it must be of type {getattr(hint, '__name__', hint)}")
+    wanted = hint.__name__ if isinstance(hint, type) else hint
+    raise InputError(f"{where} is {value!r}; it must be of type {wanted}")
 
 
 def check_record(schema: type, values: Any, where: str) -> None:

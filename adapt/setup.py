@@ -3,8 +3,10 @@
 import hashlib
 from copy import deepcopy
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -13,6 +15,8 @@ from adapt.batchnorm import freeze, train_mode
 from adapt.commands import TrainConfig
 from adapt.config import DataConfig, NetworkConfig
 from adapt.data import DataSet, layout_of, load
+from adapt.data import prepare as prepare_files
+from adapt.distributed import first, rank, replicated, world
 from adapt.drift import Drift
 from adapt.errors import InputError
 from adapt.freezing import freeze_first, refuse_new
@@ -25,7 +29,7 @@ from adapt.objectives import Objective
 from adapt.penalties import Penalty
 from adapt.penalties.metric import read_fisher
 from adapt.reach import reached
-from adapt.runs import read_data
+from adapt.records import read_data
 from adapt.runtime import Runtime, runtime
 from adapt.sampling import check_sizes
 from adapt.schedules import make_optimizer
@@ -51,6 +55,11 @@ class Setup:
     """Of the student's weights, with `ema`."""
     drift: Drift | None = None
     """Where the student started, if it started from anything."""
+
+    @cached_property
+    def tapped(self) -> nn.Module:
+        """The student's maps that the objective needs, its gradients shared between processes."""
+        return replicated(self.student, self.objective.student)
 
     @property
     def result(self) -> nn.Module:
@@ -87,6 +96,7 @@ def resolve(config: TrainConfig) -> tuple[TrainConfig, Model | None, Model | Non
         given = model.network
         recorded = read_data(Path(sources[what]), what)
     data, network = inherit_data(config.data, recorded), inherit(config.network, given)
+    first(lambda: prepare_files(data))
     if models and network != given:
         changed = "; ".join(differences(plain(given), plain(network)))
         where = " or ".join(sources[what] for what in models)
@@ -102,6 +112,11 @@ def resolve(config: TrainConfig) -> tuple[TrainConfig, Model | None, Model | Non
     precision = runtime(config.device, config.precision).precision
     resolved = replace(config, data=data, network=network, start=start, precision=precision)
     return resolved, models.get("start"), teacher
+
+
+def process_seed(seed: int, step: int) -> int:
+    """What a process that has no random state yet begins to draw dropout from at a step."""
+    return int(np.random.SeedSequence([seed, rank(), step]).generate_state(1)[0])
 
 
 def size_of(config: DataConfig, data: DataSet) -> tuple[int, int]:
@@ -139,12 +154,16 @@ def check_kind(layers: list[Layer], data: DataSet, objective: Objective) -> None
 def prepare(config: TrainConfig, start: Model | None, teacher: Model | None) -> Setup:
     """Load data and networks of a resolved configuration and check that they fit together."""
     machine = runtime(config.device, config.precision)
+    if config.batch % world():
+        raise InputError(f"batch is {config.batch}; {world()} processes cannot share it equally")
     objective = Objective(config.objective)
     needs_teacher = bool(objective.teacher)
     if needs_teacher and teacher is None:
         raise InputError(f"objective {config.objective.name!r} needs teacher=RUN")
     if needs_teacher and objective.labels and config.domain != "d2":
-        raise InputError("a supervised term beside a regression needs domain=d2")
+        raise InputError(
+            f"domain is {config.domain}; a supervised term beside a regression needs domain=d2"
+        )
     data = load(config.data, "train")
     if (needs_teacher or config.domain == "d2") and not data.paired:
         raise InputError("data.target is empty: give the folder of the new domain (D2)")
@@ -153,9 +172,14 @@ def prepare(config: TrainConfig, start: Model | None, teacher: Model | None) -> 
         what = "data.scale" if config.data.scale else f"data.resize={config.data.resize}"
         raise InputError(f"{what} needs data.crop=[H,W]: the images of a batch have one size")
     if data.classification and not resized and not config.data.crop:
-        raise InputError(f"{config.data.name}: images of all sizes need data.resize or data.crop")
+        raise InputError(
+            f"data={config.data.name}: images of all sizes need data.resize or data.crop"
+        )
     if objective.labels and not data.labelled and config.steps:
-        raise InputError(f"data: {config.data.name} in {config.data.root} has unlabelled images")
+        raise InputError(
+            f"data: {config.data.name} in {config.data.root} has unlabelled images, which "
+            f"objective.supervised cannot learn from"
+        )
     classes = data.classes or (teacher.classes if teacher else ())
     fixed = start or teacher
     if fixed is not None and data.classes and tuple(fixed.classes) != tuple(data.classes):
@@ -171,6 +195,8 @@ def prepare(config: TrainConfig, start: Model | None, teacher: Model | None) -> 
         origin, inputs["start"] = pretrained(config.start, config.network, student)
         student.load_state_dict(student.state_dict() | origin)
     student = machine.place(student)
+    if world() > 1 and machine.device.type == "cuda" and config.bn == "train":
+        student = nn.SyncBatchNorm.convert_sync_batchnorm(student)
     size = size_of(config.data, data)
     layers = trace(student, size)
     check_kind(layers, data, objective)
@@ -187,6 +213,8 @@ def prepare(config: TrainConfig, start: Model | None, teacher: Model | None) -> 
         )
     fisher = read_fisher(config.penalty.fisher) if config.penalty.fisher else None
     penalty = Penalty(student, origin, config.penalty, fisher, within)
+    for name, parameter in student.named_parameters():  # the rest would wait for gradients
+        parameter.requires_grad_(name in within)
     penalty.refuse_decay(config.schedule.weight_decay)
     penalty.refuse_overshoot(config.schedule)
     inputs |= penalty.digests()
@@ -210,4 +238,6 @@ def prepare(config: TrainConfig, start: Model | None, teacher: Model | None) -> 
         drift=Drift(student, origin) if origin and config.drift_every else None,
     )
     check_sizes(setup.data, setup.fields)
+    if rank():  # one process draws dropout as a run of one does, the others on their own
+        torch.manual_seed(process_seed(config.seed, 0))
     return setup

@@ -16,6 +16,7 @@ from adapt.errors import InputError
 from adapt.objective_config import ObjectiveConfig
 from adapt.protocol import ProtocolConfig
 from adapt.restyle import RESTYLES
+from adapt.results import B2
 
 
 @dataclass
@@ -29,6 +30,8 @@ class Stage:
     checkpoint_every: int = 500
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
     penalty: PenaltyConfig = field(default_factory=PenaltyConfig)
+    ema: float = 0.0
+    """As TrainConfig.ema."""
 
 
 @dataclass
@@ -39,6 +42,8 @@ class StudyConfig(Machine):
     name: str = "study"
     runs: str = ""
     """Folder of the study's runs; empty = runs/<name>."""
+    source: str = ""
+    """Folder of another study, whose teachers and shifted twins serve this one as well."""
     data: DataConfig = field(default_factory=DataConfig)
     network: NetworkConfig = field(default_factory=NetworkConfig)
     shifts: dict[str, ShiftConfig] = field(default_factory=dict)
@@ -51,6 +56,20 @@ class StudyConfig(Machine):
     """Further adaptations under the adaptation's own penalty: TrainConfig.freeze for each."""
     selection: str = ""
     """Split or part of the data (data.parts) that choices are made on, by labels or without."""
+    rates: dict[str, list[float]] = field(default_factory=dict)
+    """Objective, or `B2` -> learning rates that it is adapted with instead of the stage's (B2:
+    beside it). Where there are several, each is scored on `selection` as well."""
+    shares: list[float] = field(default_factory=list)
+    """B2 is trained with these shares of the labels too, the smaller within the larger."""
+    teacher_part: str = ""
+    """Part of the data (data.parts) that the teacher learns from, so that pairs can be images that
+    it has never seen; empty = the pairs' own, as in 003."""
+    moved: bool = False
+    """Score also against labels that follow what ripple and cubism move."""
+    features: list[str] = field(default_factory=list)
+    """Layers whose maps of x2, before and after adapting, are compared with the teacher's of x1."""
+    features_of: list[str] = field(default_factory=list)
+    """Objectives whose students are compared so; [] = the first."""
     fisher_images: int = 0
     """Images that Fisher information is computed from; 0 = all of the teacher's."""
     protocols: dict[str, ProtocolConfig] = field(default_factory=dict)
@@ -66,10 +85,11 @@ class StudyConfig(Machine):
     split: str = "val"
     """What every cell is scored on."""
     inversions: int = 1
-    """How many images of that split are inverted by the teacher and by each shift's student."""
+    """How many images of that split, evenly spaced, are inverted by the teacher and by each shift's
+    student."""
     inversion: InvertConfig = field(default_factory=InvertConfig)
     report: str = ""
-    """HTML file; empty = <runs>/report.html."""
+    """HTML file; empty = <runs>/report.html; `none` = no report."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -78,5 +98,12 @@ class StudyConfig(Machine):
             one_of("baselines", baseline, ("b0", "adabn", *RESTYLES, "b1", "b2"))
         if not self.seeds:
             raise InputError("seeds is empty: give at least one, for example seeds=[0]")
+        for name in self.rates:
+            one_of("rates", name, (*self.objectives, B2))
+        for name in self.features_of:
+            one_of("features_of", name, tuple(self.objectives))
+        for share in self.shares:
+            if not 0 < share < 1:
+                raise InputError(f"shares has {share}; each must lie in (0, 1): B2 itself is 1")
         at_least("inversions", self.inversions, 0)
         at_least("fisher_images", self.fisher_images, 0)

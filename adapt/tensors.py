@@ -47,7 +47,7 @@ def read_torch(path: Path) -> Any:
     except InputError:
         raise
     except UNREADABLE as error:
-        reason = str(error).split("\n")[0]
+        reason = str(error).split("\n")[0] or type(error).__name__
         raise InputError(
             f"{path}: refused: not a torch file with tensors only ({reason})"
         ) from None

@@ -9,20 +9,22 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from adapt import checkpoint
+from adapt.board import Board
 from adapt.commands import TrainConfig
+from adapt.distributed import abreast, average, first, gathered, largest, together, world
 from adapt.errors import InputError, Stopped
+from adapt.failures import explained
 from adapt.inference import Reading, evaluate_networks, headline
 from adapt.models import save_model
 from adapt.objectives import Maps, Part
-from adapt.runs import RunFolder, check_inputs, open_run, read_metrics
+from adapt.resume import restore, save
+from adapt.runs import RunFolder, open_run
 from adapt.runtime import progress, say, stop_signals
 from adapt.sampling import Batch, Stream, batches
 from adapt.schedules import set_rate
 from adapt.settings import plain
 from adapt.setup import Setup, prepare, resolve
 from adapt.taps import forward, normalise
-from adapt.tensors import load_tensors
 
 
 def one_step(setup: Setup, batch: Batch, step: int) -> dict[str, Any]:
@@ -44,12 +46,13 @@ def one_step(setup: Setup, batch: Batch, step: int) -> dict[str, Any]:
         if setup.teacher is not None:
             with torch.no_grad():
                 target = forward(setup.teacher, shown["x1"], setup.objective.teacher)
-        maps = forward(setup.student, shown[setup.image], setup.objective.student)
+        maps = setup.tapped(shown[setup.image])
     loss, parts = setup.objective(maps, target, tensors | shown)
     setup.optimizer.zero_grad(set_to_none=True)
     loss.backward()
     gradients = [p.grad for p in setup.student.parameters() if p.grad is not None]
     norm = torch.nn.utils.get_total_norm(gradients)
+    loss = average(loss.detach())
     refuse_non_finite(loss, norm, parts, step, batch["name"])
     setup.penalty.before_step(setup.optimizer)
     setup.optimizer.step()
@@ -66,30 +69,34 @@ def one_step(setup: Setup, batch: Batch, step: int) -> dict[str, Any]:
 
 
 def masks_of(batch: Batch) -> list[str]:
-    """Labels, and the valid mask where it masks anything."""
-    masked = "valid" in batch and not bool(batch["valid"].all())
+    """Labels, and the valid mask where it masks anything, for this process or maybe another."""
+    masked = "valid" in batch and (world() > 1 or not bool(batch["valid"].all()))
     return [k for k, there in (("y", "y" in batch), ("valid", masked)) if there]
 
 
 def refuse_non_finite(
     loss: Tensor, norm: Tensor, parts: dict[str, Part], step: int, names: list[str]
 ) -> None:
+    """Loss and norm are those of all processes, so that all of them stop or none."""
     if math.isfinite(loss.item()) and math.isfinite(norm.item()):
         return
     broken = [k for k, (raw, _) in parts.items() if not math.isfinite(raw.item())]
-    what = ", ".join(broken) or "the gradient"
+    found = gathered((broken, names))
+    at_fault = [one for one in found if one[0]] or found
+    what = ", ".join(dict.fromkeys(k for terms, _ in at_fault for k in terms)) or "the gradient"
     raise Stopped(
-        f"step {step + 1}: {what} is not finite (samples {', '.join(names)}); nothing was updated. "
+        f"step {step + 1}: {what} is not finite (samples "
+        f"{', '.join(name for _, samples in at_fault for name in samples)}); nothing was updated. "
         "A lower schedule.lr or precision=fp32 usually helps",
         status=3,
+        everywhere=True,
     )
 
 
 def record(setup: Setup, entry: dict[str, Any], seconds: float) -> dict[str, Any]:
     """A line of metrics.jsonl: the step's numbers with raw and weighted value of every part."""
-    parts = {
-        k: {"raw": raw.item(), "weighted": raw.item() * w} for k, (raw, w) in entry["parts"].items()
-    }
+    raws = {k: average(raw.detach()).item() for k, (raw, _) in entry["parts"].items()}
+    parts = {k: {"raw": raws[k], "weighted": raws[k] * w} for k, (_, w) in entry["parts"].items()}
     return {**entry, "parts": parts, "penalty": setup.penalty.value(), "seconds": round(seconds, 3)}
 
 
@@ -100,11 +107,13 @@ def train(config: TrainConfig, on_step: Callable[[int], None] | None = None) -> 
 
     Raises:
         InputError: wrong configuration or data, before anything is written where possible.
-        Stopped: a signal (status 143 or 130) or a non-finite value (3); the folder can be resumed.
+        Stopped: a signal (status 143 or 130), a non-finite value (3), too little memory or a worker
+            that died (4); the folder can be resumed.
     """
-    resolved, start, teacher = resolve(config)
     path = Path(config.run)
-    setup = prepare(resolved, start, teacher)
+    with together():
+        resolved, start, teacher = resolve(config)
+        setup = prepare(resolved, start, teacher)
     with open_run(path, plain(resolved), plain(TrainConfig())) as run:
         if run.finished:
             say(f"{path} is finished already; nothing to do")
@@ -125,51 +134,28 @@ def describe(setup: Setup, run: RunFolder) -> str:
         f"of {split.parameters / 1e6:.2f} M parameters, {config.steps} steps of {config.batch} "
         f"from {len(setup.data.samples)} samples, {setup.machine.device} in {config.precision}"
     )
+    if world() > 1:
+        line += f", {world()} processes of {config.batch // world()} each"
     return "\n".join([line, *split.lines()])
 
 
-def restore(setup: Setup, run: RunFolder) -> tuple[int, float]:
-    """Bring the newest intact checkpoint back; (step, seconds trained before)."""
-    found, warnings = checkpoint.newest(run.checkpoints)
-    for warning in warnings:
-        say(f"warning: {warning}")
-    if found is None:
-        if read_metrics(run.path):
-            say(f"warning: {run.path} has no checkpoint: it begins again at step 0")
-        run.rewind(0)
-        return 0, 0.0
-    check_inputs(found.meta["inputs"], setup.inputs, run.path)
-    load_tensors(setup.student, found.state["student"], str(run.path))
-    setup.optimizer.load_state_dict(found.state["optimizer"])
-    if setup.average is not None:
-        setup.average.load_state_dict(found.state["average"])
-    torch.set_rng_state(found.state["rng"][0])
-    if setup.machine.device.type == "cuda":
-        torch.cuda.set_rng_state(found.state["rng"][1], setup.machine.device)
-    run.rewind(found.step)
-    say(f"resuming {run.path} at step {found.step}")
-    return found.step, float(found.meta["seconds"])
-
-
-def rng_states(device: torch.device) -> list[Tensor]:
-    """What dropout draws from, on the CPU and on the GPU that is used."""
-    gpu = [torch.cuda.get_rng_state(device)] if device.type == "cuda" else []
-    return [torch.get_rng_state(), *gpu]
+def described(step: int, batch: Batch) -> str:
+    """What a step works on, for messages."""
+    sizes = ", ".join(f"{k} {tuple(v.shape)}" for k, v in batch.items() if k != "name")
+    return f"step {step + 1} ({sizes}; samples {', '.join(batch['name'])})"
 
 
 def fit(
-    setup: Setup, run: RunFolder, first: int, before: float, on_step: Callable[[int], None] | None
+    setup: Setup, run: RunFolder, begin: int, before: float, on_step: Callable[[int], None] | None
 ) -> None:
-    """Steps first..steps-1 with logging, evaluation and checkpoints, then the finished model."""
-    from torch.utils.tensorboard import SummaryWriter
-
+    """Steps begin..steps-1 with logging, evaluation and checkpoints, then the finished model."""
     config, started = setup.config, time.monotonic() - before
     stream = Stream(setup.data, config.data, setup.fields, config.seed)
     on_gpu = setup.machine.device.type == "cuda"
-    source = batches(stream, config.batch, first, config.steps, config.workers, pin=on_gpu)
-    bar = progress(source, what=run.path.name, total=config.steps, initial=first)
-    step = first
-    with stop_signals() as signals, SummaryWriter(str(run.path / "tensorboard")) as board:
+    source = batches(stream, config.batch, begin, config.steps, config.workers, pin=on_gpu)
+    bar = progress(abreast(source), what=run.path.name, total=config.steps, initial=begin)
+    step, batch = begin, Batch()
+    with stop_signals() as signals, Board(run.path / "tensorboard", begin + 1) as board:
         try:
             for batch in bar:
                 entry = one_step(setup, batch, step)
@@ -187,17 +173,27 @@ def fit(
                     validate(setup, run, board, step)
                 if on_step is not None:
                     on_step(step)
-                if step % config.checkpoint_every == 0 or last or signals:
+                stopping = largest(signals[0] if signals else 0)
+                if step % config.checkpoint_every == 0 or last or stopping:
                     save(setup, run, step, seconds)
-                if signals and not last:
+                if stopping:
                     where = f"stopped by a signal; {run.path} resumes at step {step}"
-                    raise Stopped(where, 128 + signals[0])
+                    raise Stopped(where, 128 + stopping, everywhere=True)
         except InputError:  # a broken image, say: nothing that was reached is lost
-            if step > first:
+            if step > begin:
                 save(setup, run, step, time.monotonic() - started)
             raise
-    seconds = time.monotonic() - started
-    save_model(run.path, setup.result, config.network, setup.data.classes)
+        except (RuntimeError, MemoryError) as error:
+            if stop := explained(error, described(step, batch) if batch else ""):
+                raise stop from None
+            raise
+    finish(setup, run, time.monotonic() - started)
+
+
+def finish(setup: Setup, run: RunFolder, seconds: float) -> None:
+    """The finished model and the summary that marks the run as finished."""
+    config = setup.config
+    first(lambda: save_model(run.path, setup.result, config.network, setup.data.classes))
     split = setup.penalty.summary()
     summary = {
         "steps": config.steps,
@@ -213,28 +209,15 @@ def fit(
     say(f"{run.path}: finished {config.steps} steps in {seconds:.0f} s{at_start}")
 
 
-def save(setup: Setup, run: RunFolder, step: int, seconds: float) -> None:
-    """A checkpoint of everything that step + 1 depends on."""
-    state = {
-        "student": setup.student.state_dict(),
-        "optimizer": setup.optimizer.state_dict(),
-        "rng": rng_states(setup.machine.device),
-    }
-    if setup.average is not None:
-        state["average"] = setup.average.state_dict()
-    checkpoint.save(run.checkpoints, step, state, {"inputs": setup.inputs, "seconds": seconds})
-
-
-def note(run: RunFolder, board: Any, line: dict[str, Any]) -> None:
+def note(run: RunFolder, board: Board, line: dict[str, Any]) -> None:
     """A step's numbers to metrics.jsonl and TensorBoard."""
     run.log(line)
-    for tag in ("loss", "penalty", "lr", "grad_norm"):
-        board.add_scalar(tag, line[tag], line["step"])
-    for name, values in line["parts"].items():
-        board.add_scalar(name, values["raw"], line["step"])
+    own = {tag: line[tag] for tag in ("loss", "penalty", "lr", "grad_norm")}
+    parts = {name: values["raw"] for name, values in line["parts"].items()}
+    board.add(own | parts, line["step"])
 
 
-def validate(setup: Setup, run: RunFolder, board: Any, step: int) -> None:
+def validate(setup: Setup, run: RunFolder, board: Board, step: int) -> None:
     """Scores on the val split, beside the training's numbers; training goes on undisturbed."""
     assert setup.held_out is not None
     config = setup.config
@@ -242,5 +225,4 @@ def validate(setup: Setup, run: RunFolder, board: Any, step: int) -> None:
     networks = (setup.result, reading, setup.held_out, setup.image, setup.teacher)
     found = headline(evaluate_networks(setup.machine, *networks))
     run.log({"step": step, "evaluation": found})
-    for tag, value in found.items():
-        board.add_scalar(f"val/{tag}", value, step)
+    board.add({f"val/{tag}": value for tag, value in found.items()}, step)

@@ -14,13 +14,14 @@ from torch import nn
 from adapt.commands import TrainConfig
 from adapt.config import DataConfig
 from adapt.data import DataSet, layout_of, load
+from adapt.distributed import first_only, gathered, together
 from adapt.files import read_mapping, write_json
 from adapt.images import IGNORE
 from adapt.inference import Reading, Whole, groups, stack
 from adapt.metrics import confusion, scores
 from adapt.models import load_model
 from adapt.protocol import predict
-from adapt.runs import read_config, read_data
+from adapt.records import read_config, read_data
 from adapt.runtime import Runtime, runtime, say
 from adapt.settings import build
 from adapt.train import train
@@ -73,7 +74,7 @@ def adapt(config: TrainConfig) -> Path:
     else:
         held_out = load(data, HELD_OUT)
         found = judge(folder, held_out, data, runtime(config.device, config.precision), config)
-        write_json(folder / VERDICT, asdict(found))
+        first_only(write_json)(folder / VERDICT, asdict(found))
         say(f"{folder}: {found}")
     return folder
 
@@ -87,7 +88,9 @@ def judge(
     nets = [machine.place(model.net).eval() for model in (teacher, student)]
     reading = Reading(settings, student.network, config.batch, config.workers)
     data = replace(data, classes=student.classes)
-    matrices = list(compare(machine, nets[0], nets[1], reading, data))
+    with together():
+        own = list(compare(machine, nets[0], nets[1], reading, data))
+    matrices = [pair for share in gathered(own) for pair in share]
     before, after = (np.sum([pair[i] for pair in matrices], axis=0) for i in (0, 1))
     agreeing = [(int(np.trace(b)), int(np.trace(a))) for b, a in matrices]
     return Verdict(
@@ -104,7 +107,7 @@ def compare(
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """For each pair: confusion (C, C) of teacher(x1) with teacher(x2), and with student(x2)."""
     whole, classes = Whole(data, reading.data, ["x1", "x2", "valid"]), len(data.classes)
-    for group in groups(whole, reading, "verdict"):
+    for group in groups(whole, reading, "verdict", shared=True):
         size = group[0]["size"]
         old, new = stack(group, "x1"), stack(group, "x2")
         truth, before, after = (

@@ -10,4 +10,4 @@ from adapt.verdict import adapt
 from scripts._cli import main
 
 if __name__ == "__main__":
-    main("adapt", TrainConfig, adapt)
+    main("adapt", TrainConfig, adapt, several=True)

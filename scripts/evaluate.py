@@ -10,4 +10,4 @@ from adapt.evaluate import evaluate
 from scripts._cli import main
 
 if __name__ == "__main__":
-    main("evaluate", EvaluateConfig, evaluate)
+    main("evaluate", EvaluateConfig, evaluate, several=True)

@@ -21,7 +21,8 @@ import numpy as np
 from adapt.data.files import folder
 from adapt.data.index import Row, arguments, converted, run, write_index
 from adapt.errors import InputError
-from adapt.images import IGNORE, read_tiff
+from adapt.images import IGNORE
+from adapt.tiff import read_tiff
 
 CLASSES = (
     "building", "greenhouse", "swimming pool", "impervious surface", "pervious surface",

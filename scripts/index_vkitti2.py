@@ -47,7 +47,10 @@ def indices(path: Path) -> np.ndarray:
 def main() -> None:
     given = arguments(__doc__ or "", variation=VARIATIONS, camera=("0", "1"))
     if given.variation in MOVED:
-        raise InputError(f"variation {given.variation} turns the camera: its images are no pairs")
+        raise InputError(
+            f"variation {given.variation} turns the camera: its images are no pairs. "
+            f"Choices: {', '.join(VARIATIONS[:5])}"
+        )
     rows, jobs, inner = [], {}, Path(f"rgb/Camera_{given.camera}")
     for old in sorted(folder(given.root, "root").glob(f"Scene*/clone/frames/{inner}/*.jpg")):
         frames = old.parents[2]

@@ -10,4 +10,4 @@ from adapt.train import train
 from scripts._cli import main
 
 if __name__ == "__main__":
-    main("train", TrainConfig, train)
+    main("train", TrainConfig, train, several=True)

@@ -3,36 +3,38 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import error_page
+import error_sites
 import numpy as np
 import pytest
 from PIL import Image
 from tiny import teaching
+from trees import camvid, scene
 
 from adapt.commands import DistortConfig
 from adapt.config import DataConfig, ShiftConfig
 from adapt.distort import make_distorted
 from adapt.train import train
 
-HEIGHT, WIDTH = 40, 56
-CELL = 8
-
 Tree = Callable[..., Path]
 """(root=None, train=6, val=3) -> root of the tree that was made; None = a fresh temporary one."""
 
 
-def scene(rng: np.random.Generator, labels: int, void: int) -> tuple[np.ndarray, np.ndarray]:
-    """Noisy RGB (H, W, 3) whose blocks have a colour for each class, and their labels (H, W).
+def pytest_addoption(parser: pytest.Parser) -> None:
+    words = "record every error's message in FILE, then bring docs/errors.md up to date with it"
+    parser.addoption("--errors", metavar="FILE", type=Path, help=words)
 
-    Every label 0..labels-1 and `void` occur.
-    """
-    rows, columns = HEIGHT // CELL, WIDTH // CELL
-    blocks = rng.integers(0, labels, rows * columns)
-    blocks[: labels + 1] = [*range(labels), void]
-    blocks = rng.permutation(blocks).reshape(rows, columns)
-    mask = np.kron(blocks, np.ones((CELL, CELL), int)).astype(np.uint8)
-    colours = np.random.default_rng(0).integers(40, 216, (256, 3))
-    image = colours[mask] + rng.integers(-40, 40, (*mask.shape, 3))
-    return image.astype(np.uint8), mask
+
+def pytest_configure(config: pytest.Config) -> None:
+    if recorded := config.getoption("--errors"):
+        recorded.touch()
+        error_sites.record(recorded)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    recorded = session.config.getoption("--errors")
+    if recorded and not hasattr(session.config, "workerinput"):  # one of xdist's workers
+        error_page.update(recorded)
 
 
 @pytest.fixture(scope="session")
@@ -41,19 +43,7 @@ def camvid_tree(tmp_path_factory: pytest.TempPathFactory) -> Tree:
     paths of their machine."""
 
     def make(root: Path | None = None, train: int = 6, val: int = 3) -> Path:
-        root = root or tmp_path_factory.mktemp("camvid")
-        rng = np.random.default_rng(1)
-        for split, count in (("train", train), ("val", val)):
-            names = [f"{split}_{i:03d}.png" for i in range(count)]
-            for folder in (split, f"{split}annot"):
-                (root / folder).mkdir(parents=True)
-            for name in names:
-                image, mask = scene(rng, labels=11, void=11)
-                Image.fromarray(image).save(root / split / name)
-                Image.fromarray(mask).save(root / f"{split}annot" / name)
-            rows = [f"/SegNet/CamVid/{split}/{n} /SegNet/CamVid/{split}annot/{n}" for n in names]
-            (root / f"{split}.txt").write_text("\n".join(rows) + "\n")
-        return root
+        return camvid(root or tmp_path_factory.mktemp("camvid"), train, val)
 
     return make
 

@@ -157,7 +157,7 @@ def test_wrong_input_is_named_and_nothing_written(
         ({"analyses": ["weihgts"]}, "Did you mean 'weights'"),
         ({"analyses": ["fisher"]}, "analyses=fisher needs fisher=FILE"),
         ({"run": ""}, "give run=DIR, or fisher=FILE"),
-        ({"domain": "d3"}, "Choices: , d1, d2, pairs"),
+        ({"domain": "d3"}, r"Choices: '' \(empty\), d1, d2, pairs"),
     ):
         with pytest.raises(InputError, match=message):
             config(student, out, **changes)

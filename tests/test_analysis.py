@@ -57,6 +57,8 @@ def test_moments_are_numpys_however_the_images_are_cut(offset: float) -> None:
         found = collected(*zip(a.split(sizes), b.split(sizes), strict=True)).r2()
         np.testing.assert_allclose(found[0], fitted, rtol=1e-7)
         np.testing.assert_allclose(found[1], same, rtol=1e-7)
+        distance = collected(*zip(a.split(sizes), b.split(sizes), strict=True)).distance()
+        assert distance == pytest.approx(((y - x) ** 2).sum() / (x**2).sum(), rel=1e-7)
 
 
 def test_outputs_of_a_classification_network_have_no_cells() -> None:

@@ -18,7 +18,7 @@ from adapt.config import PenaltyConfig, ScheduleConfig
 from adapt.errors import InputError
 from adapt.evaluate import evaluate
 from adapt.files import read_json
-from adapt.runs import SUMMARY, read_metrics
+from adapt.records import SUMMARY, read_metrics
 from adapt.train import train
 
 LOOSE = {"schedule": ScheduleConfig("constant", lr=0.05), "penalty": PenaltyConfig()}

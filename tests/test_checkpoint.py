@@ -12,7 +12,8 @@ import torch
 
 from adapt import checkpoint, files
 from adapt.errors import InputError
-from adapt.runs import METRICS, open_run, read_config, read_metrics
+from adapt.records import METRICS, read_config, read_metrics
+from adapt.runs import open_run, revision
 
 STATE = {"student": {"w": torch.arange(4.0)}, "rng": [torch.get_rng_state()]}
 
@@ -157,3 +158,17 @@ def test_json_has_no_nan(tmp_path: Path) -> None:
     (tmp_path / "b.json").write_text("{")
     with pytest.raises(InputError, match=r"b\.json: broken JSON"):
         files.read_json(tmp_path / "b.json")
+
+
+def test_the_record_of_the_code_leaves_its_repository_alone(tmp_path: Path) -> None:
+    """An index that git could refresh stays as it is: it was not locked."""
+    user = ["-c", "user.name=a", "-c", "user.email=a@b.example"]
+    (tmp_path / "a.py").write_text("a = 1\n")
+    for command in (["init", "-q"], ["add", "a.py"], [*user, "commit", "-qm", "a"]):
+        subprocess.run(["git", "-C", str(tmp_path), *command], check=True)
+    index = tmp_path / ".git/index"
+    os.utime(tmp_path / "a.py", (1, 1))
+    before = index.read_bytes()
+    found = revision(tmp_path)
+    assert len(found["commit"]) == 40 and not found["dirty"]
+    assert index.read_bytes() == before

@@ -34,7 +34,7 @@ from adapt.objective_config import KDConfig, ObjectiveConfig, RegressionConfig, 
 from adapt.objectives import cross_entropy
 from adapt.predict import PredictConfig, predictions
 from adapt.protocol import ProtocolConfig
-from adapt.runs import read_metrics
+from adapt.records import read_metrics
 from adapt.train import train
 
 SUPERVISED = ObjectiveConfig("supervised", supervised=SupervisedConfig(1.0))

@@ -23,6 +23,7 @@ from adapt.objectives import Objective
 from adapt.scan.config import ScanConfig
 from adapt.settings import build, inherit_data
 from adapt.study_config import StudyConfig
+from viz.evidence.page import ResultsConfig
 from viz.filters import FiltersConfig
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
@@ -30,6 +31,7 @@ SCHEMAS = {
     "train": TrainConfig, "adapt": TrainConfig, "evaluate": EvaluateConfig, "study": StudyConfig,
     "make_distorted_voc": DistortConfig, "calibrate": CalibrateConfig, "fisher": FisherConfig,
     "analyse": AnalyseConfig, "scan": ScanConfig, "filters": FiltersConfig,
+    "results": ResultsConfig,
 }  # fmt: skip
 
 
@@ -128,6 +130,7 @@ def test_experiments_plan_a_study(name: str) -> None:
         ("analyse", ["run=r"]),
         ("scan", ["data.root=d", "data=camvid"]),
         ("filters", []),
+        ("results", []),
     ],
 )
 def test_commands_without_groups_compose(command: str, needed: list[str]) -> None:

@@ -10,7 +10,7 @@ from adapt.analysis import weight_distances
 from adapt.drift import Drift
 from adapt.models import load_model
 from adapt.networks.deeplab_vgg16 import DeepLabVGG16
-from adapt.runs import read_metrics
+from adapt.records import read_metrics
 from adapt.train import train
 
 

@@ -113,7 +113,7 @@ def test_unlabelled_pairs_still_get_an_agreement(world: Path, student: Path) -> 
         ({}, "give run=DIR"),
         ({"run": "nowhere"}, "run: no such run folder: nowhere"),
         ({"split": "tset"}, "tset.txt: no such list .beside it: train.txt, val.txt"),
-        ({"domain": "d3"}, "Choices: , d1, d2"),
+        ({"domain": "d3"}, r"Choices: '' \(empty\), d1, d2"),
         ({"domain": "d2"}, "data.target"),
         ({"data": DataConfig(name="vco")}, "Did you mean 'voc'"),
         ({"device": "cuda:7"}, "GPUs are there"),

@@ -425,7 +425,7 @@ def test_onnx_of_one_size(student: Path, tmp_path: Path) -> None:
         ({"formats": []}, "formats is empty"),
         ({"formats": ["safetensors"], "size": [8, 8]}, "formats has no onnx"),
         ({"images": 0}, "images is 0"),
-        ({"domain": "d3"}, "Choices: , d1, d2"),
+        ({"domain": "d3"}, r"Choices: '' \(empty\), d1, d2"),
         ({"split": "tset"}, "tset.txt: no such list"),
         ({"data": DataConfig(target="nowhere")}, "nowhere"),
     ],

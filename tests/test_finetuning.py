@@ -24,7 +24,7 @@ from adapt.files import read_json
 from adapt.finetuning import FineTuning
 from adapt.networks import build_network
 from adapt.networks.body import head_of
-from adapt.runs import read_config
+from adapt.records import read_config
 from adapt.schedules import factor
 from adapt.settings import build
 from adapt.study_config import StudyConfig

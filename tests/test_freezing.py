@@ -13,7 +13,7 @@ from adapt.freezing import freeze_first, refuse_new
 from adapt.networks import build_network
 from adapt.networks.deeplab_vgg16 import DeepLabVGG16
 from adapt.objective_config import ObjectiveConfig, RegressionConfig
-from adapt.runs import read_config
+from adapt.records import read_config
 from adapt.taps import LOGITS, forward
 from adapt.train import train
 

@@ -218,7 +218,7 @@ def test_what_a_list_or_folder_lacks_is_named(trees: Path, tmp_path: Path) -> No
         load(DataConfig(name="folders", root=str(own)), "val")
     dogs = image_trees.dogs120(tmp_path / "c")
     (dogs / "lists" / "train_list.mat").write_bytes(b"no list")
-    with pytest.raises(InputError, match=r"train_list\.mat: no list of Stanford Dogs"):
+    with pytest.raises(InputError, match=r"train_list\.mat: not a list of Stanford Dogs"):
         load(DataConfig(name="dogs120", root=str(dogs)), "train")
 
 

@@ -1,5 +1,6 @@
 """Style inversion: its terms by hand, its fixed point, and what it must not touch."""
 
+from copy import deepcopy
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +12,10 @@ from adapt.commands import InvertConfig
 from adapt.config import NetworkConfig
 from adapt.errors import InputError
 from adapt.networks import build_network
-from viz.inversion import Matching, content_loss, gram, invert_image, style_loss, variation
-from viz.invert import invert, invert_all
+from adapt.runtime import Runtime, native_bf16
+from viz.descent import MOMENTUM
+from viz.inversion import NOISE, Matching, content_loss, gram, invert_image, style_loss, variation
+from viz.invert import invert, invert_all, machine_of
 
 CONFIG = NetworkConfig(width=1 / 16, batch_norm=True)
 TAPS = {"pool1": 1.0, "pool3": 2.0}
@@ -38,6 +41,86 @@ def test_gram_equals_a_plain_loop() -> None:
     flat = maps[0].numpy().reshape(3, 20)
     expected = [[sum(flat[i] * flat[j]) / 20 for j in range(3)] for i in range(3)]
     assert np.allclose(gram(maps).numpy(), expected, atol=1e-5)  # summation order in fp32
+
+
+def test_gram_has_the_gradient_of_finite_differences() -> None:
+    """Of a sum that is not symmetric in the matrix, in both memory formats."""
+    weights = torch.randn(3, 3, dtype=torch.double)
+    for memory in (torch.contiguous_format, torch.channels_last):
+        maps = torch.randn(1, 3, 4, 5, dtype=torch.double).to(memory_format=memory)
+        assert torch.autograd.gradcheck(lambda m: gram(m) * weights, maps.requires_grad_())
+
+
+def plain_loss(net: nn.Module, target: torch.Tensor, image: torch.Tensor) -> torch.Tensor:
+    """What Matching promises, nothing shared or kept: TAPS, content, style and 0.1 tv."""
+    mean, std = (torch.tensor(v).view(3, 1, 1) for v in (CONFIG.mean, CONFIG.std))
+    maps: dict[int, list[torch.Tensor]] = {}
+    for x in (target, image):
+        x = (x - mean) / std
+        for number in (1, 2, 3):
+            x = net.get_submodule(f"pool{number}")(net.get_submodule(f"conv{number}")(x))
+            maps.setdefault(number, []).append(x)
+    loss = 0.1 * (image.diff(dim=-1).abs().mean() + image.diff(dim=-2).abs().mean())
+    for number, weight in ((1, 1 / 3), (3, 2 / 3)):
+        wanted, found = maps[number]
+        a, b = (torch.einsum("nchw,ndhw->cd", m, m) / m[0, 0].numel() for m in (wanted, found))
+        loss = loss + weight * ((found - wanted) ** 2).sum() / (2 * (wanted**2).sum())
+        loss = loss + weight * ((b - a) ** 2).sum() / (a**2).sum()
+    return loss
+
+
+@pytest.mark.parametrize("memory", [torch.contiguous_format, torch.channels_last])
+def test_the_papers_mode_equals_a_plain_loop(
+    net: nn.Module, image: np.ndarray, memory: torch.memory_format
+) -> None:
+    """20 steps of SGD with momentum by hand, autograd's own Gram gradient."""
+    rate, steps = 0.0005 * image.shape[0] * image.shape[1], 20
+    target = torch.from_numpy(image).permute(2, 0, 1)[None] / 255
+    noise = torch.randn(target.shape, generator=torch.Generator().manual_seed(3))
+    x, speed = (0.5 + NOISE * noise).clamp(0, 1), torch.zeros(target.shape)
+    net.eval()
+    losses = []
+    for _ in range(steps):
+        x = x.detach().requires_grad_()
+        loss = plain_loss(net, target, x)
+        (gradient,) = torch.autograd.grad(loss, x)
+        losses.append(loss.item())
+        speed = MOMENTUM * speed + gradient
+        x = (x - rate * speed).clamp(0, 1)
+    placed = deepcopy(net).to(memory_format=memory)
+    found = invert_image(placed, CONFIG, image, TAPS, tv=0.1, optimizer="sgd", steps=steps, seed=3)
+    assert losses[-1] < 0.9 * losses[0]
+    assert [c["loss"] for c in found.curve[:-1]] == pytest.approx(losses, rel=1e-4)
+    expected = (x[0] * 255).round().detach().permute(1, 2, 0).numpy()
+    difference = np.abs(found.image - expected)
+    assert difference.max() <= 1 and (difference > 0).mean() < 0.01  # at the edges of rounding
+
+
+def test_bf16_comes_near_and_computes_losses_in_fp32(net: nn.Module, image: np.ndarray) -> None:
+    settings = {"optimizer": "adam", "steps": 30, "seed": 1}
+    exact = invert_image(net, CONFIG, image, TAPS, **settings)
+    machine = Runtime(torch.device("cpu"), bf16=True)
+    found = invert_image(net, CONFIG, image, TAPS, machine=machine, **settings)
+    assert not np.array_equal(found.image, exact.image)
+    assert found.curve[-1]["loss"] == pytest.approx(exact.curve[-1]["loss"], rel=0.1)
+    target = torch.from_numpy(image).permute(2, 0, 1)[None] / 255
+    loss = Matching(net, CONFIG, target, TAPS, {"content": 1.0, "style": 1.0, "tv": 0}, machine)
+    assert {m.dtype for m in loss.maps(target).values()} == {torch.float32}
+    assert all(v.dtype == torch.float32 for v, _ in loss.parts(target).values())
+
+
+@pytest.mark.parametrize(
+    ("given", "optimizer", "bf16"),
+    [
+        ("auto", "lbfgs", False),
+        ("bf16", "lbfgs", True),
+        ("auto", "adam", native_bf16(torch.device("cpu"))),
+        ("fp32", "adam", False),
+    ],
+)
+def test_precision_that_is_chosen(given: str, optimizer: str, bf16: bool) -> None:
+    config = InvertConfig(device="cpu", precision=given, optimizer=optimizer)
+    assert machine_of(config).bf16 == bf16
 
 
 def test_terms_by_hand() -> None:
@@ -105,9 +188,9 @@ def test_weights_of_terms_switch_them_off(net: nn.Module, image: np.ndarray) -> 
     ("settings", "message"),
     [
         ({"taps": {"pool9": 1.0}}, "pool9.*pool5"),
-        ({"taps": {}}, "at least one tap"),
+        ({"taps": {}}, "an inversion needs a layer"),
         ({"taps": {"pool1": 0.0}}, "above 0"),
-        ({"content": 0.0, "style": 0.0}, "content or style"),
+        ({"content": 0.0, "style": 0.0}, "content 0, style 0"),
         ({"optimizer": "rmsprop"}, "sgd, adam, lbfgs"),
         ({"lr": 0.1}, "lr=0"),
     ],

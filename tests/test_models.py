@@ -59,7 +59,7 @@ def test_altered_file_is_refused(saved: Path) -> None:
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
     path.write_bytes(bytes(content))
-    with pytest.raises(InputError, match=r"model\.safetensors: SHA-256"):
+    with pytest.raises(InputError, match=r"model\.safetensors: altered or damaged: its SHA-256"):
         load_model(saved)
 
 

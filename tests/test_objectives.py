@@ -24,7 +24,7 @@ from adapt.objective_config import (
     SupervisedConfig,
 )
 from adapt.objectives import Objective
-from adapt.runs import read_metrics
+from adapt.records import read_metrics
 from adapt.settings import build
 from adapt.taps import LOGITS, forward, upsample
 from adapt.train import train

@@ -11,7 +11,7 @@ import pytest
 from archives import make_archives, serving
 
 from adapt.files import read_json
-from adapt.runs import read_config
+from adapt.records import read_config
 
 ROOT = Path(__file__).resolve().parents[1]
 pytestmark = pytest.mark.system

@@ -165,7 +165,7 @@ def test_a_size_that_the_network_cannot_take_is_named() -> None:
     ("settings", "message"),
     [
         ({"window": [3]}, r"protocol\.window is \[3\]"),
-        ({"stride": [3, 3]}, r"protocol\.stride needs protocol\.window"),
+        ({"stride": [3, 3]}, r"protocol\.stride is .*; it needs protocol\.window"),
         ({"window": [4, 4], "stride": [5, 4]}, "leave gaps"),
         ({"scales": []}, r"protocol\.scales is empty"),
         ({"scales": [0.0]}, r"protocol\.scales is 0\.0"),

@@ -320,7 +320,7 @@ def test_study_plans_them_where_they_are_asked_for() -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"restyle": "fourier"}, "Choices: , histogram, fda"),
+        ({"restyle": "fourier"}, r"Choices: '' \(empty\), histogram, fda"),
         ({"restyle": "fda", "restyle_beta": 0.5}, "restyle_beta is 0.5"),
         ({"restyle": "fda", "restyle_beta": 0.0}, "restyle_beta is 0.0"),
         ({"restyle": "fda", "domain": "d1"}, "give domain=d2"),

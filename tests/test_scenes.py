@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from adapt import scenes
+from adapt.errors import InputError
 from adapt.scenes import BORDER, CLASSES, draw_scene, write_scenes
 
 Scene = tuple[np.ndarray, np.ndarray]
@@ -184,7 +185,7 @@ def test_written_data_set(tmp_path: Path) -> None:
 def test_an_existing_root_is_refused_and_kept(tmp_path: Path) -> None:
     root = tmp_path / "scenes"
     root.mkdir()
-    with pytest.raises(FileExistsError, match="exists already"):
+    with pytest.raises(InputError, match="exists already"):
         write_scenes(root, train=1, val=1, seed=0, size=(32, 32))
     assert list(tmp_path.rglob("*")) == [root]
 

@@ -16,7 +16,7 @@ from adapt.errors import InputError
 from adapt.evaluate import evaluate
 from adapt.files import read_json
 from adapt.models import is_file, is_run, load_complete, origin_of
-from adapt.runs import read_config
+from adapt.records import read_config
 from adapt.train import train
 
 NETWORK = NetworkConfig(width=1 / 32, batch_norm=True)

@@ -21,7 +21,7 @@ from adapt.config import (
 from adapt.data import load
 from adapt.errors import InputError, Stopped
 from adapt.objective_config import ObjectiveConfig, RegressionConfig
-from adapt.runs import read_metrics
+from adapt.records import read_metrics
 from adapt.sampling import Stream
 from adapt.train import train
 

@@ -15,7 +15,7 @@ from adapt.config import (
 )
 from adapt.files import read_mapping, sealed, write_json
 from adapt.objective_config import ObjectiveConfig, RegressionConfig, SupervisedConfig
-from adapt.runs import read_metrics
+from adapt.records import read_metrics
 
 SUPERVISED = ObjectiveConfig("supervised", supervised=SupervisedConfig(1.0))
 POOL3 = ObjectiveConfig("pool3", regression=RegressionConfig(1.0, {"pool3": 1.0}))

@@ -5,6 +5,7 @@ OVERRIDES...], "cwd", "out", "fresh"} or {"wait": PID, "timeout": SECONDS}, and 
 of JSON. What it starts runs in a session of its own, through tests/driver.py.
 """
 
+import importlib
 import json
 import os
 import signal
@@ -101,21 +102,34 @@ class Warm:
         assert self.process.stdin and self.process.stdout
         self.process.stdin.close()
         self.process.stdout.close()
-        self.process.wait(60)
+        self.process.kill()  # it has nothing to finish
+        self.process.wait()
+
+
+IMPORTED = (
+    "scripts._cli", "adapt.verdict", "adapt.distort", "adapt.fisher_command", "adapt.evaluate",
+    "viz.study", "albumentations", "torchvision", "tensorboard.summary.writer.record_writer",
+    "hydra._internal.hydra", "hydra.core.override_parser.overrides_parser", "faults",
+)  # fmt: skip
 
 
 def warm_up() -> None:
     """Import what the scripts import; what would start a thread is left to them."""
-    import runpy
-
     sys.path[0] = str(HERE.parent)
     sys.path.append(str(HERE))
-    import albumentations
-    import faults
-    import torch.utils.data
+    for name in IMPORTED:
+        importlib.import_module(name)
+    import numpy as np
+    import torch
+    from PIL import Image
 
-    torch.optim.SGD([torch.zeros(1)]), torch.optim.AdamW([torch.zeros(1)])  # their late imports
-    del runpy, albumentations, faults
+    from transforms import cubism, photocopy
+
+    Image.init()
+    for late in (torch.optim.SGD, torch.optim.AdamW):
+        late([torch.zeros(1)])
+    for compiled in (cubism, photocopy):
+        compiled(np.zeros((8, 8, 3), np.uint8))
     threads = list(Path("/proc/self/task").iterdir())
     assert len(threads) == 1, "a process with threads cannot be forked"
 

@@ -8,8 +8,8 @@ from typing import Any
 
 from adapt.files import read_json, write_json, write_whole
 from adapt.finetuning import FineTuning
+from adapt.records import read_summary
 from adapt.results import collect
-from adapt.runs import read_summary
 from viz.records import METRICS, read_comparison
 from viz.tables import Line, entries_of, lines_of
 

@@ -15,7 +15,7 @@ from adapt.errors import InputError
 from adapt.images import read_image
 from adapt.models import Model, load_model
 from adapt.protocol import predict
-from adapt.runs import read_config, read_data
+from adapt.records import read_config, read_data
 from adapt.runtime import Runtime, runtime
 from adapt.sampling import Decoder, tensor
 from adapt.settings import inherit_data

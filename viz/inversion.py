@@ -8,23 +8,21 @@ comes out has the image's content in the style that the network is used to.
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
-from scipy.optimize import minimize
 from torch import Tensor, nn
 
 from adapt.batchnorm import eval_mode
 from adapt.config import NetworkConfig, at_least, one_of
 from adapt.errors import InputError, Stopped
-from adapt.runtime import progress
+from adapt.runtime import Runtime
 from adapt.sampling import tensor
 from adapt.taps import check_taps, forward, normalise
+from viz.descent import OPTIMIZERS, RATES
 
-RATES = {"sgd": 0.0005, "adam": 0.05}
-"""Learning rates of a setting `lr=0`; SGD's is for the loss times the number of pixels. Tried on
-trained networks from 96x128 to 240x180 pixels: SGD diverges from 0.003 on, in some from 0.001."""
-MOMENTUM = 0.9
+CPU = Runtime(torch.device("cpu"), bf16=False)
 NOISE = 0.05
 """Standard deviation of the white noise around grey. What no layer sees stays as it was drawn, so
 stronger noise would cover the picture (Gatys et al. start from 0.001 as well)."""
@@ -41,25 +39,40 @@ class Inversion:
     curve: Curve
 
 
+class Gram(torch.autograd.Function):
+    """F^T F / n of F (n, C), a map with its n cells as rows. The gradient F (g + g^T) / n is one
+    product; autograd would make two of it."""
+
+    @staticmethod
+    def forward(ctx: Any, flat: Tensor) -> Tensor:
+        ctx.save_for_backward(flat)
+        return flat.T @ flat / len(flat)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        (flat,), (gradient,) = ctx.saved_tensors, gradients
+        return flat @ ((gradient + gradient.T) / len(flat))
+
+
 def gram(maps: Tensor) -> Tensor:
     """G = F F^T / (h w) of feature maps (1, C, h, w) seen as F (C, h w); (C, C)."""
-    flat = maps[0].flatten(1)
-    return flat @ flat.T / flat.shape[1]
+    return Gram.apply(maps.movedim(1, -1).flatten(0, 2))
 
 
 def content_loss(maps: Tensor, target: Tensor) -> Tensor:
     """1/2 |F(X) - F(X^)|^2 / |F(X)|^2 of maps (1, C, h, w): 1/2 where nothing is alike."""
-    return 0.5 * _relative(maps, target)
+    return 0.5 * distance_to(target)(maps)
 
 
 def style_loss(maps: Tensor, target: Tensor) -> Tensor:
     """|G(X) - G(X^)|^2 / |G(X)|^2 of maps (1, C, h, w)."""
-    return _relative(gram(maps), gram(target))
+    return distance_to(gram(target))(gram(maps))
 
 
-def _relative(found: Tensor, wanted: Tensor) -> Tensor:
+def distance_to(wanted: Tensor) -> Callable[[Tensor], Tensor]:
+    """`found -> |found - wanted|^2 / |wanted|^2`."""
     size = wanted.square().sum().clamp(min=torch.finfo(wanted.dtype).tiny)
-    return (found - wanted).square().sum() / size
+    return lambda found: nn.functional.mse_loss(found, wanted, reduction="sum") / size
 
 
 def variation(image: Tensor) -> Tensor:
@@ -84,25 +97,32 @@ class Matching:
         target: Tensor,
         taps: Mapping[str, float],
         weights: Mapping[str, float],
+        machine: Runtime = CPU,
     ) -> None:
-        self.net, self.network, self.weights = net, network, weights
+        self.net, self.network, self.weights, self.machine = net, network, weights, machine
         self.taps = {name: weight / sum(taps.values()) for name, weight in taps.items()}
         with torch.no_grad():
-            self.target = self.maps(target)
+            maps = self.maps(target)
+            self.content = {k: distance_to(maps[k]) for k in taps if weights["content"]}
+            self.style = {k: distance_to(gram(maps[k])) for k in taps if weights["style"]}
         self.curve: Curve = []
 
     def maps(self, image: Tensor) -> dict[str, Tensor]:
+        """In the machine's precision, brought to fp32."""
         seen = normalise(image * 255, self.network.mean, self.network.std)
-        return forward(self.net, seen, self.taps)
+        with self.machine.autocast():
+            maps = forward(self.net, seen, self.taps)
+        return {name: found.float() for name, found in maps.items()}
 
     def parts(self, image: Tensor) -> dict[str, tuple[Tensor, float]]:
         """Name -> (raw value, weight in the loss)."""
         maps, parts = self.maps(image), {}
-        for kind, loss in (("content", content_loss), ("style", style_loss)):
-            if self.weights[kind]:
-                for name, weight in self.taps.items():
-                    value = loss(maps[name], self.target[name])
-                    parts[f"{kind}/{name}"] = (value, weight * self.weights[kind])
+        for name, distance in self.content.items():
+            weight = self.weights["content"] * self.taps[name]
+            parts[f"content/{name}"] = (0.5 * distance(maps[name]), weight)
+        for name, distance in self.style.items():
+            weight = self.weights["style"] * self.taps[name]
+            parts[f"style/{name}"] = (distance(gram(maps[name])), weight)
         if self.weights["tv"]:
             parts["tv"] = (variation(image), self.weights["tv"])
         return parts
@@ -133,74 +153,6 @@ class Matching:
         return loss.item(), gradient
 
 
-def sgd(loss: Matching, image: Tensor, lr: float, steps: int) -> Tensor:
-    """The paper's optimiser, with momentum; the image is projected onto 0..1 after every step.
-
-    The gradient is multiplied by the number of pixels H W: each pixel's share of a relative loss
-    falls with their number, and so one lr serves all sizes.
-    """
-    pixels = image.shape[-1] * image.shape[-2]
-    return _descend(
-        loss,
-        image,
-        steps,
-        lambda x: torch.optim.SGD([x], lr * pixels, momentum=MOMENTUM),
-        f"invert (sgd, lr {lr:g})",
-    )
-
-
-def adam(loss: Matching, image: Tensor, lr: float, steps: int) -> Tensor:
-    """Adam; the image is projected onto 0..1 after every step."""
-    return _descend(loss, image, steps, lambda x: torch.optim.Adam([x], lr), "invert (adam)")
-
-
-def _descend(
-    loss: Matching,
-    image: Tensor,
-    steps: int,
-    make: Callable[[Tensor], torch.optim.Optimizer],
-    what: str,
-) -> Tensor:
-    optimizer = make(image)
-    for _ in progress(range(steps), what=what):
-        image.grad = loss.gradient(image)[1]
-        optimizer.step()
-        image.clamp_(0, 1)
-    return image
-
-
-def lbfgs(loss: Matching, image: Tensor, lr: float, steps: int) -> Tensor:
-    """L-BFGS-B (Byrd et al. 1995): the bounds 0..1 are part of the method, so its line search and
-    curvature stay valid where a clamp behind plain L-BFGS would break them.
-
-    `steps` counts evaluations of loss and gradient; the last line search is finished beyond it. The
-    step length is found by that search; `lr` must be 0.
-    """
-    if lr:
-        raise InputError(f"lr is {lr:g}, but optimizer=lbfgs finds its step length itself: lr=0")
-    with progress(range(steps), what="invert (lbfgs)") as bar:
-
-        def evaluate(flat: np.ndarray) -> tuple[float, np.ndarray]:
-            moved = torch.from_numpy(flat).to(image).view_as(image)
-            value, gradient = loss.gradient(moved)
-            bar.update()
-            return value, gradient.flatten().cpu().numpy().astype(np.float64)
-
-        start = image.flatten().cpu().numpy().astype(np.float64)
-        found = minimize(
-            evaluate,
-            start,
-            jac=True,
-            method="L-BFGS-B",
-            bounds=[(0.0, 1.0)] * start.size,
-            options={"maxfun": steps, "maxiter": steps, "ftol": 0.0, "gtol": 0.0},
-        )
-    return torch.from_numpy(found.x).to(image).view_as(image)
-
-
-OPTIMIZERS = {"sgd": sgd, "adam": adam, "lbfgs": lbfgs}
-
-
 def invert_image(
     net: nn.Module,
     network: NetworkConfig,
@@ -214,7 +166,7 @@ def invert_image(
     lr: float = 0.0,
     steps: int = 60,
     seed: int = 0,
-    device: torch.device | str = "cpu",
+    machine: Runtime = CPU,
 ) -> Inversion:
     """From white noise to the image whose maps in `net` match those of `image` (003, section 3.3).
 
@@ -223,7 +175,7 @@ def invert_image(
     equal arguments give equal bytes.
 
     Args:
-        net: a trained network, on `device`.
+        net: a trained network, placed on `machine`.
         network: its description, for the normalisation.
         image: uint8 (H, W, 3).
         taps: layer name -> weight above 0; weights are divided by their sum.
@@ -234,7 +186,8 @@ def invert_image(
         lr: learning rate of sgd and adam; 0 = RATES.
         steps: updates; for lbfgs evaluations of the loss.
         seed: of the noise, drawn on the CPU: normal around 0.5 with deviation NOISE, clamped.
-        device: where to compute, in fp32.
+        machine: where to compute, and whether the network computes in bf16; losses, their
+            gradients at the maps and the image are fp32.
 
     Raises:
         InputError: an unknown layer or optimiser, or nothing to optimise.
@@ -243,16 +196,19 @@ def invert_image(
     one_of("optimizer", optimizer, tuple(OPTIMIZERS))
     check_taps(net, taps)
     if not taps or not (content or style):
-        raise InputError("inversion needs at least one tap and a weight of content or style")
+        given = f"taps is {dict(taps)}, content {content:g}, style {style:g}"
+        raise InputError(f"{given}: an inversion needs a layer and one of the two weights")
     for name, weight in taps.items():
         at_least(f"taps.{name}", weight, 0, above=True)
-    target = tensor(image)[None].to(device).float() / 255
+    target = tensor(image)[None].to(machine.device).float() / 255
     drawn = torch.randn(target.shape, generator=torch.Generator().manual_seed(seed))
-    noise = (0.5 + NOISE * drawn).clamp(0, 1).to(device)
-    with eval_mode(net):
+    noise = (0.5 + NOISE * drawn).clamp(0, 1).to(machine.device)
+    # The outer context computes nothing in bf16: it keeps the weights' casts between evaluations.
+    with eval_mode(net), torch.autocast(machine.device.type, enabled=False):
         weights = {"content": content, "style": style, "tv": tv}
-        loss = Matching(net, network, target, taps, weights)
-        found = OPTIMIZERS[optimizer](loss, noise, lr or RATES.get(optimizer, 0.0), steps)
+        loss = Matching(net, network, target, taps, weights, machine)
+        rate = lr or RATES.get(optimizer, 0.0)
+        found = OPTIMIZERS[optimizer](loss.gradient, noise, rate, steps)
         with torch.no_grad():
             loss(found)
     pixels = (found[0].clamp(0, 1) * 255).round().to(torch.uint8)

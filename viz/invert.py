@@ -12,8 +12,8 @@ from adapt.errors import InputError
 from adapt.files import write_json, write_whole
 from adapt.images import read_image, write_png
 from adapt.models import is_run, load_model
-from adapt.runs import read_config
-from adapt.runtime import runtime, say
+from adapt.records import read_config
+from adapt.runtime import Runtime, runtime, say
 from adapt.settings import plain
 from viz.figures import inversion_curves, montage
 from viz.inversion import Inversion, invert_image
@@ -66,7 +66,7 @@ def invert_all(networks: Mapping[str, Path], image: Path, out: Path, config: Inv
     size = config.size or read_config(first)["data"]["resize"]
     original = resize({"x1": read_image(image)}, size)["x1"]
     taps = config.taps or TAPS
-    machine = runtime(config.device, "fp32")
+    machine = machine_of(config)
     found: dict[str, Inversion] = {}
     for name, model in models.items():
         found[name] = invert_image(
@@ -81,7 +81,7 @@ def invert_all(networks: Mapping[str, Path], image: Path, out: Path, config: Inv
             lr=config.lr,
             steps=config.steps,
             seed=config.seed,
-            device=machine.device,
+            machine=machine,
         )
         curve = found[name].curve
         if curve[-1]["loss"] > curve[0]["loss"]:
@@ -95,6 +95,12 @@ def invert_all(networks: Mapping[str, Path], image: Path, out: Path, config: Inv
     write(out, original, found)
     say(f"{out}: {image.name} as seen by {', '.join(networks)}")
     return out
+
+
+def machine_of(config: InvertConfig) -> Runtime:
+    """What inverts: precision=auto is fp32 for lbfgs, which bf16's noise keeps from converging."""
+    exact = config.optimizer == "lbfgs" and config.precision == "auto"
+    return runtime(config.device, "fp32" if exact else config.precision)
 
 
 def check_names(networks: Mapping[str, Path]) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 from adapt.analyse_config import NAMES, PAIRS
 from adapt.errors import InputError
 from adapt.files import read_json
-from adapt.runs import read_metrics
+from adapt.records import read_metrics
 from viz.layer_figures import box_plots, distance_lines, distances_over_time, limits_of
 from viz.records import check_analysis
 from viz.sections import PANELS, Section, Table, parts_of

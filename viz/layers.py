@@ -20,7 +20,7 @@ from adapt.layers_config import LayersConfig
 from adapt.main_path import main_path
 from adapt.models import Model, load_run
 from adapt.networks import build_network
-from adapt.runs import read_config, read_data
+from adapt.records import read_config, read_data
 from adapt.runtime import runtime, say
 from adapt.settings import inherit_data
 from viz.similarity import measure

@@ -13,8 +13,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoes
 from adapt.commands import ReportConfig
 from adapt.errors import InputError
 from adapt.files import write_json, write_whole
+from adapt.records import read_config, read_environment, read_metrics
 from adapt.results import B0, B2, TEACHER, collect, save
-from adapt.runs import read_config, read_environment, read_metrics
 from adapt.runtime import say
 from viz import comparison
 from viz.charts import bars, layer_figure, shifts_of

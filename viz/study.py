@@ -6,22 +6,31 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+from adapt.calibrate import some
 from adapt.commands import ReportConfig
 from adapt.data import load
 from adapt.finetuning import FineTuning, study_of
-from adapt.results import collect, save, text_table
+from adapt.lock import only_writer
+from adapt.results import Row, collect, rows_of, save, text_table
 from adapt.runtime import say
-from adapt.study import Cell, Study
+from adapt.study import Study
+from adapt.study_cells import Cell
+from adapt.study_checks import check_study
 from adapt.study_config import StudyConfig
 from viz import comparison
 from viz.invert import MONTAGE, invert_all
 from viz.report import report
 
+NO_REPORT = "none"
+"""`report`: the table only."""
+
 
 def inversions(study: Study) -> Iterator[Cell]:
     """Figure 6: an image as the teacher and each shift's first adapted student see it."""
     config = study.config
-    images = load(config.data, config.split).samples[: config.inversions]
+    if not config.inversions:
+        return
+    images = some(load(config.data, config.split), config.inversions).samples
     method = next(iter(config.objectives))
     for seed in config.seeds[:1]:
         networks = {"teacher": study.teacher(seed)}
@@ -34,18 +43,30 @@ def inversions(study: Study) -> Iterator[Cell]:
 
 
 def study(config: StudyConfig) -> Path:
-    """Do every cell that is not done yet; returns the report's path.
+    """Do every cell that is not done yet; returns the path of the report, or of the table.
 
-    After every cell the table so far lies in <runs>/results.json and results.csv, so that a killed
-    study has lost one cell at most.
+    After every evaluation the table so far lies in <runs>/results.json and results.csv, so that
+    a killed study has lost one cell at most.
 
     Raises:
-        InputError: wrong configuration, before the first cell where possible.
+        InputError: wrong configuration, before the first cell where possible; another process does
+            this study.
         Stopped: a signal or a diverged training; the same command goes on from there.
     """
+    check_study(config)
     planned = study_of(config)
+    lock = planned.root / "lock"
+    with only_writer(lock, f"runs: another process does the study in {planned.root}"):
+        return finished(config, planned)
+
+
+def finished(config: StudyConfig, planned: Study | FineTuning) -> Path:
+    """The report, when everything that is not done yet is."""
     cells = list(planned.cells())
     cells += inversions(planned) if isinstance(planned, Study) else []
+    rows: dict[str, Row] = {}
+    if planned.root.is_dir():
+        rows = {row.metrics: row for row in collect(planned.root)}
     for number, cell in enumerate(cells, 1):
         if cell.result.exists():
             continue
@@ -53,14 +74,18 @@ def study(config: StudyConfig) -> Path:
         started = time.monotonic()
         cell.perform()
         say(f"[{number}/{len(cells)}] done in {time.monotonic() - started:.0f} s")
-        save(collect(planned.root), planned.root)
-    rows = collect(planned.root)
-    save(rows, planned.root)
+        if cell.name.startswith("evaluate"):
+            rows |= {row.metrics: row for row in rows_of(cell.result.parent)}
+            save(rows.values(), planned.root)
+    finished = collect(planned.root)
+    save(finished, planned.root)
     if isinstance(planned, FineTuning):
         found = comparison.compare(planned)
         comparison.save(found, planned.root)
         say(f"{comparison.text(found)}\n{found['note']}")
     else:
-        say(text_table(rows))
+        say(text_table(finished))
+    if config.report == NO_REPORT:
+        return planned.root / "results.json"
     out = config.report or str(planned.root / "report.html")
     return report(ReportConfig(runs=str(planned.root), out=out, selection=config.selection))

@@ -9,6 +9,7 @@ from typing import Any
 
 from adapt.models import WEIGHTS, is_run, origin_of
 from adapt.networks.pretrained import BODY
+from adapt.records import read_config
 from adapt.results import (
     B0,
     B1,
@@ -19,7 +20,7 @@ from adapt.results import (
     protocol_of,
     read_evaluation,
 )
-from adapt.runs import MAY_DIFFER, read_config
+from adapt.runs import MAY_DIFFER
 from adapt.settings import flatten
 
 SCORES = {

@@ -12,11 +12,11 @@ from adapt.data.camvid import CAMVID
 from adapt.data.cityscapes import CITYSCAPES
 from adapt.data.dogs120 import DOGS120
 from adapt.data.download import download
-from adapt.data.files import matched
+from adapt.data.files import MissingFiles, Problem, leading_out, matched, resolved
 from adapt.data.food101 import FOOD101
 from adapt.data.indoor67 import INDOOR67
 from adapt.data.pairs import PAIRS, read_csv
-from adapt.data.sample import Layout, Sample
+from adapt.data.sample import FILES, Layout, Sample
 from adapt.data.voc import SCENES, VOC
 from adapt.errors import InputError, unknown
 from adapt.scenes import write_scenes
@@ -27,6 +27,12 @@ DATASETS = {
     "folders": FOLDERS,
 }  # fmt: skip
 """Adding a data set is one layout and one line here."""
+
+OWNERS = {
+    "pairs": "pairs", "labels": "pairs", "classes": "pairs", "sbd": "voc", "coarse": "cityscapes",
+    "variant": "cityscapes", "imagenet_val": "dogs120",
+}  # fmt: skip
+"""Settings of one data set."""
 
 SCENES_TRAIN, SCENES_VAL, SCENES_SIZE = 320, 80, (96, 128)
 
@@ -66,6 +72,13 @@ def layout_of(config: DataConfig) -> Layout:
     return DATASETS[config.name]
 
 
+def check_owner(config: DataConfig) -> None:
+    """Raises InputError for a setting that belongs to another data set, which would not be read."""
+    for what, owner in OWNERS.items():
+        if getattr(config, what) and config.name != owner:
+            raise InputError(f"data.{what} is for data={owner} only; data is {config.name}")
+
+
 def prepare(config: DataConfig) -> None:
     """Draw the embedded scenes, or download VOC, where they are asked for and not there yet."""
     if config.download:
@@ -89,8 +102,7 @@ def load(config: DataConfig, split: str) -> DataSet:
     """
     layout = layout_of(config)
     prepare(config)
-    if config.pairs and config.name != "pairs":
-        raise InputError(f"data.pairs is for data=pairs only; data is {config.name}")
+    check_owner(config)
     part = split if split in config.parts else config.part if split == "train" else ""
     training = part or split == "train"
     listed = (config.train_split or layout.train_split) if training else split
@@ -99,6 +111,8 @@ def load(config: DataConfig, split: str) -> DataSet:
     samples = _samples(config, layout, listed)
     if part not in ("", WHOLE):
         samples = cut(samples, config.parts, config.parts_seed, part)
+    if split == "train" and config.share < 1:
+        samples = cut(samples, {"share": config.share}, config.parts_seed, "share")
     if not samples:
         raise InputError(f"data: split {split!r}, part {part!r} of {config.root} has no samples")
     classes = layout.classes or tuple(config.classes)
@@ -112,14 +126,42 @@ def load(config: DataConfig, split: str) -> DataSet:
 
 def _samples(config: DataConfig, layout: Layout, listed: str) -> list[Sample]:
     if config.pairs:
-        return read_csv(Path(config.pairs))
-    old = layout.read(config, Path(config.root), listed)
+        return read_csv(Path(config.pairs), config.follow_links)
+    old = read_split(config, layout, Path(config.root), listed)
     if not config.target:
         return old
     bare = replace(config, labels="") if layout is PAIRS else config
-    new = {s.name: s for s in layout.read(bare, Path(config.target), listed)}
+    new = {s.name: s for s in read_split(bare, layout, Path(config.target), listed)}
     matched((s.name for s in old), new, config.root, config.target)
     return [replace(s, x2=new[s.name].x1, y2=new[s.name].y1 or s.y1) for s in old]
+
+
+def read_split(config: DataConfig, layout: Layout, root: Path, split: str) -> list[Sample]:
+    """The samples of one list of one domain, whose files all lie in the data's folders.
+
+    Those are the folders that the configuration names and that it finds them in; links may lead
+    from one to another.
+
+    Raises:
+        InputError: wrong split, folder or list; MissingFiles, with the samples that are whole, for
+            names without a file, with two, or whose file is a link out of these folders.
+    """
+    problems: list[Problem] = []
+    message = ""
+    try:
+        samples = layout.read(config, root, split)
+    except MissingFiles as error:
+        problems, samples, message = error.problems, error.samples, error.message
+    if not config.follow_links:
+        named = (config.root, config.target, config.labels, config.sbd, config.imagenet_val)
+        places = [layout.home(root), *(Path(place) for place in named if place)]
+        if out := leading_out(samples, [resolved(place) for place in places]):
+            lost = {p.where for p in out}
+            samples = [s for s in samples if not lost & {str(getattr(s, f)) for f in FILES}]
+            problems, message = problems + out, ""
+    if problems:
+        raise MissingFiles(problems, samples, message)
+    return samples
 
 
 def cut(samples: list[Sample], parts: dict[str, float], seed: int, part: str) -> list[Sample]:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from adapt.config import DataConfig
-from adapt.data.files import folder, inside, stems, unique
+from adapt.data.files import folder, stems, unique
 from adapt.data.sample import Layout, Sample
 from adapt.errors import InputError, listing, unknown
 
@@ -49,7 +49,7 @@ def samples_listed(source: Path, entries: list[str], images: Path) -> list[Sampl
         if name not in label_of:
             raise unknown(f"{where}: class", name, label_of)
         if name not in tables:
-            tables[name] = stems(inside(images, name, where))
+            tables[name] = stems(images / name)
         stem = file.stem if file.suffix else file.name
         if stem not in tables[name]:
             raise InputError(f"{where}: no image {stem!r} in {images / name}")

@@ -3,9 +3,10 @@
 from pathlib import Path
 
 from adapt.config import DataConfig
-from adapt.data.files import Lookup, folder, inside, lines, stems, unique
+from adapt.data.files import Lookup, folder, inside, lines, list_file, unique
 from adapt.data.sample import Layout, Sample
 from adapt.errors import InputError
+from adapt.files import write_whole
 
 CLASSES = (
     "sky", "building", "pole", "road", "pavement", "tree",
@@ -21,7 +22,7 @@ def read(config: DataConfig, root: Path, split: str) -> list[Sample]:
     """Lines are `image label`. Whatever precedes the last folder is ignored, as in the public
     lists' `/SegNet/CamVid/train/…`, and files match by stem, so png and jpg both serve."""
     root = home(root)
-    source = root / f"{split}.txt"
+    source = list_file(root, f"{split}.txt", config.follow_links)
     tables: dict[str, dict[str, Path]] = {}
     samples, lookup = [], Lookup()
     for number, line in enumerate(lines(source), 1):
@@ -33,7 +34,8 @@ def read(config: DataConfig, root: Path, split: str) -> list[Sample]:
         for entry in entries:
             parent, stem = Path(entry).parent.name, Path(entry).stem
             if parent not in tables:
-                tables[parent] = stems(inside(root, parent, where))
+                place = inside(root, parent, where, config.follow_links)
+                tables[parent] = lookup.table(folder(place, f"{where}: {entry!r}"))
             files.append(lookup.pick(tables[parent], stem, where))
         if files[0] and files[1]:
             samples.append(Sample(name=Path(entries[0]).stem, x1=files[0], y1=files[1]))
@@ -46,7 +48,7 @@ def write_list(root: Path, split: str, samples: list[Sample]) -> None:
         " ".join(f.relative_to(root).as_posix() for f in (s.x1, s.y1) if f is not None)
         for s in samples
     ]
-    (root / f"{split}.txt").write_text("\n".join(rows) + "\n", encoding="utf-8")
+    write_whole(root / f"{split}.txt", ("\n".join(rows) + "\n").encode())
 
 
 def home(root: Path) -> Path:

@@ -11,7 +11,7 @@ the new domain.
 from pathlib import Path
 
 from adapt.config import DataConfig
-from adapt.data.files import Lookup, folder, stems
+from adapt.data.files import Lookup, folder
 from adapt.data.sample import Layout, Sample
 from adapt.errors import InputError, listing
 
@@ -48,7 +48,7 @@ def frame(stem: str) -> str:
     return "_".join(stem.split("_")[:3])
 
 
-def frames(where: Path, ending: str = "") -> dict[str, Path]:
+def frames(where: Path, lookup: Lookup, ending: str = "") -> dict[str, Path]:
     """Frame -> file below the city folders of `where`, of the files whose stems end so.
 
     Raises:
@@ -56,7 +56,7 @@ def frames(where: Path, ending: str = "") -> dict[str, Path]:
     """
     found: dict[str, Path] = {}
     for city in sorted(p for p in folder(where, "data (Cityscapes)").iterdir() if p.is_dir()):
-        for stem, path in stems(city).items():
+        for stem, path in lookup.table(city).items():
             if not stem.endswith(ending):
                 continue
             if (name := frame(stem)) in found:
@@ -82,13 +82,12 @@ def read(config: DataConfig, root: Path, split: str) -> list[Sample]:
 def samples_of(config: DataConfig, root: Path, split: str, kind: str) -> list[Sample]:
     where = images_of(root) / split
     own = root == Path(config.root)  # data.variant is the new domain's
-    images = frames(where, "" if own else config.variant)
-    if not (root / kind).is_dir() and not own:
-        return [Sample(name, path) for name, path in images.items()]
-    if split == "test":  # its labels are kept by the test server
-        return [Sample(name, path) for name, path in images.items()]
-    labels = frames(root / kind / split, f"_{kind}_labelIds")
     lookup = Lookup()
+    images = frames(where, lookup, "" if own else config.variant)
+    kept_back = split == "test"  # its labels are with the test server
+    if kept_back or not ((root / kind).is_dir() or own):
+        return lookup.complete([Sample(name, path) for name, path in images.items()])
+    labels = frames(root / kind / split, lookup, f"_{kind}_labelIds")
     found = {name: lookup.pick(labels, name, str(where)) for name in images}
     return lookup.complete([Sample(n, images[n], label) for n, label in found.items() if label])
 

@@ -9,19 +9,23 @@ one folder a class, DIR/n02085620/ILSVRC2012_val_….JPEG, as torchvision.datase
 usual scripts sort it.
 """
 
+import io
 from pathlib import Path
 
 import numpy as np
-from scipy.io import loadmat, savemat
-from scipy.io.matlab import MatReadError
+from scipy.io import savemat
 
 from adapt.config import DataConfig
 from adapt.data.by_class import classes_in, home_of, samples_listed
-from adapt.data.files import folder, stems
+from adapt.data.files import folder, list_file, stems
 from adapt.data.sample import Layout, Sample
 from adapt.errors import InputError, listing, unknown
+from adapt.files import write_whole
+from adapt.mat import read_mat
 
 IMAGES, LISTS = "Images", "lists"
+HEADER = 116
+"""Bytes of text that a .mat file begins with."""
 IMAGENET_VAL = "imagenet_val"
 
 home = home_of(IMAGES)
@@ -45,12 +49,13 @@ def entries(source: Path) -> list[str]:
     Raises:
         InputError: missing, or something else.
     """
-    try:
-        return [str(cell[0]) for cell in loadmat(source)["file_list"][:, 0]]
-    except FileNotFoundError:
-        raise InputError(f"{source}: no such list; lists.tar of Stanford Dogs has it") from None
-    except (OSError, ValueError, KeyError, IndexError, TypeError, MatReadError) as error:
-        raise InputError(f"{source}: no list of Stanford Dogs with file_list ({error})") from None
+    if not source.is_file():
+        raise InputError(f"{source}: no such list; lists.tar of Stanford Dogs has it")
+    what = "a list of Stanford Dogs with file_list, a column of texts"
+    cells = read_mat(source, "file_list", what)
+    if not isinstance(cells, list) or not all(isinstance(cell, str) for cell in cells):
+        raise InputError(f"{source}: not {what}")
+    return cells
 
 
 def of_imagenet(config: DataConfig, classes: tuple[str, ...]) -> list[Sample]:
@@ -81,14 +86,17 @@ def read(config: DataConfig, root: Path, split: str) -> list[Sample]:
         return of_imagenet(config, classes_in(root / IMAGES))
     if split not in ("train", "test"):
         raise unknown("data split of dogs120", split, ("train", "test", IMAGENET_VAL))
-    source = list_of(root, split)
+    name = list_of(Path(), split)
+    source = list_file(root, name, config.follow_links)
     return samples_listed(source, entries(source), root / IMAGES)
 
 
 def write_list(root: Path, split: str, samples: list[Sample]) -> None:
-    (root / LISTS).mkdir(parents=True, exist_ok=True)
     names = [s.x1.relative_to(root / IMAGES).as_posix() for s in samples]
-    savemat(list_of(root, split), {"file_list": np.array(names, dtype=object)[:, None]})
+    buffer = io.BytesIO()
+    savemat(buffer, {"file_list": np.array(names, dtype=object)[:, None]})
+    headed = b"MATLAB 5.0 MAT-file".ljust(HEADER) + buffer.getvalue()[HEADER:]  # without the date
+    write_whole(list_of(root, split), headed)
 
 
 DOGS120 = Layout(

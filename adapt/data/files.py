@@ -1,19 +1,48 @@
 """Folders, lists and matching by name, shared by every data layout."""
 
+import unicodedata
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
+from typing import NamedTuple
 
-from adapt.data.sample import Sample
+from adapt.data.sample import FILES, Sample
 from adapt.errors import InputError, listing
 from adapt.images import SUFFIXES
+from adapt.raw_files import read_file
+
+MAX_LIST = 1 << 28
+"""Bytes of a list."""
+
+KINDS = {
+    "missing": ("file is missing", "files are missing"),
+    "double": ("name is there twice", "names are there twice"),
+    "outside": ("file lies outside", "files lie outside"),
+}
+UNPAIRED = "unpaired"
+
+
+class Problem(NamedTuple):
+    """What is wrong with one name or file of a data set."""
+
+    kind: str
+    """A key of KINDS, or UNPAIRED."""
+    where: str
+    """The file, or the list and its line."""
+    text: str
 
 
 class MissingFiles(InputError):
-    """Names without a file or a partner: all of them in `missing`; `samples` has the others."""
+    """Names without a file or a partner, with two files, or whose file leads out of its folder: all
+    of them in `problems`; `samples` has the others."""
 
-    def __init__(self, message: str, missing: list[str], samples: list[Sample]) -> None:
-        super().__init__(message)
-        self.missing, self.samples = missing, samples
+    def __init__(self, problems: list[Problem], samples: list[Sample], message: str = "") -> None:
+        found = Counter(p.kind for p in problems)
+        heads = (f"{n} {KINDS[kind][n > 1]}" for kind, n in found.items() if kind in KINDS)
+        every = listing(f"{p.where}: {p.text}" for p in problems)
+        super().__init__(message or f"{', '.join(heads)}: {every}")
+        self.problems, self.samples = problems, samples
+        self.message = message
 
 
 def folder(path: Path, what: str) -> Path:
@@ -22,23 +51,67 @@ def folder(path: Path, what: str) -> Path:
     return path
 
 
-def inside(root: Path, relative: str, where: str) -> Path:
-    """root/relative, refused where it leads out of root (also by `..` or a symbolic link)."""
-    if "\0" in relative or Path(relative).is_absolute():
+def inside(root: Path, relative: str, where: str, follow_links: bool = False) -> Path:
+    """root/relative, refused where it leads out of root: absolute, by `..`, or by a symbolic link
+    unless links are followed. Nothing is opened."""
+    path = Path(relative)
+    if "\0" in relative or path.is_absolute() or path.drive:
         raise InputError(f"{where}: {relative!r} must be a path relative to {root}")
-    path = (root / relative).resolve()
-    if not path.is_relative_to(root.resolve()):
+    depth = 0
+    for part in path.parts:
+        depth += -1 if part == ".." else 1
+        if depth < 0:
+            raise InputError(f"{where}: {relative!r} leads out of {root}")
+    if not follow_links and not resolved(root / path).is_relative_to(resolved(root)):
         raise InputError(f"{where}: {relative!r} leads out of {root}")
-    return root / relative
+    return root / path
+
+
+def list_file(root: Path, name: Path | str, follow_links: bool) -> Path:
+    """root/name; raises InputError where a list is a link out of its data set."""
+    return inside(root, str(name), f"{root}: its list", follow_links)
+
+
+def resolved(path: Path) -> Path:
+    try:
+        return path.resolve()
+    except (OSError, RuntimeError) as error:  # links in a circle
+        raise InputError(f"{path}: cannot be found ({error})") from None
+
+
+def exists(path: Path) -> bool:
+    """Is it a file? Names that no file can have are none."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
+
+
+def leading_out(samples: Iterable[Sample], roots: list[Path]) -> list[Problem]:
+    """The files of samples that links lead out of all of `roots` (resolved). Nothing is opened."""
+    folders: dict[Path, Path] = {}
+    problems = []
+    for sample in samples:
+        for path in (p for name in FILES if (p := getattr(sample, name)) is not None):
+            if path.parent not in folders:
+                folders[path.parent] = resolved(path.parent)
+            real = resolved(path) if path.is_symlink() else folders[path.parent] / path.name
+            if not any(real.is_relative_to(root) for root in roots):
+                text = (
+                    f"is a link to {real}, outside of the data's folders; to read it nevertheless: "
+                )
+                text += "data.follow_links=true"
+                problems.append(Problem("outside", str(path), text))
+    return problems
 
 
 def lines(path: Path) -> list[str]:
     """The non-empty lines of a list file."""
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
+    if not exists(path):
         beside = listing(p.name for p in path.parent.glob("*.txt")) if path.parent.is_dir() else ""
-        raise InputError(f"{path}: no such list (beside it: {beside or 'none'})") from None
+        raise InputError(f"{path}: no such list (beside it: {beside or 'none'})")
+    try:
+        text = read_file(path, MAX_LIST).decode("utf-8-sig")
     except UnicodeDecodeError:
         raise InputError(f"{path}: not a UTF-8 text file") from None
     found = [line.strip() for line in text.splitlines() if line.strip()]
@@ -53,45 +126,54 @@ def stems(where: Path, suffixes: Iterable[str] = SUFFIXES) -> dict[str, Path]:
     Raises:
         InputError: no such folder, no image in it, or one stem with two suffixes.
     """
-    suffixes = tuple(suffixes)
-    found: dict[str, Path] = {}
-    twice = []
-    for path in sorted(folder(where, "data").iterdir()):
-        if path.suffix.lower() in suffixes and not path.name.startswith("."):
-            if path.stem in found:
-                twice.append(f"{found[path.stem].name} and {path.name}")
-            found[path.stem] = path
-    if twice:
-        raise InputError(f"{where}: the same name twice: {listing(twice)}")
-    if not found:
-        raise InputError(f"{where}: no files with suffix {', '.join(suffixes)}")
+    lookup = Lookup()
+    found = lookup.table(where, suffixes)
+    lookup.complete([])
     return found
 
 
 class Lookup:
-    """Files by stem. What is not there is noted, so that one error can name all of it."""
+    """Files by stem. What is wrong is noted, so that one error can name all of it."""
 
     def __init__(self) -> None:
-        self.missing: list[str] = []
+        self.problems: list[Problem] = []
+
+    def table(self, where: Path, suffixes: Iterable[str] = SUFFIXES) -> dict[str, Path]:
+        """Stem -> file of every image in a folder; of one stem with two suffixes the first.
+
+        Raises:
+            InputError: no such folder, or no image in it.
+        """
+        suffixes = tuple(suffixes)
+        found: dict[str, Path] = {}
+        for path in sorted(folder(where, "data").iterdir()):
+            if path.suffix.lower() in suffixes and not path.name.startswith("."):
+                if path.stem in found:
+                    text = f"the same name twice: {found[path.stem].name} and {path.name}"
+                    self.problems.append(Problem("double", str(where), text))
+                found.setdefault(path.stem, path)
+        if not found:
+            raise InputError(f"{where}: no files with suffix {', '.join(suffixes)}")
+        return found
 
     def pick(self, table: dict[str, Path], stem: str, where: str) -> Path | None:
         if stem not in table:
             example = next(iter(table.values()))
-            self.missing.append(
-                f"{where}: no file named {stem!r} in {example.parent} "
+            text = (
+                f"no file named {stem!r} in {example.parent} "
                 f"({len(table)} files there, such as {example.name})"
             )
+            self.problems.append(Problem("missing", where, text))
         return table.get(stem)
 
     def complete(self, samples: list[Sample]) -> list[Sample]:
-        """The samples, if nothing was missing.
+        """The samples, if nothing was wrong.
 
         Raises:
-            MissingFiles: names that were asked for and are not there, with where they were.
+            MissingFiles: names that were asked for and are not there, or twice.
         """
-        if self.missing:
-            many = f"{len(self.missing)} files are missing: " if len(self.missing) > 1 else ""
-            raise MissingFiles(many + listing(self.missing), self.missing, samples)
+        if self.problems:
+            raise MissingFiles(self.problems, samples)
         return samples
 
 
@@ -108,18 +190,29 @@ def matched(left: Iterable[str], right: Iterable[str], a: str, b: str) -> None:
             f"{len(left - right)} only in {a}: {listing(left - right) or '-'}; "
             f"{len(right - left)} only in {b}: {listing(right - left) or '-'}"
         )
+        if alike := look_alikes(left - right, right - left):
+            message += f". Of these, {len(alike)} differ in case or accents' encoding only: "
+            message += listing(f"{x!r} and {y!r}" for x, y in alike)
         sides = ((left - right, a, b), (right - left, b, a))
-        missing = [
-            f"{there}: {name!r} has no partner in {other}"
+        problems = [
+            Problem(UNPAIRED, there, f"{name!r} has no partner in {other}")
             for names, there, other in sides
             for name in sorted(names)
         ]
-        raise MissingFiles(message, missing, [])
+        raise MissingFiles(problems, [], message)
+
+
+def look_alikes(left: Iterable[str], right: Iterable[str]) -> list[tuple[str, str]]:
+    """Names of the two sides that only case or Unicode's normal form (macOS has another) keeps
+    apart."""
+
+    def folded(name: str) -> str:
+        return unicodedata.normalize("NFC", name).casefold()
+
+    of_right = {folded(name): name for name in right}
+    return [(name, of_right[folded(name)]) for name in left if folded(name) in of_right]
 
 
 def unique(names: list[str], where: Path) -> None:
-    twice = (
-        {name for name in names if names.count(name) > 1} if len(set(names)) < len(names) else ()
-    )
-    if twice:
+    if twice := [name for name, times in Counter(names).items() if times > 1]:
         raise InputError(f"{where}: listed twice: {listing(twice)}")

@@ -8,8 +8,9 @@ from pathlib import Path
 
 from adapt.config import DataConfig
 from adapt.data.by_class import classes_in, home_of, samples_listed
-from adapt.data.files import lines
+from adapt.data.files import lines, list_file
 from adapt.data.sample import Layout, Sample
+from adapt.files import write_whole
 
 IMAGES, LISTS = "images", "meta"
 
@@ -26,14 +27,13 @@ def splits(root: Path) -> list[str]:
 
 def read(config: DataConfig, root: Path, split: str) -> list[Sample]:
     root = home(root)
-    source = root / LISTS / f"{split}.txt"
+    source = list_file(root, f"{LISTS}/{split}.txt", config.follow_links)
     return samples_listed(source, lines(source), root / IMAGES)
 
 
 def write_list(root: Path, split: str, samples: list[Sample]) -> None:
-    (root / LISTS).mkdir(parents=True, exist_ok=True)
     text = "".join(f"{s.name}\n" for s in samples)
-    (root / LISTS / f"{split}.txt").write_text(text, encoding="utf-8")
+    write_whole(root / LISTS / f"{split}.txt", text.encode())
 
 
 FOOD101 = Layout(

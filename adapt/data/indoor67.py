@@ -7,9 +7,10 @@ from pathlib import Path
 
 from adapt.config import DataConfig
 from adapt.data.by_class import classes_in, home_of, samples_listed
-from adapt.data.files import lines
+from adapt.data.files import lines, list_file
 from adapt.data.sample import Layout, Sample
 from adapt.errors import unknown
+from adapt.files import write_whole
 
 IMAGES = "Images"
 LISTS = {"train": "TrainImages.txt", "test": "TestImages.txt"}
@@ -29,13 +30,13 @@ def read(config: DataConfig, root: Path, split: str) -> list[Sample]:
     if split not in LISTS:
         raise unknown("data split of indoor67", split, LISTS)
     root = home(root)
-    source = root / LISTS[split]
+    source = list_file(root, LISTS[split], config.follow_links)
     return samples_listed(source, lines(source), root / IMAGES)
 
 
 def write_list(root: Path, split: str, samples: list[Sample]) -> None:
     text = "".join(f"{s.x1.relative_to(root / IMAGES).as_posix()}\n" for s in samples)
-    (root / LISTS[split]).write_text(text, encoding="utf-8")
+    write_whole(root / LISTS[split], text.encode())
 
 
 INDOOR67 = Layout(

@@ -6,6 +6,9 @@ from pathlib import Path
 
 from adapt.config import DataConfig
 
+FILES = ("x1", "y1", "x2", "y2", "valid")
+"""The fields of a sample that are files."""
+
 
 @dataclass(frozen=True)
 class Sample:

@@ -6,9 +6,10 @@ The embedded scenes lie on disk in the same way.
 from pathlib import Path
 
 from adapt.config import DataConfig
-from adapt.data.files import Lookup, folder, lines, stems, unique
+from adapt.data.files import Lookup, folder, lines, list_file, unique
 from adapt.data.sample import Layout, Sample
 from adapt.errors import InputError
+from adapt.files import write_whole
 from adapt.scenes import CLASSES as SCENE_CLASSES
 
 CLASSES = (
@@ -44,7 +45,7 @@ def stem(line: str) -> str:
 
 def trainaug(config: DataConfig, root: Path) -> list[str]:
     """VOC train united with SBD's train and val, without VOC val: 10,582 names."""
-    listed = root / LISTS / "trainaug.txt"
+    listed = list_file(root, LISTS / "trainaug.txt", config.follow_links)
     if listed.is_file():
         return [stem(line) for line in lines(listed)]
     if not config.sbd:
@@ -52,24 +53,26 @@ def trainaug(config: DataConfig, root: Path) -> list[str]:
             f"{listed}: no such list; give it, or data.sbd=DIR (SBD's benchmark_RELEASE/dataset), "
             "or data.train_split=train"
         )
-    train, val = ([stem(x) for x in lines(root / LISTS / f"{s}.txt")] for s in ("train", "val"))
+
+    def names_in(place: Path, split: str) -> list[str]:
+        return [stem(x) for x in lines(list_file(place, f"{split}.txt", config.follow_links))]
+
     sbd = folder(Path(config.sbd), "data.sbd")
-    union = set(train).union(
-        *({stem(x) for x in lines(sbd / f"{s}.txt")} for s in ("train", "val"))
-    )
+    train, val = (names_in(root / LISTS, s) for s in ("train", "val"))
+    union = set(train).union(*(names_in(sbd, s) for s in ("train", "val")))
     names = sorted(union - set(val))
     if (len(train), len(val)) == (TRAIN, VAL) and len(names) != TRAINAUG:
         raise InputError(f"data.sbd: the union without val has {len(names)} names, not {TRAINAUG}")
     return names
 
 
-def label_tables(config: DataConfig, root: Path) -> list[dict[str, Path]]:
+def label_tables(config: DataConfig, root: Path, lookup: Lookup) -> list[dict[str, Path]]:
     """Where a label is looked for, first hit wins."""
     suffixes = (".png", ".mat")
     places = [root / "SegmentationClassAug", root / "SegmentationClass"]
     if config.sbd:
         places.append(Path(config.sbd) / "cls")
-    found = [stems(place, suffixes) for place in places if place.is_dir()]
+    found = [lookup.table(place, suffixes) for place in places if place.is_dir()]
     if not found:
         raise InputError(f"data.root: no SegmentationClass folder in {root}")
     return found
@@ -77,12 +80,12 @@ def label_tables(config: DataConfig, root: Path) -> list[dict[str, Path]]:
 
 def read(config: DataConfig, root: Path, split: str) -> list[Sample]:
     root = home(root)
-    source = root / LISTS / f"{split}.txt"
+    source = list_file(root, LISTS / f"{split}.txt", config.follow_links)
     names = trainaug(config, root) if split == "trainaug" else [stem(x) for x in lines(source)]
     unique(names, source)
-    images = stems(root / "JPEGImages")
-    labels = label_tables(config, root)
     samples, lookup = [], Lookup()
+    images = lookup.table(root / "JPEGImages")
+    labels = label_tables(config, root, lookup)
     for name in names:
         image = lookup.pick(images, name, str(source))
         table = next((t for t in labels if name in t), labels[0])
@@ -93,9 +96,8 @@ def read(config: DataConfig, root: Path, split: str) -> list[Sample]:
 
 
 def write_list(root: Path, split: str, samples: list[Sample]) -> None:
-    (root / LISTS).mkdir(parents=True, exist_ok=True)
     text = "".join(f"{s.name}\n" for s in samples)
-    (root / LISTS / f"{split}.txt").write_text(text, encoding="utf-8")
+    write_whole(root / LISTS / f"{split}.txt", text.encode())
 
 
 VOC = Layout(CLASSES, (), "trainaug", home, splits, read, write_list)

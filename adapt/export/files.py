@@ -6,7 +6,7 @@ from typing import Any
 from adapt.config import DataConfig
 from adapt.export.recipe import OURS, Recipe, Signature
 from adapt.models import WEIGHTS, Model
-from adapt.runs import read_config, read_environment, read_summary
+from adapt.records import read_config, read_environment, read_summary
 from adapt.taps import LOGITS, aliases, resolve
 
 FORMAT, KIND = 1, "export"

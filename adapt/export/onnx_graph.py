@@ -88,7 +88,10 @@ def onnx_bytes(
 
     weights = sum(t.numel() * t.element_size() for t in net.state_dict().values())
     if weights > LARGEST:
-        raise InputError(f"formats=[onnx]: one file holds 2 GiB; the weights have {weights} bytes")
+        raise InputError(
+            f"formats=[onnx]: one file holds 2 GiB; the weights have {weights} bytes; "
+            "give formats=[safetensors]"
+        )
     batch, *traced = EXAMPLE
     example = torch.zeros(batch, 3, *(size or traced), dtype=torch.uint8)
     free = torch.export.Dim.DYNAMIC

@@ -89,6 +89,8 @@ def build_network(config: NetworkConfig, classes: int) -> nn.Module:
     Raises:
         InputError: unknown name, a factory that fails, or an alias of a layer that is not there.
     """
+    if config.arguments and not config.factory:
+        raise InputError(f"network.arguments is for network.factory only; network is {config.name}")
     if config.factory:
         _fixed(config)
         net = own_network(config, classes)

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from adapt.bounds import MOST_WORKERS, within
 from adapt.config import DataConfig, at_least
 from adapt.errors import InputError
 from adapt.scan.measure import HASH_BITS
@@ -31,7 +32,7 @@ class ScanConfig:
     """Processes that decode; 0 = one for each core, 1 = this process."""
 
     def __post_init__(self) -> None:
-        at_least("workers", self.workers, 0)
+        within("workers", self.workers, 0, MOST_WORKERS)
         at_least("shown", self.shown, 1)
         if not -1 <= self.near < HASH_BITS // 2:
             raise InputError(

@@ -2,20 +2,19 @@
 
 import hashlib
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
-from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from adapt.errors import InputError, Stopped
-from adapt.images import image_header, read_image, read_indices
+from adapt.errors import InputError
+from adapt.images import image_header, read_image, read_indices, read_valid
+from adapt.workers import spread
 
 IMAGE, LABEL, VALID = "image", "label", "valid"
+
+READ = {IMAGE: read_image, LABEL: read_indices, VALID: read_valid}
 
 HASH_SIDE = 16
 HASH_BITS = HASH_SIDE**2
@@ -113,18 +112,18 @@ def measure(job: Job) -> Record:
     """Decode a file strictly and reduce it; what is wrong with it goes into the record."""
     record = Record(job.path, job.role)
     try:
-        array = read_indices(job.path) if job.role == LABEL else read_image(job.path)
+        array = READ[job.role](job.path)
     except InputError as error:
         record.error = str(error).removeprefix(f"{job.path}: ")
         return record
     record.size, record.digest = (array.shape[0], array.shape[1]), digest(array)
-    record.mode = "SBD" if job.path.suffix == ".mat" else image_header(job.path)[0]
+    record.mode = "SBD" if job.path.suffix.lower() == ".mat" else image_header(job.path)[0]
     if job.role == LABEL:
         counts = np.bincount(array.ravel(), minlength=256)
         record.values = {int(v): int(counts[v]) for v in np.flatnonzero(counts)}
     elif job.role == VALID:
-        yes = int((array.max(axis=2) > 0).sum())
-        record.values = {0: array.shape[0] * array.shape[1] - yes, 1: yes}
+        yes = int(array.sum())
+        record.values = {0: array.size - yes, 1: yes}
     else:
         small = cv2.resize(grey(array), (64, 64), interpolation=cv2.INTER_AREA)
         record.flat = float(small.std()) < FLAT
@@ -143,14 +142,5 @@ def measured(jobs: list[Job], workers: int) -> Iterator[Record]:
     if workers == 1:
         yield from map(measure, jobs)
         return
-    start = partial(cv2.setNumThreads, 1)
-    with ProcessPoolExecutor(workers, get_context("spawn"), initializer=start) as pool:
-        try:
-            yield from pool.map(measure, jobs, chunksize=16)
-        except BrokenProcessPool:
-            raise Stopped(
-                "scan: a worker process died (out of memory?); workers=1 needs the least", 3
-            ) from None
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
+    with spread(measure, jobs, workers, 16, "scan") as found:
+        yield from found

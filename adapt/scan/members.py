@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from adapt.config import DataConfig
-from adapt.data import Layout, Sample, cut, layout_of, prepare
+from adapt.data import Layout, Sample, check_owner, cut, layout_of, prepare, read_split
 from adapt.data.files import MissingFiles, matched
 from adapt.data.pairs import PAIRS, read_csv
 from adapt.errors import InputError
@@ -14,7 +14,12 @@ from adapt.scan.findings import ERROR, Finding
 EVALUATED = ("val", "test")
 """Lists and parts that must have nothing in common with the training list."""
 
-ADD = "add the file, or take its name out of the list"
+REMEDIES = {
+    "missing": "add the file, or take its name out of the list",
+    "double": "keep one of the two",
+    "outside": "copy the file into the folder",
+    "unpaired": "add the partner, or take the name out of both sides",
+}
 
 
 @dataclass
@@ -47,8 +52,7 @@ def members(config: DataConfig) -> Members:
         InputError: unknown data set, or no such folder or CSV: there is nothing to scan.
     """
     layout = layout_of(config)
-    if config.pairs and layout is not PAIRS:
-        raise InputError(f"data.pairs is for data=pairs only; data is {config.name}")
+    check_owner(config)
     prepare(config)
     classes = layout.classes or tuple(config.classes)
     training = config.train_split or layout.train_split
@@ -56,7 +60,9 @@ def members(config: DataConfig) -> Members:
     if config.pairs:
         if not Path(config.pairs).is_file():
             raise InputError(f"data.pairs: no such file: {config.pairs}")
-        whole = tolerant(found, config.pairs, lambda: read_csv(Path(config.pairs)))
+        whole = tolerant(
+            found, config.pairs, lambda: read_csv(Path(config.pairs), config.follow_links)
+        )
         found.lists = parts(config, whole)
         found.training = "train" if "train" in config.parts else PAIRS.train_split
         return found
@@ -89,9 +95,8 @@ def tolerant(found: Members, file: str, read: Callable[[], list[Sample]]) -> lis
     try:
         return read()
     except MissingFiles as error:
-        for missing in error.missing:
-            where, _, problem = missing.partition(": ")
-            found.findings.append(Finding(ERROR, "missing", where, problem, ADD))
+        for kind, where, problem in error.problems:
+            found.findings.append(Finding(ERROR, kind, where, problem, REMEDIES[kind]))
         return error.samples
     except InputError as error:
         found.findings.append(Finding(ERROR, "list", file, str(error), "mend the list"))
@@ -100,11 +105,13 @@ def tolerant(found: Members, file: str, read: Callable[[], list[Sample]]) -> lis
 
 def both(found: Members, config: DataConfig, layout: Layout, split: str) -> list[Sample]:
     """The samples of a list; with a target those that have a partner there."""
-    old = tolerant(found, config.root, lambda: layout.read(config, Path(config.root), split))
+    old = tolerant(found, config.root, lambda: read_split(config, layout, Path(config.root), split))
     if not config.target or not old:
         return old
     bare = replace(config, labels="") if layout is PAIRS else config
-    listed = tolerant(found, config.target, lambda: layout.read(bare, Path(config.target), split))
+    listed = tolerant(
+        found, config.target, lambda: read_split(bare, layout, Path(config.target), split)
+    )
     if not listed:  # which is a finding of its own
         return old
     new = {s.name: s for s in listed}
@@ -112,9 +119,7 @@ def both(found: Members, config: DataConfig, layout: Layout, split: str) -> list
     try:
         matched((s.name for s in old), new, config.root, config.target)
     except MissingFiles as error:
-        for missing in error.missing:
-            where, _, problem = missing.partition(": ")
+        for kind, where, problem in error.problems:
             if not any(problem.split(" has ")[0] in lost for lost in known):
-                remedy = "add the partner, or take the name out of both sides"
-                found.findings.append(Finding(ERROR, "unpaired", where, problem, remedy))
+                found.findings.append(Finding(ERROR, kind, where, problem, REMEDIES[kind]))
     return [replace(s, x2=new[s.name].x1, y2=new[s.name].y1 or s.y1) for s in old if s.name in new]

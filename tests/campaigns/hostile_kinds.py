@@ -33,8 +33,9 @@ from adapt.fisher_file import load_fisher, write_fisher
 from adapt.models import load_model
 from adapt.networks import build_network
 from adapt.penalties.metric import read_fisher
+from adapt.records import read_config, read_metrics
 from adapt.results import collect, text_table
-from adapt.runs import MAY_DIFFER, open_run, read_config, read_metrics
+from adapt.runs import MAY_DIFFER, open_run
 from adapt.scenes import write_scenes
 from adapt.settings import build, filled, plain
 from adapt.tensors import load_tensors, read_tensors

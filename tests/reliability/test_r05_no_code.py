@@ -19,7 +19,7 @@ from adapt.errors import InputError
 from adapt.export.files import load_text
 from adapt.export.recipe import Recipe
 from adapt.files import read_json, read_yaml, sha256
-from adapt.runs import read_metrics
+from adapt.records import read_metrics
 from adapt.tensors import read_tensors
 from adapt.train import train
 

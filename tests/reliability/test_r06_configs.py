@@ -23,7 +23,7 @@ from adapt.layers_config import LayersConfig
 from adapt.networks import factory as factories
 from adapt.networks.factory import own_network
 from adapt.predict import PredictConfig, predictions
-from adapt.runs import read_config, read_data
+from adapt.records import read_config, read_data
 from adapt.settings import inherit_data
 from adapt.train import train
 from viz.invert import invert

@@ -1,0 +1,182 @@
+"""One run in several processes, started by torchrun: what each does, and what all agree on.
+
+With one process every function here is the identity, so that the rest of the project is written
+once. Process 0 writes; the others compute. `batch` is that of all processes together: the same
+command gives the same result in one process and in several, but for rounding.
+"""
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from functools import wraps
+from typing import Any, TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from adapt.errors import InputError, SharedError, Stopped
+from adapt.taps import forward
+
+T = TypeVar("T")
+
+TIMEOUT = timedelta(minutes=30)
+"""How long a process waits for one that is alive and does not answer; a dead one is noticed at
+once."""
+
+
+def world() -> int:
+    """Number of processes of this run."""
+    return dist.get_world_size() if dist.is_initialized() else 1
+
+
+def rank() -> int:
+    """Number of this process, from 0."""
+    return dist.get_rank() if dist.is_initialized() else 0
+
+
+def silent(error: InputError | Stopped) -> bool:
+    """Is an error another process's to print?"""
+    return error.everywhere and os.environ.get("RANK", "0") != "0"
+
+
+def local_rank() -> int:
+    """Number of this process on its machine, which is that of its GPU."""
+    return int(os.environ.get("LOCAL_RANK", "0"))
+
+
+def started_by_torchrun() -> bool:
+    return int(os.environ.get("WORLD_SIZE", "1")) > 1
+
+
+@contextmanager
+def processes() -> Iterator[None]:
+    """Join the other processes that torchrun started, if it did."""
+    if not started_by_torchrun():
+        yield
+        return
+    backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+    dist.init_process_group(backend, timeout=TIMEOUT)
+    try:
+        yield
+    finally:
+        dist.destroy_process_group()
+
+
+def total(value: Tensor) -> Tensor:
+    """Sum of a tensor over the processes."""
+    if world() > 1:
+        value = value.clone()
+        dist.all_reduce(value)
+    return value
+
+
+def average(value: Tensor) -> Tensor:
+    """Mean of a tensor over the processes."""
+    return total(value) / world() if world() > 1 else value
+
+
+def balanced(mean: Tensor, count: Tensor) -> Tensor:
+    """The mean over this process's `count` items, scaled so that the average over the processes,
+    which is what DistributedDataParallel makes of gradients, is the mean over all items."""
+    if world() == 1:
+        return mean
+    return mean * (count * world() / total(count.double()).clamp(min=1)).to(mean.dtype)
+
+
+def largest(value: int) -> int:
+    """The largest of the processes' numbers."""
+    if world() == 1:
+        return value
+    shared = torch.tensor(value)
+    dist.all_reduce(shared, dist.ReduceOp.MAX)
+    return int(shared)
+
+
+def gathered(item: T) -> list[T]:
+    """Every process's item, in their order, on all of them."""
+    if world() == 1:
+        return [item]
+    items: list[Any] = [None] * world()
+    dist.all_gather_object(items, item)
+    return items
+
+
+@contextmanager
+def together() -> Iterator[None]:
+    """An InputError that one process meets inside is raised by all of them."""
+    if world() == 1:
+        yield
+        return
+    message = ""
+    try:
+        yield
+    except SharedError:  # of a block inside this one
+        raise
+    except InputError as error:
+        message = str(error)
+    if largest(bool(message)):
+        raise SharedError(next(m for m in gathered(message) if m))
+
+
+def first(action: Callable[[], T]) -> T:
+    """What process 0 got from the action, on all processes; the others wait for it."""
+    found: list[Any] = [None]
+    with together():
+        if rank() == 0:
+            found[0] = action()
+    if world() > 1:
+        dist.broadcast_object_list(found)
+    return found[0]
+
+
+def in_turn(action: Callable[[], T]) -> T:
+    """What the action gives each process, process 0 being done with it before the others begin."""
+    with together():
+        found = [action()] if rank() == 0 else []
+    with together():
+        return found[0] if found else action()
+
+
+def first_only(action: Callable[..., None]) -> Callable[..., None]:
+    """The action, done by process 0 alone; the others go on."""
+
+    @wraps(action)
+    def on_first(*arguments: Any, **named: Any) -> None:
+        if rank() == 0:
+            action(*arguments, **named)
+
+    return on_first
+
+
+def abreast(source: Iterator[T]) -> Iterator[T]:
+    """The items of a source that has as many on every process, in step with the others."""
+    while True:
+        with together():
+            item = next(source, None)
+        if item is None:
+            return
+        yield item
+
+
+class Tapped(nn.Module):
+    """A network's maps at some taps, as a module: (B, 3, H, W) -> name -> (B, C, h, w)."""
+
+    def __init__(self, net: nn.Module, taps: frozenset[str]) -> None:
+        super().__init__()
+        self.net, self.taps = net, taps
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        return forward(self.net, images, self.taps)
+
+
+def replicated(net: nn.Module, taps: frozenset[str]) -> nn.Module:
+    """`Tapped`, whose gradients are averaged over the processes.
+
+    Every trainable parameter of the network must get a gradient from the taps
+    (`adapt.reach.reached`), or the processes wait for each other for ever.
+    """
+    tapped = Tapped(net, taps)
+    return DistributedDataParallel(tapped) if world() > 1 else tapped

@@ -1,0 +1,116 @@
+"""R1: kill -9 at any moment leaves what was finished, and the same command goes on from it."""
+
+import time
+from pathlib import Path
+
+import pytest
+from campaigns.kills import Campaign, files_result, table
+from trees import camvid
+from warm import Command, Warm
+
+from adapt import checkpoint
+
+pytestmark = pytest.mark.system
+TWIN = ("data=camvid", "data.root=d1", "shift=cubism", "labels=moved")
+
+
+def test_r01_newest_checkpoint_loads_after_a_kill_while_saving(warm: Warm, tmp_path: Path) -> None:
+    """Twenty kills, staggered over the 10 ms or so that a save takes."""
+    torn = 0
+    for number in range(20):
+        folder = tmp_path / str(number)
+        command = warm.start("train.py", fault=f"save_forever:{folder}")
+        while len(checkpoint.committed(folder)) < 2:
+            assert command.poll() is None, command.stderr
+        time.sleep(0.0015 * number)
+        command.kill()
+        assert command.wait() == -9
+        saved = checkpoint.committed(folder)
+        torn += len(list(folder.iterdir())) - len(saved)
+        found, warnings = checkpoint.newest(folder)
+        assert found and not warnings, warnings
+        assert set(found.state["student"]["w"].tolist()) == {float(found.step)}
+        assert checkpoint.load(saved[-2]).step == found.step - 1, "the previous one is there too"
+        checkpoint.clean(folder)
+        assert sorted(folder.iterdir()) == saved, "what was torn is gone"
+    assert torn, "some kills hit a save"
+
+
+@pytest.fixture(scope="module")
+def clean(warm: Warm, world: Path) -> Path:
+    warm.run("make_distorted_voc.py", *TWIN, "out=clean", "workers=1")
+    return world / "clean"
+
+
+def test_r01_killed_twin_is_made_to_the_same_bytes(warm: Warm, world: Path, clean: Path) -> None:
+    killed = 0
+    for number in range(8):
+        command = warm.start("make_distorted_voc.py", *TWIN, "out=killed", "workers=1")
+        while not (world / "killed").exists() and command.poll() is None:
+            pass
+        time.sleep(0.02 * number)
+        command.kill()
+        killed += command.wait() == -9
+    warm.run("make_distorted_voc.py", *TWIN, "out=killed", "workers=1")
+    assert killed > 2 and files_result(world / "killed") == files_result(clean)
+
+
+def members(session: int) -> list[str]:
+    """Living processes of a session."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            state, _, _, own = stat.read_text().rpartition(")")[2].split()[:4]
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        if int(own) == session and state != "Z":
+            found.append(stat.parent.name)
+    return found
+
+
+def wait_for(path: Path, command: Command) -> None:
+    while not path.exists():
+        assert command.poll() is None, command.stderr
+        time.sleep(0.005)
+
+
+def test_r01_workers_do_not_outlive_a_killed_parent(warm: Warm, world: Path, clean: Path) -> None:
+    """Else they would sleep forever, half a gigabyte each."""
+    command = warm.start("make_distorted_voc.py", *TWIN, "out=orphaned", "workers=2")
+    wait_for(world / "orphaned" / "train", command)
+    assert len(members(command.pid)) > 2
+    command.kill()
+    assert command.wait() == -9
+    end = time.monotonic() + 20
+    while (left := members(command.pid)) and time.monotonic() < end:
+        time.sleep(0.05)
+    assert not left
+    warm.run("make_distorted_voc.py", *TWIN, "out=orphaned", "workers=1")
+    assert files_result(world / "orphaned") == files_result(clean)
+
+
+@pytest.mark.parametrize("there", [["lock"], ["lock", "env.json"], ["lock", ".env.json.tmp-7"],
+                                   ["lock", "env.json", ".config.yaml.tmp-7"]])  # fmt: skip
+def test_r01_killed_before_its_configuration_was_written_it_starts_again(
+    there: list[str], world: Path, tmp_path: Path
+) -> None:
+    from tiny import teaching
+
+    from adapt.train import train
+
+    run = tmp_path / "run"
+    run.mkdir()
+    for name in there:
+        (run / name).write_text("")
+    train(teaching(world, run=str(run), steps=1))
+    assert (run / "summary.json").is_file() and not list(run.glob(".*"))
+
+
+def test_r01_campaign_of_kills_in_short(warm: Warm, world: Path) -> None:
+    """Train, twin and adapt, as tests/campaigns/kills.py does by the hundred."""
+    camvid(world / "photos", train=12, val=2)
+    warm.run("fisher.py", "run=teacher", "out=fisher.safetensors", "device=cpu")
+    short = Campaign(world, warm, seed=1, steps=8)
+    cases = ("train", "make_distorted_voc", "adapt")
+    found = table([short.round(number, name) for number, name in enumerate(cases)])
+    assert found["kills"] >= 2 and found["not equal"] == []

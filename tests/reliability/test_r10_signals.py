@@ -1,0 +1,161 @@
+"""R10: SIGTERM and Ctrl-C end a command in order; the same one goes on as if nothing had been."""
+
+import signal
+import time
+from pathlib import Path
+
+import pytest
+from campaigns.kills import files_result, run_result
+from warm import Command, Warm
+
+from adapt import checkpoint
+from adapt.records import read_metrics
+
+pytestmark = pytest.mark.system
+TRAINED = (
+    "data=camvid", "data.root=d1", "network.width=0.03125", "network.batch_norm=true",
+    "data.crop=[32,40]", "steps=16", "batch=2", "log_every=1", "eval_every=4",
+    "device=cpu", "precision=fp32",
+)  # fmt: skip
+TWIN = ("data=camvid", "data.root=d1", "shift=photocopy")
+TERM, INT = signal.SIGTERM, signal.SIGINT
+
+
+@pytest.fixture(scope="module")
+def straight(warm: Warm, world: Path) -> Path:
+    warm.run("train.py", *TRAINED, "run=unstopped")
+    return world / "unstopped"
+
+
+def until(condition: object, command: Command) -> None:
+    assert callable(condition)
+    while not condition():
+        assert command.poll() is None, command.stderr
+        time.sleep(0.002)
+
+
+def ended(command: Command, status: int) -> None:
+    """With that status, one line and no traceback."""
+    assert command.wait(30) == status, command.stderr
+    assert len(command.stderr.splitlines()) == 1 and "stopped by a signal" in command.stderr
+
+
+def goes_on(warm: Warm, straight: Path, run: Path, *more: str) -> int:
+    """The step that it goes on from; in the end nothing differs from the straight run."""
+    (saved,) = checkpoint.committed(run / "checkpoints")
+    step = checkpoint.load(saved).step
+    assert read_metrics(run)[-1]["step"] == step, "the step was finished and saved"
+    again = warm.run("train.py", *TRAINED, *more, f"run={run.name}")
+    assert f"resuming {run.name} at step {step}" in again.stdout
+    found, wanted = run_result(run), run_result(straight)
+    del found[saved.name]  # the straight run has no checkpoint there
+    assert found == wanted
+    return step
+
+
+@pytest.mark.parametrize(("number", "status"), [(TERM, 143), (INT, 130)])
+def test_r10_a_signal_finishes_the_step_and_saves(
+    warm: Warm, world: Path, straight: Path, number: int, status: int
+) -> None:
+    run = world / f"stopped_{status}"
+    command = warm.start("train.py", *TRAINED, f"run={run.name}")
+    until(lambda: [r for r in (read_metrics(run)) if r["step"] >= 5], command)
+    command.kill(number)
+    ended(command, status)
+    assert goes_on(warm, straight, run) >= 5
+
+
+def test_r10_an_evaluation_in_between_is_finished(warm: Warm, world: Path, straight: Path) -> None:
+    run, marker = world / "evaluating", world / "evaluating.marker"
+    command = warm.start("train.py", *TRAINED, f"run={run.name}", fault=f"slow_evaluation:{marker}")
+    until(marker.exists, command)
+    command.kill(TERM)
+    ended(command, 143)
+    assert "evaluation" in read_metrics(run)[-1]
+    assert goes_on(warm, straight, run) == 4
+
+
+@pytest.mark.parametrize(("number", "status"), [(TERM, 143), (INT, 130)])
+def test_r10_workers_leave_signals_to_the_main_process(
+    warm: Warm, world: Path, straight: Path, number: int, status: int
+) -> None:
+    """Ctrl-C and schedulers signal all processes of a job; here the loader is waited for."""
+    run, marker = world / f"loading_{status}", world / f"loading_{status}.marker"
+    more = ("workers=2", "eval_every=0")
+    command = warm.start(
+        "train.py", *TRAINED, *more, f"run={run.name}", fault=f"slow_loader:{marker}"
+    )
+    until(marker.exists, command)
+    command.kill_all(number)
+    ended(command, status)
+    assert checkpoint.committed(run / "checkpoints")
+
+
+def test_r10_a_second_signal_ends_at_once(warm: Warm, world: Path) -> None:
+    """And one that only comes twice, as `timeout` sends it, does not."""
+    run = world / "impatient"
+    command = warm.start("train.py", *TRAINED, f"run={run.name}", fault="wait_at_step:5,300")
+    until(lambda: [r for r in read_metrics(run) if r["step"] >= 5], command)
+    command.kill(TERM)
+    command.kill(TERM)
+    time.sleep(0.7)
+    assert command.poll() is None
+    command.kill(TERM)
+    assert command.wait(2) == -TERM
+    warm.run("train.py", *TRAINED, f"run={run.name}")
+
+
+def test_r10_a_signal_in_the_last_step_stops_a_study_too(warm: Warm, world: Path) -> None:
+    overrides = (
+        "experiment=camvid_small", "data.root=d1", "data.resize=[]", "data.crop=[32,40]",
+        "network.width=0.03125", "supervised.steps=2", "adaptation.steps=2", "batch=2",
+        "inversions=0", "~objectives.pool1", "~objectives.pool3", "~objectives.w_inc",
+        "~shifts.ripple", "~shifts.cubism", "baselines=[b0]", "device=cpu", "runs=study",
+    )  # fmt: skip
+    for step in (1, 2):
+        fault = f"signal_at_step:{step},SIGTERM"
+        stopped = warm.run("study.py", *overrides, fault=fault, status=143)
+        assert f"study/seed0/teacher resumes at step {step}" in stopped.stderr
+    marker = world / "study.marker"
+    command = warm.start("study.py", *overrides, fault=f"slow_filter:{marker}")
+    until(marker.exists, command)
+    command.kill_all(INT)
+    ended(command, 130)
+    done = warm.run("study.py", *overrides)
+    assert "train seed0/teacher" not in done.stdout and (world / "study/report.html").is_file()
+
+
+def test_r10_a_twin_is_stopped_in_order(warm: Warm, world: Path) -> None:
+    """With two workers, signalled in their imports."""
+    out = world / "twin"
+    given = ("make_distorted_voc.py", *TWIN, "out=twin")
+    command = warm.start(*given, "workers=2")
+    until((out / "shift.json").exists, command)
+    command.kill_all(INT)
+    ended(command, 130)
+    assert not (out / "manifest.json").exists() and not list(out.rglob("*.tmp-*"))
+    assert not (out / "lock").exists()
+    warm.run(*given, "workers=1")
+    warm.run("make_distorted_voc.py", *TWIN, "out=unstopped_twin", "workers=1")
+    assert files_result(out) == files_result(world / "unstopped_twin")
+
+
+def test_r10_fisher_and_evaluate_are_stopped_in_order(warm: Warm, world: Path) -> None:
+    marker = world / "fisher.marker"
+    given = ("fisher.py", "run=teacher", "out=stopped.safetensors", "device=cpu")
+    command = warm.start(*given, fault=f"slow_scores:{marker}")
+    until(marker.exists, command)
+    command.kill(TERM)
+    ended(command, 143)
+    assert "going on with" in warm.run(*given).stdout
+    warm.run("fisher.py", "run=teacher", "out=unstopped.safetensors", "device=cpu")
+    wanted, found = (world / f"{name}.safetensors" for name in ("unstopped", "stopped"))
+    assert found.read_bytes() == wanted.read_bytes()
+    marker, before = world / "evaluate.marker", sorted((world / "teacher").iterdir())
+    given = ("evaluate.py", "run=teacher", "device=cpu", "workers=2")
+    command = warm.start(*given, fault=f"slow_prediction:{marker}")
+    until(marker.exists, command)
+    command.kill_all(INT)
+    ended(command, 130)
+    assert sorted((world / "teacher").iterdir()) == before
+    warm.run(*given)

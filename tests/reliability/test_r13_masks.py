@@ -1,0 +1,216 @@
+"""R13: masks are indices, read without colour conversion, and nothing else passes for one."""
+
+import struct
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from pngs import png
+from safetensors.torch import load_file
+from scipy.io import loadmat, savemat
+from tiny import teaching
+
+from adapt.errors import InputError
+from adapt.images import IGNORE, read_indices, read_mask
+from adapt.mat import read_mat
+from adapt.records import read_metrics
+from adapt.train import train
+
+
+@pytest.mark.parametrize("mode", ["L", "P"])
+def test_r13_masks_hold_their_indices_whatever_the_palette(tmp_path: Path, mode: str) -> None:
+    indices = np.arange(256, dtype=np.uint8).reshape(8, 32)
+    mask = Image.fromarray(indices)
+    if mode == "P":
+        mask.putpalette(np.random.default_rng(0).integers(0, 256, 768).tolist())
+    mask.save(tmp_path / "m.png")
+    found = read_mask(tmp_path / "m.png", 255)
+    assert found.dtype == np.uint8 and np.array_equal(found, indices)
+
+
+def test_r13_every_void_becomes_ignore(tmp_path: Path) -> None:
+    Image.fromarray(np.array([[0, 10, 11, 255]], np.uint8)).save(tmp_path / "m.png")
+    assert read_mask(tmp_path / "m.png", 11, (11,)).tolist() == [[0, 10, IGNORE, IGNORE]]
+
+
+def test_r13_labels_out_of_range_are_listed_with_their_counts(tmp_path: Path) -> None:
+    Image.fromarray(np.array([[0, 2, 3, 3], [3, 7, 255, 1]], np.uint8)).save(tmp_path / "m.png")
+    with pytest.raises(InputError) as refused:
+        read_mask(tmp_path / "m.png", 3)
+    for part in ("m.png", "3 (3 pixels)", "7 (1 pixels)", "0..2"):
+        assert part in str(refused.value)
+    assert "255 (" not in str(refused.value)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "1", "I;16"])
+def test_r13_masks_of_other_modes_are_refused(tmp_path: Path, mode: str) -> None:
+    Image.new(mode, (4, 4)).save(tmp_path / "m.png")
+    with pytest.raises(InputError, match=r"m\.png: a mask holds class indices"):
+        read_mask(tmp_path / "m.png", 3)
+
+
+def test_r13_a_4_bit_grey_mask_is_refused_and_not_rescaled(tmp_path: Path) -> None:
+    """PIL spreads 0..15 over 0..255, which would turn class 1 into class 17."""
+    path = png(tmp_path / "m.png", [b"\x01\x10"], 4, 4, 0)
+    with pytest.raises(InputError, match=r"m\.png"):
+        read_mask(path, 21)
+
+
+def sbd_file(path: Path, mask: np.ndarray) -> Path:
+    savemat(path, {"GTcls": {"Segmentation": mask}}, do_compression=True)
+    return path
+
+
+def test_r13_sbd_masks_hold_their_indices(tmp_path: Path) -> None:
+    mask = np.random.default_rng(0).integers(0, 21, (5, 9), dtype=np.uint8)
+    assert np.array_equal(read_mask(sbd_file(tmp_path / "a.mat", mask), 21), mask)
+    with pytest.raises(InputError, match=r"a\.mat: label .* is out of range"):
+        read_mask(tmp_path / "a.mat", 20)
+
+
+def test_r13_a_mat_file_of_something_else_is_refused(tmp_path: Path) -> None:
+    savemat(tmp_path / "a.mat", {"GTinst": np.zeros((2, 2))})
+    with pytest.raises(InputError, match=r"a\.mat: not an SBD class file"):
+        read_mask(tmp_path / "a.mat", 21)
+
+
+@pytest.mark.parametrize("damage", ["cut", "flipped", "empty", "absent"])
+def test_r13_a_damaged_mat_file_is_refused_by_name(tmp_path: Path, damage: str) -> None:
+    mask = np.random.default_rng(0).integers(0, 21, (40, 56), dtype=np.uint8)
+    path = sbd_file(tmp_path / "a.mat", mask)
+    content = path.read_bytes()
+    middle = len(content) // 2
+    broken = {
+        "cut": content[:middle],
+        "flipped": content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :],
+        "empty": b"",
+    }
+    if damage == "absent":
+        path.unlink()
+    else:
+        path.write_bytes(broken[damage])
+    with pytest.raises(InputError, match=r"a\.mat"):
+        read_mask(path, 21)
+
+
+def test_r13_sbd_values_are_not_cut_to_8_bits(tmp_path: Path) -> None:
+    for value in (300.0, -1.0, 3.5):
+        path = sbd_file(tmp_path / "a.mat", np.full((4, 4), value))
+        with pytest.raises(InputError, match=r"a\.mat: .*0\.\.255"):
+            read_indices(path)
+    assert read_indices(sbd_file(tmp_path / "a.mat", np.full((4, 4), 7.0))).max() == 7
+
+
+def test_r13_nested_cells_do_not_end_the_process(tmp_path: Path) -> None:
+    """scipy.io.loadmat dies of 20,000 of them, a file of 1 MB."""
+
+    def element(kind: int, body: bytes) -> bytes:
+        return struct.pack("<II", kind, len(body)) + body + bytes(-len(body) % 8)
+
+    inner = b""
+    for level in range(300):
+        name = b"GTcls" if level == 299 else b""
+        about = element(6, struct.pack("<II", 1, 0)) + element(5, struct.pack("<ii", 1, 1))
+        inner = element(14, about + element(1, name) + inner if inner else b"")
+    path = tmp_path / "deep.mat"
+    path.write_bytes(b"MATLAB 5.0".ljust(124) + struct.pack("<H", 0x0100) + b"IM" + inner)
+    with pytest.raises(InputError, match=r"deep\.mat: .*within each other"):
+        read_indices(path)
+
+
+def test_r13_a_packed_mat_file_unpacks_to_a_bounded_size(tmp_path: Path) -> None:
+    packed = zlib.compress(bytes(1 << 28), 9)
+    path = tmp_path / "bomb.mat"
+    start = b"MATLAB 5.0".ljust(124) + struct.pack("<H", 0x0100) + b"IM"
+    path.write_bytes(start + struct.pack("<II", 15, len(packed)) + packed)
+    with pytest.raises(InputError, match=r"bomb\.mat: .*unpacks to more"):
+        read_indices(path)
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_r13_mat_files_hold_what_scipy_reads_in_them(tmp_path: Path, packed: bool) -> None:
+    rng = np.random.default_rng(0)
+    parts = {"Segmentation": rng.integers(0, 21, (5, 9), dtype=np.uint8), "label": "ä text",
+             "more": rng.normal(size=(2, 3, 4)), "wide": np.array([[2**40]])}  # fmt: skip
+    cells = np.empty((2, 2), object)
+    cells[:] = [[parts["more"], "b"], [np.arange(3), parts["Segmentation"]]]
+    path = tmp_path / "a.mat"
+    savemat(path, {"other": 1, "GTcls": parts, "cells": cells}, do_compression=packed)
+    expected, found = loadmat(path)["GTcls"][0, 0], read_mat(path, "GTcls")
+    for name in ("Segmentation", "more", "wide"):
+        assert (
+            np.array_equal(found[name], expected[name])
+            and found[name].dtype == expected[name].dtype
+        )
+    assert found["label"] == expected["label"][0] == "ä text"
+    listed = read_mat(path, "cells")
+    assert np.array_equal(listed[0], parts["more"]) and listed[2] == "b"
+    assert np.array_equal(listed[3], parts["Segmentation"])
+
+
+def test_r13_a_jpeg_is_no_mask(tmp_path: Path) -> None:
+    """It changes values: a few wrong classes on every border, without a word."""
+    Image.fromarray(np.zeros((8, 8), np.uint8)).save(tmp_path / "m.jpg")
+    with pytest.raises(InputError, match=r"m\.jpg: a mask must not be a JPEG"):
+        read_mask(tmp_path / "m.jpg", 3)
+
+
+# ---- in training
+
+
+def masks(root: Path) -> list[Path]:
+    return sorted((root / "trainannot").iterdir())
+
+
+@pytest.fixture
+def place(camvid_tree: Callable[..., Path], tmp_path: Path) -> Path:
+    """A folder with a data set `d1` of its own."""
+    camvid_tree(tmp_path / "d1", train=4, val=1)
+    return tmp_path
+
+
+def test_r13_masks_of_void_alone_give_a_loss_of_0(place: Path) -> None:
+    """The mean over no pixel would be NaN."""
+    for number, path in enumerate(masks(place / "d1")):
+        void = np.full(np.array(Image.open(path)).shape, (11, 255)[number % 2], np.uint8)
+        Image.fromarray(void).save(path)
+    run = train(teaching(place, steps=3))
+    lines = [line for line in read_metrics(run) if "loss" in line]
+    assert [line["loss"] for line in lines] == [0.0] * 3
+    assert [line["grad_norm"] for line in lines] == [0.0] * 3
+    tensors = load_file(run / "model.safetensors")
+    assert all(t.isfinite().all() for t in tensors.values() if t.is_floating_point())
+
+
+def test_r13_some_masks_of_void_leave_the_others_loss(place: Path) -> None:
+    """Two images a batch, one of them void: the mean is over the other's pixels."""
+    first = masks(place / "d1")[0]
+    Image.fromarray(np.full(np.array(Image.open(first)).shape, 255, np.uint8)).save(first)
+    lines = read_metrics(train(teaching(place, steps=2)))
+    assert all(0 < line["loss"] < 20 for line in lines if "loss" in line)
+
+
+Change = Callable[[np.ndarray], np.ndarray]
+WRONG: dict[str, tuple[Change, str]] = {
+    "another size": (lambda a: a[:-1], r"sizes \(H, W\) differ: .*\(40, 56\).*\(39, 56\)"),
+    "value C": (
+        lambda a: np.where(a == 0, 12, a).astype(np.uint8),
+        r"label 12 \(\d+ pixels\) is out",
+    ),
+    "RGB": (lambda a: np.stack([a] * 3, axis=2), "palette or 8-bit grey"),
+    "16 bits": (lambda a: a.astype(np.uint16), "palette or 8-bit grey"),
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+@pytest.mark.parametrize("workers", [0, 2])
+def test_r13_training_stops_at_a_wrong_mask(place: Path, wrong: str, workers: int) -> None:
+    change, words = WRONG[wrong]
+    path = masks(place / "d1")[2]
+    Image.fromarray(change(np.array(Image.open(path)))).save(path)
+    with pytest.raises(InputError, match=words) as stopped:
+        train(teaching(place, steps=2, workers=workers))
+    assert str(path) in str(stopped.value) and "Traceback" not in str(stopped.value)

@@ -1,0 +1,405 @@
+"""The page of results: what records hold, and verdicts and tables against numbers made by hand."""
+
+import json
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from tiny import SUPERVISED, adapting
+
+from adapt.commands import EvaluateConfig, InvertConfig
+from adapt.config import DataConfig
+from adapt.errors import InputError
+from adapt.evaluate import evaluate
+from adapt.evidence import TEACHER, record, seed_record, thinned
+from adapt.files import read_json
+from adapt.records import read_metrics
+from adapt.train import train
+from viz.evidence import extras, missing, tables
+from viz.evidence.claims import CLAIMS, ranked
+from viz.evidence.page import ResultsConfig, results
+from viz.evidence.records import GRID, SHIFTS, Evidence
+from viz.evidence.style import colour_distance, gram_distance, style_record
+from viz.evidence.style_claim import in_style
+from viz.evidence.verdicts import FAILS, HOLDS, MISSING, OPEN, PARTLY, Part, joined
+from viz.evidence.worth import equal_to, worths
+from viz.invert import invert_all
+
+RUN = {"share": 1.0, "samples": 312, "steps": 500, "batch": 8, "lr": 0.05, "seconds": 3600.0,
+       "finished": "2026-01-02", "curve": [], "shift": ""}  # fmt: skip
+MACHINE = {"cpu": "Z80", "threads": 1, "gpus": [], "python": "3", "packages": {"torch": "2"},
+           "precision": "fp32"}  # fmt: skip
+
+
+def made_record(
+    seed: int, scores: dict[str, dict[str, float]], study: str = GRID["shared"], **run: Any
+) -> dict[str, Any]:
+    """A record of mIoU by name and shift (`` = the old domain); class accuracy is 10 above it and
+    agreement 20; moved labels give 1 less."""
+    evaluations, runs = [], {TEACHER: {**RUN, "steps": 3000}}
+    for name, by_shift in scores.items():
+        for shift, miou in by_shift.items():
+            free = name in (TEACHER, "B0", "AdaBN")
+            place = TEACHER if free else f"{shift}/{name}"
+            runs.setdefault(place, {**RUN, "shift": shift, **run})
+            for labels in ("given", "moved") if shift else ("given",):
+                value = miou - (labels == "moved")
+                evaluations.append({
+                    "run": place, "method": name, "shift": shift, "labels": labels, "split": "val",
+                    "images": 101, "miou": value, "class_accuracy": miou + 10,
+                    "pixel_accuracy": 90.0, "agreement": miou + 20, "distortion": None,
+                    "iou": [miou, None],
+                })  # fmt: skip
+    return {
+        "format": 1, "study": study, "seed": seed, "protocol": "shared", "classes": ["sky", "cat"],
+        "shifts": {}, "machines": [MACHINE], "runs": runs, "evaluations": evaluations,
+        "features": {},
+    }  # fmt: skip
+
+
+def by_letter(found: Evidence) -> dict[str, Any]:
+    return {verdict.letter: verdict for verdict in (claim(found) for claim in CLAIMS)}
+
+
+def everywhere(value: float) -> dict[str, float]:
+    return dict.fromkeys(SHIFTS, value)
+
+
+FIRST = made_record(0, {
+    "teacher": {"": 50.0}, "B0": everywhere(20), "AdaBN": everywhere(25),
+    "pool1": {"photocopy": 22.0, "ripple": 20.5, "cubism": 20.0},
+    "pool2": {"photocopy": 23.0, "ripple": 20.5, "cubism": 20.0},
+    "pool3": {"photocopy": 30.0, "ripple": 29.0, "cubism": 20.0},
+    "pool5": {"photocopy": 40.0, "ripple": 38.0, "cubism": 30.0},
+    "w_inc": {"photocopy": 39.0, "ripple": 39.0, "cubism": 29.0},
+    "w_dec": {"photocopy": 38.0, "ripple": 35.0, "cubism": 28.5},
+    "B2": {"photocopy": 40.5, "ripple": 41.0, "cubism": 29.0},
+    "B1": {"photocopy": 42.0, "ripple": 40.0, "cubism": 28.0},
+})  # fmt: skip
+SECOND = made_record(1, {
+    "B0": everywhere(21), "pool5": {"photocopy": 43.0, "ripple": 39.0, "cubism": 31.0},
+    "w_inc": {"cubism": 30.0}, "w_dec": {"cubism": 31.0},
+    "B2": {"photocopy": 43.5, "ripple": 41.0, "cubism": 33.0},
+})  # fmt: skip
+
+
+def test_verdicts_are_those_that_the_numbers_say() -> None:
+    found = by_letter(Evidence([FIRST, SECOND]))
+    a = found["a"]
+    assert [part.verdict for part in a.parts] == [HOLDS, FAILS, OPEN]
+    assert a.parts[0].differences == {0: -0.5, 1: -0.5}
+    assert a.parts[2].differences == {0: 1.0, 1: -2.0}
+    assert a.verdict == PARTLY and a.seeds == 2
+    assert "ripple \u22122.5 ± 0.7" in a.numbers
+    assert found["b"].parts[1].differences == {0: -1.0}
+    assert [p.verdict for p in found["b"].parts] == [HOLDS, FAILS, OPEN]  # cubism: +1, 31 - 31 = 0
+    assert found["c"].verdict == OPEN and found["c"].parts[0].differences == {0: 0.5, 1: -1.0}
+    d = {part.what: part.verdict for part in found["d"].parts}
+    assert d == {
+        "photocopy pool1": HOLDS, "photocopy pool2": HOLDS, "photocopy pool3": HOLDS,
+        "ripple pool1": HOLDS, "ripple pool2": HOLDS, "ripple pool3": FAILS,
+        "cubism pool1": HOLDS, "cubism pool2": HOLDS, "cubism pool3": HOLDS,
+    }  # fmt: skip
+    assert "photocopy pool1 \u22123.0" in found["d"].notes[1]  # over AdaBN: 22 - 25
+    assert [p.differences[0] for p in found["e"].parts] == [-1.5, 1.0, 1.0]
+    assert found["g"].verdict == found["h"].verdict == found["i"].verdict == MISSING
+
+
+@pytest.mark.parametrize(
+    ("differences", "negated", "verdict"),
+    [
+        ({0: 0.1, 1: 2.0}, False, HOLDS),
+        ({0: 0.1, 1: -2.0}, False, OPEN),
+        ({0: 0.0}, False, FAILS),
+        ({0: 0.1}, True, FAILS),
+        ({0: -0.1, 1: 0.0}, True, HOLDS),
+        ({}, False, MISSING),
+    ],
+)
+def test_a_part_needs_every_seed(
+    differences: dict[int, float], negated: bool, verdict: str
+) -> None:
+    assert Part("x", differences, negated=negated).verdict == verdict
+
+
+def test_what_was_not_run_does_not_judge() -> None:
+    assert joined([MISSING, HOLDS]) == HOLDS and joined([FAILS, HOLDS]) == PARTLY
+    assert joined([FAILS, OPEN]) == OPEN and joined([MISSING]) == joined([]) == MISSING
+
+
+def test_agreement_ranks_by_spearman() -> None:
+    """Five checkpoints in the same order but for one swap of neighbours: rho = 1 - 6 * 2 / 120."""
+    points = [(10.0, 1.0), (20.0, 2.0), (30.0, 4.0), (40.0, 3.0), (50.0, 9.0)]
+    one = made_record(0, {"pool5": {"ripple": 9.0}})
+    one["runs"]["ripple/pool5"]["curve"] = [
+        {"step": i, "agreement_miou": a, "miou": m} for i, (a, m) in enumerate(points)
+    ]
+    verdict = ranked(Evidence([one]))
+    assert [part.what for part in verdict.parts] == ["shared ripple"]
+    assert verdict.notes == ["Checkpoints of all shifts together: shared, all: 0.90 over 5."]
+    assert verdict.parts[0].differences[0] == pytest.approx(0.9) and verdict.verdict == HOLDS
+    assert verdict.parts[0].told == "shared, ripple: 0.90 over 5"
+
+
+def test_penalty_is_chosen_by_agreement_and_judged_on_both_domains() -> None:
+    sweep = {
+        "pool5_none": {"photocopy": 40.0, "": 30.0},
+        "pool5_l2_sp_1em3": {"photocopy": 41.0, "": 29.0},
+        "pool5_l2_sp_1em2": {"photocopy": 42.0, "": 33.0},
+    }
+    made = made_record(0, sweep, "camvid_penalties")
+    for entry in list(made["evaluations"]):
+        if entry["shift"] and entry["labels"] == "given":
+            chosen = {"pool5_l2_sp_1em3": 70.0}.get(entry["method"], 60.0)
+            made["evaluations"].append({**entry, "split": "tune", "agreement": chosen})
+    verdict = by_letter(Evidence([made]))["h"]
+    assert [(p.what, p.differences) for p in verdict.parts] == [
+        ("batch norm free, alpha 0.001, D2", {0: 1.0}),
+        ("batch norm free, alpha 0.001, D1", {0: -1.0}),
+    ]
+
+
+def test_maps_that_return_are_counted() -> None:
+    made = made_record(0, {"pool5": {"ripple": 30.0}})
+    old = [{"layer": "pool1", "distance": 1.0, "r2": 0.5}, {"layer": "pool2", "distance": 1.0,
+                                                            "r2": 0.2}]  # fmt: skip
+    new = [{"layer": "pool1", "distance": 0.4, "r2": 0.4}, {"layer": "pool2", "distance": 0.5,
+                                                            "r2": 0.3}]  # fmt: skip
+    made["features"] = {"before ripple": old, "after ripple/pool5": new}
+    made["features"]["after ripple/w_dec"] = [{**new[0], "r2": 0.6}, new[1]]
+    verdict = by_letter(Evidence([made]))["g"]
+    assert verdict.verdict == PARTLY
+    assert "R2 higher in 2 of 2" in verdict.notes[0]
+    assert verdict.summary.startswith("distance smaller in 2 of 2; R2 higher in 1 of 2")
+    assert "| ripple | pool1 | 1.00 | 0.40 | 0.50 | 0.40 | 1 |" in tables.features(Evidence([made]))
+
+
+@pytest.mark.parametrize(
+    ("score", "told"),
+    [
+        (9.0, "fewer than 10"), (10.0, "about 10"), (15.0, "about 15"), (25.0, "about 60"),
+        (30.0, "at least 100 (all of them)"), (99.0, "at least 100 (all of them)"),
+    ],
+)  # fmt: skip
+def test_worth_in_labelled_images(score: float, told: str) -> None:
+    assert equal_to(score, [(10, 10.0), (20, 20.0), (100, 30.0)]) == told
+
+
+def test_worth_is_told_from_records() -> None:
+    made = made_record(
+        0, {"pool5": {"ripple": 35.0}, "B2": {"ripple": 40.0}, "B2_share_0.5": {"ripple": 30.0}}
+    )
+    made["runs"]["ripple/B2_share_0.5"]["samples"] = 156
+    (one,) = worths(Evidence([made]), ["pool5"], SHIFTS)
+    assert one.sentence() == (
+        "ripple: 312 unlabelled pairs with pool5 (35.0 mIoU) are worth about 234 labelled images."
+    )
+
+
+def test_tables_have_means_and_deviations_over_seeds() -> None:
+    found = Evidence([FIRST, SECOND])
+    grid = tables.grid(found, "shared", "miou")
+    row = next(line for line in grid.splitlines() if "pool5" in line)
+    assert row == ("| **pool5** | 41.5 ± 2.1 (n = 2) | 38.5 ± 0.7 (n = 2) | 30.5 ± 0.7 (n = 2) |")
+    moved = tables.grid(found, "shared", "miou", "moved")
+    assert "40.5 ± 2.1" in moved and "teacher on D1" not in moved
+    assert "| sky | 50.0 | 20.5 | 25.0 | 41.5 |" in tables.classes(found, "shared", "photocopy")
+    gone = missing.missing(found)
+    assert "shared, pool5: seeds 2" in gone
+    assert "shared, W_inc: photocopy seeds 1, 2; ripple seeds 1, 2; cubism seeds 2" in gone
+    assert "B2 on shares of the labels: 36 of 36 cells" in gone
+
+
+def test_rates_are_chosen_by_agreement_and_not_by_score() -> None:
+    made = made_record(0, {"kd": everywhere(40), "kd_lr_0.015": everywhere(45)})
+    for entry in list(made["evaluations"]):
+        if entry["labels"] == "given":
+            agreement = 60.0 if entry["method"] == "kd" else 50.0
+            made["evaluations"].append({**entry, "split": "tune", "agreement": agreement})
+    rows = tables.rates(Evidence([made])).splitlines()[2:]
+    assert [("chosen" in row, "40.0" in row) for row in rows] == [(True, True), (False, False)]
+
+
+def test_what_a_change_brings_is_held_against_its_own_b2() -> None:
+    records = [
+        made_record(0, {"pool5_kd": {"ripple": 40.0}, "B2": {"ripple": 42.0}}),
+        made_record(0, {"pool5_kd": {"ripple": 41.0}}, "camvid_evidence_gap_ema"),
+        made_record(
+            0, {"pool5_kd": {"ripple": 44.0}, "B2": {"ripple": 43.5}}, "camvid_evidence_gap_long"
+        ),
+    ]
+    assert extras.gap(Evidence(records)).splitlines()[2:] == [
+        "| as it is | 40.0 (n = 1) |  | \u22122.0 |",
+        "| ema | 41.0 (n = 1) | +1.0 | \u22121.0 |",
+        "| long | 44.0 (n = 1) | +4.0 | +0.5 |",
+    ]
+    assert extras.gap(Evidence(records[:1])) == ""
+
+
+def test_decays_are_shown_for_each_start() -> None:
+    made = made_record(
+        0,
+        {"l2_5em4": {"": 45.0}},
+        "camvid_evidence_decay_pre",
+        loss=[[9, 9.0], [10, 0.2], [11, 0.4]],
+    )
+    made["evaluations"].append({**made["evaluations"][0], "split": "fit", "miou": 60.0})
+    row = extras.decay(Evidence([made])).splitlines()[2]
+    assert row == "| pre-trained | 5e-4 | 0.300 | 60.0 | 45.0 (n = 1) |"
+
+
+def test_style_is_judged_by_distances_to_both_domains() -> None:
+    entry = {"image": "a", "shift": "ripple", "content_own": 0.1, "content_others": 0.5}
+    near = {"gram_d1": 0.5, "gram_d2": 0.2, "colour_d1": 9.0, "colour_d2": 3.0}
+    far = {"gram_d1": 0.2, "gram_d2": 0.5, "colour_d1": 9.0, "colour_d2": 3.0}
+    style = [{**entry, "network": "student", **near}, {**entry, "network": "teacher", **far}]
+    verdict = in_style(style)
+    found = {p.what: p.verdict for p in verdict.parts if p.what.startswith("ripple")}
+    assert found == {
+        "ripple gram student": HOLDS, "ripple gram teacher": HOLDS,
+        "ripple colour student": HOLDS, "ripple colour teacher": FAILS,
+    }  # fmt: skip
+    assert verdict.summary == (
+        "Gram matrices: the student's nearer D2 in 1 of 1; "
+        "Gram matrices: the teacher's nearer D1 in 1 of 1; "
+        "colours: the student's nearer D2 in 1 of 1; colours: the teacher's nearer D1 in 0 of 1"
+    )
+    assert verdict.notes[0].startswith("Content: 1 of 1")
+    assert verdict.notes[1].endswith(": Gram matrices, ripple 1 of 1; colours, ripple 0 of 1.")
+
+
+def test_distances_of_style() -> None:
+    one = np.zeros((2, 2, 3), np.uint8)
+    other = one.copy()
+    other[0, 0] = 40
+    assert colour_distance(one, other) == 10 and colour_distance(other, other[::-1]) == 0
+    a = torch.zeros(1, 2, 1, 2)
+    b = a.clone()
+    a[0, 0], b[0, 1] = 1, 1  # Gram matrices with a 1 in different corners
+    assert gram_distance({"x": a}, {"x": b}) == 2 and gram_distance({"x": a}, {"x": a}) == 0
+
+
+@pytest.fixture(scope="module")
+def runs(world: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """seed0 of a study on the tiny tree: teacher, a student, B2 on half of the labels, an
+    inversion; its twin is `photocopy`."""
+    root = tmp_path_factory.mktemp("study") / GRID["shared"]
+    seed, twin = root / "seed0", root / "shifts" / "photocopy"
+    shutil.copytree(world / "teacher", seed / TEACHER)
+    for path in (seed / TEACHER).glob("metrics_*"):
+        path.unlink()
+    shutil.copytree(world / "d2", twin)
+    teacher, paired = str(seed / TEACHER), DataConfig(target=str(twin))
+    evaluate(EvaluateConfig(device="cpu", teacher=teacher))
+    evaluate(EvaluateConfig(device="cpu", teacher=teacher, data=paired, domain="d2"))
+    student = adapting(
+        world, seed / "photocopy" / "pool5", teacher=teacher, data=paired, steps=2, eval_every=1
+    )
+    b2 = adapting(
+        world, seed / "photocopy" / "B2_share_0.5", start=teacher, teacher="", steps=2,
+        data=DataConfig(target=str(twin), share=0.5), objective=SUPERVISED,
+    )  # fmt: skip
+    for config in (student, b2):
+        train(config)
+        evaluate(EvaluateConfig(device="cpu", run=config.run, teacher=teacher))
+    images = sorted((world / "d1" / "val").iterdir())[:2]
+    networks = {"teacher": seed / TEACHER, "photocopy": seed / "photocopy" / "pool5"}
+    for image in images:
+        out = root / "inversion" / image.stem
+        invert_all(networks, image, out, InvertConfig(device="cpu", steps=2))
+    return root
+
+
+def test_a_record_holds_what_the_runs_say(runs: Path) -> None:
+    made = seed_record(runs / "seed0", runs.name)
+    assert json.loads(json.dumps(made, allow_nan=False)) == made
+    assert set(made["runs"]) == {TEACHER, "photocopy/pool5", "photocopy/B2_share_0.5"}
+    student, b2 = made["runs"]["photocopy/pool5"], made["runs"]["photocopy/B2_share_0.5"]
+    assert (student["method"], b2["method"]) == (
+        "pool5" if False else "pool3",
+        "B2 (50% of labels)",
+    )
+    assert (b2["share"], b2["samples"]) == (0.5, 3) and student["samples"] == 6
+    scored = {(e["run"], e["method"], e["shift"], e["labels"]): e for e in made["evaluations"]}
+    assert (TEACHER, "B0", "photocopy", "given") in scored and len(scored) == 4
+    path = runs / "seed0/photocopy/pool5/metrics_camvid_d2_photocopy_val.json"
+    entry = scored["photocopy/pool5", "pool3", "photocopy", "given"]
+    assert entry["miou"] == pytest.approx(read_json(path)["truth"]["miou"], abs=1e-3)
+    assert [point["step"] for point in student["curve"]] == [1, 2]
+    losses = [m["loss"] for m in read_metrics(runs / "seed0" / TEACHER) if "loss" in m]
+    assert made["runs"][TEACHER]["loss"] == [
+        [i + 1, pytest.approx(loss, abs=1e-3)] for i, loss in enumerate(losses)
+    ]
+    assert student["curve"][-1]["miou"] == entry["miou"]
+    assert made["shifts"]["photocopy"]["parameters"] == {"mask_radius": 5.0}
+
+
+def test_moved_labels_are_told_from_given_ones(runs: Path, tmp_path: Path) -> None:
+    root = tmp_path / runs.name
+    shutil.copytree(runs, root)
+    twin = root / "shifts" / "photocopy_moved"
+    shutil.copytree(root / "shifts" / "photocopy", twin)
+    made_with = read_json(twin / "shift.json") | {"labels": "moved"}
+    (twin / "shift.json").write_text(json.dumps(made_with))
+    student = root / "seed0" / "photocopy" / "pool5"
+    metrics = read_json(student / "metrics_camvid_d2_photocopy_val.json")
+    moved = json.dumps(metrics | {"target": str(twin)})
+    (student / "metrics_camvid_d2_photocopy_moved_val.json").write_text(moved)
+    made = seed_record(root / "seed0", root.name)
+    found = [(e["shift"], e["labels"]) for e in made["evaluations"] if "pool5" in e["run"]]
+    assert sorted(found) == [("photocopy", "given"), ("photocopy", "moved")]
+    assert set(made["shifts"]) == {"photocopy"}
+    shutil.rmtree(twin)  # by its name then
+    made = seed_record(root / "seed0", root.name)
+    assert sorted(e["labels"] for e in made["evaluations"] if "pool5" in e["run"]) == [
+        "given",
+        "moved",
+    ]
+
+
+def test_loss_curves_are_thinned_by_means() -> None:
+    assert thinned([(step, float(step)) for step in range(1, 31)], 10)[:2] == [[3, 2.0], [6, 5.0]]
+    assert thinned([(1, 4.0), (2, 6.0)], 1) == [[2, 5.0]] and thinned([], 3) == []
+
+
+def test_the_page_is_made_of_a_part_of_the_cells(runs: Path, tmp_path: Path) -> None:
+    config = ResultsConfig(
+        runs=[str(runs)], judge=str(runs / "seed0" / TEACHER), records=str(tmp_path / "records"),
+        out=str(tmp_path / "docs" / "results.md"), pictures=str(tmp_path / "docs" / "pictures"),
+    )  # fmt: skip
+    text = results(config).read_text()
+    assert "| a |" in text and "not run yet" in text and "shared, B1" in text
+    assert "seeds 0; 3 trainings" in text
+    for picture in re.findall(r"\]\((pictures/[^)]+)\)", text):
+        assert (tmp_path / "docs" / picture).read_bytes().startswith(b"\x89PNG")
+    again = ResultsConfig(records=config.records, out=config.out, pictures=config.pictures)
+    assert results(again).read_text() == text, "records alone give the same page"
+    (record_file,) = (tmp_path / "records").glob("*_seed0.json")
+    lines = record_file.read_text().splitlines()
+    assert sum('"method"' in line for line in lines) == 3 + 4, "a line for each run and evaluation"
+
+
+def test_style_of_inversions_is_measured_in_both_domains(runs: Path) -> None:
+    made = style_record(runs, runs / "seed0" / TEACHER)
+    assert [(e["shift"], e["network"]) for e in made[:2]] == [
+        ("photocopy", "teacher"), ("photocopy", "student"),
+    ]  # fmt: skip
+    assert len(made) == 4 and all(e["content_others"] > 0 for e in made)
+    with pytest.raises(InputError, match="no inversion"):
+        style_record(runs / "seed0", runs / "seed0" / TEACHER)
+
+
+def test_what_cannot_be_recorded_or_shown_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no folder seed0"):
+        record(tmp_path, tmp_path)
+    with pytest.raises(InputError, match=r"no \*_seed\*.json"):
+        results(ResultsConfig(records=str(tmp_path)))
+    (tmp_path / "x_seed0.json").write_text("{}")
+    with pytest.raises(InputError, match="not a record of format 1"):
+        results(ResultsConfig(records=str(tmp_path)))
+    with pytest.raises(InputError, match="judge needs runs"):
+        results(ResultsConfig(records=str(tmp_path), judge="runs/x/seed1/teacher"))

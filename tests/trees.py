@@ -1,0 +1,44 @@
+"""Small data sets in the layouts of the real ones, for fixtures and for programs."""
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+HEIGHT, WIDTH = 40, 56
+CELL = 8
+
+
+def scene(rng: np.random.Generator, labels: int, void: int) -> tuple[np.ndarray, np.ndarray]:
+    """Noisy RGB (H, W, 3) whose blocks have a colour for each class, and their labels (H, W).
+
+    Every label 0..labels-1 and `void` occur.
+    """
+    rows, columns = HEIGHT // CELL, WIDTH // CELL
+    blocks = rng.integers(0, labels, rows * columns)
+    blocks[: labels + 1] = [*range(labels), void]
+    blocks = rng.permutation(blocks).reshape(rows, columns)
+    mask = np.kron(blocks, np.ones((CELL, CELL), int)).astype(np.uint8)
+    colours = np.random.default_rng(0).integers(40, 216, (256, 3))
+    image = colours[mask] + rng.integers(-40, 40, (*mask.shape, 3))
+    return image.astype(np.uint8), mask
+
+
+def camvid(root: Path, train: int = 6, val: int = 3, scale: int = 1) -> Path:
+    """CamVid as SegNet's authors publish it: PNG, classes 0..10, void 11, lists with the absolute
+    paths of their machine. Every pixel of a 40 x 56 scene becomes scale x scale."""
+    rng = np.random.default_rng(1)
+    for split, count in (("train", train), ("val", val)):
+        names = [f"{split}_{i:03d}.png" for i in range(count)]
+        for folder in (split, f"{split}annot"):
+            (root / folder).mkdir(parents=True)
+        for name in names:
+            image, mask = (
+                np.kron(a, np.ones((scale, scale, 1)[: a.ndim], np.uint8))
+                for a in scene(rng, labels=11, void=11)
+            )
+            Image.fromarray(image).save(root / split / name)
+            Image.fromarray(mask).save(root / f"{split}annot" / name)
+        rows = [f"/SegNet/CamVid/{split}/{n} /SegNet/CamVid/{split}annot/{n}" for n in names]
+        (root / f"{split}.txt").write_text("\n".join(rows) + "\n")
+    return root

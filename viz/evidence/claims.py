@@ -1,0 +1,233 @@
+"""The paper's claims (003, sections 4.3 and 5), each judged by a function of the records."""
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+from scipy.stats import spearmanr
+
+from viz.evidence.records import DISJOINT, GRID, SHARED, SHIFTS, Evidence, differences, mean, shown
+from viz.evidence.verdicts import GAIN, REACH, Part, Verdict
+
+METHOD = "pool5"
+SEVERAL = ("w_inc", "w_dec")
+CONTROL = "w_dec"
+"""Regresses every layer, the low ones most."""
+LOW = ("pool1", "pool2", "pool3")
+RANKED = 0.8
+"""Spearman's rho from which on agreement counts as ranking checkpoints."""
+FEWEST = 5
+"""Checkpoints below which no rank correlation is computed."""
+ALPHAS = {"1em4": 1e-4, "1em3": 1e-3, "1em2": 1e-2, "1em1": 1e-1}
+SWEEPS = {
+    "batch norm free": ("camvid_penalties", "photocopy"),
+    "batch norm frozen": ("camvid_evidence_bn_eval", "photocopy_gegl"),
+}
+"""What a sweep over alpha is called -> its study and shift."""
+
+
+def against(
+    found: Evidence, study: str, a: str, b: str, shifts: Iterable[str] = SHIFTS, **how: Any
+) -> list[Part]:
+    """a - b in mIoU on each shift."""
+    made = []
+    for shift in shifts:
+        gaps = differences(found.values(study, a, shift), found.values(study, b, shift))
+        made.append(Part(shift, gaps, **how))
+    return made
+
+
+def reaches(found: Evidence) -> Verdict:
+    study = GRID[SHARED]
+    notes = []
+    for protocol in (SHARED, DISJOINT):
+        gaps = against(found, GRID[protocol], METHOD, "B2")
+        if any(part.differences for part in gaps):
+            listed = ", ".join(str(part) for part in gaps if part.differences)
+            notes.append(f"{METHOD} minus B2 with {protocol} pairs: {listed}.")
+    for protocol in (SHARED, DISJOINT):
+        if text := best_without_labels(found, GRID[protocol]):
+            notes.append(f"The best without labels, {protocol} pairs: {text}.")
+    parts = against(found, study, METHOD, "B2", least=-REACH)
+    claim = f"Without labels, {METHOD} reaches B2's mIoU (to {REACH:g} point)"
+    return Verdict("a", claim, parts, notes)
+
+
+def best_without_labels(found: Evidence, study: str) -> str:
+    """On each shift the adapted student of the highest mean mIoU, beside B2."""
+    texts = []
+    for shift in SHIFTS:
+        b2 = found.values(study, "B2", shift)
+        names = [n for n in found.names(study) if adapted(n)]
+        there = {n: v for n in names if (v := found.values(study, n, shift)).keys() >= b2.keys()}
+        if b2 and there:
+            name = max(there, key=lambda n: mean({s: there[n][s] for s in b2}))
+            gap = shown(differences(there[name], b2), signed=True)
+            texts.append(f"{shift} {name} {gap}")
+    return ", ".join(texts)
+
+
+def adapted(name: str) -> bool:
+    """Is it a student that was adapted without labels?"""
+    baselines = ("teacher", "B0", "AdaBN", "histogram", "fda", "B1", "B2")
+    return not name.startswith(baselines)
+
+
+def deepest_alone(found: Evidence) -> Verdict:
+    parts = []
+    for shift in SHIFTS:
+        alone = found.values(GRID[SHARED], METHOD, shift)
+        joint = [found.values(GRID[SHARED], name, shift) for name in SEVERAL]
+        seeds = set(alone).intersection(*joint)
+        parts.append(Part(shift, {s: alone[s] - max(v[s] for v in joint) for s in sorted(seeds)}))
+    claim = f"{METHOD} alone beats the regression of several layers"
+    text = f"{METHOD} minus the better of {' and '.join(SEVERAL)}"
+    return Verdict("b", claim, parts, [f"{text}, seed by seed."])
+
+
+def increasing(found: Evidence) -> Verdict:
+    parts = against(found, GRID[SHARED], *SEVERAL, ("cubism",))
+    elsewhere = against(found, GRID[SHARED], *SEVERAL, ("photocopy", "ripple"))
+    listed = ", ".join(str(part) for part in elsewhere if part.differences)
+    return Verdict(
+        "c", "W_inc beats W_dec on cubism", parts, [f"Elsewhere: {listed}."] * bool(listed)
+    )
+
+
+def low_layers(found: Evidence) -> Verdict:
+    """Photocopy gains from layers up to pool3, ripple and cubism do not."""
+    parts, beyond = [], []
+    for shift in SHIFTS:
+        for layer in LOW:
+            gains = differences(
+                found.values(GRID[SHARED], layer, shift), found.values(GRID[SHARED], "B0", shift)
+            )
+            parts.append(Part(f"{shift} {layer}", gains, GAIN, negated=shift != "photocopy"))
+            free = found.values(GRID[SHARED], "AdaBN", shift)
+            over = differences(found.values(GRID[SHARED], layer, shift), free)
+            if over:
+                beyond.append(f"{shift} {layer} {shown(over, signed=True)}")
+    notes = [f"A gain is more than {GAIN:g} point over B0."]
+    if beyond:
+        notes.append(
+            "Reason tested: the student's batch norm moves whatever is regressed, so AdaBN, which "
+            f"moves nothing else, is the fairer line. Over AdaBN: {', '.join(beyond)}."
+        )
+    claim = "Photocopy gains already with layers up to pool3; ripple and cubism do not"
+    return Verdict("d", claim, parts, notes)
+
+
+def finetuned(found: Evidence) -> Verdict:
+    parts = against(found, GRID[SHARED], "B2", "B1")
+    notes = [
+        f"{name} has {scores[0].run['steps']:,} steps {whence}."
+        for name, whence in (("B1", "from scratch, as the teacher"), ("B2", "from the teacher"))
+        if (scores := [s for s in found.scores if (s.study, s.name) == (GRID[SHARED], name)])
+    ]
+    return Verdict("e", "B2 (fine-tuned) beats B1 (from scratch)", parts, notes)
+
+
+def maps_return(found: Evidence) -> Verdict:
+    parts = returns(found, METHOD)
+    notes = []
+    if control := returns(found, CONTROL):
+        notes.append(
+            f"Reason tested: {METHOD} leaves what lies below it free. With {CONTROL}, which "
+            f"regresses those layers too: {counted(control)}."
+        )
+    claim = "Feature maps move back towards the teacher's, at every layer"
+    return Verdict("g", claim, parts, notes, counted(parts))
+
+
+def returns(found: Evidence, method: str) -> list[Part]:
+    """How much nearer the teacher's each layer's maps are after than before, on each shift."""
+    parts = []
+    for record in found.of(GRID[SHARED]):
+        for shift in SHIFTS:
+            before = record["features"].get(f"before {shift}", [])
+            after = record["features"].get(f"after {shift}/{method}", [])
+            for old, new in zip(before, after, strict=False):
+                what = f"{shift} {old['layer']}, seed {record['seed']}"
+                seed = record["seed"]
+                nearer = old["distance"] - new["distance"]
+                parts.append(Part(f"{what}: distance", {seed: nearer}))
+                parts.append(Part(f"{what}: R2", {seed: new["r2"] - old["r2"]}))
+    return parts
+
+
+def counted(parts: list[Part]) -> str:
+    """In how many layers, shifts and seeds distances fell and R2 rose."""
+    counts = []
+    for kind, word in (("distance", "smaller"), ("R2", "higher")):
+        gains = [d for part in parts if part.what.endswith(kind) for d in part.differences.values()]
+        if gains:
+            counts.append(f"{kind} {word} in {sum(d > 0 for d in gains)} of {len(gains)}")
+    return "; ".join(counts) + " (layer, shift, seed)" if counts else ""
+
+
+def anchored(found: Evidence) -> Verdict:
+    """L2-SP at the strength that agreement on `tune` chooses, against none."""
+    parts, notes = [], []
+    for what, (study, shift) in SWEEPS.items():
+        chosen = chosen_alpha(found, study, shift)
+        if not chosen:
+            continue
+        name, none = f"{METHOD}_l2_sp_{chosen}", f"{METHOD}_none"
+        for domain, where in (("D2", shift), ("D1", "")):
+            gaps = differences(found.values(study, name, where), found.values(study, none, where))
+            parts.append(Part(f"{what}, alpha {ALPHAS[chosen]:g}, {domain}", gaps))
+        notes.append(f"{what}: agreement on tune chooses alpha {ALPHAS[chosen]:g} among the four.")
+    claim = "L2-SP helps: in accuracy on D2, and in what is kept on D1"
+    return Verdict("h", claim, parts, notes)
+
+
+def chosen_alpha(found: Evidence, study: str, shift: str) -> str:
+    """The strength of the highest mean agreement on `tune`; `` = none was scored there."""
+    scored = {
+        alpha: found.values(study, f"{METHOD}_l2_sp_{alpha}", shift, "agreement", split="tune")
+        for alpha in ALPHAS
+    }
+    most = max((len(v) for v in scored.values()), default=0)
+    complete = {alpha: mean(v) for alpha, v in scored.items() if v and len(v) == most}
+    return max(complete, key=lambda a: complete[a]) if complete else ""
+
+
+def checkpoints(found: Evidence) -> Iterator[tuple[str, str, float, float]]:
+    """(protocol, shift, agreement, mIoU) of every evaluated checkpoint of an adapted student."""
+    protocols = {study: protocol for protocol, study in GRID.items()}
+    for record in found.records:
+        if record["study"] not in protocols:
+            continue
+        for run in record["runs"].values():
+            for point in run["curve"]:
+                if "agreement_miou" in point and run["shift"] in SHIFTS:
+                    yield (protocols[record["study"]], run["shift"], point["agreement_miou"],
+                           point["miou"])  # fmt: skip
+
+
+def ranked(found: Evidence) -> Verdict:
+    """Judged within shifts: over all of them any score would rise and fall with the others."""
+    points = list(checkpoints(found))
+    parts, pooled = [], []
+    for protocol in (SHARED, DISJOINT):
+        for shift in (*SHIFTS, "all"):
+            chosen = [(a, m) for p, s, a, m in points if p == protocol and shift in (s, "all")]
+            if len(chosen) < FEWEST:
+                continue
+            rho = float(spearmanr(*zip(*chosen, strict=True)).statistic)
+            told = f"{protocol}, {shift}: {rho:.2f} over {len(chosen)}"
+            if shift == "all":
+                pooled.append(told)
+            else:
+                parts.append(Part(f"{protocol} {shift}", {0: rho}, RANKED, told=told))
+    claim = (
+        "Label-free agreement ranks a shift's checkpoints as true mIoU does (Spearman's rho above "
+        f"{RANKED:g})"
+    )
+    notes = [f"Checkpoints of all shifts together: {'; '.join(pooled)}."] * bool(pooled)
+    return Verdict("i", claim, parts, notes)
+
+
+CLAIMS: tuple[Callable[[Evidence], Verdict], ...] = (
+    reaches, deepest_alone, increasing, low_layers, finetuned, maps_return, anchored, ranked,
+)  # fmt: skip
+"""All but that about style (viz/evidence/style_claim.py), which has a record of its own."""

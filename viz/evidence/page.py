@@ -1,0 +1,229 @@
+"""The results command: run folders -> records, and all records -> the page with its figures."""
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from adapt.errors import InputError
+from adapt.evidence import TEACHER, record
+from adapt.files import read_json, write_json, write_whole
+from adapt.runtime import say
+from viz.evidence import drawings, extras, missing, tables, words
+from viz.evidence.claims import CLAIMS
+from viz.evidence.records import (
+    DISJOINT,
+    GRID,
+    MOVED,
+    SHARED,
+    SHIFTS,
+    VAL,
+    Evidence,
+    load,
+    table,
+)
+from viz.evidence.style import style_record
+from viz.evidence.style_claim import in_style
+from viz.evidence.verdicts import Verdict
+from viz.evidence.worth import worths
+
+STYLE = "style.json"
+WORTH = ("pool5", "pool5_kd")
+
+
+@dataclass
+class ResultsConfig:
+    """The page of results, of the committed records."""
+
+    runs: list[str] = field(default_factory=list)
+    """Folders of studies that are recorded first; [] = what is recorded already."""
+    judge: str = ""
+    """A run, such as another seed's teacher, whose network measures the style of the first study's
+    inversions."""
+    records: str = "results/evidence"
+    out: str = "docs/results.md"
+    pictures: str = "docs/pictures"
+    """Folder of the figures; their names begin with `results_`."""
+
+
+def results(config: ResultsConfig) -> Path:
+    """Record, then write the page; returns its path.
+
+    Raises:
+        InputError: a folder without finished runs, or no records at all.
+    """
+    folder = Path(config.records)
+    for runs in config.runs:
+        for path in record(Path(runs), folder):
+            say(f"{path}: recorded")
+    if config.judge:
+        if not config.runs:
+            raise InputError("judge needs runs=[DIR]: the study whose inversions it measures")
+        write_json(folder / STYLE, style_record(Path(config.runs[0]), Path(config.judge)))
+    found = load(folder)
+    style = read_json(folder / STYLE) if (folder / STYLE).is_file() else []
+    out, pictures = Path(config.out), Path(config.pictures)
+    page = Page(found, style, out, pictures)
+    write_whole(out, page.text().encode())
+    say(f"{out}: {len(found.records)} records, {len(found.scores)} evaluations")
+    return out
+
+
+class Page:
+    """The text in sections; figures are written as they are named."""
+
+    def __init__(
+        self, found: Evidence, style: list[dict[str, Any]], out: Path, pictures: Path
+    ) -> None:
+        self.found, self.style, self.out, self.pictures = found, style, out, pictures
+        self.worths = worths(found, WORTH, SHIFTS)
+
+    def text(self) -> str:
+        sections = [
+            words.TITLE,
+            self.header(),
+            self.verdicts(),
+            self.protocol(SHARED, "Pairs shared with the teacher, as in the paper"),
+            self.protocol(DISJOINT, "Pairs that the teacher has not seen"),
+            self.worth(),
+            section("Closing the gap to B2", extras.gap(self.found), words.GAP),
+            section("What each shift is and costs", tables.shifts(self.found), words.SHIFTS),
+            section("Other strengths", tables.strengths(self.found), words.STRENGTHS),
+            section("Learning rates", tables.rates(self.found), words.RATES),
+            section("L2-SP over alpha", tables.sweep(self.found), words.SWEEP),
+            section("Maps before and after", tables.features(self.found), words.FEATURES),
+            self.agreement(),
+            section("Pre-training and weight decay", extras.decay(self.found), words.DECAY),
+            self.by_class(),
+            self.missing(),
+        ]
+        return "\n\n".join(part for part in sections if part) + "\n"
+
+    def picture(self, name: str, content: bytes | None, told: str) -> str:
+        """The figure's file and the Markdown that shows it; `` where there is none."""
+        path = self.pictures / f"results_{name}.png"
+        if content is None:
+            path.unlink(missing_ok=True)
+            return ""
+        write_whole(path, content)
+        return f"![{told}]({relative(path, self.out.parent)})"
+
+    def header(self) -> str:
+        """Hardware, date, versions, seeds, duration."""
+        runs = [run for record in self.found.records for run in record["runs"].values()]
+        machines = [made for record in self.found.records for made in record["machines"]]
+        days = sorted({run["finished"] for run in runs})
+        named = sorted(
+            {f"{m['cpu']}, {m['threads']} thread(s), {m['precision']}" for m in machines}
+        )
+        named += sorted({gpu for m in machines for gpu in m["gpus"]})
+        versions = sorted(
+            {f"Python {m['python']}, torch {m['packages']['torch']}" for m in machines}
+        )
+        seeds = sorted({record["seed"] for record in self.found.records})
+        hours = sum(run["seconds"] for run in runs) / 3600
+        period = days[0] if len(days) == 1 else f"{days[0]} to {days[-1]}"
+        return (
+            f"*{period}; {'; '.join(named)}, beside other work; {'; '.join(versions)}; seeds "
+            f"{', '.join(map(str, seeds))}; {len(runs)} trainings, {hours:.1f} hours of training "
+            f"by one thread. {self.budgets()} {words.SETTING.format(val=self.images())}*"
+        )
+
+    def budgets(self) -> str:
+        """How many images and steps each protocol has."""
+        told = []
+        for protocol, study in GRID.items():
+            runs = [r for record in self.found.of(study) for r in record["runs"].items()]
+            teachers = [run for name, run in runs if name == TEACHER]
+            students = [run for name, run in runs if name != TEACHER and run["share"] == 1]
+            if teachers and students:
+                one, other = teachers[0], min(students, key=lambda run: run["steps"])
+                told.append(
+                    f"{protocol.capitalize()} pairs: the teacher has {one['samples']} images and "
+                    f"{one['steps']:,} steps of {one['batch']}, students and B2 {other['samples']} "
+                    f"pairs and {other['steps']:,} steps."
+                )
+        return " ".join(told)
+
+    def images(self) -> int:
+        """Of the split that figures are of."""
+        return max((s.numbers["images"] for s in self.found.scores if s.split == VAL), default=0)
+
+    def verdicts(self) -> str:
+        made: list[Verdict] = [claim(self.found) for claim in CLAIMS]
+        made.append(in_style(self.style))
+        made.sort(key=lambda verdict: verdict.letter)
+        rows = []
+        for verdict in made:
+            word = f"**{verdict.verdict}**"
+            if verdict.seeds == 1 and verdict.letter not in "fgi":
+                word += " (one seed)"
+            if verdict.missing and verdict.seeds:
+                word += f"; {verdict.missing} of {len(verdict.parts)} comparisons not run"
+            rows.append([verdict.letter, verdict.claim, word, verdict.numbers])
+        heads = ("", "claim", "verdict", "numbers: mIoU, differences within a seed")
+        notes = [f"- ({v.letter}) {note}" for v in made for note in v.notes]
+        return "\n\n".join([
+            "## The paper's claims",
+            table(heads, rows),
+            words.JUDGED,
+            "\n".join(notes),
+        ])  # fmt: skip
+
+    def protocol(self, protocol: str, title: str) -> str:
+        """The grid of one protocol, with labels as given and moved."""
+        if not tables.grid(self.found, protocol, "miou"):
+            return f"## {title}\n\n{words.EMPTY}"
+        parts = [f"## {title}"]
+        if protocol == DISJOINT:
+            parts.append(words.DISJOINT)
+        for key, heading in (
+            ("miou", "mIoU"),
+            ("class_accuracy", "Mean class accuracy"),
+            ("agreement", "Label-free agreement with the teacher on x1"),
+        ):
+            parts += [f"**{heading}**", tables.grid(self.found, protocol, key)]
+            if key == "miou" and (moved := tables.grid(self.found, protocol, key, MOVED)):
+                parts += [words.MOVED, moved]
+        chart = drawings.bars(self.found, protocol)
+        parts.append(self.picture(f"bars_{protocol}", chart, f"Figure 3, {protocol} pairs"))
+        if protocol == SHARED:
+            chart = drawings.layers(self.found)
+            parts.append(self.picture("layers", chart, "Figure 4: score by regressed layer"))
+            chart = drawings.curves(self.found)
+            parts.append(self.picture("curves", chart, "mIoU on val against steps"))
+        return "\n\n".join(part for part in parts if part)
+
+    def worth(self) -> str:
+        title = "## What pairs are worth"
+        if not self.worths:
+            return f"{title}\n\nB2 on shares of the labels: not run yet."
+        sentences = "\n".join(f"- {one.sentence()}" for one in self.worths)
+        chart = drawings.labels_chart(self.worths)
+        return "\n\n".join([title, sentences, self.picture("labels", chart, "B2 over its labels")])
+
+    def agreement(self) -> str:
+        chart = self.picture("agreement", drawings.scatter(self.found), "mIoU against agreement")
+        return f"## Agreement as a judge without labels\n\n{chart}" if chart else ""
+
+    def by_class(self) -> str:
+        parts = [
+            f"**{shift}**\n\n{made}"
+            for shift in SHIFTS
+            if (made := tables.classes(self.found, SHARED, shift))
+        ]
+        return "\n\n".join(["## Class by class", *parts]) if parts else ""
+
+    def missing(self) -> str:
+        lines = [f"- {line}" for line in missing.missing(self.found)]
+        title = "## Not run yet"
+        return "\n".join([title, "", *lines]) if lines else f"{title}\n\nNothing."
+
+
+def section(title: str, content: str, note: str = "") -> str:
+    return "\n\n".join(filter(None, [f"## {title}", note, content or words.EMPTY]))
+
+
+def relative(path: Path, folder: Path) -> str:
+    """The path as a page in `folder` names it."""
+    return Path(os.path.relpath(path, folder)).as_posix()
