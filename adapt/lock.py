@@ -25,12 +25,21 @@ def _open(path: Path) -> int:
 
     Raises:
         BlockingIOError: another process has it.
+        InputError: the file system knows no locks.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise
+            except OSError as error:
+                raise InputError(
+                    f"{path}: cannot be locked ({error.strerror}): its file system has no flock, "
+                    "without which two processes could write the same; docs/clusters.md has more"
+                ) from None
             if path.exists() and os.path.samestat(path.stat(), os.fstat(descriptor)):
                 return descriptor
         except BaseException:

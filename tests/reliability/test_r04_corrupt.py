@@ -6,11 +6,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny import curve, same
+from tiny import curve, same, teaching
 from warm import Warm
 
 from adapt import checkpoint
+from adapt.errors import InputError
 from adapt.files import sha256
+from adapt.train import train as fit
 
 GIVEN = (
     "data=camvid", "data.root=d1", "data.crop=[32,40]", "network.width=0.03125", "batch=2",
@@ -153,3 +155,30 @@ def test_r04_a_step_in_meta_json_that_was_edited_is_refused(tmp_path: Path) -> N
             checkpoint.load(tmp_path / "step_00000005")
         meta.write_text(text)
     assert checkpoint.load(tmp_path / "step_00000005").meta["seconds"] == 1.0
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda state: state.pop("student"),
+        lambda state: state.pop("rng"),
+        lambda state: state["optimizer"].update(param_groups=[]),
+        lambda state: state.update(rng=[[torch.zeros(3)]]),
+        lambda state: state.update(optimizer="none"),
+    ],
+)
+def test_r04_a_whole_checkpoint_of_something_else_is_refused(
+    world: Path, tmp_path: Path, change: Callable[[dict], object]
+) -> None:
+    """Digest and seal agree, as in a folder that somebody put together."""
+    config = teaching(world, run=str(tmp_path / "run"), checkpoint_every=2)
+    with pytest.raises(ZeroDivisionError):
+        fit(config, lambda step: 1 // (3 - step))
+    (old,) = checkpoint.committed(tmp_path / "run" / "checkpoints")
+    found = checkpoint.load(old)
+    shutil.rmtree(old)
+    change(found.state)
+    inputs = {k: found.meta[k] for k in ("inputs", "seconds")}
+    checkpoint.save(old.parent, 2, found.state, inputs)
+    with pytest.raises(InputError, match="the checkpoint of step 2 holds no training's state"):
+        fit(config)
