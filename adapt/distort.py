@@ -254,8 +254,7 @@ def claim(out: Path, config: DistortConfig) -> None:
 def run_jobs(jobs: list[Job], config: DistortConfig) -> list[str]:
     """All digests in the jobs' order; one worker runs in this process."""
     workers = config.workers or os.cpu_count() or 1
-    what = f"distort {config.shift.name}"
     if workers == 1:
-        return [perform(job) for job in progress(jobs, what=what)]
-    with spread(perform, jobs, workers, 4, what) as found:
-        return list(progress(found, what=what, total=len(jobs)))
+        return [perform(job) for job in progress(jobs, what="distort")]
+    with spread(perform, jobs, workers, 4, "distort") as found:
+        return list(progress(found, what="distort", total=len(jobs)))

@@ -152,6 +152,7 @@ def become(started: list[str], cwd: str, out: str, fresh: bool) -> None:
     import runpy
 
     os.setsid()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
     os.chdir(cwd)
     for name, descriptor in (("/dev/null", 0), (f"{out}.stdout", 1), (f"{out}.stderr", 2)):
         flags = os.O_RDONLY if descriptor == 0 else os.O_WRONLY | os.O_CREAT | os.O_TRUNC
