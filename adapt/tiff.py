@@ -42,7 +42,7 @@ def read_tiff(path: Path) -> np.ndarray:
             AttributeError, AssertionError, NotImplementedError, RuntimeError, OverflowError,
             ZeroDivisionError, struct.error, zlib.error,
         ) as error:  # fmt: skip
-            raise InputError(f"{path}: not a readable TIFF ({error})") from None
+            said.insert(0, str(error))
     if said:  # it goes on with what it has
         raise InputError(f"{path}: not a readable TIFF ({said[0]})")
     if bands.ndim not in (2, 3) or not bands.size:

@@ -138,10 +138,10 @@ def test_r08_a_networks_own_infinity_is_not_a_fault() -> None:
     net = torch.nn.Linear(2, 2)
     net.register_buffer("mask", torch.tensor([0.0, -torch.inf]))
     state = {k: v.clone() for k, v in net.state_dict().items()}
-    load_tensors(net, state, "w")
+    load_tensors(net, state, "w.pth")
     for broken in (torch.nan, torch.inf):
-        with pytest.raises(InputError, match="w: NaN or infinite values in mask"):
-            load_tensors(net, state | {"mask": torch.tensor([0.0, broken])}, "w")
+        with pytest.raises(InputError, match=r"w\.pth: NaN or infinite values in mask"):
+            load_tensors(net, state | {"mask": torch.tensor([0.0, broken])}, "w.pth")
 
 
 def looped(path: Path) -> None:
