@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass, field
 
-from adapt.bounds import MOST_IMAGES, within
+from adapt.bounds import MOST_IMAGES, at_least, one_of, within
 from adapt.commands import Machine
-from adapt.config import DataConfig, TrustConfig, at_least, one_of
+from adapt.config import DataConfig, TrustConfig
 from adapt.errors import InputError
 
 PAIRS = "pairs"

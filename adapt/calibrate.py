@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from adapt.augment import resize
+from adapt.bounds import at_least
 from adapt.commands import Machine
-from adapt.config import DataConfig, ShiftConfig, TrustConfig, at_least
+from adapt.config import DataConfig, ShiftConfig, TrustConfig
 from adapt.data import DataSet, Sample, load
 from adapt.distort import apply_shift, image_seed
 from adapt.errors import InputError

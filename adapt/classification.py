@@ -13,9 +13,8 @@ from adapt.errors import InputError
 from adapt.protocol import ProtocolConfig, finite_logits
 from adapt.restyle import Restyle
 from adapt.runtime import Runtime, progress
-from adapt.sampling import Decoder, tensor, unwrapped
+from adapt.sampling import Decoder, loading, tensor, unwrapped
 from adapt.taps import normalise
-from adapt.workers import patient
 
 UNLABELLED = -1
 """A label that scores do not count; unlike IGNORE it is never a class's index."""
@@ -77,8 +76,7 @@ class Views(Dataset[Tensor]):
 def loader(source: Dataset[Any], config: DataConfig, batch: int, workers: int) -> DataLoader:
     """Batches of a data set whose images have one size after cropping, else one image at a time."""
     together = batch if config.crop or len(config.resize) == 2 else 1
-    own = torch.Generator()  # else the loader draws from the state that training's dropout uses
-    return DataLoader(source, together, num_workers=workers, worker_init_fn=patient, generator=own)
+    return loading(source, workers, batch_size=together)
 
 
 def probabilities(

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from adapt.bounds import MOST_IMAGES, MOST_WORKERS, within
+from adapt.bounds import MOST_IMAGES, MOST_WORKERS, at_least, one_of, size_pair, within
 from adapt.config import (
     DataConfig,
     NetworkConfig,
@@ -11,9 +11,6 @@ from adapt.config import (
     ScheduleConfig,
     ShiftConfig,
     TrustConfig,
-    at_least,
-    one_of,
-    size_pair,
 )
 from adapt.errors import InputError
 from adapt.objective_config import ObjectiveConfig

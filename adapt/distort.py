@@ -14,7 +14,7 @@ from adapt.commands import DistortConfig
 from adapt.config import DataConfig, ShiftConfig
 from adapt.data import Layout, Sample, check_owner, layout_of, prepare, read_split
 from adapt.errors import InputError, unknown
-from adapt.files import clear, leftovers, read_mapping, sha256, write_json, write_whole
+from adapt.files import clear, read_mapping, sha256, strangers, write_json, write_whole
 from adapt.images import IGNORE, image_size, png, read_image, read_indices, voc_palette
 from adapt.lock import only_writer
 from adapt.runtime import progress, say
@@ -226,8 +226,7 @@ def refuse_foreign(out: Path) -> None:
     """Only an empty or new folder becomes a twin, or what a killed call left of one."""
     if (out / MADE_WITH).is_file() or not out.is_dir():
         return
-    there = list(out.iterdir())
-    if {p.name for p in there} - {LOCK, *(p.name for p in leftovers(there, [MADE_WITH]))}:
+    if strangers(out, {LOCK}, [MADE_WITH]):
         raise InputError(f"out: {out} is not empty and not a shifted data set")
 
 

@@ -6,15 +6,16 @@ that the page of results prints is computed from such files alone.
 
 import json
 import math
-import platform
 import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from adapt.distort import MADE_WITH
 from adapt.errors import InputError
 from adapt.files import finite, read_json, write_whole
+from adapt.host import processor
 from adapt.records import CONFIG, ENVIRONMENT, SUMMARY, read_config, read_metrics
 from adapt.results import method_of, row_of, run_folders
 
@@ -71,13 +72,14 @@ def seed_record(folder: Path, study: str) -> dict[str, Any]:
         for run in finished
         for path in sorted(run.glob("metrics_*.json"))
     ]
-    classes = [read_json(p)["classes"] for run in finished for p in run.glob("metrics_*.json")]
+    scored = (path for run in finished for path in run.glob("metrics_*.json"))
+    classes: list[str] = next((read_json(path)["classes"] for path in scored), [])
     return {
         "format": FORMAT,
         "study": study,
         "seed": seed,
         "protocol": protocol_of(configs.values()),
-        "classes": classes[0] if classes else [],
+        "classes": classes,
         "shifts": shifts_of(folder.parent),
         "machines": machines_of(finished),
         "runs": {run.relative_to(folder).as_posix(): run_of(run, configs[run]) for run in finished},
@@ -147,7 +149,7 @@ def evaluation_of(run: Path, path: Path, folder: Path) -> dict[str, Any]:
 
 def labels_of(twin: Path) -> str:
     """How the labels of a shifted twin were made; by its name where the twin is gone."""
-    made_with = twin / "shift.json"
+    made_with = twin / MADE_WITH
     if made_with.is_file():
         return str(read_json(made_with).get("labels", "given"))
     return "moved" if twin.name.endswith("_moved") else "given"
@@ -156,7 +158,7 @@ def labels_of(twin: Path) -> str:
 def shifts_of(runs: Path) -> dict[str, Any]:
     """Filter, parameters and, where one was made, calibration of each twin of a study."""
     found: dict[str, Any] = {}
-    for path in sorted(runs.glob("shifts/*/shift.json")):
+    for path in sorted(runs.glob(f"shifts/*/{MADE_WITH}")):
         made = read_json(path)
         if made.get("labels", "given") == "given":
             about = {"filter": made["shift"], "parameters": made["parameters"]}
@@ -190,14 +192,6 @@ def machines_of(runs: Iterable[Path]) -> list[dict[str, Any]]:
         if made not in found:
             found.append(made)
     return found
-
-
-def processor() -> str:
-    """The CPU's name as the system tells it."""
-    listed = Path("/proc/cpuinfo")
-    lines = listed.read_text(encoding="utf-8").splitlines() if listed.is_file() else []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor()
 
 
 def features_of(folder: Path) -> dict[str, list[dict[str, Any]]]:

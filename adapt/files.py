@@ -60,6 +60,13 @@ def leftovers(paths: Iterable[Path], names: Iterable[str] | None = None) -> list
     return [p for p, found in matched if wanted is None or found[1] in wanted]
 
 
+def strangers(folder: Path, own: set[str], written: Iterable[str]) -> set[str]:
+    """Names in a folder that are neither `own` nor what a killed `write_whole` left of files that
+    are `written` there."""
+    there = list(folder.iterdir())
+    return {p.name for p in there} - own - {p.name for p in leftovers(there, written)}
+
+
 def clear(paths: Iterable[Path], names: Iterable[str] | None = None) -> None:
     """Remove the leftovers among `paths`."""
     for path in leftovers(paths, names):

@@ -32,7 +32,7 @@ import torch
 from torch import Tensor, nn
 
 from adapt.batchnorm import eval_mode
-from adapt.config import at_least, one_of
+from adapt.bounds import at_least, one_of
 from adapt.distort import image_seed
 from adapt.errors import InputError, listing
 from adapt.fisher_file import Values

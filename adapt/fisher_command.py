@@ -7,9 +7,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from adapt.bounds import MOST_WORKERS, within
+from adapt.bounds import MOST_WORKERS, at_least, one_of, within
 from adapt.calibrate import some
-from adapt.config import DataConfig, NetworkConfig, at_least, one_of
+from adapt.config import DataConfig, NetworkConfig
 from adapt.data import DataSet, load
 from adapt.errors import InputError, Stopped
 from adapt.files import clear

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from adapt.augment import MASKS, resize
 from adapt.batchnorm import adapt_statistics, eval_mode
@@ -20,9 +20,8 @@ from adapt.metrics import ImageScores, Scores, confusion, image_scores, scores
 from adapt.protocol import ProtocolConfig, predict
 from adapt.restyle import Restyle, make_restyle
 from adapt.runtime import Runtime, progress
-from adapt.sampling import Decoder, tensor, unwrapped
+from adapt.sampling import Decoder, loading, tensor, unwrapped
 from adapt.taps import normalise
-from adapt.workers import patient
 
 
 @dataclass(frozen=True)
@@ -70,17 +69,9 @@ def groups(
     With `shared` the processes of a run take turns at batches, so that each group, and what a
     network computes of it, is the same in one process and in several.
     """
-    own = torch.Generator()  # else the loader draws from the state that training's dropout uses
     turn, turns = (rank(), world()) if shared else (0, 1)
     places = [i for i in range(len(whole)) if i // reading.batch % turns == turn]
-    loader = DataLoader(
-        whole,
-        None,
-        sampler=places,
-        num_workers=reading.workers,
-        worker_init_fn=patient,
-        generator=own,
-    )
+    loader = loading(whole, reading.workers, batch_size=None, sampler=places)
     group: list[dict[str, Any]] = []
     items = progress(unwrapped(loader), what=what, total=len(places))
     for place, item in zip(places, items, strict=True):

@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass, field
 
-from adapt.config import NetworkConfig, at_least, size_pair
+from adapt.bounds import at_least, size_pair
+from adapt.config import NetworkConfig
 
 
 @dataclass

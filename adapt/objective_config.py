@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from adapt.config import at_least, one_of
+from adapt.bounds import at_least, one_of
 from adapt.errors import InputError
 
 

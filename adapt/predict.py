@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from adapt.bounds import MOST_IMAGES, within
+from adapt.bounds import MOST_IMAGES, one_of, within
 from adapt.classification import Views, check_protocol, classify
 from adapt.commands import Machine
-from adapt.config import DataConfig, TrustConfig, one_of
+from adapt.config import DataConfig, TrustConfig
 from adapt.data import DataSet, Sample, layout_of
 from adapt.data.files import stems
 from adapt.errors import InputError

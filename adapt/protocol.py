@@ -8,7 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from adapt.config import NetworkConfig, at_least, size_pair
+from adapt.bounds import at_least, size_pair
+from adapt.config import NetworkConfig
 from adapt.errors import InputError
 from adapt.runtime import Runtime
 from adapt.taps import logits_of, normalise, upsample

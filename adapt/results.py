@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from adapt.config import one_of
+from adapt.bounds import one_of
 from adapt.errors import InputError
 from adapt.files import read_mapping, write_json, write_whole
 from adapt.metrics import Scores, distortion

@@ -15,7 +15,7 @@ import yaml
 from adapt import checkpoint
 from adapt.distributed import first, first_only, world
 from adapt.errors import InputError
-from adapt.files import clear, leftovers, read_yaml, write_json, write_whole, writing
+from adapt.files import clear, read_yaml, strangers, write_json, write_whole, writing
 from adapt.lock import only_writer
 from adapt.records import CONFIG, ENVIRONMENT, METRICS, SUMMARY, read_metrics
 from adapt.settings import differences, filled
@@ -123,11 +123,9 @@ def claimed(path: Path, config: dict[str, Any], default: dict[str, Any] | None) 
     """
     if not str(path) or str(path) == ".":
         raise InputError("run is empty: give the run's folder, for example run=runs/teacher")
-    if path.is_dir() and any(path.iterdir()) and not (path / CONFIG).is_file():
-        there = list(path.iterdir())
-        begun = {LOCK, ENVIRONMENT, *(p.name for p in leftovers(there, OWN))}
-        if {p.name for p in there} - begun:
-            raise InputError(f"run: {path} exists and is not a run folder (it has no {CONFIG})")
+    known = (path / CONFIG).is_file() or not path.is_dir()
+    if not known and strangers(path, {LOCK, ENVIRONMENT}, OWN):
+        raise InputError(f"run: {path} exists and is not a run folder (it has no {CONFIG})")
     with only_writer(path / LOCK, f"run: another process is writing {path}", keep=True):
         clear(path.iterdir(), OWN)
         if (path / CONFIG).is_file():

@@ -112,15 +112,14 @@ def batches(
     share = batch // world()
     own = [t * batch + rank() * share for t in range(start, stop)]
     positions = [list(range(position, position + share)) for position in own]
-    loader = DataLoader(
-        stream,
-        batch_sampler=positions,
-        num_workers=workers,
-        pin_memory=pin,
-        worker_init_fn=patient,
-        generator=torch.Generator(),  # else it draws from the state that dropout uses
-    )
-    return unwrapped(loader)
+    return unwrapped(loading(stream, workers, batch_sampler=positions, pin_memory=pin))
+
+
+def loading(source: Dataset[Any], workers: int, **how: Any) -> DataLoader:
+    """A DataLoader (torch's own options in `how`) that leaves the state alone that dropout draws
+    from, and signals to the main process."""
+    own = torch.Generator()
+    return DataLoader(source, num_workers=workers, worker_init_fn=patient, generator=own, **how)
 
 
 def unwrapped(loader: DataLoader) -> Iterator[Any]:

@@ -2,16 +2,9 @@
 
 from dataclasses import dataclass, field
 
+from adapt.bounds import at_least, one_of
 from adapt.commands import InvertConfig, Machine
-from adapt.config import (
-    DataConfig,
-    NetworkConfig,
-    PenaltyConfig,
-    ScheduleConfig,
-    ShiftConfig,
-    at_least,
-    one_of,
-)
+from adapt.config import DataConfig, NetworkConfig, PenaltyConfig, ScheduleConfig, ShiftConfig
 from adapt.errors import InputError
 from adapt.objective_config import ObjectiveConfig
 from adapt.protocol import ProtocolConfig

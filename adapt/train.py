@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -155,7 +156,7 @@ def fit(
     source = batches(stream, config.batch, begin, config.steps, config.workers, pin=on_gpu)
     bar = progress(abreast(source), what=run.path.name, total=config.steps, initial=begin)
     step, batch = begin, Batch()
-    with stop_signals() as signals, Board(run.path / "tensorboard", begin + 1) as board:
+    with stop_signals() as signals, closing(Board(run.path / "tensorboard", begin + 1)) as board:
         try:
             for batch in bar:
                 entry = one_step(setup, batch, step)

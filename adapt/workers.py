@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import cv2
 
 from adapt.errors import Stopped
+from adapt.failures import STATUS
 
 T = TypeVar("T")
 
@@ -78,7 +79,7 @@ def spread(
             yield found
         except BrokenProcessPool:
             raise Stopped(
-                f"{what}: a worker process died (out of memory?); workers=1 needs the least", 4
+                f"{what}: a worker process died (out of memory?); workers=1 needs the least", STATUS
             ) from None
         except BaseException:  # nobody waits for what they are about
             for child in active_children():

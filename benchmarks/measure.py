@@ -6,7 +6,6 @@ shows medians and quartiles over the rounds.
 
 import json
 import os
-import platform
 import statistics
 import sys
 import time
@@ -14,6 +13,8 @@ from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+
+from adapt.host import processor
 
 Variant = Callable[[], object]
 LIBRARIES = ("torch", "numpy", "numba", "opencv-python-headless", "kornia")
@@ -65,7 +66,7 @@ def record(
     torch = sys.modules.get("torch")
     line = {
         "command": " ".join(sys.argv),
-        "host": f"{cpu()}, {len(os.sched_getaffinity(0))} of {os.cpu_count()} cores",
+        "host": f"{processor()}, {len(os.sched_getaffinity(0))} of {os.cpu_count()} cores",
         "gpu": torch.cuda.get_device_name() if torch and torch.cuda.is_available() else None,
         "versions": {name: version(name) for name in LIBRARIES},
         "date": time.strftime("%Y-%m-%d"),
@@ -75,11 +76,3 @@ def record(
     }
     with Path(out).open("a", encoding="utf-8") as stream:
         stream.write(json.dumps(line) + "\n")
-
-
-def cpu() -> str:
-    """The processor's name where Linux tells it."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.is_file() else []
-    named = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return named[0] if named else platform.machine()

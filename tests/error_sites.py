@@ -218,7 +218,7 @@ def record(to: Path) -> None:
     """
     from adapt.errors import InputError, Stopped
 
-    seen = set()
+    to, seen = to.resolve(), set()  # tests change folders
 
     def note(error: Exception) -> None:
         site = site_under_way()

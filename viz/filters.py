@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from adapt.config import at_least
+from adapt.bounds import at_least
 from adapt.errors import InputError
 from adapt.files import write_whole
 from adapt.images import IGNORE, read_image, read_indices

@@ -15,7 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from adapt.batchnorm import eval_mode
-from adapt.config import NetworkConfig, at_least, one_of
+from adapt.bounds import at_least, one_of
+from adapt.config import NetworkConfig
 from adapt.errors import InputError, Stopped
 from adapt.runtime import Runtime
 from adapt.sampling import tensor

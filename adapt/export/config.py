@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass, field
 
-from adapt.config import DataConfig, TrustConfig, at_least, one_of, size_pair
+from adapt.bounds import at_least, one_of, size_pair
+from adapt.config import DataConfig, TrustConfig
 from adapt.errors import InputError
 
 FORMATS = ("safetensors", "onnx")

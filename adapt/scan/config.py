@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass, field
 
-from adapt.bounds import MOST_WORKERS, within
-from adapt.config import DataConfig, at_least
+from adapt.bounds import MOST_WORKERS, at_least, within
+from adapt.config import DataConfig
 from adapt.errors import InputError
 from adapt.scan.measure import HASH_BITS
 

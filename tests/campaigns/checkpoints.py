@@ -35,6 +35,7 @@ from tqdm import tqdm
 
 from adapt.errors import InputError
 from adapt.files import write_json
+from adapt.host import processor
 
 DEADLINE = 60
 """Seconds for one case."""
@@ -173,11 +174,6 @@ def table(results: list[dict[str, Any]]) -> dict[str, dict[str, int]]:
     for done in results:
         found[done["kind"]][done["outcome"]] += 1
     return {name: {o: counts[o] for o in OUTCOMES if counts[o]} for name, counts in found.items()}
-
-
-def processor() -> str:
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    return next((x.partition(": ")[2] for x in lines if x.startswith("model name")), "")
 
 
 def main() -> None:

@@ -380,12 +380,11 @@ def about() -> dict[str, str]:
     import cv2
     import PIL
 
-    with contextlib.suppress(OSError):
-        models = [x for x in Path("/proc/cpuinfo").read_text().split("\n") if "model name" in x]
-        cpu = models[0].partition(":")[2].strip() if models else platform.processor()
+    from adapt.host import processor
+
     versions = {"pillow": PIL.__version__, "numpy": np.__version__, "opencv": cv2.__version__}
     python = platform.python_version()
-    return {"date": str(date.today()), "cpu": cpu, "python": python, **versions}
+    return {"date": str(date.today()), "cpu": processor(), "python": python, **versions}
 
 
 def main() -> None:

@@ -22,6 +22,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import date
 from hashlib import sha256
@@ -40,6 +41,7 @@ from warm import Command, Warm
 
 from adapt import checkpoint
 from adapt.files import write_json
+from adapt.host import processor
 from adapt.records import read_metrics
 
 PENALTY = ["penalty=l2_sp_fisher", "penalty.alpha=0.01", "penalty.fisher=fisher.safetensors"]
@@ -287,16 +289,11 @@ def table(rounds: list[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def host_cpu() -> str:
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    return next((x.partition(":")[2].strip() for x in lines if x.startswith("model name")), "")
-
-
 def campaign(count: int, seed: int, out: Path, work: Path, fresh: int) -> dict[str, Any]:
     """Rounds until `count` kills are recorded in `out`."""
     done = json.loads(out.read_text())["record"] if out.is_file() else []
     with (
-        Warm(work, work / "logs") as warm,
+        closing(Warm(work, work / "logs")) as warm,
         tqdm(total=count, disable=not sys.stderr.isatty()) as bar,
     ):
         world(work, warm)
@@ -309,7 +306,7 @@ def campaign(count: int, seed: int, out: Path, work: Path, fresh: int) -> dict[s
                 "command": command,
                 "date": date.today().isoformat(),
                 "versions": {p: version(p) for p in ("torch", "numpy", "safetensors")},
-                "cpu": host_cpu(),
+                "cpu": processor(),
                 **table(done),
                 "record": done,
             }

@@ -52,6 +52,7 @@ from adapt.export.config import ExportConfig
 from adapt.files import write_json
 from adapt.finetuning import study_of
 from adapt.fisher_command import FisherConfig, fisher
+from adapt.host import processor
 from adapt.layers_config import LayersConfig
 from adapt.networks.factory import permit
 from adapt.predict import PredictConfig, predictions
@@ -372,11 +373,6 @@ def main() -> None:
         "seconds": round(time.monotonic() - started), **made,
     })  # fmt: skip
     sys.exit(bool(made["bad"]))
-
-
-def processor() -> str:
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    return next((x.split(": ")[1] for x in lines if x.startswith("model name")), "unknown")
 
 
 if __name__ == "__main__":
