@@ -28,7 +28,7 @@ bench: $(READY)  ## short benchmarks: ratios measured side by side
 	$(BIN)/python benchmarks/penalties.py --rounds 3
 	$(BIN)/python benchmarks/penalties.py --rounds 3 --network fcn_resnet101
 	$(BIN)/python benchmarks/filters.py --rounds 10
-	$(BIN)/python benchmarks/inversion.py --rounds 3 --evaluations 5
+	$(BIN)/python benchmarks/inversion.py --rounds 3 --evaluations 10
 
 setup: $(READY)
 

@@ -199,7 +199,7 @@ class InvertConfig:
     device: str = "auto"
     precision: str = "auto"
     """auto | fp32 | bf16; auto = bf16 where the device computes it natively, but fp32 for lbfgs,
-    whose line search it disturbs."""
+    whose line search and curvature are differences of losses and gradients."""
 
     def __post_init__(self) -> None:
         one_of("precision", self.precision, ("auto", "fp32", "bf16"))

@@ -14,7 +14,7 @@ from adapt.commands import DistortConfig
 from adapt.config import DataConfig, ShiftConfig
 from adapt.data import Layout, Sample, check_owner, layout_of, prepare, read_split
 from adapt.errors import InputError, unknown
-from adapt.files import leftovers, read_mapping, sha256, write_json, write_whole
+from adapt.files import clear, leftovers, read_mapping, sha256, write_json, write_whole
 from adapt.images import IGNORE, image_size, png, read_image, read_indices, voc_palette
 from adapt.lock import only_writer
 from adapt.runtime import progress, say
@@ -165,7 +165,10 @@ def make_distorted(config: DistortConfig) -> Path:
     refuse_foreign(out)
     with only_writer(out / LOCK, f"out: another process is writing {out}"):
         claim(out, config)
-        return write_twin(config, layout, lists, samples, twins, labels)
+        try:
+            return write_twin(config, layout, lists, samples, twins, labels)
+        finally:
+            clear(out.rglob(".*"))
 
 
 def write_twin(
@@ -245,15 +248,13 @@ def claim(out: Path, config: DistortConfig) -> None:
             )
     else:
         write_json(out / MADE_WITH, made_with)
-    for path in leftovers(out.rglob(".*")):
-        path.unlink()
+    clear(out.rglob(".*"))
 
 
 def run_jobs(jobs: list[Job], config: DistortConfig) -> list[str]:
     """All digests in the jobs' order; one worker runs in this process."""
     workers = config.workers or os.cpu_count() or 1
-    what = f"distort {config.shift.name}"
     if workers == 1:
-        return [perform(job) for job in progress(jobs, what=what)]
-    with spread(perform, jobs, workers, 4, what) as found:
-        return list(progress(found, what=what, total=len(jobs)))
+        return [perform(job) for job in progress(jobs, what="distort")]
+    with spread(perform, jobs, workers, 4, "distort") as found:
+        return list(progress(found, what="distort", total=len(jobs)))

@@ -51,6 +51,16 @@ def started_by_torchrun() -> bool:
     return int(os.environ.get("WORLD_SIZE", "1")) > 1
 
 
+def refuse_several(name: str) -> None:
+    """For commands of one process.
+
+    Raises:
+        InputError: torchrun started several.
+    """
+    if started_by_torchrun():
+        raise InputError(f"{name} runs in one process; start it without torchrun")
+
+
 @contextmanager
 def processes() -> Iterator[None]:
     """Join the other processes that torchrun started, if it did."""

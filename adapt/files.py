@@ -60,6 +60,12 @@ def leftovers(paths: Iterable[Path], names: Iterable[str] | None = None) -> list
     return [p for p, found in matched if wanted is None or found[1] in wanted]
 
 
+def clear(paths: Iterable[Path], names: Iterable[str] | None = None) -> None:
+    """Remove the leftovers among `paths`."""
+    for path in leftovers(paths, names):
+        path.unlink()
+
+
 def write_whole(path: Path, content: bytes, durable: bool = True) -> None:
     """Replace `path` by `content` in one step: temporary file beside it, fsync, rename.
 

@@ -12,7 +12,7 @@ from adapt.calibrate import some
 from adapt.config import DataConfig, NetworkConfig, at_least, one_of
 from adapt.data import DataSet, load
 from adapt.errors import InputError, Stopped
-from adapt.files import leftovers
+from adapt.files import clear
 from adapt.fisher import NORMALISATIONS, add_scores, averaged, generator_of, zeros
 from adapt.fisher_file import Values, load_fisher, read_fisher, write_fisher
 from adapt.inference import Reading, Whole, groups
@@ -96,8 +96,7 @@ def fisher(config: FisherConfig, on_image: Callable[[int], None] | None = None) 
         check_sizes(data, ["x1"])
         with only_writer(out.with_suffix(".lock"), f"out: another process is writing {out}"):
             if not out.exists():
-                for path in leftovers(out.parent.iterdir(), (out.name, partial(out).name)):
-                    path.unlink()
+                clear(out.parent.iterdir(), (out.name, partial(out).name))
                 return estimated(config, model, settings, data, machine, made, on_image)
     refuse_other(out, load_fisher(out).made, made, ignored=(*PLACES, *MACHINE))
     say(f"{out} is finished already; nothing to do")

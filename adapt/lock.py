@@ -21,16 +21,24 @@ os.register_at_fork(after_in_child=_drop_in_child)
 
 
 def _open(path: Path) -> int:
-    """`path` open and locked; its folder is made.
+    """`path` open and locked.
 
     Raises:
         BlockingIOError: another process has it.
+        InputError: the file system knows no locks.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise
+            except OSError as error:
+                raise InputError(
+                    f"{path}: cannot be locked ({error.strerror}): its file system has no flock, "
+                    "without which two processes could write the same; docs/clusters.md has more"
+                ) from None
             if path.exists() and os.path.samestat(path.stat(), os.fstat(descriptor)):
                 return descriptor
         except BaseException:
@@ -41,11 +49,14 @@ def _open(path: Path) -> int:
 
 @contextmanager
 def only_writer(path: Path, what: str, *, keep: bool = False) -> Iterator[None]:
-    """Hold the lock file `path`, which is removed in the end unless it is to be kept.
+    """Hold the lock file `path`, whose folder is made. In the end both are removed, the folder if
+    nothing came into it, unless the lock is to be kept.
 
     Raises:
         InputError: another process holds it; `what` says, as `run: another process is writing DIR`.
     """
+    made = not path.parent.exists()
+    path.parent.mkdir(parents=True, exist_ok=True)
     try:
         descriptor = _open(path)
     except BlockingIOError:
@@ -57,5 +68,7 @@ def only_writer(path: Path, what: str, *, keep: bool = False) -> Iterator[None]:
         if descriptor in _held:
             if not keep:
                 path.unlink(missing_ok=True)
+                if made and not any(path.parent.iterdir()):
+                    path.parent.rmdir()
             _held.remove(descriptor)
             os.close(descriptor)

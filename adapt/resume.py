@@ -1,5 +1,7 @@
 """What a training is resumed from: everything that its next step depends on."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -36,18 +38,31 @@ def restore(setup: Setup, run: RunFolder) -> tuple[int, float]:
         run.rewind(0)
         return 0, 0.0
     check_inputs(found.meta["inputs"], setup.inputs, run.path)
-    load_tensors(setup.student, found.state["student"], str(run.path))
-    setup.optimizer.load_state_dict(found.state["optimizer"])
-    if setup.average is not None:
-        setup.average.load_state_dict(found.state["average"])
-    states = found.state["rng"]
-    if rank() < len(states):
-        set_rng_states(states[rank()], setup.machine.device)
-    else:
-        torch.manual_seed(process_seed(setup.config.seed, found.step))
+    try:
+        bring_back(setup, found.state, found.step)
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(
+            f"{run.checkpoints}: the checkpoint of step {found.step} holds no training's state of "
+            f"this network and optimiser ({type(error).__name__}: {error})"
+        ) from None
     run.rewind(found.step)
     say(f"resuming {run.path} at step {found.step}")
     return found.step, float(found.meta["seconds"])
+
+
+def bring_back(setup: Setup, state: dict[str, Any], step: int) -> None:
+    """Student, optimiser, average and random state as a checkpoint has them."""
+    load_tensors(setup.student, state["student"], "the checkpoint")
+    setup.optimizer.load_state_dict(state["optimizer"])
+    if setup.average is not None:
+        setup.average.load_state_dict(state["average"])
+    states = state["rng"]
+    if rank() < len(states):
+        set_rng_states(states[rank()], setup.machine.device)
+    else:
+        torch.manual_seed(process_seed(setup.config.seed, step))
 
 
 def rng_states(device: torch.device) -> list[Tensor]:

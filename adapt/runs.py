@@ -15,13 +15,7 @@ import yaml
 from adapt import checkpoint
 from adapt.distributed import first, first_only, world
 from adapt.errors import InputError
-from adapt.files import (
-    leftovers,
-    read_yaml,
-    write_json,
-    write_whole,
-    writing,
-)
+from adapt.files import clear, leftovers, read_yaml, write_json, write_whole, writing
 from adapt.lock import only_writer
 from adapt.records import CONFIG, ENVIRONMENT, METRICS, SUMMARY, read_metrics
 from adapt.settings import differences, filled
@@ -135,8 +129,7 @@ def claimed(path: Path, config: dict[str, Any], default: dict[str, Any] | None) 
         if {p.name for p in there} - begun:
             raise InputError(f"run: {path} exists and is not a run folder (it has no {CONFIG})")
     with only_writer(path / LOCK, f"run: another process is writing {path}", keep=True):
-        for leftover in leftovers(path.iterdir(), OWN):
-            leftover.unlink()
+        clear(path.iterdir(), OWN)
         if (path / CONFIG).is_file():
             old, new = (
                 {k: v for k, v in c.items() if k not in MAY_DIFFER}

@@ -80,6 +80,8 @@ def spread(
             raise Stopped(
                 f"{what}: a worker process died (out of memory?); workers=1 needs the least", 4
             ) from None
-        except BaseException:
+        except BaseException:  # nobody waits for what they are about
+            for child in active_children():
+                child.terminate()
             pool.shutdown(cancel_futures=True)
             raise

@@ -1,13 +1,14 @@
 """Style inversion: ours against the loop that tutorials of style transfer write.
 
-    python benchmarks/inversion.py [--rounds 10] [--size 160] [--evaluations 20] [--taps pool|conv]
+    python benchmarks/inversion.py [--rounds 5] [--size 240] [--evaluations 60] [--taps pool|conv]
     python benchmarks/inversion.py --run RUN --image A.png B.png   # what bf16 costs in loss
 
 The tutorial's loop is frozen, truncated at the last tap, NCHW, fp32, and compares Gram matrices and
 maps by `F.mse_loss`. Taps are the five poolings, as in the command, or what goes into them. All
 variants run interleaved in one process (benchmarks/measure.py); each one's time is that of a whole
 inversion, targets included, for one evaluation of loss and gradient. Memory is the peak of a
-process that makes one inversion, less what it had before.
+process that makes one inversion, less what it had before. `--clock cpu --threads 1` counts the
+process's own time: on a machine that others use, the only ratios that repeat.
 """
 
 import argparse
@@ -35,12 +36,13 @@ from adapt.networks.deeplab_vgg16 import DeepLabVGG16
 from adapt.records import read_config
 from adapt.runtime import Runtime, runtime
 from adapt.sampling import tensor
-from benchmarks.measure import measure, record, report
+from benchmarks.measure import Variant, gpu_wait, measure, record, report
 from viz.inversion import Matching, invert_image
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 TV = 0.05  # the command's default; the tutorial has none
 
+CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 Inverter = Callable[[int], float]
 """Evaluations -> seconds for one of them."""
 
@@ -49,8 +51,9 @@ def five(taps: str) -> dict[str, float]:
     return {f"{taps}{number}": 1.0 for number in range(1, 6)}
 
 
-def tutorial(net: nn.Module, picture: np.ndarray, taps: str, kind: str) -> Inverter:
+def tutorial(net: nn.Module, picture: np.ndarray, taps: str, clock: str, kind: str) -> Inverter:
     """Neural style transfer as its tutorials have it: slices of a frozen VGG."""
+    now, wait = CLOCKS[clock], gpu_wait()
     device = runtime("auto", "fp32").device
     net = deepcopy(net).to(device).eval().requires_grad_(False)
     every = [f"{layer}{i}" for i in range(1, 6) for layer in ("conv", "pool")]
@@ -76,7 +79,7 @@ def tutorial(net: nn.Module, picture: np.ndarray, taps: str, kind: str) -> Inver
         return torch.mm(flat, flat.t()).div(h * w)
 
     def run(evaluations: int) -> float:
-        started, done = time.perf_counter(), 0
+        started, done = now(), 0
         with torch.no_grad():
             content = features(target)
             style = [gram(maps) for maps in content]
@@ -97,21 +100,25 @@ def tutorial(net: nn.Module, picture: np.ndarray, taps: str, kind: str) -> Inver
 
         while done < evaluations:
             optimizer.step(closure)
-        return (time.perf_counter() - started) / done
+        wait()
+        return (now() - started) / done
 
     return run
 
 
-def ours(net: nn.Module, picture: np.ndarray, taps: str, kind: str, precision: str) -> Inverter:
+def ours(
+    net: nn.Module, picture: np.ndarray, taps: str, clock: str, kind: str, precision: str
+) -> Inverter:
     """`invert_image` as scripts/invert.py calls it."""
+    now = CLOCKS[clock]
     machine = runtime("auto", precision)
     net = machine.place(deepcopy(net))
 
     def run(evaluations: int) -> float:
-        started = time.perf_counter()
+        started = now()
         settings = {"tv": TV, "optimizer": kind, "steps": evaluations, "machine": machine}
         found = invert_image(net, NetworkConfig(), picture, five(taps), **settings)
-        return (time.perf_counter() - started) / (len(found.curve) - 1)
+        return (now() - started) / (len(found.curve) - 1)
 
     return run
 
@@ -122,9 +129,9 @@ def makers(given: argparse.Namespace) -> dict[str, Callable[[], Inverter]]:
     picture = np.random.default_rng(0).integers(0, 256, (given.size, given.size, 3), np.uint8)
     made: dict[str, Callable[[], Inverter]] = {}
     for kind in ("adam", "lbfgs"):
-        made[f"tutorial {kind}"] = partial(tutorial, net, picture, given.taps, kind)
+        made[f"tutorial {kind}"] = partial(tutorial, net, picture, given.taps, given.clock, kind)
         for precision in ("fp32", "bf16"):
-            arguments = (net, picture, given.taps, kind, precision)
+            arguments = (net, picture, given.taps, given.clock, kind, precision)
             made[f"ours {kind} {precision}"] = partial(ours, *arguments)
     return made
 
@@ -195,11 +202,12 @@ def losses(given: argparse.Namespace) -> dict[str, list[float]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=10)
-    parser.add_argument("--size", type=int, default=160)
-    parser.add_argument("--evaluations", type=int, default=20)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--size", type=int, default=240)
+    parser.add_argument("--evaluations", type=int, default=60)
     parser.add_argument("--taps", default="pool", choices=("pool", "conv"))
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--clock", default="wall", choices=tuple(CLOCKS))
     parser.add_argument("--run", default="", help="a run: compare losses, not times")
     parser.add_argument("--image", nargs="+", default=[])
     parser.add_argument("--memory", default="", help=argparse.SUPPRESS)
@@ -214,7 +222,9 @@ def main() -> None:
         print(peak(made[given.memory]()))
         return
     inverters = {name: make() for name, make in made.items()}
-    timed = {name: partial(one, given.evaluations) for name, one in inverters.items()}
+    timed: dict[str, Variant] = {
+        name: partial(one, given.evaluations) for name, one in inverters.items()
+    }
     seconds = measure(timed, given.rounds)
     pairs = [(name, f"tutorial {name.split()[1]}") for name in made if name.startswith("ours")]
     rows = report(seconds, pairs)

@@ -16,7 +16,7 @@ from hydra.errors import CompactHydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from adapt.distributed import processes, silent, started_by_torchrun, together
+from adapt.distributed import processes, refuse_several, silent, together
 from adapt.errors import InputError, Stopped
 from adapt.failures import explained
 from adapt.files import unwritten
@@ -81,8 +81,8 @@ def main(name: str, schema: type[T], run: Callable[[T], Any], *, several: bool =
         values = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)
         name_explicit(values, HydraConfig.get().overrides.task)
         try:
-            if started_by_torchrun() and not several:
-                raise InputError(f"{name} runs in one process; start it without torchrun")
+            if not several:
+                refuse_several(name)
             with processes():
                 with together():
                     config = build(schema, values)

@@ -22,7 +22,8 @@ HEAD = """# What a command says when something is wrong
 One message each, as it was printed; `DIR` stands for a folder of yours. Wrong input ends a command
 with `error: ` and the message on standard error and exit status 2, before anything is written
 wherever that can be known. A run that has to stop (a signal, a value that is not finite, a failed
-check) prints its message with status 128 + the signal's number, 3 or 1, its last checkpoint intact.
+check, no memory or a lost process, a full disk) prints its message with status 128 + the signal's
+number, 3, 1, 4 or 74, its last checkpoint intact.
 A setting or choice that does not exist is refused by Hydra before, with its name and the choices.
 
 Made by `make errors` from what the tests meet; the comments say where in the source a message is
@@ -41,7 +42,9 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "Indices of public paired sets": (
         "adapt/data/index.py", "scripts/index_",
     ),
-    "Images and masks": ("adapt/images.py",),
+    "Images and masks": (
+        "adapt/images.py", "adapt/encoded/", "adapt/raw_files.py", "adapt/mat.py", "adapt/tiff.py",
+    ),
     "Filters and shifted data sets": (
         "adapt/distort.py", "adapt/calibrate.py", "adapt/scenes.py", "viz/filters.py",
     ),
@@ -52,21 +55,26 @@ GROUPS: dict[str, tuple[str, ...]] = {
     ),
     "Runs and checkpoints": (
         "adapt/runs.py", "adapt/records.py", "adapt/checkpoint.py", "adapt/files.py",
+        "adapt/lock.py", "adapt/resume.py",
     ),
     "Objectives": (
         "adapt/objective_config.py", "adapt/objectives.py", "adapt/distances.py",
         "adapt/schedules.py",
     ),
     "Penalties, Fisher information and frozen layers": (
-        "adapt/penalties/", "adapt/fisher.py", "adapt/fisher_command.py", "adapt/freezing.py",
+        "adapt/penalties/", "adapt/fisher", "adapt/freezing.py",
     ),
-    "Training": ("adapt/setup.py", "adapt/train.py", "adapt/batchnorm.py"),
+    "Training": (
+        "adapt/setup.py", "adapt/train.py", "adapt/batchnorm.py", "adapt/distributed.py",
+        "adapt/failures.py", "adapt/workers.py", "scripts/_cli.py",
+    ),
     "Evaluation and prediction": (
         "adapt/evaluate.py", "adapt/predict.py", "adapt/protocol.py", "adapt/classification.py",
         "adapt/restyle.py", "adapt/inference.py",
     ),
     "Studies, analyses, inversions and reports": (
-        "adapt/study", "adapt/analy", "adapt/activations.py", "adapt/results.py", "viz/",
+        "adapt/study", "adapt/analy", "adapt/activations.py", "adapt/results.py",
+        "adapt/evidence.py", "viz/",
     ),
     "Scan": ("adapt/scan/",),
     "Export": ("adapt/export/",),

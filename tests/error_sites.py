@@ -16,6 +16,11 @@ PRODUCT = ("adapt", "viz", "transforms", "scripts")
 ANYTHING = r"[\s\S]*"
 EITHER = re.compile(r"\(\?:((?:[^()\\]|\\.)*)\)")
 """Alternatives in a pattern."""
+INTERNAL = (
+    "AssertionError", "BrokenError", "MatError", "RuntimeError", "CompactHydraException", "OSError",
+    "KeyboardInterrupt",
+)  # fmt: skip
+"""Errors for ourselves, or for a caller that adds the file's name or explains them."""
 MAKERS = ("unknown", "differing")
 """Functions that return an error for their caller to raise."""
 
@@ -133,9 +138,17 @@ def texts_in(function: ast.AST) -> Texts:
     return found
 
 
-def told(node: ast.Raise) -> bool:
-    """Is it a new error, for whoever gave the input? AssertionError is for ourselves."""
-    return isinstance(node.exc, ast.Call) and ast.unparse(node.exc.func) != "AssertionError"
+@cache
+def catches(path: Path) -> bool:
+    """Does a file catch ValueErrors, so that its own are for itself?"""
+    handlers = [n.type for n in ast.walk(parsed(path)) if isinstance(n, ast.ExceptHandler)]
+    return any(kind and "ValueError" in ast.unparse(kind) for kind in handlers)
+
+
+def told(node: ast.Raise, path: Path) -> bool:
+    """Is it a new error, for whoever gave the input?"""
+    kind = ast.unparse(node.exc.func) if isinstance(node.exc, ast.Call) else "AssertionError"
+    return kind not in INTERNAL and not (kind == "ValueError" and catches(path))
 
 
 def sites_in(path: Path) -> list[Site]:
@@ -145,7 +158,7 @@ def sites_in(path: Path) -> list[Site]:
     def visit(node: ast.AST, names: tuple[str, ...], texts: Texts) -> None:
         if isinstance(node, ast.FunctionDef | ast.ClassDef):
             names, texts = (*names, node.name), texts | texts_in(node)
-        if isinstance(node, ast.Raise) and told(node):
+        if isinstance(node, ast.Raise) and told(node, path):
             lines = (node.lineno, node.end_lineno or node.lineno)
             found.append(Site(file, ".".join(names), *lines, pattern(node.exc, texts)))
         for child in ast.iter_child_nodes(node):
@@ -194,14 +207,14 @@ def shortened(message: str) -> str:
         (re.escape(str(Path.home())), "~"),
     ):
         message = re.sub(rf"(?<![\w.]){folder}", name, message)
-    return message
+    return message.replace("\0", "\\0")
 
 
 def record(to: Path) -> None:
     """From now on append the `raise` and the message of every error of this process to a file.
 
     InputError and Stopped are told apart from others by their class; a module that raises
-    ValueError for its caller gets one of its own that is recorded likewise.
+    ValueError for its caller, and catches none, gets one of its own that is recorded likewise.
     """
     from adapt.errors import InputError, Stopped
 
@@ -229,7 +242,7 @@ def record(to: Path) -> None:
     for path in sources():
         raised = {ast.unparse(n.exc.func) for n in ast.walk(parsed(path))
                   if isinstance(n, ast.Raise) and isinstance(n.exc, ast.Call)}  # fmt: skip
-        if "ValueError" in raised:
+        if "ValueError" in raised and not catches(path):
             parts = path.relative_to(ROOT).with_suffix("").parts
             own = type("ValueError", (ValueError,), {})
             noted(own)

@@ -42,6 +42,8 @@ DAMAGE = {
     "cut": lambda p: (p / "state.pt").write_bytes((p / "state.pt").read_bytes()[:50]),
     "empty": lambda p: (p / "state.pt").write_bytes(b""),
     "gone": lambda p: (p / "state.pt").unlink(),
+    "a folder": lambda p: ((p / "state.pt").unlink(), (p / "state.pt").mkdir()),
+    "altered meta": lambda p: flip(p / "meta.json"),
     "no meta": lambda p: (p / "meta.json").unlink(),
     "bad meta": lambda p: (p / "meta.json").write_text('{"format'),
     "other format": lambda p: (p / "meta.json").write_text('{"format": 99}'),

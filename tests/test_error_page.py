@@ -37,6 +37,9 @@ RELAYS = {
     "adapt/models.py load_complete",  # with a hint behind
     "adapt/data/files.py Lookup.complete",  # how many there are, and the first
     "adapt/data/pairs.py read_csv",  # likewise
+    "adapt/data/__init__.py read_split",  # likewise
+    "adapt/data/files.py matched",  # likewise
+    "adapt/distributed.py together",  # of another process
 }
 """Places that pass on the text of other errors."""
 LONGEST, LINES = 700, 6

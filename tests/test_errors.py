@@ -26,6 +26,7 @@ from adapt.data import cut, load
 from adapt.data.by_class import classes_in
 from adapt.data.cityscapes import frames
 from adapt.data.dogs120 import entries
+from adapt.data.files import Lookup
 from adapt.data.index import write_index
 from adapt.data.voc import label_tables
 from adapt.distort import make_distorted
@@ -242,7 +243,8 @@ REFUSED: dict[str, tuple[Refusal, str]] = {
         lambda w, p: build_network(NetworkConfig(arguments={"width": 1}), 2),
         r"network\.arguments .*; network is deeplab_vgg16"),
     "no class folders": (lambda w, p: classes_in(folder(p / "empty")), "empty: no folders inside"),
-    "no frames": (lambda w, p: frames(folder(p / "city"), "_rain"), "that end in '_rain'"),
+    "no frames": (
+        lambda w, p: frames(folder(p / "city"), Lookup(), "_rain"), "that end in '_rain'"),
     "no list of dogs": (
         lambda w, p: entries(p / "train_list.mat"), r"train_list\.mat: no such list"),
     "no rows": (lambda w, p: write_index(p / "pairs.csv", [], (), "ACDC"), "no pairs of ACDC"),
@@ -250,7 +252,8 @@ REFUSED: dict[str, tuple[Refusal, str]] = {
         lambda w, p: write_index(folder(p / "l") / "pairs.csv", [{"x1": p / "a.png"}], (), "ACDC"),
         r"a\.png lies outside .*--out"),
     "no labels of VOC": (
-        lambda w, p: label_tables(DataConfig("voc"), p), "no SegmentationClass folder in"),
+        lambda w, p: label_tables(DataConfig("voc"), p, Lookup()),
+        "no SegmentationClass folder in"),
     "other classes": (evaluated_on_others, "teacher knows the classes .*; pairs has a, b"),
     "export of another resize": (
         lambda w, p: export(ExportConfig(
@@ -312,7 +315,7 @@ REFUSED: dict[str, tuple[Refusal, str]] = {
     "nothing to compare": (
         lambda w, p: invert_image(
             Whole(), NETWORK, np.zeros((8, 8, 3), np.uint8), {}, content=1.0, style=1.0, tv=0.0,
-            optimizer="adam", lr=0.1, steps=1, seed=0, device=torch.device("cpu")),
+            optimizer="adam", lr=0.1, steps=1, seed=0),
         r"taps is \{\}"),
 }  # fmt: skip
 
@@ -350,7 +353,6 @@ def test_an_inversion_that_diverges_names_step_and_terms() -> None:
         invert_image(
             nn.Sequential(Broken()), NETWORK, np.zeros((8, 8, 3), np.uint8), {"0": 1.0},
             content=1.0, style=0.0, tv=0.0, optimizer="sgd", lr=1e30, steps=5, seed=0,
-            device=torch.device("cpu"),
         )  # fmt: skip
 
 

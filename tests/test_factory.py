@@ -1,6 +1,5 @@
 """A user's own network: called as it wants to be, imported only when the command names it."""
 
-import subprocess
 import sys
 from pathlib import Path
 
@@ -94,19 +93,3 @@ def test_a_module_that_is_not_there_names_where_it_was_looked_for(tmp_path: Path
     factories.permit("no_colon")
     with pytest.raises(InputError, match=r"give package\.module:function"):
         build_network(NetworkConfig(factory="no_colon"), 2)
-
-
-def test_a_strangers_run_folder_runs_no_code(module: str, tmp_path: Path) -> None:
-    """The real command: without network.factory the module is never imported."""
-    root = Path(__file__).resolve().parents[1]
-    net = made(module, "counted", 2)
-    run = tmp_path / "run"
-    save_model(run, net, NetworkConfig(factory=f"{module}:counted"), ("a", "b"))
-    (tmp_path / "ran").unlink()
-    (run / "config.yaml").write_text("teacher: ''\nstart: none\ndomain: d1\ndata: {}\n")
-    done = subprocess.run(
-        [sys.executable, str(root / "scripts/evaluate.py"), f"run={run}"],
-        cwd=tmp_path, capture_output=True, text=True, timeout=120,
-    )  # fmt: skip
-    assert done.returncode == 2 and f"give network.factory={module}:counted" in done.stderr
-    assert not (tmp_path / "ran").exists()

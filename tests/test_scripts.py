@@ -96,10 +96,7 @@ def test_study_goes_on_where_it_was_stopped(place: Path) -> None:
 @pytest.mark.parametrize(
     ("script", "overrides", "words"),
     [
-        ("adapt.py", ["penalty.alhpa=1", "run=runs/x"], ["penalty.alhpa"]),
-        ("adapt.py", ["+penalty._target_=os.system", "run=runs/x"], ["penalty._target_"]),
         ("adapt.py", ["objective=pool9", "run=runs/x"], ["objective/pool9", "pool5", "w_inc"]),
-        ("adapt.py", ["teacher=runs/techer", "run=runs/x"], ["no such run folder: runs/techer"]),
         ("train.py", ["data=camvid", "data.root=fotos", "run=runs/x"], ["fotos"]),
         ("train.py", ["run=runs/x"], ["scenes, camvid, voc, cityscapes, pairs"]),
         ("report.py", ["runs=nothing"], ["nothing"]),

@@ -54,6 +54,19 @@ class Command:
         return self.out.with_suffix(".stderr").read_text()
 
 
+def members(session: int) -> list[str]:
+    """Living processes of a session."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            state, _, _, own = stat.read_text().rpartition(")")[2].split()[:4]
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        if int(own) == session and state != "Z":
+            found.append(stat.parent.name)
+    return found
+
+
 class Warm:
     """Starts scripts in `cwd`; what they print lies in `logs`."""
 
@@ -139,6 +152,7 @@ def become(started: list[str], cwd: str, out: str, fresh: bool) -> None:
     import runpy
 
     os.setsid()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
     os.chdir(cwd)
     for name, descriptor in (("/dev/null", 0), (f"{out}.stdout", 1), (f"{out}.stderr", 2)):
         flags = os.O_RDONLY if descriptor == 0 else os.O_WRONLY | os.O_CREAT | os.O_TRUNC

@@ -98,7 +98,7 @@ def invert_all(networks: Mapping[str, Path], image: Path, out: Path, config: Inv
 
 
 def machine_of(config: InvertConfig) -> Runtime:
-    """What inverts: precision=auto is fp32 for lbfgs, which bf16's noise keeps from converging."""
+    """Device and precision: `auto` is fp32 for lbfgs, what the device does best for the others."""
     exact = config.optimizer == "lbfgs" and config.precision == "auto"
     return runtime(config.device, "fp32" if exact else config.precision)
 

@@ -33,10 +33,7 @@ def orientation(exif: bytes, xmp: str = "") -> int:
                     (found,) = struct.unpack_from(order + WIDTHS[kind], block, entry + 8)
                     break
         except (KeyError, struct.error):
-            reason = (
-                "its EXIF block is broken, so that its orientation is unknown; remove the block"
-            )
-            raise BrokenError(reason) from None
+            raise BrokenError(LOST) from None
     if not found and (said := re.search(r'tiff:Orientation(="|>)([0-9])', xmp)):
         found = int(said[2])
     return found if 1 <= found <= 8 else 1

@@ -10,16 +10,18 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from tiny import reseal
+from tiny import adapting, reseal
 from warm import Warm
 
 from adapt import checkpoint
+from adapt.config import DataConfig, PenaltyConfig
 from adapt.errors import InputError
 from adapt.export.files import load_text
 from adapt.export.recipe import Recipe
 from adapt.files import read_json, read_yaml, sha256
 from adapt.records import read_metrics
 from adapt.tensors import read_tensors
+from adapt.train import train
 
 ROOT = Path(__file__).resolve().parents[2]
 PRODUCT = [p for f in ("adapt", "viz", "transforms", "scripts") for p in (ROOT / f).rglob("*.py")]
@@ -101,19 +103,31 @@ def test_r05_the_payload_is_live(tmp_path: Path, old: bool) -> None:
     assert trap.exists()
 
 
+@pytest.mark.parametrize("old", [False, True])
+@pytest.mark.parametrize("setting", ["teacher", "start", "fisher"])
+def test_r05_a_weights_file_runs_nothing(
+    world: Path, tmp_path: Path, setting: str, old: bool
+) -> None:
+    """What the train and adapt commands call; the command itself is below."""
+    trap, file = tmp_path / "executed", str(armed(tmp_path / "x.pth", tmp_path / "executed", old))
+    fisher = PenaltyConfig("l2_sp_fisher", 0.1, fisher=file)
+    data = DataConfig(name="camvid", root=str(world / "d1"), target=str(world / "d2"))
+    changes = {"penalty": fisher} if setting == "fisher" else {setting: file}
+    with pytest.raises(InputError, match=r"x\.pth: refused: not a torch file with tensors only"):
+        train(adapting(world, tmp_path / "run", data=data, **changes))
+    assert not trap.exists() and not (tmp_path / "run").exists()
+
+
 @pytest.mark.system
-@pytest.mark.parametrize("setting", ["teacher", "start", "penalty.fisher"])
-def test_r05_a_weights_file_runs_nothing(warm: Warm, world: Path, setting: str) -> None:
-    trap = world / f"r05_{setting}"
+def test_r05_nor_does_the_command(warm: Warm, world: Path) -> None:
+    trap = world / "r05_executed"
     armed(world / "r05.pth", trap)
-    sources = {"teacher": "teacher", "penalty.fisher": "none.safetensors", setting: "r05.pth"}
     done = warm.run(
-        "adapt.py", *(f"{k}={v}" for k, v in sources.items()), "data=camvid", "data.root=d1",
-        "data.target=d2", "objective=pool3", "penalty=l2_sp_fisher", "network.width=0.03125",
-        "network.batch_norm=true", "run=r05_run", "device=cpu", status=2,
+        "adapt.py", "teacher=teacher", "start=r05.pth", "data=camvid", "data.root=d1",
+        "data.target=d2", "objective=pool3", "run=r05_run", "device=cpu", status=2,
     )  # fmt: skip
     assert "r05.pth: refused: not a torch file with tensors only" in done.stderr
-    assert not trap.exists() and not (world / "r05_run").exists()
+    assert "Traceback" not in done.stderr and not trap.exists() and not (world / "r05_run").exists()
 
 
 @pytest.mark.system

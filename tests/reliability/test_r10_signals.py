@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from campaigns.kills import files_result, run_result
-from warm import Command, Warm
+from warm import Command, Warm, members
 
 from adapt import checkpoint
 from adapt.records import read_metrics
@@ -130,7 +130,8 @@ def test_r10_a_twin_is_stopped_in_order(warm: Warm, world: Path) -> None:
     out = world / "twin"
     given = ("make_distorted_voc.py", *TWIN, "out=twin")
     command = warm.start(*given, "workers=2")
-    until((out / "shift.json").exists, command)
+    until(lambda: len(members(command.pid)) >= 4, command)  # itself, a tracker, two workers
+    time.sleep(0.5)
     command.kill_all(INT)
     ended(command, 130)
     assert not (out / "manifest.json").exists() and not list(out.rglob("*.tmp-*"))

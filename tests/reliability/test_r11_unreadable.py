@@ -8,9 +8,11 @@ import sys
 import zlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import tifffile
 from campaigns.images import run
 from PIL import Image
 from pngs import chunk, header, png
@@ -26,6 +28,7 @@ from adapt.errors import InputError
 from adapt.images import image_header, image_size, read_image, read_indices
 from adapt.raw_files import MAX_BYTES
 from adapt.sampling import Stream
+from adapt.tiff import read_tiff
 
 ROOT = Path(__file__).resolve().parents[2]
 Tree = Callable[..., Path]
@@ -288,6 +291,50 @@ def test_r11_a_header_is_read_without_the_pixels(
 
     monkeypatch.setattr("PIL.ImageFile.ImageFile.load", refuse)
     assert {image_size(tmp_path / name) for name in ("a.png", "a.jpg")} == {(5, 7)}
+
+
+def tiff(path: Path, **options: Any) -> bytes:
+    bands = np.random.default_rng(0).integers(0, 256, (6, 64, 48), dtype=np.uint8)
+    tifffile.imwrite(path, bands, photometric="minisblack", **options)
+    return path.read_bytes()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"planarconfig": "separate"}, {"tile": (16, 16)}, {"compression": "zlib"}],
+    ids=["pages", "planes", "tiles", "packed"],
+)
+def test_r11_a_cut_off_tiff_is_refused(
+    tmp_path: Path, options: dict[str, Any], capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The sources that index scripts convert; of pages that are gone tifffile only says so."""
+    path = tmp_path / "a.tif"
+    content = tiff(path, **options)
+    assert read_tiff(path).shape == (64, 48, 6)
+    for share in (0.0, 0.02, 0.3, 0.6, 0.9):
+        path.write_bytes(content[: int(share * len(content))])
+        with pytest.raises(InputError, match=r"a\.tif: not a readable TIFF"):
+            read_tiff(path)
+    assert capfd.readouterr().err == ""
+
+
+def test_r11_a_tiff_of_endless_pages_or_gigabytes_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, np.zeros((8, 8), np.uint8), metadata=None)
+    content = bytearray(path.read_bytes())
+    (start,) = struct.unpack_from("<I", content, 4)
+    (count,) = struct.unpack_from("<H", content, start)
+    struct.pack_into("<I", content, start + 2 + 12 * count, start)  # the page after it is itself
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=r"a\.tif: pages in a circle"):
+        read_tiff(path)
+    struct.pack_into("<I", content, start + 2 + 12 * count, 0)
+    for entry in range(start + 2, start + 2 + 12 * count, 12):
+        if struct.unpack_from("<H", content, entry)[0] in (256, 257):  # columns and rows
+            struct.pack_into("<HHII", content, entry, content[entry] + 256, 4, 1, 60_000)
+    path.write_bytes(content)
+    with pytest.raises(InputError, match="decodes to 3600000000 bytes"):
+        read_tiff(path)
 
 
 def test_r11_broken_files_in_hundreds(tmp_path: Path) -> None:

@@ -1,11 +1,17 @@
 """R17: one writer for a run, a twin, a Fisher file and a study; a dead one blocks nobody."""
 
+import errno
+import fcntl
+import os
 import time
 from pathlib import Path
 
 import pytest
 from campaigns.kills import run_result
 from warm import Command, Warm
+
+from adapt.errors import InputError
+from adapt.lock import only_writer
 
 pytestmark = pytest.mark.system
 TRAINED = (
@@ -105,3 +111,17 @@ def test_r17_two_evaluations_of_one_run_are_harmless(warm: Warm, world: Path) ->
     assert [command.wait() for command in commands] == [0, 0]
     assert commands[0].stdout == commands[1].stdout
     assert not list((world / "teacher").glob(".*"))
+
+
+def test_r17_a_file_system_without_locks_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unlocked(*_: object) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", unlocked)
+    with (
+        pytest.raises(InputError, match=r"lock: cannot be locked \(No locks available\)"),
+        only_writer(tmp_path / "lock", "run"),
+    ):
+        pass
