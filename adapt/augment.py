@@ -87,10 +87,23 @@ class PairedAugmentation:
         self.geometry = A.Compose(steps, additional_targets=targets)
         self.pads = bool(config.crop or config.scale or config.rotate)
         """Can a pixel of the result lie outside the image?"""
+        moved = bool(config.crop or config.scale or config.rotate)
+        changed = bool(config.jitter_x1 or config.blur_x1)
+        self.mirrors = config.flip and not (moved or changed or config.views)
+        self.views = config.views or (0 if moved or changed else 1 + self.mirrors)
+        """How many different x1 an image has; 0 = without end."""
         self.photometry = {
             "x1": photometry(config.jitter_x1, config.blur_x1),
             "x2": photometry(config.jitter_x2, config.blur_x2),
         }
+
+    def mirrored(self, seed: int) -> int:
+        """1 where a seed mirrors, for augmentations that do nothing else; 0 where it does not."""
+        if not self.mirrors:
+            return 0
+        self.geometry.set_random_seed(seed)
+        left_right = np.array([[0, 255]], np.uint8)[..., None].repeat(3, axis=2)
+        return int(self.geometry(image=left_right)["image"][0, 0, 0] > 0)
 
     def __call__(self, arrays: dict[str, np.ndarray], seed: int) -> dict[str, np.ndarray]:
         """`arrays` holds x1 and any of x2 (uint8 (H, W, 3)), y, valid (uint8 (H, W))."""

@@ -60,6 +60,10 @@ class TrainConfig(Machine):
     freeze: str = ""
     """The first layers, kept as the start has them, batch-norm statistics included: a number of
     convolution and linear layers in forward order, or the last layer by name or alias (`pool3`)."""
+    cache_teacher: str = "off"
+    """off | ram | file: compute the teacher's maps of each view of an image once and keep them, in
+    memory or in a file of the run's folder. For training images that are not augmented, only
+    mirrored, or have data.views."""
     ema: float = 0.0
     """Decay of an average of the student's weights, which is then what is evaluated and saved
     (0.999, say); 0 = off. One more copy of the network in memory."""
@@ -78,6 +82,7 @@ class TrainConfig(Machine):
     def __post_init__(self) -> None:
         super().__post_init__()
         one_of("domain", self.domain, ("d1", "d2"))
+        one_of("cache_teacher", self.cache_teacher, ("off", "ram", "file"))
         one_of("bn", self.bn, ("eval", "affine", "train"))
         self.freeze = "" if self.freeze == "0" else self.freeze
         for what in ("log_every", "checkpoint_every"):

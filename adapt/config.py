@@ -82,6 +82,9 @@ class DataConfig:
     blur_x1: float = 0.0
     """Gaussian blur of x1 with a random standard deviation of up to so many pixels."""
     blur_x2: float = 0.0
+    views: int = 0
+    """0 = every epoch draws each image's augmentation anew; n = each image has n fixed ones, and an
+    epoch draws one of them."""
     cache: bool = False
     """Keep decoded images in memory (one copy for each loader worker)."""
     explicit: list[str] = field(default_factory=list)
@@ -98,6 +101,7 @@ class DataConfig:
                            ("blur_x2", 50)):  # fmt: skip
             within(f"data.{what}", getattr(self, what), 0, high)
         at_least("data.parts_seed", self.parts_seed, 0)
+        at_least("data.views", self.views, 0)
         for name, share in self.parts.items():
             if name in ("", WHOLE):
                 raise InputError(f"data.parts: {name!r} cannot name a part; `{WHOLE}` is all of it")

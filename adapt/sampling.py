@@ -69,10 +69,19 @@ class Decoder:
 class Stream(Dataset[Batch]):
     """Training samples by position: position p is item p % N of epoch p // N's own order."""
 
-    def __init__(self, data: DataSet, config: DataConfig, fields: Iterable[str], seed: int) -> None:
+    def __init__(
+        self,
+        data: DataSet,
+        config: DataConfig,
+        fields: Iterable[str],
+        seed: int,
+        numbered: bool = False,
+    ) -> None:
+        """`numbered` adds `view` to a batch, int64 (B,): which view of which image x1 is."""
         self.decode = Decoder(data, config, fields)
         self.augment = PairedAugmentation(config)
-        self.samples, self.seed = data.samples, seed
+        self.samples, self.seed, self.views = data.samples, seed, config.views
+        self.numbered = numbered
         self.labelled = bool({"y1", "y2"} & set(self.decode.fields))
         self._order: tuple[int, np.ndarray] = (-1, np.empty(0, int))
 
@@ -85,7 +94,11 @@ class Stream(Dataset[Batch]):
     def __getitem__(self, position: int) -> Batch:
         epoch, place = divmod(position, len(self.samples))
         index = int(self.order(epoch)[place])
-        seed = np.random.SeedSequence([self.seed, epoch, index]).generate_state(1)[0]
+        view = epoch
+        if self.views:
+            drawn = np.random.SeedSequence([self.seed, epoch, index, 1]).generate_state(1)[0]
+            view = int(drawn) % self.views
+        seed = np.random.SeedSequence([self.seed, view, index]).generate_state(1)[0]
         arrays = self.decode(self.samples[index])
         if "valid" in self.decode.fields and self.augment.pads:  # what geometry adds is not
             shape = next(iter(arrays.values())).shape[:2]
@@ -93,6 +106,9 @@ class Stream(Dataset[Batch]):
         arrays = self.augment(arrays, int(seed))
         sample = self.samples[index]
         found: Batch = {"name": sample.name} | {k: tensor(a) for k, a in arrays.items()}
+        if self.numbered:
+            own = view if self.views else self.augment.mirrored(int(seed))
+            found["view"] = index * self.augment.views + own
         if sample.label is not None and self.labelled:
             found["y"] = torch.tensor(sample.label)
         return found

@@ -3,12 +3,12 @@
 import hashlib
 from copy import deepcopy
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from adapt.averaging import AveragedModel, averaged
 from adapt.batchnorm import freeze, train_mode
@@ -25,15 +25,17 @@ from adapt.layers import Layer, check, trace
 from adapt.models import NO_START, Model, is_file, is_run, load_complete, load_model
 from adapt.networks import build_network
 from adapt.networks.pretrained import is_pretrained, pretrained
-from adapt.objectives import Objective
+from adapt.objectives import Maps, Objective
 from adapt.penalties import Penalty
 from adapt.penalties.metric import read_fisher
 from adapt.reach import reached
 from adapt.records import read_data
 from adapt.runtime import Runtime, runtime
-from adapt.sampling import check_sizes
+from adapt.sampling import Batch, check_sizes
 from adapt.schedules import make_optimizer
 from adapt.settings import differences, inherit, inherit_data, plain
+from adapt.taps import forward
+from adapt.teacher_cache import TeacherCache, cached
 
 
 @dataclass
@@ -55,11 +57,22 @@ class Setup:
     """Of the student's weights, with `ema`."""
     drift: Drift | None = None
     """Where the student started, if it started from anything."""
+    cache: TeacherCache | None = None
+    """Of the teacher's maps, where they are kept."""
 
     @cached_property
     def tapped(self) -> nn.Module:
         """The student's maps that the objective needs, its gradients shared between processes."""
         return replicated(self.student, self.objective.student)
+
+    @torch.no_grad()
+    def target(self, x1: Tensor, batch: Batch) -> Maps:
+        """The teacher's maps of normalised images (B, 3, H, W)."""
+        assert self.teacher is not None
+        compute = partial(forward, self.teacher, x1, self.objective.teacher)
+        if self.cache is None:
+            return compute()
+        return self.cache(batch["view"], compute, self.machine.device)
 
     @property
     def result(self) -> nn.Module:
@@ -219,6 +232,7 @@ def prepare(config: TrainConfig, start: Model | None, teacher: Model | None) -> 
     penalty.refuse_overshoot(config.schedule)
     inputs |= penalty.digests()
     inputs["samples"] = pairing(data)
+    frozen = freeze(machine.place(teacher.net)) if needs_teacher and teacher else None
     setup = Setup(
         config=config,
         machine=machine,
@@ -229,12 +243,13 @@ def prepare(config: TrainConfig, start: Model | None, teacher: Model | None) -> 
         if config.eval_every
         else None,
         student=student,
-        teacher=freeze(machine.place(teacher.net)) if needs_teacher and teacher else None,
+        teacher=frozen,
         objective=objective,
         penalty=penalty,
         optimizer=make_optimizer(student, penalty.shared, config.schedule),
         inputs=inputs,
         average=averaged(student, config.ema) if config.ema else None,
+        cache=cached(config, machine, data, objective, frozen, size) if frozen else None,
         drift=Drift(student, origin) if origin and config.drift_every else None,
     )
     check_sizes(setup.data, setup.fields)

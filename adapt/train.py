@@ -25,7 +25,7 @@ from adapt.sampling import Batch, Stream, batches
 from adapt.schedules import set_rate
 from adapt.settings import plain
 from adapt.setup import Setup, prepare, resolve
-from adapt.taps import forward, normalise
+from adapt.taps import normalise
 
 
 def one_step(setup: Setup, batch: Batch, step: int) -> dict[str, Any]:
@@ -43,10 +43,7 @@ def one_step(setup: Setup, batch: Batch, step: int) -> dict[str, Any]:
         if key in batch
     }
     with machine.autocast():
-        target: Maps = {}
-        if setup.teacher is not None:
-            with torch.no_grad():
-                target = forward(setup.teacher, shown["x1"], setup.objective.teacher)
+        target = setup.target(shown["x1"], batch) if setup.teacher is not None else {}
         maps = setup.tapped(shown[setup.image])
     loss, parts = setup.objective(maps, target, tensors | shown)
     setup.optimizer.zero_grad(set_to_none=True)
@@ -135,6 +132,8 @@ def describe(setup: Setup, run: RunFolder) -> str:
         f"of {split.parameters / 1e6:.2f} M parameters, {config.steps} steps of {config.batch} "
         f"from {len(setup.data.samples)} samples, {setup.machine.device} in {config.precision}"
     )
+    if setup.cache is not None:
+        line += f"; {setup.cache}"
     if world() > 1:
         line += f", {world()} processes of {config.batch // world()} each"
     return "\n".join([line, *split.lines()])
@@ -151,7 +150,8 @@ def fit(
 ) -> None:
     """Steps begin..steps-1 with logging, evaluation and checkpoints, then the finished model."""
     config, started = setup.config, time.monotonic() - before
-    stream = Stream(setup.data, config.data, setup.fields, config.seed)
+    kept = setup.cache is not None
+    stream = Stream(setup.data, config.data, setup.fields, config.seed, numbered=kept)
     on_gpu = setup.machine.device.type == "cuda"
     source = batches(stream, config.batch, begin, config.steps, config.workers, pin=on_gpu)
     bar = progress(abreast(source), what=run.path.name, total=config.steps, initial=begin)

@@ -66,7 +66,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
     ),
     "Training": (
         "adapt/setup.py", "adapt/train.py", "adapt/batchnorm.py", "adapt/distributed.py",
-        "adapt/failures.py", "adapt/workers.py", "scripts/_cli.py",
+        "adapt/failures.py", "adapt/workers.py", "adapt/teacher_cache.py", "scripts/_cli.py",
     ),
     "Evaluation and prediction": (
         "adapt/evaluate.py", "adapt/predict.py", "adapt/protocol.py", "adapt/classification.py",
