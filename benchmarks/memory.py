@@ -57,10 +57,10 @@ def one(variant: str, given: argparse.Namespace, tap: str) -> dict[str, float]:
     net, batch = network(given.network), pairs(given.batch, tuple(given.size))
     taps = TAPS[tap]
     if variant.startswith("naive"):
-        step = naive(net, batch, taps)
+        step, _ = naive(net, batch, taps)
     else:
         precision = "fp32" if "fp32" in variant else given.precision
-        step = ours(net, batch, taps, precision, checkpointing="checkpointing" in variant)
+        step, _ = ours(net, batch, taps, precision, checkpointing="checkpointing" in variant)
     del net
     resting, wait = now(), gpu_wait()
     forget()

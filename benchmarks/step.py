@@ -20,7 +20,7 @@ import torch
 
 from adapt.runtime import runtime
 from benchmarks.measure import measure, record, report
-from benchmarks.steps import TAPS, Step, floor, naive, network, ours, pairs, torchdistill
+from benchmarks.steps import TAPS, Stepper, floor, naive, network, ours, pairs, torchdistill
 
 
 def main() -> None:
@@ -38,7 +38,7 @@ def main() -> None:
     peer = find_spec("torchdistill") is not None
     for tap in given.taps:
         taps = TAPS[tap]
-        variants: dict[str, Step] = {"naive fp32": naive(net, batch, taps)}
+        variants: dict[str, Stepper] = {"naive fp32": naive(net, batch, taps)}
         if peer:
             variants["torchdistill fp32"] = torchdistill(net, batch, taps)
         wanted = []
@@ -61,7 +61,7 @@ def main() -> None:
                 wanted += [("torchdistill fp32", f"ours {precision}")]
                 wanted += [(tuned, f"ours {precision}")]
         print(f"\n{tap}, batch {given.batch} of {given.size}x{given.size}")
-        seconds = measure(variants, given.rounds)
+        seconds = measure({name: step for name, (step, _) in variants.items()}, given.rounds)
         size = [given.batch, given.size, given.size]
         record(given.out, seconds, report(seconds, wanted), tap=tap, size=size)
 

@@ -1,6 +1,7 @@
 """One adaptation step in several hands: the project's, a bare floor, and what users write.
 
-Each function returns a call that does one step: read a batch of uint8 pairs, update the student.
+Each function returns a call that does one step (read a batch of uint8 pairs, update the student),
+and the student. The same networks and batch give the same update in all of them, penalties aside.
 """
 
 from collections.abc import Callable, Mapping
@@ -34,7 +35,7 @@ TAPS: dict[str, dict[str, float]] = {
 }
 """What to regress: one layer, or all of them with the paper's W_inc."""
 Batch = dict[str, Tensor]
-Step = Callable[[], object]
+Stepper = tuple[Callable[[], object], nn.Module]
 
 
 def network(name: str = "deeplab_vgg16", classes: int = 21, width: float = 1.0) -> nn.Module:
@@ -50,7 +51,7 @@ def pairs(count: int, size: tuple[int, int]) -> Batch:
 def prepared(net: nn.Module, taps: Mapping[str, float], precision: str, **changes: object) -> Setup:
     """A run's setup around copies of a network, L2-SP on, without files."""
     machine = runtime("auto", precision)
-    objective = ObjectiveConfig("benchmark", RegressionConfig(1.0, dict(taps)))
+    objective = ObjectiveConfig("benchmark", RegressionConfig(1.0, dict(taps), "mean"))
     schedule = ScheduleConfig(lr=LR)
     config = TrainConfig(
         objective=objective, schedule=schedule, steps=10**6, precision=precision, **changes
@@ -86,7 +87,7 @@ def ours(
     precision: str,
     cached: bool = False,
     checkpointing: bool = False,
-) -> Step:
+) -> Stepper:
     """The project's step: penalty, non-finite checks, and every layer's loss logged at each step;
     `cached` with the teacher's maps kept, as from the second epoch on."""
     setup = prepared(net, taps, precision, gradient_checkpointing=checkpointing)
@@ -98,12 +99,12 @@ def ours(
             shown = setup.machine.images(batch["x1"][:1])
             example = forward(setup.teacher, normalise(shown, MEAN, STD), taps)
         setup.cache = TeacherCache(len(views), example, None)
-    return lambda: record(setup, one_step(setup, given, 0), 0.0)
+    return lambda: record(setup, one_step(setup, given, 0), 0.0), setup.student
 
 
 def floor(
     net: nn.Module, batch: Batch, taps: Mapping[str, float], precision: str, teacher: bool = True
-) -> Step:
+) -> Stepper:
     """Forward and backward to the deepest tap, in the project's precision and memory format, with a
     truncated teacher or, without one, fixed targets; no penalty, checks or log."""
     machine = runtime("auto", precision)
@@ -127,7 +128,7 @@ def floor(
         torch.stack(each).sum().backward()
         optimizer.step()
 
-    return step
+    return step, student
 
 
 def shown(batch: Batch, place: torch.device) -> list[Tensor]:
@@ -136,7 +137,7 @@ def shown(batch: Batch, place: torch.device) -> list[Tensor]:
     return [(batch[k].to(place).float() / 255 - mean) / std for k in ("x1", "x2")]
 
 
-def naive(net: nn.Module, batch: Batch, taps: Mapping[str, float]) -> Step:
+def naive(net: nn.Module, batch: Batch, taps: Mapping[str, float]) -> Stepper:
     """Hooks on whole networks, `F.mse_loss`, NCHW, fp32, L2-SP as a loop in the loss."""
     place = runtime("auto", "fp32").device
     student, teacher = deepcopy(net).to(place), deepcopy(net).to(place).eval()
@@ -160,12 +161,12 @@ def naive(net: nn.Module, batch: Batch, taps: Mapping[str, float]) -> Step:
         loss.backward()
         optimizer.step()
 
-    return step
+    return step, student
 
 
 def torchdistill(
     net: nn.Module, batch: Batch, taps: Mapping[str, float], machine: Runtime | None = None
-) -> Step:
+) -> Stepper:
     """Torchdistill's box, without a penalty: its defaults (whole networks, NCHW, fp32); with a
     `machine` what an expert makes of it: both networks cut behind the deepest tap, that precision
     and memory format."""
@@ -217,4 +218,4 @@ def torchdistill(
                 loss = box.forward_process([machine.images(x) for x in images])
         box.post_forward_process(loss)
 
-    return step
+    return step, student
