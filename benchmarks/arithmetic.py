@@ -81,21 +81,63 @@ def cost(tap: str, side: int, width: float = 1.0) -> Cost:
 
 
 def sent(reduced: float, processes: int) -> float:
-    """Bytes that each process sends (and receives) in a ring all-reduce of `reduced` bytes."""
+    """Bytes that each process sends, and receives, in a ring all-reduce of `reduced` bytes."""
     return 2 * (processes - 1) / processes * reduced
 
 
 def ring_seconds(reduced: float, processes: int, link: float) -> float:
-    """A ring all-reduce limited by a link of so many bytes a second in each direction; latency,
-    which a ring adds 2 (processes - 1) times, is left out."""
+    """A ring all-reduce over links of so many bytes a second in each direction; latency, of which
+    a ring has 2 (processes - 1) times that of a message, is left out."""
     return sent(reduced, processes) / link
 
 
-def hidden_batch(tap_cost: Cost, processes: int, link: float, flops: float) -> float:
-    """Pairs of a process whose computing takes as long as the all-reduce."""
-    return ring_seconds(tap_cost.reduced, processes, link) * flops / tap_cost.pair
+@dataclass(frozen=True)
+class Machines:
+    """What is assumed of them."""
+
+    flops: float
+    """That a GPU reaches."""
+    cores: int
+    """Of CPUs that decode, for each GPU."""
+    rate: float
+    """Images a second that one of them delivers."""
+    bus: float
+    """Host to GPU, for each GPU."""
+    disk: float
+    """A machine's own."""
+    shared: float
+    """The file system of all machines."""
+    link: float
+    """Of each GPU to the others of its machine, and to those of other machines if there are any."""
+    network: float
+    gpus: int = 8
+    """Of a machine."""
 
 
-def steps_of(pairs: float, batch: float) -> float:
-    """Steps of one epoch."""
-    return pairs / batch
+@dataclass(frozen=True)
+class Pair:
+    """What a pair takes of them."""
+
+    flops: float
+    images: float
+    file_bytes: float
+    pixel_bytes: float
+    reduced: float
+    """Bytes all-reduced in a step of `batch` pairs of one GPU."""
+    batch: int
+
+
+def limits(pair: Pair, machines: Machines, gpus: int) -> dict[str, float]:
+    """Pairs a second of all GPUs together that each resource allows."""
+    hosts = -(-gpus // machines.gpus)
+    link = machines.link if hosts == 1 else machines.network
+    alone = float("inf")
+    reducing = ring_seconds(pair.reduced, gpus, link)
+    return {
+        "arithmetic": gpus * machines.flops / pair.flops,
+        "decoding": gpus * machines.cores * machines.rate / pair.images,
+        "bus to the GPU": gpus * machines.bus / pair.pixel_bytes,
+        "the machines' own disks": hosts * machines.disk / pair.file_bytes,
+        "shared file system": machines.shared / pair.file_bytes,
+        "all-reduce": gpus * pair.batch / reducing if gpus > 1 else alone,
+    }
