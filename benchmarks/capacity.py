@@ -187,6 +187,8 @@ def batches() -> list[str]:
 def scaled(lines: list[dict[str, Any]]) -> list[str]:
     """Measured weak scaling, and what its parts predict."""
     text: list[str] = []
+    if not lines:
+        return ["Not run yet."]
     for line in lines:
         s, rows = line["setting"], []
         c = cost(s["tap"], s["size"], s["width"])
@@ -220,6 +222,8 @@ def scaled(lines: list[dict[str, Any]]) -> list[str]:
 def handed(lines: list[dict[str, Any]]) -> list[str]:
     """Bytes of gradients by arithmetic, and as DistributedDataParallel hands them over."""
     rows = []
+    if not lines:
+        return ["Not run yet."]
     for line in lines:
         s = line["setting"]
         for tap in TAPS:
@@ -261,8 +265,8 @@ def tables() -> dict[str, list[str]]:
 def filled(page: str) -> str:
     """The page with every table between its marks made anew."""
     for name, lines in tables().items():
-        text = "\n".join(lines)
-        mark = rf"(<!-- table: {name} -->\n).*?(\n<!-- end -->)"
+        text = "\n".join(["", *lines, "", ""])
+        mark = rf"(<!-- table: {name} -->\n).*?(<!-- end -->)"
         page, found = re.subn(mark, lambda m, t=text: m[1] + t + m[2], page, flags=re.DOTALL)
         assert found == 1, f"{PAGE}: {found} places for the table {name!r}"
     return page
