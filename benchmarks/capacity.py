@@ -171,17 +171,17 @@ def counted(gpus: int) -> str:
 
 
 def batches() -> list[str]:
-    """Steps of an epoch on the largest number of GPUs."""
-    c, n = cost("pool5", 321), GPUS[-1]
-    rows = []
+    """Steps of an epoch on the largest number of GPUs, and how long they take at least."""
+    c, n = cost("pool5", SIDES[0]), GPUS[-1]
+    reducing = ring_seconds(c.reduced, n, LINKS["400 Gb/s"])
+    rows, every = [], (*PAIRS, PAPER[0] * PAPER[1])
     for each in (1, EACH, 64):
-        seconds = each * c.pair / PEAK / USED
-        steps = [shown(max(1, pairs / n / each)) for pairs in (*PAIRS, PAPER[0] * PAPER[1])]
-        rows.append(
-            [f"{each}", f"{n * each:,}", *steps, lasting(seconds), lasting(PAPER[0] * seconds)]
-        )
-    head = ["pairs a GPU", "batch", *(f"steps, {p:,} pairs" for p in (*PAIRS, PAPER[0] * PAPER[1]))]
-    return table([*head, "a step", f"{PAPER[0]:,} steps"], rows)
+        computing = each * c.pair / PEAK / USED
+        steps = [shown(max(1, pairs / n / each)) for pairs in every]
+        times = [computing, reducing, PAPER[0] * max(computing, reducing)]
+        rows.append([f"{each}", f"{n * each:,}", *steps, *map(lasting, times)])
+    head = ["pairs a GPU", "batch", *(f"steps, {p:,} pairs" for p in every)]
+    return table([*head, "computing", "all-reduce, 400 Gb/s", f"{PAPER[0]:,} steps"], rows)
 
 
 def scaled(lines: list[dict[str, Any]]) -> list[str]:

@@ -9,6 +9,7 @@ one process that stands against n of them n times as many.
 """
 
 import argparse
+import gc
 import os
 import statistics
 import sys
@@ -41,7 +42,7 @@ from adapt.schedules import make_optimizer
 from adapt.setup import Setup
 from adapt.taps import LOGITS
 from adapt.train import one_step
-from benchmarks.arithmetic import CLASSES, TAPS, cost, sent
+from benchmarks.arithmetic import CLASSES, FP32, TAPS, cost, sent
 from benchmarks.groups import Group
 from benchmarks.measure import Variant, measure, record
 
@@ -93,8 +94,8 @@ class Trainer:
 
     def __init__(self, given: argparse.Namespace, batch: int) -> None:
         self.given, self.batch = given, drawn(batch, given.size)
+        self.buckets = [torch.zeros(n // FP32) for n in self.sizes(given.tap)]
         self.setup = prepared(given.tap, given)
-        self.buckets = [torch.zeros(n // 4) for n in self.sizes(given.tap)]
 
     def timed(self, action: Variant) -> float:
         if world() > 1:
@@ -130,10 +131,14 @@ class Trainer:
             found.append(bucket.buffer().nbytes)
             return allreduce_hook(None, bucket)
 
+        if world() == 1:
+            return found
         setup = prepared(tap, self.given)
-        if isinstance(setup.tapped, DistributedDataParallel):
-            setup.tapped.register_comm_hook(None, counted)
-            one_step(setup, self.batch, 0)
+        assert isinstance(setup.tapped, DistributedDataParallel)
+        setup.tapped.register_comm_hook(None, counted)
+        one_step(setup, self.batch, 0)
+        del setup
+        gc.collect()  # it refers to itself
         return found
 
 
