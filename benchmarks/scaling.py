@@ -236,7 +236,7 @@ def main() -> None:
     cores = len(os.sched_getaffinity(0))
     several = sorted({n for n in given.processes if 1 < n <= cores})
     for n in sorted({n for n in given.processes if n > cores}):
-        print(f"left out: {n} processes of one core each; {cores} cores are there")
+        print(f"left out: {n} processes of one core each; {cores} here")
     with groups(several, given) as every:
         counted = {n: {tap: sum(every[n, 1].ask("sizes", tap)[0]) for tap in TAPS} for n in several}
         variants: dict[str, Variant] = {named(*s): g.slowest("step") for s, g in every.items()}
@@ -244,8 +244,9 @@ def main() -> None:
             variants[f"{named(n, 1)}, apart"] = every[n, 1].slowest("apart")
             variants[f"{named(n, 1)}, all-reduce"] = every[n, 1].slowest("reduce")
         seconds = measure(variants, given.rounds)
-    print("bytes of gradients all-reduced in a step, by arithmetic and as handed over:")
-    for tap in TAPS:
+    if several:
+        print("bytes of gradients all-reduced in a step, by arithmetic and as handed over:")
+    for tap in TAPS if several else ():
         found = [f"{n} processes {counted[n][tap]:,}" for n in several]
         print(f"  {tap:<6} {cost(tap, given.size, given.width).reduced:,}; {', '.join(found)}")
     rows = [row(n, seconds, given) for n in several]
