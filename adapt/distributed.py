@@ -175,7 +175,9 @@ def abreast(source: Iterator[T]) -> Iterator[T]:
 class Tapped(nn.Module):
     """A network's maps at some taps, as a module: (B, 3, H, W) -> name -> (B, C, h, w)."""
 
-    def __init__(self, net: nn.Module, taps: frozenset[str], again: Sequence[nn.Module]) -> None:
+    def __init__(
+        self, net: nn.Module, taps: frozenset[str], again: Sequence[nn.Module] = ()
+    ) -> None:
         super().__init__()
         self.net, self.taps = net, taps
         self.again = tuple(again)  # no ModuleList: they are the network's own

@@ -26,25 +26,17 @@ import torch.distributed as dist
 from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_hook
 from torch.nn.parallel import DistributedDataParallel
 
-from adapt.batchnorm import freeze
-from adapt.commands import TrainConfig
-from adapt.config import PenaltyConfig, ScheduleConfig
-from adapt.data import DataSet
 from adapt.distributed import rank, world
-from adapt.networks.deeplab_vgg16 import DeepLabVGG16
 from adapt.objective_config import KDConfig, ObjectiveConfig, RegressionConfig
-from adapt.objectives import Objective
-from adapt.penalties import Penalty
-from adapt.reach import reached
 from adapt.runtime import runtime
 from adapt.sampling import Batch
-from adapt.schedules import make_optimizer
 from adapt.setup import Setup
 from adapt.taps import LOGITS
 from adapt.train import one_step
-from benchmarks.arithmetic import CLASSES, FP32, TAPS, cost, sent
+from benchmarks.arithmetic import FP32, TAPS, cost, sent
 from benchmarks.groups import Group
 from benchmarks.measure import Variant, measure, record
+from benchmarks.steps import network, prepared
 
 OBJECTIVES = {
     tap: ObjectiveConfig(tap, kd=KDConfig(1.0))
@@ -54,29 +46,8 @@ OBJECTIVES = {
 }
 
 
-def prepared(tap: str, given: argparse.Namespace) -> Setup:
-    """What `adapt.setup.prepare` makes, of random weights and without files."""
-    machine = runtime("cpu", given.precision)
-    schedule, objective = ScheduleConfig(lr=1e-4), Objective(OBJECTIVES[tap])
-    torch.manual_seed(0)
-    student, teacher = (machine.place(DeepLabVGG16(CLASSES, given.width)) for _ in range(2))
-    start = {k: v.clone() for k, v in student.state_dict().items()}
-    within = reached(student, objective.student, (given.size, given.size))
-    penalty = Penalty(student, start, PenaltyConfig("l2_sp", 1e-3, 1e-3), None, within)
-    for name, parameter in student.named_parameters():
-        parameter.requires_grad_(name in within)
-    return Setup(
-        config=TrainConfig(schedule=schedule, steps=10**6, precision=machine.precision),
-        machine=machine,
-        data=DataSet("none", "train", (), (), ()),
-        held_out=None,
-        student=student,
-        teacher=freeze(teacher),
-        objective=objective,
-        penalty=penalty,
-        optimizer=make_optimizer(student, penalty.shared, schedule),
-        inputs={},
-    )
+def made(tap: str, given: argparse.Namespace) -> Setup:
+    return prepared(network(width=given.width), OBJECTIVES[tap], given.precision, "cpu")
 
 
 def drawn(batch: int, side: int) -> Batch:
@@ -95,7 +66,7 @@ class Trainer:
     def __init__(self, given: argparse.Namespace, batch: int) -> None:
         self.given, self.batch = given, drawn(batch, given.size)
         self.buckets = [torch.zeros(n // FP32) for n in self.sizes(given.tap)]
-        self.setup = prepared(given.tap, given)
+        self.setup = made(given.tap, given)
 
     def timed(self, action: Variant) -> float:
         if world() > 1:
@@ -133,7 +104,7 @@ class Trainer:
 
         if world() == 1:
             return found
-        setup = prepared(tap, self.given)
+        setup = made(tap, self.given)
         assert isinstance(setup.tapped, DistributedDataParallel)
         setup.tapped.register_comm_hook(None, counted)
         one_step(setup, self.batch, 0)

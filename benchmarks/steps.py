@@ -7,6 +7,7 @@ and the student. The same networks and batch give the same update in all of them
 from collections.abc import Callable, Mapping
 from copy import deepcopy
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +20,7 @@ from adapt.networks import build_network
 from adapt.objective_config import ObjectiveConfig, RegressionConfig
 from adapt.objectives import Objective
 from adapt.penalties import Penalty
+from adapt.reach import reached
 from adapt.recompute import blocks
 from adapt.runtime import Runtime, runtime
 from adapt.schedules import make_optimizer
@@ -48,23 +50,22 @@ def pairs(count: int, size: tuple[int, int]) -> Batch:
     return {k: torch.randint(0, 256, (count, 3, *size), dtype=torch.uint8) for k in ("x1", "x2")}
 
 
-def prepared(net: nn.Module, taps: Mapping[str, float], precision: str, **changes: object) -> Setup:
-    """A run's setup around copies of a network, L2-SP on, without files."""
-    machine = runtime("auto", precision)
-    objective = ObjectiveConfig("benchmark", RegressionConfig(1.0, dict(taps), "mean"))
-    schedule = ScheduleConfig(lr=LR)
+def prepared(
+    net: nn.Module, objective: ObjectiveConfig, precision: str, device: str = "auto", **more: Any
+) -> Setup:
+    """What `adapt.setup.prepare` makes, around copies of a network, L2-SP on, without files."""
+    machine, schedule = runtime(device, precision), ScheduleConfig(lr=LR)
     config = TrainConfig(
-        objective=objective, schedule=schedule, steps=10**6, precision=precision, **changes
+        objective=objective, schedule=schedule, steps=10**6, precision=machine.precision, **more
     )
     student, teacher = machine.place(deepcopy(net)), machine.place(deepcopy(net))
     train_mode(student, "train")
-    deepest = max(taps)
-    within = {n for n, _ in student.named_parameters() if n[4] <= deepest[4] and n[:4] == "conv"}
+    terms = Objective(objective)
+    within = reached(student, terms.student, (64, 64))
     for name, parameter in student.named_parameters():
         parameter.requires_grad_(name in within)
     start = {k: v.clone() for k, v in student.state_dict().items()}
     penalty = Penalty(student, start, PenaltyConfig("l2_sp", ALPHA, ALPHA), None, within)
-    again = blocks(student, taps) if config.gradient_checkpointing else []
     return Setup(
         config=config,
         machine=machine,
@@ -72,12 +73,17 @@ def prepared(net: nn.Module, taps: Mapping[str, float], precision: str, **change
         held_out=None,
         student=student,
         teacher=freeze(teacher),
-        objective=Objective(objective),
+        objective=terms,
         penalty=penalty,
         optimizer=make_optimizer(student, penalty.shared, schedule),
         inputs={},
-        again=again,
+        again=blocks(student, terms.student) if config.gradient_checkpointing else [],
     )
+
+
+def regressing(taps: Mapping[str, float]) -> ObjectiveConfig:
+    """`F.mse_loss` at some taps."""
+    return ObjectiveConfig("benchmark", RegressionConfig(1.0, dict(taps), "mean"))
 
 
 def ours(
@@ -90,7 +96,7 @@ def ours(
 ) -> Stepper:
     """The project's step: penalty, non-finite checks, and every layer's loss logged at each step;
     `cached` with the teacher's maps kept, as from the second epoch on."""
-    setup = prepared(net, taps, precision, gradient_checkpointing=checkpointing)
+    setup = prepared(net, regressing(taps), precision, gradient_checkpointing=checkpointing)
     given: dict[str, object] = {**batch, "name": []}
     if cached:
         views = torch.arange(len(batch["x1"]))
