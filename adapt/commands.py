@@ -122,6 +122,8 @@ class EvaluateConfig(Machine):
     restyle_beta: float = BETA
     """fda: half the replaced window, in shares of the shorter side (the paper: .01, .05, .09)."""
     protocol: ProtocolConfig = field(default_factory=ProtocolConfig)
+    loss: bool = False
+    """Also the mean cross-entropy of whole images with their labels; costs a second pass."""
     batch: int = 8
 
     @property

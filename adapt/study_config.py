@@ -67,6 +67,8 @@ class StudyConfig(Machine):
     """Images that Fisher information is computed from; 0 = all of the teacher's."""
     protocols: dict[str, ProtocolConfig] = field(default_factory=dict)
     """Fine-tuning study: how each network is evaluated; empty = once, as it is by default."""
+    loss: bool = False
+    """Fine-tuning study: EvaluateConfig.loss beside the scores, on both splits."""
     baselines: list[str] = field(default_factory=lambda: ["b0", "adabn", "b1", "b2"])
     supervised: Stage = field(default_factory=Stage)
     """Teacher and B1; its penalty serves B2 as well."""
