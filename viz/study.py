@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from adapt.calibrate import some
-from adapt.commands import ReportConfig
+from adapt.commands import OWN, ReportConfig
 from adapt.data import load
 from adapt.finetuning import FineTuning, study_of
 from adapt.lock import only_writer
@@ -32,11 +32,12 @@ def inversions(study: Study) -> Iterator[Cell]:
         return
     images = some(load(config.data, config.split), config.inversions).samples
     method = next(iter(config.objectives))
+    folder = "inversion" if config.inversion.maps == OWN else f"inversion_{config.inversion.maps}"
     for seed in config.seeds[:1]:
         networks = {"teacher": study.teacher(seed)}
         networks |= {shift: study.run(seed, shift, method) for shift in config.shifts}
         for sample in images:
-            out = study.root / "inversion" / sample.name
+            out = study.root / folder / sample.name
             settings = replace(config.inversion, device=config.device)
             perform = partial(invert_all, networks, sample.x1, out, settings)
             yield Cell(f"invert {sample.name}", out / MONTAGE, perform)

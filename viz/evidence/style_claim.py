@@ -1,21 +1,30 @@
 """003's claim about style (section 4.3, Figure 6), judged by what viz/evidence/style.py tells."""
 
+from statistics import fmean
 from typing import Any
 
+from adapt.commands import OWN, TEACHER
 from viz.evidence.records import SHIFTS
 from viz.evidence.verdicts import Part, Verdict
 
 MEASURES = {"gram": "Gram matrices", "colour": "colours"}
 DOMAINS = {"student": "D2", "teacher": "D1"}
 """Whose style each network's inversion is claimed to have."""
-
+NEW = "new"
+"""Maps that an inversion meets, beside those of adapt.commands: its own of D2's image."""
+WHOSE = {
+    OWN: "its own maps of the D1 image",
+    TEACHER: "the teacher's maps of the D1 image, which it was taught to give to D2's",
+    NEW: "its own maps of the D2 image (does the measure see a style?)",
+}
 Style = list[dict[str, Any]]
 
 
-def in_style(style: Style) -> Verdict:
+def in_style(every: Style) -> Verdict:
     """The unit is an inverted image: its inversion is nearer the claimed domain's picture of the
     same scene than the other domain's."""
     parts, counts = [], []
+    style = meeting(every, OWN)
     for measure, word in MEASURES.items():
         for network, domain in DOMAINS.items():
             nearer = [pull(x, measure) for x in style if x["network"] == network]
@@ -27,9 +36,38 @@ def in_style(style: Style) -> Verdict:
                 parts.append(
                     Part(f"{shift} {measure} {network}", claimed(style, shift, measure, network))
                 )
-    notes = [*content(style), *moved(style)]
+    notes = [*content(style), *moved(style), *reason(every)]
     claim = "The adapted student's inversion has D1's content and D2's style, the teacher's D1's"
     return Verdict("f", claim, parts, notes, "; ".join(counts))
+
+
+def meeting(style: Style, maps: str) -> Style:
+    """The inversions that meet a network's own maps, or the teacher's; earlier records have the
+    first only."""
+    return [entry for entry in style if entry.get("maps", OWN) == maps]
+
+
+def reason(style: Style) -> list[str]:
+    """Why the claim fails: what an inversion is drawn to is settled by whose maps it meets."""
+    told = []
+    for maps in (OWN, TEACHER, NEW):
+        found = [x for x in meeting(style, maps) if x["network"] == "student"]
+        if not found:
+            continue
+        counts = []
+        for measure, word in MEASURES.items():
+            pulls = [pull(x, measure) for x in found]
+            digits = 2 if measure == "gram" else 0
+            mean = f"{fmean(pulls):+.{digits}f}".replace("-", "\u2212")
+            counts.append(f"{word} nearer D2 in {share([p > 0 for p in pulls])} (by {mean})")
+        told.append(f"{WHOSE[maps]}: {', '.join(counts)}")
+    if len(told) < 2:
+        return []
+    return [
+        "Reason tested: with its own maps as the target, as in the paper, the D1 image itself is "
+        "what every network's inversion is drawn to, with no loss left; so whose maps are met was "
+        f"changed, and nothing else. Students' inversions: {'; '.join(told)}."
+    ]
 
 
 def pull(entry: dict[str, Any], measure: str) -> float:
