@@ -462,10 +462,16 @@ def inverted(maps: str, network: str, nearer: float) -> dict[str, Any]:
 
 def test_the_reason_why_style_fails_is_told_from_records() -> None:
     own = [inverted("own", "student", -0.4), inverted("own", "teacher", -0.1)]
+    own += [
+        {**inverted("own", network, 0.9), "image": "not inverted otherwise"}
+        for network in ("student", "teacher")
+    ]
     (note,) = [
         n for n in in_style([*own, inverted("teacher", "student", 0.2)]).notes if "Reason" in n
     ]
-    assert "its own maps of the D1 image: Gram matrices nearer D2 in 0 of 1 (by \u22120.40)" in note
+    assert (
+        "their own maps of the D1 image: Gram matrices nearer D2 in 0 of 1 (by \u22120.40)" in note
+    )
     assert "give to D2's: Gram matrices nearer D2 in 1 of 1 (by +0.20), colours nearer" in note
     assert in_style([*own, inverted("teacher", "student", 0.2)]).parts == in_style(own).parts
     assert not any("Reason" in n for n in in_style(own).notes)
