@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from viz.evidence.records import SEEDS, VAL, Evidence, mean, shown, table
+from viz.evidence.records import VAL, Evidence, mean, shown, table
 from viz.figures import COLOURS, drawing, png
 from viz.tables import stat
 
@@ -21,7 +21,7 @@ def numbers(found: Evidence, start: str, decay: str, score: str, split: str) -> 
 
 def told(values: Mapping[int, float], score: str) -> str:
     if score == "miou":
-        return shown(values, full=len(SEEDS))
+        return shown(values)
     spread = stat(values.values())
     if spread is None:
         return "-"
