@@ -82,6 +82,8 @@ class StudyConfig(Machine):
     inversions: int = 1
     """How many images of that split, evenly spaced, are inverted by the teacher and by each shift's
     student."""
+    inversions_of: str = ""
+    """Objective whose students these are; empty = the first."""
     inversion: InvertConfig = field(default_factory=InvertConfig)
     report: str = ""
     """HTML file; empty = <runs>/report.html; `none` = no report."""
@@ -97,6 +99,8 @@ class StudyConfig(Machine):
             one_of("rates", name, (*self.objectives, B2))
         for name in self.features_of:
             one_of("features_of", name, tuple(self.objectives))
+        if self.inversions_of:
+            one_of("inversions_of", self.inversions_of, tuple(self.objectives))
         for share in self.shares:
             if not 0 < share < 1:
                 raise InputError(f"shares has {share}; each must lie in (0, 1): B2 itself is 1")

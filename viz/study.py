@@ -26,13 +26,15 @@ NO_REPORT = "none"
 
 
 def inversions(study: Study) -> Iterator[Cell]:
-    """Figure 6: an image as the teacher and each shift's first adapted student see it."""
+    """Figure 6: an image as the teacher and each shift's first adapted student see it; in a folder
+    of its own with the teacher's maps, and of another objective's students."""
     config = study.config
     if not config.inversions:
         return
     images = some(load(config.data, config.split), config.inversions).samples
-    method = next(iter(config.objectives))
-    folder = "inversion" if config.inversion.maps == OWN else f"inversion_{config.inversion.maps}"
+    method = config.inversions_of or next(iter(config.objectives))
+    parts = (config.inversion.maps if config.inversion.maps != OWN else "", config.inversions_of)
+    folder = "_".join(["inversion", *filter(None, parts)])
     for seed in config.seeds[:1]:
         networks = {"teacher": study.teacher(seed)}
         networks |= {shift: study.run(seed, shift, method) for shift in config.shifts}

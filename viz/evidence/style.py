@@ -35,7 +35,7 @@ def style_record(runs: Path, judge: Path) -> list[dict[str, Any]]:
     inversion to x1 (`d1`) and to x2 (`d2`), the lesser the more alike.
 
     `maps` says which maps it meets, from its folder: `own` in inversion/, `teacher` in
-    inversion_teacher/, and so on.
+    inversion_teacher/ (a study's with inversion.maps=teacher), and so on.
 
     `gram`: see gram_distance, over pool1 to pool5; `colour`: see colour_distance; `content_own` and
     `content_others`: relative distance of the judge's pool5 maps to those of the image that was

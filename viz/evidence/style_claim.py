@@ -10,8 +10,9 @@ from viz.evidence.verdicts import Part, Verdict
 MEASURES = {"gram": "Gram matrices", "colour": "colours"}
 DOMAINS = {"student": "D2", "teacher": "D1"}
 """Whose style each network's inversion is claimed to have."""
-NEW, EVERY = "new", "w_dec"
-"""Further folders of inversions (inversion_new, inversion_w_dec), beside adapt.commands' ways."""
+NEW, EVERY = "new", "teacher_w_dec"
+"""Further ways, by their folders: inversion_new/IMAGE/SHIFT.png is what scripts/invert.py makes of
+the shifted image; inversion_teacher_w_dec is a study's with inversions_of=w_dec."""
 WHOSE = {
     OWN: "their own maps of the D1 image",
     TEACHER: "the teacher's maps of the D1 image, whose pool5 they were taught to give to D2's",
