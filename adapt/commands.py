@@ -125,6 +125,8 @@ class EvaluateConfig(Machine):
     restyle_beta: float = BETA
     """fda: half the replaced window, in shares of the shorter side (the paper: .01, .05, .09)."""
     protocol: ProtocolConfig = field(default_factory=ProtocolConfig)
+    loss: bool = False
+    """Also the mean cross-entropy of whole images with their labels; costs a second pass."""
     batch: int = 8
 
     @property
@@ -170,6 +172,10 @@ class DistortConfig:
             raise InputError("out is empty: give the folder that receives the shifted data set")
 
 
+OWN, TEACHER = "own", "teacher"
+"""Whose maps an inversion meets."""
+
+
 @dataclass
 class InvertConfig:
     """Style inversion: from white noise to what a network sees in an image."""
@@ -187,6 +193,10 @@ class InvertConfig:
     """Weight of the Gram term."""
     tv: float = 0.05
     """Weight of total variation."""
+    maps: str = "own"
+    """own | teacher: whose maps of the image are to be met. With its own (the paper) the image
+    itself is what every network is drawn to; with the teacher's, what looks to the student as the
+    image does to the teacher."""
     optimizer: str = "lbfgs"
     """sgd (the paper) | adam | lbfgs"""
     lr: float = 0.0
@@ -204,6 +214,7 @@ class InvertConfig:
     def __post_init__(self) -> None:
         one_of("precision", self.precision, ("auto", "fp32", "bf16"))
         one_of("optimizer", self.optimizer, ("sgd", "adam", "lbfgs"))
+        one_of("maps", self.maps, (OWN, TEACHER))
         for what in ("content", "style", "tv", "lr"):
             at_least(what, getattr(self, what), 0)
         at_least("steps", self.steps, 1)

@@ -20,6 +20,7 @@ from adapt.inference import (
     headline,
     restyle_to_old,
 )
+from adapt.mean_loss import mean_loss
 from adapt.metrics import ImageScores
 from adapt.models import Model, load_model, origin_of
 from adapt.records import read_config, read_data
@@ -73,7 +74,10 @@ def evaluate(config: EvaluateConfig) -> Path:
     origin = config.teacher or origin_of(recorded)
     if domain == "d2" and origin:
         teacher = machine.place(load_model(Path(origin), "teacher", like=model).net).eval()
+    if config.loss and data.classification:
+        raise InputError("loss=true needs one label a pixel; these images have one label each")
     found = evaluate_networks(machine, net, reading, data, image, teacher)
+    loss = config.loss and data.labelled
     path = metrics_path(folder, settings, domain, config.split, config.variant)
     about = {
         "data": data.name,
@@ -89,6 +93,7 @@ def evaluate(config: EvaluateConfig) -> Path:
         "precision": machine.precision,
         "model": model.digest,
         "classes": list(model.classes),
+        "loss": mean_loss(machine, net, reading, data, image) if loss else None,
     }
     table = per_class(found, model.classes)
     first_only(write_whole)(path.with_suffix(".csv"), table.encode())

@@ -143,6 +143,7 @@ def evaluation_of(run: Path, path: Path, folder: Path) -> dict[str, Any]:
         "pixel_accuracy": rounded(row.pixel_accuracy),
         "agreement": rounded(row.agreement),
         "distortion": rounded(row.distortion),
+        "loss": rounded(metrics.get("loss"), 4),
         "iou": [rounded(v) for v in truth.get("iou", ())],
     }
 

@@ -60,6 +60,7 @@ class FineTuning:
             domain="d1",
             split=split,
             protocol=protocol,
+            loss=config.loss,
             batch=config.batch,
             **self.machine,
         )

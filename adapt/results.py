@@ -122,6 +122,7 @@ class EvaluationRecord:
     restyle: str = ""
     restyle_beta: float | None = None
     variant: str = ""
+    loss: float | None = None
     protocol: dict[str, Any] = field(default_factory=dict)
 
 

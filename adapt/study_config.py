@@ -67,6 +67,8 @@ class StudyConfig(Machine):
     """Images that Fisher information is computed from; 0 = all of the teacher's."""
     protocols: dict[str, ProtocolConfig] = field(default_factory=dict)
     """Fine-tuning study: how each network is evaluated; empty = once, as it is by default."""
+    loss: bool = False
+    """Fine-tuning study: EvaluateConfig.loss beside the scores, on both splits."""
     baselines: list[str] = field(default_factory=lambda: ["b0", "adabn", "b1", "b2"])
     supervised: Stage = field(default_factory=Stage)
     """Teacher and B1; its penalty serves B2 as well."""
@@ -80,6 +82,8 @@ class StudyConfig(Machine):
     inversions: int = 1
     """How many images of that split, evenly spaced, are inverted by the teacher and by each shift's
     student."""
+    inversions_of: str = ""
+    """Objective whose students these are; empty = the first."""
     inversion: InvertConfig = field(default_factory=InvertConfig)
     report: str = ""
     """HTML file; empty = <runs>/report.html; `none` = no report."""
@@ -95,6 +99,8 @@ class StudyConfig(Machine):
             one_of("rates", name, (*self.objectives, B2))
         for name in self.features_of:
             one_of("features_of", name, tuple(self.objectives))
+        if self.inversions_of:
+            one_of("inversions_of", self.inversions_of, tuple(self.objectives))
         for share in self.shares:
             if not 0 < share < 1:
                 raise InputError(f"shares has {share}; each must lie in (0, 1): B2 itself is 1")

@@ -318,6 +318,8 @@ def test_what_is_for_pixels_says_so(home: Path, tmp_path: Path) -> None:
     for protocol in (ProtocolConfig(window=[8, 8]), ProtocolConfig(flip=True)):
         with pytest.raises(InputError, match=r"is for segmentation; .*protocol\.crops=10"):
             evaluate(EvaluateConfig(run=run, protocol=protocol, **CPU))
+    with pytest.raises(InputError, match="loss=true needs one label a pixel"):
+        evaluate(EvaluateConfig(run=run, loss=True, **CPU))
     with pytest.raises(InputError, match="one label an image; this is for one a pixel"):
         export(ExportConfig(run=run, out=str(tmp_path / "out")))
     with pytest.raises(InputError, match=r"protocol\.crops is 5"):

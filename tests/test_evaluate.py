@@ -64,6 +64,26 @@ def test_figures_equal_an_independent_count(world: Path, student: Path) -> None:
     assert found["agreement"]["miou"] == pytest.approx(mean_iou(old, new, 11))
 
 
+def test_loss_equals_an_independent_mean_over_labelled_pixels(world: Path, student: Path) -> None:
+    how = {"device": "cpu", "run": str(student), "precision": "fp32", "batch": 2}
+    found = read(evaluate(EvaluateConfig(**how, loss=True)))  # type: ignore[arg-type]
+    model, lost = load_model(student), []
+    names = [line.split()[0] for line in (world / "d2" / "val.txt").read_text().splitlines()]
+    for name in names:
+        image = np.array(Image.open(world / "d2" / name)) / 255
+        shown = (image - np.array(model.network.mean)) / np.array(model.network.std)
+        with torch.no_grad():
+            logits = model.net.eval()(torch.tensor(shown.transpose(2, 0, 1)[None]).float())
+        size = image.shape[:2]
+        logits = torch.nn.functional.interpolate(logits, size, mode="bilinear").double()[0].numpy()
+        label = np.array(Image.open(world / "d2" / "valannot" / Path(name).name))
+        chance = np.exp(logits) / np.exp(logits).sum(axis=0)
+        rows, columns = np.nonzero(label < 11)
+        lost += [-np.log(chance[label[rows, columns], rows, columns])]
+    assert found["loss"] == pytest.approx(np.concatenate(lost).mean(), rel=1e-4)
+    assert read(evaluate(EvaluateConfig(**how)))["loss"] is None  # type: ignore[arg-type]
+
+
 def test_domains_and_adabn_have_files_of_their_own(world: Path) -> None:
     teacher, target = str(world / "teacher"), DataConfig(target=str(world / "d2"))
     paths = [

@@ -16,19 +16,20 @@ from adapt.config import DataConfig
 from adapt.errors import InputError
 from adapt.evaluate import evaluate
 from adapt.evidence import TEACHER, record, seed_record, thinned
-from adapt.files import read_json
+from adapt.files import read_json, read_yaml
 from adapt.records import read_metrics
 from adapt.train import train
-from viz.evidence import extras, missing, tables
+from viz.evidence import decay, front, gap, missing, rates, tables
 from viz.evidence.claims import CLAIMS, ranked
-from viz.evidence.page import ResultsConfig, results
-from viz.evidence.records import GRID, SHIFTS, Evidence
+from viz.evidence.page import WORTH, ResultsConfig, results
+from viz.evidence.records import GRID, SHIFTS, Evidence, load
 from viz.evidence.style import colour_distance, gram_distance, style_record
 from viz.evidence.style_claim import in_style
 from viz.evidence.verdicts import FAILS, HOLDS, MISSING, OPEN, PARTLY, Part, joined
 from viz.evidence.worth import equal_to, worths
 from viz.invert import invert_all
 
+ROOT = Path(__file__).resolve().parents[1]
 RUN = {"share": 1.0, "samples": 312, "steps": 500, "batch": 8, "lr": 0.05, "seconds": 3600.0,
        "finished": "2026-01-02", "curve": [], "shift": ""}  # fmt: skip
 MACHINE = {"cpu": "Z80", "threads": 1, "gpus": [], "python": "3", "packages": {"torch": "2"},
@@ -214,42 +215,102 @@ def test_tables_have_means_and_deviations_over_seeds() -> None:
     assert "B2 on shares of the labels: 36 of 36 cells" in gone
 
 
-def test_rates_are_chosen_by_agreement_and_not_by_score() -> None:
-    made = made_record(0, {"kd": everywhere(40), "kd_lr_0.015": everywhere(45)})
+def tuned(by_run: dict[str, float]) -> dict[str, Any]:
+    """A record of runs with 40 mIoU and, on `tune`, the given agreement on every shift."""
+    made = made_record(0, {name: everywhere(40) for name in by_run})
+    for place, run in made["runs"].items():
+        run["lr"] = 0.015 if place.endswith("_lr_0.015") else 0.05
     for entry in list(made["evaluations"]):
         if entry["labels"] == "given":
-            agreement = 60.0 if entry["method"] == "kd" else 50.0
-            made["evaluations"].append({**entry, "split": "tune", "agreement": agreement})
-    rows = tables.rates(Evidence([made])).splitlines()[2:]
-    assert [("chosen" in row, "40.0" in row) for row in rows] == [(True, True), (False, False)]
+            on_tune = {"split": "tune", "agreement": by_run[entry["method"]]}
+            made["evaluations"].append({**entry, **on_tune})
+    return made
 
 
-def test_what_a_change_brings_is_held_against_its_own_b2() -> None:
+def test_rates_are_chosen_by_agreement_and_not_by_score() -> None:
+    made = tuned({"kd": 60, "kd_lr_0.015": 50, "pool5_kd": 60, "pool5_kd_lr_0.015": 61})
+    for entry in made["evaluations"]:
+        entry["miou"] += 5 * (entry["method"] == "kd_lr_0.015")
+    found = Evidence([made])
+    rows = rates.rates(found).splitlines()[2:]
+    assert [("chosen" in row, "40.0" in row) for row in rows] == [
+        (True, True), (False, False), (False, True), (True, True),
+    ]  # fmt: skip
+    assert rates.settings(found) == {"kd": [0.05], "pool5_kd": [0.015]}
+    grid = tables.grid(found, "shared", "miou")
+    assert "pool5 + kd, rate 0.015" in grid and "| kd, rate" not in grid
+    gone = missing.missing(found)
+    assert "shared, pool5 + kd, rate 0.015: seeds 1, 2" in gone
+    assert not any(line.startswith("shared, pool5 + kd:") for line in gone)
+    made["evaluations"] = [  # one rate not yet scored on one shift: nothing is chosen
+        e for e in made["evaluations"] if (e["method"], e["shift"]) != ("kd_lr_0.015", "cubism")
+    ]
+    assert rates.settings(Evidence([made])) == {"pool5_kd": [0.015]}
+
+
+def test_what_was_tried_is_held_against_the_same_without_the_change(tmp_path: Path) -> None:
+    plain = made_record(0, {"pool5_kd": {"ripple": 40.0}, "B2": {"ripple": 42.0}}, gap.PLAIN)
+    longer = {"pool5_kd": {"ripple": 44.0}, "B2": {"ripple": 43.5}}
     records = [
-        made_record(0, {"pool5_kd": {"ripple": 40.0}, "B2": {"ripple": 42.0}}),
-        made_record(0, {"pool5_kd": {"ripple": 41.0}}, "camvid_evidence_gap_ema"),
-        made_record(
-            0, {"pool5_kd": {"ripple": 44.0}, "B2": {"ripple": 43.5}}, "camvid_evidence_gap_long"
-        ),
+        plain,
+        made_record(0, {"pool5_kd": {"ripple": 41.0}}, f"{gap.GAP}ema"),
+        made_record(0, longer, f"{gap.GAP}long"),
     ]
-    assert extras.gap(Evidence(records)).splitlines()[2:] == [
-        "| as it is | 40.0 (n = 1) |  | \u22122.0 |",
-        "| ema | 41.0 (n = 1) | +1.0 | \u22121.0 |",
-        "| long | 44.0 (n = 1) | +4.0 | +0.5 |",
+    for record_ in records:
+        for entry in record_["evaluations"]:
+            entry["split"] = "tune"
+    words = {"setting": "x=1", "verdict": "Dropped."}
+    made = [
+        {"study": gap.PLAIN, "change": "as it is"} | words,
+        {"study": f"{gap.GAP}ema", "change": "averaged"} | words,
+        {"study": f"{gap.GAP}long", "change": "longer"} | words,
+        {"study": f"{gap.GAP}never", "change": "not run"} | words,
     ]
-    assert extras.gap(Evidence(records[:1])) == ""
+    (tmp_path / gap.TRIED).write_text(json.dumps(made))
+    trials = gap.trials(tmp_path)
+    rows = [line.split(" | ") for line in gap.tried(Evidence(records), trials).splitlines()[2:]]
+    assert all(row[1:4] == ["ripple", "pool5_kd", "tune"] for row in rows)
+    assert [(row[0], " ".join(row[4:])) for row in rows] == [
+        ("| as it is", "40.0 - \u22122.0 39.0 - 60.0 - |"),
+        ("| averaged", "41.0 +1.0 \u22121.0 40.0 +1.0 61.0 +1.0 |"),
+        ("| longer", "44.0 +4.0 +0.5 43.0 +4.0 64.0 +4.0 |"),
+    ]
+    told = gap.section(Evidence(records), trials)
+    assert "- averaged: `x=1`. Dropped." in told and "not run" not in told
+    assert gap.section(Evidence([FIRST]), trials) == "" and gap.trials(tmp_path / "none") == []
+    (tmp_path / gap.TRIED).write_text(json.dumps([{**made[0], "gain": 3.0}]))
+    with pytest.raises(InputError, match=r"tried.json\[0\].gain"):
+        gap.trials(tmp_path)
+    (tmp_path / gap.TRIED).write_text("{}")
+    with pytest.raises(InputError, match="must be a list of trials"):
+        gap.trials(tmp_path)
 
 
-def test_decays_are_shown_for_each_start() -> None:
-    made = made_record(
-        0,
-        {"l2_5em4": {"": 45.0}},
-        "camvid_evidence_decay_pre",
-        loss=[[9, 9.0], [10, 0.2], [11, 0.4]],
-    )
-    made["evaluations"].append({**made["evaluations"][0], "split": "fit", "miou": 60.0})
-    row = extras.decay(Evidence([made])).splitlines()[2]
-    assert row == "| pre-trained | 5e-4 | 0.300 | 60.0 | 45.0 (n = 1) |"
+def decayed(start: str, scores: dict[str, tuple[float, float]], seed: int = 0) -> dict[str, Any]:
+    """A record of (mIoU, loss) on val by decay; the training images have 10 more and half of it."""
+    named = {name: {"": miou} for name, (miou, _) in scores.items()}
+    made = made_record(seed, named, decay.STARTS[start], samples=55, steps=400)
+    for entry in list(made["evaluations"]):
+        entry["loss"] = loss = scores[entry["method"]][1]
+        fit = {**entry, "split": "fit", "miou": entry["miou"] + 10, "loss": loss / 2}
+        made["evaluations"].append(fit)
+    del made["runs"][TEACHER]
+    return made
+
+
+def test_decays_have_the_tables_of_the_thesis() -> None:
+    raw = decayed("from scratch", {"none": (30.0, 1.5), "l2_5em4": (34.0, 1.0)})
+    trained = decayed("pre-trained", {"none": (35.0, 0.8), "l2_5em4": (33.0, 0.9)})
+    again = decayed("pre-trained", {"none": (37.0, 1.0)}, seed=1)
+    text = decay.tables(Evidence([raw, trained, again]))
+    assert "55 labelled images, 400 steps (58 epochs)." in text
+    assert "| from scratch | 0.750 | 1.500 | 40.0 | 30.0 |" in text
+    assert "| pre-trained | 0.450 ± 0.071 | 0.900 ± 0.141 | 46.0 ± 1.4 |" in text
+    assert "| loss, val | 1.500 / **0.900 ± 0.141** | - / - | 1.000 / **0.900** | - / - |" in text
+    assert "30.0 / **36.0 ± 1.4** | - / - | **34.0** / 33.0" in text
+    assert decay.tables(Evidence([FIRST])) == "" and decay.figure(Evidence([FIRST])) is None
+    drawn = decay.figure(Evidence([raw, trained, again]))
+    assert drawn is not None and drawn != decay.figure(Evidence([raw, trained]))
 
 
 def test_style_is_judged_by_distances_to_both_domains() -> None:
@@ -391,6 +452,77 @@ def test_style_of_inversions_is_measured_in_both_domains(runs: Path) -> None:
     assert len(made) == 4 and all(e["content_others"] > 0 for e in made)
     with pytest.raises(InputError, match="no inversion"):
         style_record(runs / "seed0", runs / "seed0" / TEACHER)
+
+
+def inverted(maps: str, network: str, nearer: float) -> dict[str, Any]:
+    return {"image": "a", "shift": "ripple", "network": network, "maps": maps, "content_own": 0.1,
+            "content_others": 0.5, "gram_d1": 0.5 + nearer, "gram_d2": 0.5,
+            "colour_d1": 50 + 10 * nearer, "colour_d2": 50}  # fmt: skip
+
+
+def test_the_reason_why_style_fails_is_told_from_records() -> None:
+    own = [inverted("own", "student", -0.4), inverted("own", "teacher", -0.1)]
+    own += [
+        {**inverted("own", network, 0.9), "image": "not inverted otherwise"}
+        for network in ("student", "teacher")
+    ]
+    (note,) = [
+        n for n in in_style([*own, inverted("teacher", "student", 0.2)]).notes if "Reason" in n
+    ]
+    assert (
+        "their own maps of the D1 image: Gram matrices nearer D2 in 0 of 1 (by \u22120.40)" in note
+    )
+    assert "give to D2's: Gram matrices nearer D2 in 1 of 1 (by +0.20), colours nearer" in note
+    assert in_style([*own, inverted("teacher", "student", 0.2)]).parts == in_style(own).parts
+    assert not any("Reason" in n for n in in_style(own).notes)
+
+
+def test_the_front_holds_the_records_and_nothing_else_changes(tmp_path: Path) -> None:
+    readme = tmp_path / "README.md"
+    readme.write_text(f"# Title\n\n{front.BEGIN}\nold\n{front.END}\n\nrest\n")
+    folder = tmp_path / "records"
+    folder.mkdir()
+    for number, made in enumerate((FIRST, SECOND)):
+        (folder / f"x_seed{number}.json").write_text(json.dumps(made))
+    config = ResultsConfig(
+        records=str(folder), out=str(tmp_path / "docs/results.md"), front=str(readme),
+        pictures=str(tmp_path / "docs/pictures"),
+    )  # fmt: skip
+    results(config)
+    text = readme.read_text()
+    assert text.startswith(f"# Title\n\n{front.BEGIN}\n![") and "old\n" not in text
+    assert text.endswith(f"\n{front.END}\n\nrest\n")
+    assert "| **adapted, no labels (pool5)** | 41.5 ± 2.1 (n = 2) |" in text
+    assert "the network has 50.0 (n = 1)" in text and "](docs/results.md)" in text
+    picture = re.search(r"\((docs/pictures/[^)]+)\)", text)
+    assert picture and (tmp_path / picture[1]).read_bytes().startswith(b"\x89PNG")
+    results(config)
+    assert readme.read_text() == text
+    readme.write_text(f"{front.END} {front.BEGIN}")
+    with pytest.raises(InputError, match=r"front: .*README\.md must have"):
+        results(config)
+    readme.write_text("nothing of ours")
+    results(config)
+    assert readme.read_text() == "nothing of ours"
+
+
+@pytest.mark.skipif(
+    front.BEGIN not in (ROOT / "README.md").read_text(), reason="README.md has no block of results"
+)
+def test_the_readmes_block_is_that_of_the_records() -> None:
+    found = load(ROOT / "results/evidence")
+    made = front.block(
+        found, worths(found, WORTH, SHIFTS), f"docs/pictures/{front.PICTURE}", "docs/results.md"
+    )
+    text = (ROOT / "README.md").read_text()
+    assert front.placed(text, made, "README.md") == text
+
+
+def test_alternatives_have_the_rates_that_agreement_chose() -> None:
+    """The documented step from the record of camvid_evidence_rates to the study of alternatives."""
+    written = read_yaml(ROOT / "configs/experiment/camvid_evidence_alternatives.yaml")["rates"]
+    best = rates.settings(load(ROOT / "results/evidence"))
+    assert {name: written[name] for name in best} == best
 
 
 def test_what_cannot_be_recorded_or_shown_is_named(tmp_path: Path) -> None:

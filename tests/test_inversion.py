@@ -1,6 +1,7 @@
 """Style inversion: its terms by hand, its fixed point, and what it must not touch."""
 
 from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -162,6 +163,23 @@ def test_every_optimiser_gets_nearer_and_leaves_the_network_alone(
     }  # fmt: skip
 
 
+def test_teachers_maps_of_an_image_are_met_by_its_partner(
+    net: nn.Module, image: np.ndarray
+) -> None:
+    """The new domain swaps red and blue, and the student is the teacher with swapped inputs: its
+    maps of the swapped image are the teacher's of the image."""
+    config = NetworkConfig(width=1 / 16, batch_norm=True, mean=[0.5] * 3, std=[0.2] * 3)
+    student = deepcopy(net).eval()
+    first = next(m for m in student.modules() if isinstance(m, nn.Conv2d))
+    first.weight.data = first.weight.data.flip(1)
+    x1 = torch.tensor(image.transpose(2, 0, 1)[None]).float() / 255
+    weights = {"content": 1.0, "style": 1.0, "tv": 0.0}
+    met = Matching(student, config, x1, TAPS, weights, wanted=deepcopy(net).eval())
+    assert met(x1.flip(1)).item() < 1e-9 < 1e-3 < met(x1).item()
+    own = Matching(student, config, x1, TAPS, weights)
+    assert own(x1).item() < 1e-9 < 1e-3 < own(x1.flip(1)).item()
+
+
 def test_seed_decides_the_noise(net: nn.Module, image: np.ndarray) -> None:
     a, b, c = (invert_image(net, CONFIG, image, TAPS, steps=2, seed=s).image for s in (1, 1, 2))
     assert np.array_equal(a, b) and not np.array_equal(a, c)
@@ -217,6 +235,13 @@ def test_command_writes_pictures_curves_and_montage(world: Path, tmp_path: Path)
     assert (tmp_path / "b" / "teacher.png").read_bytes() == (
         tmp_path / "b" / "student.png"
     ).read_bytes()
+    with pytest.raises(
+        InputError, match="maps=teacher needs a run with a teacher; there is network"
+    ):
+        lone = InvertConfig(run=str(world / "teacher"), image=str(picture), maps="teacher")
+        invert(replace(lone, out=str(tmp_path / "lone"), device="cpu"))
+    with pytest.raises(InputError, match=r"maps: 'theirs' is not known\. .*own, teacher"):
+        InvertConfig(maps="theirs")
     with pytest.raises(InputError, match="needs run=DIR and image=FILE"):
         invert(InvertConfig(device="cpu", run=str(teacher)))
     with pytest.raises(InputError, match="cannot name a network"):

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from adapt.calibrate import CalibrateConfig
+from adapt.commands import InvertConfig
 from adapt.config import (
     DataConfig,
     NetworkConfig,
@@ -17,6 +18,7 @@ from adapt.objective_config import ObjectiveConfig, RegressionConfig
 from adapt.results import collect
 from adapt.study import Study
 from adapt.study_config import Stage, StudyConfig
+from viz.study import inversions
 from viz.study import study as run_study
 
 
@@ -218,6 +220,20 @@ def test_maps_of_named_objectives_are_compared(study: Study) -> None:
         ]
     with pytest.raises(InputError, match=r"features_of.*'pool9'"):
         replace(config, features_of=["pool9"])
+
+
+def test_each_way_of_inverting_has_its_folder(study: Study, world: Path) -> None:
+    data = DataConfig(name="camvid", root=str(world / "d1"))
+    config = replace(study.config, data=data)
+    for maps, of, folder in (
+        ("own", "", "inversion"), ("teacher", "", "inversion_teacher"),
+        ("teacher", "pool1", "inversion_teacher_pool1"),
+    ):  # fmt: skip
+        made = replace(config, inversion=InvertConfig(maps=maps), inversions_of=of)
+        (cell,) = inversions(Study(made))
+        assert cell.result.parts[:3] == ("runs", "s", folder)
+    with pytest.raises(InputError, match=r"inversions_of.*'pool9'"):
+        replace(config, inversions_of="pool9")
 
 
 def test_strengths_are_chosen_on_the_part_for_choices(

@@ -99,20 +99,23 @@ class Matching:
         taps: Mapping[str, float],
         weights: Mapping[str, float],
         machine: Runtime = CPU,
+        wanted: nn.Module | None = None,
     ) -> None:
+        """`wanted`: the network of the same normalisation whose maps of `target` are to be met;
+        None = `net` itself."""
         self.net, self.network, self.weights, self.machine = net, network, weights, machine
         self.taps = {name: weight / sum(taps.values()) for name, weight in taps.items()}
         with torch.no_grad():
-            maps = self.maps(target)
+            maps = self.maps(target, wanted)
             self.content = {k: distance_to(maps[k]) for k in taps if weights["content"]}
             self.style = {k: distance_to(gram(maps[k])) for k in taps if weights["style"]}
         self.curve: Curve = []
 
-    def maps(self, image: Tensor) -> dict[str, Tensor]:
+    def maps(self, image: Tensor, net: nn.Module | None = None) -> dict[str, Tensor]:
         """In the machine's precision, brought to fp32."""
         seen = normalise(image * 255, self.network.mean, self.network.std)
         with self.machine.autocast():
-            maps = forward(self.net, seen, self.taps)
+            maps = forward(net or self.net, seen, self.taps)
         return {name: found.float() for name, found in maps.items()}
 
     def parts(self, image: Tensor) -> dict[str, tuple[Tensor, float]]:
@@ -168,6 +171,7 @@ def invert_image(
     steps: int = 60,
     seed: int = 0,
     machine: Runtime = CPU,
+    wanted: nn.Module | None = None,
 ) -> Inversion:
     """From white noise to the image whose maps in `net` match those of `image` (003, section 3.3).
 
@@ -189,6 +193,7 @@ def invert_image(
         seed: of the noise, drawn on the CPU: normal around 0.5 with deviation NOISE, clamped.
         machine: where to compute, and whether the network computes in bf16; losses, their
             gradients at the maps and the image are fp32.
+        wanted: the network whose maps of `image` are to be met, in eval mode; None = `net` itself.
 
     Raises:
         InputError: an unknown layer or optimiser, or nothing to optimise.
@@ -207,7 +212,7 @@ def invert_image(
     # The outer context computes nothing in bf16: it keeps the weights' casts between evaluations.
     with eval_mode(net), torch.autocast(machine.device.type, enabled=False):
         weights = {"content": content, "style": style, "tv": tv}
-        loss = Matching(net, network, target, taps, weights, machine)
+        loss = Matching(net, network, target, taps, weights, machine, wanted)
         rate = lr or RATES.get(optimizer, 0.0)
         found = OPTIMIZERS[optimizer](loss.gradient, noise, rate, steps)
         with torch.no_grad():

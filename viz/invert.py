@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from adapt.augment import resize
-from adapt.commands import InvertConfig
+from adapt.commands import TEACHER, InvertConfig
 from adapt.errors import InputError
 from adapt.files import write_json, write_whole
 from adapt.images import read_image, write_png
@@ -41,7 +41,7 @@ def invert(config: InvertConfig) -> Path:
         )
     run, image = Path(config.run), Path(config.image)
     teacher = read_config(run)["teacher"]
-    networks = {"teacher": Path(teacher), "student": run} if teacher else {"network": run}
+    networks = {TEACHER: Path(teacher), "student": run} if teacher else {"network": run}
     out = Path(config.out) if config.out else run / "inversion" / image.stem
     return invert_all(networks, image, out, config)
 
@@ -67,6 +67,9 @@ def invert_all(networks: Mapping[str, Path], image: Path, out: Path, config: Inv
     original = resize({"x1": read_image(image)}, size)["x1"]
     taps = config.taps or TAPS
     machine = machine_of(config)
+    if config.maps == TEACHER and TEACHER not in models:
+        raise InputError(f"maps=teacher needs a run with a teacher; there is {', '.join(models)}")
+    wanted = machine.place(models[TEACHER].net).eval() if config.maps == TEACHER else None
     found: dict[str, Inversion] = {}
     for name, model in models.items():
         found[name] = invert_image(
@@ -82,6 +85,7 @@ def invert_all(networks: Mapping[str, Path], image: Path, out: Path, config: Inv
             steps=config.steps,
             seed=config.seed,
             machine=machine,
+            wanted=wanted,
         )
         curve = found[name].curve
         if curve[-1]["loss"] > curve[0]["loss"]:

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from adapt.calibrate import some
-from adapt.commands import ReportConfig
+from adapt.commands import OWN, ReportConfig
 from adapt.data import load
 from adapt.finetuning import FineTuning, study_of
 from adapt.lock import only_writer
@@ -26,17 +26,20 @@ NO_REPORT = "none"
 
 
 def inversions(study: Study) -> Iterator[Cell]:
-    """Figure 6: an image as the teacher and each shift's first adapted student see it."""
+    """Figure 6: an image as the teacher and each shift's first adapted student see it; in a folder
+    of its own with the teacher's maps, and of another objective's students."""
     config = study.config
     if not config.inversions:
         return
     images = some(load(config.data, config.split), config.inversions).samples
-    method = next(iter(config.objectives))
+    method = config.inversions_of or next(iter(config.objectives))
+    parts = (config.inversion.maps if config.inversion.maps != OWN else "", config.inversions_of)
+    folder = "_".join(["inversion", *filter(None, parts)])
     for seed in config.seeds[:1]:
         networks = {"teacher": study.teacher(seed)}
         networks |= {shift: study.run(seed, shift, method) for shift in config.shifts}
         for sample in images:
-            out = study.root / "inversion" / sample.name
+            out = study.root / folder / sample.name
             settings = replace(config.inversion, device=config.device)
             perform = partial(invert_all, networks, sample.x1, out, settings)
             yield Cell(f"invert {sample.name}", out / MONTAGE, perform)

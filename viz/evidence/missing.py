@@ -3,35 +3,31 @@
 from collections.abc import Sequence
 
 from viz.evidence.claims import ALPHAS, METHOD, SWEEPS
-from viz.evidence.extras import BEST, DECAYS, GAP, RIPPLE, STARTS
+from viz.evidence.decay import DECAYS, STARTS
+from viz.evidence.rates import chosen
 from viz.evidence.records import DISJOINT, GRID, SEEDS, SHARED, SHIFTS, Evidence
-from viz.evidence.tables import NAMES, OTHERS, label_of
+from viz.evidence.tables import OTHERS
+from viz.evidence.words import NAMES, label_of
 from viz.evidence.worth import SHARES
 
 WANTED = {SHARED: tuple(NAMES), DISJOINT: tuple(n for n in NAMES if n not in (
     "pool1", "pool2", "pool3", "pool4", "w_dec", "B1"))}  # fmt: skip
 """Protocol -> what its grid is to have."""
-CHANGES = ("ema", "jitter", "long", "both")
-"""Those of experiment camvid_evidence_gap."""
 SWEPT = tuple(f"{METHOD}_{name}" for name in ("none", *(f"l2_sp_{alpha}" for alpha in ALPHAS)))
 MORE: tuple[tuple[str, str, Sequence[str], Sequence[str]], ...] = (
     ("B2 on shares of the labels", GRID[SHARED], SHARES[:-1], SHIFTS),
     ("other strengths", GRID[SHARED], ("B0", "AdaBN", METHOD, "B2"), OTHERS),
     *((f"alpha, {what}", study, SWEPT, (shift,)) for what, (study, shift) in SWEEPS.items()),
     *((f"weight decay, {start}", study, tuple(DECAYS), ("",)) for start, study in STARTS.items()),
-    *(
-        (f"closing the gap, {c}", GAP + c, (BEST,), (RIPPLE,))
-        for c in ("ema", "jitter", "long", "both")
-    ),
 )
 """What it is called, study, names, shifts."""
 
 
 def missing(found: Evidence) -> list[str]:
     """What the grids are to have and have not, a line for each protocol and method."""
-    lines = []
+    lines, best = [], chosen(found)
     for protocol, names in WANTED.items():
-        for name in names:
+        for name in (best.get(name, name) for name in names):
             gone = {
                 shift: [s for s in SEEDS if s not in found.values(GRID[protocol], name, shift)]
                 for shift in SHIFTS

@@ -1,15 +1,13 @@
 """The results command: run folders -> records, and all records -> the page with its figures."""
 
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from adapt.errors import InputError
 from adapt.evidence import TEACHER, record
 from adapt.files import read_json, write_json, write_whole
 from adapt.runtime import say
-from viz.evidence import drawings, extras, missing, tables, words
+from viz.evidence import decay, drawings, front, gap, missing, rates, tables, words
 from viz.evidence.claims import CLAIMS
 from viz.evidence.records import (
     DISJOINT,
@@ -20,6 +18,7 @@ from viz.evidence.records import (
     VAL,
     Evidence,
     load,
+    relative,
     table,
 )
 from viz.evidence.style import style_record
@@ -44,6 +43,9 @@ class ResultsConfig:
     out: str = "docs/results.md"
     pictures: str = "docs/pictures"
     """Folder of the figures; their names begin with `results_`."""
+    front: str = ""
+    """A README: what lies between its marks (viz/evidence/front.py) is replaced by the one table
+    and picture that stand at its front; empty = none."""
 
 
 def results(config: ResultsConfig) -> Path:
@@ -61,10 +63,11 @@ def results(config: ResultsConfig) -> Path:
             raise InputError("judge needs runs=[DIR]: the study whose inversions it measures")
         write_json(folder / STYLE, style_record(Path(config.runs[0]), Path(config.judge)))
     found = load(folder)
-    style = read_json(folder / STYLE) if (folder / STYLE).is_file() else []
     out, pictures = Path(config.out), Path(config.pictures)
-    page = Page(found, style, out, pictures)
+    page = Page(found, folder, out, pictures)
     write_whole(out, page.text().encode())
+    if config.front:
+        front.write(Path(config.front), found, page.worths, pictures, out)
     say(f"{out}: {len(found.records)} records, {len(found.scores)} evaluations")
     return out
 
@@ -72,10 +75,11 @@ def results(config: ResultsConfig) -> Path:
 class Page:
     """The text in sections; figures are written as they are named."""
 
-    def __init__(
-        self, found: Evidence, style: list[dict[str, Any]], out: Path, pictures: Path
-    ) -> None:
-        self.found, self.style, self.out, self.pictures = found, style, out, pictures
+    def __init__(self, found: Evidence, records: Path, out: Path, pictures: Path) -> None:
+        """`records`: the folder of what was measured besides."""
+        self.found, self.out, self.pictures = found, out, pictures
+        self.style = read_json(records / STYLE) if (records / STYLE).is_file() else []
+        self.trials = gap.trials(records)
         self.worths = worths(found, WORTH, SHIFTS)
 
     def text(self) -> str:
@@ -86,14 +90,14 @@ class Page:
             self.protocol(SHARED, "Pairs shared with the teacher, as in the paper"),
             self.protocol(DISJOINT, "Pairs that the teacher has not seen"),
             self.worth(),
-            section("Closing the gap to B2", extras.gap(self.found), words.GAP),
+            section("Closing the gap to B2", gap.section(self.found, self.trials), words.GAP),
             section("What each shift is and costs", tables.shifts(self.found), words.SHIFTS),
             section("Other strengths", tables.strengths(self.found), words.STRENGTHS),
-            section("Learning rates", tables.rates(self.found), words.RATES),
+            section("Learning rates", rates.rates(self.found), words.RATES),
             section("L2-SP over alpha", tables.sweep(self.found), words.SWEEP),
             section("Maps before and after", tables.features(self.found), words.FEATURES),
             self.agreement(),
-            section("Pre-training and weight decay", extras.decay(self.found), words.DECAY),
+            self.decay(),
             self.by_class(),
             self.missing(),
         ]
@@ -110,7 +114,8 @@ class Page:
 
     def header(self) -> str:
         """Hardware, date, versions, seeds, duration."""
-        runs = [run for record in self.found.records for run in record["runs"].values()]
+        every = [run for record in self.found.records for run in record["runs"].values()]
+        runs = [run for place, run in enumerate(every) if run not in every[:place]]
         machines = [made for record in self.found.records for made in record["machines"]]
         days = sorted({run["finished"] for run in runs})
         named = sorted(
@@ -206,6 +211,11 @@ class Page:
         chart = self.picture("agreement", drawings.scatter(self.found), "mIoU against agreement")
         return f"## Agreement as a judge without labels\n\n{chart}" if chart else ""
 
+    def decay(self) -> str:
+        shown = self.picture("decay", decay.figure(self.found), "Figure 6.1 of that thesis")
+        content = "\n\n".join(filter(None, [decay.tables(self.found), shown]))
+        return section("Pre-training and weight decay", content, words.DECAY)
+
     def by_class(self) -> str:
         parts = [
             f"**{shift}**\n\n{made}"
@@ -222,8 +232,3 @@ class Page:
 
 def section(title: str, content: str, note: str = "") -> str:
     return "\n\n".join(filter(None, [f"## {title}", note, content or words.EMPTY]))
-
-
-def relative(path: Path, folder: Path) -> str:
-    """The path as a page in `folder` names it."""
-    return Path(os.path.relpath(path, folder)).as_posix()

@@ -1,5 +1,6 @@
 """The committed records (adapt/evidence.py) as scores that can be asked for by name."""
 
+import os
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -36,7 +37,7 @@ class Score:
     """What the training was."""
 
     def get(self, key: str) -> float | None:
-        return self.numbers[key]
+        return self.numbers.get(key)
 
 
 class Evidence:
@@ -124,3 +125,8 @@ def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """A Markdown table; the first column is the names."""
     lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
     return "\n".join([*lines, *(f"| {' | '.join(row)} |" for row in rows)])
+
+
+def relative(path: Path, folder: Path) -> str:
+    """The path as a page in `folder` names it."""
+    return Path(os.path.relpath(path, folder)).as_posix()

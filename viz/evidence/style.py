@@ -14,6 +14,7 @@ from torch import Tensor
 
 from adapt.augment import resize
 from adapt.batchnorm import eval_mode
+from adapt.commands import OWN
 from adapt.errors import InputError
 from adapt.evidence import TEACHER, rounded
 from adapt.images import read_image
@@ -21,8 +22,10 @@ from adapt.models import Model, load_model
 from adapt.sampling import tensor
 from adapt.taps import forward, normalise
 from viz.inversion import gram
-from viz.invert import CURVES, ORIGINAL, TAPS
+from viz.invert import ORIGINAL, TAPS
 
+INVERSIONS = "inversion"
+"""Folder of a study's inversions; of others with a suffix."""
 DEEPEST = "pool5"
 Maps = Mapping[str, Tensor]
 
@@ -31,6 +34,9 @@ def style_record(runs: Path, judge: Path) -> list[dict[str, Any]]:
     """For each inverted image and shift of a study, and for teacher and student: distances of the
     inversion to x1 (`d1`) and to x2 (`d2`), the lesser the more alike.
 
+    `maps` says which maps it meets, from its folder: `own` in inversion/, `teacher` in
+    inversion_teacher/ (a study's with inversion.maps=teacher), and so on.
+
     `gram`: see gram_distance, over pool1 to pool5; `colour`: see colour_distance; `content_own` and
     `content_others`: relative distance of the judge's pool5 maps to those of the image that was
     inverted, and the mean of that to the other images'.
@@ -38,9 +44,9 @@ def style_record(runs: Path, judge: Path) -> list[dict[str, Any]]:
     Raises:
         InputError: no inversions, or no partner of an inverted image.
     """
-    folders = sorted(path.parent for path in runs.glob(f"inversion/*/{CURVES}"))
+    folders = sorted(path.parent for path in runs.glob(f"{INVERSIONS}*/*/{ORIGINAL}.png"))
     if not folders:
-        raise InputError(f"judge: {runs} has no inversion/*/{CURVES}")
+        raise InputError(f"judge: {runs} has no {INVERSIONS}/*/{ORIGINAL}.png")
     model = load_model(judge, "judge")
     originals = {f.name: read_image(f / f"{ORIGINAL}.png") for f in folders}
     content = {name: maps_of(model, image)[DEEPEST] for name, image in originals.items()}
@@ -53,9 +59,13 @@ def style_record(runs: Path, judge: Path) -> list[dict[str, Any]]:
                 continue
             x2 = partner(runs, shift, folder.name, x1.shape[:2])
             references = {"d1": x1, "d2": x2}
-            for network, image in (("teacher", inverted[TEACHER]), ("student", inverted[shift])):
+            shown = {"teacher": inverted.get(TEACHER), "student": inverted[shift]}
+            for network, image in shown.items():
+                if image is None:
+                    continue
                 seen = maps_of(model, image)
                 entry: dict[str, Any] = {"image": folder.name, "shift": shift, "network": network}
+                entry["maps"] = folder.parent.name.removeprefix(INVERSIONS).lstrip("_") or OWN
                 for domain, reference in references.items():
                     entry[f"gram_{domain}"] = gram_distance(seen, maps_of(model, reference))
                     entry[f"colour_{domain}"] = colour_distance(image, reference)

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from viz.evidence import rates
 from viz.evidence.claims import ALPHAS, METHOD, SWEEPS
 from viz.evidence.records import (
     DISJOINT,
@@ -13,40 +14,22 @@ from viz.evidence.records import (
     SHIFTS,
     Evidence,
     differences,
-    mean,
     shown,
     table,
 )
+from viz.evidence.words import NAMES, label_of
 
-NAMES = {
-    "B0": "B0: the teacher as it is", "AdaBN": "AdaBN", "histogram": "restyle: histogram",
-    "fda": "restyle: FDA", "pool1": "pool1", "pool2": "pool2", "pool3": "pool3", "pool4": "pool4",
-    "pool5": "**pool5**", "w_inc": "W_inc", "w_dec": "W_dec", "pseudo_share": "pseudo-labels",
-    "kd": "kd", "pool5_kd": "pool5 + kd", "B2": "B2: fine-tuned on labels",
-    "B1": "B1: labels, from scratch",
-}  # fmt: skip
-"""What a run's folder is called in tables, in their order."""
 OTHERS = ("photocopy_gegl", "ripple_gegl", "ripple_50", "cubism_gegl", "cubism_256")
 """The shifts at other strengths."""
 CLASSES = ("B0", "AdaBN", "pool5", "w_inc", "kd", "pool5_kd", "B2", "B1")
 """Whose scores are printed class by class."""
 
 
-def label_of(name: str) -> str:
-    """A name with a learning rate or a share of the labels in words."""
-    for sign, words in (("_lr_", "rate {}"), ("_share_", "{:.0%} of the labels")):
-        stem, found, value = name.partition(sign)
-        if found:
-            number = float(value) if sign == "_share_" else value
-            return f"{NAMES.get(stem, stem)}, {words.format(number)}"
-    return NAMES.get(name, name)
-
-
 def grid(found: Evidence, protocol: str, key: str, labels: str = GIVEN) -> str:
     """Methods down, shifts across, mean ± deviation over seeds; `` where nothing was run."""
     study, rows = GRID[protocol], []
     clean = found.values(study, "teacher", "", key)
-    for name in NAMES:
+    for name in names_of(found):
         values = [found.values(study, name, shift, key, labels) for shift in SHIFTS]
         if any(values):
             rows.append([label_of(name), *(shown(v, full=len(SEEDS)) for v in values)])
@@ -55,6 +38,12 @@ def grid(found: Evidence, protocol: str, key: str, labels: str = GIVEN) -> str:
     if clean and labels == GIVEN:
         rows.insert(0, [f"the teacher on D1: {shown(clean, full=len(SEEDS))}", "", "", ""])
     return table(["", *SHIFTS], rows)
+
+
+def names_of(found: Evidence) -> list[str]:
+    """NAMES, each followed by the run at its chosen learning rate where that is another."""
+    best = rates.chosen(found)
+    return list(dict.fromkeys(run for name in NAMES for run in (name, best.get(name, name))))
 
 
 def shifts(found: Evidence) -> str:
@@ -92,39 +81,6 @@ def strengths(found: Evidence) -> str:
             cells = [shown(v, full=len(SEEDS)) for v in values]
             rows.append([shift, *cells, shown(gap, signed=True)])
     return table(["", *names, "pool5 minus B2"], rows) if rows else ""
-
-
-def rates(found: Evidence) -> str:
-    """What each learning rate gives, and which one agreement on `tune` chooses."""
-    study, rows = GRID[SHARED], []
-    stems = dict.fromkeys(n.partition("_lr_")[0] for n in found.names(study) if "_lr_" in n)
-    for stem in stems:
-        names = [n for n in found.names(study) if n == stem or n.startswith(f"{stem}_lr_")]
-        scored = {n: agreements(found, n) for n in names}
-        complete = {n: mean(v) for n, v in scored.items() if len(v) == len(SHIFTS)}
-        best = max(complete, key=lambda n: complete[n]) if complete else ""
-        for name in names:
-            tune = [f"{v:.1f}" if (v := scored[name].get(i)) is not None else "-" for i in range(3)]
-            val = [shown(found.values(study, name, s)) for s in SHIFTS]
-            rate = next(iter(r["lr"] for r in runs_of(found, name)), 0)
-            mark = "chosen" if name == best else ""
-            rows.append([label_of(stem), f"{rate:g}", *tune, mark, *val])
-    heads = ("", "rate", *(f"{s}: agreement" for s in SHIFTS), "", *(f"{s}: mIoU" for s in SHIFTS))
-    return table(heads, rows) if rows else ""
-
-
-def agreements(found: Evidence, name: str) -> dict[int, float]:
-    """Number of the shift -> agreement on `tune` of the first seed."""
-    made = {}
-    for place, shift in enumerate(SHIFTS):
-        values = found.values(GRID[SHARED], name, shift, "agreement", split="tune")
-        if SEEDS[0] in values:
-            made[place] = values[SEEDS[0]]
-    return made
-
-
-def runs_of(found: Evidence, name: str) -> list[Mapping[str, Any]]:
-    return [s.run for s in found.scores if s.study == GRID[SHARED] and s.name == name]
 
 
 def sweep(found: Evidence) -> str:
