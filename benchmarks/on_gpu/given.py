@@ -13,6 +13,8 @@ from adapt.runtime import Runtime, runtime
 from benchmarks.measure import Variant, measure, record, report, timed
 
 MIB = 2**20
+LEAST = 3
+"""Rounds, however little time is left."""
 FAILURES = (
     RuntimeError, ValueError, TypeError, AttributeError, LookupError, AssertionError, ImportError,
     OSError,
@@ -69,7 +71,7 @@ class Given:
 
 SMALL = {
     "small": True, "size": 33, "width": 1 / 16, "batches": (2,), "filtered": (1, 2),
-    "image": (30, 40), "matrix": 64, "evaluations": 3, "steps": 4, "rounds": 2, "repeat": 1,
+    "image": (30, 40), "matrix": 64, "evaluations": 3, "steps": 4, "rounds": LEAST, "repeat": 1,
 }  # fmt: skip
 
 
@@ -96,7 +98,7 @@ def tried(
 ) -> Tried:
     """Make, warm up and measure variants, interleaved; one that fails is named and left out.
 
-    Rounds are as many as fit into `share` of the time that is left, 2 at least, `given.rounds` at
+    Rounds are as many as fit into `share` of the time that is left, 3 at least, `given.rounds` at
     most. The first calls are timed apart: compilers and searches for algorithms work in them.
     """
     until = given.left * (1 - share)
@@ -126,7 +128,7 @@ def tried(
     if variants:
         a_round = repeat * sum(timed(variant) for variant in variants.values())
         rounds = int((given.left - until) / a_round) - 1
-        seconds = measure(variants, max(2, min(given.rounds, rounds)), repeat)
+        seconds = measure(variants, max(LEAST, min(given.rounds, rounds)), repeat)
     losses = {k: last_loss(v()) for k, v in variants.items() if learning[k] is not None}
     more = {
         "failed": failed,
