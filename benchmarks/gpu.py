@@ -25,6 +25,7 @@ from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[0] = str(ROOT)
+os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # else it asks the network in every part
 
 import torch
 
@@ -168,6 +169,8 @@ def main() -> int:
         parser.error("--device cpu would take hours at these sizes; it goes with --small")
     if given.device == "cuda" and not torch.cuda.is_available():
         parser.error("no CUDA GPU is there; --arithmetic needs none, --device cpu --small tries")
+    if given.camvid and not Path(given.camvid).is_dir():
+        parser.error(f"--camvid: no such folder: {given.camvid}")
     if given.part:
         run(given.part, given_of(given, given.part))
         return 0

@@ -58,6 +58,15 @@ def by_hand(tap: str = LOGITS, size: int = SIZE, classes: int = CLASSES) -> int:
     return total + 2 * size**2 * (9 * channels * 1024 + 1024 * 1024 + 1024 * classes)
 
 
+def map_bytes(tap: str, size: int = SIZE) -> int:
+    """Of an image's map in bf16."""
+    number = int(tap[-1])
+    side = size
+    for _ in range(min(number, 3)):
+        side = -(-side // 2)
+    return 2 * STAGES[number - 1][0] * side**2
+
+
 def supervised(size: int = SIZE, classes: int = CLASSES, width: float = 1.0) -> int:
     """FLOPs an image of a supervised step."""
     return sum(counted(LOGITS, size, classes, width))
@@ -106,20 +115,22 @@ def arithmetic() -> str:
         f"| bound by arithmetic | {1000 * bound:.1f} | |",
         f"| bound by memory | {1000 * moved:.1f} | |",
     ]
-    fused, kept = costs.without(ACTIVATIONS).least(peak * 1e12, BANDWIDTH * 1e12)
+    unfused, rest = costs.without(ACTIVATIONS).least(peak * 1e12, BANDWIDTH * 1e12)
     for what, seconds in (("an eager step at least", bound + moved),
-                          ("the same, ReLUs within the convolutions", fused + kept)):  # fmt: skip
+                          ("the same, ReLUs within the convolutions", unfused + rest)):  # fmt: skip
         share = 64 * whole / seconds / (peak * 1e12)
         lines.append(f"| {what} | {1000 * seconds:.1f} | {100 * share:.0f} % |")
     lines += [
         "",
-        "| adaptation step | GFLOP a pair | of a supervised step | with the teacher's maps kept |",
-        "|---|---|---|---|",
+        "| adaptation step | GFLOP a pair | of a supervised step | with the teacher's map kept "
+        "| the map in bf16, MB | fetched as fast as computed, GB/s |",
+        "|---|---|---|---|---|---|",
     ]
     for tap in TAPS:
-        kept_only = sum(counted(tap))
+        both, kept, taught = adaptation(tap), sum(counted(tap)), counted(tap)[0]
+        size = map_bytes(tap)
         lines.append(
-            f"| {tap} | {adaptation(tap) / 1e9:.1f} | {adaptation(tap) / whole:.2f} "
-            f"| {kept_only / whole:.2f} |"
+            f"| {tap} | {both / 1e9:.1f} | {both / whole:.2f} | {kept / whole:.2f} "
+            f"| {size / 1e6:.2f} | {size / (taught / (0.5 * peak * 1e12)) / 1e9:.0f} |"
         )
     return "\n".join(lines)
