@@ -34,7 +34,11 @@ def profiled(given: Given) -> None:
     kind, order = DeviceType.CPU, "self_cpu_time_total"
     if given.on_gpu:
         kind, order = DeviceType.CUDA, "self_device_time_total"
-    rows = [row for row in found.key_averages() if row.device_type == kind]
+    rows = [
+        row
+        for row in found.key_averages()
+        if row.device_type == kind and not row.is_user_annotation
+    ]
     rows.sort(key=lambda row: -getattr(row, order))
     busy, calls = sum(getattr(row, order) for row in rows), sum(row.count for row in rows)
     lines = [f"batch {count} {busy / 1000 / STEPS:8.3f} ms a step in {calls / STEPS:.0f} calls"]
