@@ -24,11 +24,14 @@ errors: $(READY)  ## docs/errors.md anew from the messages that the tests meet
 	$(BIN)/python -m pytest -q tests/test_error_page.py
 
 bench: $(READY)  ## short benchmarks: ratios measured side by side
-	$(BIN)/python benchmarks/step.py --rounds 5
+	$(BIN)/uv pip install --quiet --python $(BIN)/python -e .[peers]
+	$(BIN)/python benchmarks/step.py --rounds 3 --taps pool5
+	$(BIN)/python benchmarks/memory.py --rounds 1 --size 160 160 --taps pool3
 	$(BIN)/python benchmarks/penalties.py --rounds 3
 	$(BIN)/python benchmarks/penalties.py --rounds 3 --network fcn_resnet101
-	$(BIN)/python benchmarks/filters.py --rounds 10
+	$(BIN)/python benchmarks/evaluation.py --rounds 10
 	$(BIN)/python benchmarks/inversion.py --rounds 3 --evaluations 10
+	$(BIN)/python benchmarks/filters.py --rounds 10
 
 setup: $(READY)
 

@@ -64,6 +64,9 @@ class TrainConfig(Machine):
     """off | ram | file: compute the teacher's maps of each view of an image once and keep them, in
     memory or in a file of the run's folder. For training images that are not augmented, only
     mirrored, or have data.views."""
+    gradient_checkpointing: bool = False
+    """Keep only the input of each block of layers for the backward pass, which computes the rest
+    again: less memory for more time, and the same result bit for bit."""
     ema: float = 0.0
     """Decay of an average of the student's weights, which is then what is evaluated and saved
     (0.999, say); 0 = off. One more copy of the network in memory."""

@@ -6,7 +6,7 @@ command gives the same result in one process and in several, but for rounding.
 """
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from functools import wraps
@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from adapt.errors import InputError, SharedError, Stopped
+from adapt.recompute import recomputed
 from adapt.taps import forward
 
 T = TypeVar("T")
@@ -174,19 +175,24 @@ def abreast(source: Iterator[T]) -> Iterator[T]:
 class Tapped(nn.Module):
     """A network's maps at some taps, as a module: (B, 3, H, W) -> name -> (B, C, h, w)."""
 
-    def __init__(self, net: nn.Module, taps: frozenset[str]) -> None:
+    def __init__(
+        self, net: nn.Module, taps: frozenset[str], again: Sequence[nn.Module] = ()
+    ) -> None:
         super().__init__()
         self.net, self.taps = net, taps
+        self.again = tuple(again)  # no ModuleList: they are the network's own
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
-        return forward(self.net, images, self.taps)
+        with recomputed(self.again):
+            return forward(self.net, images, self.taps)
 
 
-def replicated(net: nn.Module, taps: frozenset[str]) -> nn.Module:
-    """`Tapped`, whose gradients are averaged over the processes.
+def replicated(net: nn.Module, taps: frozenset[str], again: Sequence[nn.Module]) -> nn.Module:
+    """`Tapped`, whose gradients are averaged over the processes; the maps inside `again` are not
+    kept for the backward pass.
 
     Every trainable parameter of the network must get a gradient from the taps
     (`adapt.reach.reached`), or the processes wait for each other for ever.
     """
-    tapped = Tapped(net, taps)
+    tapped = Tapped(net, taps, again)
     return DistributedDataParallel(tapped) if world() > 1 else tapped

@@ -1,6 +1,7 @@
 """What a training is made of: configuration resolved, data and networks loaded and checked."""
 
 import hashlib
+from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
@@ -21,7 +22,7 @@ from adapt.drift import Drift
 from adapt.errors import InputError
 from adapt.freezing import freeze_first, refuse_new
 from adapt.images import image_size
-from adapt.layers import Layer, check, trace
+from adapt.layers import check, trace
 from adapt.models import NO_START, Model, is_file, is_run, load_complete, load_model
 from adapt.networks import build_network
 from adapt.networks.pretrained import is_pretrained, pretrained
@@ -29,11 +30,13 @@ from adapt.objectives import Maps, Objective
 from adapt.penalties import Penalty
 from adapt.penalties.metric import read_fisher
 from adapt.reach import reached
+from adapt.recompute import blocks
 from adapt.records import read_data
 from adapt.runtime import Runtime, runtime
 from adapt.sampling import Batch, check_sizes
 from adapt.schedules import make_optimizer
 from adapt.settings import differences, inherit, inherit_data, plain
+from adapt.setup_checks import check_data, check_kind, check_teacher
 from adapt.taps import forward
 from adapt.teacher_cache import TeacherCache, cached
 
@@ -59,11 +62,13 @@ class Setup:
     """Where the student started, if it started from anything."""
     cache: TeacherCache | None = None
     """Of the teacher's maps, where they are kept."""
+    again: Sequence[nn.Module] = ()
+    """Blocks of the student whose maps the backward pass computes again."""
 
     @cached_property
     def tapped(self) -> nn.Module:
         """The student's maps that the objective needs, its gradients shared between processes."""
-        return replicated(self.student, self.objective.student)
+        return replicated(self.student, self.objective.student, self.again)
 
     @torch.no_grad()
     def target(self, x1: Tensor, batch: Batch) -> Maps:
@@ -146,53 +151,15 @@ def pairing(data: DataSet) -> str:
     return f"{len(data.samples)} samples, SHA-256 of their names and files {digest}"
 
 
-def check_kind(layers: list[Layer], data: DataSet, objective: Objective) -> None:
-    """Networks for whole images go with data sets of whole images, and with terms for them.
-
-    Raises:
-        InputError: one label a pixel and one an image, mixed; or a term that needs pixels.
-    """
-    logits = next(layer.shape for layer in layers if not layer.name)
-    if (len(logits) == 2) != data.classification:
-        kinds = ("one label a pixel", "one label an image")
-        raise InputError(
-            f"network: it has {kinds[len(logits) == 2]}, but the data set {data.name} "
-            f"{kinds[data.classification]}; network=resnet101 and other classifiers of torchvision "
-            "are for images, the others of configs/network for pixels"
-        )
-    if data.classification and (unfit := objective.dense):
-        raise InputError(f"objective: {', '.join(unfit)} is for one label a pixel only")
-
-
 def prepare(config: TrainConfig, start: Model | None, teacher: Model | None) -> Setup:
     """Load data and networks of a resolved configuration and check that they fit together."""
     machine = runtime(config.device, config.precision)
     if config.batch % world():
         raise InputError(f"batch is {config.batch}; {world()} processes cannot share it equally")
     objective = Objective(config.objective)
-    needs_teacher = bool(objective.teacher)
-    if needs_teacher and teacher is None:
-        raise InputError(f"objective {config.objective.name!r} needs teacher=RUN")
-    if needs_teacher and objective.labels and config.domain != "d2":
-        raise InputError(
-            f"domain is {config.domain}; a supervised term beside a regression needs domain=d2"
-        )
+    check_teacher(config, objective, teacher)
     data = load(config.data, "train")
-    if (needs_teacher or config.domain == "d2") and not data.paired:
-        raise InputError("data.target is empty: give the folder of the new domain (D2)")
-    resized = len(config.data.resize)
-    if (config.data.scale or resized == 1) and not config.data.crop:
-        what = "data.scale" if config.data.scale else f"data.resize={config.data.resize}"
-        raise InputError(f"{what} needs data.crop=[H,W]: the images of a batch have one size")
-    if data.classification and not resized and not config.data.crop:
-        raise InputError(
-            f"data={config.data.name}: images of all sizes need data.resize or data.crop"
-        )
-    if objective.labels and not data.labelled and config.steps:
-        raise InputError(
-            f"data: {config.data.name} in {config.data.root} has unlabelled images, which "
-            f"objective.supervised cannot learn from"
-        )
+    check_data(config, data, objective)
     classes = data.classes or (teacher.classes if teacher else ())
     fixed = start or teacher
     if fixed is not None and data.classes and tuple(fixed.classes) != tuple(data.classes):
@@ -232,7 +199,8 @@ def prepare(config: TrainConfig, start: Model | None, teacher: Model | None) -> 
     penalty.refuse_overshoot(config.schedule)
     inputs |= penalty.digests()
     inputs["samples"] = pairing(data)
-    frozen = freeze(machine.place(teacher.net)) if needs_teacher and teacher else None
+    frozen = freeze(machine.place(teacher.net)) if objective.teacher and teacher else None
+    again = blocks(student, objective.student) if config.gradient_checkpointing else []
     setup = Setup(
         config=config,
         machine=machine,
@@ -249,6 +217,7 @@ def prepare(config: TrainConfig, start: Model | None, teacher: Model | None) -> 
         optimizer=make_optimizer(student, penalty.shared, config.schedule),
         inputs=inputs,
         average=averaged(student, config.ema) if config.ema else None,
+        again=again,
         cache=cached(config, machine, data, objective, frozen, size) if frozen else None,
         drift=Drift(student, origin) if origin and config.drift_every else None,
     )

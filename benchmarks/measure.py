@@ -82,10 +82,15 @@ def report(
     rows = []
     for a, b in pairs:
         ratios = [x / y for x, y in zip(seconds[a], seconds[b], strict=True)]
-        low, median, high = statistics.quantiles(ratios, n=4)
+        low, median, high = statistics.quantiles(ratios, n=4, method="inclusive")
         rows.append({"ratio": f"{a} / {b}", "q1": low, "median": median, "q3": high})
         print(f"{a + ' / ' + b:<52} median {median:8.3f}   quartiles {low:8.3f} {high:8.3f}")
     return rows
+
+
+def medians(seconds: dict[str, list[float]]) -> dict[str, float]:
+    """Of every variant over the rounds."""
+    return {name: statistics.median(values) for name, values in seconds.items() if values}
 
 
 def record(
@@ -94,7 +99,7 @@ def record(
     """Append one line of JSON: command, host, versions, date, medians in ms, ratios."""
     line = {
         **circumstances(),
-        "milliseconds": {k: 1000 * statistics.median(v) for k, v in seconds.items() if v},
+        "milliseconds": {name: 1000 * value for name, value in medians(seconds).items()},
         "ratios": rows,
         **more,
     }

@@ -65,8 +65,9 @@ GROUPS: dict[str, tuple[str, ...]] = {
         "adapt/penalties/", "adapt/fisher", "adapt/freezing.py",
     ),
     "Training": (
-        "adapt/setup.py", "adapt/train.py", "adapt/batchnorm.py", "adapt/distributed.py",
-        "adapt/failures.py", "adapt/workers.py", "adapt/teacher_cache.py", "scripts/_cli.py",
+        "adapt/setup.py", "adapt/setup_checks.py", "adapt/recompute.py", "adapt/train.py",
+        "adapt/batchnorm.py", "adapt/distributed.py", "adapt/failures.py", "adapt/workers.py",
+        "adapt/teacher_cache.py", "scripts/_cli.py",
     ),
     "Evaluation and prediction": (
         "adapt/evaluate.py", "adapt/predict.py", "adapt/protocol.py", "adapt/classification.py",

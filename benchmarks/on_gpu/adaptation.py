@@ -1,45 +1,55 @@
-"""The adaptation step of benchmarks/step.py at the paper's size."""
+"""The adaptation step of benchmarks/steps.py at the paper's size."""
 
 from collections.abc import Callable
-
-import torch
 
 from benchmarks.measure import Variant
 from benchmarks.on_gpu.device import peak
 from benchmarks.on_gpu.flops import adaptation as flops_of
+from benchmarks.on_gpu.flops import counted
 from benchmarks.on_gpu.given import Given, note, tried
-from benchmarks.on_gpu.supervised import network
-from benchmarks.step import floor, naive, ours
+from benchmarks.steps import TAPS, Batch, floor, naive, network, ours, pairs
 
-PAIRS = [("ours bf16", "floor bf16"), ("ours fp32", "floor fp32")]
-PAIRS += [("naive fp32", "ours fp32"), ("naive fp32", "ours bf16")]
+PRECISIONS = ("bf16", "fp32")
+TAUGHT = ("ours, cached bf16", "student bf16")
+"""Variants that have the teacher's maps already."""
+
+
+def variants(given: Given, batch: Batch, tap: str) -> dict[str, Callable[[], Variant]]:
+    """How each step is made; its second part, the student, is not needed."""
+    net, taps = network(width=given.width), TAPS[tap]
+    made: dict[str, Callable[[], Variant]] = {}
+    for p in PRECISIONS:
+        made[f"ours {p}"] = lambda p=p: ours(net, batch, taps, p)[0]
+        made[f"floor {p}"] = lambda p=p: floor(net, batch, taps, p)[0]
+    made["ours, cached bf16"] = lambda: ours(net, batch, taps, "bf16", cached=True)[0]
+    made["student bf16"] = lambda: floor(net, batch, taps, "bf16", teacher=False)[0]
+    made["naive fp32"] = lambda: naive(net, batch, taps)[0]
+    return made
 
 
 def adaptation(given: Given) -> None:
-    """Utilisation counts what the method needs: the student's passes to the tap, the teacher's."""
-    net = network(given)
+    """Utilisation counts what the method needs: the student's passes to the tap, and the teacher's
+    where its maps are not kept."""
     most, source = peak(given)
+    wanted = [(f"ours {p}", f"floor {p}") for p in PRECISIONS]
+    wanted += [("naive fp32", f"ours {p}") for p in PRECISIONS]
+    wanted += [("ours, cached bf16", "student bf16"), ("ours, cached bf16", "ours bf16")]
     trials = [(count, tap) for count in given.batches for tap in ("pool3", "pool5")]
     for number, (count, tap) in enumerate(trials):
-        shape = (count, 3, given.size, given.size)
-        batch = {k: torch.randint(0, 256, shape, dtype=torch.uint8) for k in ("x1", "x2")}
+        batch = pairs(count, (given.size, given.size))
         if given.on_gpu:
             batch = {k: v.pin_memory() for k, v in batch.items()}
-        makers: dict[str, Callable[[], Variant]] = {}
-        for precision in ("bf16", "fp32"):
-            for name, make in (("ours", ours), ("floor", floor)):
-                makers[f"{name} {precision}"] = lambda m=make, b=batch, t=tap, p=precision: m(
-                    net, b, t, p
-                )
-        makers["naive fp32"] = lambda b=batch, t=tap: naive(net, b, t)
-        found = tried(given, makers, PAIRS, share=1 / (len(trials) - number))
-        flops, lines, figures = flops_of(tap, given.size, given.width), [], {}
+        share = 1 / (len(trials) - number)
+        found = tried(given, variants(given, batch, tap), wanted, share)
+        taught = flops_of(tap, given.size, given.width)
+        alone = sum(counted(tap, given.size, width=given.width))
+        lines, figures = [], {}
         for name in found.seconds:
             seconds = found.median(name) or float("nan")
-            done = count * flops / seconds
+            done = count * (alone if name in TAUGHT else taught) / seconds
             figures[name] = {"pairs_per_second": count / seconds, "utilisation": done / most}
             lines.append(
-                f"{tap} batch {count:3} {name:<12} {1000 * seconds:8.2f} ms  "
+                f"{tap} batch {count:3} {name:<18} {1000 * seconds:8.2f} ms  "
                 f"{count / seconds:7.0f} pairs/s  {100 * done / most:5.1f} % of {source}"
             )
-        note(given, found, lines, tap=tap, batch=count, flops_a_pair=flops, rates=figures)
+        note(given, found, lines, tap=tap, batch=count, flops_a_pair=[taught, alone], rates=figures)

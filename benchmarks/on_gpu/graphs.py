@@ -8,21 +8,11 @@ import torch
 from torch import Tensor, nn
 
 from adapt.batchnorm import freeze
-from adapt.networks.deeplab_vgg16 import DeepLabVGG16
 from adapt.sampling import Batch
 from benchmarks.measure import Variant
 from benchmarks.on_gpu.given import Given, note, tried
-from benchmarks.on_gpu.supervised import (
-    LR,
-    batch_of,
-    floor,
-    loss_of,
-    network,
-    ours,
-    rates,
-    resident,
-    whitener,
-)
+from benchmarks.on_gpu.supervised import batch_of, floor, loss_of, ours, rates, resident, whitener
+from benchmarks.steps import LR, network
 
 WARM = 3
 """Steps in front of a capture."""
@@ -94,7 +84,7 @@ def graphed(given: Given, net: nn.Module, batch: Batch) -> Variant:
 
 def graphs(given: Given) -> None:
     """The floor against its captured forms: how much of a step is launches."""
-    net = network(given)
+    net = network(width=given.width)
     for number, count in enumerate(given.batches):
         batch = batch_of(given, count)
         makers: dict[str, Callable[[], Variant]] = {
@@ -121,7 +111,7 @@ def compiling(given: Given, mode: str) -> dict[str, Any]:
 def compiled(given: Given) -> None:
     """The product's step with its network compiled, and the adaptation's floor with both networks
     compiled; a line of the record for each, the slowest to compile last."""
-    net, batches = network(given), given.batches[::-1]
+    net, batches = network(width=given.width), given.batches[::-1]
     trials = [("default", count) for count in batches]
     trials += [("reduce-overhead", batches[-1]), ("max-autotune-no-cudagraphs", batches[0])]
     for mode, count in trials[: 1 if given.small else None]:
@@ -147,13 +137,13 @@ def graph_count(what: str) -> str:
     return f"{what}: {made} graphs compiled"
 
 
-def body(net: DeepLabVGG16, tap: str) -> nn.Sequential:
+def body(net: nn.Module, tap: str) -> nn.Sequential:
     """The network's layers up to a pooling."""
     names = [f"{kind}{number}" for number in range(1, 6) for kind in ("conv", "pool")]
     return nn.Sequential(*(net.get_submodule(n) for n in names[: names.index(tap) + 1]))
 
 
-def truncated(given: Given, net: DeepLabVGG16, tap: str, batch: Batch, options: Any) -> Variant:
+def truncated(given: Given, net: nn.Module, tap: str, batch: Batch, options: Any) -> Variant:
     """The adaptation's floor on networks that end at the tap."""
     machine, there = given.machine, resident(given, batch)
     student, teacher = (machine.place(body(deepcopy(net), tap)) for _ in range(2))
@@ -180,7 +170,7 @@ def truncated(given: Given, net: DeepLabVGG16, tap: str, batch: Batch, options: 
 
 def compiled_adaptation(given: Given) -> None:
     """The adaptation's floor, eager and compiled."""
-    net, batches = network(given), given.batches[::-1]
+    net, batches = network(width=given.width), given.batches[::-1]
     for tap in ("pool5", "pool3"):
         for count in batches:
             batch, options = batch_of(given, count), compiling(given, "default")

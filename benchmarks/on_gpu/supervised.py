@@ -2,21 +2,16 @@
 
 from collections.abc import Callable
 from copy import deepcopy
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from adapt.commands import TrainConfig
-from adapt.config import PenaltyConfig, ScheduleConfig
-from adapt.data import DataSet
 from adapt.images import IGNORE
-from adapt.networks.deeplab_vgg16 import DeepLabVGG16
 from adapt.objective_config import ObjectiveConfig, SupervisedConfig
-from adapt.objectives import Objective
-from adapt.penalties import Penalty
 from adapt.sampling import Batch
-from adapt.schedules import make_optimizer, set_rate
+from adapt.schedules import set_rate
 from adapt.setup import Setup
 from adapt.taps import upsample
 from adapt.train import one_step
@@ -25,14 +20,7 @@ from benchmarks.on_gpu.device import peak
 from benchmarks.on_gpu.flops import BATCH, ITERATIONS
 from benchmarks.on_gpu.flops import supervised as flops_of
 from benchmarks.on_gpu.given import Given, Tried, note, tried
-
-LR = 1e-4
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-
-
-def network(given: Given) -> DeepLabVGG16:
-    torch.manual_seed(0)
-    return DeepLabVGG16(given.classes, given.width)
+from benchmarks.steps import LR, MEAN, STD, network, prepared
 
 
 def batch_of(given: Given, count: int) -> Batch:
@@ -55,27 +43,9 @@ def resident(given: Given, batch: Batch) -> Batch:
 
 
 def setup_of(given: Given, net: nn.Module) -> Setup:
-    """As scripts/train.py has it: SGD with momentum, weight decay as the penalty l2, checks on."""
-    machine = given.machine
+    """As a fine-tuning has it: SGD with momentum, L2-SP, checks on."""
     objective = ObjectiveConfig("supervised", supervised=SupervisedConfig(1.0))
-    schedule = ScheduleConfig(lr=LR)
-    config = TrainConfig(
-        objective=objective, schedule=schedule, steps=10**6, device=given.device, precision="bf16"
-    )
-    student = machine.place(deepcopy(net)).train()
-    penalty = Penalty(student, None, PenaltyConfig("l2", 5e-4, 5e-4))
-    return Setup(
-        config=config,
-        machine=machine,
-        data=DataSet("none", "train", (), (), ()),
-        held_out=None,
-        student=student,
-        teacher=None,
-        objective=Objective(objective),
-        penalty=penalty,
-        optimizer=make_optimizer(student, penalty.shared, schedule),
-        inputs={},
-    )
+    return replace(prepared(net, objective, "bf16", given.device), teacher=None)
 
 
 def ours(given: Given, net: nn.Module, batch: Batch, **compiling: Any) -> Variant:
@@ -176,7 +146,7 @@ def rates(given: Given, found: Tried, count: int) -> tuple[list[str], dict[str, 
 
 
 def supervised(given: Given) -> None:
-    net = network(given)
+    net = network(classes=given.classes, width=given.width)
     for number, count in enumerate(given.batches):
         batch = batch_of(given, count)
         pageable = {k: v.clone() if isinstance(v, Tensor) else v for k, v in batch.items()}

@@ -16,7 +16,8 @@ from adapt.sampling import Stream, batches
 from adapt.train import train
 from benchmarks.measure import gpu_wait
 from benchmarks.on_gpu.given import NOTHING, Given, note
-from benchmarks.on_gpu.supervised import LR, batch_of, network, ours
+from benchmarks.on_gpu.supervised import batch_of, ours
+from benchmarks.steps import LR, network
 
 STEPS, ROWS = 3, 16
 
@@ -24,7 +25,7 @@ STEPS, ROWS = 3, 16
 def profiled(given: Given) -> None:
     """The operations that take most of the product's step, by the device's own time."""
     count = given.batches[-1]
-    step = ours(given, network(given), batch_of(given, count))
+    step = ours(given, network(width=given.width), batch_of(given, count))
     step()
     activities = [ProfilerActivity.CPU] + [ProfilerActivity.CUDA] * given.on_gpu
     with profile(activities=activities) as found:

@@ -1,0 +1,119 @@
+"""Peak memory of an adaptation step: ours against hooks and MSE, and what checkpointing saves.
+
+    python benchmarks/memory.py [--rounds 3] [--size 321 321] [--batch 4] [--taps pool3 pool5]
+                                [--network deeplab_vgg16] [--precision auto] [--threads 2]
+    python benchmarks/memory.py --size 1024 2048 --batch 1 --taps pool5      # Cityscapes
+
+Every variant has a process of its own in every round, in rotating order, and takes two steps; the
+second is timed. `step` is the peak above what networks and batch take before the first step
+(activations, gradients, momentum), `whole` above the process before it had networks. Of a CPU it is
+resident memory (Linux: VmHWM, set back in between), of a GPU what was allocated.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+sys.path[0] = str(Path(__file__).resolve().parents[1])
+
+import torch
+from tqdm import tqdm
+
+from adapt.runtime import runtime
+from benchmarks.measure import gpu_wait, medians, record, report
+from benchmarks.steps import TAPS, naive, network, ours, pairs
+
+VARIANTS = ("naive fp32", "ours fp32", "ours", "ours, checkpointing")
+
+
+def resident(entry: str) -> int:
+    """Bytes of an entry of /proc/self/status: VmRSS now, VmHWM at most."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return 1024 * next(int(line.split()[1]) for line in lines if line.startswith(entry))
+
+
+def now(peak: bool = False) -> int:
+    """Bytes in use, or the most since `forget`."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated() if peak else torch.cuda.memory_allocated()
+    return resident("VmHWM" if peak else "VmRSS")
+
+
+def forget() -> None:
+    """The peak is counted anew from here on."""
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
+    else:
+        Path("/proc/self/clear_refs").write_text("5")
+
+
+def one(variant: str, given: argparse.Namespace, tap: str) -> dict[str, float]:
+    """Two steps of a variant in this process: bytes and seconds."""
+    torch.set_num_threads(given.threads)
+    empty = now()
+    net, batch = network(given.network), pairs(given.batch, tuple(given.size))
+    taps = TAPS[tap]
+    if variant.startswith("naive"):
+        step, _ = naive(net, batch, taps)
+    else:
+        precision = "fp32" if "fp32" in variant else given.precision
+        step, _ = ours(net, batch, taps, precision, checkpointing="checkpointing" in variant)
+    del net
+    resting, wait = now(), gpu_wait()
+    forget()
+    step()
+    wait()
+    started = time.perf_counter()
+    step()
+    wait()
+    spent, most = time.perf_counter() - started, now(peak=True)
+    return {"seconds": spent, "step": most - resting, "whole": most - empty}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--size", type=int, nargs=2, default=[321, 321])
+    parser.add_argument("--batch", type=int, default=4)
+    parser.add_argument("--taps", nargs="+", default=["pool3", "pool5"], choices=list(TAPS))
+    parser.add_argument("--network", default="deeplab_vgg16")
+    parser.add_argument("--precision", default="auto")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--out", default="benchmarks/memory.jsonl")
+    parser.add_argument("--only", choices=VARIANTS, help="print this variant's figures as JSON")
+    given = parser.parse_args()
+    if given.only:
+        print(json.dumps(one(given.only, given, given.taps[0])))
+        return
+    given.precision = runtime("auto", given.precision).precision
+    for tap in given.taps:
+        print(f"\n{given.network}, {tap}, batch {given.batch} of {given.size}, {given.precision}")
+        found: dict[str, dict[str, list[float]]] = {}
+        for number in tqdm(range(given.rounds), disable=not sys.stderr.isatty()):
+            shift = number % len(VARIANTS)
+            for name in VARIANTS[shift:] + VARIANTS[:shift]:
+                command = [sys.executable, *sys.argv, "--taps", tap, "--only", name]
+                out = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+                for what, value in json.loads(out.splitlines()[-1]).items():
+                    found.setdefault(what, {}).setdefault(name, []).append(value)
+        rows, table = {}, []
+        for what, values in found.items():
+            print(f"{what}:")
+            wanted = [(name, VARIANTS[0]) for name in VARIANTS[1:]]
+            rows[what] = report(values, [*wanted, (VARIANTS[3], VARIANTS[2])])
+        for name in VARIANTS:
+            row = {what: medians(values)[name] for what, values in found.items()}
+            table.append({"variant": name, **row})
+            print(
+                f"{name:<24} step {row['step'] / 2**20:8.0f} MiB   "
+                f"whole {row['whole'] / 2**20:8.0f} MiB   {row['seconds']:8.2f} s"
+            )
+        about = {"tap": tap, "network": given.network, "size": [given.batch, *given.size]}
+        record(given.out, found["seconds"], rows["seconds"], memory=rows, table=table, **about)
+
+
+if __name__ == "__main__":
+    main()
