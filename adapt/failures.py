@@ -9,7 +9,9 @@ STATUS = 4
 """Exit status of a run that was ended so."""
 
 UNREACHABLE = ("gloo", "pair closure", "NCCL")
-NO_MEMORY = ("can't allocate memory", "not enough memory")
+NO_MEMORY = ("can't allocate memory", "not enough memory", "out of memory", "STATUS_ALLOC_FAILED")
+"""What PyTorch says of a full machine or GPU, CUDA of one that another process fills, and cuDNN and
+cuBLAS of their own buffers."""
 
 
 def explained(error: RuntimeError | MemoryError, doing: str = "") -> Stopped | None:

@@ -125,7 +125,7 @@ def ours(
 
 def makers(given: argparse.Namespace) -> dict[str, Callable[[], Inverter]]:
     torch.manual_seed(0)
-    net = DeepLabVGG16(21)
+    net = DeepLabVGG16(21, given.width)
     picture = np.random.default_rng(0).integers(0, 256, (given.size, given.size, 3), np.uint8)
     made: dict[str, Callable[[], Inverter]] = {}
     for kind in ("adam", "lbfgs"):
@@ -204,6 +204,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--size", type=int, default=240)
+    parser.add_argument("--width", type=float, default=1.0)
     parser.add_argument("--evaluations", type=int, default=60)
     parser.add_argument("--taps", default="pool", choices=("pool", "conv"))
     parser.add_argument("--threads", type=int, default=2)

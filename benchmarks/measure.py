@@ -10,7 +10,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Sequence
-from importlib.metadata import version
+from importlib.metadata import Distribution, version
 from pathlib import Path
 from typing import Any
 
@@ -20,30 +20,59 @@ Variant = Callable[[], object]
 LIBRARIES = ("torch", "numpy", "numba", "opencv-python-headless", "kornia")
 
 
-def measure(variants: dict[str, Variant], rounds: int) -> dict[str, list[float]]:
-    """Seconds of every variant in every round; the order rotates, the first round is dropped.
+def measure(variants: dict[str, Variant], rounds: int, repeat: int = 1) -> dict[str, list[float]]:
+    """Seconds of one call of every variant in every round; the order rotates, the first round is
+    dropped.
 
-    A variant that returns a float has timed itself; it is taken at its word.
+    A variant that returns a float has timed itself; it is taken at its word. `repeat` calls in a
+    row make one measurement: what the host does for the next call then overlaps with what a GPU
+    still does for this one, as in a loop.
     """
-    wait = gpu_wait()
     names, seconds = list(variants), {name: [] for name in variants}
     for number in range(rounds + 1):
         shift = number % len(names)
         for name in names[shift:] + names[:shift]:
-            wait()
-            started = time.perf_counter()
-            own = variants[name]()
-            wait()
-            spent = own if isinstance(own, float) else time.perf_counter() - started
+            spent = timed(variants[name], repeat)
             if number:
                 seconds[name].append(spent)
     return seconds
 
 
+def timed(variant: Variant, repeat: int = 1) -> float:
+    """Seconds of one of `repeat` calls: by the device's own events where torch is loaded and has a
+    GPU, else by the wall clock."""
+    gpu = cuda()
+    if gpu is None:
+        started = time.perf_counter()
+        own = called(variant, repeat)
+        spent = time.perf_counter() - started
+    else:
+        begin, end = (gpu.Event(enable_timing=True) for _ in range(2))
+        gpu.synchronize()
+        begin.record()
+        own = called(variant, repeat)
+        end.record()
+        gpu.synchronize()
+        spent = begin.elapsed_time(end) / 1000
+    return (spent if own is None else own) / repeat
+
+
+def called(variant: Variant, repeat: int) -> float | None:
+    """Call it; the seconds that it says itself, if it does."""
+    owns = [own for own in (variant() for _ in range(repeat)) if isinstance(own, float)]
+    return sum(owns) if owns else None
+
+
+def cuda() -> Any:
+    """`torch.cuda`, where torch is loaded and has a GPU."""
+    torch = sys.modules.get("torch")
+    return torch.cuda if torch and torch.cuda.is_available() else None
+
+
 def gpu_wait() -> Callable[[], None]:
     """Waits for the GPU, where torch is loaded and has one."""
-    torch = sys.modules.get("torch")
-    return torch.cuda.synchronize if torch and torch.cuda.is_available() else lambda: None
+    gpu = cuda()
+    return gpu.synchronize if gpu else lambda: None
 
 
 def report(
@@ -68,16 +97,27 @@ def record(
     out: str, seconds: dict[str, list[float]], rows: list[dict[str, Any]], **more: Any
 ) -> None:
     """Append one line of JSON: command, host, versions, date, medians in ms, ratios."""
-    torch = sys.modules.get("torch")
     line = {
-        "command": " ".join(sys.argv),
-        "host": f"{processor()}, {len(os.sched_getaffinity(0))} of {os.cpu_count()} cores",
-        "gpu": torch.cuda.get_device_name() if torch and torch.cuda.is_available() else None,
-        "versions": {name: version(name) for name in LIBRARIES},
-        "date": time.strftime("%Y-%m-%d"),
+        **circumstances(),
         "milliseconds": {name: 1000 * value for name, value in medians(seconds).items()},
         "ratios": rows,
         **more,
     }
     with Path(out).open("a", encoding="utf-8") as stream:
         stream.write(json.dumps(line) + "\n")
+
+
+def circumstances() -> dict[str, Any]:
+    """Command, host, GPU, versions of what is installed, date."""
+    gpu = cuda()
+    return {
+        "command": " ".join(sys.argv),
+        "host": f"{processor()}, {len(os.sched_getaffinity(0))} of {os.cpu_count()} cores",
+        "gpu": gpu.get_device_name() if gpu else None,
+        "versions": {name: version(name) for name in LIBRARIES if installed(name)},
+        "date": time.strftime("%Y-%m-%d"),
+    }
+
+
+def installed(name: str) -> bool:
+    return any(True for _ in Distribution.discover(name=name))
