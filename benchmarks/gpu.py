@@ -7,7 +7,7 @@ Each part is a process of its own: what one of them runs into ends that part, is
 recorded, and the others go on. A part appends a line of JSON for each comparison as soon as it is
 made (benchmarks/measure.py), the command one for each part that fails; the headlines of all are
 printed once more at the end. Parts take turns within `--minutes`, by their shares, the time that
-one does not need going to the next. `--device cpu --small` runs all of it in a minute and
+one does not need going to the next. `--device cpu --small` runs all of it in minutes and
 measures nothing: that is for tests.
 """
 

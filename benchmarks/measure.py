@@ -14,6 +14,8 @@ from importlib.metadata import Distribution, version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from adapt.host import processor
 
 Variant = Callable[[], object]
@@ -82,7 +84,7 @@ def report(
     rows = []
     for a, b in pairs:
         ratios = [x / y for x, y in zip(seconds[a], seconds[b], strict=True)]
-        low, median, high = statistics.quantiles(ratios, n=4, method="inclusive")
+        low, median, high = np.quantile(ratios, (0.25, 0.5, 0.75)).tolist()
         rows.append({"ratio": f"{a} / {b}", "q1": low, "median": median, "q3": high})
         print(f"{a + ' / ' + b:<52} median {median:8.3f}   quartiles {low:8.3f} {high:8.3f}")
     return rows

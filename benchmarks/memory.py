@@ -4,17 +4,17 @@
                                 [--network deeplab_vgg16] [--precision auto] [--threads 2]
     python benchmarks/memory.py --size 1024 2048 --batch 1 --taps pool5      # Cityscapes
 
-Every variant has a process of its own in every round, in rotating order, and takes two steps; the
-second is timed. `step` is the peak above what networks and batch take before the first step
-(activations, gradients, momentum), `whole` above the process before it had networks. Of a CPU it is
-resident memory (Linux: VmHWM, set back in between), of a GPU what was allocated.
+Every variant has a process of its own in every round, in rotating order, and takes two steps.
+`step` is the peak above what networks and batch take before the first step (activations, gradients,
+momentum), `whole` above the process before it had networks. Of a CPU it is resident memory (Linux:
+VmHWM, set back in between), of a GPU what was allocated. What checkpointing costs in time is in
+benchmarks/step.py.
 """
 
 import argparse
 import json
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 sys.path[0] = str(Path(__file__).resolve().parents[1])
@@ -23,7 +23,7 @@ import torch
 from tqdm import tqdm
 
 from adapt.runtime import runtime
-from benchmarks.measure import gpu_wait, medians, record, report
+from benchmarks.measure import medians, record, report
 from benchmarks.steps import TAPS, naive, network, ours, pairs
 
 VARIANTS = ("naive fp32", "ours fp32", "ours", "ours, checkpointing")
@@ -50,8 +50,8 @@ def forget() -> None:
         Path("/proc/self/clear_refs").write_text("5")
 
 
-def one(variant: str, given: argparse.Namespace, tap: str) -> dict[str, float]:
-    """Two steps of a variant in this process: bytes and seconds."""
+def one(variant: str, given: argparse.Namespace, tap: str) -> dict[str, int]:
+    """Bytes that two steps of a variant take in this process."""
     torch.set_num_threads(given.threads)
     empty = now()
     net, batch = network(given.network), pairs(given.batch, tuple(given.size))
@@ -62,15 +62,12 @@ def one(variant: str, given: argparse.Namespace, tap: str) -> dict[str, float]:
         precision = "fp32" if "fp32" in variant else given.precision
         step, _ = ours(net, batch, taps, precision, checkpointing="checkpointing" in variant)
     del net
-    resting, wait = now(), gpu_wait()
+    resting = now()
     forget()
     step()
-    wait()
-    started = time.perf_counter()
     step()
-    wait()
-    spent, most = time.perf_counter() - started, now(peak=True)
-    return {"seconds": spent, "step": most - resting, "whole": most - empty}
+    most = now(peak=True)
+    return {"step": most - resting, "whole": most - empty}
 
 
 def main() -> None:
@@ -99,20 +96,17 @@ def main() -> None:
                 out = subprocess.run(command, capture_output=True, text=True, check=True).stdout
                 for what, value in json.loads(out.splitlines()[-1]).items():
                     found.setdefault(what, {}).setdefault(name, []).append(value)
-        rows, table = {}, []
+        rows = {}
+        wanted = [*((name, VARIANTS[0]) for name in VARIANTS[1:]), (VARIANTS[3], VARIANTS[2])]
         for what, values in found.items():
-            print(f"{what}:")
-            wanted = [(name, VARIANTS[0]) for name in VARIANTS[1:]]
-            rows[what] = report(values, [*wanted, (VARIANTS[3], VARIANTS[2])])
-        for name in VARIANTS:
-            row = {what: medians(values)[name] for what, values in found.items()}
-            table.append({"variant": name, **row})
             print(
-                f"{name:<24} step {row['step'] / 2**20:8.0f} MiB   "
-                f"whole {row['whole'] / 2**20:8.0f} MiB   {row['seconds']:8.2f} s"
+                f"{what}: "
+                + ", ".join(f"{k} {v / 2**20:.0f} MiB" for k, v in medians(values).items())
             )
+            rows[what] = report(values, wanted)
         about = {"tap": tap, "network": given.network, "size": [given.batch, *given.size]}
-        record(given.out, found["seconds"], rows["seconds"], memory=rows, table=table, **about)
+        table = {what: medians(values) for what, values in found.items()}
+        record(given.out, {}, [], memory=rows, bytes=table, **about)
 
 
 if __name__ == "__main__":

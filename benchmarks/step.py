@@ -48,10 +48,14 @@ def main() -> None:
                 f"student {precision}": floor(net, batch, taps, precision, teacher=False),
                 f"ours {precision}": ours(net, batch, taps, precision),
                 f"ours, cached {precision}": ours(net, batch, taps, precision, cached=True),
+                f"ours, checkpointing {precision}": ours(
+                    net, batch, taps, precision, checkpointing=True
+                ),
             }
             wanted += [
                 (f"ours {precision}", f"floor {precision}"),
                 (f"ours, cached {precision}", f"student {precision}"),
+                (f"ours, checkpointing {precision}", f"ours {precision}"),
                 ("naive fp32", f"ours {precision}"),
             ]
             if peer:
