@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 
 from adapt.data.files import (
-    MissingFiles,
+    Lookup,
     Problem,
     exists,
     inside,
@@ -72,7 +72,7 @@ def read_shards(where: str, follow_links: bool = False) -> list[Sample]:
             twice.
     """
     groups: dict[str, dict[str, Path]] = {}
-    problems: list[Problem] = []
+    lookup = Lookup()
     for shard in progress(shards_of(where, follow_links), what="shards"):
         for name, offset, size in members(shard):
             file = name.rpartition("/")[2]
@@ -87,21 +87,19 @@ def read_shards(where: str, follow_links: bool = False) -> list[Sample]:
             files = groups.setdefault(named[1].replace("/", "__"), {})
             if first := files.get(named[2]):
                 text = f"a second {named[2]} of {named[1]!r}; the first is in {first.parents[1]}"
-                problems.append(Problem("double", str(shard), text))
+                lookup.problems.append(Problem("double", str(shard), text))
             files.setdefault(named[2], part(shard, offset, size, file))
     samples = []
     for key, files in groups.items():
         if lost := [side for side in ("x1", "x2") if side not in files]:
             beside = next(iter(files.values()))
             text = f"no {' and no '.join(lost)} of {key!r} beside its {beside.name}"
-            problems.append(Problem("missing", str(beside.parents[1]), text))
+            lookup.problems.append(Problem("missing", str(beside.parents[1]), text))
             continue
         y1 = files.get("y")
         samples.append(
             Sample(key, files["x1"], y1, files["x2"], files.get("y2", y1), files.get("valid"))
         )
-    if problems:
-        raise MissingFiles(problems, samples)
-    if not samples:
+    if not groups:
         raise InputError(f"data.shards: no pairs in the archives of {where}")
-    return samples
+    return lookup.complete(samples)

@@ -131,8 +131,9 @@ def meaning(kind: bytes, body: bytes, path: Path, at: int) -> dict[bytes, bytes]
     while body:
         digits = body[:20].partition(b" ")[0]
         length = int(digits) if digits.isdigit() else 0
-        record, body = body[len(digits) + 1 : length], body[length:]
-        if not record.endswith(b"\n"):
+        record, whole = body[len(digits) + 1 : length], length <= len(body)
+        body = body[length:]
+        if not whole or not record.endswith(b"\n"):
             raise InputError(f"{path}: damaged: a broken extended header at byte {at}")
         key, _, value = record[:-1].partition(b"=")
         if key.startswith(b"GNU.sparse"):
