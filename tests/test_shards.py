@@ -244,7 +244,7 @@ def test_a_link_out_of_its_folder_is_followed_only_where_the_user_says_so(
         ("empty", r"data\.shards: no \.tar files in .*empty"),
         ("none-*.tar", r"data\.shards: no \.tar files in .*none-\*\.tar"),
         ("gone.tar", r"data\.shards: no \.tar file: .*gone\.tar"),
-        ("gone.txt", r"gone\.txt: no such list"),
+        ("gone", r"data\.shards: no such folder, archive or list: .*gone"),
         ("twice.txt", r"twice\.txt: listed twice: .*a\.tar"),
         ("other.txt", r"data\.shards: no \.tar file: .*a\.zip"),
         ("bare.tar", r"data\.shards: no pairs in the archives of .*bare\.tar"),

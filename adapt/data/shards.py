@@ -43,6 +43,8 @@ def shards_of(where: str, follow_links: bool = False) -> list[Path]:
         found = sorted(Path(path.anchor).glob(str(path.relative_to(path.anchor))))
     elif path.suffix == SHARD:
         found = [path]
+    elif not exists(path):
+        raise InputError(f"data.shards: no such folder, archive or list: {where}")
     else:
         found = [
             path.parent / line if follow_links else inside(path.parent, line, f"{path}:{number}")
