@@ -1,4 +1,10 @@
-"""Paired augmentation (albumentations): one geometry for all, photometry for each side apart."""
+"""Paired augmentation: one geometry for all arrays of a sample, photometry for each side apart.
+
+Crops and mirror images are windows and OpenCV's flip, a tenth of the time that they take as
+transforms of albumentations, and draw what those draw; everything else is albumentations.
+"""
+
+from random import Random
 
 import albumentations as A
 import cv2
@@ -13,8 +19,11 @@ MASKS = ("y", "valid")
 FILL = 0
 """Value of pixels that no image covers; labels have IGNORE there, and they are not valid."""
 
+Arrays = dict[str, np.ndarray]
+"""x1, x2: uint8 (H, W, 3); y, valid: uint8 (H, W); all of one height and width."""
 
-def resize(arrays: dict[str, np.ndarray], size: list[int]) -> dict[str, np.ndarray]:
+
+def resize(arrays: Arrays, size: list[int]) -> Arrays:
     """Bring all arrays to `size` (H, W), or their shorter side to [S]: images by area (shrinking)
     or linearly, masks by nearest neighbour, so that a label is never a mixture."""
     if not size:
@@ -35,8 +44,8 @@ def shaped(shape: tuple[int, ...], shorter: int) -> tuple[int, int]:
     return height, width
 
 
-def geometry(config: DataConfig) -> list[A.BasicTransform]:
-    """Scale, rotation, crop and mirroring, in this order; masks by nearest neighbour."""
+def turning(config: DataConfig) -> list[A.BasicTransform]:
+    """Scale and rotation, in this order; masks by nearest neighbour."""
     steps: list[A.BasicTransform] = []
     if config.scale:
         low, high = config.scale
@@ -51,12 +60,30 @@ def geometry(config: DataConfig) -> list[A.BasicTransform]:
     if config.rotate:
         border = {"border_mode": cv2.BORDER_CONSTANT, "fill": FILL, "fill_mask": IGNORE}
         steps.append(A.Rotate((-config.rotate, config.rotate), p=1, **border))
-    if config.crop:
-        height, width = config.crop
-        steps.append(A.RandomCrop(height, width, pad_if_needed=True, fill=FILL, fill_mask=IGNORE))
-    if config.flip:
-        steps.append(A.HorizontalFlip(p=0.5))
     return steps
+
+
+def window(arrays: Arrays, size: list[int], seed: int) -> Arrays:
+    """The same random window (H, W) of all arrays, as views; what is smaller is padded around."""
+    height, width = next(iter(arrays.values())).shape[:2]
+    down, across = max(size[0] - height, 0), max(size[1] - width, 0)
+    if down or across:
+        sides = (down // 2, down - down // 2, across // 2, across - across // 2)
+        arrays = {
+            key: cv2.copyMakeBorder(
+                array, *sides, cv2.BORDER_CONSTANT, value=IGNORE if key == "y" else FILL
+            )
+            for key, array in arrays.items()
+        }
+    draw = Random(seed)
+    top = int((height + down - size[0] + 1) * draw.random())
+    left = int((width + across - size[1] + 1) * draw.random())
+    return {k: a[top : top + size[0], left : left + size[1]] for k, a in arrays.items()}
+
+
+def flips(seed: int) -> bool:
+    """Does a seed mirror? Its first number says so, which is that of the window's row as well."""
+    return Random(seed).random() < 0.5
 
 
 def photometry(jitter: float, blur: float) -> A.Compose | None:
@@ -83,8 +110,9 @@ class PairedAugmentation:
 
     def __init__(self, config: DataConfig) -> None:
         targets = {"x2": "image", "y": "mask", "valid": "mask"}
-        steps = geometry(config)
-        self.geometry = A.Compose(steps, additional_targets=targets)
+        steps = turning(config)
+        self.turning = A.Compose(steps, additional_targets=targets) if steps else None
+        self.crop, self.flip = config.crop, config.flip
         self.pads = bool(config.crop or config.scale or config.rotate)
         """Can a pixel of the result lie outside the image?"""
         moved = bool(config.crop or config.scale or config.rotate)
@@ -99,27 +127,33 @@ class PairedAugmentation:
 
     def mirrored(self, seed: int) -> int:
         """1 where a seed mirrors, for augmentations that do nothing else; 0 where it does not."""
-        if not self.mirrors:
-            return 0
-        self.geometry.set_random_seed(seed)
-        left_right = np.array([[0, 255]], np.uint8)[..., None].repeat(3, axis=2)
-        return int(self.geometry(image=left_right)["image"][0, 0, 0] > 0)
+        return int(self.mirrors and flips(seed))
 
-    def __call__(self, arrays: dict[str, np.ndarray], seed: int) -> dict[str, np.ndarray]:
-        """`arrays` holds x1 and any of x2 (uint8 (H, W, 3)), y, valid (uint8 (H, W))."""
+    def __call__(self, arrays: Arrays, seed: int) -> Arrays:
+        """`arrays` holds x1 and any of x2, y, valid. What comes back may be a view of it."""
         shapes = {key: array.shape[:2] for key, array in arrays.items()}
         if len(set(shapes.values())) > 1:
             raise InputError(f"sizes of a sample differ: {shapes}")
-        self.geometry.set_random_seed(seed)
-        first, *_ = (key for key in IMAGES if key in arrays)
-        given = {("image" if key == first else key): array for key, array in arrays.items()}
-        result = self.geometry(**given)
-        moved = {key: result["image" if key == first else key] for key in arrays}
-        if "valid" in moved:
-            moved["valid"] = (moved["valid"] == 1).astype(np.uint8)  # padding is not
+        moved = dict(arrays) if self.turning is None else self.turned(arrays, seed)
+        if self.crop:
+            moved = window(moved, self.crop, seed)
+        if self.flip and flips(seed):
+            moved = {key: cv2.flip(array, 1) for key, array in moved.items()}
         for side, (key, compose) in enumerate(self.photometry.items()):
             if key in moved and compose is not None:
                 own = np.random.SeedSequence([seed, side]).generate_state(1)[0]
                 compose.set_random_seed(int(own))
                 moved[key] = compose(image=moved[key])["image"]
+        return moved
+
+    def turned(self, arrays: Arrays, seed: int) -> Arrays:
+        """Scaled and rotated by albumentations; what a rotation uncovers is not valid."""
+        assert self.turning is not None
+        self.turning.set_random_seed(seed)
+        first, *_ = (key for key in IMAGES if key in arrays)
+        given = {("image" if key == first else key): array for key, array in arrays.items()}
+        result = self.turning(**given)
+        moved = {key: result["image" if key == first else key] for key in arrays}
+        if "valid" in moved:
+            moved["valid"] = (moved["valid"] == 1).astype(np.uint8)
         return moved

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import cv2
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -40,7 +41,7 @@ def views(image: np.ndarray, crop: list[int], count: int) -> list[np.ndarray]:
     corners = [(0, 0), (0, right), (low, 0), (low, right)] if count > 1 else []
     spots = [(round(low / 2), round(right / 2)), *corners]
     cut = [image[y : y + height, x : x + width] for y, x in spots]
-    return cut + [part[:, ::-1] for part in cut] if count > 1 else cut
+    return cut + [cv2.flip(part, 1) for part in cut] if count > 1 else cut
 
 
 class Views(Dataset[Tensor]):

@@ -12,8 +12,8 @@ from adapt.bounds import at_least, one_of, size_pair, within
 from adapt.errors import InputError, unknown
 
 WHICH = (
-    "name", "root", "target", "pairs", "labels", "sbd", "download", "coarse", "variant", "classes",
-    "imagenet_val", "train_split", "part", "parts", "parts_seed", "share",
+    "name", "root", "target", "pairs", "shards", "labels", "sbd", "download", "coarse", "variant",
+    "classes", "imagenet_val", "train_split", "part", "parts", "parts_seed", "share",
 )  # fmt: skip
 """Fields of DataConfig that say which files are read, not how; another data set has its own."""
 
@@ -36,6 +36,9 @@ class DataConfig:
     """Folder of D2 (new domain): the same layout and names, other pixels."""
     pairs: str = ""
     """`pairs` only: a CSV with the columns x1,x2[,y1][,y2][,valid] instead of two folders."""
+    shards: str = ""
+    """`pairs` only: tar archives of KEY.x1.jpg, KEY.x2.jpg[, KEY.y.png]: a folder of them, a
+    pattern (`/disk*/train-*.tar`), one archive, or a text file that lists them."""
     labels: str = ""
     """`pairs` only: a folder of index masks that match x1 by name, for evaluation."""
     sbd: str = ""

@@ -116,7 +116,7 @@ def shown_to(
     domain = domain or ("d2" if recorded["teacher"] else recorded["domain"])
     settings = inherit_data(given, read_data(run))
     settings = replace(settings, target=settings.target if domain == "d2" else "")
-    if domain == "d2" and not (settings.target or settings.pairs):
+    if domain == "d2" and not (settings.target or settings.pairs or settings.shards):
         raise InputError("domain=d2 needs data.target=DIR, the folder of the new domain")
     first(lambda: prepare(settings))
     data = load(settings, split)

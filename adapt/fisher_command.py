@@ -150,7 +150,7 @@ def description(
         "network": model.network.name,
         "source": config.run or config.start,
         "data": data.name,
-        "root": settings.pairs or settings.root,
+        "root": settings.pairs or settings.shards or settings.root,
         "split": config.split,
         "images": len(data.samples),
         "names": hashlib.sha256(names.encode()).hexdigest(),

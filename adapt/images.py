@@ -1,6 +1,7 @@
 """The one place that opens images. Strict: what cannot be read as stated is refused by name."""
 
 import io
+import os
 import struct
 import warnings
 import zlib
@@ -13,7 +14,7 @@ import numpy as np
 from PIL import Image, ImageFile
 
 from adapt.bounds import LARGEST
-from adapt.encoded import BrokenError, Encoded, encoded
+from adapt.encoded import BrokenError, Encoded, encoded, opencv
 from adapt.errors import InputError, listing
 from adapt.files import write_whole
 from adapt.mat import read_mat
@@ -37,6 +38,27 @@ _UPRIGHT = {
     6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE, 8: Image.Transpose.ROTATE_90,
 }  # fmt: skip
 """EXIF orientation -> what makes the image upright."""
+
+np.empty(30 << 20, np.uint8)  # freed at once: see below
+"""The largest block that was freed tells glibc what to keep for the next ones rather than hand back
+to the system (mallopt(3), M_MMAP_THRESHOLD); to fetch the memory of every image page by page takes
+about as long as to decode it."""
+
+_readers: set[int] = set()
+"""Processes that do nothing but read, by id."""
+
+
+def only_reading() -> None:
+    """Tell that no other thread of this process prints, so that OpenCV may decode JPEGs.
+
+    Nothing follows where its libjpeg rounds in another way than Pillow's.
+    """
+    buffer = io.BytesIO()
+    noise = np.random.default_rng(0).integers(0, 256, (37, 51, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(buffer, format="JPEG")
+    found = opencv.decoded(buffer.getvalue()) if hasattr(os, "memfd_create") else None
+    if found is not None and np.array_equal(found, np.array(Image.open(buffer))):
+        _readers.add(os.getpid())
 
 
 @contextmanager
@@ -77,8 +99,10 @@ def _packing(image: ImageFile.ImageFile) -> str:
 def _load(image: ImageFile.ImageFile, source: Encoded) -> None:
     """Decode. Where a PNG has too few rows, Pillow leaves the last ones 0, without a word."""
     image.load()
+    if not source.packed:
+        return
     last = np.array(image.crop((0, image.height - 1, image.width, image.height)))
-    if source.packed and (source.interlaced or not last.any()) and not source.complete():
+    if (source.interlaced or not last.any()) and not source.complete():
         raise BrokenError("it has fewer rows than its header says")
 
 
@@ -113,6 +137,10 @@ def read_image(path: Path) -> np.ndarray:
             deep = "16" in packing and not image.mode.startswith("I")  # PIL would cut it to 8
             kind = "16 bits a value" if deep else f"mode {image.mode}"
             raise InputError(f"{path}: {kind} is not supported; give 8-bit RGB, grey or palette")
+        if source.simple and source.orientation == 1 and os.getpid() in _readers:
+            found = opencv.decoded(source.content)
+            if found is not None and found.shape[:2] == (image.height, image.width):
+                return found
         _load(image, source)
         if image.mode == "P" and (last := int(np.array(image).max())) >= source.colours:
             raise InputError(f"{path}: value {last} is not in its palette of {source.colours}")

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, default_collate
 
-from adapt.augment import PairedAugmentation, resize
+from adapt.augment import IMAGES, PairedAugmentation, resize
 from adapt.config import DataConfig
 from adapt.data import DataSet, Sample
 from adapt.distributed import rank, world
@@ -115,9 +115,18 @@ class Stream(Dataset[Batch]):
 
 
 def tensor(array: np.ndarray) -> torch.Tensor:
-    """uint8 (H, W[, 3]) -> uint8 ([3,] H, W)."""
-    made = torch.from_numpy(np.ascontiguousarray(array))
+    """uint8 (H, W[, 3]) -> uint8 ([3,] H, W), of the same memory."""
+    made = torch.from_numpy(array)
     return made.permute(2, 0, 1) if made.ndim == 3 else made
+
+
+def joined(items: list[Batch]) -> Batch:
+    """A batch whose images lie in memory as those of files, channels last: none is transposed."""
+    images = [key for key in IMAGES if key in items[0]]
+    found = default_collate(
+        [item | {key: item[key].permute(1, 2, 0) for key in images} for item in items]
+    )
+    return found | {key: found[key].permute(0, 3, 1, 2) for key in images}
 
 
 def batches(
@@ -128,7 +137,8 @@ def batches(
     share = batch // world()
     own = [t * batch + rank() * share for t in range(start, stop)]
     positions = [list(range(position, position + share)) for position in own]
-    return unwrapped(loading(stream, workers, batch_sampler=positions, pin_memory=pin))
+    how = {"batch_sampler": positions, "pin_memory": pin, "collate_fn": joined}
+    return unwrapped(loading(stream, workers, **how))
 
 
 def loading(source: Dataset[Any], workers: int, **how: Any) -> DataLoader:

@@ -37,7 +37,8 @@ GROUPS: dict[str, tuple[str, ...]] = {
     ),
     "Data sets": ("adapt/data/",),
     "Pairs and lists": (
-        "adapt/data/files.py", "adapt/data/pairs.py", "adapt/sampling.py", "adapt/augment.py",
+        "adapt/data/files.py", "adapt/data/pairs.py", "adapt/data/shards.py", "adapt/data/tar.py",
+        "adapt/sampling.py", "adapt/augment.py",
     ),
     "Indices of public paired sets": (
         "adapt/data/index.py", "scripts/index_",

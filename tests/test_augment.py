@@ -3,12 +3,13 @@
 from dataclasses import replace
 from pathlib import Path
 
+import albumentations as A
 import numpy as np
 import pytest
 import torch
 from tiny import adapting
 
-from adapt.augment import FILL, PairedAugmentation
+from adapt.augment import FILL, PairedAugmentation, turning
 from adapt.config import DataConfig
 from adapt.data import load
 from adapt.distances import relative_distance
@@ -67,6 +68,48 @@ def test_what_no_image_covers_is_void_and_invalid(seed: int) -> None:
     core = outside & np.roll(outside, 1, 0) & np.roll(outside, 1, 1)
     core &= np.roll(outside, -1, 0) & np.roll(outside, -1, 1)
     assert (found["x1"][core] == FILL).all()
+
+
+@pytest.mark.parametrize("flip", [True, False])
+@pytest.mark.parametrize("crop", [[40, 40], [H, W], [60, 30], [31, 77], [55, 71]])
+@pytest.mark.parametrize("moved", [{}, {"scale": [0.5, 2.0], "rotate": 10.0}])
+def test_windows_and_mirror_images_are_those_of_albumentations(
+    moved: dict, crop: list[int], flip: bool
+) -> None:
+    """The same draws and the same padding as its RandomCrop and HorizontalFlip, behind the same
+    scale and rotation: what was trained with them can be trained again."""
+    config = DataConfig(crop=crop, flip=flip, **moved)
+    steps = [*turning(config), A.RandomCrop(*crop, pad_if_needed=True, fill=FILL, fill_mask=IGNORE)]
+    steps += [A.HorizontalFlip(p=0.5)] if flip else []
+    usual = A.Compose(steps, additional_targets={"x2": "image", "y": "mask", "valid": "mask"})
+    augment, arrays = PairedAugmentation(config), sample()
+    rng = np.random.default_rng(0)
+    arrays |= {k: rng.integers(0, 256, (H, W, 3), dtype=np.uint8) for k in ("x1", "x2")}
+    for seed in [*range(40), 2**32 - 1]:
+        found = augment(arrays, seed)
+        usual.set_random_seed(seed)
+        wanted = usual(**{"image" if k == "x1" else k: v for k, v in arrays.items()})
+        wanted["valid"] = wanted["valid"] == 1
+        for key, array in found.items():
+            assert np.array_equal(array, wanted["image" if key == "x1" else key]), (seed, key)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        DataConfig(crop=[40, 40], jitter_x1=0.3, blur_x2=2.0),
+        DataConfig(flip=False, jitter_x1=0.3),
+        DataConfig(crop=[60, 80]),
+        GEOMETRY,
+    ],
+)
+def test_what_is_augmented_stays_as_it_is(config: DataConfig) -> None:
+    """data.cache gives the same arrays again."""
+    arrays, augment = sample(), PairedAugmentation(config)
+    before = {key: array.copy() for key, array in arrays.items()}
+    for seed in range(10):
+        augment(arrays, seed)
+    assert all(np.array_equal(arrays[key], before[key]) for key in before)
 
 
 def test_the_range_of_scales_is_reached() -> None:

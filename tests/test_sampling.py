@@ -73,6 +73,14 @@ def test_batches_have_the_documented_shapes_and_types(straight: list[Batch]) -> 
         assert len(batch["name"]) == 3
 
 
+@pytest.mark.parametrize("workers", [0, 1])
+def test_images_reach_the_network_without_being_transposed(data: DataSet, workers: int) -> None:
+    """Networks run channels last, as files are decoded."""
+    (batch,) = drawn(data, range(1), workers=workers)
+    for side in ("x1", "x2"):
+        assert batch[side].is_contiguous(memory_format=torch.channels_last)
+
+
 def test_names_belong_to_their_pixels(straight: list[Batch]) -> None:
     for batch in straight:
         assert batch["name"] == [f"s{int(i)}" for i in batch["x1"][:, 2, 0, 0]]

@@ -17,6 +17,7 @@ from adapt.data.food101 import FOOD101
 from adapt.data.indoor67 import INDOOR67
 from adapt.data.pairs import PAIRS, read_csv
 from adapt.data.sample import FILES, Layout, Sample
+from adapt.data.shards import read_shards
 from adapt.data.voc import SCENES, VOC
 from adapt.errors import InputError, unknown
 from adapt.scenes import write_scenes
@@ -29,8 +30,8 @@ DATASETS = {
 """Adding a data set is one layout and one line here."""
 
 OWNERS = {
-    "pairs": "pairs", "labels": "pairs", "classes": "pairs", "sbd": "voc", "coarse": "cityscapes",
-    "variant": "cityscapes", "imagenet_val": "dogs120",
+    "pairs": "pairs", "shards": "pairs", "labels": "pairs", "classes": "pairs", "sbd": "voc",
+    "coarse": "cityscapes", "variant": "cityscapes", "imagenet_val": "dogs120",
 }  # fmt: skip
 """Settings of one data set."""
 
@@ -77,6 +78,10 @@ def check_owner(config: DataConfig) -> None:
     for what, owner in OWNERS.items():
         if getattr(config, what) and config.name != owner:
             raise InputError(f"data.{what} is for data={owner} only; data is {config.name}")
+    if config.pairs and config.shards:
+        raise InputError(
+            f"data.pairs is {config.pairs}, data.shards {config.shards}: give one, the other empty"
+        )
 
 
 def prepare(config: DataConfig) -> None:
@@ -127,6 +132,8 @@ def load(config: DataConfig, split: str) -> DataSet:
 def _samples(config: DataConfig, layout: Layout, listed: str) -> list[Sample]:
     if config.pairs:
         return read_csv(Path(config.pairs), config.follow_links)
+    if config.shards:
+        return read_shards(config.shards, config.follow_links)
     old = read_split(config, layout, Path(config.root), listed)
     if not config.target:
         return old

@@ -1,5 +1,6 @@
 """JPEG (ITU-T T.81, annex B) without profiles, comments, thumbnails and further pictures."""
 
+import re
 import struct
 from collections.abc import Iterator
 from typing import BinaryIO
@@ -12,6 +13,9 @@ MAX_SCANS = 200
 """Progressive ones have about ten; each costs a pass over the whole image."""
 MAX_PIECES = 200_000
 """Segments and stray bytes before the pixels."""
+MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7]")
+"""What ends the pixels of a scan: any marker but those that only interrupt them."""
+END = b"\xff\xd9"
 XMP = b"http://ns.adobe.com/xap/1.0/\0"
 
 
@@ -24,12 +28,15 @@ def bare_jpeg(stream: BinaryIO, *, pixels: bool) -> Encoded:
             about = about or body.removeprefix(XMP).decode("latin-1")
         if not (0xE1 <= marker <= 0xED or marker in (0xEF, 0xFE)):  # JFIF's and Adobe's stay
             kept.append(struct.pack(">BBH", 0xFF, marker, len(body) + 2) + body)
+    simple = False
     if pixels:
         rest = stream.read()
-        if (scans := 1 + rest.count(b"\xff\xda")) > MAX_SCANS:
+        after = MARKER.search(rest)
+        simple = after is not None and rest[after.start() :] == END
+        if not simple and (scans := 1 + rest.count(b"\xff\xda")) > MAX_SCANS:
             raise BrokenError(f"it has {scans} scans; at most {MAX_SCANS} are decoded")
         kept.append(rest)
-    return Encoded(b"".join(kept), orientation(exif, about))
+    return Encoded(b"".join(kept), orientation(exif, about), simple=simple)
 
 
 def segments(stream: BinaryIO) -> Iterator[tuple[int, bytes]]:

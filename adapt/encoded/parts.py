@@ -24,6 +24,8 @@ class Encoded:
     rows: int = 0
     """Bytes that these must unpack to."""
     interlaced: bool = False
+    simple: bool = False
+    """A JPEG of one scan, behind which it ends."""
 
     def complete(self) -> bool:
         """Do the rows of a PNG unpack to as many bytes as its header says? Unpacks all of them."""

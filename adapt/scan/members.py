@@ -8,6 +8,7 @@ from adapt.config import DataConfig
 from adapt.data import Layout, Sample, check_owner, cut, layout_of, prepare, read_split
 from adapt.data.files import MissingFiles, matched
 from adapt.data.pairs import PAIRS, read_csv
+from adapt.data.shards import read_shards, shards_of
 from adapt.errors import InputError
 from adapt.scan.findings import ERROR, Finding
 
@@ -46,7 +47,7 @@ class Members:
 
 
 def members(config: DataConfig) -> Members:
-    """Every list of the data set, with partners where `data.target` or `data.pairs` gives them.
+    """Every list of the data set, with partners where target, pairs or shards have them.
 
     Raises:
         InputError: unknown data set, or no such folder or CSV: there is nothing to scan.
@@ -63,9 +64,13 @@ def members(config: DataConfig) -> Members:
         whole = tolerant(
             found, config.pairs, lambda: read_csv(Path(config.pairs), config.follow_links)
         )
-        found.lists = parts(config, whole)
-        found.training = "train" if "train" in config.parts else PAIRS.train_split
-        return found
+        return divided(found, config, whole)
+    if config.shards:
+        shards_of(config.shards, config.follow_links)
+        whole = tolerant(
+            found, config.shards, lambda: read_shards(config.shards, config.follow_links)
+        )
+        return divided(found, config, whole)
     if not config.root:
         raise InputError("data.root is empty: give the folder of the images to scan")
     for place in (config.root, config.target):
@@ -75,8 +80,14 @@ def members(config: DataConfig) -> Members:
         if samples := both(found, config, layout, split):
             found.lists[split] = samples
     if layout is PAIRS:
-        found.lists = parts(config, found.lists.get(PAIRS.train_split, []))
-        found.training = "train" if "train" in config.parts else PAIRS.train_split
+        return divided(found, config, found.lists.get(PAIRS.train_split, []))
+    return found
+
+
+def divided(found: Members, config: DataConfig, samples: list[Sample]) -> Members:
+    """All pairs as the lists of their parts."""
+    found.lists = parts(config, samples)
+    found.training = "train" if "train" in config.parts else PAIRS.train_split
     return found
 
 

@@ -169,6 +169,7 @@ def read_list(place: Path, name: str, spy: Spy) -> None:
 def worker(connection: Connection, place: Path, seed: int, files: list[Original]) -> None:
     """Answer every case number with its outcome."""
     from adapt.errors import InputError
+    from adapt.images import only_reading
 
     own = place / f"worker-{os.getpid()}"
     tree(own)
@@ -176,6 +177,7 @@ def worker(connection: Connection, place: Path, seed: int, files: list[Original]
     words = place / f"{own.name}.stderr"
     descriptor = os.open(words, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(descriptor, 2)
+    only_reading()  # as loaders' workers do
     read = readers()
     warm_up(read, own, spy)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
