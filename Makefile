@@ -32,6 +32,10 @@ bench: $(READY)  ## short benchmarks: ratios measured side by side
 	$(BIN)/python benchmarks/evaluation.py --rounds 10
 	$(BIN)/python benchmarks/inversion.py --rounds 3 --evaluations 10
 	$(BIN)/python benchmarks/filters.py --rounds 10
+	$(BIN)/python benchmarks/data_path.py --rounds 5
+	$(BIN)/python benchmarks/image_files.py --count 8 --rounds 3
+	$(BIN)/python benchmarks/make_distorted.py --count 5 --gegl 1 --rounds 2
+	$(BIN)/python benchmarks/scaling.py --processes 1 2 --rounds 3
 
 setup: $(READY)
 
