@@ -23,7 +23,7 @@ from viz.tables import stat
 SCORES = {"miou": "mIoU", "class_accuracy": "mean class accuracy"}
 SINGLE = ("pool1", "pool2", "pool3", "pool4", "pool5")
 LAYERS = (*SINGLE, "w_inc", "w_dec")
-BARS = ("B0", "AdaBN", "pool5", "kd", "pool5_kd", "B2", "B1")
+BARS = ("B0", "AdaBN", "pool5", "kd", "pool5_kd", "w_inc_kd", "B2", "B1")
 CURVES = ("pool1", "pool3", "pool5", "w_inc", "kd", "B2")
 
 

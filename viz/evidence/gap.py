@@ -72,13 +72,16 @@ def cells(found: Evidence, trial: Trial, name: str, shift: str) -> list[str]:
 
     def gain(key: str, labels: str = GIVEN) -> str:
         base = of(trial.against, name, key, labels) if trial.study != trial.against else {}
-        return shown(differences(of(trial.study, name, key, labels), base), signed=True)
+        return apart(of(trial.study, name, key, labels), base)
+
+    def apart(values: Mapping[int, float], others: Mapping[int, float]) -> str:
+        return shown(differences(values, others), signed=True, full=len(own))
 
     own = of(trial.study, name)
     b2 = of(trial.study, "B2") or of(trial.against, "B2")
     moved = of(trial.study, name, labels=MOVED)
     return [
-        trial.split, shown(own), gain("miou"), shown(differences(own, b2), signed=True),
+        trial.split, shown(own), gain("miou"), apart(own, b2),
         shown(moved), gain("miou", MOVED), shown(of(trial.study, name, "agreement")),
         gain("agreement"),
     ]  # fmt: skip

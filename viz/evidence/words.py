@@ -57,7 +57,8 @@ NAMES = {
     "B0": "B0: the teacher as it is", "AdaBN": "AdaBN", "histogram": "restyle: histogram",
     "fda": "restyle: FDA", "pool1": "pool1", "pool2": "pool2", "pool3": "pool3", "pool4": "pool4",
     "pool5": "**pool5**", "w_inc": "W_inc", "w_dec": "W_dec", "pseudo_share": "pseudo-labels",
-    "kd": "kd", "pool5_kd": "pool5 + kd", "B2": "B2: fine-tuned on labels",
+    "kd": "kd", "pool5_kd": "pool5 + kd",
+    "w_inc_kd": "W_inc + kd", "B2": "B2: fine-tuned on labels",
     "B1": "B1: labels, from scratch",
 }  # fmt: skip
 """What a run's folder is called in tables, in their order."""
