@@ -506,9 +506,6 @@ def test_the_front_holds_the_records_and_nothing_else_changes(tmp_path: Path) ->
     assert readme.read_text() == "nothing of ours"
 
 
-@pytest.mark.skipif(
-    front.BEGIN not in (ROOT / "README.md").read_text(), reason="README.md has no block of results"
-)
 def test_the_readmes_block_is_that_of_the_records() -> None:
     found = load(ROOT / "results/evidence")
     made = front.block(
