@@ -29,6 +29,7 @@ bench: $(READY)  ## short benchmarks: ratios measured side by side
 	$(BIN)/python benchmarks/penalties.py --rounds 3 --network fcn_resnet101
 	$(BIN)/python benchmarks/filters.py --rounds 10
 	$(BIN)/python benchmarks/inversion.py --rounds 3 --evaluations 10
+	$(BIN)/python benchmarks/data_path.py --rounds 5
 
 setup: $(READY)
 
