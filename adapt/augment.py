@@ -1,7 +1,9 @@
 """Paired augmentation: one geometry for all arrays of a sample, photometry for each side apart.
 
 Crops and mirror images are windows and OpenCV's flip, a tenth of the time that they take as
-transforms of albumentations, and draw what those draw; everything else is albumentations.
+transforms of albumentations; everything else is albumentations. Each draw has a seed of its own:
+the transforms of one `Compose` share theirs, so that a crop's place would tell whether it is
+mirrored.
 """
 
 from random import Random
@@ -19,8 +21,13 @@ MASKS = ("y", "valid")
 FILL = 0
 """Value of pixels that no image covers; labels have IGNORE there, and they are not valid."""
 
+WINDOW, MIRROR, SCALE, ROTATION, COLOUR, BLUR = range(6)
+"""What is drawn for a sample; COLOUR and BLUR for each side, x2's being 2 further."""
+
 Arrays = dict[str, np.ndarray]
 """x1, x2: uint8 (H, W, 3); y, valid: uint8 (H, W); all of one height and width."""
+Steps = dict[int, A.BasicTransform]
+"""What is drawn -> the transform that draws it."""
 
 
 def resize(arrays: Arrays, size: list[int]) -> Arrays:
@@ -44,22 +51,20 @@ def shaped(shape: tuple[int, ...], shorter: int) -> tuple[int, int]:
     return height, width
 
 
-def turning(config: DataConfig) -> list[A.BasicTransform]:
+def turning(config: DataConfig) -> Steps:
     """Scale and rotation, in this order; masks by nearest neighbour."""
-    steps: list[A.BasicTransform] = []
+    steps: Steps = {}
     if config.scale:
         low, high = config.scale
-        steps.append(
-            A.RandomScale(
-                (low - 1, high - 1),  # factor - 1
-                area_for_downscale="image",
-                mask_interpolation=cv2.INTER_NEAREST_EXACT,  # the other shifts what it shrinks
-                p=1,
-            )
+        steps[SCALE] = A.RandomScale(
+            (low - 1, high - 1),  # factor - 1
+            area_for_downscale="image",
+            mask_interpolation=cv2.INTER_NEAREST_EXACT,  # the other shifts what it shrinks
+            p=1,
         )
     if config.rotate:
         border = {"border_mode": cv2.BORDER_CONSTANT, "fill": FILL, "fill_mask": IGNORE}
-        steps.append(A.Rotate((-config.rotate, config.rotate), p=1, **border))
+        steps[ROTATION] = A.Rotate((-config.rotate, config.rotate), p=1, **border)
     return steps
 
 
@@ -81,23 +86,27 @@ def window(arrays: Arrays, size: list[int], seed: int) -> Arrays:
     return {k: a[top : top + size[0], left : left + size[1]] for k, a in arrays.items()}
 
 
+def own(seed: int, use: int) -> int:
+    """The seed of one of a sample's draws. Generators hash what they are seeded with, so that
+    neighbours have nothing in common."""
+    return 16 * seed + use
+
+
 def flips(seed: int) -> bool:
-    """Does a seed mirror? Its first number says so, which is that of the window's row as well."""
-    return Random(seed).random() < 0.5
+    """Is a sample mirrored?"""
+    return Random(own(seed, MIRROR)).random() < 0.5
 
 
-def photometry(jitter: float, blur: float) -> A.Compose | None:
-    """Colour and blur of one side; None = nothing."""
-    steps: list[A.BasicTransform] = []
+def photometry(jitter: float, blur: float, side: int) -> Steps:
+    """Colour and blur of x1 (side 0) or x2 (1)."""
+    steps: Steps = {}
     if jitter:
         around = (1 - jitter, 1 + jitter)
         hue = (-jitter / 4, jitter / 4)
-        steps.append(
-            A.ColorJitter(brightness=around, contrast=around, saturation=around, hue=hue, p=1)
-        )
+        steps[COLOUR + 2 * side] = A.ColorJitter(around, around, around, hue, p=1)
     if blur:
-        steps.append(A.GaussianBlur(blur_limit=0, sigma_limit=(0, blur), p=1))
-    return A.Compose(steps) if steps else None
+        steps[BLUR + 2 * side] = A.GaussianBlur(blur_limit=0, sigma_limit=(0, blur), p=1)
+    return steps
 
 
 class PairedAugmentation:
@@ -110,8 +119,9 @@ class PairedAugmentation:
 
     def __init__(self, config: DataConfig) -> None:
         targets = {"x2": "image", "y": "mask", "valid": "mask"}
-        steps = turning(config)
-        self.turning = A.Compose(steps, additional_targets=targets) if steps else None
+        self.turning = {
+            use: A.Compose([s], additional_targets=targets) for use, s in turning(config).items()
+        }
         self.crop, self.flip = config.crop, config.flip
         self.pads = bool(config.crop or config.scale or config.rotate)
         """Can a pixel of the result lie outside the image?"""
@@ -120,9 +130,10 @@ class PairedAugmentation:
         self.mirrors = config.flip and not (moved or changed or config.views)
         self.views = config.views or (0 if moved or changed else 1 + self.mirrors)
         """How many different x1 an image has; 0 = without end."""
+        sides = ((config.jitter_x1, config.blur_x1), (config.jitter_x2, config.blur_x2))
         self.photometry = {
-            "x1": photometry(config.jitter_x1, config.blur_x1),
-            "x2": photometry(config.jitter_x2, config.blur_x2),
+            key: {use: A.Compose([s]) for use, s in photometry(*sides[side], side).items()}
+            for side, key in enumerate(IMAGES)
         }
 
     def mirrored(self, seed: int) -> int:
@@ -134,26 +145,25 @@ class PairedAugmentation:
         shapes = {key: array.shape[:2] for key, array in arrays.items()}
         if len(set(shapes.values())) > 1:
             raise InputError(f"sizes of a sample differ: {shapes}")
-        moved = dict(arrays) if self.turning is None else self.turned(arrays, seed)
+        moved = self.turned(arrays, seed)
         if self.crop:
-            moved = window(moved, self.crop, seed)
+            moved = window(moved, self.crop, own(seed, WINDOW))
         if self.flip and flips(seed):
             moved = {key: cv2.flip(array, 1) for key, array in moved.items()}
-        for side, (key, compose) in enumerate(self.photometry.items()):
-            if key in moved and compose is not None:
-                own = np.random.SeedSequence([seed, side]).generate_state(1)[0]
-                compose.set_random_seed(int(own))
-                moved[key] = compose(image=moved[key])["image"]
+        for key in moved.keys() & self.photometry.keys():
+            for use, step in self.photometry[key].items():
+                step.set_random_seed(own(seed, use))
+                moved[key] = step(image=moved[key])["image"]
         return moved
 
     def turned(self, arrays: Arrays, seed: int) -> Arrays:
         """Scaled and rotated by albumentations; what a rotation uncovers is not valid."""
-        assert self.turning is not None
-        self.turning.set_random_seed(seed)
         first, *_ = (key for key in IMAGES if key in arrays)
-        given = {("image" if key == first else key): array for key, array in arrays.items()}
-        result = self.turning(**given)
-        moved = {key: result["image" if key == first else key] for key in arrays}
-        if "valid" in moved:
+        moved = {("image" if key == first else key): array for key, array in arrays.items()}
+        for use, step in self.turning.items():
+            step.set_random_seed(own(seed, use))
+            moved = step(**moved)
+        moved = {key: moved["image" if key == first else key] for key in arrays}
+        if self.turning and "valid" in moved:
             moved["valid"] = (moved["valid"] == 1).astype(np.uint8)
         return moved

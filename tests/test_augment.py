@@ -1,6 +1,7 @@
 """Augmentation: what moves moves alike on all sides, colours change on one side at a time."""
 
 from dataclasses import replace
+from itertools import combinations
 from pathlib import Path
 
 import albumentations as A
@@ -9,7 +10,7 @@ import pytest
 import torch
 from tiny import adapting
 
-from adapt.augment import FILL, PairedAugmentation, turning
+from adapt.augment import FILL, WINDOW, PairedAugmentation, flips, own, window
 from adapt.config import DataConfig
 from adapt.data import load
 from adapt.distances import relative_distance
@@ -70,28 +71,40 @@ def test_what_no_image_covers_is_void_and_invalid(seed: int) -> None:
     assert (found["x1"][core] == FILL).all()
 
 
-@pytest.mark.parametrize("flip", [True, False])
 @pytest.mark.parametrize("crop", [[40, 40], [H, W], [60, 30], [31, 77], [55, 71]])
-@pytest.mark.parametrize("moved", [{}, {"scale": [0.5, 2.0], "rotate": 10.0}])
-def test_windows_and_mirror_images_are_those_of_albumentations(
-    moved: dict, crop: list[int], flip: bool
-) -> None:
-    """The same draws and the same padding as its RandomCrop and HorizontalFlip, behind the same
-    scale and rotation: what was trained with them can be trained again."""
-    config = DataConfig(crop=crop, flip=flip, **moved)
-    steps = [*turning(config), A.RandomCrop(*crop, pad_if_needed=True, fill=FILL, fill_mask=IGNORE)]
-    steps += [A.HorizontalFlip(p=0.5)] if flip else []
+def test_windows_are_those_of_albumentations(crop: list[int]) -> None:
+    """The same draws and the same padding as its RandomCrop."""
+    steps = [A.RandomCrop(*crop, pad_if_needed=True, fill=FILL, fill_mask=IGNORE)]
     usual = A.Compose(steps, additional_targets={"x2": "image", "y": "mask", "valid": "mask"})
-    augment, arrays = PairedAugmentation(config), sample()
+    augment, arrays = PairedAugmentation(DataConfig(crop=crop, flip=False)), sample()
     rng = np.random.default_rng(0)
     arrays |= {k: rng.integers(0, 256, (H, W, 3), dtype=np.uint8) for k in ("x1", "x2")}
     for seed in [*range(40), 2**32 - 1]:
         found = augment(arrays, seed)
-        usual.set_random_seed(seed)
+        usual.set_random_seed(own(seed, WINDOW))
         wanted = usual(**{"image" if k == "x1" else k: v for k, v in arrays.items()})
         wanted["valid"] = wanted["valid"] == 1
         for key, array in found.items():
             assert np.array_equal(array, wanted["image" if key == "x1" else key]), (seed, key)
+
+
+def test_draws_do_not_depend_on_each_other() -> None:
+    """Row and column of the window, mirroring, scale and rotation: each two of them, high and low,
+    meet in about a quarter of the samples."""
+    crop, count = [H // 2, W // 2], 400
+    drawn = []
+    for seed in range(count):
+        moved = window({"x1": coordinates()}, crop, own(seed, WINDOW))["x1"]
+        turned = PairedAugmentation(DataConfig(scale=[0.5, 2.0], flip=False))
+        height = turned({"x1": coordinates()}, seed)["x1"].shape[0]
+        rotated = PairedAugmentation(DataConfig(rotate=20.0, flip=False))
+        left, right = rotated({"x1": coordinates()}, seed)["x1"][H // 2, [W // 4, -W // 4], 0]
+        row, column = (int(moved[0, 0, axis]) for axis in (0, 1))
+        drawn.append([row, column, flips(seed), height, int(left) - int(right)])
+    values = np.array(drawn, float)
+    high = values > np.median(values, axis=0).clip(max=values.max(axis=0) - 1)
+    for a, b in combinations(range(high.shape[1]), 2):
+        assert 0.15 < (high[:, a] & high[:, b]).mean() < 0.35, (a, b)
 
 
 @pytest.mark.parametrize(

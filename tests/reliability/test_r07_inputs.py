@@ -133,7 +133,12 @@ def test_r07_what_may_differ_does_not_change_the_result(warm: Warm, cut: Path, w
     adapt(warm, "r07_straight")
     changes = {"workers": "2", "drift_every": "2", "checkpoint_every": "3"}
     changes["gradient_checkpointing"] = "true"
-    alike = {"run", "device", "log_every", "cache_teacher"}  # the last one: tests/test_teacher_cache
+    alike = {
+        "run",
+        "device",
+        "log_every",
+        "cache_teacher",
+    }  # the last one: tests/test_teacher_cache
     assert {*changes, *alike} == set(MAY_DIFFER)
     said = adapt(warm, cut.name, **changes)
     assert f"resuming {cut.name} at step 4" in said
