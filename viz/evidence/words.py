@@ -38,7 +38,8 @@ MOVED = (
 SETTING = (
     "Every figure is of the {val} validation images, unless it says `tune`. Width-1/4 "
     "DeepLab-VGG16 with batch norm from scratch at 240x180, scores at 480x360. Percent; mean ± "
-    "sample standard deviation over seeds, or one seed without."
+    "sample standard deviation over seeds, or one seed without. Runs of 2026-11-21 drew a crop's "
+    "row and its mirroring from one number (upper rows were mirrored); code since draws them apart."
 )
 GAP = (
     "What was tried where the method falls short of B2, and where content moves: one change a "
