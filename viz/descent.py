@@ -2,9 +2,7 @@
 
 from collections.abc import Callable
 
-import numpy as np
 import torch
-from scipy.optimize import Bounds, minimize
 from torch import Tensor
 
 from adapt.errors import InputError
@@ -14,6 +12,8 @@ RATES = {"sgd": 0.0005, "adam": 0.05}
 """Learning rates of a setting `lr=0`; SGD's is for the loss times the number of pixels. Tried on
 trained networks from 96x128 to 240x180 pixels: SGD diverges from 0.003 on, in some from 0.001."""
 MOMENTUM = 0.9
+EDGE = 0.02
+"""How far from 0 and 1 an image starts L-BFGS, whose pixels cannot leave them."""
 
 Gradient = Callable[[Tensor], tuple[float, Tensor]]
 """image -> its loss and the loss's gradient with respect to it."""
@@ -56,32 +56,35 @@ def _descend(
 
 
 def lbfgs(gradient: Gradient, image: Tensor, lr: float, steps: int) -> Tensor:
-    """L-BFGS-B (Byrd et al. 1995): the bounds 0..1 are part of the method, so its line search and
-    curvature stay valid where a clamp behind plain L-BFGS would break them.
+    """L-BFGS (Liu and Nocedal 1989) with a strong Wolfe line search, over u of x = (1 + sin u) / 2:
+    this change of variables (MINUIT's, James and Roos 1975) keeps 0..1, where a clamp behind the
+    steps would break line search and curvature.
 
-    `steps` counts evaluations of loss and gradient; the last line search is finished beyond it. The
-    step length is found by that search; `lr` must be 0.
+    `steps` counts evaluations of loss and gradient. The step length is found by that search; `lr`
+    must be 0.
     """
     if lr:
         raise InputError(f"lr is {lr:g}, but optimizer=lbfgs finds its step length itself: lr=0")
+    angles = (2 * image.clamp(EDGE, 1 - EDGE) - 1).asin()
+    optimizer = torch.optim.LBFGS(
+        [angles],
+        max_iter=steps,
+        max_eval=steps,
+        history_size=10,
+        tolerance_grad=0,
+        tolerance_change=0,
+        line_search_fn="strong_wolfe",
+    )
     with progress(range(steps), what="invert (lbfgs)") as bar:
 
-        def evaluate(flat: np.ndarray) -> tuple[float, np.ndarray]:
-            moved = torch.from_numpy(flat).to(image).view_as(image)
-            value, slope = gradient(moved)
+        def evaluate() -> float:
+            value, slope = gradient((1 + angles.sin()) / 2)
+            angles.grad = slope * angles.cos() / 2
             bar.update()
-            return value, slope.flatten().cpu().numpy().astype(np.float64)
+            return value
 
-        start = image.flatten().cpu().numpy().astype(np.float64)
-        found = minimize(
-            evaluate,
-            start,
-            jac=True,
-            method="L-BFGS-B",
-            bounds=Bounds(0.0, 1.0),
-            options={"maxfun": steps, "maxiter": steps, "ftol": 0.0, "gtol": 0.0},
-        )
-    return torch.from_numpy(found.x).to(image).view_as(image)
+        optimizer.step(evaluate)
+    return (1 + angles.sin()) / 2
 
 
 OPTIMIZERS = {"sgd": sgd, "adam": adam, "lbfgs": lbfgs}
