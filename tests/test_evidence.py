@@ -22,6 +22,7 @@ from adapt.train import train
 from viz.evidence import decay, front, gap, missing, rates, tables
 from viz.evidence.claims import CLAIMS, ranked
 from viz.evidence.page import WORTH, ResultsConfig, results
+from viz.evidence.precision import STUDY, precision
 from viz.evidence.records import GRID, SHIFTS, Evidence, load
 from viz.evidence.style import colour_distance, gram_distance, style_record
 from viz.evidence.style_claim import in_style
@@ -162,6 +163,18 @@ def test_penalty_is_chosen_by_agreement_and_judged_on_both_domains() -> None:
         ("batch norm free, alpha 0.001, D2", {0: 1.0}),
         ("batch norm free, alpha 0.001, D1", {0: -1.0}),
     ]
+
+
+def test_precision_is_compared_within_a_seed() -> None:
+    """Seeds that were run in one precision only do not count."""
+    exact = [
+        made_record(seed, {"pool5": {"photocopy": value}}, STUDY)
+        for seed, value in ((0, 41.0), (1, 42.5), (2, 99.0))
+    ]
+    lines = precision(Evidence([FIRST, SECOND, *exact])).splitlines()
+    assert len(lines) == 3
+    cells = [cell.strip() for cell in lines[2].split("|")[1:-1]]
+    assert cells[1:] == ["41.8 ± 1.1 (n = 2)", "41.5 ± 2.1 (n = 2)", "\u22120.2", "\u22121.0"]
 
 
 def test_maps_that_return_are_counted() -> None:

@@ -17,6 +17,10 @@ RATES = (
     "The first seed, shared pairs. `chosen` has the highest mean agreement on `tune` over the "
     "shifts; no label takes part."
 )
+PRECISION = (
+    "mIoU on val, shared pairs: the same teachers, order and crops, trained and scored in each "
+    "precision."
+)
 SWEEP = (
     "pool5 on GEGL's default photocopies, with batch norm free to move (`bn=train`) and frozen "
     "(`bn=eval`)."
