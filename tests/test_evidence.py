@@ -174,7 +174,7 @@ def test_precision_is_compared_within_a_seed() -> None:
     lines = precision(Evidence([FIRST, SECOND, *exact])).splitlines()
     assert len(lines) == 3
     cells = [cell.strip() for cell in lines[2].split("|")[1:-1]]
-    assert cells[1:] == ["41.8 ± 1.1 (n = 2)", "41.5 ± 2.1 (n = 2)", "\u22120.2", "\u22121.0"]
+    assert cells[1:] == ["41.8 ± 1.1 (n = 2)", "41.5 ± 2.1 (n = 2)", "\u22120.25", "\u22121.00"]
 
 
 def test_maps_that_return_are_counted() -> None:

@@ -16,7 +16,7 @@ def precision(found: Evidence) -> str:
         if apart:
             both = (shown({s: one[s] for s in apart}, full=len(SEEDS)) for one in (exact, low))
             largest = max(apart.values(), key=abs)
-            each = (f"{x:+.1f}".replace("-", "\u2212") for x in (mean(apart), largest))
+            each = (f"{x:+.2f}".replace("-", "\u2212") for x in (mean(apart), largest))
             rows.append([f"{shift}, {label_of(METHOD).strip('*')}", *both, *each])
     heads = ("", "fp32", "bf16", "bf16 minus fp32, mean", "largest of a seed")
     return table(heads, rows) if rows else ""
