@@ -94,7 +94,7 @@ def test_what_training_does_not_reach_is_bit_equal_in_the_average(
 
 def test_evaluation_while_training_scores_the_average(world: Path, tmp_path: Path) -> None:
     """The last scores are those of the saved model; the student's own are others."""
-    kind = {"steps": 12, "batch": 4, "eval_every": 12, "schedule": ScheduleConfig(lr=0.05)}
+    kind = {"steps": 12, "batch": 4, "eval_every": 12, "schedule": ScheduleConfig(lr=0.2)}
     for name, ema in (("raw", 0.0), ("average", 0.999)):
         train(adapting(world, tmp_path / name, ema=ema, **kind))
     logged = [read_metrics(tmp_path / name)[-1]["evaluation"] for name in ("raw", "average")]
