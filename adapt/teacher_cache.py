@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, nn
 
 from adapt.augment import PairedAugmentation
-from adapt.batchnorm import eval_mode
 from adapt.commands import TrainConfig
 from adapt.data import DataSet
 from adapt.errors import InputError
@@ -120,16 +119,16 @@ def cached(
     Raises:
         InputError: images with views without end, or maps that do not fit.
     """
-    views = PairedAugmentation(config.data).views
     if config.cache_teacher == "off":
         return None
+    views = PairedAugmentation(config.data).views
     if not views:
         raise InputError(
             f"cache_teacher={config.cache_teacher}: data.crop, data.scale, data.rotate, "
             "data.jitter_x1 and data.blur_x1 show the teacher another image each time; give "
             "data.views=N for N fixed views of each"
         )
-    with eval_mode(teacher), torch.no_grad(), machine.autocast():
+    with torch.no_grad(), machine.autocast():
         image = torch.zeros(1, 3, *size, device=machine.device)
         example = forward(teacher, image, objective.teacher)
     folder = Path(config.run) if config.cache_teacher == "file" else None

@@ -110,6 +110,12 @@ class Warm:
         self.process.wait()
 
 
+TRAINED = (
+    "data=camvid", "data.root=d1", "network.width=0.03125", "network.batch_norm=true",
+    "data.crop=[32,40]", "batch=2", "log_every=1", "device=cpu", "precision=fp32",
+)  # fmt: skip
+"""Settings of a training of seconds; `steps` and what a test is about go with it."""
+
 IMPORTED = (
     "scripts._cli", "adapt.verdict", "adapt.distort", "adapt.fisher_command", "adapt.evaluate",
     "viz.study", "albumentations", "torchvision", "tensorboard.summary.writer.record_writer",

@@ -6,24 +6,20 @@ from pathlib import Path
 
 import pytest
 from campaigns.kills import files_result, run_result
-from warm import Command, Warm, members
+from warm import TRAINED, Command, Warm, members
 
 from adapt import checkpoint
 from adapt.records import read_metrics
 
 pytestmark = pytest.mark.system
-TRAINED = (
-    "data=camvid", "data.root=d1", "network.width=0.03125", "network.batch_norm=true",
-    "data.crop=[32,40]", "steps=16", "batch=2", "log_every=1", "eval_every=4",
-    "device=cpu", "precision=fp32",
-)  # fmt: skip
+GIVEN = (*TRAINED, "steps=16", "eval_every=4")
 TWIN = ("data=camvid", "data.root=d1", "shift=photocopy")
 TERM, INT = signal.SIGTERM, signal.SIGINT
 
 
 @pytest.fixture(scope="module")
 def straight(warm: Warm, world: Path) -> Path:
-    warm.run("train.py", *TRAINED, "run=unstopped")
+    warm.run("train.py", *GIVEN, "run=unstopped")
     return world / "unstopped"
 
 
@@ -45,7 +41,7 @@ def goes_on(warm: Warm, straight: Path, run: Path, *more: str) -> int:
     (saved,) = checkpoint.committed(run / "checkpoints")
     step = checkpoint.load(saved).step
     assert read_metrics(run)[-1]["step"] == step, "the step was finished and saved"
-    again = warm.run("train.py", *TRAINED, *more, f"run={run.name}")
+    again = warm.run("train.py", *GIVEN, *more, f"run={run.name}")
     assert f"resuming {run.name} at step {step}" in again.stdout
     found, wanted = run_result(run), run_result(straight)
     del found[saved.name]  # the straight run has no checkpoint there
@@ -58,7 +54,7 @@ def test_r10_a_signal_finishes_the_step_and_saves(
     warm: Warm, world: Path, straight: Path, number: int, status: int
 ) -> None:
     run = world / f"stopped_{status}"
-    command = warm.start("train.py", *TRAINED, f"run={run.name}")
+    command = warm.start("train.py", *GIVEN, f"run={run.name}")
     until(lambda: [r for r in (read_metrics(run)) if r["step"] >= 5], command)
     command.kill(number)
     ended(command, status)
@@ -67,7 +63,7 @@ def test_r10_a_signal_finishes_the_step_and_saves(
 
 def test_r10_an_evaluation_in_between_is_finished(warm: Warm, world: Path, straight: Path) -> None:
     run, marker = world / "evaluating", world / "evaluating.marker"
-    command = warm.start("train.py", *TRAINED, f"run={run.name}", fault=f"slow_evaluation:{marker}")
+    command = warm.start("train.py", *GIVEN, f"run={run.name}", fault=f"slow_evaluation:{marker}")
     until(marker.exists, command)
     command.kill(TERM)
     ended(command, 143)
@@ -83,7 +79,7 @@ def test_r10_workers_leave_signals_to_the_main_process(
     run, marker = world / f"loading_{status}", world / f"loading_{status}.marker"
     more = ("workers=2", "eval_every=0")
     command = warm.start(
-        "train.py", *TRAINED, *more, f"run={run.name}", fault=f"slow_loader:{marker}"
+        "train.py", *GIVEN, *more, f"run={run.name}", fault=f"slow_loader:{marker}"
     )
     until(marker.exists, command)
     command.kill_all(number)
@@ -94,7 +90,7 @@ def test_r10_workers_leave_signals_to_the_main_process(
 def test_r10_a_second_signal_ends_at_once(warm: Warm, world: Path) -> None:
     """And one that only comes twice, as `timeout` sends it, does not."""
     run = world / "impatient"
-    command = warm.start("train.py", *TRAINED, f"run={run.name}", fault="wait_at_step:5,300")
+    command = warm.start("train.py", *GIVEN, f"run={run.name}", fault="wait_at_step:5,300")
     until(lambda: [r for r in read_metrics(run) if r["step"] >= 5], command)
     command.kill(TERM)
     command.kill(TERM)
@@ -102,7 +98,7 @@ def test_r10_a_second_signal_ends_at_once(warm: Warm, world: Path) -> None:
     assert command.poll() is None
     command.kill(TERM)
     assert command.wait(2) == -TERM
-    warm.run("train.py", *TRAINED, f"run={run.name}")
+    warm.run("train.py", *GIVEN, f"run={run.name}")
 
 
 def test_r10_a_signal_in_the_last_step_stops_a_study_too(warm: Warm, world: Path) -> None:

@@ -8,17 +8,13 @@ from pathlib import Path
 
 import pytest
 from campaigns.kills import run_result
-from warm import Command, Warm
+from warm import TRAINED, Command, Warm
 
 from adapt.errors import InputError
 from adapt.lock import only_writer
 
 pytestmark = pytest.mark.system
-TRAINED = (
-    "data=camvid", "data.root=d1", "network.width=0.03125", "network.batch_norm=true",
-    "data.crop=[32,40]", "steps=6", "batch=2", "log_every=1", "checkpoint_every=2",
-    "device=cpu", "precision=fp32",
-)  # fmt: skip
+GIVEN = (*TRAINED, "steps=6", "checkpoint_every=2")
 
 
 def state(folder: Path) -> dict[str, tuple[int, int, bytes]]:
@@ -37,20 +33,20 @@ def wait_for(path: Path, command: Command) -> None:
 
 
 def test_r17_of_two_that_start_at_once_one_survives(warm: Warm, world: Path) -> None:
-    given = ("train.py", *TRAINED, "run=twice")
+    given = ("train.py", *GIVEN, "run=twice")
     commands = [warm.start(*given, fault="wait_at_step:3,10") for _ in range(2)]
     statuses = [command.wait() for command in commands]
     assert sorted(statuses) == [0, 2]
     loser = commands[statuses.index(2)]
     assert loser.stderr.startswith("error: run: another process is writing twice")
-    warm.run("train.py", *TRAINED, "run=once")
+    warm.run("train.py", *GIVEN, "run=once")
     assert run_result(world / "twice") == run_result(world / "once")
 
 
 def test_r17_the_second_touches_nothing_and_a_dead_owner_blocks_nobody(
     warm: Warm, world: Path
 ) -> None:
-    run, given = world / "owned", ("train.py", *TRAINED, "run=owned")
+    run, given = world / "owned", ("train.py", *GIVEN, "run=owned")
     owner = warm.start(*given, "workers=2", fault="wait_at_step:3,300")
     wait_for(run / "checkpoints" / "step_00000002", owner)
     while len((run / "metrics.jsonl").read_text().splitlines()) < 3:
