@@ -36,7 +36,7 @@ from adapt.networks.deeplab_vgg16 import DeepLabVGG16
 from adapt.records import read_config
 from adapt.runtime import Runtime, runtime
 from adapt.sampling import tensor
-from benchmarks.measure import Variant, gpu_wait, measure, record, report
+from benchmarks.measure import Variant, forget, gpu_wait, in_use, measure, record, report
 from viz.inversion import Matching, invert_image
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -137,21 +137,11 @@ def makers(given: argparse.Namespace) -> dict[str, Callable[[], Inverter]]:
 
 
 def peak(inverter: Inverter) -> float:
-    """MB that two evaluations need beyond what is there before (Linux's own high-water mark)."""
-    if torch.cuda.is_available():
-        before = torch.cuda.memory_allocated()
-        torch.cuda.reset_peak_memory_stats()
-        inverter(2)
-        return (torch.cuda.max_memory_allocated() - before) / 1e6
-    Path("/proc/self/clear_refs").write_text("5")
-
-    def status(key: str) -> int:
-        lines = Path("/proc/self/status").read_text().splitlines()
-        return next(int(line.split()[1]) for line in lines if line.startswith(key))
-
-    before = status("VmRSS:")
+    """MB that two evaluations need beyond what is there before."""
+    forget()
+    before = in_use()
     inverter(2)
-    return (status("VmHWM:") - before) * 1024 / 1e6
+    return (in_use(peak=True) - before) / 1e6
 
 
 def memory(given: argparse.Namespace, names: list[str]) -> dict[str, float]:

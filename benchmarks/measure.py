@@ -77,6 +77,29 @@ def gpu_wait() -> Callable[[], None]:
     return gpu.synchronize if gpu else lambda: None
 
 
+def resident(entry: str) -> int:
+    """Bytes of an entry of /proc/self/status: VmRSS now, VmHWM at most."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return 1024 * next(int(line.split()[1]) for line in lines if line.startswith(entry))
+
+
+def in_use(peak: bool = False) -> int:
+    """Bytes of the GPU's memory, or of this process (Linux), in use or at most since `forget`."""
+    gpu = cuda()
+    if gpu:
+        return gpu.max_memory_allocated() if peak else gpu.memory_allocated()
+    return resident("VmHWM:" if peak else "VmRSS:")
+
+
+def forget() -> None:
+    """The peak is counted anew from here on."""
+    gpu = cuda()
+    if gpu:
+        gpu.reset_peak_memory_stats()
+    else:
+        Path("/proc/self/clear_refs").write_text("5")
+
+
 def report(
     seconds: dict[str, list[float]], pairs: Sequence[tuple[str, str]]
 ) -> list[dict[str, Any]]:

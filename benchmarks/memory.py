@@ -23,37 +23,16 @@ import torch
 from tqdm import tqdm
 
 from adapt.runtime import runtime
-from benchmarks.measure import medians, record, report
+from benchmarks.measure import forget, in_use, medians, record, report
 from benchmarks.steps import TAPS, naive, network, ours, pairs
 
 VARIANTS = ("naive fp32", "ours fp32", "ours", "ours, checkpointing")
 
 
-def resident(entry: str) -> int:
-    """Bytes of an entry of /proc/self/status: VmRSS now, VmHWM at most."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return 1024 * next(int(line.split()[1]) for line in lines if line.startswith(entry))
-
-
-def now(peak: bool = False) -> int:
-    """Bytes in use, or the most since `forget`."""
-    if torch.cuda.is_available():
-        return torch.cuda.max_memory_allocated() if peak else torch.cuda.memory_allocated()
-    return resident("VmHWM" if peak else "VmRSS")
-
-
-def forget() -> None:
-    """The peak is counted anew from here on."""
-    if torch.cuda.is_available():
-        torch.cuda.reset_peak_memory_stats()
-    else:
-        Path("/proc/self/clear_refs").write_text("5")
-
-
 def one(variant: str, given: argparse.Namespace, tap: str) -> dict[str, int]:
     """Bytes that two steps of a variant take in this process."""
     torch.set_num_threads(given.threads)
-    empty = now()
+    empty = in_use()
     net, batch = network(given.network), pairs(given.batch, tuple(given.size))
     taps = TAPS[tap]
     if variant.startswith("naive"):
@@ -62,11 +41,11 @@ def one(variant: str, given: argparse.Namespace, tap: str) -> dict[str, int]:
         precision = "fp32" if "fp32" in variant else given.precision
         step, _ = ours(net, batch, taps, precision, checkpointing="checkpointing" in variant)
     del net
-    resting = now()
+    resting = in_use()
     forget()
     step()
     step()
-    most = now(peak=True)
+    most = in_use(peak=True)
     return {"step": most - resting, "whole": most - empty}
 
 
