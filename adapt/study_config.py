@@ -81,7 +81,7 @@ class StudyConfig(Machine):
     """What every cell is scored on."""
     inversions: int = 1
     """How many images of that split, evenly spaced, are inverted by the teacher and by each shift's
-    student."""
+    student; none where there are no objectives."""
     inversions_of: str = ""
     """Objective whose students these are; empty = the first."""
     inversion: InvertConfig = field(default_factory=InvertConfig)

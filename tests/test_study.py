@@ -232,6 +232,7 @@ def test_each_way_of_inverting_has_its_folder(study: Study, world: Path) -> None
         made = replace(config, inversion=InvertConfig(maps=maps), inversions_of=of)
         (cell,) = inversions(Study(made))
         assert cell.result.parts[:3] == ("runs", "s", folder)
+    assert not list(inversions(Study(replace(config, objectives={})))), "no student"
     with pytest.raises(InputError, match=r"inversions_of.*'pool9'"):
         replace(config, inversions_of="pool9")
 

@@ -29,7 +29,7 @@ def inversions(study: Study) -> Iterator[Cell]:
     """Figure 6: an image as the teacher and each shift's first adapted student see it; in a folder
     of its own with the teacher's maps, and of another objective's students."""
     config = study.config
-    if not config.inversions:
+    if not (config.inversions and config.objectives):
         return
     images = some(load(config.data, config.split), config.inversions).samples
     method = config.inversions_of or next(iter(config.objectives))
