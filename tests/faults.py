@@ -190,7 +190,11 @@ def save_forever(folder: str) -> None:
 
 
 def measure(argument: str) -> None:
-    """`FILE,STEP,STEP...`: memory (kB), open files and threads at these steps, as JSON."""
+    """`FILE,STEP,STEP...`: memory (kB), open files and threads at these steps, as JSON.
+
+    `tensors` are those of the files that hold a tensor of a worker, one each: how many batches
+    wait depends on who is faster.
+    """
     import gc
     import json
     from pathlib import Path
@@ -206,9 +210,12 @@ def measure(argument: str) -> None:
             own = Path("/proc/self")
             lines = (own / "status").read_text().splitlines()
             sizes = {k: v for k, _, v in (line.partition(":") for line in lines)}
+            files = [str(f.readlink()) for f in (own / "fd").iterdir() if f.is_symlink()]
+            tensors = sum("/torch_" in file for file in files)
             found[step] = {
                 "memory": int(sizes["VmRSS"].split()[0]),
-                "files": len(list((own / "fd").iterdir())),
+                "files": len(files) - tensors,
+                "tensors": tensors,
                 "threads": int(sizes["Threads"]),
             }
             Path(file).write_text(json.dumps(found))

@@ -114,7 +114,7 @@ def test_r20_a_failing_forward_leaves_no_hook() -> None:
 
 @pytest.mark.system
 def test_r20_memory_files_and_threads_stay_flat(warm: Warm, world: Path, tmp_path: Path) -> None:
-    """From steps 200 to steps 2,000: a run with two workers that evaluates and saves on its way."""
+    """Steps 200 and 2,000 of a run with two workers that evaluates and saves on its way."""
     for split in ("train", "val"):
         for folder in (split, f"{split}annot"):
             (tmp_path / "d" / folder).mkdir(parents=True)
@@ -125,18 +125,15 @@ def test_r20_memory_files_and_threads_stay_flat(warm: Warm, world: Path, tmp_pat
             Image.fromarray(np.stack([mask * 20] * 3, axis=2)).save(tmp_path / f"d/{split}/{i}.png")
         rows = "".join(f"/{split}/{i}.png /{split}annot/{i}.png\n" for i in range(4))
         (tmp_path / f"d/{split}.txt").write_text(rows)
-    file, steps = tmp_path / "measured.json", (*range(200, 210), *range(2000, 2010))
+    file = tmp_path / "measured.json"
     warm.run(
         "train.py", "data=camvid", f"data.root={tmp_path / 'd'}", "network.width=0.03125",
         "network.batch_norm=true", "batch=2", "steps=2010", "workers=2", "eval_every=100",
         "checkpoint_every=50", "log_every=1", "device=cpu", "precision=fp32",
-        f"run={tmp_path / 'long'}", fault=f"measure:{file},{','.join(map(str, steps))}",
+        f"run={tmp_path / 'long'}", fault=f"measure:{file},200,2000",
     )  # fmt: skip
-    found = list(json.loads(file.read_text()).values())
-    # the least of ten steps: a batch that a worker finished out of turn is a file for each tensor
-    early, late = (
-        {key: min(each[key] for each in ten) for key in ten[0]} for ten in (found[:10], found[10:])
-    )
+    early, late = json.loads(file.read_text()).values()
     assert late["files"] == early["files"] and late["threads"] == early["threads"]
+    assert late["tensors"] <= 2 * 2 * 2 + 2, "two of each batch that is ready, and of this one"
     assert late["memory"] < 1.02 * early["memory"]
     assert len(read_metrics(tmp_path / "long")) == 2010 + 21
