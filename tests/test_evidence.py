@@ -22,8 +22,8 @@ from adapt.train import train
 from viz.evidence import decay, front, gap, missing, rates, tables
 from viz.evidence.claims import CLAIMS, ranked
 from viz.evidence.page import WORTH, ResultsConfig, results
-from viz.evidence.precision import STUDY, precision
 from viz.evidence.records import GRID, SHIFTS, Evidence, load
+from viz.evidence.repeats import DRAWS, PRECISION, Repeat, repeated
 from viz.evidence.style import colour_distance, gram_distance, style_record
 from viz.evidence.style_claim import in_style
 from viz.evidence.verdicts import FAILS, HOLDS, MISSING, OPEN, PARTLY, Part, joined
@@ -165,13 +165,14 @@ def test_penalty_is_chosen_by_agreement_and_judged_on_both_domains() -> None:
     ]
 
 
-def test_precision_is_compared_within_a_seed() -> None:
-    """Seeds that were run in one precision only do not count."""
+@pytest.mark.parametrize("repeat", [PRECISION, DRAWS])
+def test_what_was_trained_again_is_compared_within_a_seed(repeat: Repeat) -> None:
+    """Seeds that were run in one way only do not count."""
     exact = [
-        made_record(seed, {"pool5": {"photocopy": value}}, STUDY)
+        made_record(seed, {"pool5": {"photocopy": value}}, repeat.study)
         for seed, value in ((0, 41.0), (1, 42.5), (2, 99.0))
     ]
-    lines = precision(Evidence([FIRST, SECOND, *exact])).splitlines()
+    lines = repeated(Evidence([FIRST, SECOND, *exact]), repeat).splitlines()
     assert len(lines) == 3
     cells = [cell.strip() for cell in lines[2].split("|")[1:-1]]
     assert cells[1:] == ["41.8 ± 1.1 (n = 2)", "41.5 ± 2.1 (n = 2)", "\u22120.25", "\u22121.00"]

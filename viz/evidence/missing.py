@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 
-from viz.evidence import precision
 from viz.evidence.claims import ALPHAS, METHOD, SWEEPS
 from viz.evidence.decay import DECAYS, STARTS
 from viz.evidence.rates import chosen
 from viz.evidence.records import DISJOINT, GRID, SEEDS, SHARED, SHIFTS, Evidence
+from viz.evidence.repeats import DRAWS, PRECISION
 from viz.evidence.tables import OTHERS
 from viz.evidence.words import NAMES, label_of
 from viz.evidence.worth import SHARES
@@ -18,7 +18,8 @@ SWEPT = tuple(f"{METHOD}_{name}" for name in ("none", *(f"l2_sp_{alpha}" for alp
 MORE: tuple[tuple[str, str, Sequence[str], Sequence[str]], ...] = (
     ("B2 on shares of the labels", GRID[SHARED], SHARES[:-1], SHIFTS),
     ("other strengths", GRID[SHARED], ("B0", "AdaBN", METHOD, "B2"), OTHERS),
-    ("in fp32", precision.STUDY, (precision.METHOD,), SHIFTS),
+    ("in fp32", PRECISION.study, PRECISION.methods, SHIFTS),
+    ("with draws apart", DRAWS.study, DRAWS.methods, SHIFTS),
     *((f"alpha, {what}", study, SWEPT, (shift,)) for what, (study, shift) in SWEEPS.items()),
     *((f"weight decay, {start}", study, tuple(DECAYS), ("",)) for start, study in STARTS.items()),
 )

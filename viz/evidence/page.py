@@ -9,7 +9,6 @@ from adapt.files import read_json, write_json, write_whole
 from adapt.runtime import say
 from viz.evidence import decay, drawings, front, gap, missing, rates, tables, words
 from viz.evidence.claims import CLAIMS
-from viz.evidence.precision import precision
 from viz.evidence.records import (
     DISJOINT,
     GRID,
@@ -22,6 +21,7 @@ from viz.evidence.records import (
     relative,
     table,
 )
+from viz.evidence.repeats import DRAWS, PRECISION, repeated
 from viz.evidence.style import style_record
 from viz.evidence.style_claim import in_style
 from viz.evidence.verdicts import Verdict
@@ -95,7 +95,8 @@ class Page:
             section("What each shift is and costs", tables.shifts(self.found), words.SHIFTS),
             section("Other strengths", tables.strengths(self.found), words.STRENGTHS),
             section("Learning rates", rates.rates(self.found), words.RATES),
-            section("What bfloat16 costs", precision(self.found), words.PRECISION),
+            section("What bfloat16 costs", repeated(self.found, PRECISION), words.PRECISION),
+            section("Other draws", repeated(self.found, DRAWS), words.DRAWS),
             section("L2-SP over alpha", tables.sweep(self.found), words.SWEEP),
             section("Maps before and after", tables.features(self.found), words.FEATURES),
             self.agreement(),

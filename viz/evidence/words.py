@@ -21,6 +21,11 @@ PRECISION = (
     "mIoU on val, shared pairs: the same teachers, order and crops, trained and scored in each "
     "precision."
 )
+DRAWS = (
+    "mIoU on val, shared pairs. The other trainings on this page drew a crop's row and its "
+    "mirroring from one number, so that windows of the upper rows were mirrored and none of the "
+    "lower; code since draws them apart. The same teachers with it:"
+)
 SWEEP = (
     "pool5 on GEGL's default photocopies, with batch norm free to move (`bn=train`) and frozen "
     "(`bn=eval`)."
@@ -42,8 +47,8 @@ MOVED = (
 SETTING = (
     "Every figure is of the {val} validation images, unless it says `tune`. Width-1/4 "
     "DeepLab-VGG16 with batch norm from scratch at 240x180, scores at 480x360. Percent; mean ± "
-    "sample standard deviation over seeds, or one seed without. Runs of 2026-11-21 drew a crop's "
-    "row and its mirroring from one number (upper rows were mirrored); code since draws them apart."
+    "sample standard deviation over seeds, or one seed without. Runs of 2026-11-21, but for those "
+    "under `Other draws`, drew a crop's row and its mirroring from one number."
 )
 GAP = (
     "What was tried where the method falls short of B2, and where content moves: one change a "

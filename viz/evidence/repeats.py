@@ -1,0 +1,50 @@
+"""Cells of the shared grid that were trained again with one thing changed."""
+
+from dataclasses import dataclass
+
+from viz.evidence.records import (
+    GRID,
+    SEEDS,
+    SHARED,
+    SHIFTS,
+    Evidence,
+    differences,
+    mean,
+    shown,
+    table,
+)
+from viz.evidence.words import label_of
+
+
+@dataclass(frozen=True)
+class Repeat:
+    """A study that repeats cells of the grid, and what the two are called."""
+
+    study: str
+    methods: tuple[str, ...]
+    changed: str
+    grid: str
+
+
+PRECISION = Repeat("camvid_evidence_fp32", ("pool5",), "fp32", "bf16")
+DRAWS = Repeat("camvid_evidence_draws", ("pool5", "B2"), "apart", "one number")
+
+
+def repeated(found: Evidence, repeat: Repeat) -> str:
+    """mIoU of both and the difference within a seed, shift by shift."""
+    rows = []
+    for shift in SHIFTS:
+        for method in repeat.methods:
+            again = found.values(repeat.study, method, shift)
+            grid = found.values(GRID[SHARED], method, shift)
+            apart = differences(grid, again)
+            if apart:
+                both = ({seed: one[seed] for seed in apart} for one in (again, grid))
+                each = (mean(apart), max(apart.values(), key=abs))
+                rows.append([
+                    f"{shift}, {label_of(method).strip('*')}",
+                    *(shown(values, full=len(SEEDS)) for values in both),
+                    *(f"{x:+.2f}".replace("-", "\u2212") for x in each),
+                ])  # fmt: skip
+    heads = ("", repeat.changed, repeat.grid, f"{repeat.grid} minus {repeat.changed}, mean")
+    return table([*heads, "largest of a seed"], rows) if rows else ""
