@@ -211,7 +211,8 @@ def test_worth_is_told_from_records() -> None:
     made["runs"]["ripple/B2_share_0.5"]["samples"] = 156
     (one,) = worths(Evidence([made]), ["pool5"], SHIFTS)
     assert one.sentence() == (
-        "ripple: 312 unlabelled pairs with pool5 (35.0 mIoU) are worth about 234 labelled images."
+        "ripple: 312 unlabelled pairs with pool5 (35.0 mIoU, one seed) are worth about 234 "
+        "labelled images."
     )
 
 
@@ -251,6 +252,7 @@ def test_rates_are_chosen_by_agreement_and_not_by_score() -> None:
         (True, True), (False, False), (False, True), (True, True),
     ]  # fmt: skip
     assert rates.settings(found) == {"kd": [0.05], "pool5_kd": [0.015]}
+    assert rates.rejected(found) == {"kd_lr_0.015", "pool5_kd"}
     grid = tables.grid(found, "shared", "miou")
     assert "pool5 + kd, rate 0.015" in grid and "| kd, rate" not in grid
     gone = missing.missing(found)
@@ -260,6 +262,24 @@ def test_rates_are_chosen_by_agreement_and_not_by_score() -> None:
         e for e in made["evaluations"] if (e["method"], e["shift"]) != ("kd_lr_0.015", "cubism")
     ]
     assert rates.settings(Evidence([made])) == {"pool5_kd": [0.015]}
+
+
+def test_what_has_labels_has_its_rate_chosen_by_them() -> None:
+    made = tuned({"B2": 60, "B2_lr_0.015": 50})
+    for entry in made["evaluations"]:
+        if (entry["method"], entry["split"]) == ("B2_lr_0.015", "tune"):
+            entry["miou"] = 45.0
+    found = Evidence([made])
+    assert rates.chosen(found) == {"B2": "B2_lr_0.015"}
+    assert not rates.settings(found), "of what has no labels"
+
+
+def test_the_best_without_labels_is_sought_at_chosen_rates() -> None:
+    made = tuned({"B2": 0, "kd": 60, "kd_lr_0.015": 50})
+    for entry in made["evaluations"]:
+        entry["miou"] += {"kd": 1, "kd_lr_0.015": 5}.get(entry["method"], 0)
+    (note,) = by_letter(Evidence([made]))["a"].notes
+    assert "photocopy kd +1.0, ripple kd +1.0" in note
 
 
 def test_what_was_tried_is_held_against_the_same_without_the_change(tmp_path: Path) -> None:

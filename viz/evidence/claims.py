@@ -5,6 +5,7 @@ from typing import Any
 
 from scipy.stats import spearmanr
 
+from viz.evidence.rates import rejected
 from viz.evidence.records import DISJOINT, GRID, SHARED, SHIFTS, Evidence, differences, mean, shown
 from viz.evidence.verdicts import GAIN, REACH, Part, Verdict
 
@@ -53,11 +54,11 @@ def reaches(found: Evidence) -> Verdict:
 
 
 def best_without_labels(found: Evidence, study: str) -> str:
-    """On each shift the adapted student of the highest mean mIoU, beside B2."""
-    texts = []
+    """On each shift the adapted student of the highest mean mIoU, at its chosen rate, beside B2."""
+    texts, unchosen = [], rejected(found)
     for shift in SHIFTS:
         b2 = found.values(study, "B2", shift)
-        names = [n for n in found.names(study) if adapted(n)]
+        names = [n for n in found.names(study) if adapted(n) and n not in unchosen]
         there = {n: v for n in names if (v := found.values(study, n, shift)).keys() >= b2.keys()}
         if b2 and there:
             name = max(there, key=lambda n: mean({s: there[n][s] for s in b2}))

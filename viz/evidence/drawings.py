@@ -4,8 +4,10 @@ from collections.abc import Mapping, Sequence
 
 from matplotlib.ticker import MaxNLocator
 
+from viz.evidence import rates
 from viz.evidence.claims import checkpoints
 from viz.evidence.records import GRID, SHARED, SHIFTS, Evidence
+from viz.evidence.words import label_of
 from viz.evidence.worth import Worth
 from viz.figures import (
     COLOURS,
@@ -39,10 +41,10 @@ def by_shift(found: Evidence, study: str, name: str, key: str) -> dict[str, Stat
 
 
 def bars(found: Evidence, protocol: str) -> bytes | None:
-    """003, Figure 3; None without a method and a baseline."""
-    study, panels = GRID[protocol], []
+    """003, Figure 3, methods at their chosen rates; None without a method and a baseline."""
+    study, panels, best = GRID[protocol], [], rates.chosen(found)
     for key, title in SCORES.items():
-        methods = {n: v for n in BARS if (v := by_shift(found, study, n, key))}
+        methods = {n: v for n in BARS if (v := by_shift(found, study, best.get(n, n), key))}
         clean = pair(found.values(study, "teacher", "", key))
         panels.append(Bars(title, methods, clean[0] if clean else None))
     return baseline_bars(panels, SHIFTS) if len(panels[0].methods) > 1 else None
@@ -66,12 +68,15 @@ def layers(found: Evidence) -> bytes | None:
 
 
 def curves(found: Evidence) -> bytes | None:
-    """mIoU on val against steps: means over seeds of the shared grid, step 0 = B0 or the start."""
+    """mIoU on val against steps: means over seeds of the shared grid at the chosen rates, step 0 =
+    B0 or the start."""
+    best = rates.chosen(found)
+    names = {best.get(name, name): name for name in CURVES}
     points: dict[tuple[str, str], dict[int, list[float]]] = {}
     for record in found.of(GRID[SHARED]):
         for place, run in record["runs"].items():
-            name = place.rsplit("/", 1)[-1]
-            for point in run["curve"] if name in CURVES and run["shift"] in SHIFTS else ():
+            name = names.get(place.rsplit("/", 1)[-1], "")
+            for point in run["curve"] if name and run["shift"] in SHIFTS else ():
                 steps = points.setdefault((run["shift"], name), {})
                 steps.setdefault(point["step"], []).append(point["miou"])
     if not points:
@@ -112,7 +117,8 @@ def labels_chart(worths: Sequence[Worth]) -> bytes | None:
                           label="B2 on so many labels")  # fmt: skip
             for one, colour in zip(chosen, COLOURS, strict=False):
                 value = sum(one.scores.values()) / len(one.scores)
-                axis.axhline(value, color=colour, ls="--", label=f"{one.method}, no labels")
+                label = label_of(one.method).strip("*")
+                axis.axhline(value, color=colour, ls="--", label=f"{label}, no labels")
             axis.set(title=shift, xlabel="labelled images", xscale="log")
         axes[0].set_ylabel("mIoU on val")
         handles, labels = axes[0].get_legend_handles_labels()

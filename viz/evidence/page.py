@@ -28,7 +28,7 @@ from viz.evidence.verdicts import Verdict
 from viz.evidence.worth import worths
 
 STYLE = "style.json"
-WORTH = ("pool5", "pool5_kd")
+WORTH = ("pool5", "w_inc_kd")
 
 
 @dataclass
@@ -81,7 +81,8 @@ class Page:
         self.found, self.out, self.pictures = found, out, pictures
         self.style = read_json(records / STYLE) if (records / STYLE).is_file() else []
         self.trials = gap.trials(records)
-        self.worths = worths(found, WORTH, SHIFTS)
+        best = rates.chosen(found)
+        self.worths = worths(found, [best.get(name, name) for name in WORTH], SHIFTS)
 
     def text(self) -> str:
         sections = [

@@ -1,4 +1,4 @@
-"""Learning rates of what a user would try instead, chosen by label-free agreement on `tune`."""
+"""Learning rates chosen on `tune`: by label-free agreement, but B2's by its labels."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -8,16 +8,18 @@ from viz.evidence.words import label_of
 
 TUNE = "tune"
 LR = "_lr_"
+TUNED = "B2"
+"""What has labels to choose by."""
 
 
 def scored(found: Evidence) -> dict[str, dict[str, dict[int, float]]]:
-    """Objective -> run at one of its rates -> number of the shift -> agreement on `tune` of the
-    first seed, for objectives that were run at several."""
+    """Objective or B2 -> run at one of its rates -> number of the shift -> score on `tune` of the
+    first seed, for those that were run at several."""
     study = GRID[SHARED]
     stems = dict.fromkeys(n.partition(LR)[0] for n in found.names(study) if LR in n)
     return {
         stem: {
-            name: agreements(found, name)
+            name: on_tune(found, name)
             for name in found.names(study)
             if name == stem or name.startswith(f"{stem}{LR}")
         }
@@ -25,10 +27,11 @@ def scored(found: Evidence) -> dict[str, dict[str, dict[int, float]]]:
     }
 
 
-def agreements(found: Evidence, name: str) -> dict[int, float]:
-    made = {}
+def on_tune(found: Evidence, name: str) -> dict[int, float]:
+    """Agreement, or mIoU of what has labels."""
+    made, key = {}, "miou" if name.startswith(TUNED) else "agreement"
     for place, shift in enumerate(SHIFTS):
-        values = found.values(GRID[SHARED], name, shift, "agreement", split=TUNE)
+        values = found.values(GRID[SHARED], name, shift, key, split=TUNE)
         if SEEDS[0] in values:
             made[place] = values[SEEDS[0]]
     return made
@@ -44,6 +47,12 @@ def chosen(found: Evidence) -> dict[str, str]:
     return best
 
 
+def rejected(found: Evidence) -> set[str]:
+    """Runs at a rate that was not chosen."""
+    best = chosen(found)
+    return {n for stem, names in scored(found).items() for n in names if best.get(stem, n) != n}
+
+
 def rates(found: Evidence) -> str:
     """What each learning rate gives, and which one agreement on `tune` chooses."""
     study, rows, best = GRID[SHARED], [], chosen(found)
@@ -53,7 +62,7 @@ def rates(found: Evidence) -> str:
             val = [shown(found.values(study, name, s)) for s in SHIFTS]
             mark = "chosen" if best.get(stem) == name else ""
             rows.append([label_of(stem), f"{rate_of(found, name):g}", *tune, mark, *val])
-    heads = ("", "rate", *(f"{s}: agreement" for s in SHIFTS), "", *(f"{s}: mIoU" for s in SHIFTS))
+    heads = ("", "rate", *(f"{s}: tune" for s in SHIFTS), "", *(f"{s}: mIoU" for s in SHIFTS))
     return table(heads, rows) if rows else ""
 
 
@@ -67,5 +76,5 @@ def runs_of(found: Evidence, name: str) -> Sequence[Mapping[str, Any]]:
 
 
 def settings(found: Evidence) -> dict[str, list[float]]:
-    """The chosen rates as experiment camvid_evidence_alternatives has them."""
-    return {stem: [rate_of(found, name)] for stem, name in chosen(found).items()}
+    """The chosen rates of what has no labels, as camvid_evidence_alternatives has them."""
+    return {s: [rate_of(found, name)] for s, name in chosen(found).items() if s != TUNED}

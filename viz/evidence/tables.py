@@ -21,7 +21,7 @@ from viz.evidence.words import NAMES, label_of
 
 OTHERS = ("photocopy_gegl", "ripple_gegl", "ripple_50", "cubism_gegl", "cubism_256")
 """The shifts at other strengths."""
-CLASSES = ("B0", "AdaBN", "pool5", "w_inc", "kd", "pool5_kd", "B2", "B1")
+CLASSES = ("B0", "AdaBN", "pool5", "w_inc", "kd", "pool5_kd", "w_inc_kd", "B2", "B1")
 """Whose scores are printed class by class."""
 
 
@@ -123,14 +123,14 @@ def features(found: Evidence) -> str:
 
 
 def classes(found: Evidence, protocol: str, shift: str) -> str:
-    """IoU of every class, means over seeds."""
-    study = GRID[protocol]
+    """IoU of every class, means over seeds; methods at their chosen rates."""
+    study, best = GRID[protocol], rates.chosen(found)
     names: list[str] = next((r["classes"] for r in found.of(study)), [])
     columns: dict[str, Sequence[Sequence[float | None]]] = {}
     if clean := found.find(study, "teacher", ""):
         columns["teacher on D1"] = [s.numbers["iou"] for s in clean.values()]
     for name in CLASSES:
-        if scores := found.find(study, name, shift):
+        if scores := found.find(study, best.get(name, name), shift):
             columns[name] = [s.numbers["iou"] for s in scores.values()]
     rows = []
     for place, of_class in enumerate(names):

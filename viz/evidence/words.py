@@ -14,8 +14,8 @@ SHIFTS = (
 )
 STRENGTHS = "mIoU, shared pairs."
 RATES = (
-    "The first seed, shared pairs. `chosen` has the highest mean agreement on `tune` over the "
-    "shifts; no label takes part."
+    "The first seed, shared pairs. `chosen` has the highest mean over the shifts of label-free "
+    "agreement on `tune`; B2, which has labels, that of mIoU."
 )
 PRECISION = (
     "mIoU on val, shared pairs: the same teachers, order and crops, trained and scored in each "

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from viz.evidence.records import GRID, SHARED, Evidence, mean, shown
+from viz.evidence.words import label_of
 
 SHARES = ("B2_share_0.05", "B2_share_0.1", "B2_share_0.25", "B2_share_0.5", "B2")
 
@@ -20,10 +21,11 @@ class Worth:
     scores: Mapping[int, float]
 
     def sentence(self) -> str:
+        method, one = label_of(self.method).strip("*"), len(self.scores) == 1
         images = equal_to(mean(self.scores), [(n, mean(v)) for n, v in self.points])
         return (
-            f"{self.shift}: {self.points[-1][0]} unlabelled pairs with {self.method} "
-            f"({shown(self.scores)} mIoU) are worth {images} labelled images."
+            f"{self.shift}: {self.points[-1][0]} unlabelled pairs with {method} "
+            f"({shown(self.scores)} mIoU{', one seed' * one}) are worth {images} labelled images."
         )
 
 
