@@ -271,6 +271,10 @@ def test_what_has_labels_has_its_rate_chosen_by_them() -> None:
             entry["miou"] = 45.0
     found = Evidence([made])
     assert rates.chosen(found) == {"B2": "B2_lr_0.015"}
+    made["evaluations"] += made_record(0, {"pool5": everywhere(39)})["evaluations"]
+    made["runs"] |= made_record(0, {"pool5": everywhere(39)})["runs"]
+    notes = by_letter(Evidence([made]))["a"].notes
+    assert "labels on tune choose, shared pairs: photocopy \u22121.0" in notes[1]
     assert not rates.settings(found), "of what has no labels"
 
 
@@ -279,7 +283,16 @@ def test_the_best_without_labels_is_sought_at_chosen_rates() -> None:
     for entry in made["evaluations"]:
         entry["miou"] += {"kd": 1, "kd_lr_0.015": 5}.get(entry["method"], 0)
     (note,) = by_letter(Evidence([made]))["a"].notes
-    assert "photocopy kd +1.0, ripple kd +1.0" in note
+    assert note.startswith("The best") and "photocopy kd +1.0, ripple kd +1.0" in note
+
+
+def test_reasons_stand_beside_what_they_are_for() -> None:
+    runs = {"pool5": 40.0, "w_inc": 41.0, "w_dec": 39.0, "w_inc_kd": 43.0, "B2": 42.0}
+    made = made_record(0, {name: everywhere(value) for name, value in runs.items()})
+    verdicts = by_letter(Evidence([made]))
+    reason = verdicts["a"].notes[1]
+    assert "w_inc_kd, which trains it, minus B2, shared pairs: photocopy +1.0" in reason
+    assert "against moved labels: photocopy \u22121.0" in verdicts["b"].notes[1]
 
 
 def test_what_was_tried_is_held_against_the_same_without_the_change(tmp_path: Path) -> None:

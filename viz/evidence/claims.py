@@ -5,12 +5,25 @@ from typing import Any
 
 from scipy.stats import spearmanr
 
-from viz.evidence.rates import rejected
-from viz.evidence.records import DISJOINT, GRID, SHARED, SHIFTS, Evidence, differences, mean, shown
+from viz.evidence.rates import chosen, rejected
+from viz.evidence.records import (
+    DISJOINT,
+    GIVEN,
+    GRID,
+    MOVED,
+    SHARED,
+    SHIFTS,
+    Evidence,
+    differences,
+    mean,
+    shown,
+)
 from viz.evidence.verdicts import GAIN, REACH, Part, Verdict
 
 METHOD = "pool5"
 SEVERAL = ("w_inc", "w_dec")
+TRAINED = "w_inc_kd"
+"""Has the classifier trained as well."""
 CONTROL = "w_dec"
 """Regresses every layer, the low ones most."""
 LOW = ("pool1", "pool2", "pool3")
@@ -38,19 +51,30 @@ def against(
 
 
 def reaches(found: Evidence) -> Verdict:
-    study = GRID[SHARED]
-    notes = []
-    for protocol in (SHARED, DISJOINT):
-        gaps = against(found, GRID[protocol], METHOD, "B2")
-        if any(part.differences for part in gaps):
-            listed = ", ".join(str(part) for part in gaps if part.differences)
-            notes.append(f"{METHOD} minus B2 with {protocol} pairs: {listed}.")
-    for protocol in (SHARED, DISJOINT):
+    best, notes = chosen(found), []
+    trained, tuned = (best.get(name, name) for name in (TRAINED, "B2"))
+    pairs = {
+        f"{METHOD} minus B2": (METHOD, "B2"),
+        f"Reason tested: {METHOD} leaves the classifier as it was. {TRAINED}, which trains it, "
+        "minus B2": (trained, "B2"),
+    }
+    if tuned != "B2":
+        pairs[f"{METHOD} minus B2 at the rate that its labels on tune choose"] = (METHOD, tuned)
+    for what, (a, b) in pairs.items():
+        for protocol in GRID:
+            if text := listed(against(found, GRID[protocol], a, b)):
+                notes.append(f"{what}, {protocol} pairs: {text}.")
+    for protocol in GRID:
         if text := best_without_labels(found, GRID[protocol]):
             notes.append(f"The best without labels, {protocol} pairs: {text}.")
-    parts = against(found, study, METHOD, "B2", least=-REACH)
+    parts = against(found, GRID[SHARED], METHOD, "B2", least=-REACH)
     claim = f"Without labels, {METHOD} reaches B2's mIoU (to {REACH:g} point)"
     return Verdict("a", claim, parts, notes)
+
+
+def listed(parts: Iterable[Part]) -> str:
+    """Those that were run."""
+    return ", ".join(str(part) for part in parts if part.differences)
 
 
 def best_without_labels(found: Evidence, study: str) -> str:
@@ -74,24 +98,34 @@ def adapted(name: str) -> bool:
 
 
 def deepest_alone(found: Evidence) -> Verdict:
+    parts = alone(found, GIVEN)
+    claim = f"{METHOD} alone beats the regression of several layers"
+    notes = [f"{METHOD} minus the better of {' and '.join(SEVERAL)}, seed by seed."]
+    if text := listed(alone(found, MOVED)):
+        notes.append(
+            "Reason tested: labels that stay while content moves might favour either; against "
+            f"moved labels: {text}."
+        )
+    return Verdict("b", claim, parts, notes)
+
+
+def alone(found: Evidence, labels: str) -> list[Part]:
+    """The deepest layer minus the better of several layers."""
     parts = []
     for shift in SHIFTS:
-        alone = found.values(GRID[SHARED], METHOD, shift)
-        joint = [found.values(GRID[SHARED], name, shift) for name in SEVERAL]
-        seeds = set(alone).intersection(*joint)
-        parts.append(Part(shift, {s: alone[s] - max(v[s] for v in joint) for s in sorted(seeds)}))
-    claim = f"{METHOD} alone beats the regression of several layers"
-    text = f"{METHOD} minus the better of {' and '.join(SEVERAL)}"
-    return Verdict("b", claim, parts, [f"{text}, seed by seed."])
+        deepest, *joint = (
+            found.values(GRID[SHARED], name, shift, labels=labels) for name in (METHOD, *SEVERAL)
+        )
+        seeds = set(deepest).intersection(*joint)
+        parts.append(Part(shift, {s: deepest[s] - max(v[s] for v in joint) for s in sorted(seeds)}))
+    return parts
 
 
 def increasing(found: Evidence) -> Verdict:
     parts = against(found, GRID[SHARED], *SEVERAL, ("cubism",))
-    elsewhere = against(found, GRID[SHARED], *SEVERAL, ("photocopy", "ripple"))
-    listed = ", ".join(str(part) for part in elsewhere if part.differences)
-    return Verdict(
-        "c", "W_inc beats W_dec on cubism", parts, [f"Elsewhere: {listed}."] * bool(listed)
-    )
+    elsewhere = listed(against(found, GRID[SHARED], *SEVERAL, ("photocopy", "ripple")))
+    notes = [f"Elsewhere: {elsewhere}."] * bool(elsewhere)
+    return Verdict("c", "W_inc beats W_dec on cubism", parts, notes)
 
 
 def low_layers(found: Evidence) -> Verdict:
@@ -169,14 +203,14 @@ def anchored(found: Evidence) -> Verdict:
     """L2-SP at the strength that agreement on `tune` chooses, against none."""
     parts, notes = [], []
     for what, (study, shift) in SWEEPS.items():
-        chosen = chosen_alpha(found, study, shift)
-        if not chosen:
+        alpha = chosen_alpha(found, study, shift)
+        if not alpha:
             continue
-        name, none = f"{METHOD}_l2_sp_{chosen}", f"{METHOD}_none"
+        name, none = f"{METHOD}_l2_sp_{alpha}", f"{METHOD}_none"
         for domain, where in (("D2", shift), ("D1", "")):
             gaps = differences(found.values(study, name, where), found.values(study, none, where))
-            parts.append(Part(f"{what}, alpha {ALPHAS[chosen]:g}, {domain}", gaps))
-        notes.append(f"{what}: agreement on tune chooses alpha {ALPHAS[chosen]:g} among the four.")
+            parts.append(Part(f"{what}, alpha {ALPHAS[alpha]:g}, {domain}", gaps))
+        notes.append(f"{what}: agreement on tune chooses alpha {ALPHAS[alpha]:g} among the four.")
     claim = "L2-SP helps: in accuracy on D2, and in what is kept on D1"
     return Verdict("h", claim, parts, notes)
 
@@ -211,11 +245,11 @@ def ranked(found: Evidence) -> Verdict:
     parts, pooled = [], []
     for protocol in (SHARED, DISJOINT):
         for shift in (*SHIFTS, "all"):
-            chosen = [(a, m) for p, s, a, m in points if p == protocol and shift in (s, "all")]
-            if len(chosen) < FEWEST:
+            dots = [(a, m) for p, s, a, m in points if p == protocol and shift in (s, "all")]
+            if len(dots) < FEWEST:
                 continue
-            rho = float(spearmanr(*zip(*chosen, strict=True)).statistic)
-            told = f"{protocol}, {shift}: {rho:.2f} over {len(chosen)}"
+            rho = float(spearmanr(*zip(*dots, strict=True)).statistic)
+            told = f"{protocol}, {shift}: {rho:.2f} over {len(dots)}"
             if shift == "all":
                 pooled.append(told)
             else:
