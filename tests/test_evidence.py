@@ -562,9 +562,10 @@ def test_the_readmes_block_is_that_of_the_records() -> None:
     assert front.placed(text, made, "README.md") == text
 
 
-def test_alternatives_have_the_rates_that_agreement_chose() -> None:
-    """The documented step from the record of camvid_evidence_rates to the study of alternatives."""
-    written = read_yaml(ROOT / "configs/experiment/camvid_evidence_alternatives.yaml")["rates"]
+@pytest.mark.parametrize("study", ["alternatives", "disjoint"])
+def test_studies_have_the_rates_that_agreement_chose(study: str) -> None:
+    """The documented step from the record of camvid_evidence_rates to the studies behind it."""
+    written = read_yaml(ROOT / f"configs/experiment/camvid_evidence_{study}.yaml")["rates"]
     best = rates.settings(load(ROOT / "results/evidence"))
     assert {name: written[name] for name in best} == best
 
