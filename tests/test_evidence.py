@@ -205,11 +205,11 @@ def test_worth_in_labelled_images(score: float, told: str) -> None:
 
 
 def test_worth_is_told_from_records() -> None:
-    made = made_record(
-        0, {"pool5": {"ripple": 35.0}, "B2": {"ripple": 40.0}, "B2_share_0.5": {"ripple": 30.0}}
-    )
+    grid = made_record(0, {"pool5": {"ripple": 35.0}, "B2": {"ripple": 30.0}})
+    labels = {"B2": {"ripple": 40.0}, "B2_share_0.5": {"ripple": 30.0}}
+    made = made_record(0, labels, "camvid_evidence_labels")
     made["runs"]["ripple/B2_share_0.5"]["samples"] = 156
-    (one,) = worths(Evidence([made]), ["pool5"], SHIFTS)
+    (one,) = worths(Evidence([grid, made]), ["pool5"], SHIFTS)
     assert one.sentence() == (
         "ripple: 312 unlabelled pairs with pool5 (35.0 mIoU, one seed) are worth about 234 "
         "labelled images."
@@ -227,7 +227,7 @@ def test_tables_have_means_and_deviations_over_seeds() -> None:
     gone = missing.missing(found)
     assert "shared, pool5: seeds 2" in gone
     assert "shared, W_inc: photocopy seeds 1, 2; ripple seeds 1, 2; cubism seeds 2" in gone
-    assert "B2 on shares of the labels: 36 of 36 cells" in gone
+    assert "B2 on shares of the labels: 45 of 45 cells" in gone
 
 
 def tuned(by_run: dict[str, float]) -> dict[str, Any]:
@@ -274,7 +274,8 @@ def test_what_has_labels_has_its_rate_chosen_by_them() -> None:
     made["evaluations"] += made_record(0, {"pool5": everywhere(39)})["evaluations"]
     made["runs"] |= made_record(0, {"pool5": everywhere(39)})["runs"]
     notes = by_letter(Evidence([made]))["a"].notes
-    assert "labels on tune choose, shared pairs: photocopy \u22121.0" in notes[1]
+    assert "pool5 minus B2, shared pairs: photocopy \u22121.0" in notes[1]
+    assert "at pool5's rate, shared pairs: photocopy \u22121.0" in notes[2]
     assert not rates.settings(found), "of what has no labels"
 
 
@@ -293,6 +294,13 @@ def test_reasons_stand_beside_what_they_are_for() -> None:
     reason = verdicts["a"].notes[1]
     assert "w_inc_kd, which trains it, minus B2, shared pairs: photocopy +1.0" in reason
     assert "against moved labels: photocopy \u22121.0" in verdicts["b"].notes[1]
+
+
+def test_fine_tuning_is_held_against_as_many_steps_from_scratch() -> None:
+    grid = made_record(0, {"B1": {"ripple": 40.0}, "B2": {"ripple": 38.0}})
+    long = made_record(0, {"B2": {"ripple": 41.0}}, "camvid_evidence_long")
+    verdict = by_letter(Evidence([grid, long]))["e"]
+    assert verdict.verdict == FAILS and "minus B1: ripple +1.0" in verdict.notes[-1]
 
 
 def test_what_was_tried_is_held_against_the_same_without_the_change(tmp_path: Path) -> None:

@@ -27,6 +27,8 @@ TRAINED = "w_inc_kd"
 CONTROL = "w_dec"
 """Regresses every layer, the low ones most."""
 LOW = ("pool1", "pool2", "pool3")
+LONG = "camvid_evidence_long"
+"""Has B2 with as many steps as B1."""
 RANKED = 0.8
 """Spearman's rho from which on agreement counts as ranking checkpoints."""
 FEWEST = 5
@@ -54,12 +56,13 @@ def reaches(found: Evidence) -> Verdict:
     best, notes = chosen(found), []
     trained, tuned = (best.get(name, name) for name in (TRAINED, "B2"))
     pairs = {
-        f"{METHOD} minus B2": (METHOD, "B2"),
+        f"{METHOD} minus B2": (METHOD, tuned),
         f"Reason tested: {METHOD} leaves the classifier as it was. {TRAINED}, which trains it, "
-        "minus B2": (trained, "B2"),
+        "minus B2": (trained, tuned),
     }
     if tuned != "B2":
-        pairs[f"{METHOD} minus B2 at the rate that its labels on tune choose"] = (METHOD, tuned)
+        notes.append("B2 is at the rate that its own labels on tune choose.")
+        pairs[f"{METHOD} minus B2 at {METHOD}'s rate"] = (METHOD, "B2")
     for what, (a, b) in pairs.items():
         for protocol in GRID:
             if text := listed(against(found, GRID[protocol], a, b)):
@@ -67,7 +70,7 @@ def reaches(found: Evidence) -> Verdict:
     for protocol in GRID:
         if text := best_without_labels(found, GRID[protocol]):
             notes.append(f"The best without labels, {protocol} pairs: {text}.")
-    parts = against(found, GRID[SHARED], METHOD, "B2", least=-REACH)
+    parts = against(found, GRID[SHARED], METHOD, tuned, least=-REACH)
     claim = f"Without labels, {METHOD} reaches B2's mIoU (to {REACH:g} point)"
     return Verdict("a", claim, parts, notes)
 
@@ -79,9 +82,9 @@ def listed(parts: Iterable[Part]) -> str:
 
 def best_without_labels(found: Evidence, study: str) -> str:
     """On each shift the adapted student of the highest mean mIoU, at its chosen rate, beside B2."""
-    texts, unchosen = [], rejected(found)
+    texts, unchosen, tuned = [], rejected(found), chosen(found).get("B2", "B2")
     for shift in SHIFTS:
-        b2 = found.values(study, "B2", shift)
+        b2 = found.values(study, tuned, shift)
         names = [n for n in found.names(study) if adapted(n) and n not in unchosen]
         there = {n: v for n in names if (v := found.values(study, n, shift)).keys() >= b2.keys()}
         if b2 and there:
@@ -158,6 +161,12 @@ def finetuned(found: Evidence) -> Verdict:
         for name, whence in (("B1", "from scratch, as the teacher"), ("B2", "from the teacher"))
         if (scores := [s for s in found.scores if (s.study, s.name) == (GRID[SHARED], name)])
     ]
+    gaps = [
+        Part(s, differences(found.values(LONG, "B2", s), found.values(GRID[SHARED], "B1", s)))
+        for s in SHIFTS
+    ]
+    if text := listed(gaps):
+        notes.append(f"Reason tested: B2 with as many steps as B1 has, minus B1: {text}.")
     return Verdict("e", "B2 (fine-tuned) beats B1 (from scratch)", parts, notes)
 
 

@@ -7,6 +7,7 @@ from adapt.errors import InputError
 from adapt.evidence import TEACHER
 from adapt.files import read_text, write_whole
 from adapt.runtime import say
+from viz.evidence.rates import chosen
 from viz.evidence.records import GRID, SEEDS, SHARED, SHIFTS, Evidence, mean, relative, shown, table
 from viz.evidence.worth import Worth
 from viz.figures import COLOURS, GREY, drawing, png
@@ -29,8 +30,9 @@ LOOKS = {
 
 
 def scores(found: Evidence, name: str) -> list[Mapping[int, float]]:
-    """Of each shift: seed -> mIoU."""
-    return [found.values(GRID[SHARED], name, shift) for shift in SHIFTS]
+    """Of each shift: seed -> mIoU, at the chosen rate."""
+    run = chosen(found).get(name, name)
+    return [found.values(GRID[SHARED], run, shift) for shift in SHIFTS]
 
 
 def lines(found: Evidence) -> str:
@@ -48,14 +50,15 @@ def chart(found: Evidence) -> bytes:
     """A line for each shift from the old network's score to the teacher's on the old domain, with
     a mark for each way of closing that distance."""
     clean = found.values(GRID[SHARED], TEACHER, "")
+    by_name = {n: dict(zip(SHIFTS, scores(found, n), strict=True)) for n in LOOKS}
     with drawing(7.6, 2.5, 1) as (figure, (axis,)):
         for place, shift in enumerate(reversed(SHIFTS)):
-            there = [v for n in LOOKS if (v := found.values(GRID[SHARED], n, shift))]
+            there = [v for n in LOOKS if (v := by_name[n][shift])]
             ends = [mean(v) for v in (*there, clean) if v]
             if ends:
                 axis.plot([min(ends), max(ends)], [place, place], color="#E5E7EB", lw=5, zorder=0)
             for name, (marker, colour, label) in LOOKS.items():
-                if values := found.values(GRID[SHARED], name, shift):
+                if values := by_name[name][shift]:
                     axis.plot(mean(values), place, marker, color=colour, ms=9,
                               label=label if shift == SHIFTS[0] else None)  # fmt: skip
         if clean:

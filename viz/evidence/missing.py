@@ -2,22 +2,23 @@
 
 from collections.abc import Sequence
 
-from viz.evidence.claims import ALPHAS, METHOD, SWEEPS
+from viz.evidence import worth
+from viz.evidence.claims import ALPHAS, LONG, METHOD, SWEEPS
 from viz.evidence.decay import DECAYS, STARTS
 from viz.evidence.rates import chosen
 from viz.evidence.records import DISJOINT, GRID, SEEDS, SHARED, SHIFTS, Evidence
 from viz.evidence.repeats import DRAWS, PRECISION
 from viz.evidence.tables import OTHERS
 from viz.evidence.words import NAMES, label_of
-from viz.evidence.worth import SHARES
 
 WANTED = {SHARED: tuple(NAMES), DISJOINT: tuple(n for n in NAMES if n not in (
     "pool1", "pool2", "pool3", "pool4", "w_dec", "B1"))}  # fmt: skip
 """Protocol -> what its grid is to have."""
 SWEPT = tuple(f"{METHOD}_{name}" for name in ("none", *(f"l2_sp_{alpha}" for alpha in ALPHAS)))
 MORE: tuple[tuple[str, str, Sequence[str], Sequence[str]], ...] = (
-    ("B2 on shares of the labels", GRID[SHARED], SHARES[:-1], SHIFTS),
+    ("B2 on shares of the labels", worth.STUDY, worth.SHARES, SHIFTS),
     ("other strengths", GRID[SHARED], ("B0", "AdaBN", METHOD, "B2"), OTHERS),
+    ("B2 with as many steps as B1", LONG, ("B2",), SHIFTS),
     ("in fp32", PRECISION.study, PRECISION.methods, SHIFTS),
     ("with draws apart", DRAWS.study, DRAWS.methods, SHIFTS),
     *((f"alpha, {what}", study, SWEPT, (shift,)) for what, (study, shift) in SWEEPS.items()),

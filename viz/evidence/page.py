@@ -209,7 +209,9 @@ class Page:
             return f"{title}\n\nB2 on shares of the labels: not run yet."
         sentences = "\n".join(f"- {one.sentence()}" for one in self.worths)
         chart = drawings.labels_chart(self.worths)
-        return "\n\n".join([title, sentences, self.picture("labels", chart, "B2 over its labels")])
+        return "\n\n".join(
+            [title, words.WORTH, sentences, self.picture("labels", chart, "B2 over its labels")]
+        )
 
     def agreement(self) -> str:
         chart = self.picture("agreement", drawings.scatter(self.found), "mIoU against agreement")

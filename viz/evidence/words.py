@@ -26,6 +26,10 @@ DRAWS = (
     "mirroring from one number, so that windows of the upper rows were mirrored and none of the "
     "lower; code since draws them apart. The same teachers with it:"
 )
+WORTH = (
+    "B2 with 5, 10, 25, 50 and 100 % of the labels, the smaller shares within the larger, each 500 "
+    "steps at the rate that its labels on `tune` choose."
+)
 SWEEP = (
     "pool5 on GEGL's default photocopies, with batch norm free to move (`bn=train`) and frozen "
     "(`bn=eval`)."

@@ -7,6 +7,8 @@ from itertools import pairwise
 from viz.evidence.records import GRID, SHARED, Evidence, mean, shown
 from viz.evidence.words import label_of
 
+STUDY = "camvid_evidence_labels"
+"""Has B2 with shares of the labels and with all, at the rate that its labels choose."""
 SHARES = ("B2_share_0.05", "B2_share_0.1", "B2_share_0.25", "B2_share_0.5", "B2")
 
 
@@ -51,7 +53,7 @@ def worths(found: Evidence, methods: Sequence[str], shifts: Sequence[str]) -> li
     with fewer than two numbers of labels."""
     made = []
     for shift in shifts:
-        there = {name: found.find(GRID[SHARED], name, shift) for name in SHARES}
+        there = {name: found.find(STUDY, name, shift) for name in SHARES}
         there = {name: scores for name, scores in there.items() if scores}
         for method in methods:
             scores = found.values(GRID[SHARED], method, shift)
