@@ -25,7 +25,6 @@ from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[0] = str(ROOT)
-os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # else it asks the network in every part
 
 import torch
 

@@ -1,5 +1,8 @@
 """Augmentation: what moves moves alike on all sides, colours change on one side at a time."""
 
+import os
+import subprocess
+import sys
 from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
@@ -248,3 +251,18 @@ def test_a_mask_that_masks_nothing_costs_nothing() -> None:
     ones, some = torch.ones(2, 3, 3), torch.tensor([[[1, 0]]])
     assert masks_of({"valid": ones, "y": some, "name": []}) == ["y"]
     assert masks_of({"valid": some}) == ["valid"] and masks_of({"x2": some}) == []
+
+
+def test_starting_asks_no_network() -> None:
+    """albumentations looks for a newer version of itself unless it is told not to."""
+    code = (
+        "import socket\n"
+        "def asked(*_): raise SystemExit('asked the network')\n"
+        "socket.getaddrinfo = socket.socket.connect = asked\n"
+        "import adapt.augment"
+    )
+    clean = {k: v for k, v in os.environ.items() if k != "NO_ALBUMENTATIONS_UPDATE"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=clean, stderr=subprocess.PIPE, text=True
+    )
+    assert (done.returncode, done.stderr) == (0, "")
