@@ -27,7 +27,7 @@ class Repeat:
 
 
 PRECISION = Repeat("camvid_evidence_fp32", ("pool5",), "fp32", "bf16")
-DRAWS = Repeat("camvid_evidence_draws", ("pool5", "B2"), "apart", "one number")
+DRAWS = Repeat("camvid_evidence_draws", ("pool5", "B2", "B2_lr_0.015"), "apart", "one number")
 
 
 def repeated(found: Evidence, repeat: Repeat) -> str:
