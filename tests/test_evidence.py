@@ -22,7 +22,7 @@ from adapt.train import train
 from viz.evidence import decay, front, gap, missing, rates, tables
 from viz.evidence.claims import CLAIMS, ranked
 from viz.evidence.page import WORTH, ResultsConfig, results
-from viz.evidence.records import GRID, SHIFTS, Evidence, load
+from viz.evidence.records import AGAIN, GRID, SHIFTS, Evidence, load
 from viz.evidence.repeats import DRAWS, PRECISION, Repeat, repeated
 from viz.evidence.style import colour_distance, gram_distance, style_record
 from viz.evidence.style_claim import in_style
@@ -176,6 +176,18 @@ def test_what_was_trained_again_is_compared_within_a_seed(repeat: Repeat) -> Non
     assert len(lines) == 3
     cells = [cell.strip() for cell in lines[2].split("|")[1:-1]]
     assert cells[1:] == ["41.8 ± 1.1 (n = 2)", "41.5 ± 2.1 (n = 2)", "\u22120.25", "\u22121.00"]
+
+
+def test_what_was_trained_again_counts_instead() -> None:
+    again = made_record(1, {"pool5": {"photocopy": 44.0}}, AGAIN[GRID["shared"]])
+    again["runs"]["photocopy/pool5"]["lr"] = 0.5
+    found = Evidence([FIRST, SECOND, again])
+    old = Evidence([FIRST, SECOND]).values(GRID["shared"], "pool5", "photocopy")
+    assert found.values(GRID["shared"], "pool5", "photocopy") == {**old, 1: 44.0}
+    assert found.as_recorded().values(GRID["shared"], "pool5", "photocopy") == old
+    rates_of = [r["lr"] for r in found.runs(GRID["shared"]) if r["name"] == "pool5"]
+    assert rates_of.count(0.5) == 1 and len(rates_of) == len(SHIFTS) * 2
+    assert found.values(GRID["disjoint"], "pool5", "photocopy") == {}
 
 
 def test_maps_that_return_are_counted() -> None:

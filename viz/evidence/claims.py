@@ -237,7 +237,7 @@ def chosen_alpha(found: Evidence, study: str, shift: str) -> str:
 
 def checkpoints(found: Evidence) -> Iterator[tuple[str, str, float, float]]:
     """(protocol, shift, agreement, mIoU) of every evaluated checkpoint of an adapted student."""
-    protocols = {study: protocol for protocol, study in GRID.items()}
+    protocols = {at: p for p, study in GRID.items() for at in found.places(study)}
     for record in found.records:
         if record["study"] not in protocols:
             continue

@@ -73,12 +73,11 @@ def curves(found: Evidence) -> bytes | None:
     best = rates.chosen(found)
     names = {best.get(name, name): name for name in CURVES}
     points: dict[tuple[str, str], dict[int, list[float]]] = {}
-    for record in found.of(GRID[SHARED]):
-        for place, run in record["runs"].items():
-            name = names.get(place.rsplit("/", 1)[-1], "")
-            for point in run["curve"] if name and run["shift"] in SHIFTS else ():
-                steps = points.setdefault((run["shift"], name), {})
-                steps.setdefault(point["step"], []).append(point["miou"])
+    for run in found.runs(GRID[SHARED]):
+        name = names.get(run["name"], "")
+        for point in run["curve"] if name and run["shift"] in SHIFTS else ():
+            steps = points.setdefault((run["shift"], name), {})
+            steps.setdefault(point["step"], []).append(point["miou"])
     if not points:
         return None
     with drawing(9.5, 3.2, len(SHIFTS)) as (figure, axes):

@@ -94,5 +94,6 @@ def commands(made: Sequence[Trial]) -> str:
 
 
 def section(found: Evidence, made: Sequence[Trial]) -> str:
+    found = found.as_recorded()
     lines, run = tried(found, made), [one for one in made if runs_of(found, one.study)]
     return f"{lines}\n\n{commands(run)}" if lines else ""

@@ -6,21 +6,22 @@ from viz.evidence import worth
 from viz.evidence.claims import ALPHAS, LONG, METHOD, SWEEPS
 from viz.evidence.decay import DECAYS, STARTS
 from viz.evidence.rates import chosen
-from viz.evidence.records import DISJOINT, GRID, SEEDS, SHARED, SHIFTS, Evidence
-from viz.evidence.repeats import DRAWS, PRECISION
+from viz.evidence.records import AGAIN, DISJOINT, GRID, SEEDS, SHARED, SHIFTS, Evidence
+from viz.evidence.repeats import PRECISION
 from viz.evidence.tables import OTHERS
 from viz.evidence.words import NAMES, label_of
 
 WANTED = {SHARED: tuple(NAMES), DISJOINT: tuple(n for n in NAMES if n not in (
     "pool1", "pool2", "pool3", "pool4", "w_dec", "B1"))}  # fmt: skip
 """Protocol -> what its grid is to have."""
+APART = ("pool5", "pseudo_share", "kd", "pool5_kd", "w_inc_kd", "B2")
+"""What is to be trained again with draws apart."""
 SWEPT = tuple(f"{METHOD}_{name}" for name in ("none", *(f"l2_sp_{alpha}" for alpha in ALPHAS)))
 MORE: tuple[tuple[str, str, Sequence[str], Sequence[str]], ...] = (
     ("B2 on shares of the labels", worth.STUDY, worth.SHARES, SHIFTS),
     ("other strengths", GRID[SHARED], ("B0", "AdaBN", METHOD, "B2"), OTHERS),
     ("B2 with as many steps as B1", LONG, ("B2",), SHIFTS),
-    ("in fp32", PRECISION.study, PRECISION.methods, SHIFTS),
-    ("with draws apart", DRAWS.study, DRAWS.methods, SHIFTS),
+    ("in fp32", PRECISION.study, ("pool5",), SHIFTS),
     *((f"alpha, {what}", study, SWEPT, (shift,)) for what, (study, shift) in SWEEPS.items()),
     *((f"weight decay, {start}", study, tuple(DECAYS), ("",)) for start, study in STARTS.items()),
 )
@@ -43,7 +44,9 @@ def missing(found: Evidence) -> list[str]:
             else:
                 where = "; ".join(f"{s} seeds {listed(v)}" for s, v in gone.items() if v)
             lines.append(f"{protocol}, {label_of(name).strip('*')}: {where}")
-    for what, study, runs, shifts in MORE:
+    apart = tuple(best.get(name, name) for name in APART)
+    again = [(f"{p}, with draws apart", AGAIN[GRID[p]], apart, SHIFTS) for p in GRID]
+    for what, study, runs, shifts in (*again, *MORE):
         wanted = len(runs) * len(shifts) * len(SEEDS)
         there = sum(len(found.values(study, n, s)) for n in runs for s in shifts)
         if there < wanted:

@@ -72,7 +72,7 @@ def rate_of(found: Evidence, name: str) -> float:
 
 
 def runs_of(found: Evidence, name: str) -> Sequence[Mapping[str, Any]]:
-    return [s.run for s in found.scores if s.study == GRID[SHARED] and s.name == name]
+    return [run for run in found.runs(GRID[SHARED]) if run["name"] == name]
 
 
 def settings(found: Evidence) -> dict[str, list[float]]:

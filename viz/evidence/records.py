@@ -15,6 +15,9 @@ from viz.tables import Stat, stat
 SHARED, DISJOINT = "shared", "disjoint"
 GRID = {SHARED: "camvid_evidence", DISJOINT: "camvid_evidence_disjoint"}
 """Protocol -> the study that has its grid."""
+AGAIN = {"camvid_evidence": "camvid_evidence_draws",
+         "camvid_evidence_disjoint": "camvid_evidence_disjoint_draws"}  # fmt: skip
+"""Study -> one that trained some of its cells again, with draws apart: they count instead."""
 SHIFTS = ("photocopy", "ripple", "cubism")
 SEEDS = (0, 1, 2)
 VAL, GIVEN, MOVED = "val", "given", "moved"
@@ -41,19 +44,34 @@ class Score:
 
 
 class Evidence:
-    """All records of a folder."""
+    """All records of a folder; `again` = what counts instead of what, as AGAIN."""
 
-    def __init__(self, records: Sequence[Mapping[str, Any]]) -> None:
-        self.records = records
+    def __init__(
+        self, records: Sequence[Mapping[str, Any]], again: Mapping[str, str] = AGAIN
+    ) -> None:
+        self.records, self.again = records, again
         self.scores = [score for record in records for score in scores_of(record)]
+        self.by_place: dict[tuple[str, ...], dict[int, Score]] = {}
+        for s in self.scores:
+            place = (s.study, s.name, s.shift, s.labels, s.split)
+            self.by_place.setdefault(place, {})[s.seed] = s
 
     def find(
         self, study: str, name: str, shift: str, labels: str = GIVEN, split: str = VAL
     ) -> dict[int, Score]:
         """Seed -> score."""
-        wanted = (study, name, shift, labels, split)
-        found = (s for s in self.scores if (s.study, s.name, s.shift, s.labels, s.split) == wanted)
-        return {score.seed: score for score in sorted(found, key=lambda s: s.seed)}
+        found: dict[int, Score] = {}
+        for at in self.places(study):
+            found |= self.by_place.get((at, name, shift, labels, split), {})
+        return dict(sorted(found.items()))
+
+    def places(self, study: str) -> list[str]:
+        """A study and what counts instead of it, where there is both."""
+        return [study, *filter(None, [self.again.get(study)])]
+
+    def as_recorded(self) -> "Evidence":
+        """The same with every study by itself."""
+        return Evidence(self.records, {})
 
     def values(
         self,
@@ -69,10 +87,20 @@ class Evidence:
         return {seed: v for seed, s in found.items() if (v := s.get(key)) is not None}
 
     def names(self, study: str) -> list[str]:
-        return list(dict.fromkeys(s.name for s in self.scores if s.study == study))
+        return list(dict.fromkeys(s.name for s in self.scores if s.study in self.places(study)))
 
     def of(self, study: str) -> list[Mapping[str, Any]]:
         return [record for record in self.records if record["study"] == study]
+
+    def runs(self, study: str) -> Iterable[Mapping[str, Any]]:
+        """Trainings, each with the `name` of its folder."""
+        made = {
+            (record["seed"], place): {**run, "name": place.rsplit("/", 1)[-1]}
+            for at in self.places(study)
+            for record in self.of(at)
+            for place, run in record["runs"].items()
+        }
+        return made.values()
 
 
 def load(folder: Path) -> Evidence:

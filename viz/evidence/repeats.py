@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from viz.evidence.records import (
+    AGAIN,
     GRID,
     SEEDS,
     SHARED,
@@ -21,20 +22,19 @@ class Repeat:
     """A study that repeats cells of the grid, and what the two are called."""
 
     study: str
-    methods: tuple[str, ...]
     changed: str
     grid: str
 
 
-PRECISION = Repeat("camvid_evidence_fp32", ("pool5",), "fp32", "bf16")
-DRAWS = Repeat("camvid_evidence_draws", ("pool5", "B2", "B2_lr_0.015"), "apart", "one number")
+PRECISION = Repeat("camvid_evidence_fp32", "fp32", "bf16")
+DRAWS = Repeat(AGAIN[GRID[SHARED]], "apart", "one number")
 
 
 def repeated(found: Evidence, repeat: Repeat) -> str:
-    """mIoU of both and the difference within a seed, shift by shift."""
-    rows = []
+    """mIoU of both and the difference within a seed, of every cell that was trained in both."""
+    found, rows = found.as_recorded(), []
     for shift in SHIFTS:
-        for method in repeat.methods:
+        for method in found.names(repeat.study):
             again = found.values(repeat.study, method, shift)
             grid = found.values(GRID[SHARED], method, shift)
             apart = differences(grid, again)

@@ -22,9 +22,9 @@ PRECISION = (
     "precision."
 )
 DRAWS = (
-    "mIoU on val, shared pairs. The other trainings on this page drew a crop's row and its "
-    "mirroring from one number, so that windows of the upper rows were mirrored and none of the "
-    "lower; code since draws them apart. The same teachers with it:"
+    "mIoU on val, shared pairs. Until 2026-11-21 a crop's row and its mirroring were drawn from "
+    "one number, so that windows of the upper rows were mirrored and none of the lower; since then "
+    "they are drawn apart. The same teachers, rates and steps with both:"
 )
 WORTH = (
     "B2 with 5, 10, 25, 50 and 100 % of the labels, the smaller shares within the larger, each 500 "
@@ -51,8 +51,9 @@ MOVED = (
 SETTING = (
     "Every figure is of the {val} validation images, unless it says `tune`. Width-1/4 "
     "DeepLab-VGG16 with batch norm from scratch at 240x180, scores at 480x360. Percent; mean ± "
-    "sample standard deviation over seeds, or one seed without. Runs of 2026-11-21, but for those "
-    "under `Other draws`, drew a crop's row and its mirroring from one number."
+    "sample standard deviation over seeds, or one seed without. Teachers, B1 and what "
+    "regresses other layers than pool5 alone drew a crop's row and its mirroring from one number; "
+    "all else counts as it was trained with draws apart, where it was (`Other draws`)."
 )
 GAP = (
     "What was tried where the method falls short of B2, and where content moves: one change a "
