@@ -178,8 +178,7 @@ def fit(
                 if step % config.checkpoint_every == 0 or last or stopping:
                     save(setup, run, step, seconds)
                 if stopping:
-                    where = f"stopped by a signal; {run.path} resumes at step {step}"
-                    raise Stopped(where, 128 + stopping, everywhere=True)
+                    break
         except InputError:  # a broken image, say: nothing that was reached is lost
             if step > begin:
                 save(setup, run, step, time.monotonic() - started)
@@ -188,6 +187,9 @@ def fit(
             if stop := explained(error, described(step, batch) if batch else ""):
                 raise stop from None
             raise
+    if stopping := largest(signals[0] if signals else 0):  # or while the last step was saved
+        where = f"stopped by a signal; {run.path} resumes at step {step}"
+        raise Stopped(where, 128 + stopping, everywhere=True)
     finish(setup, run, time.monotonic() - started)
 
 

@@ -39,6 +39,21 @@ def signal_at_step(argument: str) -> None:
         at_step(int(step), lambda: os.kill(os.getpid(), getattr(signal, name)))
 
 
+def signal_while_saving(argument: str) -> None:
+    """`STEP,SIGNAL`: the process sends itself a signal while that step's checkpoint is written."""
+    import adapt.train
+
+    step, name = argument.split(",")
+    original = adapt.train.save
+
+    def saving(*arguments: Any) -> None:
+        original(*arguments)
+        if arguments[2] == int(step):
+            os.kill(os.getpid(), getattr(signal, name))
+
+    adapt.train.save = saving
+
+
 def poison(argument: str) -> None:
     """`STEP,RANK`: one process's loss is NaN at a step."""
     import adapt.objectives

@@ -101,6 +101,14 @@ def test_r10_a_second_signal_ends_at_once(warm: Warm, world: Path) -> None:
     warm.run("train.py", *GIVEN, f"run={run.name}")
 
 
+def test_r10_a_signal_behind_the_last_step_stops_too(warm: Warm, world: Path) -> None:
+    """While its checkpoint is written: there is nothing left to do, but a study would go on."""
+    command = warm.start("train.py", *GIVEN, "run=behind", fault="signal_while_saving:16,SIGTERM")
+    ended(command, 143)
+    assert "resumes at step 16" in command.stderr
+    warm.run("train.py", *GIVEN, "run=behind")
+
+
 def test_r10_a_signal_in_the_last_step_stops_a_study_too(warm: Warm, world: Path) -> None:
     overrides = (
         "experiment=camvid_small", "data.root=d1", "data.resize=[]", "data.crop=[32,40]",
