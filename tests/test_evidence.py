@@ -21,13 +21,13 @@ from adapt.records import read_metrics
 from adapt.train import train
 from viz.evidence import decay, front, gap, missing, rates, tables
 from viz.evidence.claims import CLAIMS, ranked
-from viz.evidence.page import WORTH, ResultsConfig, results
+from viz.evidence.page import ResultsConfig, results
 from viz.evidence.records import AGAIN, GRID, SHIFTS, Evidence, load
 from viz.evidence.repeats import DRAWS, PRECISION, Repeat, repeated
 from viz.evidence.style import colour_distance, gram_distance, style_record
 from viz.evidence.style_claim import in_style
 from viz.evidence.verdicts import FAILS, HOLDS, MISSING, OPEN, PARTLY, Part, joined
-from viz.evidence.worth import equal_to, worths
+from viz.evidence.worth import equal_to, of_methods, worths
 from viz.invert import invert_all
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -576,7 +576,7 @@ def test_the_front_holds_the_records_and_nothing_else_changes(tmp_path: Path) ->
 def test_the_readmes_block_is_that_of_the_records() -> None:
     found = load(ROOT / "results/evidence")
     made = front.block(
-        found, worths(found, WORTH, SHIFTS), f"docs/pictures/{front.PICTURE}", "docs/results.md"
+        found, of_methods(found), f"docs/pictures/{front.PICTURE}", "docs/results.md"
     )
     text = (ROOT / "README.md").read_text()
     assert front.placed(text, made, "README.md") == text

@@ -119,6 +119,8 @@ def labels_chart(worths: Sequence[Worth]) -> bytes | None:
                 label = label_of(one.method).strip("*")
                 axis.axhline(value, color=colour, ls="--", label=f"{label}, no labels")
             axis.set(title=shift, xlabel="labelled images", xscale="log")
+            axis.set_xticks(counts, [str(count) for count in counts])
+            axis.minorticks_off()
         axes[0].set_ylabel("mIoU on val")
         handles, labels = axes[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=len(labels))

@@ -91,9 +91,9 @@ def caption(found: Evidence) -> str:
 
 
 def block(found: Evidence, worths: Sequence[Worth], picture: str, page: str) -> str:
-    """What stands between the marks: chart, table, what was measured, and what the method's pairs
-    are worth in labels. `picture` and `page` are paths as the README has them."""
-    told = [one.sentence() for one in worths if one.method.startswith((METHOD, BOTH))]
+    """What stands between the marks: chart, table, what was measured, and what pairs are worth in
+    labels with W_inc + kd. `picture` and `page` are paths as the README has them."""
+    told = [one.sentence() for one in worths if one.method.startswith(BOTH)]
     parts = [
         f"![mIoU before the shift, on the shifted images, adapted and fine-tuned]({picture})",
         lines(found),

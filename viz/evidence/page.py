@@ -7,7 +7,7 @@ from adapt.errors import InputError
 from adapt.evidence import TEACHER, record
 from adapt.files import read_json, write_json, write_whole
 from adapt.runtime import say
-from viz.evidence import decay, drawings, front, gap, missing, rates, tables, words
+from viz.evidence import decay, drawings, front, gap, missing, rates, tables, words, worth
 from viz.evidence.claims import CLAIMS
 from viz.evidence.records import (
     DISJOINT,
@@ -25,10 +25,8 @@ from viz.evidence.repeats import DRAWS, PRECISION, repeated
 from viz.evidence.style import style_record
 from viz.evidence.style_claim import in_style
 from viz.evidence.verdicts import Verdict
-from viz.evidence.worth import worths
 
 STYLE = "style.json"
-WORTH = ("pool5", "w_inc_kd")
 
 
 @dataclass
@@ -81,8 +79,7 @@ class Page:
         self.found, self.out, self.pictures = found, out, pictures
         self.style = read_json(records / STYLE) if (records / STYLE).is_file() else []
         self.trials = gap.trials(records)
-        best = rates.chosen(found)
-        self.worths = worths(found, [best.get(name, name) for name in WORTH], SHIFTS)
+        self.worths = worth.of_methods(found)
 
     def text(self) -> str:
         sections = [

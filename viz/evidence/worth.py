@@ -4,11 +4,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from viz.evidence.records import GRID, SHARED, Evidence, mean, shown
+from viz.evidence.rates import chosen
+from viz.evidence.records import GRID, SHARED, SHIFTS, Evidence, mean, shown
 from viz.evidence.words import label_of
 
 STUDY = "camvid_evidence_labels"
 """Has B2 with shares of the labels and with all, at the rate that its labels choose."""
+METHODS = ("pool5", "w_inc_kd")
 SHARES = ("B2_share_0.05", "B2_share_0.1", "B2_share_0.25", "B2_share_0.5", "B2")
 
 
@@ -46,6 +48,12 @@ def equal_to(score: float, points: Sequence[tuple[int, float]]) -> str:
         if a <= score < b:
             return f"about {low + (high - low) * (score - a) / (b - a):.0f}"
     return f"at least {last[0]} (all of them)"
+
+
+def of_methods(found: Evidence) -> list[Worth]:
+    """Of METHODS at their chosen rates, on every shift."""
+    best = chosen(found)
+    return worths(found, [best.get(name, name) for name in METHODS], SHIFTS)
 
 
 def worths(found: Evidence, methods: Sequence[str], shifts: Sequence[str]) -> list[Worth]:
