@@ -84,8 +84,9 @@ def caption(found: Evidence) -> str:
     images = max(score.numbers["images"] for score in scored)
     return (
         f"{pairs} unlabelled pairs, {steps} steps; {images} validation images; mean ± sample "
-        f"standard deviation over seeds, n = {len(SEEDS)} unless it is said. Before the shift the "
-        f"network has {shown(clean, full=len(SEEDS))}. Width-1/4 DeepLab-VGG16 at 240x180, "
+        f"standard deviation over seeds, n = {len(SEEDS)} unless it is said; learning rates chosen "
+        f"without labels, B2's by its labels. Before the shift the network has "
+        f"{shown(clean, full=len(SEEDS))}. Width-1/4 DeepLab-VGG16 at 240x180, "
         f"{days[0] if len(days) == 1 else f'{days[0]} to {days[-1]}'}."
     )
 
