@@ -101,6 +101,7 @@ def adapted(name: str) -> bool:
 
 
 def deepest_alone(found: Evidence) -> Verdict:
+    found = found.as_recorded()  # the others were not trained again
     parts = alone(found, GIVEN)
     claim = f"{METHOD} alone beats the regression of several layers"
     notes = [f"{METHOD} minus the better of {' and '.join(SEVERAL)}, seed by seed."]

@@ -59,8 +59,8 @@ GAP = (
     "What was tried where the method falls short of B2, and where content moves: one change a "
     "line, judged on the tuning part (`tune`), which nothing is trained on. A gain is over the "
     "same objective without the change; agreement is the label-free one. All of it, B2 too, was "
-    "drawn from one number and at rate 0.05; what was kept, W_inc + kd, is in the tables above with "
-    "draws apart and rates chosen."
+    "drawn from one number and at rate 0.05; what was kept, W_inc + kd, is in the tables above "
+    "with draws apart and rates chosen."
 )
 DECAY = (
     "The question of a thesis (Dai 2018): does weight decay replace pre-training? Supervised on "
