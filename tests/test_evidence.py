@@ -310,9 +310,9 @@ def test_reasons_stand_beside_what_they_are_for() -> None:
 
 def test_fine_tuning_is_held_against_as_many_steps_from_scratch() -> None:
     grid = made_record(0, {"B1": {"ripple": 40.0}, "B2": {"ripple": 38.0}})
-    long = made_record(0, {"B2": {"ripple": 41.0}}, "camvid_evidence_long")
-    verdict = by_letter(Evidence([grid, long]))["e"]
-    assert verdict.verdict == FAILS and "minus B1: ripple +1.0" in verdict.notes[-1]
+    short = made_record(0, {"B1": {"ripple": 37.0}}, "camvid_evidence_short")
+    verdict = by_letter(Evidence([grid, short]))["e"]
+    assert verdict.verdict == FAILS and "than B2 has: ripple +1.0" in verdict.notes[-1]
 
 
 def test_what_was_tried_is_held_against_the_same_without_the_change(tmp_path: Path) -> None:

@@ -27,8 +27,8 @@ TRAINED = "w_inc_kd"
 CONTROL = "w_dec"
 """Regresses every layer, the low ones most."""
 LOW = ("pool1", "pool2", "pool3")
-LONG = "camvid_evidence_long"
-"""Has B2 with as many steps as B1."""
+SHORT = "camvid_evidence_short"
+"""Has B1 with as many steps as B2."""
 RANKED = 0.8
 """Spearman's rho from which on agreement counts as ranking checkpoints."""
 FEWEST = 5
@@ -163,11 +163,11 @@ def finetuned(found: Evidence) -> Verdict:
         if (scores := [s for s in found.scores if (s.study, s.name) == (GRID[SHARED], name)])
     ]
     gaps = [
-        Part(s, differences(found.values(LONG, "B2", s), found.values(GRID[SHARED], "B1", s)))
+        Part(s, differences(found.values(GRID[SHARED], "B2", s), found.values(SHORT, "B1", s)))
         for s in SHIFTS
     ]
     if text := listed(gaps):
-        notes.append(f"Reason tested: B2 with as many steps as B1 has, minus B1: {text}.")
+        notes.append(f"Reason tested: B2 minus B1 with no more steps than B2 has: {text}.")
     return Verdict("e", "B2 (fine-tuned) beats B1 (from scratch)", parts, notes)
 
 

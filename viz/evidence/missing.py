@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from viz.evidence import worth
-from viz.evidence.claims import ALPHAS, LONG, METHOD, SWEEPS
+from viz.evidence.claims import ALPHAS, METHOD, SHORT, SWEEPS
 from viz.evidence.decay import DECAYS, STARTS
 from viz.evidence.rates import chosen
 from viz.evidence.records import AGAIN, DISJOINT, GRID, SEEDS, SHARED, SHIFTS, Evidence
@@ -20,7 +20,7 @@ SWEPT = tuple(f"{METHOD}_{name}" for name in ("none", *(f"l2_sp_{alpha}" for alp
 MORE: tuple[tuple[str, str, Sequence[str], Sequence[str]], ...] = (
     ("B2 on shares of the labels", worth.STUDY, worth.SHARES, SHIFTS),
     ("other strengths", GRID[SHARED], ("B0", "AdaBN", METHOD, "B2"), OTHERS),
-    ("B2 with as many steps as B1", LONG, ("B2",), SHIFTS),
+    ("B1 with as many steps as B2", SHORT, ("B1",), SHIFTS),
     ("in fp32", PRECISION.study, ("pool5",), SHIFTS),
     *((f"alpha, {what}", study, SWEPT, (shift,)) for what, (study, shift) in SWEEPS.items()),
     *((f"weight decay, {start}", study, tuple(DECAYS), ("",)) for start, study in STARTS.items()),
