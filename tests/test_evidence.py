@@ -582,7 +582,7 @@ def test_the_readmes_block_is_that_of_the_records() -> None:
     assert front.placed(text, made, "README.md") == text
 
 
-@pytest.mark.parametrize("study", ["alternatives", "disjoint"])
+@pytest.mark.parametrize("study", ["alternatives", "disjoint", "draws"])
 def test_studies_have_the_rates_that_agreement_chose(study: str) -> None:
     """The documented step from the record of camvid_evidence_rates to the studies behind it."""
     written = read_yaml(ROOT / f"configs/experiment/camvid_evidence_{study}.yaml")["rates"]
