@@ -20,8 +20,9 @@ from adapt.files import read_json, read_yaml
 from adapt.records import read_metrics
 from adapt.train import train
 from viz.evidence import decay, front, gap, missing, rates, tables
-from viz.evidence.claims import CLAIMS, ranked
+from viz.evidence.claims import CLAIMS
 from viz.evidence.page import ResultsConfig, results
+from viz.evidence.ranking import ranked
 from viz.evidence.records import AGAIN, GRID, SHIFTS, Evidence, load
 from viz.evidence.repeats import DRAWS, PRECISION, Repeat, repeated
 from viz.evidence.style import colour_distance, gram_distance, style_record
@@ -142,9 +143,16 @@ def test_agreement_ranks_by_spearman() -> None:
     ]
     verdict = ranked(Evidence([one]))
     assert [part.what for part in verdict.parts] == ["shared ripple"]
-    assert verdict.notes == ["Checkpoints of all shifts together: shared, all: 0.90 over 5."]
+    assert verdict.notes[0] == "Checkpoints of all shifts together: shared: 0.90 over 5."
     assert verdict.parts[0].differences[0] == pytest.approx(0.9) and verdict.verdict == HOLDS
     assert verdict.parts[0].told == "shared, ripple: 0.90 over 5"
+    other = made_record(1, {"pool5": {"ripple": 9.0}})
+    other["runs"]["ripple/pool5"]["curve"] = [
+        {"step": i, "agreement_miou": a + 100, "miou": m} for i, (a, m) in enumerate(points)
+    ]
+    verdict = ranked(Evidence([one, other]))
+    assert verdict.parts[0].differences[0] < 0.8, "another teacher, other agreements"
+    assert verdict.notes[1].endswith("Within a seed, shared, ripple: 0.90, 0.90.")
 
 
 def test_penalty_is_chosen_by_agreement_and_judged_on_both_domains() -> None:

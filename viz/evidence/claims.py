@@ -1,13 +1,11 @@
 """The paper's claims (003, sections 4.3 and 5), each judged by a function of the records."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from typing import Any
 
-from scipy.stats import spearmanr
-
+from viz.evidence.ranking import ranked
 from viz.evidence.rates import chosen, rejected
 from viz.evidence.records import (
-    DISJOINT,
     GIVEN,
     GRID,
     MOVED,
@@ -29,10 +27,6 @@ CONTROL = "w_dec"
 LOW = ("pool1", "pool2", "pool3")
 SHORT = "camvid_evidence_short"
 """Has B1 with as many steps as B2."""
-RANKED = 0.8
-"""Spearman's rho from which on agreement counts as ranking checkpoints."""
-FEWEST = 5
-"""Checkpoints below which no rank correlation is computed."""
 ALPHAS = {"1em4": 1e-4, "1em3": 1e-3, "1em2": 1e-2, "1em1": 1e-1}
 SWEEPS = {
     "batch norm free": ("camvid_penalties", "photocopy"),
@@ -234,42 +228,6 @@ def chosen_alpha(found: Evidence, study: str, shift: str) -> str:
     most = max((len(v) for v in scored.values()), default=0)
     complete = {alpha: mean(v) for alpha, v in scored.items() if v and len(v) == most}
     return max(complete, key=lambda a: complete[a]) if complete else ""
-
-
-def checkpoints(found: Evidence) -> Iterator[tuple[str, str, float, float]]:
-    """(protocol, shift, agreement, mIoU) of every evaluated checkpoint of an adapted student."""
-    protocols = {at: p for p, study in GRID.items() for at in found.places(study)}
-    for record in found.records:
-        if record["study"] not in protocols:
-            continue
-        for run in record["runs"].values():
-            for point in run["curve"]:
-                if "agreement_miou" in point and run["shift"] in SHIFTS:
-                    yield (protocols[record["study"]], run["shift"], point["agreement_miou"],
-                           point["miou"])  # fmt: skip
-
-
-def ranked(found: Evidence) -> Verdict:
-    """Judged within shifts: over all of them any score would rise and fall with the others."""
-    points = list(checkpoints(found))
-    parts, pooled = [], []
-    for protocol in (SHARED, DISJOINT):
-        for shift in (*SHIFTS, "all"):
-            dots = [(a, m) for p, s, a, m in points if p == protocol and shift in (s, "all")]
-            if len(dots) < FEWEST:
-                continue
-            rho = float(spearmanr(*zip(*dots, strict=True)).statistic)
-            told = f"{protocol}, {shift}: {rho:.2f} over {len(dots)}"
-            if shift == "all":
-                pooled.append(told)
-            else:
-                parts.append(Part(f"{protocol} {shift}", {0: rho}, RANKED, told=told))
-    claim = (
-        "Label-free agreement ranks a shift's checkpoints as true mIoU does (Spearman's rho above "
-        f"{RANKED:g})"
-    )
-    notes = [f"Checkpoints of all shifts together: {'; '.join(pooled)}."] * bool(pooled)
-    return Verdict("i", claim, parts, notes)
 
 
 CLAIMS: tuple[Callable[[Evidence], Verdict], ...] = (

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from matplotlib.ticker import MaxNLocator
 
 from viz.evidence import rates
-from viz.evidence.claims import checkpoints
+from viz.evidence.ranking import checkpoints
 from viz.evidence.records import GRID, SHARED, SHIFTS, Evidence
 from viz.evidence.words import label_of
 from viz.evidence.worth import Worth
@@ -129,13 +129,17 @@ def labels_chart(worths: Sequence[Worth]) -> bytes | None:
 
 def scatter(found: Evidence) -> bytes | None:
     """mIoU against label-free agreement, a dot for each checkpoint."""
-    points = list(checkpoints(found))
+    points = checkpoints(found)
     if len(points) < 5:
         return None
     with drawing(9.5, 3.2, len(SHIFTS)) as (figure, axes):
         for axis, shift in zip(axes, SHIFTS, strict=True):
             for protocol, colour in zip(GRID, COLOURS, strict=False):
-                chosen = [(a, m) for p, s, a, m in points if (p, s) == (protocol, shift)]
+                chosen = [
+                    (p.agreement, p.miou)
+                    for p in points
+                    if (p.protocol, p.shift) == (protocol, shift)
+                ]
                 if chosen:
                     axis.plot(*zip(*chosen, strict=True), "o", ms=3.5, color=colour, alpha=0.7,
                               label=f"{protocol} pairs")  # fmt: skip
