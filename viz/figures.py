@@ -4,6 +4,7 @@ import io
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from math import ceil
 from typing import Any
 
 import matplotlib
@@ -190,7 +191,9 @@ def baseline_bars(panels: Sequence[Bars], shifts: Sequence[str]) -> bytes:
             axis.set(title=panel.title, xticks=range(len(shifts)), ylim=(0, None))
             axis.set_xticklabels([literal(shift) for shift in shifts])
         handles, labels = axes[0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside lower center", ncols=min(8, len(labels)))
+        rows = ceil(len(labels) / 8)
+        columns = ceil(len(labels) / rows)
+        figure.legend(handles, labels, loc="outside lower center", ncols=columns)
         axes[0].set_ylabel("percent")
         return png(figure)
 
