@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from viz.evidence.ranking import ranked
-from viz.evidence.rates import chosen, rejected
+from viz.evidence.rates import at_best, rejected
 from viz.evidence.records import (
     GIVEN,
     GRID,
@@ -47,8 +47,8 @@ def against(
 
 
 def reaches(found: Evidence) -> Verdict:
-    best, notes = chosen(found), []
-    trained, tuned = (best.get(name, name) for name in (TRAINED, "B2"))
+    trained, tuned = at_best(found, (TRAINED, "B2")).values()
+    notes = []
     pairs = {
         f"{METHOD} minus B2": (METHOD, tuned),
         f"Reason tested: {METHOD} leaves the classifier as it was. {TRAINED}, which trains it, "
@@ -76,7 +76,7 @@ def listed(parts: Iterable[Part]) -> str:
 
 def best_without_labels(found: Evidence, study: str) -> str:
     """On each shift the adapted student of the highest mean mIoU, at its chosen rate, beside B2."""
-    texts, unchosen, tuned = [], rejected(found), chosen(found).get("B2", "B2")
+    texts, unchosen, tuned = [], rejected(found), at_best(found, ["B2"])["B2"]
     for shift in SHIFTS:
         b2 = found.values(study, tuned, shift)
         names = [n for n in found.names(study) if adapted(n) and n not in unchosen]

@@ -4,10 +4,10 @@ from collections.abc import Mapping, Sequence
 
 from matplotlib.ticker import MaxNLocator
 
-from viz.evidence import rates
 from viz.evidence.ranking import checkpoints
+from viz.evidence.rates import at_best
 from viz.evidence.records import GRID, SHARED, SHIFTS, Evidence
-from viz.evidence.words import label_of
+from viz.evidence.words import plain_label
 from viz.evidence.worth import Worth
 from viz.figures import (
     COLOURS,
@@ -42,9 +42,9 @@ def by_shift(found: Evidence, study: str, name: str, key: str) -> dict[str, Stat
 
 def bars(found: Evidence, protocol: str) -> bytes | None:
     """003, Figure 3, methods at their chosen rates; None without a method and a baseline."""
-    study, panels, best = GRID[protocol], [], rates.chosen(found)
+    study, panels, best = GRID[protocol], [], at_best(found, BARS)
     for key, title in SCORES.items():
-        methods = {n: v for n in BARS if (v := by_shift(found, study, best.get(n, n), key))}
+        methods = {n: v for n, run in best.items() if (v := by_shift(found, study, run, key))}
         clean = pair(found.values(study, "teacher", "", key))
         panels.append(Bars(title, methods, clean[0] if clean else None))
     return baseline_bars(panels, SHIFTS) if len(panels[0].methods) > 1 else None
@@ -70,8 +70,7 @@ def layers(found: Evidence) -> bytes | None:
 def curves(found: Evidence) -> bytes | None:
     """mIoU on val against steps: means over seeds of the shared grid at the chosen rates, step 0 =
     B0 or the start."""
-    best = rates.chosen(found)
-    names = {best.get(name, name): name for name in CURVES}
+    names = {run: name for name, run in at_best(found, CURVES).items()}
     points: dict[tuple[str, str], dict[int, list[float]]] = {}
     for run in found.runs(GRID[SHARED]):
         name = names.get(run["name"], "")
@@ -116,7 +115,7 @@ def labels_chart(worths: Sequence[Worth]) -> bytes | None:
                           label="B2 on so many labels")  # fmt: skip
             for one, colour in zip(chosen, COLOURS, strict=False):
                 value = sum(one.scores.values()) / len(one.scores)
-                label = label_of(one.method).strip("*")
+                label = plain_label(one.method)
                 axis.axhline(value, color=colour, ls="--", label=f"{label}, no labels")
             axis.set(title=shift, xlabel="labelled images", xscale="log")
             axis.set_xticks(counts, [str(count) for count in counts])

@@ -7,7 +7,7 @@ from adapt.errors import InputError
 from adapt.evidence import TEACHER
 from adapt.files import read_text, write_whole
 from adapt.runtime import say
-from viz.evidence.rates import chosen
+from viz.evidence.rates import at_best
 from viz.evidence.records import GRID, SEEDS, SHARED, SHIFTS, Evidence, mean, relative, shown, table
 from viz.evidence.worth import Worth
 from viz.figures import COLOURS, GREY, drawing, png
@@ -33,7 +33,7 @@ LOOKS = {
 
 def scores(found: Evidence, name: str) -> list[Mapping[int, float]]:
     """Of each shift: seed -> mIoU, at the chosen rate."""
-    run = chosen(found).get(name, name)
+    run = at_best(found, [name])[name]
     return [found.values(GRID[SHARED], run, shift) for shift in SHIFTS]
 
 

@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from viz.evidence import worth
 from viz.evidence.claims import ALPHAS, METHOD, SHORT, SWEEPS
 from viz.evidence.decay import DECAYS, STARTS
-from viz.evidence.rates import chosen
+from viz.evidence.rates import at_best
 from viz.evidence.records import AGAIN, DISJOINT, GRID, SEEDS, SHARED, SHIFTS, Evidence
 from viz.evidence.repeats import PRECISION
 from viz.evidence.tables import OTHERS
-from viz.evidence.words import NAMES, label_of
+from viz.evidence.words import NAMES, plain_label
 
 WANTED = {SHARED: tuple(NAMES), DISJOINT: tuple(n for n in NAMES if n not in (
     "pool1", "pool2", "pool3", "pool4", "w_dec", "B1"))}  # fmt: skip
@@ -30,9 +30,9 @@ MORE: tuple[tuple[str, str, Sequence[str], Sequence[str]], ...] = (
 
 def missing(found: Evidence) -> list[str]:
     """What the grids are to have and have not, a line for each protocol and method."""
-    lines, best = [], chosen(found)
+    lines = []
     for protocol, names in WANTED.items():
-        for name in (best.get(name, name) for name in names):
+        for name in at_best(found, names).values():
             gone = {
                 shift: [s for s in SEEDS if s not in found.values(GRID[protocol], name, shift)]
                 for shift in SHIFTS
@@ -43,8 +43,8 @@ def missing(found: Evidence) -> list[str]:
                 where = f"seeds {listed(gone[SHIFTS[0]])}"
             else:
                 where = "; ".join(f"{s} seeds {listed(v)}" for s, v in gone.items() if v)
-            lines.append(f"{protocol}, {label_of(name).strip('*')}: {where}")
-    apart = tuple(best.get(name, name) for name in APART)
+            lines.append(f"{protocol}, {plain_label(name)}: {where}")
+    apart = tuple(at_best(found, APART).values())
     again = [(f"{p}, with draws apart", AGAIN[GRID[p]], apart, SHIFTS) for p in GRID]
     for what, study, runs, shifts in (*again, *MORE):
         wanted = len(runs) * len(shifts) * len(SEEDS)

@@ -1,6 +1,6 @@
 """Learning rates chosen on `tune`: by label-free agreement, but B2's by its labels."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from viz.evidence.records import GRID, SEEDS, SHARED, SHIFTS, Evidence, mean, shown, table
@@ -45,6 +45,12 @@ def chosen(found: Evidence) -> dict[str, str]:
         if all(len(values) == len(SHIFTS) for values in names.values()):
             best[stem] = max(names, key=lambda name: mean(names[name]))
     return best
+
+
+def at_best(found: Evidence, names: Iterable[str]) -> dict[str, str]:
+    """Name -> its run at the chosen rate; itself where nothing was chosen."""
+    best = chosen(found)
+    return {name: best.get(name, name) for name in names}
 
 
 def rejected(found: Evidence) -> set[str]:

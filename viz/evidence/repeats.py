@@ -14,7 +14,7 @@ from viz.evidence.records import (
     shown,
     table,
 )
-from viz.evidence.words import label_of
+from viz.evidence.words import plain_label
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ def repeated(found: Evidence, repeat: Repeat) -> str:
                 both = ({seed: one[seed] for seed in apart} for one in (again, grid))
                 each = (mean(apart), max(apart.values(), key=abs))
                 rows.append([
-                    f"{shift}, {label_of(method).strip('*')}",
+                    f"{shift}, {plain_label(method)}",
                     *(shown(values, full=len(SEEDS)) for values in both),
                     *(f"{x:+.2f}".replace("-", "\u2212") for x in each),
                 ])  # fmt: skip

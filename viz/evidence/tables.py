@@ -42,8 +42,7 @@ def grid(found: Evidence, protocol: str, key: str, labels: str = GIVEN) -> str:
 
 def names_of(found: Evidence) -> list[str]:
     """NAMES, each followed by the run at its chosen learning rate where that is another."""
-    best = rates.chosen(found)
-    return list(dict.fromkeys(run for name in NAMES for run in (name, best.get(name, name))))
+    return list(dict.fromkeys(run for both in rates.at_best(found, NAMES).items() for run in both))
 
 
 def shifts(found: Evidence) -> str:
@@ -124,13 +123,13 @@ def features(found: Evidence) -> str:
 
 def classes(found: Evidence, protocol: str, shift: str) -> str:
     """IoU of every class, means over seeds; methods at their chosen rates."""
-    study, best = GRID[protocol], rates.chosen(found)
+    study = GRID[protocol]
     names: list[str] = next((r["classes"] for r in found.of(study)), [])
     columns: dict[str, Sequence[Sequence[float | None]]] = {}
     if clean := found.find(study, "teacher", ""):
         columns["teacher on D1"] = [s.numbers["iou"] for s in clean.values()]
-    for name in CLASSES:
-        if scores := found.find(study, best.get(name, name), shift):
+    for name, run in rates.at_best(found, CLASSES).items():
+        if scores := found.find(study, run, shift):
             columns[name] = [s.numbers["iou"] for s in scores.values()]
     rows = []
     for place, of_class in enumerate(names):

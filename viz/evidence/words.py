@@ -81,6 +81,11 @@ NAMES = {
 """What a run's folder is called in tables, in their order."""
 
 
+def plain_label(name: str) -> str:
+    """As label_of, without emphasis: in sentences and legends."""
+    return label_of(name).strip("*")
+
+
 def label_of(name: str) -> str:
     """A name with a learning rate or a share of the labels in words."""
     for sign, words in (("_lr_", "rate {}"), ("_share_", "{:.0%} of the labels")):

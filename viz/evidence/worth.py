@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from viz.evidence.rates import chosen
+from viz.evidence.rates import at_best
 from viz.evidence.records import GRID, SHARED, SHIFTS, Evidence, mean, shown
-from viz.evidence.words import label_of
+from viz.evidence.words import plain_label
 
 STUDY = "camvid_evidence_labels"
 """Has B2 with shares of the labels and with all, at the rate that its labels choose."""
@@ -25,7 +25,7 @@ class Worth:
     scores: Mapping[int, float]
 
     def sentence(self) -> str:
-        method, one = label_of(self.method).strip("*"), len(self.scores) == 1
+        method, one = plain_label(self.method), len(self.scores) == 1
         images = equal_to(mean(self.scores), [(n, mean(v)) for n, v in self.points])
         return (
             f"{self.shift}: {self.points[-1][0]} unlabelled pairs with {method} "
@@ -52,8 +52,7 @@ def equal_to(score: float, points: Sequence[tuple[int, float]]) -> str:
 
 def of_methods(found: Evidence) -> list[Worth]:
     """Of METHODS at their chosen rates, on every shift."""
-    best = chosen(found)
-    return worths(found, [best.get(name, name) for name in METHODS], SHIFTS)
+    return worths(found, list(at_best(found, METHODS).values()), SHIFTS)
 
 
 def worths(found: Evidence, methods: Sequence[str], shifts: Sequence[str]) -> list[Worth]:
