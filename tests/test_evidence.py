@@ -287,15 +287,18 @@ def test_rates_are_chosen_by_agreement_and_not_by_score() -> None:
 def test_what_has_labels_has_its_rate_chosen_by_them() -> None:
     made = tuned({"B2": 60, "B2_lr_0.015": 50})
     for entry in made["evaluations"]:
-        if (entry["method"], entry["split"]) == ("B2_lr_0.015", "tune"):
-            entry["miou"] = 45.0
+        at = (entry["method"], entry["split"])
+        entry["miou"] = {("B2_lr_0.015", "tune"): 45.0, ("B2", "val"): 37.0}.get(at, entry["miou"])
     found = Evidence([made])
     assert rates.chosen(found) == {"B2": "B2_lr_0.015"}
-    made["evaluations"] += made_record(0, {"pool5": everywhere(39)})["evaluations"]
-    made["runs"] |= made_record(0, {"pool5": everywhere(39)})["runs"]
-    notes = by_letter(Evidence([made]))["a"].notes
+    more = made_record(0, {"pool5": everywhere(39), "B1": everywhere(38)})
+    made["evaluations"] += more["evaluations"]
+    made["runs"] |= more["runs"]
+    verdicts = by_letter(Evidence([made]))
+    notes = verdicts["a"].notes
     assert "pool5 minus B2, shared pairs: photocopy \u22121.0" in notes[1]
-    assert "at pool5's rate, shared pairs: photocopy \u22121.0" in notes[2]
+    assert "at pool5's rate, shared pairs: photocopy +2.0" in notes[2]
+    assert verdicts["e"].verdict == HOLDS, "B2 at its chosen rate against B1"
     assert not rates.settings(found), "of what has no labels"
 
 
@@ -304,7 +307,7 @@ def test_the_best_without_labels_is_sought_at_chosen_rates() -> None:
     for entry in made["evaluations"]:
         entry["miou"] += {"kd": 1, "kd_lr_0.015": 5}.get(entry["method"], 0)
     (note,) = by_letter(Evidence([made]))["a"].notes
-    assert note.startswith("The best") and "photocopy kd +1.0, ripple kd +1.0" in note
+    assert note.startswith("The best") and "photocopy kd +1.0; ripple kd +1.0" in note
 
 
 def test_reasons_stand_beside_what_they_are_for() -> None:
@@ -312,7 +315,7 @@ def test_reasons_stand_beside_what_they_are_for() -> None:
     made = made_record(0, {name: everywhere(value) for name, value in runs.items()})
     verdicts = by_letter(Evidence([made]))
     reason = verdicts["a"].notes[1]
-    assert "w_inc_kd, which trains it, minus B2, shared pairs: photocopy +1.0" in reason
+    assert "W_inc + kd, which trains it, minus B2, shared pairs: photocopy +1.0" in reason
     assert "against moved labels: photocopy \u22121.0" in verdicts["b"].notes[1]
 
 

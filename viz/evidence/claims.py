@@ -17,6 +17,7 @@ from viz.evidence.records import (
     shown,
 )
 from viz.evidence.verdicts import GAIN, REACH, Part, Verdict
+from viz.evidence.words import plain_label
 
 METHOD = "pool5"
 SEVERAL = ("w_inc", "w_dec")
@@ -51,8 +52,8 @@ def reaches(found: Evidence) -> Verdict:
     notes = []
     pairs = {
         f"{METHOD} minus B2": (METHOD, tuned),
-        f"Reason tested: {METHOD} leaves the classifier as it was. {TRAINED}, which trains it, "
-        "minus B2": (trained, tuned),
+        f"Reason tested: {METHOD} leaves the classifier as it was. {plain_label(trained)}, which "
+        "trains it, minus B2": (trained, tuned),
     }
     if tuned != "B2":
         notes.append("B2 is at the rate that its own labels on tune choose.")
@@ -84,8 +85,8 @@ def best_without_labels(found: Evidence, study: str) -> str:
         if b2 and there:
             name = max(there, key=lambda n: mean({s: there[n][s] for s in b2}))
             gap = shown(differences(there[name], b2), signed=True)
-            texts.append(f"{shift} {name} {gap}")
-    return ", ".join(texts)
+            texts.append(f"{shift} {plain_label(name)} {gap}")
+    return "; ".join(texts)
 
 
 def adapted(name: str) -> bool:
@@ -150,14 +151,15 @@ def low_layers(found: Evidence) -> Verdict:
 
 
 def finetuned(found: Evidence) -> Verdict:
-    parts = against(found, GRID[SHARED], "B2", "B1")
+    tuned = at_best(found, ["B2"])["B2"]
+    parts = against(found, GRID[SHARED], tuned, "B1")
     notes = [
         f"{name} has {scores[0].run['steps']:,} steps {whence}."
         for name, whence in (("B1", "from scratch, as the teacher"), ("B2", "from the teacher"))
         if (scores := [s for s in found.scores if (s.study, s.name) == (GRID[SHARED], name)])
     ]
     gaps = [
-        Part(s, differences(found.values(GRID[SHARED], "B2", s), found.values(SHORT, "B1", s)))
+        Part(s, differences(found.values(GRID[SHARED], tuned, s), found.values(SHORT, "B1", s)))
         for s in SHIFTS
     ]
     if text := listed(gaps):
