@@ -22,7 +22,7 @@ from adapt.main_path import main_path
 from adapt.models import Model, load_model, origin_of
 from adapt.records import read_config
 from adapt.runtime import runtime, say
-from adapt.tables import csv_of, text_table
+from adapt.tables import csv_of_records, text_table
 from adapt.taps import normalise
 
 
@@ -65,7 +65,7 @@ def analyse(config: AnalyseConfig) -> Path:
     results = {name: ANALYSES[name](config, pair) for name in config.wanted}
     for name, found in results.items():
         write_json(out / f"{name}.json", found.content)
-        write_whole(out / f"{name}.csv", csv_of(found.table).encode())
+        write_whole(out / f"{name}.csv", csv_of_records(found.table).encode())
         say(f"{name}:\n{text_table(found.printed)}\n")
     say(f"{out}: {', '.join(f'{name}.json and .csv' for name in results)}")
     return out

@@ -1,7 +1,5 @@
 """The evaluate command: one JSON and one per-class CSV for each run, domain and split."""
 
-import csv
-import io
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -26,6 +24,7 @@ from adapt.models import Model, load_model, origin_of
 from adapt.records import read_config, read_data
 from adapt.runtime import runtime, say
 from adapt.settings import inherit_data, plain
+from adapt.tables import csv_of
 
 
 def metrics_path(
@@ -140,9 +139,7 @@ def per_class(found: Evaluation, classes: tuple[str, ...]) -> str:
         columns["iou"] = truth.iou if truth else ()
         columns["accuracy"] = truth.accuracy if truth else ()
         columns["agreement_iou"] = agreement.iou if agreement else ()
-    buffer = io.StringIO()
-    writer = csv.writer(buffer)
-    writer.writerow(["class", *columns])
+    rows = [["class", *columns]]
     for i, name in enumerate(classes):
-        writer.writerow([name, *(f"{v[i]:.4f}" if v else "" for v in columns.values())])
-    return buffer.getvalue()
+        rows.append([name, *(f"{v[i]:.4f}" if v else "" for v in columns.values())])
+    return csv_of(rows)

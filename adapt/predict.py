@@ -1,7 +1,5 @@
 """The predict command: index masks, or labels, of a data set's split or of a folder of images."""
 
-import csv
-import io
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -24,6 +22,7 @@ from adapt.protocol import ProtocolConfig, predict
 from adapt.records import read_data
 from adapt.runtime import Runtime, runtime, say
 from adapt.settings import differences, inherit_data, plain
+from adapt.tables import csv_of
 
 MANIFEST, LABELS = "predictions.json", "predictions.csv"
 
@@ -120,12 +119,10 @@ def label_images(
         found = classify(
             machine, net, model.network, source, settings, config.batch, config.workers, "predict"
         )
-        buffer = io.StringIO()
-        writer = csv.writer(buffer)
-        writer.writerow(["name", "class", "probability"])
+        rows = [["name", "class", "probability"]]
         for sample, label, chance in zip(data.samples, *found, strict=True):
-            writer.writerow([sample.name, model.classes[label], f"{chance:.4f}"])
-        write_whole(file, buffer.getvalue().encode())
+            rows.append([sample.name, model.classes[label], f"{chance:.4f}"])
+        write_whole(file, csv_of(rows).encode())
     say(f"{file}: {len(data.samples)} predictions of {config.run}")
 
 

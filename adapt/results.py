@@ -1,7 +1,5 @@
 """What all runs below a folder reached, as rows that tables, figures and reports share."""
 
-import csv
-import io
 import math
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, fields
@@ -17,6 +15,7 @@ from adapt.protocol import ProtocolConfig
 from adapt.records import CONFIG, SUMMARY, read_config, read_summary
 from adapt.restyle import RESTYLES
 from adapt.settings import build, check_record
+from adapt.tables import csv_of_records
 
 TEACHER, B0, ADABN, B1, B2 = "teacher", "B0", "AdaBN", "B1", "B2"
 BASELINES = (TEACHER, B0, ADABN, *RESTYLES, B1, B2)
@@ -208,11 +207,8 @@ def save(rows: Iterable[Row], folder: Path) -> None:
     """results.json and results.csv."""
     table = [asdict(row) for row in rows]
     write_json(folder / "results.json", table)
-    buffer = io.StringIO()
-    writer = csv.DictWriter(buffer, [f.name for f in fields(Row)])
-    writer.writeheader()
-    writer.writerows(table)
-    write_whole(folder / "results.csv", buffer.getvalue().encode())
+    text = csv_of_records(table, [f.name for f in fields(Row)])
+    write_whole(folder / "results.csv", text.encode())
 
 
 def text_table(rows: Iterable[Row]) -> str:

@@ -6,14 +6,19 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 
-def csv_of(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Rows by column names, those of the first; what is missing or NaN stays empty."""
+def csv_of(rows: Iterable[Sequence[object]]) -> str:
+    """Rows, the names first; what is None or NaN stays empty."""
     buffer = io.StringIO()
-    names = list(rows[0]) if rows else []
-    writer = csv.DictWriter(buffer, names, restval="", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows({k: "" if v != v else v for k, v in row.items()} for row in rows)
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerows(["" if value != value else value for value in row] for row in rows)
     return buffer.getvalue()
+
+
+def csv_of_records(records: Sequence[Mapping[str, Any]], names: Sequence[str] = ()) -> str:
+    """Mappings as rows, in the columns `names` or those of the first; what is missing stays
+    empty."""
+    columns = names or list(records[0] if records else ())
+    return csv_of([columns, *([record.get(name) for name in columns] for record in records)])
 
 
 def shown(value: object) -> str:

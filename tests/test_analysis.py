@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from adapt.activations import Moments, activations
 from adapt.analysis import box, drops, fisher_boxes, weight_distances
 from adapt.errors import InputError
-from adapt.tables import csv_of, text_table
+from adapt.tables import csv_of_records, text_table
 from adapt.taps import LOGITS
 
 
@@ -194,7 +194,7 @@ def test_drops_are_in_points_and_in_percent_of_before() -> None:
 
 def test_tables() -> None:
     rows = [{"layer": "a,b", "r2": 0.5}, {"layer": "c", "r2": math.nan}, {"layer": "d"}]
-    assert csv_of(rows) == 'layer,r2\n"a,b",0.5\nc,\nd,\n'
+    assert csv_of_records(rows) == 'layer,r2\n"a,b",0.5\nc,\nd,\n'
     printed = text_table([("layer", "n"), ("conv", 12345), ("x", math.nan), ("y", 0.123456)])
     assert printed.splitlines() == [
         "layer       n",

@@ -1,7 +1,5 @@
 """What a fine-tuning study found, penalty by penalty, beside what the paper printed."""
 
-import csv
-import io
 import statistics
 from pathlib import Path
 from typing import Any
@@ -10,6 +8,7 @@ from adapt.files import read_json, write_json, write_whole
 from adapt.finetuning import FineTuning
 from adapt.records import read_summary
 from adapt.results import collect
+from adapt.tables import csv_of
 from viz.records import METRICS, read_comparison
 from viz.tables import Line, entries_of, lines_of
 
@@ -138,10 +137,8 @@ def for_report(runs: Path) -> dict[str, Any] | None:
 def save(found: dict[str, Any], folder: Path) -> None:
     """comparison.json, and the classes as a CSV: a row each, a column for each row of the table."""
     write_json(folder / COMPARISON, found)
-    buffer = io.StringIO()
-    writer = csv.writer(buffer)
-    writer.writerow(["class", *found["columns"]])
+    rows = [["class", *found["columns"]]]
     for i, name in enumerate(found["classes"]):
         values = [column[i] for column in found["columns"].values()]
-        writer.writerow([name, *("" if v is None else f"{v:.2f}" for v in values)])
-    write_whole(folder / CLASSES, buffer.getvalue().encode())
+        rows.append([name, *("" if v is None else f"{v:.2f}" for v in values)])
+    write_whole(folder / CLASSES, csv_of(rows).encode())

@@ -1,8 +1,6 @@
 """The layers command: a network's layers as a table, and how much successive maps change."""
 
-import csv
-import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
@@ -23,6 +21,7 @@ from adapt.networks import build_network
 from adapt.records import read_config, read_data
 from adapt.runtime import runtime, say
 from adapt.settings import inherit_data
+from adapt.tables import csv_of
 from viz.similarity import measure
 from viz.similarity_figure import similarity_chart
 
@@ -183,12 +182,10 @@ def record(layer: Layer) -> dict[str, Any]:
 
 
 def csv_table(layers: Iterable[Layer]) -> str:
-    buffer = io.StringIO()
-    writer = csv.writer(buffer)
     names = [f.name for f in fields(Layer)]
-    writer.writerow([*names, "obstacle"])
+    rows: list[Sequence[object]] = [[*names, "obstacle"]]
     for layer in layers:
         values = (getattr(layer, name) for name in names)
         cells = (" ".join(map(str, v)) if isinstance(v, tuple) else v for v in values)
-        writer.writerow([*cells, layer.obstacle])
-    return buffer.getvalue()
+        rows.append([*cells, layer.obstacle])
+    return csv_of(rows)

@@ -1,9 +1,8 @@
 """The report's part about penalties against each other and about frozen layers."""
 
-import csv
-import io
 from collections.abc import Iterable, Iterator, Sequence
 
+from adapt.tables import csv_of
 from viz import penalty_figures
 from viz.penalties import AGREEMENT, DROP, NEW, NONE, OLD, Panel
 from viz.sections import PANELS, Section, Table, groups_of
@@ -158,25 +157,14 @@ def told(panels: Iterable[Panel]) -> dict[str, str]:
 
 def flat(panels: Iterable[Panel]) -> str:
     """A line of CSV for each run, split and kind of score of every trial."""
-    names = (
-        "panel",
-        "penalty",
-        "form",
-        "alpha",
-        "beta",
-        "freeze",
-        "seed",
-        "split",
-        "what",
-        "score",
-    )
-    buffer = io.StringIO()
-    writer = csv.writer(buffer)
-    writer.writerow((*names, "run"))
+    rows: list[Sequence[object]] = [
+        ("panel", "penalty", "form", "alpha", "beta", "freeze", "seed", "split", "what", "score",
+         "run"),
+    ]  # fmt: skip
     for panel in panels:
         for t in panel.trials:
             for (what, split), scores in t.scores.items():
                 for key, score in scores.items():
                     about = (panel.title, t.penalty, t.form, t.alpha, t.beta, t.freeze)
-                    writer.writerow((*about, key[0], split, what, score, t.runs[key]))
-    return buffer.getvalue()
+                    rows.append((*about, key[0], split, what, score, t.runs[key]))
+    return csv_of(rows)

@@ -1,7 +1,5 @@
 """One HTML file of all runs below a folder; it opens offline and every number lies in JSON too."""
 
-import csv
-import io
 from collections.abc import Iterable, Mapping
 from datetime import date
 from pathlib import Path
@@ -16,6 +14,7 @@ from adapt.files import write_json, write_whole
 from adapt.records import read_config, read_environment, read_metrics
 from adapt.results import B0, B2, TEACHER, collect, save
 from adapt.runtime import say
+from adapt.tables import csv_of_records
 from viz import comparison
 from viz.charts import bars, layer_figure, shifts_of
 from viz.figures import training_curves
@@ -55,7 +54,7 @@ def report(config: ReportConfig) -> Path:
     lines = [x for x in of_one_split(every) if not dropped.issuperset(e.row.run for e in x.entries)]
     save(rows, runs)
     write_json(runs / TABLE, [line.plain() for line in every])
-    write_whole(runs / CLASSES, table_csv(per_class(entries)).encode())
+    write_whole(runs / CLASSES, csv_of_records(per_class(entries)).encode())
     files = [TABLE, CLASSES, "results.json", "results.csv"]
     if panels:
         write_json(runs / PENALTIES, [panel.plain() for panel in panels])
@@ -99,14 +98,6 @@ def report(config: ReportConfig) -> Path:
     write_whole(out, html.encode())
     say(f"report: {out.resolve()}")
     return out
-
-
-def table_csv(records: list[Any]) -> str:
-    buffer = io.StringIO()
-    writer = csv.DictWriter(buffer, list(records[0]))
-    writer.writeheader()
-    writer.writerows(records)
-    return buffer.getvalue()
 
 
 def of_one_split(lines: list[Line]) -> list[Line]:

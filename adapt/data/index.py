@@ -1,8 +1,6 @@
 """What the index scripts of public paired sets share: a list of pairs, and converted files."""
 
 import argparse
-import csv
-import io
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -14,6 +12,7 @@ from adapt.errors import InputError
 from adapt.files import write_whole
 from adapt.images import voc_palette, write_png
 from adapt.runtime import progress, say
+from adapt.tables import csv_of
 
 Row = dict[str, Path]
 """Column of COLUMNS -> file."""
@@ -30,14 +29,13 @@ def write_index(path: Path, rows: Iterable[Row], classes: Sequence[str], what: s
         raise InputError(f"{path.parent}: no pairs of {what} found there")
     root = path.parent.resolve()
     columns = [c for c in COLUMNS if any(c in row for row in rows)]
-    buffer = io.StringIO()
-    table = csv.DictWriter(buffer, columns)
-    table.writeheader()
+    table: list[Sequence[str]] = [columns]
     for row in rows:
         if wrong := [f for f in row.values() if not f.resolve().is_relative_to(root)]:
             raise InputError(f"{wrong[0]} lies outside {root}; put --out into the set's folder")
-        table.writerow({k: f.resolve().relative_to(root).as_posix() for k, f in row.items()})
-    write_whole(path, buffer.getvalue().encode())
+        there = {k: f.resolve().relative_to(root).as_posix() for k, f in row.items()}
+        table.append([there.get(column, "") for column in columns])
+    write_whole(path, csv_of(table).encode())
     read_csv(path)
     labels = sum("y1" in row for row in rows)
     named = f" 'data.classes=[{','.join(classes)}]'" if classes else ""

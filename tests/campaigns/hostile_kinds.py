@@ -38,10 +38,11 @@ from adapt.results import collect, text_table
 from adapt.runs import MAY_DIFFER, open_run
 from adapt.scenes import write_scenes
 from adapt.settings import build, filled, plain
+from adapt.tables import csv_of_records
 from adapt.tensors import load_tensors, read_tensors
 from adapt.train import train
 from viz.figures import training_curves
-from viz.report import class_tables, machines, table_csv, trained
+from viz.report import class_tables, machines, trained
 from viz.tables import entries_of, lines_of, per_class
 
 OLD, NEW = "step_00000002", "step_00000004"
@@ -152,7 +153,7 @@ def tables(base: Path) -> Any:
     about = machines(trained(lines))
     return (
         [line.plain() for line in lines],
-        table_csv(per_class(entries)),
+        csv_of_records(per_class(entries)),
         classes,
         about,
         (text_table(rows)),
