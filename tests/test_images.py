@@ -137,6 +137,24 @@ def test_what_is_broken_is_pillows_whoever_reads(
     assert capfd.readouterr().err == ""
 
 
+def test_headers_that_libjpeg_warns_of_are_read_in_silence(
+    tmp_path: Path, alone: None, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture
+) -> None:
+    buffer = io.BytesIO()
+    Image.fromarray(photo(40, 51)).save(buffer, format="JPEG")
+    plain = buffer.getvalue()
+    version = plain.index(b"JFIF\0") + 5
+    adobe = b"\xff\xee\0\x0eAdobe\0\x64\0\0\0\0\x07"
+    for content in (
+        plain[:version] + b"\x21" + plain[version + 1 :],  # JFIF 33.1
+        plain[:2] + adobe + plain[20:],  # instead of JFIF's segment: colours by an unknown code
+    ):
+        (tmp_path / "a.jpg").write_bytes(content)
+        fast, slow = both(tmp_path / "a.jpg", monkeypatch)
+        assert isinstance(slow, np.ndarray) and np.array_equal(fast, slow)
+    assert capfd.readouterr().err == ""
+
+
 def test_what_others_say_meanwhile_is_passed_on(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture
 ) -> None:
