@@ -19,7 +19,7 @@ from adapt.evidence import TEACHER, record, seed_record, thinned
 from adapt.files import read_json, read_yaml
 from adapt.records import read_metrics
 from adapt.train import train
-from viz.evidence import decay, front, gap, missing, rates, tables
+from viz.evidence import decay, front, gap, longer, missing, rates, tables
 from viz.evidence.claims import CLAIMS
 from viz.evidence.page import ResultsConfig, results
 from viz.evidence.ranking import ranked
@@ -322,8 +322,22 @@ def test_reasons_stand_beside_what_they_are_for() -> None:
 def test_fine_tuning_is_held_against_as_many_steps_from_scratch() -> None:
     grid = made_record(0, {"B1": {"ripple": 40.0}, "B2": {"ripple": 38.0}})
     short = made_record(0, {"B1": {"ripple": 37.0}}, "camvid_evidence_short")
-    verdict = by_letter(Evidence([grid, short]))["e"]
-    assert verdict.verdict == FAILS and "than B2 has: ripple +1.0" in verdict.notes[-1]
+    long = made_record(0, {"B2": {"ripple": 40.5}}, longer.STUDY, steps=3000)
+    verdict = by_letter(Evidence([grid, short, long]))["e"]
+    assert verdict.verdict == FAILS and "than B2 has: ripple +1.0" in verdict.notes[-2]
+    assert "as B1 has, minus B1: ripple +0.5" in verdict.notes[-1]
+
+
+def test_more_steps_stand_beside_the_fewer_of_the_same_seeds() -> None:
+    third = {"pool5": {"ripple": 44.0}, "B2": everywhere(45.0)}
+    found = Evidence([FIRST, SECOND, made_record(0, third, longer.STUDY, steps=3000)])
+    heads, _, *rows = longer.longer(found).splitlines()
+    assert "| ripple: 500 steps | ripple: 3,000 steps |" in heads
+    assert "| **pool5** | - | - | 38.0 | 44.0 | - | - |" in rows
+    assert "| B1: labels, from scratch |  | 42.0 |  | 40.0 |  | 28.0 |" in rows
+    (reason,) = [n for n in by_letter(found)["a"].notes if "3,000 steps each" in n]
+    assert reason == "pool5 minus B2, 3,000 steps each, shared pairs: ripple \u22121.0."
+    assert longer.longer(Evidence([FIRST])) == ""
 
 
 def test_what_was_tried_is_held_against_the_same_without_the_change(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from viz.evidence import longer
 from viz.evidence.ranking import ranked
 from viz.evidence.rates import at_best, rejected
 from viz.evidence.records import (
@@ -62,6 +63,10 @@ def reaches(found: Evidence) -> Verdict:
         for protocol in GRID:
             if text := listed(against(found, GRID[protocol], a, b)):
                 notes.append(f"{what}, {protocol} pairs: {text}.")
+    for what, (a, b) in pairs.items():
+        if text := listed(against(found, longer.STUDY, a, b)):
+            steps = longer.steps_of(found, longer.STUDY)
+            notes.append(f"{what}, {steps:,} steps each, shared pairs: {text}.")
     for protocol in GRID:
         if text := best_without_labels(found, GRID[protocol]):
             notes.append(f"The best without labels, {protocol} pairs: {text}.")
@@ -158,12 +163,17 @@ def finetuned(found: Evidence) -> Verdict:
         for name, whence in (("B1", "from scratch, as the teacher"), ("B2", "from the teacher"))
         if (scores := [s for s in found.scores if (s.study, s.name) == (GRID[SHARED], name)])
     ]
-    gaps = [
-        Part(s, differences(found.values(GRID[SHARED], tuned, s), found.values(SHORT, "B1", s)))
-        for s in SHIFTS
-    ]
-    if text := listed(gaps):
-        notes.append(f"Reason tested: B2 minus B1 with no more steps than B2 has: {text}.")
+    for what, finetuned_in, scratch_in in (
+        ("minus B1 with no more steps than B2 has", GRID[SHARED], SHORT),
+        ("with as many steps as B1 has, minus B1", longer.STUDY, GRID[SHARED]),
+    ):
+        gaps = [
+            Part(s, differences(found.values(finetuned_in, tuned, s), scratch))
+            for s in SHIFTS
+            if (scratch := found.values(scratch_in, "B1", s))
+        ]
+        if text := listed(gaps):
+            notes.append(f"Reason tested: B2 {what}: {text}.")
     return Verdict("e", "B2 (fine-tuned) beats B1 (from scratch)", parts, notes)
 
 

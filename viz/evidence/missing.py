@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from viz.evidence import worth
+from viz.evidence import longer, worth
 from viz.evidence.claims import ALPHAS, METHOD, SHORT, SWEEPS
 from viz.evidence.decay import DECAYS, STARTS
 from viz.evidence.rates import at_best
@@ -46,6 +46,9 @@ def missing(found: Evidence) -> list[str]:
             lines.append(f"{protocol}, {plain_label(name)}: {where}")
     apart = tuple(at_best(found, APART).values())
     again = [(f"{p}, with draws apart", AGAIN[GRID[p]], apart, SHIFTS) for p in GRID]
+    again.append(
+        ("more steps", longer.STUDY, tuple(at_best(found, longer.METHODS).values()), SHIFTS)
+    )
     for what, study, runs, shifts in (*again, *MORE):
         wanted = len(runs) * len(shifts) * len(SEEDS)
         there = sum(len(found.values(study, n, s)) for n in runs for s in shifts)

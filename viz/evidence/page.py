@@ -7,7 +7,7 @@ from adapt.errors import InputError
 from adapt.evidence import TEACHER, record
 from adapt.files import read_json, write_json, write_whole
 from adapt.runtime import say
-from viz.evidence import decay, drawings, front, gap, missing, rates, tables, words, worth
+from viz.evidence import decay, drawings, front, gap, longer, missing, rates, tables, words, worth
 from viz.evidence.claims import CLAIMS
 from viz.evidence.records import (
     DISJOINT,
@@ -93,6 +93,7 @@ class Page:
             section("What each shift is and costs", tables.shifts(self.found), words.SHIFTS),
             section("Other strengths", tables.strengths(self.found), words.STRENGTHS),
             section("Learning rates", rates.rates(self.found), words.RATES),
+            section("More steps", longer.longer(self.found), words.LONGER),
             section("What bfloat16 costs", repeated(self.found, PRECISION), words.PRECISION),
             section("Other draws", repeated(self.found, DRAWS), words.DRAWS),
             section("L2-SP over alpha", tables.sweep(self.found), words.SWEEP),

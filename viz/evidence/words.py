@@ -17,6 +17,10 @@ RATES = (
     "The first seed, shared pairs. `chosen` has the highest mean over the shifts of label-free "
     "agreement on `tune`; B2, which has labels, that of mIoU."
 )
+LONGER = (
+    "mIoU on val, shared pairs: with the steps that everything above has, and with those that the "
+    "teacher and B1 have; rates as chosen for the fewer."
+)
 PRECISION = (
     "mIoU on val, shared pairs: the same teachers, order and crops, trained and scored in each "
     "precision."
