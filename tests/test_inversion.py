@@ -202,6 +202,17 @@ def test_weights_of_terms_switch_them_off(net: nn.Module, image: np.ndarray) -> 
     assert set(found.curve[0]) == {"step", "loss", "content/pool1", "content/pool3", "tv"}
 
 
+@pytest.mark.parametrize("memory", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("optimizer", ["lbfgs", "adam", "sgd"])
+def test_every_optimizer_does_without_total_variation(
+    net: nn.Module, image: np.ndarray, optimizer: str, memory: torch.memory_format
+) -> None:
+    """Whose gradient would bring the image's memory format along."""
+    placed = deepcopy(net).to(memory_format=memory)
+    found = invert_image(placed, CONFIG, image, TAPS, tv=0.0, optimizer=optimizer, steps=4)
+    assert found.curve[-1]["loss"] < found.curve[0]["loss"]
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [

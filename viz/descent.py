@@ -79,7 +79,7 @@ def lbfgs(gradient: Gradient, image: Tensor, lr: float, steps: int) -> Tensor:
 
         def evaluate() -> float:
             value, slope = gradient((1 + angles.sin()) / 2)
-            angles.grad = slope * angles.cos() / 2
+            angles.grad = (slope * angles.cos() / 2).contiguous()  # as LBFGS flattens it
             bar.update()
             return value
 
