@@ -234,6 +234,12 @@ def test_worth_is_told_from_records() -> None:
         "ripple: 312 unlabelled pairs with pool5 (35.0 mIoU, one seed) are worth about 234 "
         "labelled images."
     )
+    made["evaluations"] += made_record(0, {"B2_share_0.25": {"ripple": 36.0}})["evaluations"]
+    made["runs"]["ripple/B2_share_0.25"] = {**RUN, "samples": 78}
+    for entry in made["evaluations"]:
+        entry["miou"] -= 6 * (entry["method"] == "B2")
+    (one,) = worths(Evidence([grid, made]), ["pool5"], SHIFTS)
+    assert one.sentence().endswith("labelled images; with all 312, B2 has 34.0.")
 
 
 def test_tables_have_means_and_deviations_over_seeds() -> None:

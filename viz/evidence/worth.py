@@ -26,10 +26,14 @@ class Worth:
 
     def sentence(self) -> str:
         method, one = plain_label(self.method), len(self.scores) == 1
-        images = equal_to(mean(self.scores), [(n, mean(v)) for n, v in self.points])
+        points = [(n, mean(v)) for n, v in self.points]
+        score, (most, best) = mean(self.scores), points[-1]
+        images = equal_to(score, points)
+        ahead = f"; with all {most}, B2 has {best:.1f}" if score >= best else ""
         return (
-            f"{self.shift}: {self.points[-1][0]} unlabelled pairs with {method} "
-            f"({shown(self.scores)} mIoU{', one seed' * one}) are worth {images} labelled images."
+            f"{self.shift}: {most} unlabelled pairs with {method} "
+            f"({shown(self.scores)} mIoU{', one seed' * one}) are worth {images} labelled images"
+            f"{ahead}."
         )
 
 
