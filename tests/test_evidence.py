@@ -343,7 +343,14 @@ def test_more_steps_stand_beside_the_fewer_of_the_same_seeds() -> None:
     assert "| B1: labels, from scratch |  | 42.0 |  | 40.0 |  | 28.0 |" in rows
     (reason,) = [n for n in by_letter(found)["a"].notes if "3,000 steps each" in n]
     assert reason == "pool5 minus B2, 3,000 steps each, shared pairs: ripple \u22121.0."
-    assert longer.longer(Evidence([FIRST])) == ""
+    assert longer.longer(Evidence([FIRST])) == "" and longer.sentence(found) == ""
+    third = {"pool5": everywhere(44.0), "w_inc_kd": everywhere(46.0), "B2": everywhere(45.0)}
+    whole = Evidence([FIRST, made_record(0, third, longer.STUDY, steps=3000)])
+    assert longer.sentence(whole) == (
+        "With 3,000 steps instead of 500, as many as B1 has (photocopy / ripple / cubism, one "
+        "seed): pool5 44.0 / 44.0 / 44.0; W_inc + kd 46.0 / 46.0 / 46.0; B2 45.0 / 45.0 / 45.0; "
+        "B1 42.0 / 40.0 / 28.0."
+    )
 
 
 def test_what_was_tried_is_held_against_the_same_without_the_change(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from adapt.errors import InputError
 from adapt.evidence import TEACHER
 from adapt.files import read_text, write_whole
 from adapt.runtime import say
+from viz.evidence import longer
 from viz.evidence.rates import at_best
 from viz.evidence.records import GRID, SEEDS, SHARED, SHIFTS, Evidence, mean, relative, shown, table
 from viz.evidence.worth import Worth
@@ -92,9 +93,11 @@ def caption(found: Evidence) -> str:
 
 
 def block(found: Evidence, worths: Sequence[Worth], picture: str, page: str) -> str:
-    """What stands between the marks: chart, table, what was measured, and what pairs are worth in
-    labels with W_inc + kd. `picture` and `page` are paths as the README has them."""
+    """What stands between the marks: chart, table, what was measured, what pairs are worth in
+    labels with W_inc + kd, and what more steps give. `picture` and `page` are paths as the README
+    has them."""
     told = [one.sentence() for one in worths if one.method.startswith(BOTH)]
+    told += filter(None, [longer.sentence(found)])
     parts = [
         f"![mIoU before the shift, on the shifted images, adapted and fine-tuned]({picture})",
         lines(found),

@@ -2,7 +2,7 @@
 
 from viz.evidence.rates import at_best
 from viz.evidence.records import GRID, SHARED, SHIFTS, Evidence, shown, table
-from viz.evidence.words import label_of
+from viz.evidence.words import label_of, plain_label
 
 STUDY = "camvid_evidence_long"
 METHODS = ("pool5", "w_inc_kd", "B2")
@@ -31,6 +31,27 @@ def longer(found: Evidence) -> str:
     steps = [steps_of(found, study) for study in (GRID[SHARED], STUDY)]
     heads = [f"{shift}: {n:,} steps" for shift in SHIFTS for n in steps]
     return table(["", *heads], rows)
+
+
+def sentence(found: Evidence) -> str:
+    """The scores of more steps, with B1's, for the README's front; `` before all were run."""
+    names = at_best(found, METHODS).values()
+    more = {name: [found.values(STUDY, name, shift) for shift in SHIFTS] for name in names}
+    seeds = set[int].intersection(*(set(v) for values in more.values() for v in values))
+    if not seeds:
+        return ""
+    more[SCRATCH] = [found.values(GRID[SHARED], SCRATCH, shift) for shift in SHIFTS]
+    told = [
+        f"{plain_label(name).partition(':')[0]} "
+        + " / ".join(shown({s: v[s] for s in sorted(seeds) if s in v}) for v in values)
+        for name, values in more.items()
+    ]
+    count = "one seed" if len(seeds) == 1 else f"{len(seeds)} seeds"
+    steps = [f"{steps_of(found, study):,}" for study in (STUDY, GRID[SHARED])]
+    return (
+        f"With {steps[0]} steps instead of {steps[1]}, as many as B1 has ({' / '.join(SHIFTS)}, "
+        f"{count}): {'; '.join(told)}."
+    )
 
 
 def steps_of(found: Evidence, study: str) -> int:
