@@ -254,6 +254,9 @@ def test_tables_have_means_and_deviations_over_seeds() -> None:
     assert "shared, pool5: seeds 2" in gone
     assert "shared, W_inc: photocopy seeds 1, 2; ripple seeds 1, 2; cubism seeds 2" in gone
     assert "B2 on shares of the labels: 45 of 45 cells" in gone
+    assert any(line.startswith("full width") for line in gone)
+    gpu = {**FIRST, "machines": [{**MACHINE, "gpus": ["Z9000"]}]}
+    assert not any(line.startswith("full width") for line in missing.missing(Evidence([gpu])))
 
 
 def tuned(by_run: dict[str, float]) -> dict[str, Any]:

@@ -54,6 +54,8 @@ def missing(found: Evidence) -> list[str]:
         there = sum(len(found.values(study, n, s)) for n in runs for s in shifts)
         if there < wanted:
             lines.append(f"{what}: {wanted - there} of {wanted} cells")
+    if not any(machine["gpus"] for record in found.records for machine in record["machines"]):
+        lines.append("full width at 480x360: no GPU could be had")
     return lines
 
 
