@@ -55,11 +55,11 @@ MOVED = (
 SETTING = (
     "Every figure is of the {val} validation images, unless it says `tune`. Width-1/4 "
     "DeepLab-VGG16 with batch norm from scratch at 240x180, scores at 480x360. Percent; mean ± "
-    "sample standard deviation over seeds, or one seed without. Teachers, the "
-    "first seed's B1 and what regresses other layers than pool5 alone drew a crop's row and its "
-    "mirroring from one number, but for what was added last (the third seed with disjoint pairs, "
-    "further seeds of W_inc there); all else counts as it was trained with draws apart, where it "
-    "was (`Other draws`)."
+    "sample standard deviation over seeds, or one seed without. Teachers, the first seed's B1 and "
+    "what regresses other layers than pool5 alone drew a crop's row and its mirroring from one "
+    "number, but for what was added last (the third seed with disjoint pairs, further seeds of "
+    "W_inc there, the first seed's pool4); all else counts as it was trained with draws apart, "
+    "where it was (`Other draws`)."
 )
 GAP = (
     "What was tried where the method falls short of B2, and where content moves: one change a "
