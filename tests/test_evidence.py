@@ -19,7 +19,7 @@ from adapt.evidence import TEACHER, record, seed_record, thinned
 from adapt.files import read_json, read_yaml
 from adapt.records import read_metrics
 from adapt.train import train
-from viz.evidence import decay, front, gap, longer, missing, rates, tables
+from viz.evidence import decay, drawings, front, gap, longer, missing, rates, tables
 from viz.evidence.claims import CLAIMS
 from viz.evidence.page import ResultsConfig, results
 from viz.evidence.ranking import ranked
@@ -309,6 +309,16 @@ def test_what_has_labels_has_its_rate_chosen_by_them() -> None:
     assert "at pool5's rate, shared pairs: photocopy +2.0" in notes[2]
     assert verdicts["e"].verdict == HOLDS, "B2 at its chosen rate against B1"
     assert not rates.settings(found), "of what has no labels"
+
+
+def test_figure_4_has_b2_at_its_chosen_rate(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = tuned({"pool4": 0, "pool5": 0, "B2": 60, "B2_lr_0.015": 50})
+    for entry in made["evaluations"]:
+        entry["miou"] += 5 * (entry["method"] == "B2_lr_0.015")
+    drawn = []
+    monkeypatch.setattr(drawings, "layer_chart", lambda panels, *rest: drawn.extend(panels))
+    drawings.layers(Evidence([made]))
+    assert drawn[0].references["ripple"]["B2"] == (45.0, 0.0)
 
 
 def test_the_best_without_labels_is_sought_at_chosen_rates() -> None:

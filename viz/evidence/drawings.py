@@ -51,12 +51,13 @@ def bars(found: Evidence, protocol: str) -> bytes | None:
 
 
 def layers(found: Evidence) -> bytes | None:
-    """003, Figure 4; None with fewer than two regressions."""
+    """003, Figure 4, B2 at its chosen rate; None with fewer than two regressions."""
     study, panels, there = GRID[SHARED], [], []
+    baselines = at_best(found, ("B0", "B2"))
     for key, title in SCORES.items():
         scored = {n: v for n in LAYERS if (v := by_shift(found, study, n, key))}
         there = [n for n in LAYERS if n in scored]
-        references = {n: by_shift(found, study, n, key) for n in ("B0", "B2")}
+        references = {n: by_shift(found, study, run, key) for n, run in baselines.items()}
         panels.append(
             Layers(
                 title,
