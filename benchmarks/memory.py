@@ -41,8 +41,8 @@ def one(variant: str, given: argparse.Namespace, tap: str) -> dict[str, int]:
         precision = "fp32" if "fp32" in variant else given.precision
         step, _ = ours(net, batch, taps, precision, checkpointing="checkpointing" in variant)
     del net
-    resting = in_use()
     forget()
+    resting = in_use()
     step()
     step()
     most = in_use(peak=True)
