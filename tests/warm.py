@@ -70,7 +70,8 @@ class Warm:
     """Starts scripts in `cwd`; what they print lies in `logs`."""
 
     def __init__(self, cwd: Path, logs: Path) -> None:
-        self.cwd, self.logs, self.count = cwd, logs, 0
+        self.cwd, self.logs = cwd, logs
+        self.started: list[Command] = []
         logs.mkdir(parents=True, exist_ok=True)
         command = [sys.executable, str(HERE / "warm.py")]
         pipe = subprocess.PIPE
@@ -89,11 +90,11 @@ class Warm:
         self, script: str, *overrides: str, fault: str = "none", fresh: bool = False
     ) -> Command:
         """A script; `fresh` = by an interpreter of its own, imports and all."""
-        self.count += 1
-        out = self.logs / f"{self.count:04d}"
+        out = self.logs / f"{len(self.started) + 1:04d}"
         request = {"start": [fault, script, *overrides], "cwd": str(self.cwd), "out": str(out)}
         pid = self.ask({**request, "fresh": fresh})
-        return Command(self, pid, out)
+        self.started.append(Command(self, pid, out))
+        return self.started[-1]
 
     def run(self, script: str, *overrides: str, fault: str = "none", status: int = 0) -> Command:
         """Start, wait, and check the exit status."""
@@ -103,7 +104,11 @@ class Warm:
         return command
 
     def close(self) -> None:
+        """End it, and what a failed test has left running."""
         assert self.process.stdin and self.process.stdout
+        for command in self.started:
+            if command.poll() is None:
+                command.kill_all()
         self.process.stdin.close()
         self.process.stdout.close()
         self.process.kill()  # it has nothing to finish
