@@ -1,5 +1,7 @@
 """Cells of the shared grid again, with as many steps as the teacher and B1 have."""
 
+from collections.abc import Set as AbstractSet
+
 from viz.evidence.rates import at_best
 from viz.evidence.records import GRID, SHARED, SHIFTS, Evidence, shown, table
 from viz.evidence.words import label_of, plain_label
@@ -18,15 +20,14 @@ def longer(found: Evidence) -> str:
         for shift in SHIFTS:
             more, less = (found.values(study, name, shift) for study in (STUDY, GRID[SHARED]))
             both = less.keys() & more.keys()
-            cells += [shown({seed: v[seed] for seed in sorted(both)}) for v in (less, more)]
+            cells += [shown_of(both, v) for v in (less, more)]
             seeds |= both
         rows.append([label_of(name), *cells])
     if not seeds:
         return ""
     scratch = []
     for shift in SHIFTS:
-        scores = found.values(GRID[SHARED], SCRATCH, shift)
-        scratch += ["", shown({seed: v for seed, v in scores.items() if seed in seeds})]
+        scratch += ["", shown_of(seeds, found.values(GRID[SHARED], SCRATCH, shift))]
     rows.append([label_of(SCRATCH), *scratch])
     steps = [steps_of(found, study) for study in (GRID[SHARED], STUDY)]
     heads = [f"{shift}: {n:,} steps" for shift in SHIFTS for n in steps]
@@ -42,8 +43,7 @@ def sentence(found: Evidence) -> str:
         return ""
     more[SCRATCH] = [found.values(GRID[SHARED], SCRATCH, shift) for shift in SHIFTS]
     told = [
-        f"{plain_label(name).partition(':')[0]} "
-        + " / ".join(shown({s: v[s] for s in sorted(seeds) if s in v}) for v in values)
+        f"{plain_label(name).partition(':')[0]} " + " / ".join(shown_of(seeds, v) for v in values)
         for name, values in more.items()
     ]
     count = "one seed" if len(seeds) == 1 else f"{len(seeds)} seeds"
@@ -52,6 +52,11 @@ def sentence(found: Evidence) -> str:
         f"With {steps[0]} steps instead of {steps[1]}, as many as B1 has ({' / '.join(SHIFTS)}, "
         f"{count}): {'; '.join(told)}."
     )
+
+
+def shown_of(seeds: AbstractSet[int], scores: dict[int, float]) -> str:
+    """The scores of these seeds."""
+    return shown({seed: score for seed, score in scores.items() if seed in seeds})
 
 
 def steps_of(found: Evidence, study: str) -> int:
