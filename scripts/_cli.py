@@ -13,13 +13,14 @@ import hydra
 from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import CompactHydraException
+from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from adapt.distributed import processes, refuse_several, silent, together
 from adapt.errors import InputError, Stopped
 from adapt.failures import explained
-from adapt.files import unwritten
+from adapt.files import unwritten, writing
 from adapt.networks.factory import permit
 from adapt.runtime import REQUEUING
 from adapt.settings import EXPLICIT, build
@@ -63,6 +64,20 @@ def fail(message: str, status: int) -> NoReturn:
     if "SUBMITIT_EXECUTOR" in os.environ:
         atexit.register(os._exit, status)
     raise CompactHydraException(message)
+
+
+class Record(Callback):
+    """Of a sweep: Hydra writes it, and ends in a traceback where it cannot be written."""
+
+    def on_multirun_start(self, config: DictConfig, **given: Any) -> None:
+        record = Path(config.hydra.sweep.dir) / "multirun.yaml"
+        try:
+            with writing(record):
+                record.parent.mkdir(parents=True, exist_ok=True)
+                OmegaConf.save(config, record)
+        except OSError as error:
+            print(f"error: {unwritten(error)}", file=sys.stderr)
+            sys.exit(UNWRITTEN)
 
 
 def main(name: str, schema: type[T], run: Callable[[T], Any], *, several: bool = False) -> None:

@@ -71,6 +71,13 @@ def test_a_sweep_through_submitit_gives_what_one_process_gives(world: Path, tmp_
     assert sorted("taps is empty" in log.read_text() for log in logs) == [False, False, True]
 
 
+def test_a_sweep_that_cannot_be_recorded_says_so(tmp_path: Path) -> None:
+    (tmp_path / "runs").write_text("a file where the folder should be")
+    done = run("adapt.py", "-m", "seed=1,2", "teacher=none", cwd=tmp_path)
+    assert done.returncode == 74
+    assert done.stderr.splitlines() == ["error: runs/multirun.yaml: File exists"]
+
+
 def test_a_preempted_job_is_queued_again_and_resumes(world: Path, tmp_path: Path) -> None:
     """SLURM's SIGTERM and SIGUSR2 in the middle of a step; a failing job counts as failed."""
     (tmp_path / "own.py").write_text(NETWORK)
