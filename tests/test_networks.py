@@ -3,7 +3,7 @@
 import math
 from collections import Counter
 from collections.abc import Iterator
-from functools import cache
+from copy import deepcopy
 from pathlib import Path
 
 import pytest
@@ -67,15 +67,25 @@ def label(config: NetworkConfig) -> str:
     return config.name + ("_bn" if config.batch_norm else "")
 
 
-@pytest.fixture(params=configurations(), ids=label)
+def built(config: NetworkConfig, seed: int) -> nn.Module:
+    torch.manual_seed(seed)
+    return build_network(config, len(CLASSES))
+
+
+@pytest.fixture(scope="module", params=configurations(), ids=label)
 def config(request: pytest.FixtureRequest) -> NetworkConfig:
     return request.param
 
 
+@pytest.fixture(scope="module")
+def fresh(config: NetworkConfig) -> nn.Module:
+    """What all tests of a network copy: its weights are drawn once."""
+    return built(config, seed=0)
+
+
 @pytest.fixture
-def net(config: NetworkConfig) -> nn.Module:
-    torch.manual_seed(0)
-    return build_network(config, len(CLASSES))
+def net(fresh: nn.Module) -> nn.Module:
+    return deepcopy(fresh)
 
 
 @pytest.fixture
@@ -101,6 +111,11 @@ def whole_pass(net: nn.Module, x: Tensor) -> tuple[dict[str, Tensor], Counter[st
     for handle in handles:
         handle.remove()
     return maps, runs
+
+
+def spread(names: list[str], count: int) -> list[str]:
+    """About so many of them, evenly."""
+    return names[:: max(1, len(names) // count)]
 
 
 @pytest.mark.parametrize("size", SIZES, ids=str)
@@ -129,9 +144,7 @@ def test_truncation_at_every_tap_gives_the_full_networks_map(net: nn.Module, x: 
         x = x[:1, :, :17, :25]
         full, runs = whole_pass(net, x)
         once = [name for name in full if runs[name] == 1]
-        if len(once) > 250:  # a 101-layer body: blocks and their first convolution
-            once = [n for n in once if n.count(".") < 3 or n.endswith("conv1")]
-        for name in once:
+        for name in spread(once, 40):
             assert torch.equal(forward(net, x, [name])[name], full[name]), name
         taps = [*dict.fromkeys(aliases(net) or POOLS), LOGITS]
         together = forward(net, x, taps)
@@ -151,7 +164,7 @@ def test_a_tapped_map_that_a_later_layer_overwrites_is_refused_not_returned(
         x = x[:1, :, :17, :25]
         full, runs = whole_pass(net, x)
         every = [name for name in full if runs[name] == 1]
-        for name in every[:: max(1, len(every) // 40)]:
+        for name in spread(every, 20):
             try:
                 found = forward(net, x, [name, LOGITS])[name]
             except InputError as error:
@@ -242,19 +255,12 @@ def test_batch_norm_is_there_only_when_it_is_asked_for() -> None:
             assert bool(batch_norms(made)) == asked
 
 
-@cache
-def first_weights(config_name: str, seed: int) -> Tensor:
-    torch.manual_seed(seed)
-    width = 1 / 16 if config_name.endswith("_vgg16") else 1.0
-    made = build_network(NetworkConfig(name=config_name, width=width), 2)
-    return next(made.parameters()).detach().flatten()
-
-
-@pytest.mark.parametrize("name", NETWORKS)
-def test_the_seed_decides_the_initial_weights(name: str) -> None:
-    again = first_weights.__wrapped__(name, 3)
-    assert torch.equal(first_weights(name, 3), again)
-    assert not torch.equal(first_weights(name, 3), first_weights(name, 4))
+def test_the_seed_decides_the_initial_weights(fresh: nn.Module, config: NetworkConfig) -> None:
+    first, again, other = (
+        next(net.parameters()) for net in (fresh, built(config, seed=0), built(config, seed=1))
+    )
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
 
 
 def test_an_unknown_network_names_the_choices() -> None:
