@@ -1,5 +1,6 @@
 """ImageNet and COCO weights of torchvision's enums, from files that the tests make themselves."""
 
+import functools
 import hashlib
 from pathlib import Path
 
@@ -49,8 +50,9 @@ def place(
     return draft.rename(cache / name)
 
 
+@functools.lru_cache(maxsize=1)
 def random_vgg(batch_norm: bool = False) -> Weights:
-    """Weights as VGG-16's, from a narrow stand-in: the classifier of the real one has 120 M."""
+    """Weights of VGG-16's shapes, half a gigabyte of them: made once, not to be changed."""
     torch.manual_seed(0)
     net = (models.vgg16_bn if batch_norm else models.vgg16)(init_weights=False)
     weights = {k: v for k, v in net.state_dict().items() if "num_batches" not in k}
