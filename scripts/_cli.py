@@ -20,7 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 from adapt.distributed import processes, refuse_several, silent, together
 from adapt.errors import InputError, Stopped
 from adapt.failures import explained
-from adapt.files import unwritten, writing
+from adapt.files import unwritten, write_whole
 from adapt.networks.factory import permit
 from adapt.runtime import REQUEUING
 from adapt.settings import EXPLICIT, build
@@ -72,9 +72,7 @@ class Record(Callback):
     def on_multirun_start(self, config: DictConfig, **given: Any) -> None:
         record = Path(config.hydra.sweep.dir) / "multirun.yaml"
         try:
-            with writing(record):
-                record.parent.mkdir(parents=True, exist_ok=True)
-                OmegaConf.save(config, record)
+            write_whole(record, OmegaConf.to_yaml(config).encode())
         except OSError as error:
             print(f"error: {unwritten(error)}", file=sys.stderr)
             sys.exit(UNWRITTEN)
