@@ -113,11 +113,6 @@ def whole_pass(net: nn.Module, x: Tensor) -> tuple[dict[str, Tensor], Counter[st
     return maps, runs
 
 
-def spread(names: list[str], count: int) -> list[str]:
-    """About so many of them, evenly."""
-    return names[:: max(1, len(names) // count)]
-
-
 @pytest.mark.parametrize("size", SIZES, ids=str)
 def test_logits_have_the_stated_size_at_odd_sizes(
     net: nn.Module, config: NetworkConfig, size: tuple[int, int]
@@ -144,7 +139,9 @@ def test_truncation_at_every_tap_gives_the_full_networks_map(net: nn.Module, x: 
         x = x[:1, :, :17, :25]
         full, runs = whole_pass(net, x)
         once = [name for name in full if runs[name] == 1]
-        for name in spread(once, 40):
+        if len(once) > 250:  # a 101-layer body: blocks and their first convolution
+            once = [n for n in once if n.count(".") < 3 or n.endswith("conv1")]
+        for name in once:
             assert torch.equal(forward(net, x, [name])[name], full[name]), name
         taps = [*dict.fromkeys(aliases(net) or POOLS), LOGITS]
         together = forward(net, x, taps)
@@ -164,7 +161,7 @@ def test_a_tapped_map_that_a_later_layer_overwrites_is_refused_not_returned(
         x = x[:1, :, :17, :25]
         full, runs = whole_pass(net, x)
         every = [name for name in full if runs[name] == 1]
-        for name in spread(every, 20):
+        for name in every[:: max(1, len(every) // 40)]:
             try:
                 found = forward(net, x, [name, LOGITS])[name]
             except InputError as error:
