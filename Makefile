@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: demo test check errors bench setup clean
+.PHONY: demo test check results bench setup clean
 
 demo: $(READY)  ## the whole study on the embedded data set; ends with a report to open
 	$(BIN)/python scripts/study.py experiment=demo
@@ -17,11 +17,8 @@ check: $(READY)  ## lint, format, types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-errors: $(READY)  ## docs/errors.md anew from the messages that the tests meet
-	rm -f .errors
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --dist loadfile -m "not system" tests \
-	    --deselect tests/test_error_page.py --errors .errors
-	$(BIN)/python -m pytest -q tests/test_error_page.py
+results: $(READY)  ## docs/results.md and README's front table from results/evidence
+	$(BIN)/python -m results.page --readme README.md
 
 bench: $(READY)  ## short benchmarks: ratios measured side by side
 	$(BIN)/uv pip install --quiet --python $(BIN)/python -e .[peers]

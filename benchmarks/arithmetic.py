@@ -13,8 +13,8 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from adapt.networks.deeplab_vgg16 import DeepLabVGG16
-from adapt.reach import reached
-from adapt.taps import LOGITS, forward
+from adapt.networks.taps import LOGITS, forward
+from adapt.training.freezing import reached
 
 CLASSES = 21
 POOLS = ("pool1", "pool2", "pool3", "pool4", "pool5")

@@ -17,7 +17,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from adapt.files import write_whole
+from adapt.disk.files import write_whole
 from benchmarks.arithmetic import TAPS, Cost, Machines, Pair, cost, limits, ring_seconds
 from benchmarks.page import lasting, shown, sized, spread, table
 

@@ -35,14 +35,13 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
-from adapt import images
-from adapt.config import IMAGENET_MEAN, IMAGENET_STD, DataConfig
-from adapt.data import DataSet, Sample
+from adapt.data import DataSet, Sample, images
 from adapt.data.files import stems
-from adapt.runtime import runtime
-from adapt.sampling import Stream, batches
-from adapt.scenes import draw_scene
-from adapt.taps import normalise
+from adapt.data.sampling import Stream, batches
+from adapt.data.scenes import draw_scene
+from adapt.machine.runtime import runtime
+from adapt.networks.taps import normalise
+from adapt.settings.groups import IMAGENET_MEAN, IMAGENET_STD, DataConfig
 from benchmarks.measure import Variant, measure, record, report
 
 BATCH = 8

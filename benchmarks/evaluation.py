@@ -17,9 +17,9 @@ import numpy as np
 import torch
 from torchmetrics.classification import MulticlassConfusionMatrix
 
-from adapt.images import IGNORE
-from adapt.metrics import confusion
-from adapt.protocol import most_likely
+from adapt.data.images import IGNORE
+from adapt.evaluation.metrics import confusion
+from adapt.evaluation.protocol import most_likely
 from benchmarks.measure import measure, record, report
 
 STRIDE = 8

@@ -26,11 +26,11 @@ sys.path[0] = str(Path(__file__).resolve().parents[1])
 import cv2
 import numpy as np
 
-from adapt.commands import DistortConfig
-from adapt.config import DataConfig, ShiftConfig
-from adapt.distort import apply_shift, make_distorted
-from adapt.images import png, read_image, read_indices
-from adapt.scenes import draw_scene, write_scenes
+from adapt.data.images import png, read_image, read_indices
+from adapt.data.scenes import draw_scene, write_scenes
+from adapt.settings.commands import DistortConfig
+from adapt.settings.groups import DataConfig, ShiftConfig
+from adapt.shift.distort import apply_shift, make_distorted
 from benchmarks.measure import Variant, measure, record, report
 from transforms import FILTERS
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from adapt.distributed import processes
+from adapt.machine.processes import processes
 
 
 def serve(

@@ -3,8 +3,8 @@
     python benchmarks/image_files.py [--images DIR] [--size 500 375] [--crop 321] [--count 32]
                                      [--rounds 10] [--out FILE]
 
-The rates are those of the product's own stream of pairs (adapt/sampling.py): read strictly, crop
-and flip both sides alike, as uint8. `--images` are photographs, which are brought to the size;
+The rates are those of the product's own stream of pairs (adapt/data/sampling.py): read strictly,
+crop and flip both sides alike, as uint8. `--images` are photographs, which are brought to the size;
 without it scenes are drawn.
 """
 
@@ -21,11 +21,11 @@ sys.path[0] = str(Path(__file__).resolve().parents[1])
 import cv2
 import numpy as np
 
-from adapt.config import DataConfig
 from adapt.data import DataSet, Sample
-from adapt.images import png, read_image
-from adapt.sampling import Stream
-from adapt.scenes import draw_scene
+from adapt.data.images import png, read_image
+from adapt.data.sampling import Stream
+from adapt.data.scenes import draw_scene
+from adapt.settings.groups import DataConfig
 from benchmarks.measure import Variant, measure, record
 
 QUALITY = 90

@@ -27,17 +27,17 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from adapt.augment import resize
-from adapt.batchnorm import eval_mode
-from adapt.config import NetworkConfig
-from adapt.images import read_image
-from adapt.models import load_model
+from adapt.data.augment import resize
+from adapt.data.images import read_image
+from adapt.data.sampling import tensor
+from adapt.disk.runs import read_config
+from adapt.machine.runtime import Runtime, runtime
+from adapt.networks.batchnorm import eval_mode
 from adapt.networks.deeplab_vgg16 import DeepLabVGG16
-from adapt.records import read_config
-from adapt.runtime import Runtime, runtime
-from adapt.sampling import tensor
+from adapt.networks.saved import load_model
+from adapt.settings.groups import NetworkConfig
 from benchmarks.measure import Variant, forget, gpu_wait, in_use, measure, record, report
-from viz.inversion import Matching, invert_image
+from viz.inversion.style import Matching, invert_image
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 TV = 0.05  # the command's default; the tutorial has none

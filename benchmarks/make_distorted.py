@@ -27,11 +27,11 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from adapt.commands import DistortConfig
-from adapt.config import DataConfig, ShiftConfig
-from adapt.distort import make_distorted
-from adapt.images import png, read_image, write_png
-from adapt.scenes import draw_scene
+from adapt.data.images import png, read_image, write_png
+from adapt.data.scenes import draw_scene
+from adapt.settings.commands import DistortConfig
+from adapt.settings.groups import DataConfig, ShiftConfig
+from adapt.shift.distort import make_distorted
 from benchmarks.image_files import jpeg, originals
 from benchmarks.measure import Variant, measure, record, report
 from transforms import FILTERS

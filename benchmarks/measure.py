@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from adapt.host import processor
+from adapt.machine.runtime import processor
 
 Variant = Callable[[], object]
 LIBRARIES = ("torch", "numpy", "numba", "opencv-python-headless", "kornia")

@@ -22,7 +22,7 @@ sys.path[0] = str(Path(__file__).resolve().parents[1])
 import torch
 from tqdm import tqdm
 
-from adapt.runtime import runtime
+from adapt.machine.runtime import runtime
 from benchmarks.measure import forget, in_use, medians, record, report
 from benchmarks.steps import TAPS, naive, network, ours, pairs
 

@@ -25,17 +25,17 @@ sys.path[0] = str(Path(__file__).resolve().parents[1])
 import torch
 from torch import nn
 
-from adapt.commands import TrainConfig
-from adapt.config import NetworkConfig, PenaltyConfig, ScheduleConfig
 from adapt.data import DataSet
+from adapt.machine.runtime import runtime
 from adapt.networks import build_network
-from adapt.objective_config import ObjectiveConfig, SupervisedConfig
-from adapt.objectives import Objective
+from adapt.objective.terms import Objective
 from adapt.penalties import PENALTIES, Penalty
-from adapt.runtime import runtime
-from adapt.schedules import make_optimizer
-from adapt.setup import Setup
-from adapt.train import one_step
+from adapt.settings.groups import NetworkConfig, PenaltyConfig, ScheduleConfig
+from adapt.settings.objective import ObjectiveConfig, SupervisedConfig
+from adapt.settings.training import TrainConfig
+from adapt.training.schedules import make_optimizer
+from adapt.training.setup import Setup
+from adapt.training.train import one_step
 from benchmarks.measure import Variant, gpu_wait, measure, record, report
 
 CLASSES, LR, ALPHA = 21, 1e-3, 1e-2

@@ -26,13 +26,13 @@ import torch.distributed as dist
 from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_hook
 from torch.nn.parallel import DistributedDataParallel
 
-from adapt.distributed import rank, world
-from adapt.objective_config import KDConfig, ObjectiveConfig, RegressionConfig
-from adapt.runtime import runtime
-from adapt.sampling import Batch
-from adapt.setup import Setup
-from adapt.taps import LOGITS
-from adapt.train import one_step
+from adapt.data.sampling import Batch
+from adapt.machine.processes import rank, world
+from adapt.machine.runtime import runtime
+from adapt.networks.taps import LOGITS
+from adapt.settings.objective import KDConfig, ObjectiveConfig, RegressionConfig
+from adapt.training.setup import Setup
+from adapt.training.train import one_step
 from benchmarks.arithmetic import FP32, TAPS, cost, sent
 from benchmarks.groups import Group
 from benchmarks.measure import Variant, measure, record

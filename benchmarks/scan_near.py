@@ -16,13 +16,13 @@ sys.path[0] = str(Path(__file__).resolve().parents[1])
 import cv2
 import numpy as np
 
-from adapt.config import DataConfig
-from adapt.files import write_json
-from adapt.images import read_image
-from adapt.runtime import progress
+from adapt.data.images import read_image
+from adapt.disk.files import write_json
+from adapt.machine.runtime import progress
 from adapt.scan.duplicates import evaluated
 from adapt.scan.measure import grey, perceptual_hash
 from adapt.scan.members import members
+from adapt.settings.groups import DataConfig
 
 
 def jpeg(image: np.ndarray, quality: int) -> np.ndarray:

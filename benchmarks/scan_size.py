@@ -17,10 +17,10 @@ import numpy as np
 
 from adapt.data import Sample
 from adapt.scan import duplicates
-from adapt.scan.config import ScanConfig
 from adapt.scan.content import content
 from adapt.scan.measure import IMAGE, Record
 from adapt.scan.members import Members
+from adapt.settings.commands import ScanConfig
 
 DIMENSIONS, SCENE, NOISE = 576, 40, 3.0
 

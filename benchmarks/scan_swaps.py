@@ -18,14 +18,14 @@ sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 import numpy as np
 
-from adapt.config import DataConfig
-from adapt.files import write_json
+from adapt.disk.files import write_json
 from adapt.scan.checks import Records
 from adapt.scan.command import measure_all
-from adapt.scan.config import ScanConfig
 from adapt.scan.content import content
 from adapt.scan.findings import ERROR
 from adapt.scan.members import Members, members
+from adapt.settings.commands import ScanConfig
+from adapt.settings.groups import DataConfig
 
 Order = np.ndarray
 """(N,) whose x2 the pair at each place gets."""

@@ -18,7 +18,7 @@ sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 import torch
 
-from adapt.runtime import runtime
+from adapt.machine.runtime import runtime
 from benchmarks.measure import measure, record, report
 from benchmarks.steps import TAPS, Stepper, floor, naive, network, ours, pairs, torchdistill
 

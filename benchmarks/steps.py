@@ -12,22 +12,22 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from adapt.batchnorm import freeze, train_mode
-from adapt.commands import TrainConfig
-from adapt.config import NetworkConfig, PenaltyConfig, ScheduleConfig
 from adapt.data import DataSet
+from adapt.machine.runtime import Runtime, runtime
 from adapt.networks import build_network
-from adapt.objective_config import ObjectiveConfig, RegressionConfig
-from adapt.objectives import Objective
+from adapt.networks.batchnorm import freeze, train_mode
+from adapt.networks.gradient_checkpointing import blocks
+from adapt.networks.taps import forward, normalise
+from adapt.objective.terms import Objective
 from adapt.penalties import Penalty
-from adapt.reach import reached
-from adapt.recompute import blocks
-from adapt.runtime import Runtime, runtime
-from adapt.schedules import make_optimizer
-from adapt.setup import Setup
-from adapt.taps import forward, normalise
-from adapt.teacher_cache import TeacherCache
-from adapt.train import one_step, record
+from adapt.settings.groups import NetworkConfig, PenaltyConfig, ScheduleConfig
+from adapt.settings.objective import ObjectiveConfig, RegressionConfig
+from adapt.settings.training import TrainConfig
+from adapt.training.freezing import reached
+from adapt.training.schedules import make_optimizer
+from adapt.training.setup import Setup
+from adapt.training.teacher_cache import TeacherCache
+from adapt.training.train import one_step, record
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 LR, ALPHA = 1e-4, 1e-3
@@ -53,7 +53,7 @@ def pairs(count: int, size: tuple[int, int]) -> Batch:
 def prepared(
     net: nn.Module, objective: ObjectiveConfig, precision: str, device: str = "auto", **more: Any
 ) -> Setup:
-    """What `adapt.setup.prepare` makes, around copies of a network, L2-SP on, without files."""
+    """What `training.setup.prepare` makes, around copies of a network, L2-SP on, without files."""
     machine, schedule = runtime(device, precision), ScheduleConfig(lr=LR)
     config = TrainConfig(
         objective=objective, schedule=schedule, steps=10**6, precision=machine.precision, **more

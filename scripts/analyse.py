@@ -5,9 +5,7 @@ from pathlib import Path
 
 sys.path[0] = str(Path(__file__).resolve().parents[1])  # this folder has an adapt.py of its own
 
-from adapt.analyse import analyse
-from adapt.analyse_config import AnalyseConfig
-from scripts._cli import main
+from adapt.cli.main import main
 
 if __name__ == "__main__":
-    main("analyse", AnalyseConfig, analyse)
+    main("analyse")

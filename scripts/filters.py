@@ -5,8 +5,7 @@ from pathlib import Path
 
 sys.path[0] = str(Path(__file__).resolve().parents[1])  # this folder has an adapt.py of its own
 
-from scripts._cli import main
-from viz.filters import FiltersConfig, filters
+from adapt.cli.main import main
 
 if __name__ == "__main__":
-    main("filters", FiltersConfig, filters)
+    main("filters")

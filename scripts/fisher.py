@@ -5,8 +5,7 @@ from pathlib import Path
 
 sys.path[0] = str(Path(__file__).resolve().parents[1])  # this folder has an adapt.py of its own
 
-from adapt.fisher_command import FisherConfig, fisher
-from scripts._cli import main
+from adapt.cli.main import main
 
 if __name__ == "__main__":
-    main("fisher", FisherConfig, fisher)
+    main("fisher")

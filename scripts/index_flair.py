@@ -19,10 +19,10 @@ import cv2
 import numpy as np
 
 from adapt.data.files import folder
+from adapt.data.images import IGNORE
 from adapt.data.index import Row, arguments, converted, run, write_index
+from adapt.data.tiff import read_tiff
 from adapt.errors import InputError
-from adapt.images import IGNORE
-from adapt.tiff import read_tiff
 
 CLASSES = (
     "building", "greenhouse", "swimming pool", "impervious surface", "pervious surface",

@@ -19,10 +19,10 @@ from functools import partial
 import numpy as np
 
 from adapt.data.files import folder
+from adapt.data.images import IGNORE
 from adapt.data.index import Row, arguments, converted, run, write_index
+from adapt.data.tiff import read_tiff
 from adapt.errors import InputError, listing
-from adapt.images import IGNORE
-from adapt.tiff import read_tiff
 
 CLASSES = {
     11: "open water", 12: "perennial ice or snow", 21: "developed, open space",

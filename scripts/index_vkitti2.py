@@ -15,9 +15,9 @@ sys.path[0] = str(Path(__file__).resolve().parents[1])  # this folder has an ada
 import numpy as np
 
 from adapt.data.files import folder
+from adapt.data.images import IGNORE, read_image
 from adapt.data.index import arguments, converted, run, write_index
 from adapt.errors import InputError
-from adapt.images import IGNORE, read_image
 
 COLOURS = {
     "terrain": (210, 0, 200), "sky": (90, 200, 255), "tree": (0, 199, 0),

@@ -5,9 +5,7 @@ from pathlib import Path
 
 sys.path[0] = str(Path(__file__).resolve().parents[1])  # this folder has an adapt.py of its own
 
-from adapt.commands import InvertConfig
-from scripts._cli import main
-from viz.invert import invert
+from adapt.cli.main import main
 
 if __name__ == "__main__":
-    main("invert", InvertConfig, invert)
+    main("invert")

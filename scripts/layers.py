@@ -5,9 +5,7 @@ from pathlib import Path
 
 sys.path[0] = str(Path(__file__).resolve().parents[1])  # this folder has an adapt.py of its own
 
-from adapt.layers_config import LayersConfig
-from scripts._cli import main
-from viz.layers import layers
+from adapt.cli.main import main
 
 if __name__ == "__main__":
-    main("layers", LayersConfig, layers)
+    main("layers")

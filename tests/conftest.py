@@ -3,38 +3,19 @@
 from collections.abc import Callable
 from pathlib import Path
 
-import error_page
-import error_sites
 import numpy as np
 import pytest
 from PIL import Image
 from tiny import teaching
 from trees import camvid, scene
 
-from adapt.commands import DistortConfig
-from adapt.config import DataConfig, ShiftConfig
-from adapt.distort import make_distorted
-from adapt.train import train
+from adapt.settings.commands import DistortConfig
+from adapt.settings.groups import DataConfig, ShiftConfig
+from adapt.shift.distort import make_distorted
+from adapt.training.train import train
 
 Tree = Callable[..., Path]
 """(root=None, train=6, val=3) -> root of the tree that was made; None = a fresh temporary one."""
-
-
-def pytest_addoption(parser: pytest.Parser) -> None:
-    words = "record every error's message in FILE, then bring docs/errors.md up to date with it"
-    parser.addoption("--errors", metavar="FILE", type=Path, help=words)
-
-
-def pytest_configure(config: pytest.Config) -> None:
-    if recorded := config.getoption("--errors"):
-        recorded.touch()
-        error_sites.record(recorded)
-
-
-def pytest_sessionfinish(session: pytest.Session) -> None:
-    recorded = session.config.getoption("--errors")
-    if recorded and not hasattr(session.config, "workerinput"):  # one of xdist's workers
-        error_page.update(recorded)
 
 
 @pytest.fixture(scope="session")

@@ -123,7 +123,7 @@ def training_curves(records: Sequence[Mapping[str, Any]]) -> bytes:
     """Loss and its weighted parts, learning rate and, where there are any, evaluations.
 
     Args:
-        records: lines of metrics.jsonl (adapt.records.read_metrics).
+        records: lines of metrics.jsonl (adapt.disk.runs.read_metrics).
     """
     steps = [r for r in records if "loss" in r]
     scored = [r for r in records if "evaluation" in r]

@@ -1,17 +1,16 @@
 """The filters command: what the filters do to an image, by parameter, and to its labels."""
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from adapt.bounds import at_least
+from adapt.data.images import IGNORE, read_image, read_indices
+from adapt.data.scenes import draw_scene
+from adapt.disk.files import write_whole
 from adapt.errors import InputError
-from adapt.files import write_whole
-from adapt.images import IGNORE, read_image, read_indices
-from adapt.runtime import progress, say
-from adapt.scenes import draw_scene
+from adapt.machine.runtime import progress, say
+from adapt.settings.viz import FiltersConfig
 from transforms import FILTERS, SOURCES, moved_labels
 from viz.figures import Row, picture_grid
 from viz.pictures import coloured, reduced
@@ -45,23 +44,6 @@ SWEEPS: dict[str, dict[str, list[Any]]] = {
 }
 SPARSE = {"bg_color": {"tile_saturation": 0.7}}
 """Set beside a parameter that would not show otherwise."""
-
-
-@dataclass
-class FiltersConfig:
-    """Pictures of what the filters do."""
-
-    out: str = "filters"
-    """Folder that receives gallery.png and sweep_<filter>.png."""
-    image: str = ""
-    """Image to filter; empty = one of the embedded scenes."""
-    labels: str = ""
-    """Mask of the image, shown as it follows the content; for an embedded scene its own."""
-    classes: int = 21
-    """Classes of the mask, for its colours."""
-
-    def __post_init__(self) -> None:
-        at_least("classes", self.classes, 1)
 
 
 def filters(config: FiltersConfig) -> Path:

@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from adapt.data.images import IGNORE
 from adapt.errors import InputError
-from adapt.images import IGNORE
 
 WRONG, VOID = (255, 255, 255), (0, 0, 0)
 BACKGROUND = (92, 99, 112)

@@ -1,11 +1,10 @@
-"""Data sets: which files belong together. Nothing is decoded here (adapt.images does that)."""
+"""Data sets: which files belong together. Nothing is decoded here (adapt.data.images does that)."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from adapt.config import WHOLE, DataConfig
 from adapt.data.by_class import FOLDERS
 from adapt.data.caltech256 import CALTECH256
 from adapt.data.camvid import CAMVID
@@ -17,10 +16,11 @@ from adapt.data.food101 import FOOD101
 from adapt.data.indoor67 import INDOOR67
 from adapt.data.pairs import PAIRS, read_csv
 from adapt.data.sample import FILES, Layout, Sample
+from adapt.data.scenes import write_scenes
 from adapt.data.shards import read_shards
 from adapt.data.voc import SCENES, VOC
 from adapt.errors import InputError, unknown
-from adapt.scenes import write_scenes
+from adapt.settings.groups import WHOLE, DataConfig
 
 DATASETS = {
     "scenes": SCENES, "camvid": CAMVID, "voc": VOC, "cityscapes": CITYSCAPES, "pairs": PAIRS,

@@ -3,10 +3,10 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from adapt.config import DataConfig
 from adapt.data.files import folder, stems, unique
 from adapt.data.sample import Layout, Sample
 from adapt.errors import InputError, listing, unknown
+from adapt.settings.groups import DataConfig
 
 
 def classes_in(where: Path) -> tuple[str, ...]:

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import numpy as np
 
-from adapt.config import DataConfig
 from adapt.data.by_class import classes_in, home_of, no_list, samples_below
 from adapt.data.sample import Layout, Sample
 from adapt.errors import InputError, unknown
+from adapt.settings.groups import DataConfig
 
 IMAGES = "256_ObjectCategories"
 TESTED = 20

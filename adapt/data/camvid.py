@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-from adapt.config import DataConfig
 from adapt.data.files import Lookup, folder, inside, lines, list_file, unique
 from adapt.data.sample import Layout, Sample
+from adapt.disk.files import write_whole
 from adapt.errors import InputError
-from adapt.files import write_whole
+from adapt.settings.groups import DataConfig
 
 CLASSES = (
     "sky", "building", "pole", "road", "pavement", "tree",

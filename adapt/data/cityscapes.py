@@ -10,10 +10,10 @@ the new domain.
 
 from pathlib import Path
 
-from adapt.config import DataConfig
 from adapt.data.files import Lookup, folder
 from adapt.data.sample import Layout, Sample
 from adapt.errors import InputError, listing
+from adapt.settings.groups import DataConfig
 
 LABELS = {
     7: "road", 8: "sidewalk", 11: "building", 12: "wall", 13: "fence", 17: "pole",

@@ -15,13 +15,13 @@ from pathlib import Path
 import numpy as np
 from scipy.io import savemat
 
-from adapt.config import DataConfig
 from adapt.data.by_class import classes_in, home_of, samples_listed
 from adapt.data.files import folder, list_file, stems
+from adapt.data.mat import read_mat
 from adapt.data.sample import Layout, Sample
+from adapt.disk.files import write_whole
 from adapt.errors import InputError, listing, unknown
-from adapt.files import write_whole
-from adapt.mat import read_mat
+from adapt.settings.groups import DataConfig
 
 IMAGES, LISTS = "Images", "lists"
 HEADER = 116

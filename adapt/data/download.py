@@ -10,9 +10,9 @@ from urllib.error import URLError
 from torchvision.datasets import Caltech256, Food101, SBDataset, VOCSegmentation
 from torchvision.datasets.voc import DATASET_YEAR_DICT
 
-from adapt.config import DataConfig
 from adapt.errors import InputError
-from adapt.runtime import say
+from adapt.machine.runtime import say
+from adapt.settings.groups import DataConfig
 
 VOC_FOLDER = Path(DATASET_YEAR_DICT["2012"]["base_dir"])
 

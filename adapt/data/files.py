@@ -6,10 +6,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
+from adapt.data.archives import read_file
+from adapt.data.images import SUFFIXES
 from adapt.data.sample import FILES, Sample
 from adapt.errors import InputError, listing
-from adapt.images import SUFFIXES
-from adapt.raw_files import read_file
 
 MAX_LIST = 1 << 28
 """Bytes of a list."""

@@ -6,11 +6,11 @@ apple_pie/1005649
 
 from pathlib import Path
 
-from adapt.config import DataConfig
 from adapt.data.by_class import classes_in, home_of, samples_listed
 from adapt.data.files import lines, list_file
 from adapt.data.sample import Layout, Sample
-from adapt.files import write_whole
+from adapt.disk.files import write_whole
+from adapt.settings.groups import DataConfig
 
 IMAGES, LISTS = "images", "meta"
 

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
+from adapt.data.images import voc_palette, write_png
 from adapt.data.pairs import COLUMNS, read_csv
+from adapt.disk.files import write_whole
+from adapt.disk.tables import csv_of
 from adapt.errors import InputError
-from adapt.files import write_whole
-from adapt.images import voc_palette, write_png
-from adapt.runtime import progress, say
-from adapt.tables import csv_of
+from adapt.machine.runtime import progress, say
 
 Row = dict[str, Path]
 """Column of COLUMNS -> file."""

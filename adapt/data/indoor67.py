@@ -5,12 +5,12 @@ Images/<class>/*.jpg, TrainImages.txt and TestImages.txt with lines such as kitc
 
 from pathlib import Path
 
-from adapt.config import DataConfig
 from adapt.data.by_class import classes_in, home_of, samples_listed
 from adapt.data.files import lines, list_file
 from adapt.data.sample import Layout, Sample
+from adapt.disk.files import write_whole
 from adapt.errors import unknown
-from adapt.files import write_whole
+from adapt.settings.groups import DataConfig
 
 IMAGES = "Images"
 LISTS = {"train": "TrainImages.txt", "test": "TestImages.txt"}

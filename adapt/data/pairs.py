@@ -4,7 +4,7 @@ import csv
 import io
 from pathlib import Path
 
-from adapt.config import DataConfig
+from adapt.data.archives import read_file
 from adapt.data.files import (
     MAX_LIST,
     Lookup,
@@ -18,7 +18,7 @@ from adapt.data.files import (
 )
 from adapt.data.sample import Layout, Sample
 from adapt.errors import InputError, listing, unknown
-from adapt.raw_files import read_file
+from adapt.settings.groups import DataConfig
 
 COLUMNS = ("x1", "x2", "y1", "y2", "valid")
 ALL = "all"

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from adapt.config import DataConfig
+from adapt.settings.groups import DataConfig
 
 FILES = ("x1", "y1", "x2", "y2", "valid")
 """The fields of a sample that are files."""

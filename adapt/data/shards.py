@@ -1,12 +1,13 @@
 """Pairs in tar archives, as WebDataset lays them out: <key>.x1.jpg, <key>.x2.jpg, <key>.y.png.
 
-A member has a path of its own, SHARD.tar/@OFFSET+SIZE/NAME, which adapt.raw_files opens: whatever
-reads, compares or names a sample's files does so with these, in any process and in any order.
+A member has a path of its own, SHARD.tar/@OFFSET+SIZE/NAME, which adapt.data.archives opens:
+whatever reads, compares or names a sample's files does so with these, in any process and order.
 """
 
 import re
 from pathlib import Path
 
+from adapt.data.archives import SHARD, part
 from adapt.data.files import (
     Lookup,
     Problem,
@@ -16,12 +17,11 @@ from adapt.data.files import (
     resolved,
     unique,
 )
+from adapt.data.images import SUFFIXES
 from adapt.data.sample import Sample
 from adapt.data.tar import members
 from adapt.errors import InputError
-from adapt.images import SUFFIXES
-from adapt.raw_files import SHARD, part
-from adapt.runtime import progress
+from adapt.machine.runtime import progress
 
 NAMED = re.compile(r"(.+)\.(x1|x2|y|y2|valid)\.[^.]+")
 """Key and field of a member."""

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
+from adapt.data.archives import MAX_SHARD, opened
 from adapt.errors import InputError
-from adapt.raw_files import MAX_SHARD, opened
 
 BLOCK = 512
 END = bytes(BLOCK)

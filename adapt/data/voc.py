@@ -5,12 +5,12 @@ The embedded scenes lie on disk in the same way.
 
 from pathlib import Path
 
-from adapt.config import DataConfig
 from adapt.data.files import Lookup, folder, lines, list_file, unique
 from adapt.data.sample import Layout, Sample
+from adapt.data.scenes import CLASSES as SCENE_CLASSES
+from adapt.disk.files import write_whole
 from adapt.errors import InputError
-from adapt.files import write_whole
-from adapt.scenes import CLASSES as SCENE_CLASSES
+from adapt.settings.groups import DataConfig
 
 CLASSES = (
     "background", "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair",

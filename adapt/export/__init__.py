@@ -14,11 +14,11 @@ import numpy as np
 import torch
 from torch import nn
 
-from adapt.config import DataConfig
 from adapt.data import DataSet, pixels_only
+from adapt.disk.files import read_mapping, sha256, write_json, write_whole
 from adapt.errors import InputError, Stopped, listing
-from adapt.evaluate import shown_to
-from adapt.export.config import ExportConfig
+from adapt.evaluation.evaluate import shown_to
+from adapt.evaluation.inference import Whole
 from adapt.export.files import (
     KIND,
     LOAD,
@@ -33,10 +33,10 @@ from adapt.export.onnx_graph import NEEDED, check_installed, onnx_bytes
 from adapt.export.parity import POSITIONS, Case, Comparison, check, noise, rounding
 from adapt.export.readme import readme_text, signed
 from adapt.export.recipe import OURS, Recipe, Signature, odd_sizes, recipe_of, signature_of
-from adapt.files import read_mapping, sha256, write_json, write_whole
-from adapt.inference import Whole
-from adapt.models import ABOUT, WEIGHTS, Model, load_model
-from adapt.runtime import say
+from adapt.machine.runtime import say
+from adapt.networks.saved import ABOUT, WEIGHTS, Model, load_model
+from adapt.settings.commands import ExportConfig
+from adapt.settings.groups import DataConfig
 
 FILES = {"safetensors": WEIGHTS, "onnx": ONNX}
 MINE = {ABOUT, WEIGHTS, ONNX, PARITY, LOAD, README, f"{OURS}.py", "__pycache__"}

@@ -3,11 +3,11 @@
 from pathlib import Path
 from typing import Any
 
-from adapt.config import DataConfig
+from adapt.disk.runs import read_config, read_environment, read_summary
 from adapt.export.recipe import OURS, Recipe, Signature
-from adapt.models import WEIGHTS, Model
-from adapt.records import read_config, read_environment, read_summary
-from adapt.taps import LOGITS, aliases, resolve
+from adapt.networks.saved import WEIGHTS, Model
+from adapt.networks.taps import LOGITS, aliases, resolve
+from adapt.settings.groups import DataConfig
 
 FORMAT, KIND = 1, "export"
 ONNX, PARITY, LOAD, README = "model.onnx", "parity.json", "load.py", "README.md"

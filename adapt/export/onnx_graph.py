@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from adapt.config import NetworkConfig
 from adapt.errors import InputError
-from adapt.taps import logits_of, normalise, upsample
+from adapt.networks.taps import logits_of, normalise, upsample
+from adapt.settings.groups import NetworkConfig
 
 OPSET = 18
 NEEDED = ("onnx", "onnxscript", "onnxruntime")

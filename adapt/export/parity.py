@@ -13,13 +13,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from adapt.batchnorm import eval_mode
-from adapt.config import NetworkConfig
 from adapt.errors import InputError, Stopped
+from adapt.evaluation.metrics import confusion, scores
 from adapt.export.isolated import DONE
-from adapt.metrics import confusion, scores
-from adapt.runtime import progress, runtime
-from adapt.taps import logits_of, normalise, upsample
+from adapt.machine.runtime import progress, runtime
+from adapt.networks.batchnorm import eval_mode
+from adapt.networks.taps import logits_of, normalise, upsample
+from adapt.settings.groups import NetworkConfig
 
 UNIT = 2.0**-24
 """Unit roundoff of fp32."""

@@ -14,12 +14,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from adapt.batchnorm import eval_mode
-from adapt.config import NetworkConfig
 from adapt.errors import InputError
 from adapt.networks import NETWORKS, TORCHVISION
+from adapt.networks.batchnorm import eval_mode
 from adapt.networks.factory import COUNTS
-from adapt.taps import logits_of
+from adapt.networks.taps import logits_of
+from adapt.settings.groups import NetworkConfig
 
 OURS = "network"
 """Module under which the copy of one of our own architectures is imported."""

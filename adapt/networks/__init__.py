@@ -10,7 +10,6 @@ from functools import partial
 from torch import nn
 from torchvision.models import segmentation
 
-from adapt.config import NetworkConfig
 from adapt.errors import InputError, unknown
 from adapt.networks.classifiers import CLASSIFIERS, classifier
 from adapt.networks.deeplab_v2 import DeepLabV2, DilatedResNet
@@ -18,6 +17,7 @@ from adapt.networks.deeplab_vgg16 import DeepLabVGG16
 from adapt.networks.factory import own_network
 from adapt.networks.fcn_vgg16 import FCNVGG16
 from adapt.networks.pspnet import PSPNet
+from adapt.settings.groups import NetworkConfig
 
 RESNET = {"pool1": "backbone.maxpool"} | {f"pool{n + 1}": f"backbone.layer{n}" for n in range(1, 5)}
 """The stem's pooling, then the ends of the four residual stages."""

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from torch import nn
 
-from adapt.config import NetworkConfig
 from adapt.errors import InputError
+from adapt.settings.groups import NetworkConfig
 
 COUNTS = ("classes", "num_classes", "n_classes")
 """Argument names under which a factory may ask for the number of classes."""

@@ -11,13 +11,13 @@ import torch
 from torch import Tensor, nn
 from torchvision.models import WeightsEnum, get_model_weights, get_weight, segmentation
 
-from adapt.batchnorm import BatchNorm
-from adapt.config import NetworkConfig
+from adapt.disk.tensors import check_values, read_tensors
 from adapt.errors import InputError, listing
 from adapt.networks import TORCHVISION
-from adapt.networks.body import AUXILIARY, COUNTER, body_of, has_body
+from adapt.networks.backbone import AUXILIARY, COUNTER, body_of, has_body
+from adapt.networks.batchnorm import BatchNorm
 from adapt.networks.classifiers import CLASSIFIERS
-from adapt.tensors import check_values, read_tensors
+from adapt.settings.groups import NetworkConfig
 
 IMAGENET, COCO = "imagenet", "coco"
 BODY = "body:"

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from adapt.config import PenaltyConfig
 from adapt.errors import InputError, unknown
 from adapt.penalties.norms import Norm, absolute, grouped, quadratic
+from adapt.settings.groups import PenaltyConfig
 
 
 @dataclass(frozen=True)

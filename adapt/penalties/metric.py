@@ -6,9 +6,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from adapt.disk.tensors import read_metadata, read_tensors
 from adapt.errors import InputError, listing
-from adapt.fisher_file import ABOUT, load_fisher
-from adapt.tensors import read_metadata, read_tensors
+from adapt.penalties.fisher import ABOUT, load_fisher
 
 SCALES = ("mean", "raw")
 

@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from adapt.config import PenaltyConfig, ScheduleConfig
 from adapt.errors import InputError
 from adapt.penalties.forms import Form, checked_form
 from adapt.penalties.groups import Groups, groups_of
@@ -15,6 +14,7 @@ from adapt.penalties.metric import metric_of
 from adapt.penalties.norms import Norm, quadratic
 from adapt.penalties.pieces import Pulled
 from adapt.penalties.split import owned, owners, penalised, split_of, split_shared
+from adapt.settings.groups import PenaltyConfig, ScheduleConfig
 
 
 class Anchored(NamedTuple):

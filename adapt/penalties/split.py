@@ -140,3 +140,13 @@ def split_of(
         count(to_zero),
         reasons if pulled else {},
     )
+
+
+def by_layer(net: nn.Module, names: Iterable[str]) -> dict[str, list[str]]:
+    """Layer (module that owns them) -> its parameters among `names`, in the network's order."""
+    wanted = set(names)
+    found: dict[str, list[str]] = {}
+    for name, _ in net.named_parameters():
+        if name in wanted:
+            found.setdefault(name.rpartition(".")[0], []).append(name)
+    return found

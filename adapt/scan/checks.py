@@ -6,13 +6,13 @@ from pathlib import Path
 
 import numpy as np
 
-from adapt.config import DataConfig
 from adapt.data import Sample
+from adapt.data.images import IGNORE
 from adapt.errors import listing
-from adapt.images import IGNORE
 from adapt.scan.findings import ERROR, WARNING, Finding
 from adapt.scan.measure import IMAGE, LABEL, VALID, Job, Record
 from adapt.scan.members import Members
+from adapt.settings.groups import DataConfig
 
 Records = Mapping[tuple[Path, str], Record]
 """(file, role) -> what was measured; a file can serve in two roles."""

@@ -4,18 +4,18 @@ import os
 from pathlib import Path
 from typing import Any
 
+from adapt.disk.files import write_json
 from adapt.errors import Stopped
-from adapt.files import write_json
-from adapt.runtime import progress, say
+from adapt.machine.runtime import progress, say
 from adapt.scan import checks, duplicates
-from adapt.scan.config import ScanConfig
 from adapt.scan.content import content
 from adapt.scan.findings import ERROR, WARNING, Finding, count, plain, show
 from adapt.scan.measure import Record, measured
 from adapt.scan.members import Members, members
 from adapt.scan.summary import figures, overview
-from adapt.settings import EXPLICIT
-from adapt.settings import plain as settings
+from adapt.settings.commands import ScanConfig
+from adapt.settings.mapping import EXPLICIT
+from adapt.settings.mapping import plain as settings
 
 FORMAT = 1
 SMALL = 300

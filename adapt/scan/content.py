@@ -6,11 +6,11 @@ import numpy as np
 
 from adapt.data import Sample
 from adapt.scan.checks import Records
-from adapt.scan.config import ScanConfig
 from adapt.scan.duplicates import image_of
 from adapt.scan.findings import ERROR, WARNING, Finding
 from adapt.scan.members import Members
 from adapt.scan.pairs import ENOUGH, Fit, displacement, fit, level, side
+from adapt.settings.commands import ScanConfig
 
 CHANCE = 0.25
 """Median doubt from which on the pairs as a whole fit hardly better than random ones (0.5)."""

@@ -7,11 +7,12 @@ import numpy as np
 
 from adapt.data import Sample
 from adapt.errors import listing
-from adapt.runtime import progress
+from adapt.machine.runtime import progress
 from adapt.scan.checks import Records
 from adapt.scan.findings import ERROR, WARNING, Finding
-from adapt.scan.measure import HASH_BITS, IMAGE, LABEL, Record
+from adapt.scan.measure import IMAGE, LABEL, Record
 from adapt.scan.members import EVALUATED, Members
+from adapt.settings.choices import HASH_BITS
 
 CHUNK = 8_000_000
 """Hash words that are compared at once (64 MB)."""

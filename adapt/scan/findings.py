@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from adapt.runtime import say
+from adapt.machine.runtime import say
 
 ERROR, WARNING = "error", "warning"
 

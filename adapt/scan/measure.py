@@ -8,16 +8,15 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from adapt.data.images import image_header, read_image, read_indices, read_valid
 from adapt.errors import InputError
-from adapt.images import image_header, read_image, read_indices, read_valid
-from adapt.workers import spread
+from adapt.machine.workers import spread
 
 IMAGE, LABEL, VALID = "image", "label", "valid"
 
 READ = {IMAGE: read_image, LABEL: read_indices, VALID: read_valid}
 
 HASH_SIDE = 16
-HASH_BITS = HASH_SIDE**2
 FLAT = 2.0
 """Standard deviation of the shrunk grey values below which an image shows nothing."""
 

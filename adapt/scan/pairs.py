@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from adapt.runtime import progress
+from adapt.machine.runtime import progress
 
 ENOUGH = 16
 """Pairs from which on weights can be learned."""

@@ -4,10 +4,11 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
-from adapt.images import IGNORE
+from adapt.data.images import IGNORE
 from adapt.scan.checks import Records, histogram, shown
-from adapt.scan.measure import HASH_BITS, IMAGE
+from adapt.scan.measure import IMAGE
 from adapt.scan.members import Members
+from adapt.settings.choices import HASH_BITS
 
 SHOWN = 5
 

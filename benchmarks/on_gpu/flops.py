@@ -9,7 +9,7 @@ from torch import empty as empty_tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from adapt.networks.deeplab_vgg16 import STAGES, DeepLabVGG16
-from adapt.taps import LOGITS, forward
+from adapt.networks.taps import LOGITS, forward
 from benchmarks.on_gpu.roofline import ACTIVATIONS, BANDWIDTH, supervised_costs
 
 SIZE, CLASSES = 321, 21

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from adapt.runtime import Runtime, runtime
+from adapt.machine.runtime import Runtime, runtime
 from benchmarks.measure import Variant, measure, record, report, timed
 
 MIB = 2**20

@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from adapt.batchnorm import freeze
-from adapt.sampling import Batch
+from adapt.data.sampling import Batch
+from adapt.networks.batchnorm import freeze
 from benchmarks.measure import Variant
 from benchmarks.on_gpu.given import Given, note, tried
 from benchmarks.on_gpu.supervised import batch_of, floor, loss_of, ours, rates, resident, whitener

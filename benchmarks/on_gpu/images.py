@@ -9,10 +9,10 @@ import numpy as np
 import torch
 
 import transforms.torch as tensors
-from adapt.images import IGNORE
-from adapt.metrics import confusion
-from adapt.protocol import most_likely
-from adapt.scenes import draw_scene
+from adapt.data.images import IGNORE
+from adapt.data.scenes import draw_scene
+from adapt.evaluation.metrics import confusion
+from adapt.evaluation.protocol import most_likely
 from benchmarks.inversion import makers as inverters
 from benchmarks.inversion import peak as peak_of
 from benchmarks.measure import Variant

@@ -15,7 +15,7 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 
 from adapt.networks.deeplab_vgg16 import DeepLabVGG16
-from adapt.taps import LOGITS, forward, upsample
+from adapt.networks.taps import LOGITS, forward, upsample
 
 BANDWIDTH = 3.35
 """TB/s of an H100 SXM, from its data sheet."""

@@ -8,13 +8,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from adapt.images import IGNORE
-from adapt.objective_config import ObjectiveConfig, SupervisedConfig
-from adapt.sampling import Batch
-from adapt.schedules import set_rate
-from adapt.setup import Setup
-from adapt.taps import upsample
-from adapt.train import one_step
+from adapt.data.images import IGNORE
+from adapt.data.sampling import Batch
+from adapt.networks.taps import upsample
+from adapt.settings.objective import ObjectiveConfig, SupervisedConfig
+from adapt.training.schedules import set_rate
+from adapt.training.setup import Setup
+from adapt.training.train import one_step
 from benchmarks.measure import Variant
 from benchmarks.on_gpu.device import peak
 from benchmarks.on_gpu.flops import BATCH, ITERATIONS
@@ -66,7 +66,7 @@ def fused(given: Given, net: nn.Module, batch: Batch) -> Variant:
 
 
 def whitener(device: torch.device) -> Callable[[Tensor], Tensor]:
-    """`adapt.taps.normalise` with its constants on the device already."""
+    """`adapt.networks.taps.normalise` with its constants on the device already."""
     mean, std = (255 * torch.tensor(v, device=device).view(1, 3, 1, 1) for v in (MEAN, STD))
     return lambda images: images.float().sub_(mean).div_(std)
 

@@ -8,12 +8,12 @@ from itertools import islice
 from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile
 
-from adapt.commands import TrainConfig
-from adapt.config import DataConfig, NetworkConfig, PenaltyConfig, ScheduleConfig
 from adapt.data import load
-from adapt.objective_config import ObjectiveConfig, SupervisedConfig
-from adapt.sampling import Stream, batches
-from adapt.train import train
+from adapt.data.sampling import Stream, batches
+from adapt.settings.groups import DataConfig, NetworkConfig, PenaltyConfig, ScheduleConfig
+from adapt.settings.objective import ObjectiveConfig, SupervisedConfig
+from adapt.settings.training import TrainConfig
+from adapt.training.train import train
 from benchmarks.measure import gpu_wait
 from benchmarks.on_gpu.given import NOTHING, Given, note
 from benchmarks.on_gpu.supervised import batch_of, ours

@@ -26,16 +26,16 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE.parents[1]), str(HERE.parent), str(HERE)]
+sys.path[:0] = [str(HERE.parents[1]), str(HERE.parent / "helpers"), str(HERE)]
 
 import numpy as np
 import torch
 from hostile_kinds import KINDS, Kind, make, same
 from tqdm import tqdm
 
+from adapt.disk.files import write_json
 from adapt.errors import InputError
-from adapt.files import write_json
-from adapt.host import processor
+from adapt.machine.runtime import processor
 
 DEADLINE = 60
 """Seconds for one case."""

@@ -22,28 +22,27 @@ from mutate import (
 )
 from tiny import POOL3, SUPERVISED, reseal
 
-from adapt.checkpoint import META, STATE, load, newest
-from adapt.commands import EvaluateConfig, TrainConfig
-from adapt.config import DataConfig, NetworkConfig, PenaltyConfig, ScheduleConfig
+from adapt.data.scenes import write_scenes
+from adapt.disk.checkpoint import META, STATE, load, newest
+from adapt.disk.files import read_yaml, sha256
+from adapt.disk.runs import MAY_DIFFER, open_run, read_config, read_metrics
+from adapt.disk.tables import csv_of_records
+from adapt.disk.tensors import load_tensors, read_tensors
 from adapt.errors import InputError
-from adapt.evaluate import evaluate
-from adapt.files import read_yaml, sha256
-from adapt.fisher import fisher_of
-from adapt.fisher_file import load_fisher, write_fisher
-from adapt.models import load_model
+from adapt.evaluation.evaluate import evaluate
+from adapt.evaluation.rows import collect, text_table
 from adapt.networks import build_network
+from adapt.networks.saved import load_model
+from adapt.penalties.fisher import fisher_of, load_fisher, write_fisher
 from adapt.penalties.metric import read_fisher
-from adapt.records import read_config, read_metrics
-from adapt.results import collect, text_table
-from adapt.runs import MAY_DIFFER, open_run
-from adapt.scenes import write_scenes
-from adapt.settings import build, filled, plain
-from adapt.tables import csv_of_records
-from adapt.tensors import load_tensors, read_tensors
-from adapt.train import train
+from adapt.settings.commands import EvaluateConfig
+from adapt.settings.groups import DataConfig, NetworkConfig, PenaltyConfig, ScheduleConfig
+from adapt.settings.mapping import build, filled, plain
+from adapt.settings.training import TrainConfig
+from adapt.training.train import train
 from viz.figures import training_curves
-from viz.report import class_tables, machines, trained
-from viz.tables import entries_of, lines_of, per_class
+from viz.report.page import class_tables, machines, trained
+from viz.report.tables import entries_of, lines_of, per_class
 
 OLD, NEW = "step_00000002", "step_00000004"
 NETWORK = NetworkConfig(width=1 / 32, batch_norm=True)

@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path[:0] = [p for p in (str(ROOT), str(ROOT / "tests")) if p not in sys.path]
+sys.path[:0] = [p for p in (str(ROOT), str(ROOT / "tests" / "helpers")) if p not in sys.path]
 
 import numpy as np
 from campaigns.mutations import Original, mutant, mutated_text, originals, pick
@@ -61,8 +61,15 @@ def check_names(names: Any) -> None:
 def readers() -> dict[str, Callable[[Path], None]]:
     """Everything that reads a file of a stranger; each checks what it gets."""
     from adapt.data.dogs120 import entries
+    from adapt.data.images import (
+        IGNORE,
+        image_header,
+        read_image,
+        read_indices,
+        read_mask,
+        read_valid,
+    )
     from adapt.errors import InputError
-    from adapt.images import IGNORE, image_header, read_image, read_indices, read_mask, read_valid
     from adapt.scan.measure import IMAGE, LABEL, VALID, Job, measure
 
     def image(path: Path) -> None:
@@ -149,8 +156,8 @@ class Spy:
 
 
 def read_list(place: Path, name: str, spy: Spy) -> None:
-    from adapt.config import DataConfig
     from adapt.data import load
+    from adapt.settings.groups import DataConfig
 
     pairs = str(place / "pairs.csv") if name == "pairs" else ""
     config = DataConfig(name=name, root=str(place), pairs=pairs, train_split="train")
@@ -168,8 +175,8 @@ def read_list(place: Path, name: str, spy: Spy) -> None:
 
 def worker(connection: Connection, place: Path, seed: int, files: list[Original]) -> None:
     """Answer every case number with its outcome."""
+    from adapt.data.images import only_reading
     from adapt.errors import InputError
-    from adapt.images import only_reading
 
     own = place / f"worker-{os.getpid()}"
     tree(own)
@@ -382,7 +389,7 @@ def about() -> dict[str, str]:
     import cv2
     import PIL
 
-    from adapt.host import processor
+    from adapt.machine.runtime import processor
 
     versions = {"pillow": PIL.__version__, "numpy": np.__version__, "opencv": cv2.__version__}
     python = platform.python_version()

@@ -31,7 +31,7 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE.parents[1]), str(HERE.parent)]
+sys.path[:0] = [str(HERE.parents[1]), str(HERE.parent / "helpers")]
 
 import numpy as np
 import torch
@@ -39,10 +39,10 @@ from tqdm import tqdm
 from trees import camvid
 from warm import Command, Warm
 
-from adapt import checkpoint
-from adapt.files import write_json
-from adapt.host import processor
-from adapt.records import read_metrics
+from adapt.disk import checkpoint
+from adapt.disk.files import write_json
+from adapt.disk.runs import read_metrics
+from adapt.machine.runtime import processor
 
 PENALTY = ["penalty=l2_sp_fisher", "penalty.alpha=0.01", "penalty.fisher=fisher.safetensors"]
 TRAINED = ["device=cpu", "precision=fp32", "batch=2", "log_every=1"]

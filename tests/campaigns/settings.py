@@ -3,7 +3,7 @@
     python tests/campaigns/settings.py [--commands train evaluate] [--seconds 30] [--out FILE]
 
 The settings are read from the dataclasses, so a new one is covered. Every case runs in a child of
-its own with bounded memory and time, as scripts/_cli.py would run it. What is accepted is listed
+its own with bounded memory and time, as adapt/cli/main.py would run it. What is accepted is listed
 in the results, to be read by a person: it should mean something.
 """
 
@@ -27,48 +27,49 @@ from typing import Any, NamedTuple, get_args, get_origin, get_type_hints
 
 ME = Path(__file__).resolve()
 ROOT = ME.parents[2]
-sys.path[0:0] = [str(ROOT), str(ROOT / "tests")]
+sys.path[0:0] = [str(ROOT), str(ROOT / "tests" / "helpers")]
 
 import torch
 from tiny import adapting, teaching
 from tqdm import tqdm
 
-from adapt.analyse import analyse
-from adapt.analyse_config import AnalyseConfig
-from adapt.calibrate import CalibrateConfig, calibrate
-from adapt.commands import (
+from adapt.analysis.analyse import analyse
+from adapt.analysis.fisher import fisher
+from adapt.data.scenes import write_scenes
+from adapt.disk.files import write_json
+from adapt.disk.runs import environment
+from adapt.errors import InputError, Stopped
+from adapt.evaluation.evaluate import evaluate
+from adapt.evaluation.predict import predictions
+from adapt.export import export
+from adapt.machine.runtime import processor
+from adapt.networks.factory import permit
+from adapt.scan.command import scan
+from adapt.settings.commands import (
+    AnalyseConfig,
+    CalibrateConfig,
     DistortConfig,
     EvaluateConfig,
-    InvertConfig,
-    ReportConfig,
-    TrainConfig,
+    ExportConfig,
+    FisherConfig,
+    PredictConfig,
+    ScanConfig,
 )
-from adapt.config import DataConfig, ShiftConfig
-from adapt.distort import make_distorted
-from adapt.errors import InputError, Stopped
-from adapt.evaluate import evaluate
-from adapt.export import export
-from adapt.export.config import ExportConfig
-from adapt.files import write_json
-from adapt.finetuning import study_of
-from adapt.fisher_command import FisherConfig, fisher
-from adapt.host import processor
-from adapt.layers_config import LayersConfig
-from adapt.networks.factory import permit
-from adapt.predict import PredictConfig, predictions
-from adapt.runs import environment
-from adapt.scan.command import scan
-from adapt.scan.config import ScanConfig
-from adapt.scenes import write_scenes
-from adapt.settings import EXPLICIT, build
-from adapt.study_checks import check_study
-from adapt.study_config import StudyConfig
-from adapt.train import train
-from adapt.verdict import adapt
-from viz.filters import FiltersConfig, filters
-from viz.invert import invert
-from viz.layers import layers
-from viz.report import report
+from adapt.settings.groups import DataConfig, ShiftConfig
+from adapt.settings.mapping import EXPLICIT, build
+from adapt.settings.study import StudyConfig
+from adapt.settings.training import TrainConfig
+from adapt.settings.viz import FiltersConfig, InvertConfig, LayersConfig, ReportConfig
+from adapt.shift.calibrate import calibrate
+from adapt.shift.distort import make_distorted
+from adapt.study.checks import check_study
+from adapt.study.finetuning import study_of
+from adapt.training.adapt import adapt
+from adapt.training.train import train
+from viz.filters import filters
+from viz.inversion.command import invert
+from viz.layers.command import layers
+from viz.report.page import report
 
 MEMORY = 12 << 30
 NAN, INF = float("nan"), float("inf")
@@ -244,7 +245,7 @@ def cases(names: list[str], place: World) -> list[Case]:
 
 
 def changed(values: dict[str, Any], path: tuple[str, ...], value: Any) -> dict[str, Any]:
-    """A copy with one setting replaced, and noted as given, as scripts/_cli.py notes it."""
+    """A copy with one setting replaced, and noted as given, as adapt/cli/main.py notes it."""
     values = deepcopy(values)
     if not path:
         return values
@@ -267,7 +268,7 @@ def perform(case: Case, place: World, out: Path) -> str:
         command.perform(config)
     except (InputError, Stopped) as error:
         return f"refused: {error}"
-    except OSError as error:  # a file that cannot be written or read; scripts/_cli.py says which
+    except OSError as error:  # a file that cannot be written or read; adapt/cli/main.py says which
         if error.filename is None:
             raise
         return f"refused: {error.filename}: {error.strerror}"

@@ -8,7 +8,7 @@ from campaigns.kills import Campaign, files_result, table
 from trees import camvid
 from warm import Command, Warm, members
 
-from adapt import checkpoint
+from adapt.disk import checkpoint
 
 pytestmark = pytest.mark.system
 TWIN = ("data=camvid", "data.root=d1", "shift=cubism", "labels=moved")
@@ -86,7 +86,7 @@ def test_r01_killed_before_its_configuration_was_written_it_starts_again(
 ) -> None:
     from tiny import teaching
 
-    from adapt.train import train
+    from adapt.training.train import train
 
     run = tmp_path / "run"
     run.mkdir()

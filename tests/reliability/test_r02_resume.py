@@ -7,7 +7,7 @@ from campaigns.kills import run_result
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from warm import Warm
 
-from adapt.records import read_metrics
+from adapt.disk.runs import read_metrics
 
 pytestmark = pytest.mark.system
 EVERYTHING = (

@@ -7,9 +7,9 @@ import pytest
 from campaigns.kills import run_result
 from warm import Warm
 
-from adapt.config import DataConfig
 from adapt.data import load
-from adapt.sampling import Stream, batches
+from adapt.data.sampling import Stream, batches
+from adapt.settings.groups import DataConfig
 
 BATCH, FIELDS = 2, ("x1", "x2", "y2", "valid")
 

@@ -6,9 +6,8 @@ from pathlib import Path
 import pytest
 from tiny import teaching
 
-from adapt import sampling
-from adapt.data import load
-from adapt.sampling import Stream, batches
+from adapt.data import load, sampling
+from adapt.data.sampling import Stream, batches
 
 
 @pytest.mark.parametrize("count", [2, 3])

@@ -9,10 +9,10 @@ import torch
 from tiny import curve, same, teaching
 from warm import Warm
 
-from adapt import checkpoint
+from adapt.disk import checkpoint
+from adapt.disk.files import sha256
 from adapt.errors import InputError
-from adapt.files import sha256
-from adapt.train import train as fit
+from adapt.training.train import train as fit
 
 GIVEN = (
     "data=camvid", "data.root=d1", "data.crop=[32,40]", "network.width=0.03125", "batch=2",
@@ -68,7 +68,7 @@ DAMAGE: dict[str, tuple[str, Callable[[Path], object]]] = {
     "state of another": ("state.pt", copy_state),
     "renamed": ("meta.json", other_step),
 }
-"""More of them, without the command: tests/test_checkpoint.py, and the campaign."""
+"""More of them, without the command: tests/disk/test_checkpoint.py, and the campaign."""
 
 
 @pytest.mark.system

@@ -13,15 +13,15 @@ from safetensors.torch import load_file, save_file
 from tiny import adapting, reseal
 from warm import Warm
 
-from adapt import checkpoint
-from adapt.config import DataConfig, PenaltyConfig
+from adapt.disk import checkpoint
+from adapt.disk.files import read_json, read_yaml, sha256
+from adapt.disk.runs import read_metrics
+from adapt.disk.tensors import read_tensors
 from adapt.errors import InputError
 from adapt.export.files import load_text
 from adapt.export.recipe import Recipe
-from adapt.files import read_json, read_yaml, sha256
-from adapt.records import read_metrics
-from adapt.tensors import read_tensors
-from adapt.train import train
+from adapt.settings.groups import DataConfig, PenaltyConfig
+from adapt.training.train import train
 
 ROOT = Path(__file__).resolve().parents[2]
 PRODUCT = [p for f in ("adapt", "viz", "transforms", "scripts") for p in (ROOT / f).rglob("*.py")]
@@ -58,7 +58,7 @@ def test_r05_nothing_evaluates_what_it_reads() -> None:
     loads = [
         (file, given(node, "weights_only")) for file, name, node in every if name == "torch.load"
     ]
-    assert loads == [("adapt/tensors.py", "True")]
+    assert loads == [("adapt/disk/tensors.py", "True")]
     assert not [file for file, _, node in every if given(node, "shell") not in (None, "False")]
     assert not [
         file for file, _, node in every if given(node, "allow_pickle") not in (None, "False")

@@ -10,24 +10,29 @@ import yaml
 from tiny import adapting, reseal, teaching
 from warm import Warm
 
-from adapt.analyse import analyse
-from adapt.analyse_config import AnalyseConfig
-from adapt.calibrate import CalibrateConfig, calibrate
-from adapt.commands import EvaluateConfig, InvertConfig
-from adapt.config import DataConfig, NetworkConfig, ShiftConfig
+from adapt.analysis.analyse import analyse
+from adapt.analysis.fisher import fisher
+from adapt.disk.files import read_json
+from adapt.disk.runs import read_config, read_data
 from adapt.errors import InputError
-from adapt.evaluate import evaluate
-from adapt.files import read_json
-from adapt.fisher_command import FisherConfig, fisher
-from adapt.layers_config import LayersConfig
+from adapt.evaluation.evaluate import evaluate
+from adapt.evaluation.predict import predictions
 from adapt.networks import factory as factories
 from adapt.networks.factory import own_network
-from adapt.predict import PredictConfig, predictions
-from adapt.records import read_config, read_data
-from adapt.settings import inherit_data
-from adapt.train import train
-from viz.invert import invert
-from viz.layers import layers
+from adapt.settings.commands import (
+    AnalyseConfig,
+    CalibrateConfig,
+    EvaluateConfig,
+    FisherConfig,
+    PredictConfig,
+)
+from adapt.settings.groups import DataConfig, NetworkConfig, ShiftConfig
+from adapt.settings.mapping import inherit_data
+from adapt.settings.viz import InvertConfig, LayersConfig
+from adapt.shift.calibrate import calibrate
+from adapt.training.train import train
+from viz.inversion.command import invert
+from viz.layers.command import layers
 
 pytestmark = pytest.mark.system
 ADAPT = ("data=camvid", "data.root=d1", "data.target=d2", "teacher=teacher", "objective=pool3",

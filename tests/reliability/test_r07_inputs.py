@@ -10,10 +10,10 @@ from safetensors.torch import load_file
 from tiny import curve, same
 from warm import Warm
 
-from adapt.files import sha256
-from adapt.fisher_file import load_fisher, write_fisher
-from adapt.models import load_model, save_model
-from adapt.runs import MAY_DIFFER
+from adapt.disk.files import sha256
+from adapt.disk.runs import MAY_DIFFER
+from adapt.networks.saved import load_model, save_model
+from adapt.penalties.fisher import load_fisher, write_fisher
 
 pytestmark = pytest.mark.system
 GIVEN = {

@@ -11,13 +11,13 @@ from tiny import adapting, curve, same, teaching, weights
 from torch import Tensor
 from warm import Warm
 
-from adapt.config import DataConfig, NetworkConfig
+from adapt.disk.files import check_readable
+from adapt.disk.tensors import load_tensors, read_tensors
 from adapt.errors import InputError
-from adapt.files import check_readable
-from adapt.models import load_complete, load_model, load_run
 from adapt.networks import build_network
-from adapt.tensors import load_tensors, read_tensors
-from adapt.train import train
+from adapt.networks.saved import load_complete, load_model, load_run
+from adapt.settings.groups import DataConfig, NetworkConfig
+from adapt.training.train import train
 
 State = dict[str, Tensor]
 SMALL = NetworkConfig(width=1 / 32, batch_norm=True)

@@ -7,14 +7,14 @@ import pytest
 import torch
 from tiny import adapting
 
-from adapt import checkpoint
-from adapt.config import PenaltyConfig, ScheduleConfig
+from adapt.data.sampling import Stream, batches
+from adapt.disk import checkpoint
+from adapt.disk.runs import read_metrics
 from adapt.errors import InputError, Stopped
-from adapt.objectives import Objective
-from adapt.records import read_metrics
-from adapt.sampling import Stream, batches
-from adapt.setup import prepare, resolve
-from adapt.train import one_step, train
+from adapt.objective.terms import Objective
+from adapt.settings.groups import PenaltyConfig, ScheduleConfig
+from adapt.training.setup import prepare, resolve
+from adapt.training.train import one_step, train
 
 
 def test_r09_a_rate_that_diverges_is_stopped(world: Path, tmp_path: Path) -> None:

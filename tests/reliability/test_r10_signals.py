@@ -8,8 +8,8 @@ import pytest
 from campaigns.kills import files_result, run_result
 from warm import TRAINED, Command, Warm, members
 
-from adapt import checkpoint
-from adapt.records import read_metrics
+from adapt.disk import checkpoint
+from adapt.disk.runs import read_metrics
 
 pytestmark = pytest.mark.system
 GIVEN = (*TRAINED, "steps=16", "eval_every=4")

@@ -21,14 +21,14 @@ from test_scripts import SMALL
 from test_scripts import run as script
 from tiny import curve, same
 
-from adapt import checkpoint
-from adapt.config import DataConfig
 from adapt.data import load
+from adapt.data.archives import MAX_BYTES
+from adapt.data.images import image_header, image_size, read_image, read_indices
+from adapt.data.sampling import Stream
+from adapt.data.tiff import read_tiff
+from adapt.disk import checkpoint
 from adapt.errors import InputError
-from adapt.images import image_header, image_size, read_image, read_indices
-from adapt.raw_files import MAX_BYTES
-from adapt.sampling import Stream
-from adapt.tiff import read_tiff
+from adapt.settings.groups import DataConfig
 
 ROOT = Path(__file__).resolve().parents[2]
 Tree = Callable[..., Path]
@@ -195,7 +195,7 @@ MEMORY = """
 import json, resource, sys
 from pathlib import Path
 from adapt.errors import InputError
-from adapt.images import image_header, read_image, read_indices
+from adapt.data.images import image_header, read_image, read_indices
 from adapt.scan.measure import Job, measure
 
 def peak():

@@ -9,11 +9,11 @@ import pytest
 from PIL import Image
 from pngs import chunk, header, png
 
-from adapt.config import DataConfig
 from adapt.data import DataSet, Sample
+from adapt.data.images import image_size, read_image, read_mask, read_valid
+from adapt.data.sampling import Decoder, check_sizes
 from adapt.errors import InputError
-from adapt.images import image_size, read_image, read_mask, read_valid
-from adapt.sampling import Decoder, check_sizes
+from adapt.settings.groups import DataConfig
 
 RED, GREEN = (200, 10, 20), (30, 180, 60)
 

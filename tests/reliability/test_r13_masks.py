@@ -13,11 +13,11 @@ from safetensors.torch import load_file
 from scipy.io import loadmat, savemat
 from tiny import teaching
 
+from adapt.data.images import IGNORE, read_indices, read_mask
+from adapt.data.mat import read_mat
+from adapt.disk.runs import read_metrics
 from adapt.errors import InputError
-from adapt.images import IGNORE, read_indices, read_mask
-from adapt.mat import read_mat
-from adapt.records import read_metrics
-from adapt.train import train
+from adapt.training.train import train
 
 
 @pytest.mark.parametrize("mode", ["L", "P"])

@@ -8,10 +8,10 @@ import pytest
 from PIL import Image
 from test_scripts import run as script
 
-from adapt.config import DataConfig
 from adapt.data import DataSet, load
 from adapt.data.files import matched
 from adapt.errors import InputError
+from adapt.settings.groups import DataConfig
 
 Tree = Callable[..., Path]
 NAMES = [f"{i:02d}" for i in range(14)]

@@ -15,10 +15,10 @@ from scans import command
 from scipy.io import savemat
 from test_scripts import run as script
 
-from adapt.config import DataConfig
 from adapt.data import load
 from adapt.data.files import inside
 from adapt.errors import InputError
+from adapt.settings.groups import DataConfig
 
 Tree = Callable[..., Path]
 

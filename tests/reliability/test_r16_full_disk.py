@@ -15,13 +15,13 @@ from tiny import teaching
 from trees import camvid
 from warm import Warm
 
-from adapt import checkpoint
-from adapt.commands import DistortConfig
-from adapt.config import DataConfig, ShiftConfig
-from adapt.distort import make_distorted
-from adapt.files import unwritten
-from adapt.fisher_command import FisherConfig, fisher
-from adapt.train import train
+from adapt.analysis.fisher import fisher
+from adapt.disk import checkpoint
+from adapt.disk.files import unwritten
+from adapt.settings.commands import DistortConfig, FisherConfig
+from adapt.settings.groups import DataConfig, ShiftConfig
+from adapt.shift.distort import make_distorted
+from adapt.training.train import train
 
 
 class Disk:

@@ -10,8 +10,8 @@ import pytest
 from campaigns.kills import run_result
 from warm import TRAINED, Command, Warm
 
+from adapt.disk.lock import only_writer
 from adapt.errors import InputError
-from adapt.lock import only_writer
 
 pytestmark = pytest.mark.system
 GIVEN = (*TRAINED, "steps=6", "checkpoint_every=2")

@@ -18,14 +18,14 @@ import torch
 from several import TESTS, launch, torchrun
 from tiny import curve, same, teaching, weights
 
-from adapt import checkpoint
-from adapt.commands import DistortConfig, EvaluateConfig
-from adapt.config import DataConfig, ShiftConfig
-from adapt.distort import make_distorted
-from adapt.evaluate import evaluate
-from adapt.failures import STATUS, explained
-from adapt.records import read_metrics
-from adapt.train import train
+from adapt.disk import checkpoint
+from adapt.disk.runs import read_metrics
+from adapt.evaluation.evaluate import evaluate
+from adapt.machine.runtime import STATUS, explained
+from adapt.settings.commands import DistortConfig, EvaluateConfig
+from adapt.settings.groups import DataConfig, ShiftConfig
+from adapt.shift.distort import make_distorted
+from adapt.training.train import train
 
 TOLERANCE = 1e-6
 """Relative, of a weight tensor after 6 steps: sums are taken in another order."""
@@ -112,7 +112,7 @@ def test_r19_two_processes_score_exactly_as_one(odd: Path) -> None:
 
 @pytest.fixture(scope="module")
 def computed(odd: Path) -> Path:
-    """What tests/shares.py writes in one process and in two."""
+    """What tests/helpers/shares.py writes in one process and in two."""
     for count in (1, 2):
         done = launch([str(TESTS / "shares.py"), str(odd)], odd, count)
         assert done.returncode == 0, done.stderr
@@ -210,7 +210,7 @@ def test_r10_a_signal_to_one_process_stops_both_with_a_checkpoint(odd: Path) -> 
 
 
 def test_r18_a_command_of_one_process_says_so() -> None:
-    command = [sys.executable, str(TESTS.parent / "scripts" / "make_distorted_voc.py"), "out=x"]
+    command = [sys.executable, str(TESTS.parents[1] / "scripts" / "make_distorted_voc.py"), "out=x"]
     environment = os.environ | {"WORLD_SIZE": "2", "RANK": "0"}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
     assert done.returncode == 2

@@ -13,12 +13,12 @@ from tiny import adapting, same, weights
 from torch import nn
 from warm import Warm
 
-import adapt.train
-from adapt.config import PenaltyConfig
-from adapt.records import read_metrics
-from adapt.setup import Setup
-from adapt.taps import forward
-from adapt.train import train
+import adapt.training.train
+from adapt.disk.runs import read_metrics
+from adapt.networks.taps import forward
+from adapt.settings.groups import PenaltyConfig
+from adapt.training.setup import Setup
+from adapt.training.train import train
 
 
 def sha256(net: nn.Module) -> str:
@@ -33,7 +33,7 @@ def test_r20_the_teacher_never_changes(
     world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In memory, through five steps with the student in train mode, evaluated at each."""
-    digests, fit = [], adapt.train.fit
+    digests, fit = [], adapt.training.train.fit
 
     def watched(setup: Setup, *others: object) -> None:
         assert setup.teacher is not None
@@ -46,7 +46,7 @@ def test_r20_the_teacher_never_changes(
 
         fit(setup, *others[:-1], note)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(adapt.train, "fit", watched)
+    monkeypatch.setattr(adapt.training.train, "fit", watched)
     file = (world / "teacher/model.safetensors").read_bytes()
     train(adapting(world, tmp_path / "s", steps=5, eval_every=1))
     assert digests == [(step, True) for step in range(1, 6)]

@@ -1,0 +1,1 @@
+"""What a training did to a network, layer by layer; Fisher information of a network."""

@@ -1,0 +1,138 @@
+"""How much of each unit's activation a training kept: R2 after Li, Grandvalet and Davoine (ICML
+2018), section 5.3 and Figure 4."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from adapt.analysis.weights import box
+from adapt.errors import InputError
+from adapt.networks.batchnorm import eval_mode
+from adapt.networks.taps import forward
+
+SILENT = 1e-7
+"""A unit whose standard deviation is below this share of its mean (or 0) is constant in float32."""
+
+
+class Moments:
+    """Sums over pairs of values (a, b) of each channel, batch by batch, in float64.
+
+    Means and central sums are merged after Chan, Golub and LeVeque (1979), so that a large mean
+    costs no digits.
+    """
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.mean = torch.zeros(0)
+        """(2, C): of a and of b."""
+        self.central = torch.zeros(0)
+        """(3, C): sums of (a - mean a)^2, (b - mean b)^2 and (a - mean a)(b - mean b)."""
+        self.change = torch.zeros(0)
+        """(C): sum of (b - a)^2."""
+
+    def add(self, before: Tensor, after: Tensor) -> None:
+        """Maps (B, C, h, w), or (B, C), of the same images."""
+        a, b = (x.detach().double().flatten(2) if x.ndim > 2 else x.detach().double()[..., None]
+                for x in (before, after))  # fmt: skip
+        count = a.shape[0] * a.shape[2]
+        mean = torch.stack([a.mean((0, 2)), b.mean((0, 2))])
+        da, db = a - mean[0][None, :, None], b - mean[1][None, :, None]
+        central = torch.stack([(x * y).sum((0, 2)) for x, y in ((da, da), (db, db), (da, db))])
+        change = (b - a).square().sum((0, 2))
+        if self.count:
+            off = mean - self.mean
+            share = self.count * count / (self.count + count)
+            central += self.central + share * torch.stack(
+                [off[0] ** 2, off[1] ** 2, off[0] * off[1]]
+            )
+            mean = self.mean + off * (count / (self.count + count))
+            change += self.change
+        self.count, self.mean = self.count + count, mean
+        self.central, self.change = central, change
+
+    def distance(self) -> float:
+        """sum (b - a)^2 / sum a^2 over all channels: as the objective's `relative` distance."""
+        size = self.central[0] + self.count * self.mean[0] ** 2
+        return float(self.change.sum() / size.sum()) if size.sum() else float("nan")
+
+    def r2(self) -> tuple[np.ndarray, np.ndarray]:
+        """(C,) twice, with b's own variation as the whole; NaN where b is constant.
+
+        First the R2 of b regressed on a with an intercept, in 0..1 (the squared correlation):
+        001's coefficient "of the fine-tuned activations with respect to the original" ones. A unit
+        that only changes its scale and offset keeps 1; a constant a explains nothing, 0. Then that
+        of a itself as the prediction, 1 - sum (b - a)^2 / sum (b - mean b)^2: 1 only where nothing
+        changed, below 0 where b's mean would have been nearer.
+        """
+        aa, bb, ab = self.central.cpu().numpy()
+        still = [
+            s <= self.count * (SILENT * m) ** 2
+            for s, m in zip((aa, bb), self.mean.cpu().numpy(), strict=True)
+        ]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            fitted = np.where(still[0], 0.0, np.minimum(ab**2 / (aa * bb), 1.0))
+            same = 1 - self.change.cpu().numpy() / bb
+        return np.where(still[1], np.nan, fitted), np.where(still[1], np.nan, same)
+
+
+@dataclass(frozen=True)
+class Units:
+    """R2 of the units (channels) of one layer, (C,) each; NaN = constant after training."""
+
+    layer: str
+    r2: np.ndarray
+    identity: np.ndarray
+    distance: float
+    """Squared distance of the layer's maps relative to the size of those before."""
+
+    @property
+    def silent(self) -> int:
+        return int(np.isnan(self.r2).sum())
+
+    def plain(self) -> dict[str, Any]:
+        return {
+            "layer": self.layer,
+            "units": len(self.r2),
+            "silent": self.silent,
+            "distance": self.distance,
+            "r2": box(self.r2, self.layer),
+            "identity": box(self.identity, self.layer),
+        }
+
+
+def activations(
+    before: nn.Module,
+    after: nn.Module,
+    layers: Sequence[str],
+    images: Iterable[tuple[Tensor, Tensor]],
+) -> list[Units]:
+    """R2 of every unit's activation after a training with respect to that before (001, section 5.3,
+    Figure 4): see Moments.r2. A unit is a channel, its samples all cells of all images.
+
+    Args:
+        before: the network before the training; computed in eval mode, left as it was.
+        after: the same architecture behind it.
+        layers: names of layers or aliases, or LOGITS.
+        images: what each of them sees, normalised (B, 3, H, W); usually the same tensor twice. In
+            memory are one batch's maps and a few numbers for each unit.
+
+    Raises:
+        InputError: a layer that cannot be tapped, or maps whose shapes differ.
+    """
+    moments = {name: Moments() for name in layers}
+    with torch.no_grad(), eval_mode(before), eval_mode(after):
+        for x_before, x_after in images:
+            old, new = forward(before, x_before, layers), forward(after, x_after, layers)
+            for name in layers:
+                if old[name].shape != new[name].shape:
+                    raise InputError(
+                        f"{name}: maps of {tuple(old[name].shape)} before and "
+                        f"{tuple(new[name].shape)} after cannot be compared; give "
+                        "data.resize=[H,W], or other layers"
+                    )
+                moments[name].add(old[name], new[name])
+    return [Units(name, *moments[name].r2(), moments[name].distance()) for name in layers]

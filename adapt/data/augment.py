@@ -1,0 +1,169 @@
+"""Paired augmentation: one geometry for all arrays of a sample, photometry for each side apart.
+
+Crops and mirror images are windows and OpenCV's flip, a tenth of the time that they take as
+transforms of albumentations; everything else is albumentations. Each draw has a seed of its own:
+the transforms of one `Compose` share theirs, so that a crop's place would tell whether it is
+mirrored.
+"""
+
+from random import Random
+
+import albumentations as A
+import cv2
+import numpy as np
+
+from adapt.data.images import IGNORE
+from adapt.errors import InputError
+from adapt.settings.groups import DataConfig
+
+IMAGES = ("x1", "x2")
+MASKS = ("y", "valid")
+FILL = 0
+"""Value of pixels that no image covers; labels have IGNORE there, and they are not valid."""
+
+WINDOW, MIRROR, SCALE, ROTATION, COLOUR, BLUR = range(6)
+"""What is drawn for a sample; COLOUR and BLUR for each side, x2's being 2 further."""
+
+Arrays = dict[str, np.ndarray]
+"""x1, x2: uint8 (H, W, 3); y, valid: uint8 (H, W); all of one height and width."""
+Steps = dict[int, A.BasicTransform]
+"""What is drawn -> the transform that draws it."""
+
+
+def resize(arrays: Arrays, size: list[int]) -> Arrays:
+    """Bring all arrays to `size` (H, W), or their shorter side to [S]: images by area (shrinking)
+    or linearly, masks by nearest neighbour, so that a label is never a mixture."""
+    if not size:
+        return arrays
+    resized = {}
+    for key, array in arrays.items():
+        height, width = size if len(size) == 2 else shaped(array.shape[:2], size[0])
+        shrinks = height * width < array.shape[0] * array.shape[1]
+        smooth = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+        method = cv2.INTER_NEAREST_EXACT if key in MASKS else smooth
+        resized[key] = cv2.resize(array, (width, height), interpolation=method)
+    return resized
+
+
+def shaped(shape: tuple[int, ...], shorter: int) -> tuple[int, int]:
+    """(H, W) of the same shape, up to rounding, whose shorter side is given."""
+    height, width = (round(side * shorter / min(shape)) for side in shape)
+    return height, width
+
+
+def turning(config: DataConfig) -> Steps:
+    """Scale and rotation, in this order; masks by nearest neighbour."""
+    steps: Steps = {}
+    if config.scale:
+        low, high = config.scale
+        steps[SCALE] = A.RandomScale(
+            (low - 1, high - 1),  # factor - 1
+            area_for_downscale="image",
+            mask_interpolation=cv2.INTER_NEAREST_EXACT,  # the other shifts what it shrinks
+            p=1,
+        )
+    if config.rotate:
+        border = {"border_mode": cv2.BORDER_CONSTANT, "fill": FILL, "fill_mask": IGNORE}
+        steps[ROTATION] = A.Rotate((-config.rotate, config.rotate), p=1, **border)
+    return steps
+
+
+def window(arrays: Arrays, size: list[int], seed: int) -> Arrays:
+    """The same random window (H, W) of all arrays, as views; what is smaller is padded around."""
+    height, width = next(iter(arrays.values())).shape[:2]
+    down, across = max(size[0] - height, 0), max(size[1] - width, 0)
+    if down or across:
+        sides = (down // 2, down - down // 2, across // 2, across - across // 2)
+        arrays = {
+            key: cv2.copyMakeBorder(
+                array, *sides, cv2.BORDER_CONSTANT, value=IGNORE if key == "y" else FILL
+            )
+            for key, array in arrays.items()
+        }
+    draw = Random(seed)
+    top = int((height + down - size[0] + 1) * draw.random())
+    left = int((width + across - size[1] + 1) * draw.random())
+    return {k: a[top : top + size[0], left : left + size[1]] for k, a in arrays.items()}
+
+
+def own(seed: int, use: int) -> int:
+    """The seed of one of a sample's draws. Generators hash what they are seeded with, so that
+    neighbours have nothing in common."""
+    return 16 * seed + use
+
+
+def flips(seed: int) -> bool:
+    """Is a sample mirrored?"""
+    return Random(own(seed, MIRROR)).random() < 0.5
+
+
+def photometry(jitter: float, blur: float, side: int) -> Steps:
+    """Colour and blur of x1 (side 0) or x2 (1)."""
+    steps: Steps = {}
+    if jitter:
+        around = (1 - jitter, 1 + jitter)
+        hue = (-jitter / 4, jitter / 4)
+        steps[COLOUR + 2 * side] = A.ColorJitter(around, around, around, hue, p=1)
+    if blur:
+        steps[BLUR + 2 * side] = A.GaussianBlur(blur_limit=0, sigma_limit=(0, blur), p=1)
+    return steps
+
+
+class PairedAugmentation:
+    """The same geometry for every array of a sample, then each image's own photometry; all fixed
+    by a seed.
+
+    Photometry comes last, on the crop: it is cheaper there, and blur is in pixels as the network
+    sees them.
+    """
+
+    def __init__(self, config: DataConfig) -> None:
+        targets = {"x2": "image", "y": "mask", "valid": "mask"}
+        self.turning = {
+            use: A.Compose([s], additional_targets=targets) for use, s in turning(config).items()
+        }
+        self.crop, self.flip = config.crop, config.flip
+        self.pads = bool(config.crop or config.scale or config.rotate)
+        """Can a pixel of the result lie outside the image?"""
+        moved = bool(config.crop or config.scale or config.rotate)
+        changed = bool(config.jitter_x1 or config.blur_x1)
+        self.mirrors = config.flip and not (moved or changed or config.views)
+        self.views = config.views or (0 if moved or changed else 1 + self.mirrors)
+        """How many different x1 an image has; 0 = without end."""
+        sides = ((config.jitter_x1, config.blur_x1), (config.jitter_x2, config.blur_x2))
+        self.photometry = {
+            key: {use: A.Compose([s]) for use, s in photometry(*sides[side], side).items()}
+            for side, key in enumerate(IMAGES)
+        }
+
+    def mirrored(self, seed: int) -> int:
+        """1 where a seed mirrors, for augmentations that do nothing else; 0 where it does not."""
+        return int(self.mirrors and flips(seed))
+
+    def __call__(self, arrays: Arrays, seed: int) -> Arrays:
+        """`arrays` holds x1 and any of x2, y, valid. What comes back may be a view of it."""
+        shapes = {key: array.shape[:2] for key, array in arrays.items()}
+        if len(set(shapes.values())) > 1:
+            raise InputError(f"sizes of a sample differ: {shapes}")
+        moved = self.turned(arrays, seed)
+        if self.crop:
+            moved = window(moved, self.crop, own(seed, WINDOW))
+        if self.flip and flips(seed):
+            moved = {key: cv2.flip(array, 1) for key, array in moved.items()}
+        for key in moved.keys() & self.photometry.keys():
+            for use, step in self.photometry[key].items():
+                step.set_random_seed(own(seed, use))
+                moved[key] = step(image=moved[key])["image"]
+        return moved
+
+    def turned(self, arrays: Arrays, seed: int) -> Arrays:
+        """Scaled and rotated by albumentations; what a rotation uncovers is not valid."""
+        first, *_ = (key for key in IMAGES if key in arrays)
+        moved = {("image" if key == first else key): array for key, array in arrays.items()}
+        for use, step in self.turning.items():
+            step.set_random_seed(own(seed, use))
+            moved = step(**moved)
+        moved = {key: moved["image" if key == first else key] for key in arrays}
+        if self.turning and "valid" in moved:
+            moved["valid"] = (moved["valid"] == 1).astype(np.uint8)
+        return moved

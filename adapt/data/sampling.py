@@ -1,0 +1,208 @@
+"""Batches as a pure function of (seed, epoch, index): independent of workers and of resuming."""
+
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from signal import SIG_DFL, SIGCHLD, signal
+from threading import current_thread, main_thread
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset, default_collate
+
+from adapt.data import DataSet, Sample
+from adapt.data.augment import IMAGES, PairedAugmentation, resize
+from adapt.data.images import (
+    image_size,
+    read_image,
+    read_mask,
+    read_valid,
+)
+from adapt.errors import InputError
+from adapt.machine.processes import rank, world
+from adapt.machine.workers import patient
+from adapt.settings.groups import DataConfig
+
+Batch = dict[str, Any]
+"""name: list of str; x1, x2: uint8 (B, 3, H, W); y, valid: uint8 (B, H, W), or y int64 (B,) where
+an image has one label. Absent = not asked."""
+
+
+class Decoder:
+    """Reads the asked fields of a sample and brings them to one size."""
+
+    def __init__(self, data: DataSet, config: DataConfig, fields: Iterable[str]) -> None:
+        self.data, self.size = data, config.resize
+        self.fields = tuple(fields)
+        self.masked = "valid" in self.fields and any(s.valid for s in data.samples)
+        self.memory: dict[str, dict[str, np.ndarray]] | None = {} if config.cache else None
+
+    def __call__(self, sample: Sample) -> dict[str, np.ndarray]:
+        """Field -> array, all of one height and width.
+
+        Raises:
+            InputError: an unreadable file, or files of one sample whose sizes differ.
+        """
+        if self.memory is None:
+            return self._decode(sample)
+        if sample.name not in self.memory:
+            self.memory[sample.name] = self._decode(sample)
+        return self.memory[sample.name]
+
+    def _decode(self, sample: Sample) -> dict[str, np.ndarray]:
+        arrays = self.native(sample)
+        return resize(arrays, self.size)
+
+    def native(self, sample: Sample) -> dict[str, np.ndarray]:
+        """The same at the files' own size."""
+        arrays = {f: self.read(sample, f) for f in self.fields if getattr(sample, f) is not None}
+        if self.masked and "valid" not in arrays:
+            arrays["valid"] = np.ones(next(iter(arrays.values())).shape[:2], np.uint8)
+        if len({a.shape[:2] for a in arrays.values()}) > 1:
+            raise differing(sample, {getattr(sample, f): a.shape[:2] for f, a in arrays.items()})
+        return {("y" if f in ("y1", "y2") else f): a for f, a in arrays.items()}
+
+    def read(self, sample: Sample, name: str) -> np.ndarray:
+        path = getattr(sample, name)
+        if name in ("x1", "x2"):
+            return read_image(path)
+        if name == "valid":
+            return read_valid(path)
+        return read_mask(path, len(self.data.classes), self.data.void, self.data.codes)
+
+
+class Stream(Dataset[Batch]):
+    """Training samples by position: position p is item p % N of epoch p // N's own order."""
+
+    def __init__(
+        self,
+        data: DataSet,
+        config: DataConfig,
+        fields: Iterable[str],
+        seed: int,
+        numbered: bool = False,
+    ) -> None:
+        """`numbered` adds `view` to a batch, int64 (B,): which view of which image x1 is."""
+        self.decode = Decoder(data, config, fields)
+        self.augment = PairedAugmentation(config)
+        self.samples, self.seed, self.views = data.samples, seed, config.views
+        self.numbered = numbered
+        self.labelled = bool({"y1", "y2"} & set(self.decode.fields))
+        self._order: tuple[int, np.ndarray] = (-1, np.empty(0, int))
+
+    def order(self, epoch: int) -> np.ndarray:
+        if self._order[0] != epoch:
+            shuffled = np.random.default_rng([self.seed, epoch]).permutation(len(self.samples))
+            self._order = (epoch, shuffled)
+        return self._order[1]
+
+    def __getitem__(self, position: int) -> Batch:
+        epoch, place = divmod(position, len(self.samples))
+        index = int(self.order(epoch)[place])
+        view = epoch
+        if self.views:
+            drawn = np.random.SeedSequence([self.seed, epoch, index, 1]).generate_state(1)[0]
+            view = int(drawn) % self.views
+        seed = np.random.SeedSequence([self.seed, view, index]).generate_state(1)[0]
+        arrays = self.decode(self.samples[index])
+        if "valid" in self.decode.fields and self.augment.pads:  # what geometry adds is not
+            shape = next(iter(arrays.values())).shape[:2]
+            arrays = {"valid": np.ones(shape, np.uint8)} | arrays
+        arrays = self.augment(arrays, int(seed))
+        sample = self.samples[index]
+        found: Batch = {"name": sample.name} | {k: tensor(a) for k, a in arrays.items()}
+        if self.numbered:
+            own = view if self.views else self.augment.mirrored(int(seed))
+            found["view"] = index * self.augment.views + own
+        if sample.label is not None and self.labelled:
+            found["y"] = torch.tensor(sample.label)
+        return found
+
+
+def tensor(array: np.ndarray) -> torch.Tensor:
+    """uint8 (H, W[, 3]) -> uint8 ([3,] H, W), of the same memory."""
+    made = torch.from_numpy(array)
+    return made.permute(2, 0, 1) if made.ndim == 3 else made
+
+
+def joined(items: list[Batch]) -> Batch:
+    """A batch whose images lie in memory as those of files, channels last: none is transposed."""
+    images = [key for key in IMAGES if key in items[0]]
+    found = default_collate(
+        [item | {key: item[key].permute(1, 2, 0) for key in images} for item in items]
+    )
+    return found | {key: found[key].permute(0, 3, 1, 2) for key in images}
+
+
+def batches(
+    stream: Stream, batch: int, start: int, stop: int, workers: int = 0, *, pin: bool = False
+) -> Iterator[Batch]:
+    """The batches of steps start..stop-1; step t holds positions t*batch .. (t+1)*batch - 1, of
+    which each process has an equal share."""
+    share = batch // world()
+    own = [t * batch + rank() * share for t in range(start, stop)]
+    positions = [list(range(position, position + share)) for position in own]
+    how = {"batch_sampler": positions, "pin_memory": pin, "collate_fn": joined}
+    return unwrapped(loading(stream, workers, **how))
+
+
+def loading(source: Dataset[Any], workers: int, **how: Any) -> DataLoader:
+    """A DataLoader (torch's own options in `how`) that leaves the state alone that dropout draws
+    from, and signals to the main process."""
+    own = torch.Generator()
+    return DataLoader(source, num_workers=workers, worker_init_fn=patient, generator=own, **how)
+
+
+def unwrapped(loader: DataLoader) -> Iterator[Any]:
+    """The loader's items; errors of its worker processes without the tracebacks around them.
+
+    Raises:
+        InputError: as a worker met it.
+        RuntimeError: a worker died; from here and nowhere else (adapt.machine.runtime explains it).
+    """
+    items = iter(loader)
+    if loader.num_workers and current_thread() is main_thread():
+        signal(SIGCHLD, SIG_DFL)  # torch's handler would raise wherever the process happens to be
+    try:
+        yield from items
+    except InputError as error:
+        raise InputError(str(error).rsplit("InputError: ", 1)[-1].strip()) from None
+    except (ConnectionError, EOFError):
+        raise RuntimeError("DataLoader worker died while it handed over a batch") from None
+
+
+def check_sizes(data: DataSet, fields: Iterable[str]) -> None:
+    """Every asked file of every sample is there, an image, and as large as its partners.
+
+    Reads headers only, so that a long run does not find out on its way.
+
+    Raises:
+        InputError: naming the sample and its files with their sizes.
+    """
+    for sample in data.samples:
+        paths = [p for f in fields if (p := getattr(sample, f)) is not None]
+        paths = [p for p in paths if p.suffix.lower() != ".mat"]
+        sizes = {path: image_size(path) for path in paths}
+        if len(set(sizes.values())) > 1:
+            raise differing(sample, sizes)
+
+
+def differing(sample: Sample, sizes: Mapping[Path, tuple[int, ...]]) -> InputError:
+    shown = ", ".join(f"{path} {size}" for path, size in sizes.items())
+    return InputError(f"sample {sample.name}: sizes (H, W) differ: {shown}")
+
+
+def image_seed(seed: int, name: str) -> int:
+    """A seed in 0..2^32-1 that depends on the image's name alone, not on order or workers."""
+    return int.from_bytes(hashlib.sha256(f"{seed}:{name}".encode()).digest()[:4], "little")
+
+
+def some(data: DataSet, count: int) -> DataSet:
+    """At most `count` evenly spaced samples; 0 = all."""
+    total = len(data.samples)
+    if not 0 < count < total:
+        return data
+    places = np.linspace(0, total - 1, count).round().astype(int)
+    return replace(data, samples=tuple(data.samples[i] for i in places))

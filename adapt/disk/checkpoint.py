@@ -1,0 +1,149 @@
+"""Checkpoints that survive `kill -9`: written aside, digested, renamed, never changed.
+
+meta.json has the SHA-256 of state.pt and a seal of its own entries (adapt.disk.files.sealed), so
+that no bit of either can change unseen.
+"""
+
+import io
+import os
+import re
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+from adapt.disk.files import (
+    check_readable,
+    check_seal,
+    read_mapping,
+    sealed,
+    sha256,
+    sync_folder,
+    write_json,
+    write_whole,
+    writing,
+)
+from adapt.disk.tensors import read_torch
+from adapt.errors import InputError
+from adapt.settings.mapping import check_record
+
+STATE, META = "state.pt", "meta.json"
+FORMAT = 2
+KEPT = 2
+NAME = re.compile(r"step_(\d{8})")
+DAMAGED = ".damaged"
+"""What the name of a checkpoint ends in that was set aside."""
+
+
+@dataclass
+class Meta:
+    """What this module needs of meta.json."""
+
+    step: int
+    sha256: str
+
+
+class Checkpoint(NamedTuple):
+    step: int
+    state: dict[str, Any]
+    meta: dict[str, Any]
+
+
+def save(folder: Path, step: int, state: dict[str, Any], meta: dict[str, Any]) -> None:
+    """Commit `folder/step_XXXXXXXX/{state.pt, meta.json}` and prune all but the newest KEPT.
+
+    meta.json, written last, has the SHA-256 of state.pt. OSError (disk full, read-only) leaves the
+    older checkpoints as they are and no temporary folder.
+    """
+    target = folder / f"step_{step:08d}"
+    if target.exists():  # damaged ones were set aside by `newest`
+        return
+    aside = folder / f"{target.name}.tmp-{os.getpid()}"
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    with writing(target):
+        aside.mkdir(parents=True)
+        try:
+            write_whole(aside / STATE, buffer.getvalue())
+            about = {"format": FORMAT, "step": step, "sha256": sha256(aside / STATE), **meta}
+            write_json(aside / META, sealed(about))
+            sync_folder(aside)
+            aside.rename(target)
+        finally:
+            shutil.rmtree(aside, ignore_errors=True)
+        sync_folder(folder)
+    for old in committed(folder)[:-KEPT]:
+        shutil.rmtree(old.rename(folder / f"{old.name}.tmp-{os.getpid()}"))  # whole or not there
+
+
+def committed(folder: Path) -> list[Path]:
+    """Checkpoint folders, oldest first."""
+    if not folder.is_dir():
+        return []
+    return sorted(p for p in folder.iterdir() if NAME.fullmatch(p.name))
+
+
+def clean(folder: Path) -> None:
+    """Remove what an interrupted save left."""
+    for path in folder.glob("step_*.tmp-*"):
+        shutil.rmtree(path)
+
+
+def load(path: Path) -> Checkpoint:
+    """One checkpoint, verified.
+
+    Raises:
+        InputError: a file is missing, altered, of another step or format; the message names it.
+    """
+    meta, state = read_mapping(path / META), path / STATE
+    if (found := meta.get("format")) != FORMAT:
+        raise InputError(f"{path / META}: a checkpoint of format {found!r}; this reads {FORMAT}")
+    check_seal(meta, path / META)
+    check_record(Meta, meta, str(path / META))
+    if path.name != f"step_{meta['step']:08d}":
+        raise InputError(f"{path / META}: of step {meta['step']}, which the folder's name is not")
+    check_readable(state)
+    try:
+        digest = sha256(state)
+    except OSError as error:
+        raise InputError(f"{state}: cannot be read ({error.strerror})") from None
+    if digest != meta["sha256"]:
+        raise InputError(f"{state}: corrupt: SHA-256 {digest}, recorded {meta['sha256']}")
+    content = read_torch(state)
+    if not isinstance(content, dict):
+        raise InputError(f"{state}: holds a {type(content).__name__}, no training's state")
+    return Checkpoint(meta["step"], content, meta)
+
+
+def newest(folder: Path) -> tuple[Checkpoint | None, list[str]]:
+    """The newest checkpoint that is intact, and a warning for each newer one that is not; those are
+    set aside, so that the run can come by their step again. None = there are no checkpoints.
+
+    Raises:
+        InputError: there are checkpoints and none is intact; nothing is touched then.
+    """
+    problems: dict[Path, str] = {}
+    for path in reversed(committed(folder)):
+        try:
+            found = load(path)
+        except InputError as error:
+            problems[path] = str(error)
+            continue
+        return found, [set_aside(broken, why) for broken, why in problems.items()]
+    if problems:
+        raise InputError(
+            f"run: none of the checkpoints in {folder} is intact: {'; '.join(problems.values())}. "
+            "Bring one back from a backup, or delete that folder to start from scratch"
+        )
+    return None, []
+
+
+def set_aside(path: Path, why: str) -> str:
+    """Rename a damaged checkpoint; returns what to say of it."""
+    aside = path.with_name(path.name + DAMAGED)
+    if aside.is_dir() and not aside.is_symlink():
+        shutil.rmtree(aside)
+    path.rename(aside)
+    return f"skipping a damaged checkpoint, now {aside.name}: {why}"

@@ -1,0 +1,1 @@
+"""Scores and predictions: protocols, whole data sets, metrics, restyled images, rows of results."""

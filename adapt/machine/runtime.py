@@ -1,0 +1,179 @@
+"""Device, precision, signals and progress."""
+
+import platform
+import signal
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+from tqdm import tqdm
+
+from adapt.errors import InputError, Stopped
+from adapt.machine.processes import local_rank, rank, world
+
+TWICE = 0.5
+"""Seconds in which a signal that comes again is not a second one."""
+
+
+def native_bf16(device: torch.device) -> bool:
+    """Does the device compute bf16 itself rather than emulate it?"""
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    capabilities: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
+    return any(capabilities.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16"))
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """Where the tensors live and in which precision networks compute (losses are always fp32)."""
+
+    device: torch.device
+    bf16: bool
+
+    @property
+    def precision(self) -> str:
+        return "bf16" if self.bf16 else "fp32"
+
+    def autocast(self) -> AbstractContextManager[object]:
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16)
+
+    def place(self, net: torch.nn.Module) -> torch.nn.Module:
+        return net.to(self.device).to(memory_format=torch.channels_last)
+
+    def images(self, images: Tensor) -> Tensor:
+        """uint8 (B, 3, H, W) to the device, channels last."""
+        return images.to(self.device, non_blocking=True, memory_format=torch.channels_last)
+
+
+def runtime(device: str, precision: str) -> Runtime:
+    """The runtime of the settings `device` and `precision`; `auto` picks what is there."""
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        place = torch.device(device)
+    except RuntimeError:
+        raise InputError(
+            f"device: {device!r} is not known. Choices: auto, cpu, cuda, cuda:N"
+        ) from None
+    if place.type not in ("cpu", "cuda"):
+        raise InputError(f"device: {device!r} is not supported. Choices: auto, cpu, cuda, cuda:N")
+    if place.type == "cuda" and world() > 1:
+        if place.index is not None:
+            raise InputError(f"device: {device!r} is one GPU for {world()} processes; give cuda")
+        place = torch.device("cuda", local_rank())
+    if place.type == "cuda" and (place.index or 0) >= torch.cuda.device_count():
+        raise InputError(
+            f"device: {str(place)!r} asked for, {torch.cuda.device_count()} GPUs are there; give "
+            "device=cpu or auto"
+        )
+    bf16 = precision == "bf16" or (precision == "auto" and native_bf16(place))
+    return Runtime(place, bf16)
+
+
+ENDING = (signal.SIGTERM, signal.SIGINT)
+REQUEUING = signal.SIGUSR2
+"""What submitit has SLURM send ahead of a time limit; its own handler then queues the job again."""
+
+
+@contextmanager
+def stop_signals() -> Iterator[list[int]]:
+    """Collects SIGTERM, SIGINT and SIGUSR2 inside; a second SIGTERM or SIGINT ends the process at
+    once. SIGUSR2 comes first in the list whenever it came.
+
+    The handler only takes a note, so that a step is finished and saved before the run ends. What
+    comes within TWICE of the first is the same one: `timeout`, torchrun and schedulers signal a
+    process and then its group.
+    """
+    received: list[int] = []
+    first = 0.0
+
+    def note(number: int, frame: FrameType | None) -> None:
+        nonlocal first
+        if number == REQUEUING:
+            received.insert(0, number)
+        elif not any(earlier in ENDING for earlier in received):
+            received.append(number)
+            first = time.monotonic()
+        elif time.monotonic() - first > TWICE:
+            signal.signal(number, signal.SIG_DFL)
+            signal.raise_signal(number)
+
+    previous = {s: signal.signal(s, note) for s in (*ENDING, REQUEUING)}
+    try:
+        yield received
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+def progress(items: Iterable, *, what: str, total: int | None = None, initial: int = 0) -> tqdm:
+    """A bar with ETA on a terminal, gone when it is full; silence elsewhere."""
+    quiet = not sys.stderr.isatty() or rank() > 0
+    return tqdm(
+        items,
+        desc=what,
+        total=total,
+        initial=initial,
+        disable=quiet,
+        leave=False,
+        dynamic_ncols=True,
+    )
+
+
+def say(text: str) -> None:
+    """One line for the user, above any progress bar, from one process of a run."""
+    if rank() == 0:
+        tqdm.write(text, file=sys.stdout)
+        sys.stdout.flush()
+
+
+STATUS = 4
+"""Exit status of a run that was ended so."""
+
+UNREACHABLE = ("gloo", "pair closure", "NCCL")
+NO_MEMORY = ("can't allocate memory", "not enough memory", "out of memory", "STATUS_ALLOC_FAILED")
+"""What PyTorch says of a full machine or GPU, CUDA of one that another process fills, and cuDNN and
+cuBLAS of their own buffers."""
+
+
+def explained(error: RuntimeError | MemoryError, doing: str = "") -> Stopped | None:
+    """What happened, in a line, and what to do; None for an error of another kind.
+
+    `doing` says what the run was at: step, batch and samples.
+    """
+    if isinstance(error, Stopped):
+        return error
+    text = str(error).strip().split("\n")[0]
+    what = f"{doing}: " if doing else ""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError) or any(w in text for w in NO_MEMORY):
+        text = text.rstrip(".") or "the machine's memory is full"
+        return Stopped(f"{what}out of memory: {text}. A smaller batch or crop needs less", STATUS)
+    if text.startswith("DataLoader worker"):
+        return Stopped(
+            f"{what}{text.split(' Details')[0].rstrip('.')}. Most often it was killed for memory: "
+            "fewer workers or a smaller batch need less",
+            STATUS,
+        )
+    if isinstance(error, dist.DistError) or any(word in text for word in UNREACHABLE):
+        reason = text.rpartition("] ")[2] if text.startswith("[/") else text
+        return Stopped(
+            f"{what}another process of this run has failed or is gone "
+            f"({reason.split('. ')[0]}); its own message has the cause. The same command resumes",
+            STATUS,
+        )
+    return None
+
+
+def processor() -> str:
+    """The CPU's name where Linux tells it, else its kind."""
+    listed = Path("/proc/cpuinfo")
+    lines = listed.read_text(encoding="utf-8").splitlines() if listed.is_file() else []
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()

@@ -1,0 +1,218 @@
+"""A network on disk: model.safetensors (plain weights) and model.json (what they are)."""
+
+from dataclasses import dataclass, fields
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from torch import nn
+
+from adapt.disk.checkpoint import STATE
+from adapt.disk.files import SEAL, check_seal, read_mapping, sealed, sha256, write_json, write_whole
+from adapt.disk.tensors import load_tensors, read_tensors
+from adapt.errors import InputError, listing
+from adapt.networks import build_network
+from adapt.networks.batchnorm import eval_mode
+from adapt.networks.classifiers import CLASSIFIERS
+from adapt.networks.pretrained import BODY, COCO, IMAGENET, is_pretrained, pretrained
+from adapt.networks.taps import logits_of
+from adapt.settings.groups import NetworkConfig
+from adapt.settings.mapping import build, check_record, differences, inherit, plain
+
+WEIGHTS, ABOUT = "model.safetensors", "model.json"
+FORMAT = 2
+"""1, of before the seal, is read as well."""
+NO_START = "none"
+"""What `start` records where a run began from He initialisation."""
+FILES = (".safetensors", ".pth", ".pt", ".bin")
+PROBE = 256
+"""Pixels a side of the image by which outputs are counted."""
+
+
+@dataclass(frozen=True)
+class Model:
+    """A loaded network with its description."""
+
+    net: nn.Module
+    network: NetworkConfig
+    classes: tuple[str, ...]
+    digest: str
+    """SHA-256 of model.safetensors."""
+
+
+def save_model(
+    folder: Path, net: nn.Module, network: NetworkConfig, classes: tuple[str, ...]
+) -> None:
+    """Write a network so that `DeepLabVGG16(...).load_state_dict(load_file(...))` reads it back."""
+    tensors = {k: v.detach().cpu().contiguous() for k, v in net.state_dict().items()}
+    write_whole(folder / WEIGHTS, safetensors.torch.save(tensors))
+    about = {
+        "format": FORMAT,
+        "network": plain(network),
+        "classes": list(classes),
+        "sha256": sha256(folder / WEIGHTS),
+    }
+    write_json(folder / ABOUT, sealed(about))
+
+
+def is_file(source: str) -> bool:
+    """Is a teacher or start a weights file?"""
+    named = Path(source).suffix in FILES and not source.startswith(BODY)
+    return named and not Path(source).is_dir()
+
+
+def is_run(source: str) -> bool:
+    """Is a teacher or start the name of a run folder?"""
+    return source not in ("", NO_START) and not is_file(source) and not is_pretrained(source)
+
+
+def origin_of(config: dict[str, Any]) -> str:
+    """The teacher, or the network that a supervised run was fine-tuned from; empty = neither.
+
+    `config` is a run's record; a start of ImageNet weights is no network for the task.
+    """
+    start = str(config["start"])
+    return str(config["teacher"]) or (start if is_run(start) or is_file(start) else "")
+
+
+def load_model(source: Path, what: str = "run", like: Model | None = None) -> Model:
+    """The network of a finished run's folder, or of weights that lie elsewhere, on the CPU.
+
+    Args:
+        source: run folder; or a weights file or pretrained weights' name (`load_complete`).
+        what: the setting that named it, for messages.
+        like: for the latter: the model whose architecture and classes it has.
+
+    Raises:
+        InputError: no such run or file, not finished, weights that do not have the recorded
+            digest, or that lack or add a tensor.
+    """
+    if not is_run(str(source)):
+        if like is None:
+            raise InputError(
+                f"{what}: {source} is no run; make it one: scripts/train.py start={source} steps=0 "
+                "run=DIR network=NAME data=NAME data.root=DIR"
+            )
+        return load_complete(str(source), like.network, like.classes, what)
+    folder = source
+    if not folder.is_dir():
+        near = get_close_matches(str(folder), (IMAGENET, COCO, NO_START), n=1)
+        hint = f". Did you mean {near[0]!r}?" if near and what in ("start", "teacher") else ""
+        raise InputError(f"{what}: no such run folder: {folder}{hint}")
+    if (folder / STATE).exists():
+        raise InputError(
+            f"{what}: {folder} is a checkpoint, from which its training goes on by itself; give "
+            "the folder of a finished run"
+        )
+    path = folder / WEIGHTS
+    if not path.is_file() or not (folder / ABOUT).is_file():
+        raise InputError(
+            f"{what}: {folder} has no {WEIGHTS} with {ABOUT}: its training has not finished "
+            "(start the same command again to resume it)"
+        )
+    about = read_about(folder / ABOUT)
+    digest = sha256(path)
+    if about["sha256"] != digest:
+        raise InputError(
+            f"{path}: altered or damaged: its SHA-256 is {digest}, {ABOUT} has {about['sha256']}"
+        )
+    network = build(NetworkConfig, about["network"], f"{folder / ABOUT}: network.")
+    net = build_network(network, len(about["classes"]))
+    load_tensors(net, read_tensors(path), str(path))
+    return Model(net, network, tuple(about["classes"]), digest)
+
+
+@dataclass
+class About:
+    """What model.json must have."""
+
+    format: int
+    network: dict[str, Any]
+    classes: list[str]
+    sha256: str
+
+
+def read_about(path: Path) -> dict[str, Any]:
+    """A run's model.json, verified.
+
+    Raises:
+        InputError: altered, of another format, or with other entries than `save_model` writes.
+    """
+    about = read_mapping(path)
+    if about.get("format") not in (1, FORMAT):
+        raise InputError(f"{path}: format {about.get('format')!r}; this is {FORMAT}")
+    check_record(About, about, str(path))
+    names = {f.name for f in fields(About)} | ({SEAL} if about["format"] == FORMAT else set())
+    if about.keys() != names:
+        raise InputError(f"{path}: not a run's: it has {listing(about)}, not {listing(names)}")
+    if about["format"] == FORMAT:
+        check_seal(about, path)
+    return about
+
+
+def load_run(run: str, given: NetworkConfig) -> Model:
+    """The network of a run's folder, where a command may name a network as well.
+
+    Raises:
+        InputError: as `load_model`, or `given` sets anything that the run's network is not.
+    """
+    model = load_model(Path(run))
+    wanted = inherit(given, model.network)
+    if wanted != model.network:
+        changed = "; ".join(differences(plain(model.network), plain(wanted)))
+        raise InputError(f"network differs from the one in {run} (there -> given): {changed}")
+    return model
+
+
+def load_complete(
+    source: str, network: NetworkConfig, classes: tuple[str, ...], what: str
+) -> Model:
+    """A network with weights from a file (suffix FILES) or torchvision (`coco`).
+
+    Without class names (pairs without labels) they are numbered by the network's outputs.
+
+    Raises:
+        InputError: no such weights, weights that do not fit, or another number of outputs.
+    """
+    if is_pretrained(source):
+        net = build_network(network, len(classes))
+        tensors, digest = pretrained(source, network, net)
+    else:
+        tensors, digest = without_auxiliary(read_tensors(Path(source))), sha256(Path(source))
+        net = build_network(network, len(classes) or outputs_in(tensors, network))
+    try:
+        load_tensors(net, tensors, f"{what}: {source}")
+    except InputError as error:
+        hint = f". start={BODY}{source} takes all but its last layers" if what == "start" else ""
+        raise InputError(f"{error}{hint}") from None
+    outputs = count_outputs(net, 224 if network.name in CLASSIFIERS else PROBE)
+    if classes and outputs != len(classes):
+        raise InputError(
+            f"{what}: {source} has {outputs} outputs; the data has {len(classes)} classes: "
+            f"{', '.join(classes)}"
+        )
+    return Model(net, network, classes or tuple(f"class {i}" for i in range(outputs)), digest)
+
+
+def without_auxiliary(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Without the head that torchvision's segmentation networks have for training only."""
+    return {k: v for k, v in tensors.items() if not k.startswith("aux_classifier.")}
+
+
+def outputs_in(tensors: dict[str, torch.Tensor], network: NetworkConfig) -> int:
+    """How many outputs a built-in network's weights are for, by where they differ from those of a
+    network with one; 0 = it cannot be told (a factory's own business)."""
+    if network.factory:
+        return 0
+    with torch.device("meta"):
+        single = build_network(network, 1).state_dict()
+    found = {v.shape[0] for k, v in tensors.items() if k in single and single[k].shape != v.shape}
+    return found.pop() if len(found) == 1 else 1
+
+
+def count_outputs(net: nn.Module, side: int = PROBE) -> int:
+    """Channels of a network's logits, found by a blank image."""
+    with torch.no_grad(), eval_mode(net):
+        return logits_of(net(torch.zeros(1, 3, side, side))).shape[1]

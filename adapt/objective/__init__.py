@@ -1,0 +1,1 @@
+"""What the gradient comes from: terms over maps of teacher and student, and distances."""

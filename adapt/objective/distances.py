@@ -1,0 +1,127 @@
+"""How far the student's maps are from the teacher's: scalars of (student, teacher, valid).
+
+Maps are (B, C, h, w) float32 or double. `valid` is None or the mask (B, H, W) of pixels that count;
+without any the value is 0 and so is its gradient. Equal maps give exactly 0 and a gradient that is
+exactly 0 as well, so that an optimiser that divides by the gradient's size (AdamW) stays there too.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from adapt.machine.processes import global_mean
+
+NO_DIRECTION = 1e-12
+"""Squared length below which a vector counts as zero."""
+
+
+def cells(valid: Tensor, size: tuple[int, int]) -> Tensor:
+    """Mask (B, H, W) of valid pixels -> float (B, 1, h, w) of valid cells, by nearest neighbour."""
+    return nn.functional.interpolate(valid[:, None].float(), size, mode="nearest")
+
+
+def inside(maps: Tensor, valid: Tensor | None) -> Tensor | None:
+    """The cells (B, 1, h, w) of a map (B, C, h, w) that count; None = all."""
+    return None if valid is None else cells(valid, (maps.shape[-2], maps.shape[-1]))
+
+
+def masked_mean(values: Tensor, valid: Tensor | None) -> Tensor:
+    """Mean of (B, C, h, w) over the cells that count and all channels; 0 if there are none."""
+    mask = inside(values, valid)
+    if mask is None:
+        return values.mean()
+    count = mask.sum() * values.shape[1]
+    return global_mean((values * mask).sum() / count.clamp(min=1), count)
+
+
+def squares(student: Tensor, teacher: Tensor, valid: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Per image: sum of squared differences, and of squared teacher values."""
+    difference, reference = (student - teacher).square(), teacher.square()
+    mask = inside(teacher, valid)
+    if mask is not None:
+        difference, reference = difference * mask, reference * mask
+    return difference.sum(dim=(1, 2, 3)), reference.sum(dim=(1, 2, 3))
+
+
+def sum_distance(student: Tensor, teacher: Tensor, valid: Tensor | None = None) -> Tensor:
+    """|F_T - F_S|^2 summed over C, H, W, mean over the batch (003, section 3.1, squared norm)."""
+    return squares(student, teacher, valid)[0].mean()
+
+
+def mean_distance(student: Tensor, teacher: Tensor, valid: Tensor | None = None) -> Tensor:
+    """|F_T - F_S|^2 averaged over C, H, W and the batch."""
+    return masked_mean((student - teacher).square(), valid)
+
+
+def relative_distance(student: Tensor, teacher: Tensor, valid: Tensor | None = None) -> Tensor:
+    """Per image |F_T - F_S|^2 / |F_T|^2, mean over the batch: every layer has the same scale."""
+    difference, reference = squares(student, teacher, valid)
+    return (difference / reference.clamp(min=torch.finfo(reference.dtype).tiny)).mean()
+
+
+def l1_distance(student: Tensor, teacher: Tensor, valid: Tensor | None = None) -> Tensor:
+    """|F_T - F_S| averaged over C, H, W and the batch."""
+    return masked_mean((student - teacher).abs(), valid)
+
+
+def unit(maps: Tensor) -> Tensor:
+    """Each cell's vector over the channels at length 1; zero vectors stay zero."""
+    squared = maps.square().sum(dim=1, keepdim=True)
+    return maps / torch.where(squared > NO_DIRECTION, squared, 1.0).sqrt()
+
+
+def cosine_distance(
+    student: Tensor, teacher: Tensor, valid: Tensor | None = None, margin: float = 1.0
+) -> Tensor:
+    """max(0, margin - cos) of each cell's vectors, averaged over cells and batch (the hinge on
+    matching points of Larsson et al., CVPR 2019). A margin of 1 is 1 - cos.
+
+    1 - cos is computed as |u_T - u_S|^2 / 2 of the unit vectors, which does not cancel; where one
+    of them is zero (dead ReLUs) it is 1/2, where both are 0.
+    """
+    apart = (unit(student) - unit(teacher)).square().sum(dim=1, keepdim=True) / 2
+    return masked_mean((apart - (1 - margin)).relu(), valid)
+
+
+def divergence(teacher: Tensor, student: Tensor, dim: int) -> Tensor:
+    """KL(teacher || student) of log-probabilities, summed over `dim`.
+
+    As sum_i p (log p - log q) - p + q: the last two add up to 0, but make the gradient q - p, which
+    is exactly 0 where the two are equal.
+    """
+    p, q = teacher.exp(), student.exp()
+    return (p * (teacher - student) - p + q).sum(dim=dim)
+
+
+def cwd_distance(
+    student: Tensor, teacher: Tensor, valid: Tensor | None = None, temperature: float = 1.0
+) -> Tensor:
+    """Channel-wise distillation (Shu et al., ICCV 2021):
+    T^2 / C sum_c KL(softmax_xy(F_T / T) || softmax_xy(F_S / T)), mean over the batch.
+
+    The softmax runs over the valid cells of a channel, so what it compares is where a channel is
+    active; a shift of all its values by a constant changes nothing.
+    """
+    mask = inside(teacher, valid)
+    logs = []
+    for maps in (teacher, student):
+        scaled = maps / temperature
+        if mask is not None:  # far below any value, and finite: no cell left gives 0, not NaN
+            scaled = scaled.masked_fill(mask == 0, torch.finfo(scaled.dtype).min / 2)
+        logs.append(scaled.flatten(2).log_softmax(dim=2))
+    return temperature**2 * divergence(logs[0], logs[1], dim=2).mean()
+
+
+DISTANCES: dict[str, Callable[..., Tensor]] = {
+    "sum": sum_distance,
+    "mean": mean_distance,
+    "relative": relative_distance,
+    "l1": l1_distance,
+    "cosine": cosine_distance,
+    "cwd": cwd_distance,
+}
+"""(student, teacher: (B, C, h, w), valid: (B, H, W) or None, its options) -> scalar."""
+
+OPTIONS = {"temperature": ("cwd",), "margin": ("cosine",)}
+"""Settings of the regression that only some distances have."""

@@ -1,0 +1,207 @@
+"""What the gradient comes from: a weighted sum of named terms over maps of teacher and student."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+from adapt.data.images import IGNORE
+from adapt.errors import InputError, unknown
+from adapt.machine.processes import all_sum, global_mean
+from adapt.networks.taps import LOGITS, upsample
+from adapt.objective.distances import DISTANCES, OPTIONS, divergence, masked_mean
+from adapt.settings.objective import (
+    KDConfig,
+    ObjectiveConfig,
+    PseudoConfig,
+    RegressionConfig,
+    SupervisedConfig,
+)
+
+Maps = dict[str, Tensor]
+Part = tuple[Tensor, float]
+"""A raw value (scalar, with graph) and its weight in the loss."""
+
+
+@dataclass(frozen=True)
+class Term:
+    """One term of the objective and what it needs of the networks and the batch."""
+
+    parts: Callable[[Maps, Maps, dict[str, Tensor]], dict[str, Part]]
+    """(student's maps, teacher's maps, batch on the device) -> name -> (raw value, weight); a part
+    of weight 0 is only logged."""
+    student: frozenset[str] = frozenset()
+    teacher: frozenset[str] = frozenset()
+    labels: bool = False
+    dense: bool = False
+    """Does it take the network's output for a map?"""
+
+
+def regression(config: RegressionConfig) -> Term:
+    """sum_l w_l d(F_l^T(x1), F_l^S(x2)). A layer's gradient reaches the layers up to it only."""
+    if config.distance not in DISTANCES:
+        raise unknown("objective.regression.distance", config.distance, DISTANCES)
+    options = {}
+    for option, users in OPTIONS.items():
+        value = getattr(config, option)
+        if config.distance in users:
+            options[option] = value
+        elif value != getattr(RegressionConfig, option):
+            raise InputError(
+                f"objective.regression.{option} is {value:g}, but distance={config.distance} has "
+                f"none; it belongs to distance={' and '.join(users)}"
+            )
+    distance = partial(DISTANCES[config.distance], **options)
+
+    def parts(student: Maps, teacher: Maps, batch: dict[str, Tensor]) -> dict[str, Part]:
+        valid = batch.get("valid")
+        return {
+            f"regression/{tap}": (
+                distance(student[tap].float(), teacher[tap].float(), valid),
+                config.weight * weight,
+            )
+            for tap, weight in config.taps.items()
+        }
+
+    taps = frozenset(config.taps)
+    return Term(parts, student=taps, teacher=taps)
+
+
+def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+    """Logits (B, C, h, w) upsampled to the labels (B, H, W): sum over pixels that are not IGNORE /
+    their number, 0 if there are none. Of logits (B, C) and labels (B,): the mean over images."""
+    if logits.ndim == 2:
+        return nn.functional.cross_entropy(logits.float(), labels)
+    logits = upsample(logits.float(), (labels.shape[1], labels.shape[2]))
+    summed = nn.functional.cross_entropy(logits, labels, ignore_index=IGNORE, reduction="sum")
+    count = (labels != IGNORE).sum()
+    return global_mean(summed / count.clamp(min=1), count)
+
+
+def supervised(config: SupervisedConfig) -> Term:
+    """Cross-entropy with the labels, at their resolution."""
+
+    def parts(student: Maps, teacher: Maps, batch: dict[str, Tensor]) -> dict[str, Part]:
+        value = cross_entropy(student[LOGITS], batch["y"].long())
+        return {"supervised/cross_entropy": (value, config.weight)}
+
+    return Term(parts, student=frozenset({LOGITS}), labels=True)
+
+
+def kd(config: KDConfig) -> Term:
+    """T^2 mean over cells of KL(softmax(z_T(x1) / T) || softmax(z_S(x2) / T)) (Hinton et al. 2015),
+    at the size of the student's own output.
+
+    All layers train. Dropout in front of the student's classifier (VGG's fc6 and fc7) stays on, as
+    in supervised training, and makes the term noisy: with it, equal networks and images give 0 in
+    eval mode only. A teacher whose output is larger or smaller is brought to the student's size.
+    """
+
+    def parts(student: Maps, teacher: Maps, batch: dict[str, Tensor]) -> dict[str, Part]:
+        size = (student[LOGITS].shape[2], student[LOGITS].shape[3])
+        both = upsample(teacher[LOGITS].float(), size), student[LOGITS].float()
+        wanted, found = ((z / config.temperature).log_softmax(dim=1) for z in both)
+        apart = divergence(wanted, found, dim=1)[:, None]
+        value = config.temperature**2 * masked_mean(apart, batch.get("valid"))
+        return {"kd/divergence": (value, config.weight)}
+
+    return Term(parts, student=frozenset({LOGITS}), teacher=frozenset({LOGITS}), dense=True)
+
+
+def confident(
+    config: PseudoConfig, chance: Tensor, labels: Tensor, valid: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Which pixels' labels the teacher is sure of, and how large their share is.
+
+    `class_median` is the threshold in the code of Bidirectional Learning (Li et al., CVPR 2019),
+    but of one batch's pixels instead of the data set's: it needs no pass in advance and no state.
+
+    Args:
+        config: threshold, tau and cap.
+        chance: the teacher's largest probability, (B, H, W).
+        labels: its class, (B, H, W).
+        valid: bool (B, H, W).
+
+    Returns:
+        bool (B, H, W), and their share of the valid pixels, 0 if there are none; the share is that
+        of all processes, a class's median that of this one's images.
+    """
+    least = torch.full_like(chance, config.tau)
+    if config.threshold == "class_median":
+        for label in labels[valid].unique():
+            own = valid & (labels == label)
+            least[own] = chance[own].median().clamp(max=config.cap)
+    sure = valid & (chance >= least)
+    return sure, all_sum(sure.sum()) / all_sum(valid.sum()).clamp(min=1)
+
+
+def pseudo(config: PseudoConfig) -> Term:
+    """Cross-entropy of student(x2) with the labels that teacher(x1) is sure of.
+
+    As in the supervised term, of logits upsampled to the image: the labels are those by which the
+    agreement is scored, and B2 differs in whose labels they are. `weighting=share` (DACS, Tranheden
+    et al. 2021; Refign) takes all labels, times the confident share of the batch. A student that
+    equals its teacher has at most -log tau (`ignore`, `fixed`, no dropout).
+    """
+
+    def parts(student: Maps, teacher: Maps, batch: dict[str, Tensor]) -> dict[str, Part]:
+        size = (batch["x1"].shape[2], batch["x1"].shape[3])
+        chance, labels = upsample(teacher[LOGITS].float(), size).softmax(dim=1).max(dim=1)
+        valid = batch["valid"].bool() if "valid" in batch else torch.ones_like(labels).bool()
+        sure, share = confident(config, chance, labels, valid)
+        if config.weighting == "ignore":
+            value = cross_entropy(student[LOGITS], labels.where(sure, IGNORE))
+        else:
+            value = share * cross_entropy(student[LOGITS], labels.where(valid, IGNORE))
+        return {"pseudo/cross_entropy": (value, config.weight), "pseudo/confident": (share, 0.0)}
+
+    return Term(parts, student=frozenset({LOGITS}), teacher=frozenset({LOGITS}), dense=True)
+
+
+TERMS: dict[str, Callable[..., Term]] = {
+    "regression": regression, "kd": kd, "pseudo": pseudo, "supervised": supervised,
+}  # fmt: skip
+"""Adding a term is one function, one line here and one dataclass in ObjectiveConfig."""
+
+
+@dataclass
+class Objective:
+    """The terms of positive weight, and the union of what they need."""
+
+    config: ObjectiveConfig
+    terms: list[Term] = field(init=False)
+    dense: list[str] = field(init=False)
+    """Names of the terms that need one label a pixel."""
+
+    def __post_init__(self) -> None:
+        active = {n: getattr(self.config, n) for n in TERMS if getattr(self.config, n).weight > 0}
+        if not active:
+            raise InputError(f"objective {self.config.name!r}: no term of {', '.join(TERMS)} is on")
+        made = {name: TERMS[name](config) for name, config in active.items()}
+        self.terms = list(made.values())
+        self.dense = [name for name, term in made.items() if term.dense]
+
+    @property
+    def student(self) -> frozenset[str]:
+        """Maps that the student must produce."""
+        return frozenset().union(*(t.student for t in self.terms))
+
+    @property
+    def teacher(self) -> frozenset[str]:
+        """Maps that the teacher must produce; empty = no teacher is needed."""
+        return frozenset().union(*(t.teacher for t in self.terms))
+
+    @property
+    def labels(self) -> bool:
+        return any(t.labels for t in self.terms)
+
+    def __call__(
+        self, student: Maps, teacher: Maps, batch: dict[str, Tensor]
+    ) -> tuple[Tensor, dict[str, Part]]:
+        """The loss (scalar with graph) and every term's and layer's raw value and weight."""
+        parts: dict[str, Part] = {}
+        for term in self.terms:
+            parts |= term.parts(student, teacher, batch)
+        return torch.stack([raw * weight for raw, weight in parts.values()]).sum(), parts

@@ -1,0 +1,270 @@
+"""Diagonal Fisher information of a network's parameters (adapt/penalties/fisher.py holds it).
+
+For m images x_i and a network with weights w, after Li, Grandvalet and Davoine (ICML 2018, section
+3, L2-SP-Fisher, and slides "Estimated Fisher Information Matrix"):
+
+    F_j = 1/m sum_i E_y [ (d log p(y | x_i; w) / d w_j)^2 ],    y ~ p(. | x_i; w)
+
+y is drawn from the network's own output; no labels are read. The square is taken of each image's
+own gradient, before the mean: the square of a mean gradient is another thing.
+
+Image classification, logits (1, C): the expectation is the sum over all classes, each weighted by
+its probability, exactly.
+
+Dense prediction, logits (1, C, h, w), upsampled as in training to N = H * W pixels:
+given the image the pixels are independent. C^N label maps cannot be summed over, so `draws` of them
+are drawn for each image, every pixel from its own probabilities; the estimate is unbiased whatever
+their number. Two normalisations of log p:
+
+    sum     log p = sum_n log p_n        the likelihood of the whole map
+    mean    log p = 1/N sum_n log p_n    what a loss averaged over pixels belongs to
+
+With `mean` gradients are N times smaller, so F is N^2 times smaller (1.7e-11 for 640 x 380 pixels)
+and a penalty needs an alpha N^2 times larger for the same pull; the ratios within F are the same
+where all images have one size, else `mean` gives small images more weight. (The Fisher information
+of one random pixel would be F_sum / N.) `load_fisher(...).mean` is there to bring either to one
+scale.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+from adapt.data.sampling import image_seed
+from adapt.disk.files import SEAL, check_seal, parse_json, sealed, write_whole
+from adapt.disk.tensors import read_metadata, read_tensors
+from adapt.errors import InputError, listing
+from adapt.networks.batchnorm import eval_mode
+from adapt.networks.taps import logits_of, upsample
+from adapt.settings.checks import at_least, one_of
+from adapt.settings.choices import NORMALISATIONS
+
+Values = dict[str, Tensor]
+
+
+def scored(output: object, size: tuple[int, int]) -> Tensor:
+    """Logits, float32: (1, C) of a network for classification, else (1, C, H, W) at `size`."""
+    if isinstance(output, Tensor) and output.ndim == 2:
+        return output.float()
+    return upsample(logits_of(output).float(), size)
+
+
+def drawn(logits: Tensor, generator: torch.Generator) -> Tensor:
+    """Labels (1, H, W) of logits (1, C, H, W), each pixel from its own softmax.
+
+    The uniform numbers come from the CPU, so that every device draws the same but for rounding.
+    """
+    below = logits.detach().softmax(dim=1).double().cumsum(dim=1)
+    shape = (logits.shape[0], 1, *logits.shape[2:])
+    uniform = torch.rand(shape, generator=generator, dtype=torch.double).to(logits.device)
+    return (below <= uniform * below[:, -1:]).sum(dim=1).clamp_(max=logits.shape[1] - 1)
+
+
+def likelihoods(
+    logits: Tensor, normalisation: str, draws: int, generator: torch.Generator
+) -> Iterator[tuple[Tensor, float]]:
+    """(log p(y|x), weight) for the label maps y, or classes, that the expectation is taken over."""
+    if logits.ndim == 2:
+        logs = logits.log_softmax(dim=1)[0]
+        yield from zip(logs, logs.detach().exp().tolist(), strict=True)
+        return
+    for _ in range(draws):
+        labels = drawn(logits, generator)
+        cost = nn.functional.cross_entropy(logits, labels, reduction=normalisation)
+        yield -cost, 1 / draws
+
+
+def add_scores(
+    totals: Values,
+    net: nn.Module,
+    image: Tensor,
+    normalisation: str,
+    draws: int,
+    generator: torch.Generator,
+) -> None:
+    """Add one image's E_y [(d log p(y|x) / dw)^2] to `totals`, in float64.
+
+    Everything is computed in float32 without TF32, in eval mode, whatever mode the network is in
+    and whichever of its parameters are frozen.
+
+    Args:
+        totals: as `zeros` makes them.
+        net: any network whose output is logits.
+        image: normalised (1, 3, H, W), on the network's device.
+        normalisation: `sum` or `mean` over pixels.
+        draws: label maps drawn in dense prediction.
+        generator: of the CPU; draws the labels.
+
+    Raises:
+        InputError: logits that are not finite; nothing has been added then.
+    """
+    weights = {name: p.detach().requires_grad_() for name, p in net.named_parameters()}
+    size = (image.shape[-2], image.shape[-1])
+    exact = torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False)
+    fp32 = torch.autocast(image.device.type, enabled=False)
+    with eval_mode(net), exact, fp32, torch.enable_grad():
+        logits = scored(torch.func.functional_call(net, weights, (image,)), size)
+        if not logits.isfinite().all():
+            raise InputError(
+                "run: the network's logits are not finite: its training diverged; a lower "
+                "schedule.lr usually helps"
+            )
+        for log_p, weight in likelihoods(logits, normalisation, draws, generator):
+            scores = torch.autograd.grad(
+                log_p, list(weights.values()), retain_graph=True, allow_unused=True
+            )
+            for name, score in zip(weights, scores, strict=True):
+                if score is not None:
+                    totals[name].add_(score.double().square_(), alpha=weight)
+
+
+def zeros(net: nn.Module) -> Values:
+    """What scores are added to."""
+    return {n: torch.zeros_like(p, dtype=torch.double) for n, p in net.named_parameters()}
+
+
+def fisher_of(
+    net: nn.Module,
+    images: Iterable[tuple[str, Tensor]],
+    normalisation: str = "sum",
+    draws: int = 1,
+    seed: int = 0,
+) -> Values:
+    """The diagonal Fisher information of any network: parameter's name -> float32 of its shape.
+
+    Args:
+        net: a network whose output is logits, (B, C) or (B, C, h, w); left as it was.
+        images: names and normalised images (1, 3, H, W), on the network's device. Labels are drawn
+            by `seed` and the name, so they depend on neither order nor company.
+        normalisation: `sum` or `mean` over pixels (above).
+        draws: label maps drawn for each image in dense prediction.
+        seed: of the drawn labels.
+
+    Raises:
+        InputError: no images, a wrong option, or values that are not finite.
+    """
+    one_of("normalisation", normalisation, NORMALISATIONS)
+    at_least("draws", draws, 1)
+    totals, count = zeros(net), 0
+    for name, image in images:
+        add_scores(totals, net, image, normalisation, draws, generator_of(seed, name))
+        count += 1
+    return averaged(totals, count)
+
+
+def generator_of(seed: int, name: str) -> torch.Generator:
+    """What draws the labels of the image of this name."""
+    return torch.Generator().manual_seed(image_seed(seed, name))
+
+
+def averaged(totals: Values, count: int) -> Values:
+    """Sums over `count` images -> means, float32, on the CPU.
+
+    Raises:
+        InputError: no images, or a value that float32 cannot hold.
+    """
+    if not count:
+        raise InputError("fisher: there are no images")
+    values = {name: (total / count).float().cpu() for name, total in totals.items()}
+    if broken := [name for name, value in values.items() if not value.isfinite().all()]:
+        raise InputError(f"fisher: values of {listing(broken)} are not finite")
+    return values
+
+
+ABOUT = "fisher"
+"""The one key of the file's metadata: JSON. (Of several keys safetensors keeps no order, so two
+files of the same content would differ.)"""
+FORMAT = 2
+"""1, of before the digest and the seal, is read as well."""
+
+DIGEST = "sha256"
+"""Key of the description: digest of the tensors. safetensors itself has no checksum."""
+
+"""Parameter's name -> a value for each of its elements."""
+
+
+@dataclass(frozen=True)
+class Fisher:
+    """A Fisher file's content."""
+
+    values: Values
+    """Parameter's name -> float32 of its shape."""
+    made: dict[str, Any]
+    """How: model (SHA-256), data, split, images, normalisation, draws, seed, versions, ..."""
+
+    @property
+    def mean(self) -> float:
+        """Over all elements of all parameters; dividing by it makes alpha comparable between
+        normalisations, and with L2-SP's."""
+        total = sum(v.double().sum().item() for v in self.values.values())
+        return total / sum(v.numel() for v in self.values.values())
+
+
+def digest_of(values: Values) -> str:
+    """SHA-256 of tensors on the CPU with their names, types and shapes."""
+    digest = hashlib.sha256()
+    for name, value in sorted(values.items()):
+        digest.update(f"{name}\0{value.dtype}\0{tuple(value.shape)}\0".encode())
+        digest.update(value.contiguous().flatten().view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def write_fisher(path: Path, values: Values, made: dict[str, Any]) -> None:
+    """Equal content gives equal bytes. The order of the names is kept, in the metadata."""
+    tensors = {name: value.cpu().contiguous() for name, value in values.items()}
+    about = {"format": FORMAT, "parameters": list(values), DIGEST: digest_of(tensors), **made}
+    text = json.dumps(sealed(about), sort_keys=True)
+    write_whole(path, safetensors.torch.save(tensors, {ABOUT: text}))
+
+
+def load_fisher(path: Path) -> Fisher:
+    """What `scripts/fisher.py` wrote.
+
+    Raises:
+        InputError: no such file, another kind of file, one of which only a part is computed, or
+            values that are negative, not finite or not float32.
+    """
+    found, made = read_fisher(path)
+    if "done" in made:
+        raise InputError(
+            f"{path}: unfinished, {made['done']} of {made.get('images')} images; start the command "
+            "that made it again"
+        )
+    for name, value in found.items():
+        if value.dtype != torch.float32:
+            raise InputError(f"{path}: {name} is {value.dtype}; it must be torch.float32")
+        if not value.isfinite().all() or (value < 0).any():
+            raise InputError(f"{path}: {name} has values that are negative or not finite")
+    return Fisher(found, made)
+
+
+def read_fisher(path: Path) -> tuple[Values, dict[str, Any]]:
+    """Tensors and description of a finished or a partial file."""
+    if path.suffix != ".safetensors":
+        raise InputError(f"{path}: not a .safetensors file")
+    found = read_tensors(path)
+    try:
+        made = parse_json(read_metadata(path)[ABOUT], f"{path}: metadata")
+    except KeyError:
+        raise InputError(
+            f"{path}: not a Fisher file (no {ABOUT!r} in its metadata); make one with "
+            "scripts/fisher.py"
+        ) from None
+    if not isinstance(made, dict) or made.get("format") not in (1, FORMAT):
+        raise InputError(f"{path}: not a Fisher file of format {FORMAT}")
+    names = made.pop("parameters", [])
+    if not isinstance(names, list) or sorted(map(str, names)) != sorted(found):
+        raise InputError(f"{path}: its tensors are not the parameters that its metadata lists")
+    if made.pop("format") == FORMAT or SEAL in made or DIGEST in made:
+        check_seal(made | {"format": FORMAT, "parameters": names}, path)
+        if made.get(DIGEST) != (digest := digest_of(found)):
+            raise InputError(f"{path}: corrupt: tensors {digest}, recorded {made.get(DIGEST)}")
+    made = {key: value for key, value in made.items() if key not in (SEAL, DIGEST)}
+    return {name: found[name] for name in names}, made

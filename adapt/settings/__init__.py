@@ -1,0 +1,1 @@
+"""Everything that a command can be told, checked as it is made. Nothing here computes."""

@@ -1,0 +1,159 @@
+"""Between mappings (YAML, JSON) and the dataclasses of config.py and commands.py."""
+
+from dataclasses import MISSING, Field, asdict, fields, is_dataclass, replace
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+
+from adapt.errors import InputError, listing, unknown
+from adapt.settings.groups import WHICH, DataConfig
+
+T = TypeVar("T")
+
+DRAWN = "scenes"
+"""The data set that is drawn where its folder is missing."""
+
+EXPLICIT = "explicit"
+"""The field of an inheritable group that names what was given on the command line."""
+
+
+def build(schema: type[T], values: Any, where: str = "") -> T:
+    """An instance of the dataclass `schema` from a nested mapping.
+
+    Raises:
+        InputError: a key that the schema lacks, a value of another type, or a value that the
+            dataclass itself refuses; the message has the dotted key and the choices.
+    """
+    if not isinstance(values, dict):
+        what = where.rstrip(".") or "configuration"
+        raise InputError(f"{what} is {values!r}; it must be a mapping")
+    hints = get_type_hints(schema)
+    names = [f.name for f in fields(schema)]  # type: ignore[arg-type]
+    for key in values:
+        if key not in names:
+            raise unknown(f"{where}{key}", key, names)
+    if missing := [f.name for f in needed(schema) if f.name not in values]:
+        raise InputError(f"{where.rstrip('.') or 'configuration'} has no {listing(missing)}")
+    return schema(**{k: convert(hints[k], v, f"{where}{k}") for k, v in values.items()})
+
+
+def needed(schema: type) -> list[Field]:
+    """Fields that have no default."""
+    every = fields(schema)
+    return [f for f in every if f.default is MISSING and f.default_factory is MISSING]
+
+
+def convert(hint: Any, value: Any, where: str) -> Any:
+    """`value` checked against a type hint; ints pass as floats, nothing else is coerced."""
+    origin, arguments = get_origin(hint), get_args(hint)
+    if isinstance(value, str) and "\0" in value:
+        raise InputError(f"{where} is {value!r}; no name or path has a NUL character")
+    if isinstance(value, int) and abs(value) >> 63:
+        raise InputError(f"{where} is {value}; an integer has at most 64 bits")
+    if hint is Any:
+        return value
+    if is_dataclass(hint) and isinstance(hint, type):
+        return value if isinstance(value, hint) else build(hint, value, f"{where}.")
+    if origin is list and isinstance(value, list | tuple):
+        return [convert(arguments[0], v, f"{where}[{i}]") for i, v in enumerate(value)]
+    if origin is dict and isinstance(value, dict):
+        return {str(k): convert(arguments[1], v, f"{where}.{k}") for k, v in value.items()}
+    if origin is UnionType:  # X | None
+        wanted = next(a for a in arguments if a is not NoneType)
+        return None if value is None else convert(wanted, value, where)
+    if hint is float and isinstance(value, int | float) and not isinstance(value, bool):
+        return float(value)
+    if origin not in (list, dict) and isinstance(value, hint):
+        if hint is not bool and isinstance(value, bool):
+            raise InputError(f"{where} is {value!r}; it must be of type {hint.__name__}")
+        return value
+    wanted = hint.__name__ if isinstance(hint, type) else hint
+    raise InputError(f"{where} is {value!r}; it must be of type {wanted}")
+
+
+def check_record(schema: type, values: Any, where: str) -> None:
+    """A file's mapping must have what its readers use: the fields of a dataclass. Others may stand
+    beside them.
+
+    Raises:
+        InputError: no mapping, a field without default that is missing, or one of another type.
+    """
+    if not isinstance(values, dict):
+        raise InputError(f"{where}: holds a {type(values).__name__}; it must be a mapping")
+    hints = get_type_hints(schema)
+    if missing := [f.name for f in needed(schema) if f.name not in values]:
+        raise InputError(f"{where}: it has no {listing(missing)}")
+    for known in fields(schema):
+        if known.name in values:
+            hint, value, name = hints[known.name], values[known.name], f"{where}: {known.name}"
+            if is_dataclass(hint):
+                check_record(hint, value, name)  # type: ignore[arg-type]
+            else:
+                convert(hint, value, name)
+
+
+def plain(config: Any) -> dict[str, Any]:
+    """A dataclass as nested dicts and lists, ready for YAML or JSON."""
+    return asdict(config)
+
+
+def inherit(given: T, recorded: T) -> T:
+    """`recorded` with every field replaced that `given` sets: to something other than its default,
+    or, by name in `given.explicit`, to whatever it has.
+
+    This is how `evaluate` and `adapt` know the crop, the size and the network of the run that they
+    continue without being told again.
+    """
+    default, values = type(given)(), plain(given)
+    explicit = values.get(EXPLICIT, [])
+    kept = {k: v for k, v in values.items() if k in explicit or v != getattr(default, k)}
+    return build(type(given), {**plain(recorded), **kept, EXPLICIT: []})
+
+
+def inherit_data(given: DataConfig, recorded: DataConfig) -> DataConfig:
+    """As `inherit`; of a run on another data set only how images are read, not which ones.
+
+    Raises:
+        InputError: scenes would be drawn into a folder that only the record names.
+    """
+    if given.name and given.name != recorded.name:
+        default = DataConfig()
+        recorded = replace(recorded, **{what: getattr(default, what) for what in WHICH})
+    found = inherit(given, recorded)
+    if found.name == DRAWN and not given.root and not Path(found.root).exists():
+        raise InputError(
+            f"data.root: {found.root}, which the run recorded, is not there; give data.root=DIR to "
+            "draw the scenes again"
+        )
+    return found
+
+
+def filled(values: dict[str, Any], default: dict[str, Any]) -> dict[str, Any]:
+    """`values` with what it lacks taken from `default`, in nested mappings too: a record of an
+    earlier version, which did not know every setting."""
+    return {
+        key: filled(values[key], value)
+        if isinstance(value, dict) and value and isinstance(values.get(key), dict)
+        else values.get(key, value)
+        for key, value in (default | {k: v for k, v in values.items() if k not in default}).items()
+    }
+
+
+def flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """{a: {b: 1}} -> {"a.b": 1}; empty mappings stay as leaves."""
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        nested = isinstance(value, dict) and value
+        flat.update(flatten(value, f"{prefix}{key}.") if nested else {f"{prefix}{key}": value})
+    return flat
+
+
+def differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
+    """`key: old -> new` for every dotted key that differs."""
+    a, b = flatten(old), flatten(new)
+    missing = "(absent)"
+    return [
+        f"{key}: {a.get(key, missing)!r} -> {b.get(key, missing)!r}"
+        for key in sorted(a.keys() | b.keys())
+        if a.get(key, missing) != b.get(key, missing)
+    ]

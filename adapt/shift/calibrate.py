@@ -1,0 +1,208 @@
+"""The calibrate command: which parameters of a filter degrade a teacher as much as wanted."""
+
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from adapt.data import DataSet, Sample, load
+from adapt.data.augment import resize
+from adapt.data.sampling import Decoder, image_seed, some, tensor
+from adapt.disk.files import write_json
+from adapt.disk.runs import read_data
+from adapt.errors import InputError
+from adapt.evaluation.metrics import Scores, confusion, distortion, scores
+from adapt.evaluation.protocol import predict
+from adapt.machine.runtime import Runtime, progress, runtime, say
+from adapt.networks.saved import Model, load_model
+from adapt.settings.commands import CalibrateConfig
+from adapt.settings.groups import DataConfig, ShiftConfig
+from adapt.settings.mapping import inherit_data
+from adapt.shift.distort import apply_shift
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What one set of parameters does to the teacher; scores and distortion in percent."""
+
+    parameters: dict[str, Any]
+    miou: float
+    class_accuracy: float
+    distortion: float
+
+
+CLOSE = 0.5
+"""Percent: as near as the wanted distortion needs to be met."""
+
+
+def between(trials: list[Trial], wanted: float) -> dict[str, Any] | None:
+    """Parameters between the nearest trials on either side of the wanted distortion.
+
+    Every number moves by the share of the way that the distortion has to go, a tenth at least; by
+    half of that, and so on, where this was tried. None where a trial is close enough, one side is
+    empty, or the two differ in more than numbers.
+    """
+    if abs(nearest(trials, wanted).distortion - wanted) <= CLOSE:
+        return None
+    below = [trial for trial in trials if trial.distortion < wanted]
+    above = [trial for trial in trials if trial.distortion > wanted]
+    if not below or not above:
+        return None
+    low = max(below, key=lambda trial: trial.distortion)
+    high = min(above, key=lambda trial: trial.distortion)
+    share = (wanted - low.distortion) / (high.distortion - low.distortion)
+    share = min(max(share, 0.1), 0.9)
+    tried = [trial.parameters for trial in trials]
+    while (found := mixed(low.parameters, high.parameters, share)) in tried:
+        share /= 2
+    return found
+
+
+def mixed(low: dict[str, Any], high: dict[str, Any], share: float) -> dict[str, Any] | None:
+    """Numbers on the way from `low` to `high`; None where the two differ in more than numbers."""
+    if low.keys() != high.keys():
+        return None
+    found = dict(low)
+    for name, first in low.items():
+        last = high[name]
+        if number(first) and number(last):
+            found[name] = round(first + share * (last - first), 4)
+        elif first != last:
+            return None
+    return None if found == low else found
+
+
+def number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def nearest(trials: list[Trial], wanted: float) -> Trial:
+    """The trial whose distortion is nearest to the wanted one; the earliest of equals."""
+    return min(trials, key=lambda trial: abs(trial.distortion - wanted))
+
+
+def calibrate(config: CalibrateConfig) -> Path:
+    """Try every candidate of `config.shift`, then some between the nearest two, and write the table
+    with the nearest of all; returns the file.
+
+    The distortion of a shift is the mean relative loss of mIoU and of mean class accuracy of the
+    teacher (003, section 4.1). What a constant answer would lose is the practical ceiling, and is
+    written beside it.
+
+    Raises:
+        InputError: no candidates, an unlabelled split, parameters that the filter refuses.
+    """
+    shift = config.shift
+    if not shift.candidates:
+        raise InputError(
+            f"shift.candidates of {shift.name} is empty: list changes of its parameters to try"
+        )
+    candidates = [
+        replace(shift, parameters=shift.parameters | changes) for changes in shift.candidates
+    ]
+    for candidate in candidates:
+        apply_shift(np.zeros((8, 8, 3), np.uint8), candidate, 0)
+    teacher = load_model(Path(config.teacher), "teacher")
+    recorded = read_data(Path(config.teacher), "teacher")
+    settings = replace(inherit_data(config.data, recorded), target="")
+    data = load(settings, config.split)
+    if not data.labelled:
+        raise InputError(
+            f"calibrate: split {config.split!r} of {settings.root} has no labels to score by"
+        )
+    data = some(data, config.images)
+    machine = runtime(config.device, config.precision)
+    machine.place(teacher.net).eval()
+    measure = partial(confused, machine, teacher, settings, data, config.seed)
+    matrix = measure(None)
+    clean, constant = scores(matrix), scores(one_answer(matrix))
+    trials = []
+    for candidate in candidates:
+        found = scores(measure(candidate))
+        trials.append(trial(candidate, clean, found))
+        say(row(trials[-1]))
+    for _ in range(config.refine):
+        if (parameters := between(trials, shift.distortion)) is None:
+            break
+        candidate = replace(shift, parameters=parameters)
+        trials.append(trial(candidate, clean, scores(measure(candidate))))
+        say(row(trials[-1]))
+    chosen = nearest(trials, shift.distortion)
+    ceiling = distortion(clean, constant)
+    say(
+        f"{shift.name}: wanted {shift.distortion:.1f} %, nearest {chosen.distortion:.1f} % with "
+        f"{chosen.parameters}; tried {min(t.distortion for t in trials):.1f} to "
+        f"{max(t.distortion for t in trials):.1f} %, a constant answer loses {ceiling:.1f} %"
+    )
+    path = Path(config.out or f"{shift.name}.json")
+    made = {
+        "filter": shift.name,
+        "wanted": shift.distortion,
+        "parameters": chosen.parameters,
+        "distortion": chosen.distortion,
+        "constant": ceiling,
+        "teacher": teacher.digest,
+        "images": len(data.samples),
+        "split": config.split,
+        "clean": {"miou": clean.miou, "class_accuracy": clean.class_accuracy},
+        "trials": [asdict(t) for t in trials],
+    }
+    write_json(path, made)
+    return path
+
+
+def confused(
+    machine: Runtime,
+    teacher: Model,
+    settings: DataConfig,
+    data: DataSet,
+    seed: int,
+    shift: ShiftConfig | None,
+) -> np.ndarray:
+    """Confusion (C, C) of the teacher on filtered images; the filter acts at their own size."""
+    decode = Decoder(data, settings, ["x1", "y1"])
+    total = np.zeros((len(data.classes),) * 2, np.int64)
+    what = " ".join(f"{k}={v}" for k, v in shift.parameters.items()) if shift else "clean"
+    for sample in progress(data.samples, what=what):
+        total += confused_by(machine, teacher, settings, decode, sample, seed, shift)
+    return total
+
+
+def confused_by(
+    machine: Runtime,
+    teacher: Model,
+    settings: DataConfig,
+    decode: Decoder,
+    sample: Sample,
+    seed: int,
+    shift: ShiftConfig | None,
+) -> np.ndarray:
+    arrays = decode.native(sample)
+    image = arrays["x1"]
+    if shift is not None:
+        image = apply_shift(image, shift, image_seed(seed, sample.name))
+    size = (image.shape[0], image.shape[1])
+    shown = tensor(resize({"x1": image}, settings.resize)["x1"])[None]
+    found = predict(machine, teacher.net, teacher.network, shown, size)[0]
+    return confusion(arrays["y"], found, len(teacher.classes))
+
+
+def one_answer(matrix: np.ndarray) -> np.ndarray:
+    """The confusion of always answering the most frequent class."""
+    constant = np.zeros_like(matrix)
+    constant[:, matrix.sum(axis=1).argmax()] = matrix.sum(axis=1)
+    return constant
+
+
+def trial(shift: ShiftConfig, clean: Scores, found: Scores) -> Trial:
+    return Trial(shift.parameters, found.miou, found.class_accuracy, distortion(clean, found))
+
+
+def row(found: Trial) -> str:
+    settings = ", ".join(f"{k}={v}" for k, v in found.parameters.items())
+    return (
+        f"distortion {found.distortion:5.1f} %  mIoU {found.miou:5.1f}  class accuracy "
+        f"{found.class_accuracy:5.1f}  {settings}"
+    )

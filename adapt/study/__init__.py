@@ -1,0 +1,1 @@
+"""A grid of trainings and evaluations as cells, each done once."""

@@ -1,0 +1,1 @@
+"""The one loop, what goes into it and how it is resumed; the verdict of an adaptation."""

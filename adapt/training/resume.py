@@ -1,0 +1,92 @@
+"""What a training is resumed from: everything that its next step depends on."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from adapt.disk import checkpoint
+from adapt.disk.runs import RunFolder, check_inputs, read_metrics
+from adapt.disk.tensors import load_tensors
+from adapt.errors import InputError
+from adapt.machine.processes import all_gather, rank, rank_zero_first, rank_zero_only
+from adapt.machine.runtime import say
+from adapt.training.setup import Setup, process_seed
+
+
+def restore(setup: Setup, run: RunFolder) -> tuple[int, float]:
+    """Bring the newest intact checkpoint back; (step, seconds trained before).
+
+    Processes beyond those that the checkpoint was made by draw their dropout from a new seed.
+
+    Raises:
+        InputError: changed inputs, or processes that see different checkpoints.
+    """
+    found, warnings = rank_zero_first(
+        lambda: checkpoint.newest(run.checkpoints)
+    )  # sets damaged ones aside
+    for warning in warnings:
+        say(f"warning: {warning}")
+    steps = set(all_gather(found.step if found else 0))
+    if len(steps) > 1:
+        raise InputError(
+            f"run: the processes see different checkpoints in {run.path} (steps {sorted(steps)}): "
+            "it must lie on a file system that they share"
+        )
+    if found is None:
+        if read_metrics(run.path):
+            say(f"warning: {run.path} has no checkpoint: it begins again at step 0")
+        run.rewind(0)
+        return 0, 0.0
+    check_inputs(found.meta["inputs"], setup.inputs, run.path)
+    try:
+        bring_back(setup, found.state, found.step)
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(
+            f"{run.checkpoints}: the checkpoint of step {found.step} holds no training's state of "
+            f"this network and optimiser ({type(error).__name__}: {error})"
+        ) from None
+    run.rewind(found.step)
+    say(f"resuming {run.path} at step {found.step}")
+    return found.step, float(found.meta["seconds"])
+
+
+def bring_back(setup: Setup, state: dict[str, Any], step: int) -> None:
+    """Student, optimiser, average and random state as a checkpoint has them."""
+    load_tensors(setup.student, state["student"], "the checkpoint")
+    setup.optimizer.load_state_dict(state["optimizer"])
+    if setup.average is not None:
+        setup.average.load_state_dict(state["average"])
+    states = state["rng"]
+    if rank() < len(states):
+        set_rng_states(states[rank()], setup.machine.device)
+    else:
+        torch.manual_seed(process_seed(setup.config.seed, step))
+
+
+def rng_states(device: torch.device) -> list[Tensor]:
+    """What dropout draws from, on the CPU and on the GPU that is used."""
+    gpu = [torch.cuda.get_rng_state(device)] if device.type == "cuda" else []
+    return [torch.get_rng_state(), *gpu]
+
+
+def set_rng_states(states: list[Tensor], device: torch.device) -> None:
+    torch.set_rng_state(states[0])
+    if device.type == "cuda" and len(states) > 1:
+        torch.cuda.set_rng_state(states[1], device)
+
+
+def save(setup: Setup, run: RunFolder, step: int, seconds: float) -> None:
+    """A checkpoint of everything that step + 1 depends on, of all processes."""
+    state = {
+        "student": setup.student.state_dict(),
+        "optimizer": setup.optimizer.state_dict(),
+        "rng": all_gather(rng_states(setup.machine.device)),
+    }
+    if setup.average is not None:
+        state["average"] = setup.average.state_dict()
+    rank_zero_only(checkpoint.save)(
+        run.checkpoints, step, state, {"inputs": setup.inputs, "seconds": seconds}
+    )

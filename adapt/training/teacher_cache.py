@@ -1,0 +1,135 @@
+"""The frozen teacher's maps, computed once for each view of an image and kept."""
+
+import os
+import shutil
+from collections.abc import Callable
+from functools import cached_property
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from adapt.data import DataSet
+from adapt.data.augment import PairedAugmentation
+from adapt.disk.files import writing
+from adapt.errors import InputError
+from adapt.machine.runtime import Runtime
+from adapt.networks.taps import forward
+from adapt.objective.terms import Maps, Objective
+from adapt.settings.training import TrainConfig
+
+SHARE = 0.9
+"""Of the free memory or disk that the maps may take."""
+
+
+def free_memory() -> int:
+    """Bytes that this process may still take: of the machine, or of its control group."""
+    free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    group = Path("/sys/fs/cgroup")
+    try:
+        limit = int((group / "memory.max").read_text())
+        return min(free, limit - int((group / "memory.current").read_text()))
+    except (OSError, ValueError):  # no control group, or "max"
+        return free
+
+
+def channels_behind(maps: Maps) -> Maps:
+    """Maps (B, C, h, w) as (B, h, w, C), the order in which networks compute them here; sums over
+    them are then taken in the same order."""
+    return {tap: found.movedim(1, -1) for tap, found in maps.items()}
+
+
+class TeacherCache:
+    """Maps of `entries` views, in memory or in a file that nobody else sees.
+
+    Each is kept as the teacher computed it, in its own type, so that losses are the same with and
+    without. A run that is resumed fills it again.
+    """
+
+    def __init__(self, entries: int, example: Maps, folder: Path | None) -> None:
+        """For maps like those of `example`, (1, C, h, w) each; in `folder`, None = in memory.
+
+        Raises:
+            InputError: they do not fit.
+        """
+        self.entries, self.example, self.folder = entries, example, folder
+        self.known = torch.zeros(entries, dtype=torch.bool)
+        self.bytes = entries * sum(found.nbytes for found in example.values())
+        free, where = free_memory(), "in memory"
+        if folder is not None:
+            place = next(p for p in (folder, *folder.absolute().parents) if p.exists())
+            free, where = shutil.disk_usage(place).free, f"on the disk of {place}"
+        if self.bytes > SHARE * free:
+            raise InputError(
+                f"cache_teacher: the maps of {entries:,} views take {self.bytes / 1e9:.2f} GB; "
+                f"{free / 1e9:.2f} GB are free {where}, of which {SHARE:.0%} may be used. Choices: "
+                "off, ram, file"
+            )
+
+    def __str__(self) -> str:
+        where = "in memory" if self.folder is None else f"in {self.folder}"
+        return (
+            f"teacher's maps of {self.entries:,} views are kept {where}: {self.bytes / 1e9:.2f} GB"
+        )
+
+    @cached_property
+    def maps(self) -> Maps:
+        """Tap -> (entries, h, w, C), parts of one buffer; what is untouched takes no memory."""
+        buffer, offset, maps = self._buffer(), 0, Maps()
+        for tap, found in channels_behind(self.example).items():
+            length = self.entries * found.nbytes
+            part = buffer[offset : offset + length].view(found.dtype)
+            maps[tap] = part.view(self.entries, *found.shape[1:])
+            offset += length
+        return maps
+
+    def _buffer(self) -> Tensor:
+        if self.folder is None:
+            return torch.empty(self.bytes, dtype=torch.uint8)
+        path = self.folder / f".teacher_maps.tmp-{os.getpid()}"
+        with writing(path):
+            with path.open("wb") as stream:
+                os.posix_fallocate(stream.fileno(), 0, self.bytes)
+            buffer = torch.from_file(str(path), shared=True, size=self.bytes, dtype=torch.uint8)
+            path.unlink()  # the mapping keeps it, and nothing is left whatever ends the process
+        return buffer
+
+    def __call__(self, views: Tensor, compute: Callable[[], Maps], device: torch.device) -> Maps:
+        """The maps of a batch's views (B,): those that are kept, or else what `compute` gives."""
+        if self.known[views].all():
+            kept = {tap: maps[views].to(device) for tap, maps in self.maps.items()}
+            return {tap: maps.movedim(-1, 1) for tap, maps in kept.items()}
+        found = compute()
+        for tap, maps in channels_behind(found).items():
+            self.maps[tap][views] = maps.cpu()
+        self.known[views] = True
+        return found
+
+
+def cached(
+    config: TrainConfig,
+    machine: Runtime,
+    data: DataSet,
+    objective: Objective,
+    teacher: nn.Module,
+    size: tuple[int, int],
+) -> TeacherCache | None:
+    """Room for the teacher's maps of every view of every training image, if they are to be kept.
+
+    Raises:
+        InputError: images with views without end, or maps that do not fit.
+    """
+    if config.cache_teacher == "off":
+        return None
+    views = PairedAugmentation(config.data).views
+    if not views:
+        raise InputError(
+            f"cache_teacher={config.cache_teacher}: data.crop, data.scale, data.rotate, "
+            "data.jitter_x1 and data.blur_x1 show the teacher another image each time; give "
+            "data.views=N for N fixed views of each"
+        )
+    with torch.no_grad(), machine.autocast():
+        image = torch.zeros(1, 3, *size, device=machine.device)
+        example = forward(teacher, image, objective.teacher)
+    folder = Path(config.run) if config.cache_teacher == "file" else None
+    return TeacherCache(len(data.samples) * views, example, folder)

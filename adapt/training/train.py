@@ -1,0 +1,238 @@
+"""The one loop: teacher, B1, B2 and feature regression are configurations of it."""
+
+import math
+import time
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from adapt.data.sampling import Batch, Stream, batches
+from adapt.disk.runs import RunFolder, open_run
+from adapt.errors import InputError, Stopped
+from adapt.evaluation.inference import Reading, evaluate_networks, headline
+from adapt.machine.processes import (
+    all_gather,
+    all_max,
+    all_mean,
+    in_lockstep,
+    on_rank_zero,
+    shared_errors,
+    world,
+)
+from adapt.machine.runtime import explained, progress, say, stop_signals
+from adapt.networks.saved import save_model
+from adapt.networks.taps import normalise
+from adapt.objective.terms import Maps, Part
+from adapt.settings.mapping import plain
+from adapt.settings.training import TrainConfig
+from adapt.training.resume import restore, save
+from adapt.training.schedules import set_rate
+from adapt.training.setup import Setup, prepare, resolve
+from adapt.training.tensorboard import Board
+
+
+def one_step(setup: Setup, batch: Batch, step: int) -> dict[str, Any]:
+    """Forward, backward, penalty, update; returns what is worth logging.
+
+    Raises:
+        Stopped: a loss or gradient that is not finite, before anything is updated.
+    """
+    config, machine = setup.config, setup.machine
+    rate = set_rate(setup.optimizer, step, config.steps, config.schedule)
+    tensors = {k: batch[k].to(machine.device) for k in masks_of(batch)}
+    shown: Maps = {
+        key: normalise(machine.images(batch[key]), config.network.mean, config.network.std)
+        for key in ("x1", "x2")
+        if key in batch
+    }
+    with machine.autocast():
+        target = setup.target(shown["x1"], batch) if setup.teacher is not None else {}
+        maps = setup.tapped(shown[setup.image])
+    loss, parts = setup.objective(maps, target, tensors | shown)
+    setup.optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+    gradients = [p.grad for p in setup.student.parameters() if p.grad is not None]
+    norm = torch.nn.utils.get_total_norm(gradients)
+    loss = all_mean(loss.detach())
+    refuse_non_finite(loss, norm, parts, step, batch["name"])
+    setup.penalty.before_step(setup.optimizer)
+    setup.optimizer.step()
+    setup.penalty.after_step(setup.optimizer)
+    if setup.average is not None:
+        setup.average.update_parameters(setup.student)
+    return {
+        "step": step + 1,
+        "lr": rate,
+        "loss": loss.item(),
+        "grad_norm": norm.item(),
+        "parts": parts,
+    }
+
+
+def masks_of(batch: Batch) -> list[str]:
+    """Labels, and the valid mask where it masks anything, for this process or maybe another."""
+    masked = "valid" in batch and (world() > 1 or not bool(batch["valid"].all()))
+    return [k for k, there in (("y", "y" in batch), ("valid", masked)) if there]
+
+
+def refuse_non_finite(
+    loss: Tensor, norm: Tensor, parts: dict[str, Part], step: int, names: list[str]
+) -> None:
+    """Loss and norm are those of all processes, so that all of them stop or none."""
+    if math.isfinite(loss.item()) and math.isfinite(norm.item()):
+        return
+    broken = [k for k, (raw, _) in parts.items() if not math.isfinite(raw.item())]
+    found = all_gather((broken, names))
+    at_fault = [one for one in found if one[0]] or found
+    what = ", ".join(dict.fromkeys(k for terms, _ in at_fault for k in terms)) or "the gradient"
+    raise Stopped(
+        f"step {step + 1}: {what} is not finite (samples "
+        f"{', '.join(name for _, samples in at_fault for name in samples)}); nothing was updated. "
+        "A lower schedule.lr or precision=fp32 usually helps",
+        status=3,
+        everywhere=True,
+    )
+
+
+def record(setup: Setup, entry: dict[str, Any], seconds: float) -> dict[str, Any]:
+    """A line of metrics.jsonl: the step's numbers with raw and weighted value of every part."""
+    raws = {k: all_mean(raw.detach()).item() for k, (raw, _) in entry["parts"].items()}
+    parts = {k: {"raw": raws[k], "weighted": raws[k] * w} for k, (_, w) in entry["parts"].items()}
+    return {**entry, "parts": parts, "penalty": setup.penalty.value(), "seconds": round(seconds, 3)}
+
+
+def train(config: TrainConfig, on_step: Callable[[int], None] | None = None) -> Path:
+    """Run, or resume, or recognise as finished, one training; returns its folder.
+
+    `on_step(step)` is called after every completed step (tests interrupt runs with it).
+
+    Raises:
+        InputError: wrong configuration or data, before anything is written where possible.
+        Stopped: a signal (status 143 or 130), a non-finite value (3), too little memory or a worker
+            that died (4); the folder can be resumed.
+    """
+    path = Path(config.run)
+    with shared_errors():
+        resolved, start, teacher = resolve(config)
+        setup = prepare(resolved, start, teacher)
+    with open_run(path, plain(resolved), plain(TrainConfig())) as run:
+        if run.finished:
+            say(f"{path} is finished already; nothing to do")
+            return path
+        step, before = restore(setup, run)
+        say(describe(setup, run))
+        fit(setup, run, step, before, on_step)
+    return path
+
+
+def describe(setup: Setup, run: RunFolder) -> str:
+    """What is about to be trained, and how its parameters are split."""
+    config, split = setup.config, setup.penalty.split
+    pulled = (split.to_start + split.to_zero) / 1e6
+    how = "" if config.penalty.apply == "gradient" else f" ({config.penalty.apply})"
+    line = (
+        f"{run.path}: {config.objective.name}, penalty {config.penalty.name}{how} on {pulled:.2f} "
+        f"of {split.parameters / 1e6:.2f} M parameters, {config.steps} steps of {config.batch} "
+        f"from {len(setup.data.samples)} samples, {setup.machine.device} in {config.precision}"
+    )
+    if setup.cache is not None:
+        line += f"; {setup.cache}"
+    if world() > 1:
+        line += f", {world()} processes of {config.batch // world()} each"
+    return "\n".join([line, *split.lines()])
+
+
+def described(step: int, batch: Batch) -> str:
+    """What a step works on, for messages."""
+    sizes = ", ".join(f"{k} {tuple(v.shape)}" for k, v in batch.items() if k != "name")
+    return f"step {step + 1} ({sizes}; samples {', '.join(batch['name'])})"
+
+
+def fit(
+    setup: Setup, run: RunFolder, begin: int, before: float, on_step: Callable[[int], None] | None
+) -> None:
+    """Steps begin..steps-1 with logging, evaluation and checkpoints, then the finished model."""
+    config, started = setup.config, time.monotonic() - before
+    kept = setup.cache is not None
+    stream = Stream(setup.data, config.data, setup.fields, config.seed, numbered=kept)
+    on_gpu = setup.machine.device.type == "cuda"
+    source = batches(stream, config.batch, begin, config.steps, config.workers, pin=on_gpu)
+    bar = progress(in_lockstep(source), what=run.path.name, total=config.steps, initial=begin)
+    step, batch = begin, Batch()
+    with stop_signals() as signals, closing(Board(run.path / "tensorboard", begin + 1)) as board:
+        try:
+            for batch in bar:
+                entry = one_step(setup, batch, step)
+                step += 1
+                last, seconds = step == config.steps, time.monotonic() - started
+                if step % config.log_every == 0 or last:
+                    line = record(setup, entry, seconds)
+                    if setup.drift and (
+                        last or step % (config.log_every * config.drift_every) == 0
+                    ):
+                        line["distances"] = setup.drift.relative()
+                    note(run, board, line)
+                    bar.set_postfix(loss=f"{line['loss']:.4f}", lr=f"{line['lr']:.2e}")
+                if setup.held_out and (step % config.eval_every == 0 or last):
+                    validate(setup, run, board, step)
+                if on_step is not None:
+                    on_step(step)
+                stopping = all_max(signals[0] if signals else 0)
+                if step % config.checkpoint_every == 0 or last or stopping:
+                    save(setup, run, step, seconds)
+                if stopping:
+                    break
+        except InputError:  # a broken image, say: nothing that was reached is lost
+            if step > begin:
+                save(setup, run, step, time.monotonic() - started)
+            raise
+        except (RuntimeError, MemoryError) as error:
+            if stop := explained(error, described(step, batch) if batch else ""):
+                raise stop from None
+            raise
+    if stopping := all_max(signals[0] if signals else 0):  # or while the last step was saved
+        where = f"stopped by a signal; {run.path} resumes at step {step}"
+        raise Stopped(where, 128 + stopping, everywhere=True)
+    finish(setup, run, time.monotonic() - started)
+
+
+def finish(setup: Setup, run: RunFolder, seconds: float) -> None:
+    """The finished model and the summary that marks the run as finished."""
+    config = setup.config
+    on_rank_zero(lambda: save_model(run.path, setup.result, config.network, setup.data.classes))
+    split = setup.penalty.summary()
+    summary = {
+        "steps": config.steps,
+        "seconds": round(seconds, 1),
+        "samples": len(setup.data.samples),
+        "ema": config.ema,
+        "inputs": setup.inputs,
+        "parameters": split,
+    }
+    run.finish(summary)
+    resting = split["equal_to_start"]
+    at_start = f"; {resting:.1f} % of the pulled weights are their start" if resting else ""
+    say(f"{run.path}: finished {config.steps} steps in {seconds:.0f} s{at_start}")
+
+
+def note(run: RunFolder, board: Board, line: dict[str, Any]) -> None:
+    """A step's numbers to metrics.jsonl and TensorBoard."""
+    run.log(line)
+    own = {tag: line[tag] for tag in ("loss", "penalty", "lr", "grad_norm")}
+    parts = {name: values["raw"] for name, values in line["parts"].items()}
+    board.add(own | parts, line["step"])
+
+
+def validate(setup: Setup, run: RunFolder, board: Board, step: int) -> None:
+    """Scores on the val split, beside the training's numbers; training goes on undisturbed."""
+    assert setup.held_out is not None
+    config = setup.config
+    reading = Reading(config.data, config.network, config.batch, config.workers)
+    networks = (setup.result, reading, setup.held_out, setup.image, setup.teacher)
+    found = headline(evaluate_networks(setup.machine, *networks))
+    run.log({"step": step, "evaluation": found})
+    board.add({f"val/{tag}": value for tag, value in found.items()}, step)

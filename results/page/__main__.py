@@ -1,0 +1,21 @@
+"""Studies' runs -> committed records -> docs/results.md with its figures (`make results`)."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from adapt.errors import InputError
+from results.page.page import results
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(prog="python -m results.page", description=__doc__)
+    parser.add_argument("--runs", nargs="+", type=Path, default=[], help="studies to record first")
+    parser.add_argument("--judge", type=Path, help="a run whose network measures inversions' style")
+    parser.add_argument("--records", type=Path, default=Path("results/evidence"))
+    parser.add_argument("--out", type=Path, default=Path("docs/results.md"))
+    parser.add_argument("--pictures", type=Path, default=Path("docs/pictures"))
+    parser.add_argument("--readme", type=Path, help="README whose front table and picture are made")
+    try:
+        results(**vars(parser.parse_args()))
+    except InputError as error:
+        sys.exit(f"error: {error}")

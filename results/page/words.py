@@ -1,0 +1,102 @@
+"""What the page of results says in words, and what it calls runs; no figures of ours stand here."""
+
+TITLE = (
+    "# Results\n\nDoes it work, on real photographs? Written by `python -m results.page` from "
+    "the records in [results/evidence](../results/evidence); no number is typed."
+)
+JUDGED = (
+    "A comparison holds where every seed's difference lies on the claimed side, fails where none "
+    "does."
+)
+SHIFTS = (
+    "Distortion of the teachers as in 003, section 4.1, in percent; the paper's are 32.5, 62.6 and "
+    "94.0. Parameters are chosen on `tune` for the first seed's shared teacher, and serve all."
+)
+STRENGTHS = "mIoU, shared pairs."
+RATES = (
+    "The first seed, shared pairs. `chosen` has the highest mean over the shifts of label-free "
+    "agreement on `tune`; B2, which has labels, that of mIoU."
+)
+LONGER = (
+    "mIoU on val, shared pairs: with the steps that everything above has, and with those that the "
+    "teacher and B1 have; rates as chosen for the fewer."
+)
+PRECISION = (
+    "mIoU on val, shared pairs: the same teachers, order and crops, trained and scored in each "
+    "precision."
+)
+DRAWS = (
+    "mIoU on val, shared pairs. Until 2026-11-21 a crop's row and its mirroring were drawn from "
+    "one number, so that windows of the upper rows were mirrored and none of the lower; since then "
+    "they are drawn apart. The same teachers, rates and steps with both:"
+)
+WORTH = (
+    "B2 with 5, 10, 25, 50 and 100 % of the labels, the smaller shares within the larger, each 500 "
+    "steps at the rate that its labels on `tune` choose."
+)
+SWEEP = (
+    "pool5 on GEGL's default photocopies, with batch norm free to move (`bn=train`) and frozen "
+    "(`bn=eval`)."
+)
+FEATURES = (
+    "Maps of the photographs' twins against the teacher's maps of the photographs: squared "
+    "distance relative to the teacher's, and the median over units of R2; before adapting (the "
+    "teacher sees x2) and after (the student with pool5 regressed does). fp32, val."
+)
+DISJOINT = (
+    "The paper's teacher has learned the labels of the very images that it teaches from, which "
+    "flatters everything without labels. Here it has learned one half of the training images, "
+    "pairs are the other half, and B2 has the labels of that half."
+)
+MOVED = (
+    "The same scored against labels that follow what ripple and cubism move (void where an image "
+    "shows none of the scene):"
+)
+SETTING = (
+    "Every figure is of the {val} validation images, unless it says `tune`. Width-1/4 "
+    "DeepLab-VGG16 with batch norm from scratch at 240x180, scores at 480x360. Percent; mean ± "
+    "sample standard deviation over seeds, or one seed without. Teachers, the first seed's B1 and "
+    "what regresses other layers than pool5 alone drew a crop's row and its mirroring from one "
+    "number, but for what was added last (the third seed with disjoint pairs, further seeds of "
+    "W_inc there, the first seed's pool4); all else counts as it was trained with draws apart, "
+    "where it was (`Other draws`)."
+)
+GAP = (
+    "What was tried where the method falls short of B2, and where content moves: one change a "
+    "line, judged on the tuning part (`tune`), which nothing is trained on. A gain is over the "
+    "same objective without the change; agreement is the label-free one. All of it, B2 too, was "
+    "drawn from one number and at rate 0.05; what was kept, W_inc + kd, is in the tables above "
+    "with draws apart and rates chosen."
+)
+DECAY = (
+    "The question of a thesis (Dai 2018): does weight decay replace pre-training? Supervised on "
+    "photographs, from scratch and from a network that was trained on the embedded scenes "
+    "(experiment `camvid_evidence_decay`), both at one rate. Loss is the mean cross-entropy over "
+    "labelled pixels in eval mode, without the decay's own."
+)
+EMPTY = "Not run yet."
+
+NAMES = {
+    "B0": "B0: the teacher as it is", "AdaBN": "AdaBN", "histogram": "restyle: histogram",
+    "fda": "restyle: FDA", "pool1": "pool1", "pool2": "pool2", "pool3": "pool3", "pool4": "pool4",
+    "pool5": "**pool5**", "w_inc": "W_inc", "w_dec": "W_dec", "pseudo_share": "pseudo-labels",
+    "kd": "kd", "pool5_kd": "pool5 + kd",
+    "w_inc_kd": "W_inc + kd", "B2": "B2: fine-tuned on labels",
+    "B1": "B1: labels, from scratch",
+}  # fmt: skip
+"""What a run's folder is called in tables, in their order."""
+
+
+def plain_label(name: str) -> str:
+    """As label_of, without emphasis: in sentences and legends."""
+    return label_of(name).strip("*")
+
+
+def label_of(name: str) -> str:
+    """A name with a learning rate or a share of the labels in words."""
+    for sign, words in (("_lr_", "rate {}"), ("_share_", "{:.0%} of the labels")):
+        stem, found, value = name.partition(sign)
+        if found:
+            number = float(value) if sign == "_share_" else value
+            return f"{NAMES.get(stem, stem)}, {words.format(number)}"
+    return NAMES.get(name, name)

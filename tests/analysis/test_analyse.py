@@ -1,0 +1,162 @@
+"""scripts/analyse.py: its numbers are those of evaluate, the weights files and the networks."""
+
+import csv
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tiny import SUPERVISED, adapting, teaching, weights
+
+from adapt.analysis.activations import activations
+from adapt.analysis.analyse import analyse
+from adapt.analysis.fisher import fisher
+from adapt.data.images import read_image
+from adapt.data.sampling import tensor
+from adapt.disk.files import read_json
+from adapt.errors import InputError
+from adapt.evaluation.evaluate import evaluate
+from adapt.networks.saved import load_model
+from adapt.networks.taps import normalise
+from adapt.settings.commands import AnalyseConfig, EvaluateConfig, FisherConfig
+from adapt.settings.groups import NetworkConfig
+from adapt.training.train import train
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def student(world: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return train(adapting(world, tmp_path_factory.mktemp("analysed") / "student"))
+
+
+def config(tested: Path, out: Path, **changes: object) -> AnalyseConfig:
+    made = AnalyseConfig(run=str(tested), out=str(out), device="cpu", precision="fp32")
+    return replace(made, **changes)  # type: ignore[arg-type]
+
+
+@pytest.mark.system
+def test_the_script_writes_every_analysis(world: Path, student: Path, tmp_path: Path) -> None:
+    file = fisher(
+        FisherConfig(run=str(world / "teacher"), out=str(tmp_path / "f.safetensors"), device="cpu")
+    )
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "scripts/analyse.py"), f"run={student}", f"fisher={file}",
+         "device=cpu"],
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 0 and done.stderr == "", done.stderr
+    names = ("fisher", "weights", "activations", "source")
+    assert {p.name for p in (student / "analysis").iterdir()} == {
+        f"{name}.{kind}" for name in names for kind in ("json", "csv")
+    }
+    for name in names:
+        assert f"{name}:\n" in done.stdout
+    layers = [row["layer"] for row in read_json(student / "analysis/fisher.json")["layers"]]
+    assert layers[0] == "conv1.0" and layers[-1] == "classifier", "in the network's order"
+    with (student / "analysis/activations.csv").open() as stream:
+        rows = list(csv.DictReader(stream))
+    made = read_json(student / "analysis/activations.json")["layers"]
+    assert len(rows) == sum(layer["units"] for layer in made)
+    assert (made[0]["layer"], made[-1]["layer"]) == ("conv1.2", "classifier")
+
+
+def test_source_drop_is_the_difference_of_two_evaluations(
+    world: Path, student: Path, tmp_path: Path
+) -> None:
+    analyse(config(student, tmp_path, analyses=["source"]))
+    found = read_json(tmp_path / "source.json")["scores"]
+    common = {"domain": "d1", "device": "cpu", "precision": "fp32"}
+    before, after = (
+        read_json(evaluate(EvaluateConfig(run=str(run), **common)))["truth"]  # type: ignore[arg-type]
+        for run in (world / "teacher", student)
+    )
+    assert found.keys() == {"miou", "class_accuracy", "pixel_accuracy"}
+    for key, values in found.items():
+        assert values["before"] == before[key] and values["after"] == after[key]
+        assert values["drop"] == pytest.approx(before[key] - after[key])
+
+
+def test_weights_are_compared_with_where_the_run_started(
+    world: Path, student: Path, tmp_path: Path
+) -> None:
+    analyse(config(student, tmp_path, analyses=["weights"]))
+    content = read_json(tmp_path / "weights.json")
+    w, w0 = weights(student), weights(world / "teacher")
+    for row in content["layers"][:-1]:
+        names = [f"{row['layer']}.{kind}" for kind in ("weight", "bias")]
+        squares = sum(float((w[n] - w0[n]).double().square().sum()) for n in names if n in w)
+        assert row["distance"] == pytest.approx(squares**0.5, rel=1e-6)
+    assert content["layers"][0]["distance"] > 0, "conv1 was trained"
+    assert not content["left_out"]
+
+
+@pytest.mark.parametrize(
+    ("domain", "folders"),
+    [("d1", ("d1", "d1")), ("d2", ("d2", "d2")), ("", ("d2", "d2")), ("pairs", ("d1", "d2"))],
+)
+def test_each_network_sees_the_images_of_the_domain(
+    world: Path, student: Path, tmp_path: Path, domain: str, folders: tuple[str, str]
+) -> None:
+    changes = {"analyses": ["activations"], "layers": ["pool3", "classifier"], "domain": domain}
+    analyse(config(student, tmp_path, batch=2, **changes))
+    before, after = load_model(world / "teacher"), load_model(student)
+    mean, std = after.network.mean, after.network.std
+    shown = [
+        torch.stack([tensor(read_image(p)) for p in sorted((world / f / "val").iterdir())])
+        for f in folders
+    ]
+    images = [normalise(x, mean, std) for x in shown]
+    wanted = activations(before.net, after.net, ["pool3", "classifier"], [(images[0], images[1])])
+    found = read_json(tmp_path / "activations.json")
+    assert found["made"]["images"] == 3
+    for row, units in zip(found["layers"], wanted, strict=True):
+        assert row["layer"] == units.layer and row["silent"] == units.silent
+        assert row["r2"]["med"] == pytest.approx(float(np.nanmedian(units.r2)), abs=1e-4)
+
+
+def test_a_network_beside_itself(world: Path, tmp_path: Path) -> None:
+    run = world / "teacher"
+    analyse(config(run, tmp_path, teacher=str(run)))
+    assert all(r["distance"] == 0 for r in read_json(tmp_path / "weights.json")["layers"])
+    source = read_json(tmp_path / "source.json")
+    assert source["agreement_miou"] == 100
+    assert all(values["drop"] == 0 for values in source["scores"].values())
+    for layer in read_json(tmp_path / "activations.json")["layers"]:
+        assert layer["identity"]["whislo"] == 1 or not layer["identity"]["n"]
+
+
+def test_wrong_input_is_named_and_nothing_written(
+    world: Path, student: Path, tmp_path: Path
+) -> None:
+    scratch = tmp_path / "scratch"
+    wide = train(
+        teaching(world, run=str(scratch / "wide"), steps=0, start="none", objective=SUPERVISED,
+                 network=NetworkConfig(width=1 / 16, batch_norm=True))
+    )  # fmt: skip
+    out = tmp_path / "out"
+    for changes, message in (
+        ({"run": str(wide)}, "was not trained from a network for its task; give teacher=RUN"),
+        ({"teacher": str(wide)}, "have different architectures or classes"),
+        ({"layers": ["pool9"]}, "pool9"),
+        ({"split": "tset"}, "tset"),
+        ({"fisher": str(student / "model.safetensors")}, "not a Fisher file"),
+    ):
+        with pytest.raises(InputError, match=message):
+            analyse(config(student, out, **changes))
+        assert not out.exists()
+    for changes, message in (
+        ({"analyses": ["weihgts"]}, "Did you mean 'weights'"),
+        ({"analyses": ["fisher"]}, "analyses=fisher needs fisher=FILE"),
+        ({"run": ""}, "give run=DIR, or fisher=FILE"),
+        ({"domain": "d3"}, r"Choices: '' \(empty\), d1, d2, pairs"),
+    ):
+        with pytest.raises(InputError, match=message):
+            config(student, out, **changes)

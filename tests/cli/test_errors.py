@@ -1,0 +1,425 @@
+"""What is refused, in calls that no other test makes: one row a message."""
+
+import signal
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+import tifffile
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+from tiny import POOL3, SUPERVISED, adapting, teaching
+from torch import nn
+
+from adapt.cli.study import study
+from adapt.data import cut, load
+from adapt.data.by_class import classes_in
+from adapt.data.cityscapes import frames
+from adapt.data.dogs120 import entries
+from adapt.data.files import Lookup
+from adapt.data.images import image_header
+from adapt.data.index import write_index
+from adapt.data.tiff import read_tiff
+from adapt.data.voc import label_tables
+from adapt.disk.runs import open_run, read_config
+from adapt.disk.tensors import read_metadata
+from adapt.errors import InputError, Stopped, unknown
+from adapt.evaluation.classification import views
+from adapt.evaluation.evaluate import evaluate
+from adapt.evaluation.protocol import predict
+from adapt.export import export, refuse_sizes
+from adapt.export.onnx_graph import onnx_bytes
+from adapt.export.parity import Case
+from adapt.export.parity import predict as own_logits
+from adapt.export.recipe import Signature
+from adapt.machine.runtime import runtime
+from adapt.networks import build_network
+from adapt.networks.factory import permit
+from adapt.networks.pretrained import enum_of
+from adapt.networks.saved import load_complete
+from adapt.penalties.fisher import averaged, load_fisher, write_fisher
+from adapt.settings.commands import CalibrateConfig, DistortConfig, EvaluateConfig, ExportConfig
+from adapt.settings.groups import (
+    DataConfig,
+    NetworkConfig,
+    PenaltyConfig,
+    ScheduleConfig,
+    ShiftConfig,
+)
+from adapt.settings.mapping import build
+from adapt.settings.objective import ObjectiveConfig, RegressionConfig
+from adapt.settings.study import Stage, StudyConfig
+from adapt.settings.training import TrainConfig
+from adapt.settings.viz import InvertConfig, ReportConfig
+from adapt.shift.calibrate import calibrate
+from adapt.shift.distort import make_distorted
+from adapt.study.checks import check_study
+from adapt.training.freezing import freeze_first
+from adapt.training.train import train
+from viz.inversion.command import check_names
+from viz.inversion.style import invert_image
+
+STUDIES: dict[str, tuple[dict[str, Any], str]] = {
+    "a filter of no name": (
+        {"shifts": {"old": ShiftConfig("sepia")}}, r"shifts\.old: shift: 'sepia'"),
+    "a candidate that its filter refuses": (
+        {"shifts": {"old": ShiftConfig("photocopy", candidates=[{"black": 7}])}},
+        r"shifts\.old: shift\.parameters of photocopy: black must"),
+    "a folder of no name": ({"shifts": {"a/b": ShiftConfig()}}, "shifts: 'a/b' cannot"),
+    "an objective without terms": ({"objectives": {"x": ObjectiveConfig("x")}}, "objective 'x'"),
+    "a penalty of no name": (
+        {"adaptation": Stage(penalty=PenaltyConfig("l3"))}, r"adaptation\.penalty: 'l3'"),
+    "seeds that repeat": ({"seeds": [1, 1]}, r"seeds is \[1, 1\]"),
+    "a split of no name": ({"selection": "tset"}, r"tset\.txt: no such list"),
+    "a machine that is not there": ({"device": "cuda:77"}, "device: 'cuda:77'"),
+}  # fmt: skip
+Refusal = Callable[[Path, Path], object]
+"""(the world of conftest.py, a folder for this test) -> raises."""
+NETWORK = NetworkConfig(width=1 / 32, batch_norm=True)
+
+
+class Skips(nn.Module):
+    """A layer that the forward pass leaves out."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.used, self.unused = nn.Conv2d(3, 2, 1), nn.Conv2d(3, 2, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.used(x)
+
+
+class Strict(nn.Module):
+    """Refuses every size."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        raise RuntimeError(f"no images of {tuple(x.shape)}")
+
+
+class Broken(nn.Module):
+    """Logits that are not finite."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x * float("nan")
+
+
+class Whole(nn.Module):
+    """One label an image."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x.mean(dim=(2, 3))
+
+
+def text(path: Path, content: str = "") -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(content)
+    return path
+
+
+def folder(path: Path) -> Path:
+    path.mkdir(parents=True)
+    return path
+
+
+def photo(path: Path, colour: tuple[int, int, int] = (1, 2, 3)) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", (12, 8), colour).save(path)
+    return path
+
+
+def tiff(path: Path, *shape: int, value: int = 99) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    tifffile.imwrite(path, np.full(shape, value, np.uint8))
+    return path
+
+
+def diverged(world: Path, place: Path) -> None:
+    schedule = replace(teaching(world).schedule, lr=1e25)
+    train(teaching(world, run=str(place / "run"), schedule=schedule, penalty=PenaltyConfig()))
+
+
+def unlabelled(world: Path, place: Path) -> None:
+    for side in ("old", "new"):
+        photo(place / side / "a.png")
+    data = DataConfig("pairs", str(place / "old"), str(place / "new"), classes=["a"], crop=[8, 8])
+    train(teaching(world, run=str(place / "run"), data=data))
+
+
+def unscored(world: Path, place: Path) -> None:
+    photo(place / "old" / "a.png")
+    data = DataConfig("pairs", str(place / "old"), parts={"val": 1.0})
+    calibrate(CalibrateConfig(
+        teacher=str(world / "teacher"), data=data, out=str(place / "c.json"),
+        shift=ShiftConfig("photocopy", candidates=[{"black": 0.1}]), device="cpu",
+    ))  # fmt: skip
+
+
+def other_outputs(world: Path, place: Path) -> None:
+    """A network of its own that ignores how many classes there are."""
+    text(place / "own_of_two.py", "from torch import nn\nmake = lambda: nn.Conv2d(3, 2, 1)")
+    save_file(nn.Conv2d(3, 2, 1).state_dict(), place / "w.safetensors")
+    config = NetworkConfig(factory="own_of_two:make")
+    permit(config.factory)
+    load_complete(str(place / "w.safetensors"), config, ("a", "b", "c"), "start")
+
+
+def two_networks(world: Path, place: Path) -> None:
+    train(adapting(world, place / "run", network=NetworkConfig(width=1 / 16, explicit=["width"])))
+
+
+def not_the_classes(world: Path, place: Path) -> None:
+    classes = [f"class {i}" for i in range(3)]
+    data = DataConfig("pairs", str(world / "d1/train"), str(world / "d2/train"), classes=classes)
+    train(adapting(world, place / "run", data=data))
+
+
+def evaluated_on_others(world: Path, place: Path) -> None:
+    photo(place / "old" / "a.png")
+    data = DataConfig("pairs", str(place / "old"), classes=["a", "b"])
+    evaluate(EvaluateConfig(run=str(world / "teacher"), data=data, split="train", device="cpu"))
+
+
+def fisher_cut_short(world: Path, place: Path) -> None:
+    write_fisher(place / "f.safetensors", {"w": torch.ones(2)}, {"done": 3, "images": 9})
+    load_fisher(place / "f.safetensors")
+
+
+def broken_fisher(world: Path, place: Path) -> None:
+    averaged({"conv.weight": torch.tensor([1e300], dtype=torch.float64)}, 1)
+
+
+def onnx_of(net: nn.Module) -> object:
+    return onnx_bytes(net, NETWORK, [8, 8], {})
+
+
+class Branches(nn.Module):
+    """What it computes depends on the values that it sees, which no graph can hold."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x if x.mean().item() > 0.1234 else x[:, :1]
+
+
+def heavy() -> nn.Module:
+    with torch.device("meta"):
+        return nn.Linear(2**15, 2**15)
+
+
+def case() -> Case:
+    return Case("0016E5_08059", np.zeros((1, 3, 8, 8), np.uint8), (8, 8))
+
+
+REFUSED: dict[str, tuple[Refusal, str]] = {
+    "calibrate without teacher": (lambda w, p: CalibrateConfig(), "teacher is empty"),
+    "calibrate without labels": (unscored, "split 'val' of .*old has no labels"),
+    "ten crops of no size": (
+        lambda w, p: views(np.zeros((8, 8, 3), np.uint8), [], 10), r"protocol\.crops=10 needs"),
+    "nowhere to write the twin": (lambda w, p: DistortConfig(), "out is empty"),
+    "nothing to distort": (
+        lambda w, p: make_distorted(DistortConfig(DataConfig("camvid"), out=str(p / "o"))),
+        r"data\.root is empty"),
+    "nothing to invert": (
+        lambda w, p: InvertConfig(content=0.0, style=0.0), "content and style are both 0"),
+    "two means": (lambda w, p: NetworkConfig(mean=[0.1, 0.2]), r"network\.mean is \[0\.1, 0\.2\]"),
+    "a part of no list": (lambda w, p: cut([], {"a": 0.5}, 0, "b"), r"data\.part: 'b'.*all, a"),
+    "a part without a name": (
+        lambda w, p: DataConfig(parts={"": 0.5}), r"data\.parts: '' cannot name a part"),
+    "more pixels than an image may have": (
+        lambda w, p: DataConfig(crop=[10**6, 10**6]), r"data\.crop is \[1000000, 1000000\]"),
+    "more bits than an integer may have": (
+        lambda w, p: build(ReportConfig, {"examples": 2**64}), "examples is 18446744073709551616"),
+    "a warm-up that never ends": (
+        lambda w, p: TrainConfig(steps=5, schedule=ScheduleConfig(warmup=6)),
+        r"schedule\.warmup is 6, steps 5"),
+    "labels where none are read": (
+        lambda w, p: load(DataConfig("camvid", str(w / "d1"), labels="l"), "train"),
+        r"data\.labels is for data=pairs only; data is camvid"),
+    "labels that a twin does not read": (
+        lambda w, p: make_distorted(DistortConfig(
+            DataConfig("camvid", str(w / "d1"), sbd="s"), out=str(p / "o"))),
+        r"data\.sbd is for data=voc only"),
+    "arguments of no factory": (
+        lambda w, p: build_network(NetworkConfig(arguments={"width": 1}), 2),
+        r"network\.arguments .*; network is deeplab_vgg16"),
+    "no class folders": (lambda w, p: classes_in(folder(p / "empty")), "empty: no folders inside"),
+    "no frames": (
+        lambda w, p: frames(folder(p / "city"), Lookup(), "_rain"), "that end in '_rain'"),
+    "no list of dogs": (
+        lambda w, p: entries(p / "train_list.mat"), r"train_list\.mat: no such list"),
+    "no rows": (lambda w, p: write_index(p / "pairs.csv", [], (), "ACDC"), "no pairs of ACDC"),
+    "files elsewhere": (
+        lambda w, p: write_index(folder(p / "l") / "pairs.csv", [{"x1": p / "a.png"}], (), "ACDC"),
+        r"a\.png lies outside .*--out"),
+    "no labels of VOC": (
+        lambda w, p: label_tables(DataConfig("voc"), p, Lookup()),
+        "no SegmentationClass folder in"),
+    "other classes": (evaluated_on_others, "teacher knows the classes .*; pairs has a, b"),
+    "export of another resize": (
+        lambda w, p: export(ExportConfig(
+            str(w / "teacher"), out=str(p / "e"), formats=["safetensors"],
+            data=DataConfig(resize=[32]),
+        )),
+        r"data\.resize=\[32\]"),
+    "an ONNX graph of one size": (
+        lambda w, p: refuse_sizes(
+            [(8, 8)], Signature("", 1, None), ExportConfig("r", out="o", formats=["onnx"])),
+        r"size=\[8, 8\] for ONNX"),
+    "a file of 2 GiB": (lambda w, p: onnx_of(heavy()), r"4295098368 bytes; .*safetensors"),
+    "a network with branches": (lambda w, p: onnx_of(Branches()), "Branches cannot be translated"),
+    "a case that does not fit": (
+        lambda w, p: own_logits(Strict(), NETWORK, case()), "0016E5_08059: .* images of 8x8"),
+    "a case without logits": (
+        lambda w, p: own_logits(Broken(), NETWORK, case()), "0016E5_08059: .* not finite"),
+    "Fisher values": (broken_fisher, r"conv\.weight are not finite"),
+    "half a Fisher file": (fisher_cut_short, r"f\.safetensors: unfinished, 3 of 9 images"),
+    "a layer that never runs": (
+        lambda w, p: freeze_first(Skips(), "unused", (8, 8)), "freeze=unused"),
+    "no image": (lambda w, p: image_header(p / "no.png"), r"no\.png: no such image"),
+    "no TIFF": (lambda w, p: read_tiff(p / "no.tif"), r"no\.tif: no such image"),
+    "no real TIFF": (lambda w, p: read_tiff(text(p / "a.tif", "text")), "not a readable TIFF"),
+    "outputs that are not the data's": (
+        other_outputs, r"start: .*w\.safetensors has 2 outputs; the data has 3 classes: a, b, c"),
+    "no such enum": (
+        lambda w, p: enum_of("ResNet50_Weights.BEST", NetworkConfig()), "ResNet50_Weights.BEST"),
+    "no taps": (lambda w, p: RegressionConfig(1.0), r"taps is empty: .*pool5: 1\.0"),
+    "a classifier for pixels": (
+        lambda w, p: predict(
+            runtime("cpu", "fp32"), Whole(), NETWORK, torch.zeros(1, 3, 8, 8, dtype=torch.uint8),
+            (8, 8)),
+        r"network: its logits are \(1, 3\)"),
+    "no folder for the run": (lambda w, p: open_run(Path(), {}).__enter__(), "run is empty"),
+    "no configuration": (
+        lambda w, p: read_config(text(p / "r/config.yaml", "- a").parent), "not a mapping"),
+    "broken YAML": (
+        lambda w, p: read_config(text(p / "r/config.yaml", "a: [").parent), "broken YAML"),
+    "a device that is not served": (lambda w, p: runtime("xla", "fp32"), "device: 'xla' is not"),
+    "no seed at all": (lambda w, p: StudyConfig(seeds=[]), "seeds is empty"),
+    "nowhere to report": (lambda w, p: ReportConfig(out=""), "out is ''"),
+    "a NUL": (lambda w, p: build(ReportConfig, {"runs": "a\0b"}), r"runs is 'a\\x00b'"),
+    "another network than the teacher's": (
+        two_networks, r"network differs from the one in .*teacher .*width: 0\.03125 -> 0\.0625"),
+    "labels of the old domain for a regression": (
+        lambda w, p: train(adapting(
+            w, p / "r", domain="d1", objective=replace(POOL3, supervised=SUPERVISED.supervised),
+        )),
+        "domain is d1; a supervised term"),
+    "no new domain": (
+        lambda w, p: train(adapting(w, p / "r", data=DataConfig())), r"data\.target is empty"),
+    "no labels": (unlabelled, "data: pairs in .*old has unlabelled images"),
+    "classes that are not the start's": (not_the_classes, "class 0, class 1, class 2.*not those"),
+    "no metadata": (lambda w, p: read_metadata(p / "no.safetensors"), "no such file"),
+    "metadata of nothing": (
+        lambda w, p: read_metadata(text(p / "f.safetensors", "text")), "not a readable"),
+    "no names": (lambda w, p: check_names({}), "no networks given"),
+    "nothing to compare": (
+        lambda w, p: invert_image(
+            Whole(), NETWORK, np.zeros((8, 8, 3), np.uint8), {}, content=1.0, style=1.0, tv=0.0,
+            optimizer="adam", lr=0.1, steps=1, seed=0),
+        r"taps is \{\}"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_it_is_refused_in_words(
+    name: str, world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With what is wrong and where; and nothing has been written by then."""
+    monkeypatch.syspath_prepend(str(tmp_path))
+    call, words = REFUSED[name]
+    with pytest.raises(InputError, match=words):
+        call(world, tmp_path)
+    made = {path.name for path in tmp_path.iterdir()}
+    assert not made & {"run", "o", "e", "c.json", "pairs.csv"}
+
+
+def test_a_training_that_diverges_names_step_term_and_samples(world: Path, tmp_path: Path) -> None:
+    with pytest.raises(Stopped, match=r"step \d+: .* is not finite \(samples train_") as stop:
+        diverged(world, tmp_path)
+    assert stop.value.status == 3
+
+
+def test_a_training_that_is_stopped_says_where_it_goes_on(world: Path, tmp_path: Path) -> None:
+    with pytest.raises(Stopped, match="run resumes at step 1") as stop:
+        train(
+            teaching(world, run=str(tmp_path / "run")),
+            lambda _: signal.raise_signal(signal.SIGTERM),
+        )
+    assert stop.value.status == 143
+
+
+def test_an_inversion_that_diverges_names_step_and_terms() -> None:
+    with pytest.raises(Stopped, match=r"inversion, step \d+: .*content/0 is not finite"):
+        invert_image(
+            nn.Sequential(Broken()), NETWORK, np.zeros((8, 8, 3), np.uint8), {"0": 1.0},
+            content=1.0, style=0.0, tv=0.0, optimizer="sgd", lr=1e30, steps=5, seed=0,
+        )  # fmt: skip
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_a_study_is_refused_before_its_first_cell(name: str, world: Path, tmp_path: Path) -> None:
+    changes, words = STUDIES[name]
+    right = StudyConfig(
+        runs=str(tmp_path / "study"), data=DataConfig("camvid", str(world / "d1")),
+        shifts={"photocopy": ShiftConfig()}, objectives={"pool3": POOL3}, device="cpu",
+    )  # fmt: skip
+    check_study(right)
+    with pytest.raises(InputError, match=words):
+        study(replace(right, **changes))
+    assert not (tmp_path / "study").exists()
+
+
+def test_unknown_shows_each_choice_once_and_the_empty_one_too() -> None:
+    said = str(unknown("domain", "d3", ["", "d1", "d2", "d1"]))
+    assert said.endswith("Choices: '' (empty), d1, d2")
+
+
+@pytest.fixture
+def index(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], ModuleType]:
+    """An index script as a module; it changes sys.path as a script does."""
+
+    def load(name: str) -> ModuleType:
+        monkeypatch.setattr(sys, "path", [*sys.path])
+        monkeypatch.delitem(sys.modules, f"scripts.index_{name}", raising=False)
+        return import_module(f"scripts.index_{name}")
+
+    return load
+
+
+def vkitti(index: Callable[[str], ModuleType], place: Path, *options: str) -> None:
+    module = index("vkitti2")
+    sys.argv = ["index_vkitti2.py", str(place), *options]
+    module.main()
+
+
+def test_index_scripts_name_what_does_not_belong(
+    index: Callable[[str], ModuleType], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", [])
+    photo(tmp_path / "rgb_anon/fog/train/GOPR0475/x_rgb_anon.png")
+    with pytest.raises(InputError, match=r"x_rgb_anon\.png: its clear .* missing: .*x_rgb_ref"):
+        index("acdc").rows(tmp_path, "fog", "train")
+    with pytest.raises(InputError, match=r"flair\.tif: values \[99\] are no class"):
+        index("flair").indices(tiff(tmp_path / "flair.tif", 8, 8))
+    with pytest.raises(InputError, match=r"etm\.tif: uint8 \(8, 8, 2\)"):
+        index("nlcd").colours(tiff(tmp_path / "etm.tif", 2, 8, 8), (2, 1, 0))
+    with pytest.raises(InputError, match=r"codes\.tif: 99 is no NLCD code"):
+        index("nlcd").indices(tiff(tmp_path / "codes.tif", 8, 8))
+    with pytest.raises(InputError, match=r"classgt\.png: has colours that are no class"):
+        index("vkitti2").indices(photo(tmp_path / "classgt.png"))
+    with pytest.raises(InputError, match=r"variation 15-deg-left .*Choices: fog, morning"):
+        vkitti(index, tmp_path, "--variation", "15-deg-left")
+    photo(tmp_path / "v/Scene01/clone/frames/rgb/Camera_0/rgb_00000.jpg")
+    with pytest.raises(InputError, match=r"rgb_00000\.jpg: its fog .* missing: .*Scene01/fog"):
+        vkitti(index, tmp_path / "v")
+
+
+def test_tiffs_need_a_package_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "tifffile", None)
+    with pytest.raises(InputError, match=r"pip install '\.\[geo\]'"):
+        read_tiff(Path("a.tif"))

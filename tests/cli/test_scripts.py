@@ -1,0 +1,134 @@
+"""The commands of the README, by subprocess, from another folder, on a small CamVid-like tree."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+SMALL = [
+    "network.width=0.03125", "network.batch_norm=true", "data.crop=[32,40]", "batch=2",
+    "device=cpu",
+]  # fmt: skip
+
+pytestmark = pytest.mark.system
+
+
+def run(script: str, *overrides: str, cwd: Path, ok: bool = True) -> subprocess.CompletedProcess:
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "scripts" / script), *overrides],
+        cwd=cwd,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert not ok or done.returncode == 0, done.stderr
+    return done
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory, camvid_tree: Callable[..., Path]) -> Path:
+    """A user's folder with a data set and a trained teacher."""
+    home = tmp_path_factory.mktemp("home")
+    camvid_tree(home / "photos")
+    done = run(
+        "train.py", "data=camvid", "data.root=photos", "network=deeplab_vgg16", "run=runs/teacher",
+        "steps=4", *SMALL, cwd=home,
+    )  # fmt: skip
+    assert "runs/teacher: finished 4 steps" in done.stdout
+    assert done.stderr == "", "no bars and no warnings where nobody watches"
+    return home
+
+
+def test_the_commands_of_the_readme_in_their_order(place: Path) -> None:
+    data = ("data=camvid", "data.root=photos")
+    run("make_distorted_voc.py", *data, "shift=photocopy", "out=photocopied", cwd=place)
+    run(
+        "adapt.py", *data, "data.target=photocopied", "teacher=runs/teacher", "objective=pool5",
+        "penalty=l2_sp", "run=runs/photocopy_pool5", "steps=3", "batch=2", "data.crop=[]",
+        cwd=place,
+    )  # fmt: skip
+    recorded = yaml.safe_load((place / "runs/photocopy_pool5/config.yaml").read_text())
+    assert recorded["data"]["crop"] == [] and recorded["network"]["width"] == 0.03125
+    done = run("evaluate.py", "run=runs/photocopy_pool5", "split=val", cwd=place)
+    assert "agreement_miou" in done.stdout
+    scores = place / "runs/photocopy_pool5/metrics_camvid_d2_photocopied_val.json"
+    assert json.loads(scores.read_text())["images"] == 3
+    image = sorted((place / "photos/val").iterdir())[0]
+    run("invert.py", "run=runs/photocopy_pool5", f"image={image}", "steps=2", cwd=place)
+    assert list((place / "runs/photocopy_pool5/inversion").rglob("montage.png"))
+    run("report.py", "runs=runs", "out=report.html", cwd=place)
+    html = (place / "report.html").read_text()
+    assert "pool5" in html and "<img" in html
+    again = run(
+        "adapt.py", "data.target=photocopied", "teacher=runs/teacher", "objective=pool5",
+        "run=runs/photocopy_pool5", "steps=3", "batch=2", "data.crop=[]", cwd=place,
+    )  # fmt: skip
+    assert "finished already" in again.stdout
+
+
+def test_study_goes_on_where_it_was_stopped(place: Path) -> None:
+    overrides = [
+        "experiment=camvid_small", "data.root=photos", "data.resize=[]", "data.crop=[32,40]",
+        "network.width=0.03125", "supervised.steps=2", "adaptation.steps=2", "batch=2",
+        "inversion.steps=2", "~objectives.pool1", "~shifts.ripple", "device=cpu",
+    ]  # fmt: skip
+    done = run("study.py", *overrides, cwd=place)
+    results = json.loads((place / "runs/camvid_small/results.json").read_text())
+    found = {(r["shift"], r["method"]) for r in results}
+    methods = {"B0", "AdaBN", "B1", "B2", "pool5", "pool3", "w_inc"}
+    assert found == {("", "teacher")} | {(s, m) for s in ("photocopy", "cubism") for m in methods}
+    assert (place / "runs/camvid_small/report.html").is_file()
+    assert "photocopy" in done.stdout and "mIoU" in done.stdout
+    (place / "runs/camvid_small/seed0/cubism/B1/metrics_camvid_d2_cubism_val.json").unlink()
+    again = run("study.py", *overrides, cwd=place)
+    assert [
+        line for line in again.stdout.splitlines() if "] evaluate" in line or "] train" in line
+    ] == [line for line in done.stdout.splitlines() if "evaluate seed0/cubism/B1" in line]
+
+
+@pytest.mark.parametrize(
+    ("script", "overrides", "words"),
+    [
+        ("adapt.py", ["objective=pool9", "run=runs/x"], ["objective/pool9", "pool5", "w_inc"]),
+        ("train.py", ["data=camvid", "data.root=fotos", "run=runs/x"], ["fotos"]),
+        ("train.py", ["run=runs/x"], ["scenes, camvid, voc, cityscapes, pairs"]),
+        ("report.py", ["runs=nothing"], ["nothing"]),
+        ("invert.py", ["run=runs/teacher", "image=no.png"], ["no.png"]),
+    ],
+)
+def test_wrong_input_ends_in_one_clear_message(
+    place: Path, script: str, overrides: list[str], words: list[str]
+) -> None:
+    done = run(script, *overrides, cwd=place, ok=False)
+    assert done.returncode != 0
+    assert "Traceback" not in done.stderr
+    for word in words:
+        assert word in done.stderr
+    assert not (place / "runs/x").exists()
+
+
+def test_weights_load_into_the_bare_class_without_training_code(place: Path) -> None:
+    code = (
+        "from safetensors.torch import load_file\n"
+        "from adapt.networks.deeplab_vgg16 import DeepLabVGG16\n"
+        "net = DeepLabVGG16(11, width=1 / 32, batch_norm=True)\n"
+        "net.load_state_dict(load_file('runs/teacher/model.safetensors'))\n"
+        "import sys\n"
+        "assert 'adapt.training.train' not in sys.modules\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=place,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr

@@ -1,0 +1,105 @@
+"""Sweeps (-m) of the real scripts: in one process, through submitit, and preempted on a cluster."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import fake_slurm
+import pytest
+from tiny import curve, same
+
+ROOT = Path(__file__).resolve().parents[2]
+RUN = "run=${hydra:runtime.choices.objective}"
+NETWORK = """
+import os
+import signal
+from pathlib import Path
+
+from adapt.networks.deeplab_vgg16 import DeepLabVGG16
+
+
+class Preempted(DeepLabVGG16):
+    def forward(self, x):
+        metrics, marker = Path("preempted/metrics.jsonl"), Path("was_preempted")
+        if metrics.is_file() and len(metrics.read_text().splitlines()) == 3 and not marker.exists():
+            marker.touch()
+            os.kill(os.getpid(), signal.SIGTERM)
+            os.kill(os.getpid(), signal.SIGUSR2)
+        return super().forward(x)
+
+
+def net(classes):
+    return Preempted(classes, width=1 / 32, batch_norm=True)
+"""
+
+pytestmark = pytest.mark.system
+
+
+def run(script: str, *overrides: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, str(ROOT / "scripts" / script), *overrides],
+        cwd=cwd,
+        env=os.environ | {"OMP_NUM_THREADS": "1"} | environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+
+
+def test_a_sweep_through_submitit_gives_what_one_process_gives(world: Path, tmp_path: Path) -> None:
+    """Relative paths, a folder that is not the repository, and one of three runs that fails."""
+    sweep = (
+        "adapt.py", "-m", "objective=pool1,custom,pool3", f"teacher={world / 'teacher'}",
+        "data.target=new", "steps=3", "batch=2", "device=cpu", RUN,
+    )  # fmt: skip
+    plain, launched = tmp_path / "plain", tmp_path / "launched"
+    for place, launcher in ((plain, "basic"), (launched, "local")):
+        place.mkdir()
+        (place / "new").symlink_to(world / "d2")
+        done = run(*sweep, f"hydra/launcher={launcher}", cwd=place)
+        assert done.returncode == 1
+        assert "Traceback" not in done.stderr
+        assert "error: objective.regression.taps is empty" in done.stderr
+        assert "(in the sweep: objective=custom teacher=" in done.stderr
+        assert not (place / "custom").exists()
+    for name in ("pool1", "pool3"):
+        assert same(plain / name, launched / name)
+        assert curve(plain / name) == curve(launched / name)
+        assert (launched / name / "verdict.json").is_file()
+    logs = sorted((launched / "runs" / ".submitit").glob("*/*_log.err"))
+    assert sorted("taps is empty" in log.read_text() for log in logs) == [False, False, True]
+
+
+def test_a_sweep_that_cannot_be_recorded_says_so(tmp_path: Path) -> None:
+    (tmp_path / "runs").write_text("a file where the folder should be")
+    done = run("adapt.py", "-m", "seed=1,2", "teacher=none", cwd=tmp_path)
+    assert done.returncode == 74
+    assert done.stderr.splitlines() == ["error: runs/multirun.yaml: File exists"]
+
+
+def test_a_preempted_job_is_queued_again_and_resumes(world: Path, tmp_path: Path) -> None:
+    """SLURM's SIGTERM and SIGUSR2 in the middle of a step; a failing job counts as failed."""
+    (tmp_path / "own.py").write_text(NETWORK)
+    training = (
+        "train.py", "data=camvid", f"data.root={world / 'd1'}", "data.crop=[32,40]", "device=cpu",
+        "network.factory=own:net", "batch=2", "steps=6", "log_every=1",
+    )  # fmt: skip
+    slurm = fake_slurm.install(tmp_path / "slurm")
+    done = run(
+        *training[:1], "-m", *training[1:], "hydra/launcher=slurm", "hydra.launcher.partition=gpu",
+        "start=none,nowhere", "run=preempted", cwd=tmp_path, **slurm,
+    )  # fmt: skip
+    logs = {path.name: path.read_text() for path in tmp_path.glob("runs/.submitit/*/*_log.*")}
+    assert done.returncode == 1, logs
+    assert "nowhere" in done.stderr and "start=nowhere" in done.stderr
+    assert "stopped by a signal; preempted resumes at step 4" in logs["7_0_0_log.err"]
+    assert "resuming preempted at step 4" in logs["7_0_0_log.out"]
+    assert (tmp_path / "slurm" / "status_0").read_text().split()[1:] == ["0"]
+    assert (tmp_path / "slurm" / "status_1").read_text().split() == ["2"]
+    asked = (tmp_path / "slurm" / "submitted.sh").read_text()
+    for line in ("--partition=gpu", "--gpus-per-node=1", "--signal=USR2@300", "--requeue"):
+        assert f"#SBATCH {line}\n" in asked
+    assert run(*training, "start=none", "run=plain", cwd=tmp_path).returncode == 0
+    assert same(tmp_path / "preempted", tmp_path / "plain")
+    assert curve(tmp_path / "preempted") == curve(tmp_path / "plain")

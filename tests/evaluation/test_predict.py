@@ -1,0 +1,86 @@
+"""Predictions as files: what evaluate scores, restartable, never mixed."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from adapt.data import load
+from adapt.data.images import read_mask
+from adapt.disk.files import read_json
+from adapt.errors import InputError
+from adapt.evaluation.evaluate import evaluate
+from adapt.evaluation.metrics import confusion, scores
+from adapt.evaluation.predict import MANIFEST, predictions
+from adapt.settings.commands import EvaluateConfig, PredictConfig
+from adapt.settings.groups import DataConfig, ProtocolConfig
+
+
+def config(world: Path, out: Path, **changes: object) -> PredictConfig:
+    made = PredictConfig(
+        run=str(world / "teacher"), out=str(out), device="cpu", precision="fp32", domain="d1"
+    )
+    return replace(made, **changes)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("protocol", [ProtocolConfig(), ProtocolConfig(flip=True)], ids=str)
+def test_scoring_the_files_gives_evaluates_scores(
+    world: Path, tmp_path: Path, protocol: ProtocolConfig
+) -> None:
+    out = predictions(config(world, tmp_path / "out", protocol=protocol))
+    data = load(DataConfig(name="camvid", root=str(world / "d1")), "val")
+    total = np.zeros((11, 11), np.int64)
+    for sample in data.samples:
+        assert sample.y1 is not None
+        truth = read_mask(sample.y1, 11, data.void)
+        found = np.array(Image.open(out / f"{sample.name}.png"))
+        total += confusion(truth, found, 11)
+    recorded = evaluate(
+        EvaluateConfig(
+            teacher=str(world / "teacher"), domain="d1", device="cpu", precision="fp32",
+            protocol=protocol,
+        )
+    )  # fmt: skip
+    assert scores(total).miou == pytest.approx(read_json(recorded)["truth"]["miou"])
+
+
+def test_a_folder_of_images_is_predicted_at_each_images_size(world: Path, tmp_path: Path) -> None:
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    rng = np.random.default_rng(0)
+    for name, size in (("a.png", (40, 56)), ("b.jpg", (33, 47)), ("c.png", (64, 20))):
+        Image.fromarray(rng.integers(0, 256, (*size, 3), dtype=np.uint8)).save(photos / name)
+    out = predictions(config(world, tmp_path / "out", images=str(photos)))
+    found = {p.stem: Image.open(p) for p in out.glob("*.png")}
+    assert {name: image.size for name, image in found.items()} == {
+        "a": (56, 40), "b": (47, 33), "c": (20, 64),
+    }  # fmt: skip
+    assert all(image.mode == "P" for image in found.values())
+
+
+def test_an_interrupted_call_goes_on_and_another_run_is_refused(
+    world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = predictions(config(world, tmp_path / "out"))
+    files = sorted(out.glob("*.png"))
+    kept = {f.name: (f.read_bytes(), f.stat().st_mtime_ns) for f in files}
+    files[1].unlink()
+    predictions(config(world, tmp_path / "out"))
+    assert "3 predictions of" in capsys.readouterr().out
+    assert {f.name: f.read_bytes() for f in out.glob("*.png")} == {
+        n: content for n, (content, _) in kept.items()
+    }
+    assert files[0].stat().st_mtime_ns == kept[files[0].name][1], "left alone"
+    with pytest.raises(InputError, match=r"holds other predictions .*split: 'val' -> 'train'"):
+        predictions(config(world, tmp_path / "out", split="train"))
+    assert (out / MANIFEST).is_file()
+
+
+def test_a_folder_with_other_things_is_refused(world: Path, tmp_path: Path) -> None:
+    (tmp_path / "mine.txt").write_text("keep")
+    with pytest.raises(InputError, match="holds no predictions"):
+        predictions(config(world, tmp_path))
+    with pytest.raises(InputError, match=r"predict needs run=DIR and out=DIR"):
+        PredictConfig(run="x")

@@ -1,0 +1,94 @@
+"""Gradients of objectives on this process's share of a batch, written to a file a process:
+
+torchrun --nproc-per-node N shares.py FOLDER
+"""
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+from tiny import adapting
+
+from adapt.data.images import IGNORE
+from adapt.machine.processes import processes, rank, world
+from adapt.objective.terms import Objective
+from adapt.settings.groups import ScheduleConfig
+from adapt.settings.objective import (
+    KDConfig,
+    ObjectiveConfig,
+    PseudoConfig,
+    RegressionConfig,
+    SupervisedConfig,
+)
+from adapt.training.train import train
+
+SIZE, CLASSES, IMAGES = (12, 10), 5, 4
+DISTANCES = ("relative", "mean", "sum", "l1", "cosine", "cwd")
+OBJECTIVES = {
+    "supervised": ObjectiveConfig("supervised", supervised=SupervisedConfig(1.0)),
+    "kd": ObjectiveConfig("kd", kd=KDConfig(1.0)),
+    "pseudo": ObjectiveConfig("pseudo", pseudo=PseudoConfig(1.0, tau=0.2)),
+    "pseudo_share": ObjectiveConfig("share", pseudo=PseudoConfig(1.0, tau=0.2, weighting="share")),
+    **{d: ObjectiveConfig(d, RegressionConfig(1.0, {"pool3": 1.0}, d)) for d in DISTANCES},
+}
+
+
+RUNS = ("affine", "average")
+
+
+def batch(masked: bool) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Tensor]]:
+    """Student's and teacher's maps of four images, and the batch; most of what does not count lies
+    in the first two images."""
+    rng = torch.Generator().manual_seed(3)
+
+    def maps() -> dict[str, Tensor]:
+        return {
+            "pool3": torch.randn(4, 6, 3, 3, generator=rng, dtype=torch.float64).float(),
+            "logits": torch.randn(4, CLASSES, 3, 3, generator=rng, dtype=torch.float64).float(),
+        }
+
+    student, teacher = maps(), maps()
+    labels = torch.randint(CLASSES, (4, *SIZE), generator=rng)
+    labels[0, :9], labels[1, 3:] = IGNORE, IGNORE
+    given = {"y": labels, "x1": torch.zeros(4, 3, *SIZE)}
+    if masked:
+        valid = torch.ones(4, *SIZE, dtype=torch.uint8)
+        valid[0, 2:], valid[1, :, :7], valid[3, 5:7] = 0, 0, 0
+        given["valid"] = valid
+    return student, teacher, given
+
+
+def gradient(config: ObjectiveConfig, masked: bool, images: slice) -> Tensor:
+    """Of the loss on some of the images to a shift of each of the student's channels."""
+    student, teacher, given = batch(masked)
+    shift = torch.zeros(6 + CLASSES, requires_grad=True)
+    moved = {
+        "pool3": student["pool3"][images] + shift[:6, None, None],
+        "logits": student["logits"][images] + shift[6:, None, None],
+    }
+    target = {k: v[images] for k, v in teacher.items()}
+    loss, _ = Objective(config)(moved, target, {k: v[images] for k, v in given.items()})
+    loss.backward()
+    assert shift.grad is not None
+    return shift.grad
+
+
+if __name__ == "__main__":
+    with processes():
+        share = IMAGES // world()
+        own = slice(rank() * share, (rank() + 1) * share)
+        found = {
+            f"{name}, {'masked' if masked else 'whole'}": gradient(config, masked, own)
+            for name, config in OBJECTIVES.items()
+            for masked in (False, True)
+        }
+        folder, count = Path(sys.argv[1]), world()
+        torch.save(found, folder / f"{count}_{rank()}.pt")
+        torch.set_num_threads(1)
+        train(adapting(folder, folder / f"affine_{count}", batch=4, steps=6, bn="affine"))
+        config = adapting(folder, folder / f"average_{count}", batch=4, steps=6, bn="eval", ema=0.9)
+        train(replace(config, schedule=ScheduleConfig(optimizer="adamw", lr=1e-3)))

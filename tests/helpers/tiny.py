@@ -1,0 +1,72 @@
+"""Runs that take a second: a width-1/32 DeepLab on a CamVid-like tree and its photocopied twin."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+
+from adapt.disk.files import read_mapping, sealed, write_json
+from adapt.disk.runs import read_metrics
+from adapt.settings.groups import (
+    DataConfig,
+    NetworkConfig,
+    PenaltyConfig,
+    ScheduleConfig,
+)
+from adapt.settings.objective import ObjectiveConfig, RegressionConfig, SupervisedConfig
+from adapt.settings.training import TrainConfig
+
+SUPERVISED = ObjectiveConfig("supervised", supervised=SupervisedConfig(1.0))
+POOL3 = ObjectiveConfig("pool3", regression=RegressionConfig(1.0, {"pool3": 1.0}))
+
+
+def teaching(root: Path, **changes: object) -> TrainConfig:
+    config = TrainConfig(
+        run=str(root / "teacher"),
+        data=DataConfig(name="camvid", root=str(root / "d1"), crop=[32, 40]),
+        network=NetworkConfig(width=1 / 32, batch_norm=True),
+        objective=SUPERVISED,
+        penalty=PenaltyConfig("l2", 5e-4, 5e-4),
+        schedule=ScheduleConfig(lr=0.02),
+        steps=4,
+        batch=2,
+        log_every=1,
+        precision="fp32",
+        device="cpu",
+    )
+    return replace(config, **changes)  # type: ignore[arg-type]
+
+
+def adapting(world: Path, run: Path, **changes: object) -> TrainConfig:
+    config = replace(
+        teaching(world),
+        run=str(run),
+        data=DataConfig(target=str(world / "d2")),
+        network=NetworkConfig(),
+        teacher=str(world / "teacher"),
+        objective=POOL3,
+        penalty=PenaltyConfig("l2_sp", 1e-2, 1e-2),
+        domain="d2",
+    )
+    return replace(config, **changes)  # type: ignore[arg-type]
+
+
+def reseal(path: Path, **changes: object) -> None:
+    """Change entries of meta.json or model.json and make the seal agree; None = take it out."""
+    content = {k: v for k, v in (read_mapping(path) | changes).items() if v is not None}
+    write_json(path, sealed(content))
+
+
+def weights(run: Path) -> dict[str, torch.Tensor]:
+    return load_file(run / "model.safetensors")
+
+
+def same(a: Path, b: Path) -> bool:
+    first, second = weights(a), weights(b)
+    return first.keys() == second.keys() and all(torch.equal(first[k], second[k]) for k in first)
+
+
+def curve(run: Path) -> list[dict[str, object]]:
+    """metrics.jsonl without its timings."""
+    return [{k: v for k, v in r.items() if k != "seconds"} for r in read_metrics(run)]

@@ -1,0 +1,108 @@
+"""The facts of DeepLab-LargeFOV on VGG-16 (Chen et al. 2015)."""
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from adapt.networks.batchnorm import batch_norms
+from adapt.networks.deeplab_vgg16 import DeepLabVGG16
+from adapt.networks.taps import forward
+
+SIZES = [(32, 48), (33, 41), (47, 70), (9, 65)]
+POOLS = ("pool1", "pool2", "pool3", "pool4", "pool5")
+
+
+def cells(n: int, stride: int) -> int:
+    return math.ceil(n / stride)
+
+
+@pytest.mark.parametrize("size", SIZES, ids=str)
+def test_pools_halve_three_times_and_then_keep_their_size(size: tuple[int, int]) -> None:
+    net = DeepLabVGG16(3, width=1 / 16).eval()
+    with torch.no_grad():
+        maps = forward(net, torch.zeros(1, 3, *size), POOLS)
+    for name, stride, channels in zip(POOLS, (2, 4, 8, 8, 8), (4, 8, 16, 32, 32), strict=True):
+        assert maps[name].shape == (1, channels, cells(size[0], stride), cells(size[1], stride))
+
+
+def test_parameter_counts_are_vgg16s_and_the_papers() -> None:
+    """VGG-16 has 14,714,688 in its convolutions (Simonyan & Zisserman); LargeFOV has 20.5 M."""
+    with torch.device("meta"):
+        net = DeepLabVGG16(21)
+    counts = {
+        name: sum(p.numel() for p in child.parameters()) for name, child in net.named_children()
+    }
+    assert sum(n for name, n in counts.items() if name.startswith("conv")) == 14_714_688
+    assert counts["fc6"] == 3 * 3 * 512 * 1024 + 1024
+    assert counts["fc7"] == 1024 * 1024 + 1024
+    assert counts["classifier"] == 1024 * 21 + 21
+    assert sum(p.numel() for p in net.parameters()) == 20_505_429
+
+
+def test_batch_norm_replaces_every_hidden_bias_by_scale_and_shift() -> None:
+    with torch.device("meta"):
+        plain, normed = DeepLabVGG16(21), DeepLabVGG16(21, batch_norm=True)
+    channels = 2 * 64 + 2 * 128 + 3 * 256 + 6 * 512 + 2 * 1024
+    difference = sum(p.numel() for p in normed.parameters()) - 20_505_429
+    assert difference == channels
+    assert len(batch_norms(normed)) == 15 and not batch_norms(plain)
+
+
+def reach(net: nn.Module, tap: str) -> int:
+    """Side of the square of input pixels that one cell of the tap depends on.
+
+    Measured: all weights positive and no bias, so no path through a convolution is lost; pools are
+    averages for the occasion, because a maximum passes gradient to one of its inputs only.
+    """
+    for name, child in list(net.named_children()):
+        if isinstance(child, nn.MaxPool2d):
+            pool = nn.AvgPool2d(child.kernel_size, child.stride, child.padding)
+            setattr(net, name, pool)
+    net = net.eval().double()
+    for parameter in net.parameters():
+        nn.init.constant_(parameter, 1e-3 if parameter.ndim == 4 else 0)
+    x = torch.ones(1, 3, 601, 9, dtype=torch.double, requires_grad=True)
+    maps = forward(net, x, [tap])[tap]
+    maps[0, :, maps.shape[2] // 2].sum().backward()
+    assert x.grad is not None
+    touched = x.grad[0, 0].sum(dim=1).nonzero().flatten()
+    return int(touched[-1] - touched[0]) + 1
+
+
+def receptive_field(steps: list[tuple[int, int, int]]) -> int:
+    """Of a chain of (kernel, stride, dilation): 1 + sum (kernel - 1) dilation (stride so far)."""
+    field, jump = 1, 1
+    for kernel, stride, dilation in steps:
+        field += (kernel - 1) * dilation * jump
+        jump *= stride
+    return field
+
+
+def test_fields_of_view_follow_from_the_papers_dilations_and_strides() -> None:
+    """conv5 is dilated by 2 and fc6 by 12, and pool4 and pool5 have stride 1."""
+    c, p2, p1 = (3, 1, 1), (3, 2, 1), (3, 1, 1)
+    to_pool4 = [c, c, p2, c, c, p2, c, c, c, p2, c, c, c, p1]
+    to_pool5 = [*to_pool4, *[(3, 1, 2)] * 3, p1]
+    assert reach(DeepLabVGG16(2, width=1 / 64), "pool4") == receptive_field(to_pool4)
+    assert reach(DeepLabVGG16(2, width=1 / 64), "pool5") == receptive_field(to_pool5)
+    fc6 = receptive_field([*to_pool5, (3, 1, 12)])
+    assert reach(DeepLabVGG16(2, width=1 / 64), "fc6") == fc6
+
+
+def test_weights_start_as_he_and_deeplab_say() -> None:
+    torch.manual_seed(0)
+    net = DeepLabVGG16(21, width=0.5)
+    for module in net.modules():
+        if (
+            isinstance(module, nn.Conv2d)
+            and module is not net.classifier
+            and module.in_channels > 3
+        ):
+            wanted = math.sqrt(2 / (module.in_channels * math.prod(module.kernel_size)))
+            # At least 9,216 draws each: a standard deviation is good to 1 %, here five of those.
+            assert module.weight.std().item() == pytest.approx(wanted, rel=0.05)
+        if isinstance(module, nn.Conv2d) and module.bias is not None:
+            assert not module.bias.any()
+    assert net.classifier.weight.std().item() == pytest.approx(0.01, rel=0.05)

@@ -1,0 +1,95 @@
+"""A user's own network: called as it wants to be, imported only when the command names it."""
+
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from adapt.errors import InputError
+from adapt.networks import build_network
+from adapt.networks import factory as factories
+from adapt.networks.saved import load_model, save_model
+from adapt.settings.groups import NetworkConfig
+
+SOURCE = """
+from pathlib import Path
+from torch import nn
+Path(__file__).with_name("ran").touch()
+def fixed(): return nn.Conv2d(3, 4, 1)
+def counted(num_classes, bias=True): return nn.Conv2d(3, num_classes, 1, bias=bias)
+def other(width): return nn.Conv2d(3, width, 1)
+def nothing(): return 3
+"""
+
+
+@pytest.fixture
+def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The name of a module in the folder where the command was started."""
+    name = f"own_{tmp_path.name.replace('-', '_')}"
+    (tmp_path / f"{name}.py").write_text(SOURCE)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(factories, "_permitted", set())
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    return name
+
+
+def made(module: str, function: str, classes: int = 5, **changes: object) -> nn.Module:
+    factories.permit(f"{module}:{function}")
+    config = NetworkConfig(factory=f"{module}:{function}", **changes)  # type: ignore[arg-type]
+    return build_network(config, classes)
+
+
+def test_the_number_of_classes_goes_to_a_factory_that_asks_for_it(module: str) -> None:
+    assert made(module, "counted").out_channels == 5
+    assert made(module, "fixed").out_channels == 4
+    assert made(module, "counted", arguments={"num_classes": 7}).out_channels == 7
+    assert made(module, "counted", arguments={"bias": False}).bias is None
+
+
+def test_a_factory_that_is_not_named_is_not_imported(module: str, tmp_path: Path) -> None:
+    config = NetworkConfig(factory=f"{module}:fixed")
+    with pytest.raises(InputError, match=f"if you trust it, give network.factory={module}:fixed"):
+        build_network(config, 4)
+    assert not (tmp_path / "ran").exists()
+    made(module, "fixed")
+    assert (tmp_path / "ran").exists()
+
+
+def test_a_run_asks_for_its_factory_again(module: str, tmp_path: Path) -> None:
+    net = made(module, "counted", 2)
+    config = NetworkConfig(factory=f"{module}:counted")
+    save_model(tmp_path / "run", net, config, ("a", "b"))
+    assert torch.equal(load_model(tmp_path / "run").net.weight, net.weight)  # type: ignore[arg-type]
+    factories._permitted.clear()
+    with pytest.raises(InputError, match=f"network.factory={module}:counted"):
+        load_model(tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    ("function", "classes", "changes", "message"),
+    [
+        ("missing", 5, {}, "has no attribute 'missing'"),
+        ("other", 5, {}, r"called with \{\}: .*width"),
+        ("fixed", 5, {"arguments": {"width": 3}}, "called with {'width': 3}"),
+        ("nothing", 5, {}, "returned a int, no nn.Module"),
+        ("counted", 0, {}, r"takes num_classes: name the classes \(data.classes"),
+        ("fixed", 5, {"width": 0.5}, "network.width"),
+        ("fixed", 5, {"aliases": {"pool5": "deep"}}, "network.aliases.pool5"),
+    ],
+)
+def test_what_is_wrong_with_a_factory_is_said(
+    module: str, function: str, classes: int, changes: dict, message: str
+) -> None:
+    with pytest.raises(InputError, match=message):
+        made(module, function, classes, **changes)
+
+
+def test_a_module_that_is_not_there_names_where_it_was_looked_for(tmp_path: Path) -> None:
+    factories.permit("no_such_module:net")
+    with pytest.raises(InputError, match=r"No module named 'no_such_module' \(looked in /"):
+        build_network(NetworkConfig(factory="no_such_module:net"), 2)
+    factories.permit("no_colon")
+    with pytest.raises(InputError, match=r"give package\.module:function"):
+        build_network(NetworkConfig(factory="no_colon"), 2)

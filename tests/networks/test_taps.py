@@ -1,0 +1,120 @@
+"""Taps on networks of two lines, and what stands beside them in adapt.networks.taps."""
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from adapt.errors import InputError
+from adapt.networks.taps import LOGITS, check_taps, forward, logits_of, normalise, upsample
+
+
+class Branches(nn.Module):
+    """Two branches of which one is never used."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.used, self.unused = nn.Conv2d(3, 2, 1), nn.Conv2d(3, 2, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.used(x)
+
+
+class AddInPlace(nn.Module):
+    """A residual connection written with `+=`, as torchvision's ResNets have it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.last = nn.Conv2d(3, 3, 1), nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.conv(x)
+        y += x
+        return self.last(y)
+
+
+def test_a_layer_that_the_pass_never_reaches_is_refused() -> None:
+    with pytest.raises(InputError, match="never reaches unused"):
+        forward(Branches(), torch.zeros(1, 3, 4, 4), ["used", "unused"])
+
+
+def test_in_place_addition_is_noticed_with_and_without_gradient() -> None:
+    net, x = AddInPlace(), torch.ones(1, 3, 4, 4)
+    for context in (torch.enable_grad(), torch.no_grad()):
+        with context, pytest.raises(InputError, match="'conv' is overwritten"):
+            forward(net, x, ["conv", "last"])
+    assert torch.equal(forward(net, x, ["conv"])["conv"], net.conv(x))
+
+
+def test_normalise_is_torchvisions_formula() -> None:
+    images = torch.randint(0, 256, (2, 3, 4, 5), dtype=torch.uint8)
+    mean, std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+    found = normalise(images, mean, std)
+    assert found.dtype == torch.float32
+    for channel in range(3):
+        wanted = (images[:, channel].double() / 255 - mean[channel]) / std[channel]
+        # Two roundings to float32 of values below 3.
+        assert torch.allclose(found[:, channel].double(), wanted, rtol=0, atol=1e-6)
+
+
+def test_upsampling_keeps_pixel_centres_where_they_are() -> None:
+    """A ramp over cells of 8 pixels stays the same ramp: cell i has its centre at 8 i + 3.5."""
+    ramp = (8 * torch.arange(6.0) + 3.5).expand(1, 1, 3, 6)
+    found = upsample(ramp, (24, 48))
+    # Exact between the outermost centres; there is nothing to interpolate beyond them.
+    assert torch.allclose(found[0, 0, 0, 4:44], torch.arange(4.0, 44.0), rtol=0, atol=1e-4)
+    assert found.shape == (1, 1, 24, 48)
+
+
+@pytest.mark.parametrize(
+    "wrap", [lambda z: z, lambda z: {"out": z, "aux": z + 1}, lambda z: SimpleNamespace(logits=z)]
+)
+def test_logits_are_found_in_every_kind_of_output(wrap) -> None:  # type: ignore[no-untyped-def]
+    class Wrapped(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = nn.Conv2d(3, 2, 1)
+
+        def forward(self, x: Tensor) -> object:
+            return wrap(self.conv(x))
+
+    net, x = Wrapped(), torch.ones(1, 3, 4, 5)
+    maps = forward(net, x, ["conv", LOGITS])
+    assert torch.equal(maps[LOGITS], net.conv(x)) and torch.equal(maps["conv"], maps[LOGITS])
+
+
+@pytest.mark.parametrize(
+    ("output", "shown"),
+    [((torch.zeros(1, 2, 3, 4),), "tuple"), ({"logits": torch.zeros(1)}, "dict"),
+     (torch.zeros(2, 3, 4), r"tensor \(2, 3, 4\)"), (None, "NoneType")],
+)  # fmt: skip
+def test_other_outputs_are_refused_by_what_they_are(output: object, shown: str) -> None:
+    with pytest.raises(InputError, match=shown + ".*must be logits"):
+        logits_of(output)
+
+
+def test_an_alias_is_another_name_of_a_layer() -> None:
+    net, x = AddInPlace(), torch.ones(1, 3, 4, 4)
+    net.aliases = {"pool5": "last"}  # type: ignore[assignment]
+    check_taps(net, ["pool5", "conv"])
+    assert torch.equal(forward(net, x, ["pool5"])["pool5"], net(x))
+    with pytest.raises(InputError, match=r"'pool4' is not known.*'pool5'.*pool5, conv, last"):
+        check_taps(net, ["pool4"])
+
+
+def test_a_layer_that_returns_no_tensor_cannot_be_tapped() -> None:
+    class Pair(nn.Module):
+        def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+            return x, x
+
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.pair = Pair()
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.pair(x)[0]
+
+    with pytest.raises(InputError, match="'pair' returns no tensor"):
+        forward(Net(), torch.zeros(1, 3, 4, 4), ["pair"])

@@ -1,0 +1,228 @@
+"""The distances against numpy loops over single values, with masks, options and gradients."""
+
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from adapt.objective.distances import DISTANCES, cells, divergence
+
+BATCH, CHANNELS, H, W = 3, 4, 5, 7
+IMAGE = (39, 53)
+"""Neither side is a multiple of the map's, and they are not square."""
+VARIANTS: list[tuple[str, dict[str, float]]] = [
+    *((name, {}) for name in DISTANCES),
+    ("cosine", {"margin": 0.8}),
+    ("cosine", {"margin": -0.2}),
+    ("cwd", {"temperature": 4.0}),
+    ("cwd", {"temperature": 0.5}),
+]
+"""Every distance as it is by default, and the ones with options with others."""
+every_variant = pytest.mark.parametrize(("name", "options"), VARIANTS, ids=str)
+
+
+def maps(seed: int) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(BATCH, CHANNELS, H, W, generator=generator, dtype=torch.double)
+
+
+def mask() -> Tensor:
+    """Valid pixels (B, H, W): a random third, all, and none."""
+    drawn = np.random.default_rng(0).random((BATCH, *IMAGE)) < 0.33
+    drawn[1], drawn[2] = True, False
+    return torch.from_numpy(drawn.astype(np.uint8))
+
+
+def counted(valid: np.ndarray) -> list[list[tuple[int, int]]]:
+    """For each image the cells whose nearest pixel is valid."""
+    return [
+        [
+            (i, j)
+            for i in range(H)
+            for j in range(W)
+            if valid[b, i * IMAGE[0] // H, j * IMAGE[1] // W]
+        ]
+        for b in range(BATCH)
+    ]
+
+
+def softmax(values: list[float]) -> list[float]:
+    total = sum(np.exp(v) for v in values)
+    return [np.exp(v) / total for v in values]
+
+
+def slow(
+    name: str,
+    student: np.ndarray,
+    teacher: np.ndarray,
+    valid: np.ndarray,
+    margin: float = 1.0,
+    temperature: float = 1.0,
+) -> float:
+    """The documented formulas, one value at a time."""
+    chosen = counted(valid)
+    total = sum(len(places) for places in chosen)
+    pairs = [
+        [(student[b, c, i, j], teacher[b, c, i, j]) for i, j in chosen[b] for c in range(CHANNELS)]
+        for b in range(BATCH)
+    ]
+    squared = [sum((s - t) ** 2 for s, t in image) for image in pairs]
+    if name == "sum":
+        return sum(squared) / BATCH
+    if name == "mean":
+        return sum(squared) / (total * CHANNELS)
+    if name == "l1":
+        return sum(abs(s - t) for image in pairs for s, t in image) / (total * CHANNELS)
+    if name == "relative":
+        scale = [sum(t**2 for _, t in image) for image in pairs]
+        return sum(d / r if r else 0.0 for d, r in zip(squared, scale, strict=True)) / BATCH
+    if name == "cosine":
+        hinges = []
+        for b in range(BATCH):
+            for i, j in chosen[b]:
+                s, t = student[b, :, i, j], teacher[b, :, i, j]
+                cos = sum(s * t) / np.sqrt(sum(s**2) * sum(t**2))
+                hinges.append(max(0.0, margin - cos))
+        return sum(hinges) / total
+    assert name == "cwd"
+    apart = 0.0
+    for b in range(BATCH):
+        for c in range(CHANNELS):
+            p, q = (
+                softmax([of[b, c, i, j] / temperature for i, j in chosen[b]])
+                for of in (teacher, student)
+            )
+            apart += sum(x * np.log(x / y) for x, y in zip(p, q, strict=True))
+    return temperature**2 * apart / (BATCH * CHANNELS)
+
+
+@pytest.mark.parametrize("masked", [False, True])
+@every_variant
+def test_distances_are_their_formulas(name: str, options: dict[str, Any], masked: bool) -> None:
+    student, teacher = maps(0), maps(1)
+    valid = mask() if masked else None
+    everywhere = np.ones((BATCH, *IMAGE))
+    found = DISTANCES[name](student, teacher, valid, **options)
+    seen = everywhere if valid is None else valid.numpy()
+    wanted = slow(name, student.numpy(), teacher.numpy(), seen, **options)
+    # The mask is float32, but 0 and 1 are exact in it; what is left is the order of summation, and
+    # what 1 - cos loses by cancelling.
+    assert wanted > 0.01
+    assert found.item() == pytest.approx(wanted, rel=1e-12)
+
+
+@pytest.mark.parametrize("size", [(5, 7), (2, 3), (20, 27), IMAGE], ids=str)
+def test_a_cell_is_valid_where_its_nearest_pixel_is(size: tuple[int, int]) -> None:
+    valid = mask()
+    found = cells(valid, size)
+    for i in range(size[0]):
+        for j in range(size[1]):
+            pixels = valid[:, i * IMAGE[0] // size[0], j * IMAGE[1] // size[1]]
+            assert torch.equal(found[:, 0, i, j], pixels.float())
+
+
+@pytest.mark.parametrize("masked", [False, True])
+@every_variant
+def test_gradients_of_distances_are_right(name: str, options: dict[str, Any], masked: bool) -> None:
+    student, teacher = maps(0).requires_grad_(), maps(1)
+    distance = partial(DISTANCES[name], valid=mask() if masked else None, **options)
+    assert torch.autograd.gradcheck(lambda s: distance(s, teacher), student)
+
+
+@every_variant
+def test_values_outside_the_mask_do_not_count(name: str, options: dict[str, Any]) -> None:
+    student, teacher, valid = maps(0), maps(1), mask()
+    outside = cells(valid, (H, W)).expand_as(student) == 0
+    wanted = DISTANCES[name](student, teacher, valid, **options)
+    student[outside], teacher[outside] = 1e3, -1e3
+    assert torch.equal(DISTANCES[name](student, teacher, valid, **options), wanted)
+
+
+@every_variant
+def test_a_mask_of_all_pixels_is_no_mask(name: str, options: dict[str, Any]) -> None:
+    student, teacher = maps(0), maps(1)
+    full = torch.ones(BATCH, *IMAGE, dtype=torch.uint8)
+    found = DISTANCES[name](student, teacher, full, **options)
+    # Another order of summation.
+    assert found.item() == pytest.approx(
+        DISTANCES[name](student, teacher, None, **options).item(), rel=1e-12
+    )
+
+
+@every_variant
+def test_without_any_valid_pixel_the_value_is_0_and_the_gradient_too(
+    name: str, options: dict[str, Any]
+) -> None:
+    student, teacher = maps(0).float().requires_grad_(), maps(1).float()
+    nothing = torch.zeros(BATCH, *IMAGE, dtype=torch.uint8)
+    value = DISTANCES[name](student, teacher, nothing, **options)
+    value.backward()
+    assert value.item() == 0
+    assert student.grad is not None and not student.grad.any()  # NaN would count as true
+
+
+@pytest.mark.parametrize("masked", [False, True])
+@every_variant
+def test_equal_maps_give_exactly_zero_and_no_gradient(
+    name: str, options: dict[str, Any], masked: bool
+) -> None:
+    """In float32, and with cells that are zero in all channels, as dead ReLUs make them."""
+    teacher = maps(0).float().relu()
+    teacher[:, :, 1:3] = 0
+    student = teacher.clone().requires_grad_()
+    value = DISTANCES[name](student, teacher, mask() if masked else None, **options)
+    value.backward()
+    assert value.item() == 0
+    assert student.grad is not None and not student.grad.any()
+
+
+@pytest.mark.parametrize("name", ["relative", "cosine"])
+def test_the_layers_scale_does_not_matter(name: str) -> None:
+    student, teacher = maps(0), maps(1)
+    once, scaled = (DISTANCES[name](f * student, f * teacher) for f in (1, 1024))
+    assert torch.equal(once, scaled)  # a power of two rounds nothing
+
+
+def test_cosine_does_not_see_the_students_own_scale_and_cwd_not_its_offset() -> None:
+    student, teacher = maps(0), maps(1)
+    assert torch.equal(
+        DISTANCES["cosine"](4 * student, teacher), DISTANCES["cosine"](student, teacher)
+    )
+    shifted = student + torch.arange(CHANNELS).view(1, CHANNELS, 1, 1)
+    # Rounding of the sum only.
+    assert DISTANCES["cwd"](shifted, teacher).item() == pytest.approx(
+        DISTANCES["cwd"](student, teacher).item(), rel=1e-12
+    )
+
+
+def test_cosine_of_zero_vectors_is_finite_and_so_is_its_gradient() -> None:
+    """Zero beside something is half of what a right angle is; zero beside zero is equal."""
+    zero, other = torch.zeros(1, 4, 1, 1), torch.tensor([3.0, 0, 4, 0]).view(1, 4, 1, 1)
+    for student, teacher, wanted in ((zero, other, 0.5), (other, zero, 0.5), (zero, zero, 0.0)):
+        student = student.clone().requires_grad_()
+        value = DISTANCES["cosine"](student, teacher)
+        value.backward()
+        assert value.item() == pytest.approx(wanted)
+        assert student.grad is not None and student.grad.abs().max() <= 1
+
+
+@pytest.mark.parametrize("temperature", [1.0, 4.0])
+def test_cwd_has_its_least_value_where_the_channels_shapes_agree(temperature: float) -> None:
+    teacher = maps(1)
+    student = maps(0).requires_grad_()
+    optimizer = torch.optim.SGD([student], lr=20.0)
+    first = DISTANCES["cwd"](student, teacher, None, temperature).item()
+    for _ in range(300):
+        optimizer.zero_grad()
+        DISTANCES["cwd"](student, teacher, None, temperature).backward()
+        optimizer.step()
+    assert DISTANCES["cwd"](student, teacher, None, temperature).item() < 1e-3 * first
+
+
+def test_divergence_is_torchs() -> None:
+    p, q = (maps(seed).log_softmax(dim=1) for seed in (0, 1))
+    wanted = nn.functional.kl_div(q, p, log_target=True, reduction="none").sum(dim=1)
+    assert torch.allclose(divergence(p, q, dim=1), wanted, rtol=0, atol=1e-14)

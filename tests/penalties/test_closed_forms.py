@@ -1,0 +1,148 @@
+"""Linear regression, where the -SP family has closed forms (Li et al. 2020, section 5.5).
+
+The estimates are made by training: gradient steps on 1/2 |Xw - y|^2 with the penalty, no formula of
+theirs in it. The rows of one linear layer are as many regressions on the same X.
+"""
+
+from math import sqrt
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from adapt.penalties import Penalty
+from adapt.settings.groups import PenaltyConfig
+
+SAMPLES, PREDICTORS = 12, 5
+ALPHA, SIGMA = 0.7, 0.5
+APPLY = ["gradient", "decoupled", "proximal"]
+
+
+def design(orthonormal: bool) -> Tensor:
+    """X (n, p), fixed; with X^T X = I where the paper assumes so."""
+    x = torch.randn(SAMPLES, PREDICTORS, generator=torch.Generator().manual_seed(0))
+    return torch.linalg.qr(x).Q if orthonormal else x
+
+
+def responses(x: Tensor, truth: Tensor, count: int) -> Tensor:
+    """Draws of Y (count, n) with mean Xw* and variance sigma^2 I."""
+    noise = torch.randn(count, SAMPLES, generator=torch.Generator().manual_seed(1))
+    return x @ truth + SIGMA * noise
+
+
+TRUTH = torch.tensor([1.0, -2.0, 0.5, 3.0, -1.0])
+EPS = torch.tensor([0.2, -0.1, 0.3, 0.0, -0.2])
+W0 = TRUTH + EPS
+
+
+def trained(x: Tensor, y: Tensor, config: PenaltyConfig, steps: int, rate: float) -> Tensor:
+    """Weights (count, p) after plain gradient descent from w0."""
+    net = nn.Linear(PREDICTORS, len(y), bias=False)
+    with torch.no_grad():
+        net.weight.copy_(W0.expand_as(net.weight))
+    penalty = Penalty(net, {"weight": net.weight.detach().clone()}, config)
+    optimizer = torch.optim.SGD(net.parameters(), lr=rate)
+    for _ in range(steps):
+        optimizer.zero_grad()
+        (0.5 * (net(x) - y.T).square().sum()).backward()
+        penalty.before_step(optimizer)
+        optimizer.step()
+        penalty.after_step(optimizer)
+    return net.weight.detach()
+
+
+@pytest.mark.parametrize("apply", APPLY)
+@pytest.mark.parametrize("name", ["none", "l2", "l2_sp"])
+def test_estimators_of_equation_9(name: str, apply: str) -> None:
+    x = design(orthonormal=True)
+    y = responses(x, TRUTH, 20)
+    found = trained(x, y, PenaltyConfig(name, ALPHA, apply=apply), steps=100, rate=0.5)
+    wanted = {
+        "none": y @ x,
+        "l2": y @ x / (1 + ALPHA),
+        "l2_sp": y @ x / (1 + ALPHA) + ALPHA / (1 + ALPHA) * W0,
+    }[name]
+    assert torch.allclose(found, wanted, atol=1e-5)  # float32
+
+
+@pytest.mark.parametrize("name", ["none", "l2", "l2_sp"])
+def test_expectations_and_variances_of_equations_10_and_11(name: str) -> None:
+    """Over 20,000 draws; each figure within five of its standard errors."""
+    x, count = design(orthonormal=True), 20_000
+    estimates = trained(x, responses(x, TRUTH, count), PenaltyConfig(name, ALPHA), 40, 0.5).double()
+    shrink = 1 / (1 + ALPHA)
+    mean, variance = {
+        "none": (TRUTH, SIGMA**2),
+        "l2": (shrink * TRUTH, (shrink * SIGMA) ** 2),
+        "l2_sp": (TRUTH + ALPHA * shrink * EPS, (shrink * SIGMA) ** 2),
+    }[name]
+    error = sqrt(variance / count)
+    assert (estimates.mean(0) - mean).abs().max() < 5 * error
+    covariance = torch.cov(estimates.T)
+    wanted = variance * torch.eye(PREDICTORS, dtype=torch.double)
+    assert (covariance - wanted).abs().max() < 5 * variance * sqrt(2 / count)
+
+
+@pytest.mark.parametrize("apply", APPLY)
+def test_the_convex_combination_of_equation_8(apply: str) -> None:
+    """In the eigenbasis of the Hessian, between the free optimum and w0; the loss is quadratic, so
+    that the paper's approximation is exact."""
+    x = design(orthonormal=False)
+    y = responses(x, TRUTH, 8)
+    values, basis = torch.linalg.eigh(x.T @ x)  # Hessian = P diag(values) P^T
+    free = torch.linalg.lstsq(x, y.T).solution  # (p, count)
+    rate = 1.0 / float(values[-1] + ALPHA)
+    found = trained(x, y, PenaltyConfig("l2_sp", ALPHA, apply=apply), 1500, rate)
+    shares = (values / (values + ALPHA))[:, None]
+    assert 0 < shares.min() < 0.9 < shares.max() < 1
+    wanted = shares * (basis.T @ free) + (1 - shares) * (basis.T @ W0)[:, None]
+    assert torch.allclose(basis.T @ found.T, wanted, atol=1e-4)  # float32
+
+
+def test_l1_sp_is_the_soft_threshold_towards_the_start() -> None:
+    """Orthonormal design: w0 + soft(X^T y - w0, alpha), with the very w0 inside the threshold."""
+    x, alpha = design(orthonormal=True), 0.4
+    y = responses(x, TRUTH, 200)
+    found = trained(x, y, PenaltyConfig("l1_sp", alpha, apply="proximal"), 100, 0.5)
+    away = y @ x - W0
+    wanted = W0 + away.sign() * (away.abs() - alpha).clamp(min=0)
+    assert torch.allclose(found, wanted, atol=1e-5)  # float32
+    resting, clear = away.abs() <= alpha, (away.abs() - alpha).abs() > 1e-4
+    assert torch.equal((found == W0)[clear], resting[clear])
+    assert 0.2 < resting.float().mean() < 0.8
+
+
+def test_gl_sp_is_the_group_soft_threshold_towards_the_start() -> None:
+    """Orthonormal design; a row, one output's fan-in, is a group with s_g = sqrt(p)."""
+    x, alpha = design(orthonormal=True), 0.55
+    y = responses(x, TRUTH, 200)
+    found = trained(x, y, PenaltyConfig("gl_sp", alpha, apply="proximal"), 100, 0.5)
+    away = y @ x - W0
+    length, threshold = away.norm(dim=1, keepdim=True), alpha * sqrt(PREDICTORS)
+    wanted = W0 + away * (1 - threshold / length).clamp(min=0)
+    assert torch.allclose(found, wanted, atol=1e-4)  # float32
+    resting, clear = (length <= threshold)[:, 0], ((length - threshold).abs() > 1e-3)[:, 0]
+    assert torch.equal((found == W0).all(1)[clear], resting[clear])
+    assert not torch.any((found == W0)[clear & ~resting].all(1))
+    assert 0.2 < resting.float().mean() < 0.8
+
+
+@pytest.mark.parametrize(
+    ("name", "alpha", "size"), [("l1_sp", 0.4, 1), ("gl_sp", 0.55, PREDICTORS)]
+)
+def test_the_smoothed_gradient_ends_near_the_proximal_optimum(
+    name: str, alpha: float, size: int
+) -> None:
+    """With t = alpha s_g, length r of d and e_g = sqrt(p) epsilon, r + t r / sqrt(r^2 + e_g^2) is
+    |X^T y - w0| at the optimum; it is furthest from the unsmoothed one at the threshold, where r is
+    below the cube root of t e_g^2 / 2. No weight is at its start."""
+    x, epsilon = design(orthonormal=True), 0.02
+    y = responses(x, TRUTH, 50)
+    exact = trained(x, y, PenaltyConfig(name, alpha, apply="proximal"), 200, 0.5)
+    smooth = trained(x, y, PenaltyConfig(name, alpha, epsilon=epsilon), 800, epsilon)
+    found, free = ((w - W0).reshape(50, -1, size).norm(dim=2) for w in (smooth, y @ x))
+    t, e = alpha * sqrt(size), sqrt(size) * epsilon
+    assert torch.allclose(found + t * found / (found**2 + e**2).sqrt(), free, atol=1e-4)  # float32
+    apart = (smooth - exact).reshape(50, -1, size).norm(dim=2).max()
+    assert 0.2 * e < apart < (t * e * e / 2) ** (1 / 3)
+    assert (smooth == W0).sum() == 0 < (exact == W0).sum()

@@ -1,0 +1,542 @@
+"""Every penalty against slow formulations, and the equalities between them (Li et al. 2020)."""
+
+from math import isclose, sqrt
+
+import numpy as np
+import pytest
+import torch
+from scipy.optimize import minimize
+from torch import Tensor, nn
+
+from adapt.errors import InputError
+from adapt.penalties import PENALTIES, Penalty, penalised
+from adapt.penalties import penalty as penalties
+from adapt.settings.groups import PenaltyConfig, ScheduleConfig
+from adapt.training.schedules import make_optimizer
+
+Start = dict[str, Tensor]
+SP = ["l2_sp", "l2_sp_fisher", "l1_sp", "gl_sp", "gl_sp_fisher"]
+EPSILON = 0.02
+BETA = 0.07
+
+
+class Line(nn.Sequential):
+    """Convolutions of all kinds: grouped, 1x1, transposed and grouped, without bias; norms."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            nn.Conv2d(3, 4, (3, 2)), nn.BatchNorm2d(4), nn.Conv2d(4, 6, 1, groups=2, bias=False),
+            nn.GroupNorm(2, 6), nn.ConvTranspose2d(6, 4, (2, 3), groups=2), nn.Conv2d(4, 5, 1),
+        )  # fmt: skip
+
+
+class Tower(nn.Sequential):
+    """Linear layers around a layer norm, and a bare parameter that belongs to no layer."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            nn.Flatten(), nn.Linear(3 * 6 * 7, 4), nn.LayerNorm(4), nn.Linear(4, 5, bias=False)
+        )
+        self.gain = nn.Parameter(torch.ones(5, 2))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x) @ self.gain
+
+
+NETS = {"line": Line, "tower": Tower}
+HEADS = {"line": "5.", "tower": "3."}
+
+
+def made(name: str, seed: int) -> nn.Module:
+    torch.manual_seed(seed)
+    net = NETS[name]().to(memory_format=torch.channels_last)
+    for parameter in net.parameters():
+        nn.init.normal_(parameter, std=0.3)
+    return net
+
+
+def start_for(net: nn.Module, name: str, seed: int = 99) -> Start:
+    """A start near the net, contiguous, without its head, and with a head of its own."""
+    torch.manual_seed(seed)
+    shared = {n: p for n, p in net.named_parameters() if not n.startswith(HEADS[name])}
+    start = {n: (p.detach() + 0.1 * torch.randn_like(p)).contiguous() for n, p in shared.items()}
+    return {**start, "old_head.weight": torch.zeros(3)}
+
+
+def fisher_for(start: Start, seed: int = 7) -> Start:
+    """Positive values over four orders of magnitude, and some zeros."""
+    rng = torch.Generator().manual_seed(seed)
+    found = {n: 10 ** (-4 * torch.rand(v.shape, generator=rng)) for n, v in start.items()}
+    return {n: v * (torch.rand(v.shape, generator=rng) > 0.1) for n, v in found.items()}
+
+
+def loss(net: nn.Module, seed: int = 0) -> Tensor:
+    x = torch.randn(2, 3, 6, 7, generator=torch.Generator().manual_seed(seed))
+    return net(x).square().mean()
+
+
+def fan_ins(w: Tensor, module: nn.Module, groups: str) -> list[Tensor]:
+    """The elements of each group, gathered channel after channel."""
+    if groups == "layer":
+        return [w.reshape(-1)]
+    if w.ndim == 1:
+        return list(w.reshape(-1, 1))
+    if isinstance(module, nn.ConvTranspose2d):
+        inputs = w.shape[0] // module.groups
+        return [
+            w[g * inputs : (g + 1) * inputs, o].reshape(-1)
+            for g in range(module.groups)
+            for o in range(w.shape[1])
+        ]
+    return [w[o].reshape(-1) for o in range(w.shape[0])]
+
+
+def slow_omega(
+    net: nn.Module, start: Start, config: PenaltyConfig, fisher: Start, epsilon: float
+) -> Tensor:
+    """Equations 1 to 6 of Li et al. 2020 in double precision, for autograd, group after group."""
+    modules = dict(net.named_modules())
+    chosen = penalised(net, config.kinds)
+    raw = {n: f.double() for n, f in fisher.items() if n in chosen}
+    mean = sum(f.sum() for f in raw.values()) / sum(f.numel() for f in raw.values())
+    total = torch.zeros((), dtype=torch.double)
+    for name, parameter in net.named_parameters():
+        w = parameter.double()
+        if name not in chosen:
+            continue
+        if name not in start:
+            total = total + config.beta / 2 * w.square().sum()
+            continue
+        d = w - start[name].double()
+        f = raw[name] / mean if config.name.endswith("fisher") else torch.ones_like(d)
+        if config.name == "l2":
+            total = total + config.alpha / 2 * w.square().sum()
+        elif config.name.startswith("l2_sp"):
+            total = total + config.alpha / 2 * (f * d * d).sum()
+        elif config.name == "l1_sp":
+            total = total + config.alpha * ((d * d + epsilon**2).sqrt() - epsilon).sum()
+        else:
+            module = modules[name.rpartition(".")[0]]
+            gathered = (fan_ins(x, module, config.groups) for x in (d, f))
+            for dg, fg in zip(*gathered, strict=True):
+                p = dg.numel()
+                length = ((fg * dg * dg).sum() + p * epsilon**2).sqrt() - sqrt(p) * epsilon
+                total = total + config.alpha * sqrt(p) * length
+    return total
+
+
+def fisher_of(name: str, start: Start) -> Start | None:
+    return fisher_for(start) if name.endswith("fisher") else None
+
+
+@pytest.mark.parametrize("net_name", NETS)
+@pytest.mark.parametrize("kinds", ["weights", "conv", "all"])
+@pytest.mark.parametrize(
+    ("name", "groups"),
+    [(n, "channel") for n in PENALTIES if n != "none"] + [("gl_sp", "layer"),
+     ("gl_sp_fisher", "layer")],
+)  # fmt: skip
+def test_value_and_gradient_are_autograds(
+    net_name: str, kinds: str, name: str, groups: str
+) -> None:
+    net = made(net_name, 0)
+    start = start_for(net, net_name)
+    config = PenaltyConfig(name, 0.3, BETA, kinds, epsilon=EPSILON, groups=groups)
+    penalty = Penalty(net, start, config, fisher_of(name, start))
+    loss(net).backward()
+    before = {n: p.grad.clone() for n, p in net.named_parameters() if p.grad is not None}
+    omega = slow_omega(net, start, config, fisher_for(start), EPSILON)
+    parameters = dict(net.named_parameters())
+    wanted = torch.autograd.grad(omega, list(parameters.values()), allow_unused=True)
+    penalty.add_gradient()
+    assert isclose(penalty.value(), omega.item(), rel_tol=1e-5)  # float32 against double
+    assert omega.item() > 0
+    for (n, p), gradient in zip(parameters.items(), wanted, strict=True):
+        assert p.grad is not None
+        if gradient is None:
+            assert torch.equal(p.grad, before[n]), n
+        else:
+            assert torch.allclose(p.grad, before[n] + gradient, rtol=1e-5, atol=1e-6), n  # float32
+
+
+@pytest.mark.parametrize("apply", ["gradient", "decoupled", "proximal"])
+@pytest.mark.parametrize(
+    ("fisher", "plain"), [("l2_sp_fisher", "l2_sp"), ("gl_sp_fisher", "gl_sp")]
+)
+def test_fisher_of_one_is_the_penalty_without(fisher: str, plain: str, apply: str) -> None:
+    """Whatever constant the Fisher information is, as it is divided by its mean."""
+    found = []
+    for name in (fisher, plain):
+        net = made("line", 0)
+        start = start_for(net, "line")
+        constant = {n: torch.full_like(v, 4.0) for n, v in start.items()}
+        config = PenaltyConfig(name, 0.3, BETA, "all", apply)
+        penalty = Penalty(net, start, config, constant if name == fisher else None)
+        optimizer = torch.optim.SGD(net.parameters(), lr=0.1, momentum=0.9)
+        for _ in range(3):
+            update(net, penalty, optimizer)
+        found.append((penalty.value(), [p.detach().clone() for p in net.parameters()]))
+    assert isclose(found[0][0], found[1][0], rel_tol=1e-5)  # float32
+    for a, b in zip(found[0][1], found[1][1], strict=True):
+        assert torch.allclose(a, b, rtol=1e-5, atol=1e-5)  # three steps in float32
+
+
+def update(net: nn.Module, penalty: Penalty, optimizer: torch.optim.Optimizer) -> None:
+    optimizer.zero_grad(set_to_none=True)
+    loss(net).backward()
+    penalty.before_step(optimizer)
+    optimizer.step()
+    penalty.after_step(optimizer)
+
+
+@pytest.mark.parametrize("apply", ["gradient", "decoupled", "proximal"])
+def test_groups_of_one_are_l1_sp(apply: str) -> None:
+    """Depthwise 1x1 convolutions: the fan-in of an output channel is one weight."""
+    found = []
+    for name in ("gl_sp", "l1_sp"):
+        torch.manual_seed(0)
+        net = nn.Sequential(nn.Conv2d(3, 6, 1, groups=3), nn.Conv2d(6, 6, 1, groups=6))
+        start = {n: p.detach() + 0.1 * torch.randn_like(p) for n, p in net.named_parameters()}
+        penalty = Penalty(net, start, PenaltyConfig(name, 0.1, 0, "all", apply))
+        optimizer = torch.optim.SGD(net.parameters(), lr=0.1, momentum=0.9)
+        for _ in range(6):
+            update(net, penalty, optimizer)
+        found.append((penalty.value(), [p.detach() for p in net.parameters()]))
+    assert isclose(found[0][0], found[1][0], rel_tol=1e-5)  # float32
+    for (a, b), n in zip(zip(found[0][1], found[1][1], strict=True), start, strict=True):
+        assert torch.allclose(a, b, rtol=1e-5, atol=1e-6), n  # float32
+        if apply == "proximal":
+            assert torch.equal(a == start[n], b == start[n]), "the same weights rest"
+    if apply == "proximal":
+        rests = torch.cat([(p == start[n]).flatten() for n, p in net.named_parameters()])
+        assert 0 < int(rests.sum()) < len(rests)
+
+
+def nothing(net: nn.Module, rate: float) -> torch.optim.Optimizer:
+    """An optimiser whose own step changes nothing: what is left is the penalty's."""
+    for parameter in net.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    return torch.optim.SGD(net.parameters(), lr=rate)
+
+
+@pytest.mark.parametrize("name", ["l2", *SP])
+@pytest.mark.parametrize("strength", [0.003, 0.05, 0.6])
+def test_the_proximal_step_is_the_argmin(name: str, strength: float) -> None:
+    """Against a general minimiser of 1/2 |v - w|^2 + lr Omega(v), group by group."""
+    torch.manual_seed(1)
+    net = nn.Conv2d(2, 6, (1, 2), bias=False)
+    start = {"weight": net.weight.detach() + 0.1 * torch.randn_like(net.weight)}
+    fisher = fisher_for(start) if name.endswith("fisher") else None
+    config = PenaltyConfig(name, strength, 0, apply="proximal", fisher_scale="raw")
+    penalty, rate = Penalty(net, start, config, fisher), 0.5
+    w = net.weight.detach().double().reshape(6, 4).numpy()
+    w0 = start["weight"].double().reshape(6, 4).numpy() * (name != "l2")
+    f = fisher["weight"].double().reshape(6, 4).numpy() if fisher else np.ones_like(w)
+    penalty.after_step(nothing(net, rate))
+    found = net.weight.detach().double().reshape(6, 4).numpy()
+
+    def objective(v: np.ndarray, g: int) -> float:
+        d = v - w0[g]
+        measure = {
+            "l2": 0.5 * (f[g] * d * d).sum(),
+            "l1": np.abs(d).sum(),
+            "gl": 2 * np.sqrt((f[g] * d * d).sum()),
+        }[name[:2]]
+        return float(0.5 * ((v - w[g]) ** 2).sum() + rate * strength * measure)
+
+    for g in range(6):
+        best = min(
+            (
+                minimize(objective, x, (g,), "Nelder-Mead", options={"xatol": 1e-10,
+                         "fatol": 1e-14, "maxiter": 20_000, "maxfev": 20_000})
+                for x in (w[g], w0[g], (w[g] + w0[g]) / 2)
+            ),
+            key=lambda r: r.fun,
+        )  # fmt: skip
+        assert objective(found[g], g) <= best.fun + 1e-8  # float32 against double
+        assert np.allclose(found[g], best.x, atol=2e-4), "flat around the minimum: 1e-8 in value"
+
+
+@pytest.mark.parametrize("groups", ["channel", "layer"])
+@pytest.mark.parametrize("name", SP)
+def test_weights_within_the_threshold_are_their_start_bit_for_bit(name: str, groups: str) -> None:
+    """L1-SP: |d| <= lr alpha; GL-SP: |d_g| <= lr alpha s_g; with F: |F^(-1/2) d_g| <= lr alpha s_g.
+    L2-SP has no such weights."""
+    net = made("line", 3)
+    start = {n: p.detach() + 0.02 * torch.randn_like(p) for n, p in net.named_parameters()}
+    fisher = {n: 0.5 + torch.rand_like(v) for n, v in start.items()}
+    config = PenaltyConfig(name, 1.0, 0, "all", "proximal", groups=groups, fisher_scale="raw")
+    weighted = name.endswith("fisher")
+    penalty = Penalty(net, start, config, fisher if weighted else None)
+    before = {n: p.detach().clone() for n, p in net.named_parameters()}
+    rate = 0.02
+    penalty.after_step(nothing(net, rate))
+    resting = moving = 0
+    for prefix, module in net.named_modules():
+        for short, p in module.named_parameters(recurse=False):
+            n = f"{prefix}.{short}"
+            d = (before[n] - start[n]).double()
+            f = fisher[n].double() if weighted else torch.ones_like(d)
+            rows = (fan_ins(x, module, groups) for x in (d, f, p.detach(), start[n]))
+            for dg, fg, found, origin in zip(*rows, strict=True):
+                if name.startswith("l2"):
+                    rests = torch.zeros_like(found).bool()
+                elif name == "l1_sp":
+                    rests = dg.abs() <= rate
+                else:
+                    length = float((dg * dg / fg).sum().sqrt())
+                    rests = torch.full_like(found, length <= rate * sqrt(dg.numel())).bool()
+                assert torch.equal(found == origin, rests), n
+                resting, moving = resting + int(rests.sum()), moving + int((~rests).sum())
+    assert moving > 10 and (resting > 10 or name.startswith("l2"))
+
+
+@pytest.mark.parametrize("name", SP)
+def test_alpha_to_infinity_gives_the_start_bit_for_bit(name: str) -> None:
+    """By the proximal step, for the quadratic penalties too, whose step is d / (1 + lr alpha F)."""
+    net = made("line", 0)
+    start = {n: p.detach() + 0.1 * torch.randn_like(p) for n, p in net.named_parameters()}
+    fisher = {n: 1e-3 + torch.rand_like(v) for n, v in start.items()}
+    config = PenaltyConfig(name, 1e30, 0, "all", "proximal")
+    penalty = Penalty(net, start, config, fisher if name.endswith("fisher") else None)
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.01, momentum=0.9)
+    for _ in range(2):
+        update(net, penalty, optimizer)
+        assert all(torch.equal(p, start[n]) for n, p in net.named_parameters())
+    assert penalty.value() == 0
+
+
+@pytest.mark.parametrize("alpha", [1.0, 100.0, 1e4, 1e6])
+def test_the_implicit_step_of_l2_sp_leaves_one_part_in_one_plus_lr_alpha(alpha: float) -> None:
+    net = made("line", 0)
+    start = {n: p.detach() + 0.1 * torch.randn_like(p) for n, p in net.named_parameters()}
+    away = {n: (p.detach() - start[n]).double() for n, p in net.named_parameters()}
+    penalty = Penalty(net, start, PenaltyConfig("l2_sp", alpha, 0, "all", "proximal"))
+    penalty.after_step(nothing(net, 0.5))
+    for n, p in net.named_parameters():
+        left = p.detach().double() - start[n].double()
+        assert torch.allclose(left, away[n] / (1 + 0.5 * alpha), rtol=1e-5, atol=1e-7)  # float32
+
+
+@pytest.mark.parametrize("name", ["l2", *SP])
+@pytest.mark.parametrize("optimizer", ["sgd", "momentum", "adamw"])
+def test_coupled_equals_decoupled_for_plain_sgd_only(name: str, optimizer: str) -> None:
+    found = []
+    for apply in ("gradient", "decoupled"):
+        net = made("line", 0)
+        start = start_for(net, "line")
+        config = PenaltyConfig(name, 0.5, 0.5, "all", apply, EPSILON)
+        penalty = Penalty(net, start, config, fisher_of(name, start))
+        made_optimizer = {
+            "sgd": lambda p: torch.optim.SGD(p, lr=0.05),
+            "momentum": lambda p: torch.optim.SGD(p, lr=0.05, momentum=0.9),
+            "adamw": lambda p: torch.optim.AdamW(p, lr=0.05, weight_decay=0),
+        }[optimizer](net.parameters())
+        for _ in range(3):
+            update(net, penalty, made_optimizer)
+        found.append(torch.cat([p.detach().reshape(-1) for p in net.parameters()]))
+    apart = (found[0] - found[1]).abs().max()
+    assert (apart < 1e-5) == (optimizer == "sgd"), apart  # float32
+
+
+def test_decoupled_l2_is_adamws_own_decay() -> None:
+    found = []
+    for decay in (0.0, 0.1):
+        net = made("tower", 0)
+        penalty = Penalty(
+            net, None, PenaltyConfig("none" if decay else "l2", 0.1, 0.1, "all", "decoupled")
+        )
+        optimizer = torch.optim.AdamW(net.parameters(), lr=0.05, weight_decay=decay)
+        for _ in range(4):
+            update(net, penalty, optimizer)
+        found.append([p.detach() for p in net.parameters()])
+    for a, b in zip(*found, strict=True):
+        assert torch.allclose(a, b, rtol=1e-5, atol=1e-6)  # the same sum in another order
+
+
+@pytest.mark.parametrize("apply", ["decoupled", "proximal"])
+@pytest.mark.parametrize("name", ["l2", *SP])
+def test_each_parameter_moves_by_its_own_learning_rate(name: str, apply: str) -> None:
+    """Groups with a multiplier, as `schedule.new_multiplier`: ten times the rate, ten alphas."""
+    found = []
+    for alpha, multiplier in ((0.05, 10.0), (0.5, 1.0)):
+        net = made("line", 0)
+        start = start_for(net, "line")
+        config = PenaltyConfig(name, alpha, alpha, "all", apply, EPSILON)
+        penalty = Penalty(net, start, config, fisher_of(name, start))
+        nothing(net, 0.0)
+        parameters = list(net.parameters())
+        groups = [
+            {"params": parameters[::2], "lr": 0.01 * multiplier},
+            {"params": parameters[1::2], "lr": 0.0},
+        ]
+        optimizer = torch.optim.SGD(groups, lr=1.0)
+        before = [p.detach().clone() for p in parameters]
+        penalty.before_step(optimizer)
+        penalty.after_step(optimizer)
+        assert all(torch.equal(a, b) for a, b in zip(before[1::2], parameters[1::2], strict=True))
+        assert not torch.equal(before[0], parameters[0])
+        found.append([p.detach() for p in parameters])
+    for a, b in zip(*found, strict=True):
+        assert torch.allclose(a, b, rtol=1e-6, atol=1e-7)  # float32
+
+
+@pytest.mark.parametrize("apply", ["gradient", "decoupled", "proximal"])
+@pytest.mark.parametrize("name", [n for n in PENALTIES if n != "none"])
+def test_new_parameters_are_pulled_to_zero_by_beta(name: str, apply: str) -> None:
+    """As by L2 of beta, whatever is done to the shared ones."""
+    found = []
+    for this in (name, "l2"):
+        net = made("line", 0)
+        start = start_for(net, "line")
+        config = PenaltyConfig(this, 0.3, BETA, "all", apply)
+        penalty = Penalty(net, start, config, fisher_of(this, start))
+        optimizer = nothing(net, 0.1)
+        penalty.before_step(optimizer)
+        optimizer.step()
+        penalty.after_step(optimizer)
+        found.append(dict(net.named_parameters()))
+    for n in ("5.weight", "5.bias"):
+        assert torch.equal(found[0][n], found[1][n])
+        whole = made("line", 0).get_parameter(n)
+        assert found[0][n].abs().sum() < whole.abs().sum()
+
+
+def test_a_penalty_works_inside_a_quasi_newton_closure() -> None:
+    """L-BFGS: the gradient is asked for by a closure, several times a step."""
+    net, target = nn.Linear(4, 1, bias=False), torch.tensor([1.0, -2.0, 0.5, 3.0])
+    start = {"weight": torch.tensor([[0.0, 1.0, 2.0, 3.0]])}
+    penalty = Penalty(net, start, PenaltyConfig("l2_sp", 3.0))
+    optimizer = torch.optim.LBFGS(net.parameters(), max_iter=50, tolerance_grad=1e-9)
+
+    def closure() -> Tensor:
+        optimizer.zero_grad()
+        value = 0.5 * (net.weight[0] - target).square().sum()
+        value.backward()
+        penalty.add_gradient()
+        return value.detach() + penalty.value()
+
+    optimizer.step(closure)
+    wanted = (target + 3 * start["weight"][0]) / 4
+    assert torch.allclose(net.weight.detach()[0], wanted, atol=1e-5)  # float32
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda f: f.pop("0.weight"), "missing: 0.weight"),
+        (lambda f: f.update({"0.weight": f["0.weight"][:1]}), r"another shape: 0.weight \(1, 3"),
+        (lambda f: f["2.weight"].fill_(-1.0), "negative or not finite: 2.weight"),
+        (lambda f: f["2.weight"][0].fill_(float("nan")), "negative or not finite: 2.weight"),
+        (lambda f: [v.zero_() for v in f.values()], "0 for every parameter"),
+    ],
+)
+def test_fisher_information_that_does_not_fit_is_refused(change, message: str) -> None:  # type: ignore[no-untyped-def]
+    net = made("line", 0)
+    start = start_for(net, "line")
+    fisher = fisher_for(start)
+    change(fisher)
+    with pytest.raises(InputError, match=message):
+        Penalty(net, start, PenaltyConfig("l2_sp_fisher", 0.1, 0.1), fisher)
+
+
+def test_fisher_information_is_needed_where_it_is_used_and_only_there() -> None:
+    net = made("line", 0)
+    start = start_for(net, "line")
+    with pytest.raises(InputError, match="l2_sp_fisher needs penalty"):
+        Penalty(net, start, PenaltyConfig("l2_sp_fisher", 0.1, 0.1))
+    with pytest.raises(InputError, match="penalty=gl_sp does not use it; l2_sp_fisher, gl_sp_fish"):
+        Penalty(net, start, PenaltyConfig("gl_sp", 0.1, 0.1), fisher_for(start))
+    for name in SP:
+        with pytest.raises(InputError, match=f"{name}: there is no start"):
+            Penalty(net, None, PenaltyConfig(name, 0.1, 0.1))
+
+
+@pytest.mark.parametrize("apply", ["gradient", "decoupled", "proximal"])
+@pytest.mark.parametrize("name", [n for n in PENALTIES if n != "none"])
+def test_what_has_no_gradient_is_left_alone(name: str, apply: str) -> None:
+    """A layer that the objective does not reach, and a frozen one."""
+    net = made("line", 0)
+    net[0].requires_grad_(False)
+    start = {n: p.detach() + 0.1 for n, p in net.named_parameters()}
+    fisher = {n: torch.rand_like(v) + 0.1 for n, v in start.items()}
+    config = PenaltyConfig(name, 0.5, 0.5, "all", apply)
+    penalty = Penalty(net, start, config, fisher if name.endswith("fisher") else None)
+    before = {n: p.detach().clone() for n, p in net.named_parameters()}
+    optimizer = torch.optim.SGD([p for p in net.parameters() if p.requires_grad], lr=0.1)
+    for _ in range(2):
+        optimizer.zero_grad(set_to_none=True)
+        nn.Sequential(*list(net)[:4])(torch.randn(2, 3, 6, 7)).square().mean().backward()
+        penalty.before_step(optimizer)
+        optimizer.step()
+        penalty.after_step(optimizer)
+    moved = {n for n, p in net.named_parameters() if not torch.equal(p, before[n])}
+    assert moved == {n for n in before if n[0] in "123"}
+    only = {n: p for n, p in net.named_parameters() if n in moved}
+    net.zero_grad(set_to_none=True)
+    assert penalty.value() == 0, "nothing is reached"
+    for parameter in only.values():
+        parameter.grad = torch.zeros_like(parameter)
+    assert penalty.value() > 0
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+@pytest.mark.parametrize("apply", ["gradient", "decoupled", "proximal"])
+def test_an_overshooting_strength_is_refused_where_it_would_diverge(
+    apply: str, optimizer: str
+) -> None:
+    """Against what the steps do: at the limit the distance from w0 no longer shrinks."""
+    rate, momentum = 0.1, 0.5
+    schedule = ScheduleConfig("constant", optimizer, rate, momentum)
+    limit = 2 * (1 + momentum) if apply == "gradient" else 2.0
+    for factor in (0.98, 1.02):
+        net = nn.Linear(4, 3, bias=False)
+        start = {"weight": net.weight.detach() + torch.randn(3, 4)}
+        config = PenaltyConfig("l2_sp", factor * limit / rate, 0, apply=apply)
+        penalty = Penalty(net, start, config)
+        free = apply == "proximal" or (apply, optimizer) == ("gradient", "adamw")
+        if factor > 1 and not free:
+            with pytest.raises(InputError, match=r"overshoot from .*penalty\.apply=proximal"):
+                penalty.refuse_overshoot(schedule)
+        else:
+            penalty.refuse_overshoot(schedule)
+        steps = make_optimizer(net, penalty.shared, schedule)
+        away = float((net.weight.detach() - start["weight"]).norm())
+        for _ in range(400):
+            net.weight.grad = torch.zeros_like(net.weight)
+            penalty.before_step(steps)
+            steps.step()
+            penalty.after_step(steps)
+        left = float((net.weight.detach() - start["weight"]).norm())
+        if not free:
+            assert left < 0.05 * away if factor < 1 else left > 20 * away
+
+
+@pytest.mark.parametrize("apply", ["gradient", "decoupled", "proximal"])
+@pytest.mark.parametrize("name", [n for n in PENALTIES if n != "none"])
+def test_parameters_together_move_as_one_after_the_other(
+    name: str, apply: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The fused operations over lists, which a GPU takes, against a CPU's: the same bits."""
+    found = []
+    for fused in (False, True):
+        if fused:
+            monkeypatch.setattr(penalties, "together", penalties.kind)
+        net = made("line", 0)
+        start = start_for(net, "line")
+        config = PenaltyConfig(name, 0.3, BETA, "all", apply)
+        penalty = Penalty(net, start, config, fisher_of(name, start))
+        optimizer = torch.optim.SGD(net.parameters(), lr=0.1, momentum=0.9)
+        update(net, penalty, optimizer)
+        found.append([p.detach() for p in net.parameters()])
+    assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
+
+
+def test_what_the_optimiser_does_not_hold_is_left_alone() -> None:
+    net = made("line", 0)
+    start = start_for(net, "line")
+    penalty = Penalty(net, start, PenaltyConfig("l1_sp", 0.3, BETA, "all", "proximal"))
+    before = [p.detach().clone() for p in net.parameters()]
+    update(net, penalty, torch.optim.SGD(list(net.parameters())[:3], lr=0.1))
+    kept = [torch.equal(a, b) for a, b in zip(before, net.parameters(), strict=True)]
+    assert kept == [False] * 3 + [True] * (len(kept) - 3)

@@ -1,0 +1,383 @@
+"""scan: each planted defect is found and named, and a clean set gives no finding."""
+
+import json
+import os
+import pickle
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+from scans import command, report
+
+from adapt.data.scenes import draw_scene
+from adapt.errors import InputError, Stopped
+from adapt.scan.command import scan
+from adapt.scan.findings import ERROR, WARNING, Finding, show
+from adapt.scan.measure import IMAGE, Job, measure, measured
+from adapt.settings.commands import ScanConfig
+from adapt.settings.groups import DataConfig
+from adapt.settings.mapping import build
+
+Tree = Callable[..., Path]
+
+
+def rewrite(path: Path, change: Callable[[np.ndarray], np.ndarray]) -> None:
+    Image.fromarray(change(np.array(Image.open(path)))).save(path)
+
+
+# ---- planted defects -------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """20 + 6 scenes and an inverted, displaced twin in CamVid's layout, below d1 and d2."""
+    home = tmp_path_factory.mktemp("whole")
+    for split, first, count in (("train", 0, 20), ("val", 20, 6)):
+        rows = []
+        for index in range(first, first + count):
+            image, mask = draw_scene(7, index, (48, 64))
+            rows.append(f"{split}/{index:03d}.png {split}annot/{index:03d}.png\n")
+            for root, shown in (("d1", image), ("d2", np.roll(255 - image, 2, axis=1))):
+                for folder, array in ((split, shown), (f"{split}annot", every_class(mask))):
+                    (home / root / folder).mkdir(parents=True, exist_ok=True)
+                    Image.fromarray(array).save(home / root / folder / f"{index:03d}.png")
+        for root in ("d1", "d2"):
+            (home / root / f"{split}.txt").write_text("".join(rows))
+    return home
+
+
+@pytest.fixture
+def tree(whole: Path, tmp_path: Path) -> Path:
+    """A copy to spoil."""
+    return shutil.copytree(whole, tmp_path / "sets")
+
+
+def every_class(mask: np.ndarray) -> np.ndarray:
+    """The mask with all 11 classes of CamVid in its corner, and its void."""
+    mask = np.where(mask == 255, 11, mask)
+    mask[0, :12] = np.arange(12)
+    return mask.astype(np.uint8)
+
+
+def data(tree: Path, **changes: Any) -> DataConfig:
+    given = {"name": "camvid", "root": str(tree / "d1"), "target": str(tree / "d2")} | changes
+    return DataConfig(**given)  # type: ignore[arg-type]
+
+
+def test_a_clean_set_gives_no_finding_and_status_0(tree: Path) -> None:
+    done = command(
+        f"data.root={tree / 'd1'}", f"data.target={tree / 'd2'}", "data=camvid", cwd=tree
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stderr == "", "no bars where nobody watches"
+    assert "26 samples (train 20, val 6), 104 files" in done.stdout
+    assert "scan.json: 0 errors, 0 warnings" in done.stdout
+    found = json.loads((tree / "scan.json").read_text())
+    assert found["findings"] == []
+    assert found["sizes"] == {"64x48": 52}
+    assert found["modes"] == {"image RGB": 52, "label L": 52}
+    assert found["pairs"]["pairs"] == 26 and found["pairs"]["in_doubt"] == 0
+
+
+def test_label_shares_are_counted_per_list(tree: Path) -> None:
+    found = report(tree / "s.json", data(tree))["labels"]
+    for split, count in (("train", 20), ("val", 6)):
+        masks = [np.array(Image.open(p)) for p in (tree / "d1" / f"{split}annot").iterdir()]
+        assert len(masks) == count
+        pixels = np.bincount(np.stack(masks).ravel(), minlength=12)
+        shares = dict(zip([*found[split]][:11], 100 * pixels[:11] / pixels.sum(), strict=True))
+        assert found[split] == pytest.approx(
+            shares | {"void": 100 * pixels[11] / pixels.sum(), "other values": 0}, abs=1e-4
+        )
+
+
+Change = Callable[[np.ndarray], np.ndarray]
+
+
+def half(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def copy(source: Path, target: Path) -> None:
+    target.write_bytes(source.read_bytes())
+
+
+def twice(tree: Path) -> None:
+    """Sample 010 again under the name 011."""
+    for folder in ("d1/train", "d1/trainannot", "d2/train", "d2/trainannot"):
+        copy(tree / folder / "010.png", tree / folder / "011.png")
+
+
+def in_both_lists(tree: Path) -> None:
+    for root in ("d1", "d2"):
+        with (tree / root / "val.txt").open("a") as stream:
+            stream.write("train/001.png trainannot/001.png\n")
+
+
+def recoded(source: Path, target: Path) -> None:
+    """Smaller, and as a JPEG."""
+    Image.open(source).resize((56, 42)).save(target, "JPEG")
+
+
+def mirrored(source: Path, target: Path) -> None:
+    Image.open(source).transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(target)
+
+
+def resized(scale: float) -> Change:
+    return lambda a: cv2.resize(a, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+
+
+def grey(image: np.ndarray) -> np.ndarray:
+    return cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
+
+
+def relabelled(mask: np.ndarray) -> np.ndarray:
+    mask[5:7, 5:10] = 77
+    return mask
+
+
+def without_pedestrians(tree: Path) -> None:
+    for path in (tree / "d1/valannot").iterdir():
+        rewrite(path, lambda a: np.where(a == 9, 11, a).astype(np.uint8))
+
+
+SEEN = "d1/train/012.png"
+PLANTED: dict[str, tuple[Callable[[Path], object], str, str, str, str]] = {
+    "truncated": (
+        lambda d: half(d / "d1/train/003.png"),
+        "error", "unreadable", "d1/train/003.png", "broken image",
+    ),
+    "empty": (
+        lambda d: (d / "d2/train/003.png").write_bytes(b""),
+        "error", "unreadable", "d2/train/003.png", "not a readable JPEG or PNG",
+    ),
+    "text": (
+        lambda d: (d / "d1/valannot/021.png").write_text("no image"),
+        "error", "unreadable", "d1/valannot/021.png", "not a readable JPEG or PNG",
+    ),
+    "16 bits": (
+        lambda d: rewrite(d / "d1/train/003.png", lambda a: a[..., 0].astype(np.uint16) * 256),
+        "error", "unreadable", "d1/train/003.png", "mode I;16 is not supported",
+    ),
+    "colour mask": (
+        lambda d: rewrite(d / "d1/trainannot/004.png", lambda a: np.stack([a] * 3, axis=2)),
+        "error", "unreadable", "d1/trainannot/004.png", "class indices",
+    ),
+    "image of another size": (
+        lambda d: rewrite(d / "d1/train/005.png", resized(0.5)),
+        "error", "size", "d1/train/005.png", "32x24",
+    ),
+    "label of another size": (
+        lambda d: rewrite(d / "d1/trainannot/005.png", lambda a: a.repeat(2, 0).repeat(2, 1)),
+        "error", "size", "d1/trainannot/005.png", "128x96",
+    ),
+    "partner of another size": (
+        lambda d: rewrite(d / "d2/val/023.png", resized(2)),
+        "error", "size", "d2/val/023.png", "128x96",
+    ),
+    "grey image": (
+        lambda d: rewrite(d / "d1/train/006.png", grey),
+        "warning", "mode", "d1/train/006.png", "mode L, but",
+    ),
+    "unknown label": (
+        lambda d: rewrite(d / "d1/trainannot/007.png", relabelled),
+        "error", "label", "d1/trainannot/007.png",
+        "77 (10 pixels); void is [11, 255]; classes are 0..10",
+    ),
+    "void label": (
+        lambda d: rewrite(d / "d1/trainannot/008.png", lambda a: np.full_like(a, 11)),
+        "warning", "label", "d1/trainannot/008.png", "void everywhere",
+    ),
+    "class that never occurs": (
+        without_pedestrians,
+        "warning", "class", "d1/valannot", "pedestrian (value 9) occurs in no label of the list",
+    ),
+    "flat image": (
+        lambda d: rewrite(d / "d1/train/009.png", lambda a: np.full_like(a, 90)),
+        "warning", "blank", "d1/train/009.png", "one flat tone",
+    ),
+    "the same image twice": (
+        twice,
+        "warning", "duplicate", "d1/train/010.png", "the same pixels as",
+    ),
+    "the same image with two labels": (
+        lambda d: copy(d / "d1/train/010.png", d / "d1/train/011.png"),
+        "error", "duplicate", "d1/train/010.png", "but another label",
+    ),
+    "a training image in val": (
+        lambda d: copy(d / SEEN, d / "d1/val/024.png"),
+        "error", "leak", "d1/val/024.png", "the same pixels as",
+    ),
+    "a training image in val, recoded": (
+        lambda d: recoded(d / SEEN, d / "d1/val/024.png"),
+        "error", "leak", "d1/val/024.png", "nearly the training image",
+    ),
+    "a training image in val, mirrored": (
+        lambda d: mirrored(d / SEEN, d / "d1/val/024.png"),
+        "error", "leak", "d1/val/024.png", "mirrored, nearly the training image",
+    ),
+    "an image of the old domain among the new": (
+        lambda d: copy(d / "d1/train/013.png", d / "d2/train/013.png"),
+        "warning", "unshifted", "d2/train/013.png", "the same pixels as its partner",
+    ),
+    "a listed image that is not there": (
+        lambda d: (d / "d1/train/014.png").unlink(),
+        "error", "missing", "d1/train.txt:15", "no file named '014'",
+    ),
+    "a name on one side only": (
+        lambda d: (d / "d2/val.txt").write_text(
+            "".join(f"val/{i:03d}.png valannot/{i:03d}.png\n" for i in range(20, 25))
+        ),
+        "error", "unpaired", "d1", "'025' has no partner in",
+    ),
+    "a name in two lists": (
+        in_both_lists,
+        "error", "leak", "d1/train/001.png", "stands in the training list as well",
+    ),
+    "a list that cannot be read": (
+        lambda d: (d / "d1/val.txt").write_text("three columns here\n"),
+        "error", "list", "d1", "expected 'image label'",
+    ),
+    "a list of the new domain that cannot be read": (
+        lambda d: (d / "d2/val.txt").write_text("three columns here\n"),
+        "error", "list", "d2", "expected 'image label'",
+    ),
+}  # fmt: skip
+
+ALONGSIDE = {"a training image in val, recoded": {"size"}, "a name in two lists": {"leak"}}
+"""Kinds that a defect rightly causes besides its own. What changes the content of an image may also
+make it misfit its partner."""
+
+
+@pytest.mark.parametrize("defect", PLANTED)
+def test_every_planted_defect_is_found_and_named(tree: Path, defect: str) -> None:
+    plant, severity, kind, file, words = PLANTED[defect]
+    plant(tree)
+    found = report(tree / "s.json", data(tree))["findings"]
+    named = [
+        f
+        for f in found
+        if (f["severity"], f["kind"], f["file"]) == (severity, kind, str(tree / file))
+        and words in f["problem"] + "; " + f["remedy"]
+    ]
+    assert len(named) == 1, found
+    assert named[0]["remedy"]
+    assert {f["kind"] for f in found} <= {kind, "pair", *ALONGSIDE.get(defect, ())}
+
+
+def test_all_defects_at_once_by_the_command(tree: Path) -> None:
+    """Those that touch different files; every one is a line on the terminal, the status is 1."""
+    together = ["truncated", "colour mask", "label of another size", "grey image", "unknown label",
+                "void label", "flat image", "the same image twice", "a training image in val",
+                "an image of the old domain among the new", "a name on one side only"]  # fmt: skip
+    for defect in together:
+        PLANTED[defect][0](tree)
+    done = command(f"data.root={tree / 'd1'}", f"data.target={tree / 'd2'}", "data=camvid",
+                   "workers=2", "out=reports/all.json", cwd=tree)  # fmt: skip
+    assert done.returncode == 1
+    lines = done.stdout.splitlines()
+    for _, severity, kind, file, words in (PLANTED[defect] for defect in together):
+        start = f"{severity}: {kind}: {tree / file}: "
+        assert any(line.startswith(start) and words in line for line in lines), (start, done.stdout)
+    found = json.loads((tree / "reports/all.json").read_text())
+    assert f"all.json: {found['errors']} errors, {found['warnings']} warnings" in done.stderr
+    assert "Traceback" not in done.stderr
+    again = report(tree / "one.json", data(tree))
+    assert again == found, "the number of workers changes nothing"
+
+
+def test_layouts_of_voc_and_cityscapes(voc_tree: Tree, tmp_path: Path) -> None:
+    root = voc_tree(train=4, val=2)
+    voc = DataConfig(name="voc", root=str(root), train_split="train")
+    found = report(tmp_path / "v.json", voc)
+    assert found["lists"] == {"train": 4, "val": 2} and found["findings"] == []
+    (root / "JPEGImages/2007_000002.jpg").unlink()
+    (root / "SegmentationClass/2007_000003.png").unlink()
+    lost = report(tmp_path / "w.json", voc)
+    assert lost["lists"] == {"train": 2, "val": 2}
+    missing = {f["problem"] for f in lost["findings"] if f["kind"] == "missing"}
+    assert len(missing) == 2 and len(lost["findings"]) == 2
+    for city, count in (("train/ulm", 3), ("val/bern", 2)):
+        for i in range(count):
+            image, mask = draw_scene(9, 10 * count + i, (48, 64))
+            name = f"{Path(city).name}_{i:06d}_000019"
+            for folder, array in (("leftImg8bit", image), ("gtFine", np.where(mask, 7, 0))):
+                end = "labelIds" if folder == "gtFine" else ""
+                file = f"{name}_{folder}{'_' + end if end else ''}.png"
+                (tmp_path / "city" / folder / city).mkdir(parents=True, exist_ok=True)
+                Image.fromarray(array.astype(np.uint8)).save(
+                    tmp_path / "city" / folder / city / file
+                )
+    city = DataConfig(name="cityscapes", root=str(tmp_path / "city"))
+    found = report(tmp_path / "c.json", city)
+    assert found["lists"] == {"train": 3, "val": 2}
+    assert {f["kind"] for f in found["findings"]} == {"class"}, "only the road is there"
+    assert len(found["findings"]) == 2 * 18
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"near": 200}, "near is 200"),
+        ({"doubt": 0.3}, "doubt is 0.3 and wrong 0.2"),
+        ({"out": ""}, "out is empty"),
+        ({"workers": -1}, "workers is -1"),
+        ({"data": {"name": "camvid"}}, "data.root is empty"),
+        ({"data": {"name": "camvid", "root": "nowhere"}}, "nowhere"),
+        ({"data": {"name": "kitti", "root": "."}}, "Choices: scenes, camvid"),
+        ({"data": {"name": "camvid", "root": ".", "pairs": "a.csv"}}, "data=pairs only"),
+        ({"data": {"name": "pairs", "pairs": "nowhere/a.csv"}}, "nowhere"),
+    ],
+)
+def test_wrong_settings_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any], words: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match=re.escape(words)):
+        scan(build(ScanConfig, {"data": {"name": "camvid", "root": "."}, **changes}))
+    assert not (tmp_path / "scan.json").exists()
+
+
+def test_a_record_keeps_no_pixels(tmp_path: Path) -> None:
+    """What 100,000 files need: a record does not grow with the image."""
+    sizes = []
+    for side in (64, 1024):
+        path = tmp_path / f"{side}.png"
+        Image.fromarray(np.random.default_rng(0).integers(0, 256, (side, side, 3), np.uint8)).save(
+            path
+        )
+        sizes.append(len(pickle.dumps(measure(Job(path, "image", described=True)))))
+    assert sizes[0] == pytest.approx(sizes[1], abs=20)
+    assert sizes[1] < 2500
+
+
+def test_only_some_findings_of_a_kind_are_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    findings = [Finding(WARNING, "blank", f"{i}.png", "flat", "look") for i in range(7)]
+    findings.append(Finding(ERROR, "leak", "x.png", "seen", "take it out"))
+    show(findings, 3, "s.json")
+    assert capsys.readouterr().out.splitlines() == [
+        "error: leak: x.png: seen; take it out",
+        *[f"warning: blank: {i}.png: flat; look" for i in range(3)],
+        "warning: blank: and 4 more, all in s.json",
+    ]
+
+
+class Deadly:
+    """A job that ends the process it runs in, as the system does when memory runs out."""
+
+    role = IMAGE
+
+    @property
+    def path(self) -> Path:
+        os._exit(1)
+
+
+def test_a_dead_worker_ends_the_scan() -> None:
+    with pytest.raises(Stopped, match="a worker process died"):
+        list(measured([Deadly()], 2))  # type: ignore[list-item]

@@ -1,0 +1,104 @@
+"""Mappings to dataclasses and back: nothing unknown, nothing coerced, nothing forgotten."""
+
+import pytest
+
+from adapt.errors import InputError, listing
+from adapt.settings.groups import DataConfig, NetworkConfig, PenaltyConfig
+from adapt.settings.mapping import build, differences, filled, flatten, inherit, inherit_data, plain
+from adapt.settings.study import StudyConfig
+from adapt.settings.training import TrainConfig
+
+
+def test_round_trip_of_a_whole_command() -> None:
+    config = TrainConfig(run="r", data=DataConfig(crop=[3, 4], parts={"a": 0.5}), steps=7)
+    assert build(TrainConfig, plain(config)) == config
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"penalty": {"alhpa": 1.0}}, r"penalty\.alhpa: .*Did you mean 'alpha'"),
+        ({"penalty": {"_target_": "os.system"}}, r"penalty\._target_"),
+        ({"steps": 1.5}, r"steps is 1\.5; it must be of type int"),
+        ({"steps": True}, "steps is True; it must be of type int"),
+        ({"steps": "10"}, "steps is '10'; it must be of type int"),
+        ({"penalty": {"alpha": "1"}}, r"penalty\.alpha is '1'"),
+        ({"penalty": {"alpha": float("nan")}}, r"penalty\.alpha is nan"),
+        ({"data": {"crop": [3, "x"]}}, r"data\.crop\[1\] is 'x'"),
+        ({"data": {"crop": [3]}}, r"data\.crop is \[3\]"),
+        ({"data": None}, "data is None; it must be"),
+        ({"data": {"parts": {"a": 0.7, "b": 0.7}}}, r"data\.parts add up to 1\.4"),
+        ({"data": {"part": "c", "parts": {"a": 0.7}}}, "Choices: all, a"),
+        ({"network": {"std": [1.0, 0.0, 1.0]}}, r"network\.std"),
+        ({"bn": "frozen"}, "Choices: eval, affine, train"),
+        ({"steps": -1}, "steps is -1; it must be at least 0"),
+    ],
+)
+def test_wrong_values_are_named_with_their_path(values: dict, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        build(TrainConfig, values)
+
+
+def test_ints_pass_as_floats_and_stay_floats() -> None:
+    alpha = build(PenaltyConfig, {"name": "l2", "alpha": 1}).alpha
+    assert isinstance(alpha, float) and alpha == 1.0
+
+
+def test_dictionaries_of_groups_are_built() -> None:
+    config = build(StudyConfig, {"shifts": {"mine": {"name": "ripple", "parameters": {"phi": 1}}}})
+    assert config.shifts["mine"].name == "ripple"
+    with pytest.raises(InputError, match=r"shifts\.mine\.nmae"):
+        build(StudyConfig, {"shifts": {"mine": {"nmae": "ripple"}}})
+
+
+def test_inherit_takes_what_was_given_and_keeps_the_rest() -> None:
+    recorded = DataConfig(name="camvid", root="a", crop=[3, 4], resize=[5, 6])
+    given = DataConfig(target="b", crop=[7, 8])
+    expected = DataConfig(name="camvid", root="a", target="b", crop=[7, 8], resize=[5, 6])
+    assert inherit(given, recorded) == expected
+    assert recorded.target == ""
+    assert inherit(NetworkConfig(), NetworkConfig(width=0.5)) == NetworkConfig(width=0.5)
+
+
+def test_what_the_command_line_names_is_never_inherited() -> None:
+    """`data.crop=[]` means the whole image, also where the teacher was trained on crops."""
+    recorded = DataConfig(name="camvid", crop=[3, 4], flip=False)
+    found = inherit(DataConfig(explicit=["crop"]), recorded)
+    assert found == DataConfig(name="camvid", flip=False)
+
+
+def test_differences_name_every_key_with_both_values() -> None:
+    old, new = {"a": {"b": 1, "c": 2}, "d": 3}, {"a": {"b": 1, "c": 5}, "e": {}}
+    assert differences(old, new) == [
+        "a.c: 2 -> 5",
+        "d: 3 -> '(absent)'",
+        "e: '(absent)' -> {}",
+    ]
+    assert differences(old, old) == []
+    assert flatten({"a": {"b": {"c": 1}}}) == {"a.b.c": 1}
+
+
+def test_listing_is_sorted_and_bounded() -> None:
+    assert listing(["b", "a"]) == "a, b"
+    assert listing(range(12)) == "0, 1, 10, 11, 2, 3, 4, 5, 6, 7 and 2 more"
+
+
+def test_another_data_set_inherits_how_images_are_read_and_not_which() -> None:
+    """Else `val` would mean the part of that name which another list was cut into."""
+    recorded = DataConfig(
+        name="pairs", root="a", target="b", parts={"train": 0.9, "val": 0.1}, part="train",
+        resize=[8, 8], crop=[4, 4], flip=False,
+    )  # fmt: skip
+    given = DataConfig(name="camvid", root="c")
+    assert inherit_data(given, recorded) == DataConfig(
+        name="camvid", root="c", resize=[8, 8], crop=[4, 4], flip=False
+    )
+    assert inherit_data(DataConfig(root="c"), recorded).parts == recorded.parts
+
+
+def test_what_a_record_lacks_is_its_default() -> None:
+    default = {"a": 1, "b": {"c": 2, "d": {}}, "e": {"x": 1}}
+    assert filled({"b": {"c": 5}, "old": 3}, default) == {
+        "a": 1, "b": {"c": 5, "d": {}}, "e": {"x": 1}, "old": 3,
+    }  # fmt: skip
+    assert filled({"b": {"d": {"k": 1}}}, default)["b"] == {"c": 2, "d": {"k": 1}}

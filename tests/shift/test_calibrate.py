@@ -1,0 +1,147 @@
+"""Calibration: the distortion it states is the one that make_distorted_voc and evaluate give."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from adapt.data import load
+from adapt.data.sampling import some
+from adapt.disk.files import read_json, write_json
+from adapt.errors import InputError
+from adapt.evaluation.evaluate import evaluate
+from adapt.evaluation.metrics import scores
+from adapt.settings.commands import CalibrateConfig, DistortConfig, EvaluateConfig
+from adapt.settings.groups import DataConfig, NetworkConfig, ShiftConfig
+from adapt.settings.objective import ObjectiveConfig, RegressionConfig
+from adapt.settings.study import StudyConfig
+from adapt.shift.calibrate import Trial, between, calibrate, nearest, one_answer
+from adapt.shift.distort import make_distorted
+from adapt.study.grid import Study
+
+CUBISM = ShiftConfig(
+    "cubism", {"tile_size": 4.0, "tile_saturation": 2.0}, 50.0, [{}, {"tile_size": 9.0}]
+)
+
+
+def config(world: Path, out: Path, **changes: object) -> CalibrateConfig:
+    made = CalibrateConfig(
+        teacher=str(world / "teacher"), shift=CUBISM, out=str(out), device="cpu", precision="fp32"
+    )
+    return replace(made, **changes)  # type: ignore[arg-type]
+
+
+def test_its_scores_are_evaluates_on_the_twin_of_the_same_parameters(
+    world: Path, tmp_path: Path
+) -> None:
+    """A filter with a seed, so that the twin's images are the very ones that were tried."""
+    found = read_json(calibrate(config(world, tmp_path / "c.json")))
+    assert [t["parameters"]["tile_size"] for t in found["trials"]] == [4.0, 9.0]
+    for number, tried in enumerate(found["trials"]):
+        twin = tmp_path / f"twin{number}"
+        data = DataConfig(name="camvid", root=str(world / "d1"))
+        shift = ShiftConfig("cubism", tried["parameters"])
+        make_distorted(DistortConfig(data=data, shift=shift, out=str(twin), workers=1))
+        common = {"teacher": str(world / "teacher"), "device": "cpu", "precision": "fp32"}
+        clean, shifted = (
+            read_json(evaluate(EvaluateConfig(data=d, domain=domain, **common)))["truth"]  # type: ignore[arg-type]
+            for domain, d in (("d1", DataConfig()), ("d2", DataConfig(target=str(twin))))
+        )
+        assert tried["miou"] == pytest.approx(shifted["miou"], abs=1e-9)
+        assert tried["class_accuracy"] == pytest.approx(shifted["class_accuracy"], abs=1e-9)
+        losses = [abs(clean[k] - shifted[k]) / clean[k] for k in ("miou", "class_accuracy")]
+        assert tried["distortion"] == pytest.approx(100 * sum(losses) / 2, abs=1e-9)
+
+
+def test_the_nearest_is_chosen_and_the_earliest_of_equals() -> None:
+    trials = [Trial({"n": n}, 0, 0, d) for n, d in enumerate((10.0, 40.0, 50.0, 30.0))]
+    assert nearest(trials, 35.0).parameters == {"n": 1}
+    assert nearest(trials, 99.0).parameters == {"n": 2}
+
+
+def trials(*pairs: tuple[float, float], **fixed: object) -> list[Trial]:
+    return [Trial({"a": a, "b": 2, **fixed}, 0, 0, d) for a, d in pairs]
+
+
+def test_the_next_trial_lies_between_the_nearest_on_either_side() -> None:
+    tried = trials((1.0, 10.0), (9.0, 70.0), (3.0, 20.0), (7.0, 60.0))
+    assert between(tried, 30.0) == {"a": 4.0, "b": 2}
+    assert between(tried, 21.0) == {"a": 3.4, "b": 2}  # a tenth of the way at least
+    assert between(tried, 59.0) == {"a": 6.6, "b": 2}
+    assert between(tried, 20.4) is None  # close enough
+    again = [*tried, Trial({"a": 4.0, "b": 2}, 0, 0, 61.0)]  # no step forward
+    assert between(again, 30.0) == {"a": 3.5, "b": 2}
+    assert between(tried, 75.0) is None and between(tried, 5.0) is None
+    mixed = [*trials((1.0, 10.0), wave="sine"), *trials((3.0, 20.0), wave="triangle")]
+    assert between(mixed, 15.0) is None
+    assert between([*trials((1.0, 10.0)), *trials((3.0, 20.0), c=1)], 15.0) is None
+
+
+def test_refining_closes_in(world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a distortion that is a known function of the tile size instead of the measured one."""
+
+    def known(shift: ShiftConfig, clean: object, found: object) -> Trial:
+        return Trial(shift.parameters, 0, 0, shift.parameters["tile_size"] ** 1.5)
+
+    monkeypatch.setattr("adapt.shift.calibrate.trial", known)
+    shift = replace(CUBISM, distortion=17.0, candidates=[{"tile_size": 9.0}, {"tile_size": 4.0}])
+    for refine, error in ((0, 9.0), (1, 1.5), (4, 0.5)):
+        changes = {"shift": shift, "refine": refine, "images": 1}
+        found = read_json(calibrate(config(world, tmp_path / f"{refine}.json", **changes)))
+        assert abs(found["distortion"] - 17.0) <= error
+        assert len(found["trials"]) <= 2 + refine
+        assert found["parameters"]["tile_saturation"] == 2.0
+    chosen = nearest([Trial(**t) for t in found["trials"]], 17.0)
+    assert chosen.parameters == found["parameters"]
+
+
+def test_a_constant_answer_finds_one_class_only() -> None:
+    matrix = np.array([[5, 1, 0], [2, 9, 3], [0, 0, 4]])
+    found = scores(one_answer(matrix))
+    assert found.class_accuracy == pytest.approx(100 / 3)
+    assert found.miou == pytest.approx(100 * (14 / 24) / 3)
+
+
+def test_fewer_images_are_spread_over_the_split(world: Path) -> None:
+    data = load(DataConfig(name="camvid", root=str(world / "d1")), "train")
+    assert [s.name for s in some(data, 3).samples] == [data.samples[i].name for i in (0, 2, 5)]
+    assert some(data, 0) is data and some(data, 99) is data
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"shift": ShiftConfig("ripple")}, "shift.candidates of ripple is empty"),
+        ({"shift": replace(CUBISM, candidates=[{"tile_sise": 3.0}])}, "tile_sise"),
+        ({"shift": replace(CUBISM, candidates=[{"tile_size": -3.0}])}, "cubism"),
+        ({"teacher": "nowhere"}, "teacher: no such run folder: nowhere"),
+    ],
+)
+def test_wrong_input_is_named_and_nothing_written(
+    world: Path, tmp_path: Path, changes: dict, message: str
+) -> None:
+    with pytest.raises(InputError, match=message):
+        calibrate(config(world, tmp_path / "c.json", **changes))
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_study_distorts_with_the_parameters_that_were_found(tmp_path: Path, world: Path) -> None:
+    study = Study(
+        StudyConfig(
+            runs=str(tmp_path),
+            data=DataConfig(name="camvid", root=str(world / "d1")),
+            network=NetworkConfig(width=1 / 32, batch_norm=True),
+            shifts={"strong": CUBISM, "plain": replace(CUBISM, distortion=0.0)},
+            objectives={"pool5": ObjectiveConfig("pool5", RegressionConfig(1.0, {"pool5": 1.0}))},
+            seeds=[0, 1],
+        )
+    )
+    cells = {cell.name: cell for cell in study.cells()}
+    order = list(cells)
+    assert order.index("train seed0/teacher") < order.index("calibrate strong")
+    assert order.index("calibrate strong") < order.index("distort strong")
+    assert [name for name in order if name.startswith("calibrate")] == ["calibrate strong"]
+    write_json(cells["calibrate strong"].result, {"parameters": {"tile_size": 7.0}})
+    cells["distort strong"].perform()
+    assert read_json(tmp_path / "shifts/strong/shift.json")["parameters"] == {"tile_size": 7.0}

@@ -1,0 +1,242 @@
+"""make_distorted_voc: the twin's layout, its independence of order and workers, its refusals."""
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from scipy.io import savemat
+
+from adapt.data import load
+from adapt.data.images import read_image, read_indices
+from adapt.data.sampling import image_seed
+from adapt.errors import InputError
+from adapt.settings.commands import DistortConfig
+from adapt.settings.groups import DataConfig, ShiftConfig
+from adapt.shift.distort import make_distorted
+from transforms import FILTERS, SOURCES, cubism
+
+CUBISM = ShiftConfig("cubism", {"tile_size": 4.0})
+
+
+def distort(root: Path, out: Path, shift: ShiftConfig = CUBISM, **more: Any) -> Path:
+    data = DataConfig(name="camvid", root=str(root))
+    return make_distorted(
+        DistortConfig(data=data, shift=shift, out=str(out), **{"workers": 1} | more)
+    )
+
+
+def digests(folder: Path) -> dict[str, str]:
+    return {
+        p.relative_to(folder).as_posix(): hashlib.sha256(p.read_bytes()).hexdigest()
+        for p in sorted(folder.rglob("*"))
+        if p.is_file()
+    }
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory, camvid_tree: Callable[..., Path]) -> Path:
+    return camvid_tree(tmp_path_factory.mktemp("source") / "d1")
+
+
+@pytest.fixture(scope="module")
+def twin(source: Path) -> Path:
+    out = source.parent / "twin"
+    distort(source, out)
+    return out
+
+
+def test_twin_loads_as_the_same_data_set(source: Path, twin: Path) -> None:
+    for split in ("train", "val"):
+        old = load(DataConfig(name="camvid", root=str(source)), split)
+        new = load(DataConfig(name="camvid", root=str(twin)), split)
+        assert [s.name for s in new.samples] == [s.name for s in old.samples]
+        for a, b in zip(old.samples, new.samples, strict=True):
+            assert a.y1 and b.y1 and a.y1.read_bytes() == b.y1.read_bytes()
+            assert b.x1.suffix == ".png"
+
+
+def test_pixels_are_the_filter_with_the_name_seed(source: Path, twin: Path) -> None:
+    for sample in load(DataConfig(name="camvid", root=str(source)), "train").samples:
+        wanted = cubism(read_image(sample.x1), tile_size=4.0, seed=image_seed(0, sample.name))
+        assert np.array_equal(read_image(twin / "train" / f"{sample.name}.png"), wanted)
+
+
+def test_manifest_has_every_file(twin: Path) -> None:
+    manifest = json.loads((twin / "manifest.json").read_text())
+    found = digests(twin)
+    images = {k: v for k, v in found.items() if k.endswith(".png")}
+    assert manifest["sha256"] == images
+    assert manifest["parameters"] == {"tile_size": 4.0}
+    assert manifest["splits"] == {"train": 6, "val": 3}
+
+
+def test_workers_and_interruption_do_not_change_a_byte(
+    source: Path, twin: Path, tmp_path: Path
+) -> None:
+    distort(source, tmp_path / "a", workers=2)
+    assert digests(tmp_path / "a") == digests(twin)
+    for gone in ("manifest.json", "train.txt"):
+        (tmp_path / "a" / gone).unlink()
+    for image in sorted((tmp_path / "a" / "train").iterdir())[::2]:
+        image.unlink()
+    distort(source, tmp_path / "a")
+    assert digests(tmp_path / "a") == digests(twin)
+
+
+def test_torn_files_of_an_interrupted_call_are_made_again(
+    source: Path, twin: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "a"
+    distort(source, out)
+    (out / "manifest.json").unlink()
+    images, labels = sorted((out / "train").iterdir()), sorted((out / "trainannot").iterdir())
+    images[0].write_bytes(b"")
+    images[1].write_bytes(images[1].read_bytes()[:-40])
+    labels[0].write_bytes(labels[1].read_bytes()[:50])
+    distort(source, out)
+    assert digests(out) == digests(twin)
+
+
+@pytest.mark.parametrize("name", ["voc", "camvid"])
+@pytest.mark.parametrize(
+    "shift",
+    [
+        CUBISM,
+        ShiftConfig("ripple", {"amplitude": 5.0, "period": 9.0, "sampler_type": "linear"}),
+        ShiftConfig("ripple", {"amplitude": 9.0, "period": 9.0, "abyss_policy": "black"}),
+    ],
+    ids=["cubism", "ripple", "black"],
+)
+def test_labels_move_with_the_image(
+    request: pytest.FixtureRequest, tmp_path: Path, shift: ShiftConfig, name: str
+) -> None:
+    """Where an image is its own label, both go the same way."""
+    root, void = (
+        request.getfixturevalue(f"{name}_tree")(tmp_path / "d1"),
+        {"voc": 255, "camvid": 11},
+    )
+    old = load(DataConfig(name=name, root=str(root)), "val")
+    data = DataConfig(name=name, root=str(root), train_split="train")
+    out = tmp_path / "moved"
+    make_distorted(DistortConfig(data=data, shift=shift, out=str(out), workers=1, labels="moved"))
+    new = load(DataConfig(name=name, root=str(out)), "val")
+    changed = 0
+    for a, b in zip(old.samples, new.samples, strict=True):
+        assert a.y1 and b.y1
+        given, found = read_indices(a.y1), read_indices(b.y1)
+        seeded = {"seed": image_seed(0, a.name)} if shift.name == "cubism" else {}
+        known = {k: v for k, v in shift.parameters.items() if k != "sampler_type"}
+        sources = SOURCES[shift.name](given.shape, **known, **seeded)
+        x, y = sources[..., 0], sources[..., 1]
+        expected = np.where(x < 0, void[name], given[y, x])
+        np.testing.assert_array_equal(found, expected)
+        np.testing.assert_array_equal(
+            read_image(b.x1), FILTERS[shift.name](read_image(a.x1), **shift.parameters, **seeded)
+        )
+        changed += int((found != given).sum())
+    assert changed
+    paired = load(DataConfig(name=name, root=str(root), target=str(out)), "val")
+    assert [s.y2 for s in paired.samples] == [s.y1 for s in new.samples]
+    with pytest.raises(InputError, match="labels: 'moved' -> 'given'"):
+        make_distorted(DistortConfig(data=data, shift=shift, out=str(out), workers=1))
+
+
+def test_photocopies_move_no_labels(source: Path, tmp_path: Path) -> None:
+    distort(source, tmp_path / "a", ShiftConfig("photocopy"), labels="moved")
+    for label in (source / "valannot").iterdir():
+        assert (tmp_path / "a" / "valannot" / label.name).read_bytes() == label.read_bytes()
+
+
+def test_labels_of_another_size_cannot_follow(
+    camvid_tree: Callable[..., Path], tmp_path: Path
+) -> None:
+    root = camvid_tree(tmp_path / "d1")
+    victim = sorted((root / "trainannot").iterdir())[2]
+    Image.open(victim).resize((20, 10)).save(victim)
+    with pytest.raises(InputError, match=rf"labels=moved: .*{victim.name} is 20x10, its image"):
+        distort(root, tmp_path / "a", labels="moved")
+    assert not (tmp_path / "a").exists()
+
+
+def test_source_is_never_written(source: Path, tmp_path: Path) -> None:
+    before = digests(source)
+    distort(source, tmp_path / "a", ShiftConfig("photocopy", {}))
+    assert digests(source) == before
+    for out in (source, source / "inside", source.parent):
+        with pytest.raises(InputError, match="must not contain each other"):
+            distort(source, out)
+    assert digests(source) == before
+
+
+@pytest.mark.parametrize(
+    ("shift", "message"),
+    [
+        (ShiftConfig("photocoyp"), "Did you mean 'photocopy'"),
+        (ShiftConfig("ripple", {"amplitud": 3.0}), "Did you mean 'amplitude'"),
+        (ShiftConfig("ripple", {"amplitude": -3.0}), "amplitude.*-3"),
+        (ShiftConfig("cubism", {"seed": 3}), "seed"),
+    ],
+)
+def test_wrong_filter_is_refused_before_anything_is_made(
+    source: Path, tmp_path: Path, shift: ShiftConfig, message: str
+) -> None:
+    with pytest.raises(InputError, match=message):
+        distort(source, tmp_path / "a", shift)
+    assert not (tmp_path / "a").exists()
+
+
+def test_other_parameters_do_not_overwrite_a_twin(source: Path, twin: Path) -> None:
+    before = digests(twin)
+    with pytest.raises(InputError, match=r"parameters\.tile_size: 4\.0 -> 5\.0"):
+        distort(source, twin, ShiftConfig("cubism", {"tile_size": 5.0}))
+    assert digests(twin) == before
+
+
+def test_foreign_folder_is_left_alone(source: Path, tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("precious")
+    with pytest.raises(InputError, match="not empty"):
+        distort(source, tmp_path)
+    assert [p.name for p in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def test_twin_of_voc_with_sbd_labels(voc_tree: Callable[..., Path], tmp_path: Path) -> None:
+    """trainaug's extra labels are .mat files outside the root; the twin stands on its own."""
+    root, sbd = voc_tree(tmp_path / "VOC2012"), tmp_path / "sbd"
+    (sbd / "cls").mkdir(parents=True)
+    lists = root / "ImageSets" / "Segmentation"
+    names = (lists / "train.txt").read_text().split()
+    extra = names.pop()
+    (lists / "train.txt").write_text("".join(f"{n}\n" for n in names))
+    mask = np.array(Image.open(root / "SegmentationClass" / f"{extra}.png"))
+    (root / "SegmentationClass" / f"{extra}.png").unlink()
+    savemat(sbd / "cls" / f"{extra}.mat", {"GTcls": {"Segmentation": mask}})
+    for split, listed in (("train", [extra]), ("val", names[:1])):
+        (sbd / f"{split}.txt").write_text("".join(f"{n}\n" for n in listed))
+    data = DataConfig(name="voc", root=str(root), sbd=str(sbd))
+    config = DistortConfig(data=data, shift=CUBISM, out=str(tmp_path / "twin"), workers=1)
+    make_distorted(config)
+    old = load(data, "train")
+    new = load(DataConfig(name="voc", root=str(tmp_path / "twin")), "train")
+    assert [s.name for s in new.samples] == [s.name for s in old.samples]
+    assert extra in {s.name for s in new.samples}
+    for a, b in zip(old.samples, new.samples, strict=True):
+        assert a.y1 and b.y1 and a.y1.read_bytes() == b.y1.read_bytes()
+    paired = replace(data, target=str(tmp_path / "twin"))
+    assert load(paired, "val").paired and load(paired, "train").paired
+
+
+def test_broken_image_is_named(
+    source: Path, camvid_tree: Callable[..., Path], tmp_path: Path
+) -> None:
+    root = camvid_tree(tmp_path / "d1")
+    victim = sorted((root / "train").iterdir())[2]
+    victim.write_bytes(victim.read_bytes()[:60])
+    with pytest.raises(InputError, match=victim.name):
+        distort(root, tmp_path / "a", workers=2)
+    assert not (tmp_path / "a" / "manifest.json").exists()

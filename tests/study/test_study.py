@@ -1,0 +1,258 @@
+"""The plan of a study: who gets which budget, start and data, and in what order."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from adapt.cli.study import inversions
+from adapt.cli.study import study as run_study
+from adapt.errors import InputError
+from adapt.evaluation.rows import collect
+from adapt.settings.commands import CalibrateConfig
+from adapt.settings.groups import (
+    DataConfig,
+    NetworkConfig,
+    PenaltyConfig,
+    ShiftConfig,
+)
+from adapt.settings.objective import ObjectiveConfig, RegressionConfig
+from adapt.settings.study import Stage, StudyConfig
+from adapt.settings.viz import InvertConfig
+from adapt.study.grid import Study
+
+
+@pytest.fixture
+def study() -> Study:
+    objectives = {
+        name: ObjectiveConfig(name, RegressionConfig(1.0, {name: 1.0}))
+        for name in ("pool5", "pool1")
+    }
+    return Study(
+        StudyConfig(
+            name="s",
+            data=DataConfig(name="camvid", root="photos"),
+            network=NetworkConfig(width=1 / 32, batch_norm=True),
+            shifts={"a": ShiftConfig("ripple"), "b": ShiftConfig("cubism")},
+            objectives=objectives,
+            supervised=Stage(steps=30, penalty=PenaltyConfig("l2", 0.1, 0.1)),
+            adaptation=Stage(steps=10, penalty=PenaltyConfig("l2_sp", 0.2, 0.2)),
+            bn="affine",
+            batch=3,
+            seeds=[0, 7],
+            device="cpu",
+        )
+    )
+
+
+def test_b1_differs_from_the_teacher_in_its_images_only(study: Study) -> None:
+    teacher, b1 = study.teaching(7), study.scratch(7, "a")
+    assert (teacher.domain, b1.domain) == ("d1", "d2")
+    assert b1.data.target == "runs/s/shifts/a" and b1.start == b1.teacher == ""
+    same = ("steps", "schedule", "penalty", "objective", "batch", "seed", "bn", "network")
+    assert all(getattr(teacher, f) == getattr(b1, f) for f in same)
+    assert teacher.steps == 30 and teacher.bn == "train"
+
+
+def test_b2_and_the_method_have_one_budget_and_one_start(study: Study) -> None:
+    b2, method = study.tuning(7, "a"), study.adapting(7, "a", "pool5", *study.variants("pool5"))
+    same = ("steps", "schedule", "batch", "seed", "bn", "data", "domain")
+    assert all(getattr(b2, f) == getattr(method, f) for f in same)
+    assert b2.steps == 10 and b2.bn == "affine"
+    assert b2.start == method.teacher == "runs/s/seed7/teacher" and method.start == b2.teacher == ""
+    assert b2.objective.supervised.weight == 1 and method.objective.supervised.weight == 0
+    assert (b2.penalty.name, method.penalty.name) == ("l2", "l2_sp")
+
+
+def test_every_cell_comes_once_and_after_what_it_needs(study: Study) -> None:
+    results = [cell.result for cell in study.cells()]
+    done: set[Path] = set()
+    for cell in study.cells():
+        for needed in results:
+            waits = needed.name == "summary.json" and cell.result.parent == needed.parent
+            if waits and cell.result != needed:
+                assert needed in done, cell.name
+        if cell.name.startswith("train") and "teacher" not in cell.name:
+            seed, shift = cell.result.parts[2], cell.result.parts[3]
+            assert study.root / seed / "teacher" / "summary.json" in done
+            assert study.root / "shifts" / shift / "manifest.json" in done
+        done.add(cell.result)
+    trainings = [c.name for c in study.cells() if c.name.startswith("train") and "seed0" in c.name]
+    assert trainings == [
+        "train seed0/teacher", "train seed0/a/pool5", "train seed0/b/pool5", "train seed0/a/B2",
+        "train seed0/b/B2", "train seed0/a/pool1", "train seed0/b/pool1", "train seed0/a/B1",
+        "train seed0/b/B1",
+    ]  # fmt: skip
+    assert len(done) == 2 * (1 + 1 + 2 * 2 + 2 * 8) + 2  # per seed, and the twins
+
+
+def test_empty_grids_are_refused() -> None:
+    with pytest.raises(InputError, match="experiment=NAME"):
+        Study(StudyConfig())
+    with pytest.raises(InputError, match="baselines"):
+        StudyConfig(baselines=["b3"])
+
+
+def test_adabn_is_left_out_where_there_is_no_batch_norm(
+    study: Study, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plain = Study(replace(study.config, network=NetworkConfig(width=1 / 32)))
+    assert "AdaBN left out: deeplab_vgg16 has no batch norm" in capsys.readouterr().out
+    missing = {c.name for c in study.cells()} - {c.name for c in plain.cells()}
+    assert len(missing) == 4 and all("adabn" in name for name in missing)
+
+
+def test_teacher_and_b1_start_alike_and_nothing_else_from_there(study: Study) -> None:
+    stage = replace(study.config.supervised, start="imagenet")
+    made = Study(replace(study.config, supervised=stage))
+    assert made.teaching(0).start == made.scratch(0, "a").start == "imagenet"
+    assert made.tuning(0, "a").start == str(made.teacher(0))
+    assert made.adapting(0, "a", "pool5", *made.variants("pool5")).start == ""
+
+
+def test_each_objective_is_adapted_in_each_variant(study: Study) -> None:
+    penalties = {"off": PenaltyConfig("none"), "f": PenaltyConfig("l2_sp_fisher", 0.3)}
+    compared = replace(study.config, penalties=penalties, freezes=["2"], selection="tune")
+    made = Study(compared)
+    cells = {cell.name: cell for cell in made.cells()}
+    assert list(cells)[:4] == [c.name for c in study.cells()][:4]
+    runs = [made.adapting(7, "a", "pool5", variant) for variant in made.variants("pool5")]
+    root = "runs/s/seed7/a/pool5"
+    assert [r.run for r in runs] == [f"{root}_off", f"{root}_f", f"{root}_freeze_2"]
+    assert [(r.penalty.name, r.penalty.fisher, r.freeze) for r in runs] == [
+        ("none", "", ""),
+        ("l2_sp_fisher", "runs/s/seed7/fisher.safetensors", ""),
+        ("l2_sp", "", "2"),
+    ]
+    for run in ("seed7/a/pool5_f", "seed0/b/pool1_freeze_2"):
+        scored = [n.split("camvid_")[1] for n in cells if n.startswith(f"evaluate {run} ")]
+        shift = run.split("/")[1]
+        assert scored == [f"d2_{shift}_val", "d1_val", f"d2_{shift}_tune"]
+    order = list(cells)
+    assert order.index("train seed7/teacher") < order.index("fisher seed7")
+    assert order.index("fisher seed7") < order.index("train seed7/a/pool5_off")
+    assert len(cells) == len({cell.result for cell in cells.values()})
+
+
+def test_variants_are_run_and_scored(world: Path, tmp_path: Path) -> None:
+    data = DataConfig(name="camvid", root=str(world / "d1"), parts={"fit": 0.7, "tune": 0.3})
+    config = StudyConfig(
+        runs=str(tmp_path),
+        data=replace(data, part="fit"),
+        network=NetworkConfig(width=1 / 32, batch_norm=True),
+        shifts={"p": ShiftConfig("photocopy")},
+        objectives={"pool5": ObjectiveConfig("pool5", RegressionConfig(1.0, {"pool5": 1.0}))},
+        penalties={"f": PenaltyConfig("gl_sp_fisher", 1e-3, apply="proximal")},
+        freezes=["3"],
+        selection="tune",
+        baselines=["b0"],
+        inversions=0,
+        supervised=Stage(steps=2),
+        adaptation=Stage(steps=2),
+        batch=2,
+        device="cpu",
+    )
+    run_study(config)
+    rows = [row for row in collect(tmp_path) if row.method == "pool5"]
+    found = {(Path(row.run).name, row.shift, row.split) for row in rows}
+    where = [("p", "val"), ("", "val"), ("p", "tune")]
+    assert found == {(f"pool5_{v}", *place) for v in ("f", "freeze_3") for place in where}
+    assert all(row.agreement is not None for row in rows if row.shift)
+    run_study(config)  # finished: every cell is skipped
+
+
+def test_parts_of_the_teacher_and_of_the_pairs_are_kept_apart(study: Study) -> None:
+    data = replace(study.config.data, parts={"a": 0.5, "b": 0.5}, part="b")
+    made = Study(replace(study.config, data=data, teacher_part="a"))
+    assert made.teaching(0).data.part == "a"
+    b1, b2 = made.scratch(0, "a"), made.tuning(0, "a")
+    method = made.adapting(0, "a", "pool5", *made.variants("pool5"))
+    assert {run.data.part for run in (b1, b2, method)} == {"b"}
+
+
+def test_rates_and_shares_are_runs_of_their_own_and_scored_for_choosing(study: Study) -> None:
+    rates = {"pool1": [study.config.adaptation.schedule.lr, 0.3], "B2": [0.3]}
+    config = replace(study.config, rates=rates, shares=[0.25], selection="tune", seeds=[0])
+    made = Study(config)
+    runs = [made.adapting(0, "a", "pool1", variant) for variant in made.variants("pool1")]
+    assert [Path(run.run).name for run in runs] == ["pool1", "pool1_lr_0.3"]
+    assert [run.schedule.lr for run in runs] == [config.adaptation.schedule.lr, 0.3]
+    b2 = made.tunings(0)
+    assert [Path(run.run).name for run in b2[:2]] == ["B2_lr_0.3", "B2_share_0.25"]
+    assert [(run.schedule.lr, run.data.share) for run in b2[:2]] == [
+        (0.3, 1.0),
+        (config.adaptation.schedule.lr, 0.25),
+    ]
+    cells = [cell.name for cell in made.cells()]
+    chosen_on = {name.split()[1] for name in cells if name.endswith("_tune")}
+    wanted = {f"seed0/{s}/{n}" for s in "ab" for n in ("pool1", "pool1_lr_0.3")}
+    assert wanted <= chosen_on and not any("pool5" in name for name in chosen_on)
+    with pytest.raises(InputError, match=r"rates.*'pool9'"):
+        replace(config, rates={"pool9": [0.1]})
+    with pytest.raises(InputError, match="shares has 1"):
+        replace(config, shares=[1.0])
+
+
+def test_labels_that_moved_are_scored_where_the_filter_moves_them(study: Study) -> None:
+    shifts = study.config.shifts | {"c": ShiftConfig("photocopy")}
+    made = Study(replace(study.config, shifts=shifts, moved=True, seeds=[0]))
+    cells = [cell.name for cell in made.cells()]
+    assert [n for n in cells if n.startswith("distort")] == [
+        "distort a", "distort a_moved", "distort b", "distort b_moved", "distort c",
+    ]  # fmt: skip
+    scored = [n.split("_d2_")[1] for n in cells if n.startswith("evaluate seed0/a/pool5 ")]
+    assert scored == ["a_val", "a_moved_val"]
+    assert "evaluate seed0/c/pool5 on camvid_d2_c_val" in cells
+    free = {
+        n.split("_d2_")[1] for n in cells if n.startswith("evaluate seed0/teacher on camvid_d2_a")
+    }
+    assert free == {"a_val", "a_moved_val", "a_val_adabn"}
+
+
+def test_maps_of_named_objectives_are_compared(study: Study) -> None:
+    config = replace(study.config, features=["pool3"], seeds=[0])
+    for named, wanted in (([], ["pool5"]), (["pool5", "pool1"], ["pool5", "pool1"])):
+        cells = [c.name for c in Study(replace(config, features_of=named)).cells()]
+        found = [n for n in cells if n.startswith("compare seed0/a/")]
+        assert found == [
+            "compare seed0/a/features",
+            *(f"compare seed0/a/{n}/features" for n in wanted),
+        ]
+    with pytest.raises(InputError, match=r"features_of.*'pool9'"):
+        replace(config, features_of=["pool9"])
+
+
+def test_each_way_of_inverting_has_its_folder(study: Study, world: Path) -> None:
+    data = DataConfig(name="camvid", root=str(world / "d1"))
+    config = replace(study.config, data=data)
+    for maps, of, folder in (
+        ("own", "", "inversion"), ("teacher", "", "inversion_teacher"),
+        ("teacher", "pool1", "inversion_teacher_pool1"),
+    ):  # fmt: skip
+        made = replace(config, inversion=InvertConfig(maps=maps), inversions_of=of)
+        (cell,) = inversions(Study(made))
+        assert cell.result.parts[:3] == ("runs", "s", folder)
+    assert not list(inversions(Study(replace(config, objectives={})))), "no student"
+    with pytest.raises(InputError, match=r"inversions_of.*'pool9'"):
+        replace(config, inversions_of="pool9")
+
+
+def test_strengths_are_chosen_on_the_part_for_choices(
+    study: Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[CalibrateConfig] = []
+    monkeypatch.setattr("adapt.study.cells.calibrate", asked.append)
+    shifts = {"a": ShiftConfig("ripple", distortion=30.0)}
+    for selection in ("tune", ""):
+        made = Study(replace(study.config, shifts=shifts, selection=selection))
+        (cell,) = [cell for cell in made.cells() if cell.name == "calibrate a"]
+        cell.perform()
+    assert [config.split for config in asked] == ["tune", "val"]
+    assert {config.teacher for config in asked} == {"runs/s/seed0/teacher"}
+
+
+def test_another_studys_teachers_and_twins_serve(study: Study) -> None:
+    made = Study(replace(study.config, source="runs/other", bn="eval"))
+    run = made.adapting(7, "a", "pool5", *made.variants("pool5"))
+    assert (run.teacher, run.data.target) == ("runs/other/seed7/teacher", "runs/other/shifts/a")
+    assert run.run == "runs/s/seed7/a/pool5"

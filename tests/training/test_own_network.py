@@ -1,0 +1,124 @@
+"""docs/own_network.md: its commands, on two small folders, with the network beside it."""
+
+import ast
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+ROOT = Path(__file__).resolve().parents[2]
+STORY = ROOT / "docs/own_network"
+pytestmark = pytest.mark.system
+
+
+def commands() -> dict[str, list[str]]:
+    """Script -> arguments of every complete command of the page, in its order."""
+    text = (ROOT / "docs/own_network.md").read_text().replace("\\\n", " ")
+    found = {}
+    for line in re.findall(r"^    python (scripts/.*)$", text, re.MULTILINE):
+        if "…" not in line:
+            script, *arguments = (a.strip("'") for a in re.findall(r"'[^']*'|\S+", line))
+            found.setdefault(Path(script).stem, arguments)
+    return found
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The user's folder: unet.py, unet.pth, OLD and NEW with twelve scenes each."""
+    place = tmp_path_factory.mktemp("home")
+    shutil.copy(STORY / "unet.py", place)
+    script = (
+        "import torch, unet; torch.manual_seed(0); torch.save(unet.unet().state_dict(), 'unet.pth')"
+    )
+    subprocess.run([sys.executable, "-c", script], cwd=place, check=True, timeout=120)
+    rng = np.random.default_rng(0)
+    for folder in ("OLD", "NEW"):
+        (place / folder).mkdir()
+    for number in range(12):
+        image = rng.integers(0, 256, (36, 48, 3), dtype=np.uint8)
+        Image.fromarray(image).save(place / f"OLD/{number:02d}.png")
+        Image.fromarray(255 - image // 2).save(place / f"NEW/{number:02d}.png")
+    return place
+
+
+def run(home: Path, script: str, *changes: str) -> str:
+    """The page's command with a few settings made small."""
+    names = {change.lstrip("+").split("=")[0] for change in changes}
+    kept = [a for a in commands()[script] if a.lstrip("+").split("=")[0] not in names]
+    done = subprocess.run(
+        [sys.executable, str(ROOT / f"scripts/{script}.py"), *kept, *changes],
+        cwd=home, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True,
+        timeout=300,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_the_story_from_its_layers_to_the_exported_student(home: Path) -> None:
+    said = run(home, "layers", "size=[32,48]")
+    assert re.search(r"down\.4 .* 256x2x3 .* yes", said) and "merge.3" in said
+    said = run(
+        home, "adapt", "data.resize=[32,48]", "steps=2", "batch=2", "device=cpu", "schedule.lr=1e-4"
+    )
+    assert re.search(r"agreement with the teacher on 1 held-out pairs: .*worth using", said)
+    said = run(home, "export", "images=1")
+    assert "safetensors" in said and "onnx" in said
+    classes = "print(len(load.CLASSES), load.CLASSES[0], *net(x).shape)"
+    code = (
+        "import sys; sys.path[:0] = ['exported', '.']; import load, torch; net = load.network();"
+        f"x = torch.zeros(1, 3, 32, 48); {classes}"
+    )
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", code], cwd=home, capture_output=True, text=True, timeout=120
+    )
+    assert done.stdout.split() == ["11", "sky", "1", "11", "32", "48"], done.stderr
+
+
+def test_the_native_size_is_refused_before_anything_is_written(home: Path) -> None:
+    names = ("data.resize=[]", "run=runs/native", "device=cpu")
+    with pytest.raises(AssertionError, match=r"cannot take an image of 36x48.*data\.resize"):
+        run(home, "adapt", *names)
+    assert not (home / "runs/native").exists()
+
+
+def test_the_network_knows_nothing_of_this_project() -> None:
+    for path in STORY.glob("*.py"):
+        modules = {
+            name.split(".")[0]
+            for node in ast.walk(ast.parse(path.read_text()))
+            for name in (
+                [node.module or ""] if isinstance(node, ast.ImportFrom)
+                else [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            )
+        }  # fmt: skip
+        assert modules <= {"itertools", "torch", "numpy", "PIL", "pathlib", "sys", "unet"}
+
+
+def test_its_training_script_learns(tmp_path: Path) -> None:
+    """Colours that tell the classes, a few steps: the loss that it prints falls."""
+    for file in STORY.glob("*.py"):
+        shutil.copy(file, tmp_path)
+    rng = np.random.default_rng(0)
+    for folder in ("train", "trainannot"):
+        (tmp_path / folder).mkdir()
+    for number in range(4):
+        mask = np.kron(rng.integers(0, 3, (3, 4)), np.ones((16, 16), int)).astype(np.uint8)
+        Image.fromarray(mask).save(tmp_path / f"trainannot/{number}.png")
+        Image.fromarray(np.stack([mask * 100] * 3, axis=2)).save(tmp_path / f"train/{number}.png")
+    code = (
+        "import train_unet as t; from pathlib import Path; t.SIZE = (32, 32);"
+        "t.main(Path('.'), Path('unet.pth'), 200)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=300
+    )
+    losses = [float(x) for x in re.findall(r"loss ([0-9.]+)", done.stdout)]
+    assert len(losses) == 2 and losses[1] < losses[0] < 2.4, done.stderr
+    assert "head.weight" in torch.load(tmp_path / "unet.pth", weights_only=True)

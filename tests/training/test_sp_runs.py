@@ -1,0 +1,247 @@
+"""Whole runs with every penalty: the presets, what is recorded, resuming, what is refused."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file, save_file
+from tiny import adapting, curve, reseal, same, teaching, weights
+
+from adapt.disk import checkpoint
+from adapt.disk.files import read_json
+from adapt.disk.runs import RunFolder
+from adapt.errors import InputError
+from adapt.penalties import PENALTIES
+from adapt.settings.groups import PenaltyConfig, ScheduleConfig
+from adapt.settings.training import TrainConfig
+from adapt.training.setup import prepare, resolve
+from adapt.training.train import restore, train
+
+ROOT = Path(__file__).resolve().parents[2]
+PRESETS = sorted(path.stem for path in (ROOT / "configs" / "penalty").glob("*.yaml"))
+SP = [name for name in PENALTIES if "_sp" in name]
+
+
+class Interrupted(Exception):
+    """Stands for a crash between two steps."""
+
+
+def crash_at(step: int) -> Callable[[int], None]:
+    def on_step(done: int) -> None:
+        if done == step:
+            raise Interrupted
+
+    return on_step
+
+
+@pytest.fixture(scope="module")
+def fisher(world: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Fisher information of the teacher, as a file: every parameter, far from constant."""
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("fisher") / "fisher.safetensors"
+    save_file({k: torch.rand(v.shape) ** 3 + 1e-3 for k, v in weights(world / "teacher").items()
+               if "running" not in k and "num_batches" not in k}, path)  # fmt: skip
+    return path
+
+
+def penalty(name: str, fisher: Path, alpha: float = 0.3, **more: object) -> PenaltyConfig:
+    file = str(fisher) if name.endswith("fisher") else ""
+    return PenaltyConfig(name, alpha, 0.1, fisher=file, **more)  # type: ignore[arg-type]
+
+
+def adapt(*overrides: str, cwd: Path, ok: bool = True) -> subprocess.CompletedProcess:
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "scripts" / "adapt.py"), *overrides],
+        cwd=cwd,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert not ok or done.returncode == 0, done.stderr
+    return done
+
+
+@pytest.mark.system
+def test_every_preset_adapts(world: Path, tmp_path: Path, fisher: Path) -> None:
+    """By the real command, as a sweep; the Fisher penalties in one of their own with the file."""
+    assert list(PENALTIES) == sorted(PRESETS, key=list(PENALTIES).index)
+    given = [
+        "-m", f"teacher={world / 'teacher'}", f"data.target={world / 'd2'}", "objective=pool3",
+        "steps=3", "batch=2", "device=cpu", "run=runs/${hydra:runtime.choices.penalty}",
+    ]  # fmt: skip
+    weighted = [name for name in PRESETS if name.endswith("fisher")]
+    plain = [name for name in PRESETS if name not in weighted]
+    done = adapt(*given, f"penalty={','.join(plain)}", cwd=tmp_path)
+    adapt(*given, f"penalty={','.join(weighted)}", f"penalty.fisher={fisher}", cwd=tmp_path)
+    assert "left out, never reached by the objective: " in done.stdout
+    start = weights(world / "teacher")
+    for name in PRESETS:
+        run = tmp_path / "runs" / name
+        found, summary = weights(run), read_json(run / "summary.json")
+        assert not torch.equal(found["conv1.0.weight"], start["conv1.0.weight"])
+        split = summary["parameters"]
+        reached = [k for k in start if k.startswith(("conv1.", "conv2.", "conv3.")) and
+                   start[k].ndim == 4]  # fmt: skip
+        count = sum(start[k].numel() for k in reached)
+        assert split["to_start"] == (count if name in SP else 0)
+        assert split["to_zero"] == (count if name == "l2" else 0)
+        assert split["shared"] == split["parameters"] and split["new_percent"] == 0
+        assert set(summary["inputs"]) == {"start", "teacher", "samples"} | (
+            {"w0"} if name in SP else set()
+        ) | ({"fisher"} if name in weighted else set())
+        config = yaml.safe_load((run / "config.yaml").read_text())["penalty"]
+        if config["apply"] == "proximal":
+            equal = sum(int((found[k] == start[k]).sum()) for k in reached)
+            assert split["equal_to_start"] == pytest.approx(100 * equal / count)
+
+
+@pytest.mark.system
+def test_freezing_sweeps(world: Path, tmp_path: Path) -> None:
+    adapt(
+        "-m", f"teacher={world / 'teacher'}", f"data.target={world / 'd2'}", "objective=pool3",
+        "steps=2", "batch=2", "device=cpu", "freeze=0,1,3,pool2", "run=runs/k${freeze}",
+        cwd=tmp_path,
+    )  # fmt: skip
+    start = weights(world / "teacher")
+    for k, moved in (("0", 7), ("1", 6), ("3", 4), ("pool2", 3)):
+        found = weights(tmp_path / "runs" / f"k{k}")
+        changed = [n for n in start if start[n].ndim == 4 and not torch.equal(start[n], found[n])]
+        assert len(changed) == moved, k
+
+
+@pytest.mark.parametrize("name", ["l2_sp", "gl_sp", "l2_sp_fisher"])
+def test_a_resumed_run_is_still_pulled_to_the_original(
+    world: Path, tmp_path: Path, fisher: Path, name: str
+) -> None:
+    """Not to the checkpoint that it resumes from: bit for bit the straight run, same w0."""
+    straight = adapting(
+        world, tmp_path / "a", steps=6, checkpoint_every=2, penalty=penalty(name, fisher)
+    )
+    broken = replace(straight, run=str(tmp_path / "b"))
+    train(straight)
+    with pytest.raises(Interrupted):
+        train(broken, crash_at(5))
+    setup = prepare(*resolve(broken))
+    assert restore(setup, RunFolder(tmp_path / "b"))[0] == 4
+    start = weights(world / "teacher")
+    for entry in setup.penalty.entries:
+        assert entry.origin is not None and torch.equal(entry.origin, start[entry.name])
+        reached = entry.name.startswith(("conv1.", "conv2.", "conv3."))
+        assert torch.equal(entry.parameter, entry.origin) == (not reached)
+    train(broken)
+    assert same(tmp_path / "a", tmp_path / "b")
+    assert curve(tmp_path / "a") == curve(tmp_path / "b")
+    digests = [read_json(tmp_path / r / "summary.json")["inputs"]["w0"] for r in ("a", "b")]
+    kept = checkpoint.newest(tmp_path / "b" / "checkpoints")[0]
+    assert kept is not None and kept.meta["inputs"]["w0"] == digests[0] == digests[1]
+
+
+@pytest.mark.parametrize("name", SP)
+def test_alpha_to_infinity_gives_the_teacher_bit_for_bit(
+    world: Path, tmp_path: Path, fisher: Path, name: str
+) -> None:
+    """Frozen statistics, all kinds of parameters: the adapted run is the teacher."""
+    strong = penalty(name, fisher, 1e30, kinds="all", apply="proximal")
+    schedule = ScheduleConfig(lr=0.05)
+    run = train(adapting(world, tmp_path / "s", bn="affine", penalty=strong, schedule=schedule))
+    assert same(run, world / "teacher")
+    assert read_json(run / "summary.json")["parameters"]["equal_to_start"] == 100
+    free = replace(strong, alpha=0.0)
+    run = train(adapting(world, tmp_path / "f", bn="affine", penalty=free, schedule=schedule))
+    assert not same(run, world / "teacher")
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+@pytest.mark.parametrize("name", ["l1_sp", "gl_sp"])
+def test_a_stronger_proximal_pull_leaves_more_weights_on_their_start(
+    world: Path, tmp_path: Path, fisher: Path, name: str, optimizer: str
+) -> None:
+    """AdamW's first steps move every weight by about lr: there the threshold is an alpha of 1."""
+    shares = []
+    for alpha in (1e-4, 0.1, 0.8, 1.2) if optimizer == "adamw" else (1e-4, 0.01, 0.1, 1.0):
+        run = adapting(
+            world, tmp_path / f"{alpha}", penalty=penalty(name, fisher, alpha, apply="proximal"),
+            schedule=ScheduleConfig(lr=0.02, optimizer=optimizer),
+        )  # fmt: skip
+        shares.append(read_json(train(run) / "summary.json")["parameters"]["equal_to_start"])
+    assert shares == sorted(shares) and shares[0] < 5 < 95 < shares[-1], shares
+    assert any(5 < share < 95 for share in shares), shares
+
+
+def test_a_checkpoint_of_before_w0_was_recorded_still_resumes(world: Path, tmp_path: Path) -> None:
+    config = adapting(world, tmp_path / "s", steps=4, checkpoint_every=1)
+    with pytest.raises(Interrupted):
+        train(config, crash_at(2))
+    for meta in (tmp_path / "s" / "checkpoints").glob("*/meta.json"):
+        inputs = read_json(meta)["inputs"]
+        del inputs["w0"]
+        reseal(meta, inputs=inputs)
+    train(config)
+    assert read_json(tmp_path / "s" / "summary.json")["steps"] == 4
+
+
+def refused(config: TrainConfig, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        train(config)
+    assert not Path(config.run).exists()
+
+
+def test_a_fisher_file_that_does_not_fit_leaves_no_run(
+    world: Path, tmp_path: Path, fisher: Path
+) -> None:
+    def config(file: object) -> TrainConfig:
+        made = PenaltyConfig("l2_sp_fisher", 0.1, 0.1, fisher=str(file))
+        return adapting(world, tmp_path / "s", penalty=made)
+
+    refused(config(""), "l2_sp_fisher needs penalty.fisher=FILE")
+    refused(config(tmp_path / "no.safetensors"), r"penalty.fisher: .*no\.safetensors: no such file")
+    broken = tmp_path / "broken.safetensors"
+    broken.write_bytes(fisher.read_bytes()[:100])
+    refused(config(broken), r"penalty.fisher: .*not a readable safetensors file")
+    save_file({"fc.weight": torch.ones(3)}, broken)
+    refused(config(broken), r"penalty.fisher does not fit .*missing: classifier\.weight, conv1\.0")
+    given = PenaltyConfig("l2_sp", 0.1, 0.1, fisher=str(fisher))
+    refused(adapting(world, tmp_path / "s", penalty=given), "penalty=l2_sp does not use it")
+    changed = adapting(world, tmp_path / "r", steps=4, checkpoint_every=1, penalty=penalty(
+        "gl_sp_fisher", fisher))  # fmt: skip
+    other = tmp_path / "copy.safetensors"
+    other.write_bytes(fisher.read_bytes())
+    changed = replace(changed, penalty=replace(changed.penalty, fisher=str(other)))
+    with pytest.raises(Interrupted):
+        train(changed, crash_at(2))
+    save_file({k: v.flip(0).contiguous() for k, v in load_file(fisher).items()}, other)
+    with pytest.raises(InputError, match=r"inputs changed: fisher: '\w{64}' -> '\w{64}'"):
+        train(changed)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("apply", "prox", "penalty.apply.*Choices: gradient, decoupled, proximal"),
+        ("kinds", "convs", "penalty.kinds.*'conv'.*Choices: weights, conv, all"),
+        ("groups", "kernel", "penalty.groups.*Choices: channel, layer"),
+        ("epsilon", 0.0, "penalty.epsilon is 0.0; it must be above 0"),
+        ("fisher_scale", "max", "penalty.fisher_scale.*Choices: mean, raw"),
+    ],
+)
+def test_wrong_settings_are_named(field: str, value: object, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        PenaltyConfig("gl_sp", 0.1, 0.1, **{field: value})  # type: ignore[arg-type]
+
+
+def test_a_supervised_run_from_scratch_has_no_start_to_be_pulled_to(
+    world: Path, tmp_path: Path
+) -> None:
+    run = train(teaching(world, run=str(tmp_path / "b1"), steps=1))
+    split = read_json(run / "summary.json")["parameters"]
+    assert split["shared"] == split["to_start"] == 0 and split["new_percent"] == 100
+    assert split["equal_to_start"] is None
+    config = teaching(world, run=str(tmp_path / "none"), penalty=PenaltyConfig("l1_sp", 0.1))
+    refused(config, "penalty l1_sp: there is no start to pull to")

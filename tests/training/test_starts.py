@@ -1,0 +1,184 @@
+"""Teachers and starts that are files: every form that people have, and nothing that runs code."""
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from tiny import adapting, same, teaching, weights
+from torchvision.models.segmentation import fcn_resnet50
+
+from adapt.disk.files import read_json
+from adapt.disk.runs import read_config
+from adapt.errors import InputError
+from adapt.evaluation.evaluate import evaluate
+from adapt.networks.saved import is_file, is_run, load_complete, origin_of
+from adapt.settings.commands import EvaluateConfig
+from adapt.settings.groups import DataConfig, NetworkConfig
+from adapt.training.train import train
+
+NETWORK = NetworkConfig(width=1 / 32, batch_norm=True)
+
+
+def stored(folder: Path, form: str, world: Path) -> Path:
+    """The world's teacher as somebody else may have kept it."""
+    state = weights(world / "teacher")
+    if form == "safetensors":
+        save_file(state, folder / "w.safetensors")
+        return folder / "w.safetensors"
+    parallel = {f"module.{k}": v for k, v in state.items()}
+    content = {
+        "bare": state,
+        "wrapped": {"state_dict": state, "epoch": 3},
+        "parallel": {"model": parallel, "optimizer": {"lr": 0.1}},
+    }[form]
+    torch.save(content, folder / "w.pth")
+    return folder / "w.pth"
+
+
+@pytest.mark.parametrize("form", ["safetensors", "bare", "wrapped", "parallel"])
+def test_a_training_of_no_steps_makes_a_run_of_a_file(
+    form: str, world: Path, tmp_path: Path
+) -> None:
+    file = stored(tmp_path, form, world)
+    run = train(teaching(world, run=str(tmp_path / "run"), start=str(file), steps=0))
+    assert same(run, world / "teacher")
+    scores = [
+        read_json(evaluate(EvaluateConfig(run=str(r), device="cpu", precision="fp32")))["truth"]
+        for r in (run, world / "teacher")
+    ]
+    assert scores[0] == scores[1]
+
+
+def test_a_file_teaches_as_the_run_that_it_came_from(world: Path, tmp_path: Path) -> None:
+    """Also without class names, as in two folders of pairs: the outputs are counted."""
+    file = stored(tmp_path, "safetensors", world)
+    pairs = DataConfig(
+        name="pairs", root=str(world / "d1/train"), target=str(world / "d2/train"), crop=[32, 40]
+    )
+    named = replace(pairs, classes=list(read_json(world / "teacher/model.json")["classes"]))
+    by_run = train(adapting(world, tmp_path / "by_run", steps=3, data=named))
+    by_file = train(
+        adapting(world, tmp_path / "by_file", steps=3, data=pairs, network=NETWORK,
+                 teacher=str(file))
+    )  # fmt: skip
+    assert same(by_run, by_file)
+    assert read_json(by_file / "model.json")["classes"] == [f"class {i}" for i in range(11)]
+    assert origin_of(read_config(by_file)) == str(file)
+    data = DataConfig(target=str(world / "d2/train"))
+    scores = evaluate(EvaluateConfig(run=str(by_file), split="train", data=data, device="cpu"))
+    assert read_json(scores)["agreement"]["miou"] > 0
+
+
+def test_a_resumed_run_refuses_a_file_that_changed(world: Path, tmp_path: Path) -> None:
+    file = stored(tmp_path, "bare", world)
+    config = adapting(
+        world, tmp_path / "run", steps=4, checkpoint_every=1, network=NETWORK, teacher=str(file),
+        data=DataConfig(
+            name="camvid", root=str(world / "d1"), target=str(world / "d2"), crop=[32, 40]
+        ),
+    )  # fmt: skip
+
+    class Interrupted(Exception):
+        pass
+
+    def interrupt(step: int) -> None:
+        if step == 3:
+            raise Interrupted
+
+    with pytest.raises(Interrupted):
+        train(config, on_step=interrupt)
+    state = torch.load(file, weights_only=True)
+    torch.save(state | {"classifier.bias": state["classifier.bias"] + 1}, file)
+    with pytest.raises(InputError, match=r"its inputs changed: .*teacher"):
+        train(config)
+
+
+class Trap:
+    """Unpickled, it makes a folder."""
+
+    def __init__(self, target: Path) -> None:
+        self.target = target
+
+    def __reduce__(self) -> tuple:
+        return os.mkdir, (str(self.target),)
+
+
+def test_a_file_with_code_inside_is_refused_and_not_run(world: Path, tmp_path: Path) -> None:
+    torch.save({"state_dict": Trap(tmp_path / "sprung")}, tmp_path / "w.pth")
+    config = teaching(world, run=str(tmp_path / "run"), start=str(tmp_path / "w.pth"), steps=0)
+    with pytest.raises(InputError, match=r"w\.pth: refused: not a torch file with tensors only"):
+        train(config)
+    assert not (tmp_path / "sprung").exists() and not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"no weights", r"w\.pth: refused"),
+        (b"", r"w\.pth: refused"),
+        ([1, 2], "holds a list; give a state_dict"),
+        ({}, "holds a dict; give a state_dict"),
+        ({"a": torch.zeros(1), "lr": 0.1}, "no tensors under lr"),
+        ({"conv9.weight": torch.zeros(1)}, r"missing: .*not in the network: conv9\.weight"),
+    ],
+)
+def test_what_is_wrong_with_a_file_is_said(
+    content: object, message: str, world: Path, tmp_path: Path
+) -> None:
+    file = tmp_path / "w.pth"
+    if isinstance(content, bytes):
+        file.write_bytes(content)
+    else:
+        torch.save(content, file)
+    with pytest.raises(InputError, match=message):
+        train(teaching(world, run=str(tmp_path / "run"), start=str(file), steps=0))
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_slip_of_the_pen_is_noticed(world: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"no such run folder: imagnet\. Did you mean 'imagenet'"):
+        train(teaching(world, run=str(tmp_path / "run"), start="imagnet"))
+
+
+def test_a_missing_file_and_one_of_other_classes_are_named(world: Path, tmp_path: Path) -> None:
+    gone = teaching(world, run=str(tmp_path / "run"), start=str(tmp_path / "gone.pth"), steps=0)
+    with pytest.raises(InputError, match=r"gone\.pth: no such file"):
+        train(gone)
+    two = DataConfig(
+        name="pairs", root=str(world / "d1/train"), target=str(world / "d2/train"),
+        classes=["a", "b"],
+    )  # fmt: skip
+    file = stored(tmp_path, "bare", world)
+    config = adapting(world, tmp_path / "run", data=two, network=NETWORK, teacher=str(file))
+    with pytest.raises(InputError, match=r"classifier\.weight \(11, .*instead of \(2, "):
+        train(config)
+
+
+def test_the_kind_of_a_source_shows_in_its_name(tmp_path: Path) -> None:
+    assert is_file("a/b.pth") and is_file("w.safetensors") and not is_file("runs/teacher")
+    (tmp_path / "v1.pt").mkdir()
+    assert is_run(str(tmp_path / "v1.pt")), "a run folder may be called so"
+    assert not any(map(is_run, ("", "none", "imagenet", "x.pth", "VGG16_Weights.DEFAULT")))
+    record = {"teacher": "", "start": "imagenet"}
+    assert origin_of(record) == "" and origin_of(record | {"start": "w.pth"}) == "w.pth"
+
+
+def test_evaluating_a_bare_file_says_how_to_make_it_a_run(world: Path, tmp_path: Path) -> None:
+    file = stored(tmp_path, "bare", world)
+    with pytest.raises(InputError, match=rf"start={file} steps=0"):
+        evaluate(EvaluateConfig(teacher=str(file), domain="d1"))
+
+
+def test_torchvisions_own_checkpoints_fit_with_their_auxiliary_head(tmp_path: Path) -> None:
+    """As their reference script saves them: under `model`, with aux_classifier; outputs counted."""
+    source = fcn_resnet50(weights=None, weights_backbone=None, num_classes=7, aux_loss=True)
+    torch.save({"model": source.state_dict(), "epoch": 3}, tmp_path / "w.pth")
+    config = NetworkConfig(name="fcn_resnet50")
+    found = load_complete(str(tmp_path / "w.pth"), config, (), "teacher")
+    assert found.classes == tuple(f"class {i}" for i in range(7))
+    x = torch.randn(1, 3, 17, 25)
+    with torch.no_grad():
+        assert torch.equal(found.net.eval()(x)["out"], source.eval()(x)["out"])

@@ -1,0 +1,112 @@
+"""The teacher's maps, kept: same losses, each view computed once, refused where it cannot be."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tiny import adapting, curve, same
+
+from adapt.data import load
+from adapt.data.augment import PairedAugmentation
+from adapt.data.sampling import Stream
+from adapt.errors import InputError
+from adapt.settings.groups import DataConfig
+from adapt.training import teacher_cache
+from adapt.training.setup import prepare, resolve
+from adapt.training.teacher_cache import TeacherCache
+from adapt.training.train import train
+
+GEOMETRY = {
+    "none": {"flip": False, "crop": []},
+    "mirrored": {"flip": True, "crop": []},
+    "views": {"crop": [32, 40], "views": 3, "jitter_x1": 0.2, "jitter_x2": 0.3},
+}
+
+
+def configured(world: Path, run: Path, name: str, **changes: object):
+    data = DataConfig(target=str(world / "d2"), explicit=["crop", "flip"], **GEOMETRY[name])
+    return adapting(world, run, data=data, steps=12, bn="eval", **changes)
+
+
+@pytest.mark.parametrize("name", GEOMETRY)
+@pytest.mark.parametrize("where", ["ram", "file"])
+def test_losses_and_weights_are_the_same_and_each_view_is_computed_once(
+    world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, where: str
+) -> None:
+    computed = []
+    original = TeacherCache.__call__
+
+    def counting(cache: TeacherCache, views: torch.Tensor, compute, device):
+        def noted():
+            computed.append(views.tolist())
+            return compute()
+
+        return original(cache, views, noted, device)
+
+    monkeypatch.setattr(TeacherCache, "__call__", counting)
+    train(configured(world, tmp_path / "without", name))
+    assert not computed
+    train(configured(world, tmp_path / "with", name, cache_teacher=where))
+    views = {"none": 6, "mirrored": 12, "views": 18}[name]
+    assert 0 < len(computed) < 12, "some batches came from what was kept"
+    assert {view for batch in computed for view in batch} <= set(range(views))
+    assert same(tmp_path / "without", tmp_path / "with")
+    losses = [[r["loss"] for r in curve(tmp_path / run)] for run in ("without", "with")]
+    assert losses[0] == losses[1]
+    assert not list((tmp_path / "with").glob("*teacher_maps*"))
+
+
+def test_a_view_is_the_same_pixels_whenever_it_comes(world: Path) -> None:
+    for name, given in GEOMETRY.items():
+        config = replace(adapting(world, world).data, root=str(world / "d1"), name="camvid")
+        config = replace(config, **given)
+        stream = Stream(load(config, "train"), config, ["x1"], seed=3, numbered=True)
+        seen: dict[int, np.ndarray] = {}
+        for position in range(6 * 12):
+            item = stream[position]
+            pixels = item["x1"].numpy()
+            assert np.array_equal(seen.setdefault(item["view"], pixels), pixels)
+        different = {pixels.tobytes() for pixels in seen.values()}
+        assert len(different) == len(seen), "other views are other pixels"
+        assert len(seen) == 6 * PairedAugmentation(config).views, name
+
+
+def test_views_without_end_are_refused_before_anything_is_written(
+    world: Path, tmp_path: Path
+) -> None:
+    config = adapting(world, tmp_path / "run", cache_teacher="ram")  # crops, as the teacher's run
+    with pytest.raises(InputError, match=r"cache_teacher=ram: .*data\.crop.*data\.views=N"):
+        train(config)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(("where", "words"), [("ram", "in memory"), ("file", "on the disk of")])
+def test_maps_that_do_not_fit_are_refused_with_both_sizes(
+    world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str, words: str
+) -> None:
+    monkeypatch.setattr(teacher_cache, "free_memory", lambda: 1000)
+    usage = type("Usage", (), {"free": 1000})
+    monkeypatch.setattr(teacher_cache.shutil, "disk_usage", lambda _: usage)
+    with pytest.raises(InputError, match=rf"views take 0\.00 GB; 0\.00 GB are free {words}"):
+        train(configured(world, tmp_path / "run", "none", cache_teacher=where))
+    assert not (tmp_path / "run").exists()
+
+
+def test_maps_keep_their_type_and_shape(tmp_path: Path) -> None:
+    example = {"a": torch.zeros(1, 2, 3, 4, dtype=torch.bfloat16), "b": torch.zeros(1, 5, 1, 1)}
+    cache = TeacherCache(7, example, tmp_path)
+    assert cache.bytes == 7 * (24 * 2 + 5 * 4)
+    found = {"a": torch.randn(2, 2, 3, 4).bfloat16(), "b": torch.randn(2, 5, 1, 1)}
+    views = torch.tensor([6, 0])
+    assert cache(views, lambda: found, torch.device("cpu")) is found
+    again = cache(views.flip(0), lambda: pytest.fail("was kept"), torch.device("cpu"))
+    for tap, maps in again.items():
+        assert maps.dtype == found[tap].dtype and torch.equal(maps, found[tap].flip(0))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_going_to_be_kept_is_said_first(world: Path, tmp_path: Path) -> None:
+    setup = prepare(*resolve(configured(world, tmp_path / "r", "mirrored", cache_teacher="ram")))
+    assert str(setup.cache).startswith("teacher's maps of 12 views are kept in memory: 0.00 GB")

@@ -1,0 +1,99 @@
+"""The verdict after an adaptation: what evaluate says of teacher and student, without labels."""
+
+import csv
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from tiny import adapting, teaching
+
+from adapt.disk.files import read_json
+from adapt.evaluation.evaluate import evaluate
+from adapt.settings.commands import EvaluateConfig
+from adapt.settings.groups import DataConfig
+from adapt.training.adapt import VERDICT, Verdict, adapt
+
+
+def agreement(path: Path) -> float:
+    return read_json(path)["agreement"]["miou"]
+
+
+def test_before_and_after_are_evaluates_agreement_of_b0_and_of_the_run(
+    world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = adapt(adapting(world, tmp_path / "run", steps=3))
+    found = Verdict(**read_json(run / VERDICT))
+    data = DataConfig(target=str(world / "d2"))
+    teacher = str(world / "teacher")
+    common = {"domain": "d2", "device": "cpu", "precision": "fp32", "data": data}
+    b0 = evaluate(EvaluateConfig(teacher=teacher, **common))  # type: ignore[arg-type]
+    mine = evaluate(EvaluateConfig(run=str(run), **common))  # type: ignore[arg-type]
+    assert found.before == pytest.approx(agreement(b0), abs=1e-9)
+    assert found.after == pytest.approx(agreement(mine), abs=1e-9)
+    assert found.pairs == 3 and found.better + found.worse <= 3
+    assert str(found) in capsys.readouterr().out
+
+
+def test_an_unchanged_student_changes_nothing(world: Path, tmp_path: Path) -> None:
+    run = adapt(adapting(world, tmp_path / "run", steps=0))
+    found = Verdict(**read_json(run / VERDICT))
+    assert found.before == found.after and found.better == found.worse == 0
+    assert "NOT worth using" in str(found)
+
+
+def test_a_finished_run_says_its_verdict_again(
+    world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = adapting(world, tmp_path / "run", steps=1)
+    first = (adapt(config) / VERDICT).read_bytes()
+    capsys.readouterr()
+    again = adapt(config)
+    said = capsys.readouterr().out
+    assert "finished already" in said and "held-out pairs" in said
+    assert (again / VERDICT).read_bytes() == first
+
+
+def test_masked_pixels_do_not_count(world: Path, tmp_path: Path) -> None:
+    """With every pixel of a pair masked, that pair can be neither better nor worse."""
+    root = tmp_path / "pairs"
+    root.mkdir()
+    names = sorted(p.name for p in (world / "d1/train").iterdir())
+    with (root / "pairs.csv").open("w", newline="") as stream:
+        table = csv.writer(stream)
+        table.writerow(["x1", "x2", "valid"])
+        for name in names:
+            Image.fromarray(np.zeros((40, 56), np.uint8)).save(root / f"valid_{name}")
+            Image.open(world / "d1/train" / name).save(root / f"one_{name}")
+            Image.open(world / "d2/train" / name).save(root / f"two_{name}")
+            table.writerow([f"one_{name}", f"two_{name}", f"valid_{name}"])
+    data = DataConfig(
+        name="pairs",
+        pairs=str(root / "pairs.csv"),
+        crop=[32, 40],
+        parts={"train": 0.5, "val": 0.5},
+        part="train",
+        explicit=["pairs", "target", "root"],
+    )
+    run = adapt(adapting(world, tmp_path / "run", steps=1, data=data))
+    found = Verdict(**read_json(run / VERDICT))
+    assert found.pairs == 3 and found.better == found.worse == 0
+
+
+def test_without_held_out_pairs_or_teacher_it_says_so(
+    world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bare = replace(
+        adapting(world, tmp_path / "bare").data,
+        name="pairs",
+        root=str(world / "d1/train"),
+        target=str(world / "d2/train"),
+        part="all",
+        explicit=["name", "root", "part"],
+    )
+    run = adapt(adapting(world, tmp_path / "bare", steps=1, data=bare))
+    assert "no verdict: the data has no split or part named val" in capsys.readouterr().out
+    assert not (run / VERDICT).exists()
+    adapt(teaching(world, run=str(tmp_path / "supervised"), steps=1))
+    assert "no teacher, so no verdict" in capsys.readouterr().out

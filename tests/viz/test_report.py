@@ -1,0 +1,262 @@
+"""The report: complete, offline, escaped, and never ahead of its numbers."""
+
+import html
+import json
+import re
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import yaml
+from tiny import adapting, teaching
+
+from adapt.errors import InputError
+from adapt.evaluation.evaluate import evaluate
+from adapt.evaluation.rows import collect, text_table
+from adapt.settings.commands import EvaluateConfig
+from adapt.settings.groups import DataConfig
+from adapt.settings.viz import InvertConfig, ReportConfig
+from adapt.training.train import train
+from viz.inversion.command import invert
+from viz.report.charts import single_layer
+from viz.report.page import class_tables, report
+from viz.report.tables import entries_of, lines_of, recovered
+
+
+@pytest.fixture(scope="module")
+def runs(world: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Teacher, B0, AdaBN, B1, B2 and two objectives, evaluated, with an inversion."""
+    root = tmp_path_factory.mktemp("report") / "runs"
+    shutil.copytree(world / "teacher", root / "teacher")
+    for path in (root / "teacher").glob("metrics_*"):
+        path.unlink()
+    teacher, paired = str(root / "teacher"), DataConfig(target=str(world / "d2"))
+    evaluate(EvaluateConfig(device="cpu", teacher=teacher))
+    for adabn in (False, True):
+        evaluate(
+            EvaluateConfig(device="cpu", teacher=teacher, data=paired, domain="d2", adabn=adabn)
+        )
+    b1 = teaching(world, run=str(root / "b1"), domain="d2", steps=2)
+    b1 = replace(b1, data=replace(b1.data, target=str(world / "d2")))
+    pool3 = adapting(world, root / "pool3", teacher=teacher, steps=2)
+    made = [
+        b1,
+        replace(b1, run=str(root / "b2"), start=teacher),
+        pool3,
+        replace(pool3, run=str(root / "pool3_seed1"), seed=1),
+        replace(pool3, run=str(root / "pool5"), objective=replace(pool3.objective, name="pool5")),
+    ]
+    for config in made:
+        train(config)
+        evaluate(EvaluateConfig(device="cpu", run=config.run, teacher=teacher))
+    image = sorted((world / "d1" / "val").iterdir())[0]
+    invert(InvertConfig(device="cpu", run=str(root / "pool3"), image=str(image), steps=2))
+    return root
+
+
+def written(runs: Path, tmp_path: Path) -> str:
+    return report(
+        ReportConfig(runs=str(runs), out=str(tmp_path / "r.html"), examples=1)
+    ).read_text()
+
+
+def test_report_has_every_part_and_needs_no_network(runs: Path, tmp_path: Path) -> None:
+    page = written(runs, tmp_path)
+    for word in ("B0", "AdaBN", "B1", "B2", "pool3", "pool5", "student(x2)", "Loss curves", "sky"):
+        assert word in page
+    text = re.sub(r"data:image/png;base64,[A-Za-z0-9+/=]+", "", page)
+    assert "http" not in text and "<script" not in text and "url(" not in text
+    assert all(src.startswith("data:image/png") for src in re.findall(r'src="([^"]{20})', page))
+    assert len(re.findall("<img ", page)) == len(re.findall(r'<img [^>]*alt="[^"]+"', page))
+
+
+def test_every_number_of_the_tables_lies_in_the_json(runs: Path, tmp_path: Path) -> None:
+    page = written(runs, tmp_path)
+    shown = {float(n) for n in re.findall(r"<td>(-?\d+\.\d)(?: ±[^<]*)?</td>", page)}
+    stored = json.loads((runs / "report.json").read_text())
+    means = {round(s["mean"], 1) for x in stored for s in x["scores"].values() if s}
+    classes = (runs / "per_class.csv").read_text()
+    ious = {round(float(n), 1) for n in re.findall(r"\d+\.\d+", classes)}
+    assert shown and shown <= means | ious
+
+
+def test_seeds_are_joined_and_rows_are_right(runs: Path) -> None:
+    rows = collect(runs)
+    lines = {(x.shift, x.method): x for x in lines_of(entries_of(rows))}
+    joined = lines["d2", "pool3"].scores["miou"]
+    values = [r.miou for r in rows if r.method == "pool3"]
+    assert joined and joined.n == 2
+    assert joined.mean == pytest.approx(sum(values) / 2)
+    assert joined.std == pytest.approx(abs(values[0] - values[1]) / 2**0.5)
+    methods = {"B0", "AdaBN", "B1", "B2", "pool3", "pool5"}
+    assert set(lines) == {("", "teacher")} | {("d2", m) for m in methods}
+    assert [line.split()[1] for line in text_table(rows).splitlines()[1:]] == [
+        "teacher", "B0", "AdaBN", "B1", "B2", "pool3", "pool3", "pool5",
+    ]  # fmt: skip
+
+
+def test_recovered_share_by_hand() -> None:
+    assert recovered(40.0, 20.0, 60.0) == 50
+    assert recovered(10.0, 20.0, 60.0) == -25
+    assert recovered(40.0, 59.5, 60.0) is None and recovered(None, 1.0, 60.0) is None
+
+
+def test_hostile_names_are_escaped(runs: Path, tmp_path: Path) -> None:
+    copied = tmp_path / "runs"
+    shutil.copytree(runs, copied)
+    evil = [f"<script>alert({i})</script>" for i in range(3)]
+    evil += [f"<script>alert({i})" for i in (3, 4)]
+    path = copied / "pool5" / "config.yaml"
+    config = yaml.safe_load(path.read_text())
+    config["objective"]["name"] = evil[0]
+    path.write_text(yaml.safe_dump(config))
+    for metrics in copied.rglob("metrics_*.json"):
+        content = json.loads(metrics.read_text())
+        content["classes"][0], content["split"] = evil[1], evil[3]
+        metrics.write_text(json.dumps(content))
+    about = json.loads((copied / "teacher" / "env.json").read_text())
+    (copied / "teacher" / "env.json").write_text(json.dumps(about | {"platform": evil[2]}))
+    (copied / "pool3_seed1").rename(copied / evil[4])
+    page = written(copied, tmp_path)
+    assert "<script" not in page
+    for text in evil:
+        assert html.escape(text) in page
+
+
+def test_names_are_drawn_as_they_are(runs: Path, tmp_path: Path) -> None:
+    """matplotlib takes what stands between dollar signs for a formula, and stops at a wrong one."""
+    copied = tmp_path / "runs"
+    shutil.copytree(runs, copied)
+    for run in ("pool3", "pool5"):
+        path = copied / run / "config.yaml"
+        config = yaml.safe_load(path.read_text())
+        config["objective"]["name"] = f"$\\no{run}${{$"
+        config["data"]["target"] = str(tmp_path / "$\\frac$")
+        path.write_text(yaml.safe_dump(config))
+    for metrics in copied.rglob("metrics_*d2*.json"):
+        content = json.loads(metrics.read_text()) | {"target": "$\\frac$"}
+        metrics.write_text(json.dumps(content))
+    assert "$\\nopool5${$" in written(copied, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "message"),
+    [
+        ("metrics_*d2*", {"classes": 3}, "classes is 3; it must be of type list"),
+        ("metrics_*d2*", {"truth": {"miou": "x"}}, "truth: it has no accuracy, class_accuracy"),
+        ("metrics_*d2*", {"domain": "d3"}, "domain: 'd3' is not known"),
+        ("metrics_*d2*", {"protocol": {"x": 1}}, "protocol.x"),
+        ("metrics_*d2*", {"split": "../../x"}, "split is '../../x', which no file is named by"),
+        ("summary", {"seconds": []}, "seconds is \\[\\]; it must be of type float"),
+        ("env", {"packages": None}, "packages is None"),
+    ],
+)
+def test_records_that_are_none_are_named(
+    runs: Path, tmp_path: Path, name: str, change: dict, message: str
+) -> None:
+    copied = tmp_path / "runs"
+    shutil.copytree(runs, copied)
+    for path in (copied / "pool3").glob(f"{name}.json"):
+        path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    with pytest.raises(InputError, match=rf"pool3/.*\.json: {message}"):
+        written(copied, tmp_path)
+
+
+def test_an_inversions_names_cannot_lead_elsewhere(runs: Path, tmp_path: Path) -> None:
+    copied = tmp_path / "runs"
+    shutil.copytree(runs, copied)
+    (found,) = copied.rglob("inversion/*/curves.json")
+    content = json.loads(found.read_text())
+    content["networks"]["../../../secret"] = content["networks"]["teacher"]
+    found.write_text(json.dumps(content))
+    page = written(copied, tmp_path)
+    assert "cannot name a picture beside it" in page and "Scores" in page
+
+
+def test_missing_images_are_said_and_do_not_stop_the_report(runs: Path, tmp_path: Path) -> None:
+    copied = tmp_path / "runs"
+    shutil.copytree(runs, copied)
+    for path in copied.glob("pool*/config.yaml"):
+        config = yaml.safe_load(path.read_text())
+        config["data"]["root"] = "/gone"
+        path.write_text(yaml.safe_dump(config))
+    page = written(copied, tmp_path)
+    assert "no pictures: " in page and "/gone" in page and "Scores" in page
+
+
+def test_nothing_to_report_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no such folder"):
+        report(ReportConfig(runs=str(tmp_path / "gone")))
+    with pytest.raises(InputError, match="no finished run"):
+        report(ReportConfig(runs=str(tmp_path)))
+
+
+def test_inversion_cut_short_is_said_and_does_not_stop_the_report(
+    runs: Path, tmp_path: Path
+) -> None:
+    copied = tmp_path / "runs"
+    shutil.copytree(runs, copied)
+    (found,) = copied.rglob("inversion/*/curves.json")
+    found.unlink()
+    page = written(copied, tmp_path)
+    assert "Not shown: " in page and str(found) in page and "Scores" in page
+
+
+def test_splits_are_never_compared_with_each_other(runs: Path, tmp_path: Path) -> None:
+    """A teacher scored on another split as well must not lend its score to the summary."""
+    copied = tmp_path / "runs"
+    shutil.copytree(runs, copied)
+    path = next((copied / "teacher").glob("metrics_*_d1_val.json"))
+    metrics = json.loads(path.read_text())
+    clean = metrics["truth"]["miou"]
+    metrics["split"], metrics["truth"]["miou"] = "a_test", 12.3456
+    path.with_name("metrics_camvid_d1_a_test.json").write_text(json.dumps(metrics))
+    page = written(copied, tmp_path)
+    assert f"falls from {clean:.1f} to" in page and "falls from 12.3" not in page
+    assert "are of the split val" in page and "<td>12.3</td>" in page
+
+
+def test_parts_of_the_data_are_not_joined_as_seeds(runs: Path, tmp_path: Path) -> None:
+    copied = tmp_path / "runs"
+    shutil.copytree(runs, copied)
+    for run, part in (("pool3", ""), ("pool3_seed1", "half")):
+        path = copied / run / "config.yaml"
+        config = yaml.safe_load(path.read_text())
+        config["data"] |= {"part": part, "parts": {"half": 0.5}}
+        path.write_text(yaml.safe_dump(config))
+    lines = [x for x in lines_of(entries_of(collect(copied))) if x.method == "pool3"]
+    assert [x.label for x in lines] == ["pool3 (data.part=)", "pool3 (data.part=half)"]
+    assert all(len(x.entries) == 1 for x in lines)
+
+
+def test_runs_of_two_data_sets_are_told_apart(runs: Path, tmp_path: Path) -> None:
+    """Another data set, size and network in one folder: named by run, a class table for each."""
+    copied = tmp_path / "runs"
+    shutil.copytree(runs, copied)
+    other = copied / "teacher2"
+    shutil.copytree(copied / "teacher", other)
+    config = yaml.safe_load((other / "config.yaml").read_text())
+    config["data"] |= {"name": "scenes", "crop": [16, 16], "flip": False}
+    config["network"]["width"] = 0.5
+    (other / "config.yaml").write_text(yaml.safe_dump(config))
+    for path in other.glob("metrics_*.json"):
+        metrics = json.loads(path.read_text())
+        metrics["classes"] = metrics["classes"][:4]
+        for scores in (metrics["truth"], metrics["agreement"]):
+            if scores:
+                scores["iou"], scores["accuracy"] = scores["iou"][:4], scores["accuracy"][:4]
+        path.write_text(json.dumps(metrics))
+    lines = lines_of(entries_of(collect(copied)))
+    assert {x.label for x in lines if x.method == "B0"} == {"B0 (teacher)", "B0 (teacher2)"}
+    tables = class_tables(lines)
+    assert sorted(len(table["body"]) for table in tables) == [4, 11]
+    assert "B0 (teacher2)" in written(copied, tmp_path)
+
+
+def test_only_the_regression_of_one_layer_and_nothing_else_is_a_layer(runs: Path) -> None:
+    lines = [x for x in lines_of(entries_of(collect(runs))) if x.method == "pool3"]
+    line = lines[0]
+    assert single_layer(line)
+    line.entries[0].config["objective"]["kd"]["weight"] = 1.0
+    assert not single_layer(line)

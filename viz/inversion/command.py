@@ -1,0 +1,127 @@
+"""The invert command: one image as teacher and students see it, side by side (003, Figure 6)."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from adapt.data.augment import resize
+from adapt.data.images import read_image, write_png
+from adapt.disk.files import write_json, write_whole
+from adapt.disk.runs import read_config
+from adapt.errors import InputError
+from adapt.machine.runtime import Runtime, runtime, say
+from adapt.networks.saved import is_run, load_model
+from adapt.settings.mapping import plain
+from adapt.settings.viz import TEACHER, InvertConfig
+from viz.figures import inversion_curves, montage
+from viz.inversion.style import Inversion, invert_image
+
+TAPS = {f"pool{number}": 1.0 for number in range(1, 6)}
+"""The paper's layers, used where the configuration names none."""
+
+ORIGINAL, CURVES, MONTAGE = "original", "curves.json", "montage.png"
+
+
+def invert(config: InvertConfig) -> Path:
+    """Invert one image by a run's network and, where it has one, by its teacher.
+
+    Returns the folder: `config.out` or <run>/inversion/<image's stem>, with the pictures
+    original.png, teacher.png and student.png (network.png for a run without teacher), their
+    curves (curves.json, curves.png) and montage.png. What lies there is replaced.
+
+    Raises:
+        InputError: no such run or image, or a layer that the network lacks.
+        Stopped: a loss that is not finite (status 3).
+    """
+    if not config.run or not config.image:
+        raise InputError(
+            f"invert needs run=DIR and image=FILE; got run={config.run!r}, image={config.image!r}"
+        )
+    run, image = Path(config.run), Path(config.image)
+    teacher = read_config(run)["teacher"]
+    networks = {TEACHER: Path(teacher), "student": run} if teacher else {"network": run}
+    out = Path(config.out) if config.out else run / "inversion" / image.stem
+    return invert_all(networks, image, out, config)
+
+
+def invert_all(networks: Mapping[str, Path], image: Path, out: Path, config: InvertConfig) -> Path:
+    """Invert one image by several runs' networks into one folder, which is returned.
+
+    Args:
+        networks: name in titles and file names -> run folder.
+        image: the image, at any size.
+        out: receives original.png, <name>.png, curves.json, curves.png, montage.png.
+        config: everything else; its run, image and out are not read. The size is config.size or
+            what the first run was trained at.
+
+    Raises:
+        InputError, Stopped: as `invert`; also a name that cannot be a file's.
+    """
+    check_names(networks)
+    runs = {name: load_model(p, name) for name, p in networks.items() if is_run(str(p))}
+    like, first = next(iter(runs.values())), networks[next(iter(runs))]
+    models = {n: runs.get(n) or load_model(p, n, like=like) for n, p in networks.items()}
+    size = config.size or read_config(first)["data"]["resize"]
+    original = resize({"x1": read_image(image)}, size)["x1"]
+    taps = config.taps or TAPS
+    machine = machine_of(config)
+    if config.maps == TEACHER and TEACHER not in models:
+        raise InputError(f"maps=teacher needs a run with a teacher; there is {', '.join(models)}")
+    wanted = machine.place(models[TEACHER].net).eval() if config.maps == TEACHER else None
+    found: dict[str, Inversion] = {}
+    for name, model in models.items():
+        found[name] = invert_image(
+            machine.place(model.net),
+            model.network,
+            original,
+            taps,
+            content=config.content,
+            style=config.style,
+            tv=config.tv,
+            optimizer=config.optimizer,
+            lr=config.lr,
+            steps=config.steps,
+            seed=config.seed,
+            machine=machine,
+            wanted=wanted,
+        )
+        curve = found[name].curve
+        if curve[-1]["loss"] > curve[0]["loss"]:
+            say(f"warning: {name}: the loss rose; try a lower lr than {config.lr or 'the default'}")
+    settings = replace(config, run="", image=str(image), out="", taps=dict(taps), size=size)
+    about = {
+        name: {"run": str(run), "model": models[name].digest, "curve": found[name].curve}
+        for name, run in networks.items()
+    }
+    write_json(out / CURVES, {"settings": plain(settings), "networks": about})
+    write(out, original, found)
+    say(f"{out}: {image.name} as seen by {', '.join(networks)}")
+    return out
+
+
+def machine_of(config: InvertConfig) -> Runtime:
+    """Device and precision: `auto` is fp32 for lbfgs, what the device does best for the others."""
+    exact = config.optimizer == "lbfgs" and config.precision == "auto"
+    return runtime(config.device, "fp32" if exact else config.precision)
+
+
+def check_names(networks: Mapping[str, Path]) -> None:
+    """Names become files beside original.png, so they must be plain."""
+    if not networks:
+        raise InputError("inversion: no networks given")
+    for name in networks:
+        plain_name = name and not name.startswith(".") and not set(name) & set("/\\\0")
+        if not plain_name or name in (ORIGINAL, "curves", "montage"):
+            raise InputError(f"inversion: {name!r} cannot name a network: it becomes a file's name")
+
+
+def write(out: Path, original: np.ndarray, found: Mapping[str, Inversion]) -> None:
+    """All pictures of one inversion; the montage, written last, says that the rest is there."""
+    pictures = {ORIGINAL: original} | {name: one.image for name, one in found.items()}
+    for name, picture in pictures.items():
+        write_png(out / f"{name}.png", picture)
+    curves = inversion_curves({name: one.curve for name, one in found.items()})
+    write_whole(out / "curves.png", curves)
+    write_whole(out / MONTAGE, montage(pictures))

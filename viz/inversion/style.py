@@ -1,0 +1,221 @@
+"""Style inversion: the image that looks to one network like a given image does.
+
+Seed paper 003, section 3.3: content loss (Mahendran & Vedaldi, CVPR 2015) and style loss (Gatys,
+Ecker & Bethge, CVPR 2016) are both taken from one and the same network, from white noise on. What
+comes out has the image's content in the style that the network is used to.
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from adapt.data.sampling import tensor
+from adapt.errors import InputError, Stopped
+from adapt.machine.runtime import Runtime
+from adapt.networks.batchnorm import eval_mode
+from adapt.networks.taps import check_taps, forward, normalise
+from adapt.settings.checks import at_least, one_of
+from adapt.settings.groups import NetworkConfig
+from viz.inversion.descent import OPTIMIZERS, RATES
+
+CPU = Runtime(torch.device("cpu"), bf16=False)
+NOISE = 0.05
+"""Standard deviation of the white noise around grey. What no layer sees stays as it was drawn, so
+stronger noise would cover the picture (Gatys et al. start from 0.001 as well)."""
+
+Curve = list[dict[str, float]]
+"""step, loss, and the raw value of every term: content/<layer>, style/<layer>, tv."""
+
+
+@dataclass(frozen=True)
+class Inversion:
+    """A reconstructed image uint8 (H, W, 3); the curve's last entry belongs to it."""
+
+    image: np.ndarray
+    curve: Curve
+
+
+class Gram(torch.autograd.Function):
+    """F^T F / n of F (n, C), a map with its n cells as rows. The gradient F (g + g^T) / n is one
+    product; autograd would make two of it."""
+
+    @staticmethod
+    def forward(ctx: Any, flat: Tensor) -> Tensor:
+        ctx.save_for_backward(flat)
+        return flat.T @ flat / len(flat)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        (flat,), (gradient,) = ctx.saved_tensors, gradients
+        return flat @ ((gradient + gradient.T) / len(flat))
+
+
+def gram(maps: Tensor) -> Tensor:
+    """G = F F^T / (h w) of feature maps (1, C, h, w) seen as F (C, h w); (C, C)."""
+    return Gram.apply(maps.movedim(1, -1).flatten(0, 2))
+
+
+def content_loss(maps: Tensor, target: Tensor) -> Tensor:
+    """1/2 |F(X) - F(X^)|^2 / |F(X)|^2 of maps (1, C, h, w): 1/2 where nothing is alike."""
+    return 0.5 * distance_to(target)(maps)
+
+
+def style_loss(maps: Tensor, target: Tensor) -> Tensor:
+    """|G(X) - G(X^)|^2 / |G(X)|^2 of maps (1, C, h, w)."""
+    return distance_to(gram(target))(gram(maps))
+
+
+def distance_to(wanted: Tensor) -> Callable[[Tensor], Tensor]:
+    """`found -> |found - wanted|^2 / |wanted|^2`."""
+    size = wanted.square().sum().clamp(min=torch.finfo(wanted.dtype).tiny)
+    return lambda found: nn.functional.mse_loss(found, wanted, reduction="sum") / size
+
+
+def variation(image: Tensor) -> Tensor:
+    """Anisotropic total variation of (1, 3, H, W): mean absolute difference of neighbours."""
+    from kornia.losses import total_variation
+
+    return total_variation(image, reduction="mean").mean()
+
+
+class Matching:
+    """The loss of an image (1, 3, H, W) in 0..1 against the maps of the image to be matched.
+
+    content sum_l w_l content_l + style sum_l w_l style_l + tv variation, with w_l summing to 1.
+    Every term is relative to the target's own size, so all layers and both terms have the same
+    scale whatever the number of channels and cells. A term of weight 0 is not computed.
+    """
+
+    def __init__(
+        self,
+        net: nn.Module,
+        network: NetworkConfig,
+        target: Tensor,
+        taps: Mapping[str, float],
+        weights: Mapping[str, float],
+        machine: Runtime = CPU,
+        wanted: nn.Module | None = None,
+    ) -> None:
+        """`wanted`: the network of the same normalisation whose maps of `target` are to be met;
+        None = `net` itself."""
+        self.net, self.network, self.weights, self.machine = net, network, weights, machine
+        self.taps = {name: weight / sum(taps.values()) for name, weight in taps.items()}
+        with torch.no_grad():
+            maps = self.maps(target, wanted)
+            self.content = {k: distance_to(maps[k]) for k in taps if weights["content"]}
+            self.style = {k: distance_to(gram(maps[k])) for k in taps if weights["style"]}
+        self.curve: Curve = []
+
+    def maps(self, image: Tensor, net: nn.Module | None = None) -> dict[str, Tensor]:
+        """In the machine's precision, brought to fp32."""
+        seen = normalise(image * 255, self.network.mean, self.network.std)
+        with self.machine.autocast():
+            maps = forward(net or self.net, seen, self.taps)
+        return {name: found.float() for name, found in maps.items()}
+
+    def parts(self, image: Tensor) -> dict[str, tuple[Tensor, float]]:
+        """Name -> (raw value, weight in the loss)."""
+        maps, parts = self.maps(image), {}
+        for name, distance in self.content.items():
+            weight = self.weights["content"] * self.taps[name]
+            parts[f"content/{name}"] = (0.5 * distance(maps[name]), weight)
+        for name, distance in self.style.items():
+            weight = self.weights["style"] * self.taps[name]
+            parts[f"style/{name}"] = (distance(gram(maps[name])), weight)
+        if self.weights["tv"]:
+            parts["tv"] = (variation(image), self.weights["tv"])
+        return parts
+
+    def __call__(self, image: Tensor) -> Tensor:
+        """The loss, noted in the curve.
+
+        Raises:
+            Stopped: a value that is not finite (status 3).
+        """
+        parts = self.parts(image)
+        loss = torch.stack([value * weight for value, weight in parts.values()]).sum()
+        values = {name: value.item() for name, (value, _) in parts.items()}
+        if broken := [name for name, value in values.items() if not math.isfinite(value)]:
+            raise Stopped(
+                f"inversion, step {len(self.curve)}: {', '.join(broken)} is not finite; "
+                "a lower lr or optimizer=lbfgs usually helps",
+                status=3,
+            )
+        self.curve.append({"step": len(self.curve), "loss": loss.item(), **values})
+        return loss
+
+    def gradient(self, image: Tensor) -> tuple[float, Tensor]:
+        """Loss and its gradient with respect to the image; parameters get none."""
+        image = image.detach().requires_grad_()
+        loss = self(image)
+        (gradient,) = torch.autograd.grad(loss, image)
+        return loss.item(), gradient
+
+
+def invert_image(
+    net: nn.Module,
+    network: NetworkConfig,
+    image: np.ndarray,
+    taps: Mapping[str, float],
+    *,
+    content: float = 1.0,
+    style: float = 1.0,
+    tv: float = 0.0,
+    optimizer: str = "lbfgs",
+    lr: float = 0.0,
+    steps: int = 60,
+    seed: int = 0,
+    machine: Runtime = CPU,
+    wanted: nn.Module | None = None,
+) -> Inversion:
+    """From white noise to the image whose maps in `net` match those of `image` (003, section 3.3).
+
+    The network stays as it is: eval mode inside (no dropout, stored batch-norm statistics), the
+    gradient goes to the image alone, and nothing behind the deepest tap is computed. On the CPU
+    equal arguments give equal bytes.
+
+    Args:
+        net: a trained network, placed on `machine`.
+        network: its description, for the normalisation.
+        image: uint8 (H, W, 3).
+        taps: layer name -> weight above 0; weights are divided by their sum.
+        content: weight of the content terms.
+        style: weight of the Gram terms.
+        tv: weight of the total variation.
+        optimizer: a key of OPTIMIZERS.
+        lr: learning rate of sgd and adam; 0 = RATES.
+        steps: updates; for lbfgs evaluations of the loss.
+        seed: of the noise, drawn on the CPU: normal around 0.5 with deviation NOISE, clamped.
+        machine: where to compute, and whether the network computes in bf16; losses, their
+            gradients at the maps and the image are fp32.
+        wanted: the network whose maps of `image` are to be met, in eval mode; None = `net` itself.
+
+    Raises:
+        InputError: an unknown layer or optimiser, or nothing to optimise.
+        Stopped: a loss that is not finite (status 3).
+    """
+    one_of("optimizer", optimizer, tuple(OPTIMIZERS))
+    check_taps(net, taps)
+    if not taps or not (content or style):
+        given = f"taps is {dict(taps)}, content {content:g}, style {style:g}"
+        raise InputError(f"{given}: an inversion needs a layer and one of the two weights")
+    for name, weight in taps.items():
+        at_least(f"taps.{name}", weight, 0, above=True)
+    target = tensor(image)[None].to(machine.device).float() / 255
+    drawn = torch.randn(target.shape, generator=torch.Generator().manual_seed(seed))
+    noise = (0.5 + NOISE * drawn).clamp(0, 1).to(machine.device)
+    # The outer context computes nothing in bf16: it keeps the weights' casts between evaluations.
+    with eval_mode(net), torch.autocast(machine.device.type, enabled=False):
+        weights = {"content": content, "style": style, "tv": tv}
+        loss = Matching(net, network, target, taps, weights, machine, wanted)
+        rate = lr or RATES.get(optimizer, 0.0)
+        found = OPTIMIZERS[optimizer](loss.gradient, noise, rate, steps)
+        with torch.no_grad():
+            loss(found)
+    pixels = (found[0].clamp(0, 1) * 255).round().to(torch.uint8)
+    return Inversion(pixels.permute(1, 2, 0).cpu().numpy(), loss.curve)

@@ -1,0 +1,190 @@
+"""The layers command: a network's layers as a table, and how much successive maps change."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from adapt.data import load
+from adapt.data.images import SUFFIXES
+from adapt.disk.files import write_json, write_whole
+from adapt.disk.runs import read_config, read_data
+from adapt.disk.tables import csv_of
+from adapt.errors import InputError
+from adapt.machine.runtime import runtime, say
+from adapt.networks import build_network
+from adapt.networks.layers import NETWORK, Layer, check, main_path, trace
+from adapt.networks.saved import Model, load_run
+from adapt.settings.groups import DataConfig
+from adapt.settings.mapping import inherit_data
+from adapt.settings.viz import LayersConfig
+from viz.layers.figure import similarity_chart
+from viz.layers.similarity import measure
+
+TABLE, FIGURE = "layers", "similarity"
+SIZE = (321, 321)
+"""(H, W) where neither the command nor a run has one: the crop of DeepLab and of seed paper 003."""
+POWERS = (1, 2, 4, 8, 16, 32, 64, 128)
+HEADS = (
+    "layer", "alias", "type", "output", "stride", "params", "so far", "compute", "so far",
+    "can be tapped",
+)  # fmt: skip
+
+
+def layers(config: LayersConfig) -> list[Layer]:
+    """Print a network's layers.
+
+    With `out` they are also written there, to layers.json and layers.csv, and where there are
+    images (`image`, or the run's validation images) similarity.png and .json.
+
+    Raises:
+        InputError: no such network, run or image; a network that cannot take the size; a layer
+            that cannot be tapped.
+    """
+    if config.image and not config.out:
+        raise InputError("image makes a figure, which needs out=DIR")
+    recorded = read_config(Path(config.run)) if config.run else {}
+    data = read_data(Path(config.run)) if recorded else DataConfig()
+    model = network_of(config)
+    resized = data.resize if len(data.resize) == 2 else []
+    height, width = config.size or resized or data.crop or SIZE
+    found = trace(model.net, (height, width))
+    check(found, config.taps)
+    paths = images_of(config, recorded, data) if config.out else []
+    whole = next(x for x in found if not x.name)
+    where = config.run or "not trained"
+    say(
+        f"{model.network.name} ({where}), {whole.shape[1]} classes, {whole.parameters:,} "
+        f"parameters; for {height}x{width} pixels (H x W) {short(whole.macs)} "
+        f"multiply-accumulates\n\n{text_table(listed(found, config.depth))}"
+    )
+    if not config.out:
+        return found
+    files = {f"{TABLE}.csv": csv_table(found).encode()}
+    records: dict[str, Any] = {f"{TABLE}.json": [record(x) for x in found]}
+    if paths:
+        wanted = [x for x in found if {x.name, *x.aliases} & set(config.taps)]
+        path = wanted or main_path(model.net, found)
+        machine = runtime(config.device, "fp32")
+        result = measure(machine, model, path, paths, config.size or data.resize)
+        title = f"{model.network.name}, {where}, {len(paths)} images"
+        files[f"{FIGURE}.png"] = similarity_chart(result, title)
+        records[f"{FIGURE}.json"] = result.plain() | {"images": [p.name for p in paths]}
+        for kind, (mean, spread, count) in result.by_kind().items():
+            say(f"similarity (CKA) of successive maps {kind}: {mean:.3f} ± {spread:.3f}, n {count}")
+    out = Path(config.out)
+    for name, content in files.items():
+        write_whole(out / name, content)
+    for name, content in records.items():
+        write_json(out / name, content)
+    say(f"{out}: {', '.join(sorted({**files, **records}))}")
+    return found
+
+
+def network_of(config: LayersConfig) -> Model:
+    """The run's network, or a freshly initialised one."""
+    if not config.run:
+        torch.manual_seed(config.seed)
+        net = build_network(config.network, config.classes)
+        names = tuple(f"class {i}" for i in range(config.classes))
+        return Model(net.eval(), config.network, names, "")
+    return load_run(config.run, config.network)
+
+
+def images_of(config: LayersConfig, recorded: dict[str, Any], data: DataConfig) -> list[Path]:
+    """Evenly spaced images: of `image`, else of what the run's network sees in its val split.
+
+    A run's images may be gone; that is said, and there is no figure.
+    """
+    given = Path(config.image)
+    if config.image and not given.is_dir():
+        every = [given]
+    elif config.image:
+        every = sorted(p for p in given.iterdir() if p.suffix.lower() in SUFFIXES)
+        if not every:
+            raise InputError(f"image: {given} has no file that ends with {', '.join(SUFFIXES)}")
+    elif recorded:
+        new = recorded["teacher"] or recorded["domain"] == "d2"
+        try:
+            samples = load(inherit_data(DataConfig(), data), "val").samples
+        except InputError as error:
+            say(f"no figure: {error}; give image=FILE or a folder of images")
+            return []
+        every = [path for s in samples if (path := s.x2 if new else s.x1) is not None]
+    else:
+        return []
+    count = min(config.images, len(every))
+    return [every[i] for i in np.linspace(0, len(every) - 1, count).round().astype(int)]
+
+
+def listed(layers: Iterable[Layer], depth: int) -> list[Layer]:
+    """Layers whose names have at most `depth` parts (0 = all), those with an alias, the network;
+    without bare lists of modules, which have no pass of their own."""
+    shown = [x for x in layers if not depth or x.aliases or not x.name or x.name.count(".") < depth]
+    return [x for x in shown if x.type not in ("ModuleList", "ModuleDict")]
+
+
+def short(number: int) -> str:
+    """1234567 -> `1.23 M`, three digits."""
+    for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
+        if number >= size:
+            value = number / size
+            return f"{value:.{max(0, 3 - len(str(int(value))))}f} {unit}"
+    return str(number)
+
+
+def stride_of(layer: Layer) -> str:
+    """`8`, or `8x4` where height and width differ; a side that was rounded still has stride 8."""
+    shown = []
+    for cells, exact in zip(layer.shape[2:], layer.stride or (), strict=True):
+        side = round(exact * cells)
+        fit = [s for s in POWERS if cells > 1 and cells in (side // s, -(-side // s))]
+        shown.append(str(fit[0]) if fit else f"{exact:.3g}")
+    return "x".join(dict.fromkeys(shown)) or "-"
+
+
+def verdict(layer: Layer) -> str:
+    """Can it be tapped, and what is to know about it?"""
+    if not layer.name:
+        return "the logits"
+    if layer.mapless:
+        return f"no: {layer.mapless}"
+    if layer.overwritten_by:
+        return f"only as the deepest: {layer.overwritten_by} overwrites it"
+    return f"yes, same as {layer.same_as}" if layer.same_as else "yes"
+
+
+def text_table(layers: Iterable[Layer]) -> str:
+    """The table that the command prints, in the order of computing."""
+    rows = [[*HEADS]]
+    for x in layers:
+        cost = [short(x.parameters_until), f"{100 * x.share:.1f} %", f"{100 * x.share_until:.1f} %"]
+        names = [x.name or NETWORK, " ".join(x.aliases), x.type]
+        output = ["x".join(map(str, x.shape[1:])) or "-", stride_of(x), short(x.parameters)]
+        rows.append([*names, *output, *(cost if x.calls else "---"), verdict(x)])
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    if not any(row[1] for row in rows[1:]):
+        rows, widths = [[r[0], *r[2:]] for r in rows], [widths[0], *widths[2:]]
+    lines = []
+    for row in rows:
+        cells = zip(row, widths, range(len(row), 0, -1), strict=True)
+        lines.append("  ".join(f"{c:>{w}}" if 1 < n < 7 else f"{c:<{w}}" for c, w, n in cells))
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def record(layer: Layer) -> dict[str, Any]:
+    """As layers.json has it."""
+    return asdict(layer) | {"obstacle": layer.obstacle}
+
+
+def csv_table(layers: Iterable[Layer]) -> str:
+    names = [f.name for f in fields(Layer)]
+    rows: list[Sequence[object]] = [[*names, "obstacle"]]
+    for layer in layers:
+        values = (getattr(layer, name) for name in names)
+        cells = (" ".join(map(str, v)) if isinstance(v, tuple) else v for v in values)
+        rows.append([*cells, layer.obstacle])
+    return csv_of(rows)

@@ -1,0 +1,1 @@
+"""One HTML file of all runs below a folder: pictures, tables, charts."""

@@ -1,0 +1,214 @@
+"""One HTML file of all runs below a folder; it opens offline and every number lies in JSON too."""
+
+from collections.abc import Iterable, Mapping
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import yaml
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
+
+from adapt.disk.files import write_json, write_whole
+from adapt.disk.runs import read_config, read_environment, read_metrics
+from adapt.disk.tables import csv_of_records
+from adapt.errors import InputError
+from adapt.evaluation.rows import collect, save
+from adapt.machine.runtime import say
+from adapt.settings.choices import B0, B2, TEACHER
+from adapt.settings.viz import ReportConfig
+from viz.figures import training_curves
+from viz.pictures import data_uri
+from viz.report import comparison
+from viz.report.charts import bars, layer_figure, shifts_of
+from viz.report.gallery import Gallery, gallery, montages
+from viz.report.layer_section import analyses_section
+from viz.report.penalty_panels import panels_of
+from viz.report.penalty_section import flat, penalties_section, rejected, told
+from viz.report.tables import Line, entries_of, headline, heads_of, lines_of, per_class
+
+TEMPLATES = Path(__file__).parent
+TABLE, CLASSES = "report.json", "per_class.csv"
+PENALTIES, TRIALS = "penalties.json", "penalties.csv"
+CURVES = 12
+"""Training curves shown; every other run's lie in its metrics.jsonl."""
+
+
+def report(config: ReportConfig) -> Path:
+    """Write the report of all finished, evaluated runs below `config.runs`; returns its path.
+
+    Beside the runs go results.json/csv (a line an evaluation), report.json (the tables as shown)
+    and per_class.csv; penalties.json/csv too where runs differ in penalty or frozen layers. What
+    cannot be shown is said in the report.
+
+    Raises:
+        InputError: no such folder, or no evaluated run in it.
+    """
+    runs, out = Path(config.runs), Path(config.out)
+    rows = collect(runs)
+    if not rows:
+        raise InputError(
+            f"runs: no finished run with metrics_*.json below {runs}; evaluate one first"
+        )
+    entries = entries_of(rows)
+    panels = panels_of(entries, config.selection)
+    every, dropped = lines_of(entries), rejected(panels)
+    lines = [x for x in of_one_split(every) if not dropped.issuperset(e.row.run for e in x.entries)]
+    save(rows, runs)
+    write_json(runs / TABLE, [line.plain() for line in every])
+    write_whole(runs / CLASSES, csv_of_records(per_class(entries)).encode())
+    files = [TABLE, CLASSES, "results.json", "results.csv"]
+    if panels:
+        write_json(runs / PENALTIES, [panel.plain() for panel in panels])
+        write_whole(runs / TRIALS, flat(panels).encode())
+        files += [PENALTIES, TRIALS]
+    firsts = list(dict.fromkeys(Path(x.entries[0].row.run) for x in every))
+    sections = [penalties_section(panels), analyses_section(runs, firsts)]
+    galleries, notes = pictures(lines, config.examples)
+    inversions, broken = montages(runs)
+    drawn = curves(every)
+    figure = data_uri(chart) if (chart := bars(lines)) else ""
+    layers = data_uri(chart) if (chart := layer_figure(lines)) else ""
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=select_autoescape(default=True),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    html = environment.get_template("report.html").render(
+        today=date.today().isoformat(),
+        runs=str(runs),
+        machines=machines(trained(every)),
+        split=lines[0].split if len({line.split for line in every}) > 1 else "",
+        summary=summary(lines, told(panels)),
+        comparison=comparison.for_report(runs),
+        tables=tables(sorted(every, key=lambda x: x.split != lines[0].split)),
+        bars=figure,
+        layers=layers,
+        classes=class_tables(lines),
+        galleries=galleries,
+        notes=notes,
+        montages=inversions,
+        broken=broken,
+        curves=drawn,
+        more_curves=len(trained(every)) - len(drawn),
+        configurations=configurations(every),
+        files=files,
+        sections=[section for section in sections if section],
+    )
+    write_whole(out, html.encode())
+    say(f"report: {out.resolve()}")
+    return out
+
+
+def of_one_split(lines: list[Line]) -> list[Line]:
+    """The lines of the split that most lines are of: figures and sentences never mix splits."""
+    splits = [line.split for line in lines]
+    return [line for line in lines if line.split == max(splits, key=splits.count)]
+
+
+def machines(runs: Iterable[Path]) -> list[str]:
+    """Versions and hardware in a line; several where the runs were made on several."""
+    found = []
+    for run in runs:
+        about = read_environment(run)
+        packages = ", ".join(f"{k} {v}" for k, v in about["packages"].items() if v)
+        where = ", ".join(about["gpus"]) or f"CPU, {about['threads']} threads"
+        found.append(f"Python {about['python']}, {packages}; {where}; {about['platform']}")
+    return list(dict.fromkeys(found))
+
+
+def summary(lines: list[Line], chosen: Mapping[str, str]) -> list[str]:
+    """The story in a sentence a shift, computed from the table; `chosen` says of a run which it is
+    among several."""
+    method, sentences = headline(lines), []
+    clean = next((x.scores["miou"] for x in lines if x.method == TEACHER), None)
+    for shift in shifts_of(lines):
+        found = {x.method: x for x in reversed(lines) if x.shift == shift}
+        if clean is None or B0 not in found or method not in found:
+            continue
+        b0, best = found[B0].scores["miou"], found[method].scores
+        if b0 is None or best["miou"] is None:
+            continue
+        which, run = "", found[method].entries[0].row.run
+        if run in chosen:
+            which = f" ({chosen[run]})"
+        elif (
+            sum(x.method == method and x.shift == shift for x in lines) > 1
+        ):  # not its scores' best
+            which = f" ({found[method].label}, penalty {found[method].penalty})"
+        text = (
+            f"{shift}: the teacher falls from {clean.mean:.1f} to {b0.mean:.1f} mIoU; "
+            f"{method}{which} trained without labels reaches {best['miou'].mean:.1f}"
+        )
+        if (share := best["recovered"]) is not None:
+            text += f", recovering {share.mean:.0f}\u00a0% of the loss"
+        if B2 in found and (b2 := found[B2].scores["miou"]) is not None:
+            text += f" (supervised fine-tuning, B2: {b2.mean:.1f})"
+        sentences.append(text + ".")
+    return sentences
+
+
+def tables(lines: list[Line]) -> list[dict[str, Any]]:
+    """One table for each split and shift; scores on the old domain come first. Where images have
+    one label there is a top-1 instead of mIoU and pixel accuracy."""
+    groups: dict[tuple[str, str], list[Line]] = {}
+    for line in lines:
+        groups.setdefault((line.split, line.shift), []).append(line)
+    return [
+        {"split": s, "shift": shift, "lines": group, "heads": heads_of(group)}
+        for (s, shift), group in groups.items()
+    ]
+
+
+def class_tables(lines: list[Line]) -> list[dict[str, Any]]:
+    """Per shift: classes down, methods across, IoU in percent of the first seed; a table for each
+    data set's classes."""
+    labelled = [x for x in lines if (x.entries[0].metrics["truth"] or {}).get("iou")]
+    keys = dict.fromkeys((x.shift, tuple(x.entries[0].metrics["classes"])) for x in labelled)
+    made = []
+    for shift, classes in [key for key in keys if key[0]]:
+        alike = [x for x in labelled if tuple(x.entries[0].metrics["classes"]) == classes]
+        clean = [x for x in alike if x.method == TEACHER]
+        columns = clean[:1] + [x for x in alike if x.shift == shift]
+        ious = [x.entries[0].metrics["truth"]["iou"] for x in columns]
+        body = [(name, [iou[i] for iou in ious]) for i, name in enumerate(classes)]
+        heads = [x.label if x.shift else "teacher on D1" for x in columns]
+        made.append({"shift": shift, "heads": heads, "body": body})
+    return made
+
+
+def pictures(lines: list[Line], count: int) -> tuple[list[Gallery], list[str]]:
+    """Galleries of the shifts whose runs and images are still there, and a note for the others."""
+    method, made, notes = headline(lines), [], []
+    for shift in shifts_of(lines):
+        found = {x.method: x.entries[0] for x in reversed(lines) if x.shift == shift}
+        if method not in found:
+            notes.append(f"{shift}: no adapted student, so no pictures.")
+            continue
+        others = {B2: Path(found[B2].row.run)} if B2 in found else {}
+        row = found[method].row
+        try:
+            made.append(gallery(shift, Path(row.run), others, row.split, count))
+        except InputError as error:
+            notes.append(f"{shift}: no pictures: {error}")
+    return made, notes
+
+
+def trained(lines: list[Line]) -> list[Path]:
+    """Every run once, in the tables' order."""
+    return list(dict.fromkeys(Path(e.row.run) for line in lines for e in line.entries))
+
+
+def curves(lines: list[Line]) -> list[dict[str, str]]:
+    records = ((run, read_metrics(run)) for run in trained(lines)[:CURVES])
+    return [
+        {"run": str(r), "image": data_uri(training_curves(found))} for r, found in records if found
+    ]
+
+
+def configurations(lines: list[Line]) -> list[dict[str, str]]:
+    return [
+        {"run": str(run), "text": yaml.safe_dump(read_config(run), sort_keys=False)}
+        for run in trained(lines)
+    ]
