@@ -206,9 +206,9 @@ def analyses_section(runs: Path, trained: Sequence[Path]) -> Section | None:
                 "As Figure 5: diagonal Fisher information of every parameter; elements that are 0 "
                 "have no logarithm and are left out.",
             )
-    for group in batches(found["weights"].items(), LINES):
+    for analyses in batches(found["weights"].items(), LINES):
         made.draw(
-            distance_lines({name: content["layers"] for name, content in group}),
+            distance_lines({name: content["layers"] for name, content in analyses}),
             "Distance of each layer from its start",
             "How far each layer went from its start: convolution and linear layers joined by a "
             "line, norm layers as hollow points; what did not move is left out.",
@@ -222,9 +222,9 @@ def analyses_section(runs: Path, trained: Sequence[Path]) -> Section | None:
     }
     drawn = dict(list(noted.items())[:TIMED])
     limits = limits_of(drawn.values())
-    for group in batches(drawn.items(), PANELS):
+    for panels in batches(drawn.items(), PANELS):
         made.draw(
-            distances_over_time(dict(group), limits),
+            distances_over_time(dict(panels), limits),
             "Distance of each layer from its start over time",
             "Distance from the start over time, relative to the start's size; first layers are "
             "dark.",
