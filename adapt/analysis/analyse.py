@@ -9,8 +9,7 @@ from torch import Tensor
 
 from adapt.analysis.activations import Units, activations
 from adapt.analysis.weights import drops, fisher_boxes, weight_distances
-from adapt.data import DataSet
-from adapt.data.sampling import some
+from adapt.data import DataSet, some
 from adapt.disk.files import write_json, write_whole
 from adapt.disk.runs import read_config
 from adapt.disk.tables import csv_of_records, text_table

@@ -7,8 +7,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from adapt.data import DataSet, load
-from adapt.data.sampling import check_sizes, some
+from adapt.data import DataSet, load, some
+from adapt.data.sampling import check_sizes
 from adapt.disk.files import clear
 from adapt.disk.lock import only_writer
 from adapt.disk.runs import read_data

@@ -6,8 +6,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from adapt.data import load
-from adapt.data.sampling import some
+from adapt.data import load, some
 from adapt.disk.lock import only_writer
 from adapt.evaluation.rows import Row, collect, rows_of, save, text_table
 from adapt.machine.runtime import say

@@ -12,3 +12,9 @@ HASH_BITS = 256
 TEACHER, B0, ADABN, B1, B2 = "teacher", "B0", "AdaBN", "B1", "B2"
 BASELINES = (TEACHER, B0, ADABN, *RESTYLES, B1, B2)
 """In the order of tables and figures; AdaBN and the restylings need no training."""
+
+DATASETS = (
+    "scenes", "camvid", "voc", "cityscapes", "pairs", "caltech256", "indoor67", "dogs120",
+    "food101", "folders",
+)  # fmt: skip
+"""adapt.data: the layouts of files that are read."""

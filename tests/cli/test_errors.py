@@ -20,14 +20,11 @@ from torch import nn
 
 from adapt.cli.study import study
 from adapt.data import cut, load
-from adapt.data.by_class import classes_in
-from adapt.data.cityscapes import frames
-from adapt.data.dogs120 import entries
+from adapt.data.classification import classes_in, entries
 from adapt.data.files import Lookup
 from adapt.data.images import image_header
-from adapt.data.index import write_index
-from adapt.data.tiff import read_tiff
-from adapt.data.voc import label_tables
+from adapt.data.index import read_tiff, write_index
+from adapt.data.segmentation import frames, label_tables
 from adapt.disk.runs import open_run, read_config
 from adapt.disk.tensors import read_metadata
 from adapt.errors import InputError, Stopped, unknown

@@ -15,9 +15,9 @@ import torch
 from scipy.io import savemat
 from tiny import teaching
 
-from adapt.data import tiff
-from adapt.data.dogs120 import entries
+from adapt.data.classification import entries
 from adapt.data.images import read_indices
+from adapt.data.index import read_tiff
 from adapt.data.pairs import read_csv
 from adapt.disk import checkpoint
 from adapt.disk.files import LARGEST, read_mapping, read_text, read_yaml
@@ -192,15 +192,15 @@ def test_a_tiff_of_which_only_a_part_is_read_is_refused(
     """tifffile says what is missing, and goes on with what it has."""
     path = tmp_path / "a.tif"
     tifffile.imwrite(path, np.zeros((4, 4), np.uint8))
-    read = tiff.values
 
-    def complaining(file: object, where: Path) -> np.ndarray:
+    def complaining(series: tifffile.TiffPageSeries) -> np.ndarray:
         logging.getLogger("tifffile").error("segment 3 is missing")
-        return read(file, where)
+        return np.zeros(series.shape, np.uint8)
 
-    monkeypatch.setattr(tiff, "values", complaining)
+    monkeypatch.setattr(tifffile.TiffPageSeries, "asarray", complaining)
     with pytest.raises(InputError, match=r"a\.tif: not a readable TIFF \(segment 3 is missing\)"):
-        tiff.read_tiff(path)
-    monkeypatch.setattr(tiff, "values", lambda *_: np.zeros((2, 4, 4, 3), np.uint8))
+        read_tiff(path)
+    four = np.zeros((2, 4, 4, 3), np.uint8)
+    monkeypatch.setattr(tifffile.TiffPageSeries, "asarray", lambda series: four)
     with pytest.raises(InputError, match=r"a\.tif: has the shape \(2, 4, 4, 3\)"):
-        tiff.read_tiff(path)
+        read_tiff(path)

@@ -172,7 +172,7 @@ def slow_evaluation(argument: str) -> None:
 
 def slow_loader(argument: str) -> None:
     """So does every sample behind the first four, in whichever process reads it."""
-    slow("adapt.data.sampling", "Decoder._decode", argument, "0.5", 4)
+    slow("adapt.data.sampling", "Decoder.native", argument, "0.5", 4)
 
 
 def slow_filter(argument: str) -> None:
