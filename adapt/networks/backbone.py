@@ -8,7 +8,7 @@ from adapt.networks import build_network
 from adapt.settings.groups import NetworkConfig
 
 COUNTER = "num_batches_tracked"
-"""Batch norm's; older files lack it, and nothing here depends on it."""
+"""A buffer of batch norm that older files lack and that nothing here depends on."""
 AUXILIARY = "aux_classifier."
 """The head that torchvision's segmentation networks have for training only."""
 
@@ -21,13 +21,15 @@ def head_of(config: NetworkConfig) -> set[str]:
     return {k for k, v in two.items() if k not in three or three[k].shape != v.shape}
 
 
-def has_body(weights: dict[str, Tensor], config: NetworkConfig, net: nn.Module) -> bool:
-    """Do the weights name every tensor of the network's body?"""
+def has_backbone(weights: dict[str, Tensor], config: NetworkConfig, net: nn.Module) -> bool:
+    """Do the weights name every tensor of the network's backbone?"""
     needed = {k for k in net.state_dict() if not k.endswith(COUNTER)} - head_of(config)
     return needed <= weights.keys()
 
 
-def body_of(weights: dict[str, Tensor], config: NetworkConfig, net: nn.Module) -> dict[str, Tensor]:
+def backbone_of(
+    weights: dict[str, Tensor], config: NetworkConfig, net: nn.Module
+) -> dict[str, Tensor]:
     """Weights by the network's own names, without those of the head.
 
     Raises:
