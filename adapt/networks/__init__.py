@@ -2,7 +2,7 @@
 
 A network may carry `aliases`, short names of its layers. All built-in ones have pool1 to pool5, so
 that the paper's objectives fit each of them. The file of an architecture imports nothing of this
-project, because `export` ships a copy of it, and torchvision is imported when a network needs it.
+project, because `export` ships a copy of it. A network that needs torchvision imports it itself.
 """
 
 from collections.abc import Callable
@@ -11,9 +11,11 @@ from functools import partial
 from torch import nn
 
 from adapt.errors import InputError, unknown
+from adapt.networks.deeplab_v2 import DeepLabV2, DilatedResNet
 from adapt.networks.deeplab_vgg16 import DeepLabVGG16
 from adapt.networks.factory import own_network
 from adapt.networks.fcn_vgg16 import FCNVGG16
+from adapt.networks.pspnet import PSPNet
 from adapt.settings.choices import CLASSIFIERS
 from adapt.settings.groups import NetworkConfig
 
@@ -25,30 +27,18 @@ MOBILENET = {f"pool{n}": f"backbone.{i}" for n, i in enumerate((1, 3, 6, 12, 16)
 """The last block before each further stride (or dilation), and the last layer."""
 
 
-def deeplab_vgg16(config: NetworkConfig, classes: int) -> nn.Module:
-    return DeepLabVGG16(classes, width=config.width, batch_norm=config.batch_norm)
+def on_vgg16(
+    config: NetworkConfig, classes: int, make: Callable[..., nn.Module], **options: int
+) -> nn.Module:
+    """One of our own networks on VGG-16."""
+    return make(classes, width=config.width, batch_norm=config.batch_norm, **options)
 
 
-def fcn_vgg16(config: NetworkConfig, classes: int, stride: int) -> nn.Module:
-    return FCNVGG16(classes, stride, width=config.width, batch_norm=config.batch_norm)
-
-
-def pspnet(config: NetworkConfig, classes: int, depth: int) -> nn.Module:
-    from adapt.networks.pspnet import PSPNet
-
-    return with_aliases(PSPNet(classes, depth), RESNET_BACKBONE)
-
-
-def deeplab_v2(config: NetworkConfig, classes: int, depth: int) -> nn.Module:
-    from adapt.networks.deeplab_v2 import DeepLabV2
-
-    return with_aliases(DeepLabV2(classes, depth), RESNET_BACKBONE)
-
-
-def dilated_resnet(config: NetworkConfig, classes: int, depth: int) -> nn.Module:
-    from adapt.networks.deeplab_v2 import DilatedResNet
-
-    return with_aliases(DilatedResNet(classes, depth), RESNET_BACKBONE)
+def on_resnet(
+    config: NetworkConfig, classes: int, make: Callable[..., nn.Module], depth: int
+) -> nn.Module:
+    """One of our own networks on torchvision's dilated ResNet of 50 or 101 layers."""
+    return with_aliases(make(classes, depth), RESNET_BACKBONE)
 
 
 def torchvision_network(config: NetworkConfig, classes: int) -> nn.Module:
@@ -84,17 +74,17 @@ def classifier(config: NetworkConfig, classes: int) -> nn.Module:
 
 
 NETWORKS: dict[str, Callable[[NetworkConfig, int], nn.Module]] = {
-    "deeplab_vgg16": deeplab_vgg16,
-    "fcn32s_vgg16": partial(fcn_vgg16, stride=32),
-    "fcn16s_vgg16": partial(fcn_vgg16, stride=16),
-    "fcn8s_vgg16": partial(fcn_vgg16, stride=8),
-    "deeplabv2_resnet101": partial(deeplab_v2, depth=101),
-    "dilated_resnet101": partial(dilated_resnet, depth=101),
-    "pspnet_resnet50": partial(pspnet, depth=50),
-    "pspnet_resnet101": partial(pspnet, depth=101),
+    "deeplab_vgg16": partial(on_vgg16, make=DeepLabVGG16),
+    "fcn32s_vgg16": partial(on_vgg16, make=FCNVGG16, stride=32),
+    "fcn16s_vgg16": partial(on_vgg16, make=FCNVGG16, stride=16),
+    "fcn8s_vgg16": partial(on_vgg16, make=FCNVGG16, stride=8),
+    "deeplabv2_resnet101": partial(on_resnet, make=DeepLabV2, depth=101),
+    "dilated_resnet101": partial(on_resnet, make=DilatedResNet, depth=101),
+    "pspnet_resnet50": partial(on_resnet, make=PSPNet, depth=50),
+    "pspnet_resnet101": partial(on_resnet, make=PSPNet, depth=101),
     **dict.fromkeys(TORCHVISION, torchvision_network),
 }
-"""Adding a network is one function, one line here and its name in adapt/settings/choices.py."""
+"""Adding a network is one file, one line here and its name in adapt/settings/choices.py."""
 
 
 def build_network(config: NetworkConfig, classes: int) -> nn.Module:
@@ -106,6 +96,7 @@ def build_network(config: NetworkConfig, classes: int) -> nn.Module:
     """
     if config.arguments and not config.factory:
         raise InputError(f"network.arguments is for network.factory only; network is {config.name}")
+    make: Callable[[NetworkConfig, int], nn.Module]
     if config.factory:
         make = own_network
     elif config.name in CLASSIFIERS:

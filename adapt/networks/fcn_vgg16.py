@@ -45,11 +45,11 @@ class FCNVGG16(nn.Module):
         self.score = nn.Conv2d(hidden, num_classes, 1)
         skips = {32: [], 16: [4], 8: [4, 3]}[stride]
         scores = [nn.Conv2d(channels[n - 1], num_classes, 1) for n in skips]
-        self.skips = nn.ModuleDict({f"pool{n}": s for n, s in zip(skips, scores, strict=True)})
         doubling = [
             nn.ConvTranspose2d(num_classes, num_classes, 4, stride=2, padding=1, bias=False)
             for _ in skips
         ]
+        self.skips = nn.ModuleDict({f"pool{n}": s for n, s in zip(skips, scores, strict=True)})
         self.upscore = nn.ModuleDict({f"pool{n}": d for n, d in zip(skips, doubling, strict=True)})
         self._initialise([self.score, *scores], doubling)
 

@@ -12,8 +12,7 @@ from torch import Tensor, nn
 from adapt.disk.files import sha256
 from adapt.disk.tensors import check_values, read_tensors
 from adapt.errors import InputError, listing
-from adapt.networks import TORCHVISION
-from adapt.networks.backbone import AUXILIARY, COUNTER, backbone_of, has_backbone
+from adapt.networks import TORCHVISION, build_network
 from adapt.networks.batchnorm import BatchNorm
 from adapt.settings.choices import BACKBONE, CLASSIFIERS
 from adapt.settings.groups import NetworkConfig
@@ -24,6 +23,10 @@ if TYPE_CHECKING:
 IMAGENET, COCO = "imagenet", "coco"
 PREFIXES = ("backbone.", "features.", "conv")
 """The parameters of a network's backbone begin with these; all of them must be found."""
+COUNTER = "num_batches_tracked"
+"""A buffer of batch norm that older files lack and that nothing here depends on."""
+AUXILIARY = "aux_classifier."
+"""The head that torchvision's segmentation networks have for training only."""
 
 Weights = dict[str, Tensor]
 
@@ -135,14 +138,32 @@ def on_resnet(weights: Weights, net: nn.Module) -> Weights:
     return {k: v for k, v in kept.items() if k not in last or not k.startswith("classifier.")}
 
 
+def head_of(config: NetworkConfig) -> set[str]:
+    """Names of the tensors whose shapes depend on the number of classes."""
+    place = "cpu" if config.factory else "meta"  # a user's own code may need values
+    with torch.device(place):
+        two, three = (build_network(config, classes).state_dict() for classes in (2, 3))
+    return {k for k, v in two.items() if k not in three or three[k].shape != v.shape}
+
+
 def renamed(source: str, weights: Weights, config: NetworkConfig, net: nn.Module) -> Weights:
-    """Weights by the network's own names: as they are, without its head, or mapped."""
-    whole = not source.startswith(BACKBONE)
-    own_names = config.factory or config.name in CLASSIFIERS
-    if own_names or (not whole and has_backbone(weights, config, net)):
-        own = {k: v.shape for k, v in net.state_dict().items() if not k.endswith(COUNTER)}
-        fits = all(k in weights and weights[k].shape == shape for k, shape in own.items())
-        return weights if whole and fits else backbone_of(weights, config, net)
+    """Weights by the network's own names: as they are, without its head, or mapped.
+
+    Raises:
+        ValueError: a tensor is missing, or no layer depends on the number of classes.
+    """
+    own = {k: v.shape for k, v in net.state_dict().items() if not k.endswith(COUNTER)}
+    whole, theirs = not source.startswith(BACKBONE), config.factory or config.name in CLASSIFIERS
+    if theirs and whole and all(k in weights and weights[k].shape == own[k] for k in own):
+        return weights
+    head = head_of(config) if theirs or not whole else set()
+    if theirs or (not whole and own.keys() - head <= weights.keys()):
+        kept = {k: v for k, v in weights.items() if k not in head and not k.startswith(AUXILIARY)}
+        if missing := own.keys() - kept - head:
+            raise ValueError(listing(sorted(missing)))
+        if not head:
+            raise ValueError("no layer depends on the number of classes")
+        return kept
     if config.name == "deeplab_vgg16":
         return deeplab(weights, net)
     return fcn(weights) if config.name.endswith("_vgg16") else on_resnet(weights, net)

@@ -14,9 +14,8 @@ from adapt.disk.files import read_mapping, sha256, write_json, write_whole
 from adapt.disk.tensors import load_tensors, read_tensors
 from adapt.errors import InputError
 from adapt.networks import build_network
-from adapt.networks.backbone import AUXILIARY
 from adapt.networks.batchnorm import eval_mode
-from adapt.networks.pretrained import COCO, IMAGENET, is_pretrained, pretrained
+from adapt.networks.pretrained import AUXILIARY, COCO, IMAGENET, is_pretrained, pretrained
 from adapt.networks.taps import logits_of
 from adapt.settings.choices import BACKBONE, CLASSIFIERS
 from adapt.settings.groups import NetworkConfig
@@ -166,11 +165,13 @@ def load_complete(
     try:
         load_tensors(net, tensors, f"{what}: {source}")
     except InputError as error:
-        hint = (
-            f". start={BACKBONE}{source} takes all but its last layers" if what == "start" else ""
-        )
-        raise InputError(f"{error}{hint}") from None
-    outputs = count_outputs(net, 224 if network.name in CLASSIFIERS else PROBE)
+        if what != "start":
+            raise
+        hint = f"start={BACKBONE}{source} takes all but its last layers"
+        raise InputError(f"{error}. {hint}") from None
+    side = 224 if network.name in CLASSIFIERS else PROBE
+    with torch.no_grad(), eval_mode(net):
+        outputs = logits_of(net(torch.zeros(1, 3, side, side))).shape[1]
     if classes and outputs != len(classes):
         raise InputError(
             f"{what}: {source} has {outputs} outputs; the data has {len(classes)} classes: "
@@ -188,9 +189,3 @@ def outputs_in(tensors: dict[str, torch.Tensor], network: NetworkConfig) -> int:
         single = build_network(network, 1).state_dict()
     found = {v.shape[0] for k, v in tensors.items() if k in single and single[k].shape != v.shape}
     return found.pop() if len(found) == 1 else 1
-
-
-def count_outputs(net: nn.Module, side: int = PROBE) -> int:
-    """Channels of a network's logits, found by a blank image."""
-    with torch.no_grad(), eval_mode(net):
-        return logits_of(net(torch.zeros(1, 3, side, side))).shape[1]

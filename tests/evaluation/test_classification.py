@@ -24,8 +24,7 @@ from adapt.evaluation.evaluate import evaluate
 from adapt.evaluation.predict import predictions
 from adapt.export import export
 from adapt.networks import build_network
-from adapt.networks.backbone import COUNTER
-from adapt.networks.pretrained import enum_of, pretrained
+from adapt.networks.pretrained import COUNTER, enum_of, pretrained
 from adapt.networks.saved import load_model
 from adapt.objective.terms import cross_entropy
 from adapt.settings.choices import CLASSIFIERS

@@ -23,7 +23,7 @@ from adapt.disk.files import read_json
 from adapt.disk.runs import read_config
 from adapt.errors import InputError
 from adapt.networks import build_network
-from adapt.networks.backbone import head_of
+from adapt.networks.pretrained import head_of
 from adapt.settings.groups import NetworkConfig
 from adapt.settings.mapping import build
 from adapt.settings.study import StudyConfig
