@@ -86,10 +86,7 @@ class _Recorder(TorchDispatchMode):
         super().__init__()
         self.size, self.counter = size, counter
         self.names = {module: name for name, module in net.named_modules()}
-        self.short: dict[str, list[str]] = {}
-        for alias, name in aliases(net).items():
-            self.short.setdefault(name, []).append(alias)
-        self.layers: dict[str, Layer] = {}
+        self.aliases, self.layers = aliases(net), dict[str, Layer]()
         self.overwritten: dict[str, str] = {}
         self._running: list[tuple[str, int]] = []
         self._parameters: dict[int, int] = {}
@@ -104,7 +101,7 @@ class _Recorder(TorchDispatchMode):
         name = self.names[module]
         leaf = next(module.children(), None) is None
         parameters = sum(p.numel() for p in module.parameters())
-        short = tuple(self.short.get(name, ()))
+        short = tuple(alias for alias, layer in self.aliases.items() if layer == name)
         return Layer(name, short, type(module).__name__, leaf, parameters)
 
     def before(self, module: nn.Module, inputs: object) -> None:
@@ -159,7 +156,7 @@ class _Recorder(TorchDispatchMode):
         return owner
 
 
-def trace(net: nn.Module, size: tuple[int, int], channels: int = 3) -> list[Layer]:
+def trace(net: nn.Module, size: tuple[int, int]) -> list[Layer]:
     """Every module of a network as a forward pass in eval mode meets it.
 
     The modules come in the order in which they finish, so that a block follows its members; the
@@ -168,15 +165,14 @@ def trace(net: nn.Module, size: tuple[int, int], channels: int = 3) -> list[Laye
     convolutions and matrix products.
 
     Args:
-        net: any module from (1, channels, H, W) to logits.
+        net: any module from (1, 3, H, W) to logits.
         size: (H, W) of the input, which is 0 everywhere.
-        channels: of the input.
 
     Raises:
         InputError: the network cannot take an image of this size, or its output is no logits.
     """
     first = next(net.parameters(), torch.empty(0))
-    image = torch.zeros(1, channels, *size, device=first.device, dtype=first.dtype)
+    image = torch.zeros(1, 3, *size, device=first.device, dtype=first.dtype)
     counter = FlopCounterMode(display=False)
     recorder = _Recorder(net, size, counter)
     with ExitStack() as stack:
@@ -187,9 +183,9 @@ def trace(net: nn.Module, size: tuple[int, int], channels: int = 3) -> list[Laye
             stack.enter_context(context)
         try:
             net(image)
-        except InputError:
-            raise
         except (RuntimeError, ValueError, AssertionError) as error:
+            if isinstance(error, InputError):
+                raise
             raise InputError(
                 f"network: it cannot take an image of {size[0]}x{size[1]} (H x W): {error}; give "
                 "data.crop or data.resize"
@@ -219,16 +215,13 @@ def check(layers: Iterable[Layer], taps: Iterable[str], what: str = "taps") -> N
     """
     named = {layer.name: layer for layer in layers if layer.name}
     short = {alias: layer for layer in named.values() for alias in layer.aliases}
-    free = [name for name, layer in named.items() if not layer.obstacle]
-    order, wanted = list(named), set(taps)
-    found: dict[str, Layer] = {}
-    for tap in sorted(wanted - {LOGITS}):
-        if tap not in named and tap not in short:
-            raise unknown(f"{what}: layer", tap, [*short, *free])
-        found[tap] = named.get(tap) or short[tap]
-    deepest = max(found.values(), key=lambda x: order.index(x.name), default=None)
+    free, wanted = [name for name, layer in named.items() if not layer.obstacle], set(taps)
+    if strange := sorted(wanted - {LOGITS, *named, *short}):
+        raise unknown(f"{what}: layer", strange[0], [*short, *free])
+    found = {tap: named.get(tap) or short[tap] for tap in sorted(wanted - {LOGITS})}
+    deepest = [x for x in named.values() if x in found.values()][-1:]
     for tap, layer in found.items():
-        stops = layer is deepest and LOGITS not in wanted
+        stops = [layer] == deepest and LOGITS not in wanted
         if reason := layer.mapless if stops else layer.obstacle:
             inside = layer.name.rpartition(".")[0]
             near = [n for n in free if n.rpartition(".")[0] == inside] or list(short) or free

@@ -107,13 +107,11 @@ def deeplab(weights: Weights, net: nn.Module) -> Weights:
             bias = weights[f"features.{place}.bias"]
         else:  # our convolutions have no bias before batch norm: the mean takes it over
             mapped[f"{name}.running_mean"] = weights[f"features.{place}.running_mean"] - bias
-    fc6 = weights["classifier.0.weight"].unflatten(1, (-1, 7, 7))
-    fc7 = weights["classifier.3.weight"][..., None, None]
-    mapped |= {"fc6.0.weight": fc6[::4, :, ::3, ::3], "fc7.0.weight": fc7[::4, ::4]}
-    for number, name in ((0, "fc6.0.bias"), (3, "fc7.0.bias")):
-        if name in net.state_dict():
-            mapped[name] = weights[f"classifier.{number}.bias"][::4]
-    return mapped
+    whole = fcn(weights)
+    mapped["fc6.0.weight"] = whole["fc6.0.weight"][::4, :, ::3, ::3]
+    mapped["fc7.0.weight"] = whole["fc7.0.weight"][::4, ::4]
+    biases = {"fc6.0.bias", "fc7.0.bias"} & net.state_dict().keys()
+    return mapped | {name: whole[name][::4] for name in biases}
 
 
 def fcn(weights: Weights) -> Weights:
@@ -121,9 +119,8 @@ def fcn(weights: Weights) -> Weights:
     mapped = {k: v for k, v in weights.items() if k.startswith("features.")}
     mapped["fc6.0.weight"] = weights["classifier.0.weight"].unflatten(1, (-1, 7, 7))
     mapped["fc7.0.weight"] = weights["classifier.3.weight"][..., None, None]
-    for number, name in ((0, "fc6.0.bias"), (3, "fc7.0.bias")):
-        mapped[name] = weights[f"classifier.{number}.bias"]
-    return mapped
+    biases = {"fc6.0.bias": "classifier.0.bias", "fc7.0.bias": "classifier.3.bias"}
+    return mapped | {name: weights[theirs] for name, theirs in biases.items()}
 
 
 def on_resnet(weights: Weights, net: nn.Module) -> Weights:
