@@ -21,7 +21,7 @@ from adapt.evaluation.inference import (
 from adapt.evaluation.metrics import ImageScores
 from adapt.machine.processes import on_rank_zero, rank_zero_only, shared_errors
 from adapt.machine.runtime import runtime, say
-from adapt.networks.saved import Model, load_model, origin_of
+from adapt.networks.saved import Model, load_model, start_point_of
 from adapt.settings.commands import EvaluateConfig
 from adapt.settings.groups import DataConfig
 from adapt.settings.mapping import inherit_data, plain
@@ -70,7 +70,7 @@ def evaluate(config: EvaluateConfig) -> Path:
     if config.adabn:
         adapt_to(machine, net, reading, load(settings, "train"), image)
     teacher = None
-    origin = config.teacher or origin_of(recorded)
+    origin = config.teacher or start_point_of(recorded)
     if domain == "d2" and origin:
         teacher = machine.place(load_model(Path(origin), "teacher", like=model).net).eval()
     if config.loss and data.classification:

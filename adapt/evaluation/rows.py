@@ -11,7 +11,7 @@ from adapt.disk.runs import CONFIG, SUMMARY, read_config, read_summary
 from adapt.disk.tables import csv_of_records
 from adapt.errors import InputError
 from adapt.evaluation.metrics import Scores, distortion
-from adapt.networks.saved import origin_of
+from adapt.networks.saved import start_point_of
 from adapt.settings.checks import one_of
 from adapt.settings.choices import ADABN, B0, B1, B2, BASELINES, TEACHER
 from adapt.settings.groups import ProtocolConfig
@@ -58,7 +58,7 @@ def method_of(config: dict[str, Any], metrics: dict[str, Any]) -> str:
     if config["teacher"]:
         name = str(config["objective"]["name"])
     elif config["domain"] == "d2":
-        name = B2 if origin_of(config) else B1
+        name = B2 if start_point_of(config) else B1
         if (share := config["data"].get("share", 1.0)) < 1:
             name += f" ({share:.0%} of labels)"
     elif metrics["domain"] == "d1":

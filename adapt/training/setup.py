@@ -28,7 +28,7 @@ from adapt.networks.saved import NO_START, Model, is_file, is_run, load_complete
 from adapt.networks.taps import forward
 from adapt.objective.terms import Maps, Objective
 from adapt.penalties import Penalty
-from adapt.penalties.metric import read_fisher
+from adapt.penalties.fisher import read_fisher
 from adapt.settings.groups import DataConfig, NetworkConfig
 from adapt.settings.mapping import differences, inherit, inherit_data, plain
 from adapt.settings.training import TrainConfig

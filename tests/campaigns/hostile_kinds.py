@@ -33,8 +33,7 @@ from adapt.evaluation.evaluate import evaluate
 from adapt.evaluation.rows import collect, text_table
 from adapt.networks import build_network
 from adapt.networks.saved import load_model
-from adapt.penalties.fisher import fisher_of, load_fisher, write_fisher
-from adapt.penalties.metric import read_fisher
+from adapt.penalties.fisher import fisher_of, load_fisher, read_fisher, write_fisher
 from adapt.settings.commands import EvaluateConfig
 from adapt.settings.groups import DataConfig, NetworkConfig, PenaltyConfig, ScheduleConfig
 from adapt.settings.mapping import build, filled, plain
@@ -123,7 +122,7 @@ def model(base: Path) -> Any:
 
 def fisher(base: Path) -> Any:
     path = base / "fisher.safetensors"
-    return read_fisher(str(path)), load_fisher(path).made
+    return read_fisher(str(path)), load_fisher(path).values
 
 
 def bare(name: str) -> Callable[[Path], Any]:
@@ -191,7 +190,7 @@ KINDS = (
          checkpoint, True),
     Kind("checkpoint meta.json", f"{S}/checkpoints/{NEW}/meta.json", TEXT, checkpoint, True),
     Kind("model.safetensors", f"{S}/model.safetensors", (*BYTES, safetensors_header), model, True),
-    Kind("model.json", f"{S}/model.json", TEXT, model, True),
+    Kind("model.json", f"{S}/model.json", TEXT, model, False),
     Kind("config.yaml, resuming", f"{S}/config.yaml", (*BYTES, yaml_text, yaml_text), resume, True),
     Kind("Fisher file", "fisher.safetensors", (*BYTES, safetensors_header, safetensors_header),
          fisher, True),

@@ -11,8 +11,8 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import OmegaConf
 
 from adapt.networks import NETWORKS
-from adapt.networks.classifiers import CLASSIFIERS
 from adapt.objective.terms import Objective
+from adapt.settings.choices import CLASSIFIERS
 from adapt.settings.commands import (
     AnalyseConfig,
     CalibrateConfig,

@@ -41,7 +41,6 @@ from adapt.networks import build_network
 from adapt.networks.factory import permit
 from adapt.networks.pretrained import enum_of
 from adapt.networks.saved import load_complete
-from adapt.penalties.fisher import averaged, load_fisher, write_fisher
 from adapt.settings.commands import CalibrateConfig, DistortConfig, EvaluateConfig, ExportConfig
 from adapt.settings.groups import (
     DataConfig,
@@ -183,15 +182,6 @@ def evaluated_on_others(world: Path, place: Path) -> None:
     evaluate(EvaluateConfig(run=str(world / "teacher"), data=data, split="train", device="cpu"))
 
 
-def fisher_cut_short(world: Path, place: Path) -> None:
-    write_fisher(place / "f.safetensors", {"w": torch.ones(2)}, {"done": 3, "images": 9})
-    load_fisher(place / "f.safetensors")
-
-
-def broken_fisher(world: Path, place: Path) -> None:
-    averaged({"conv.weight": torch.tensor([1e300], dtype=torch.float64)}, 1)
-
-
 def onnx_of(net: nn.Module) -> object:
     return onnx_bytes(net, NETWORK, [8, 8], {})
 
@@ -273,8 +263,6 @@ REFUSED: dict[str, tuple[Refusal, str]] = {
         lambda w, p: own_logits(Strict(), NETWORK, case()), "0016E5_08059: .* images of 8x8"),
     "a case without logits": (
         lambda w, p: own_logits(Broken(), NETWORK, case()), "0016E5_08059: .* not finite"),
-    "Fisher values": (broken_fisher, r"conv\.weight are not finite"),
-    "half a Fisher file": (fisher_cut_short, r"f\.safetensors: unfinished, 3 of 9 images"),
     "a layer that never runs": (
         lambda w, p: freeze_first(Skips(), "unused", (8, 8)), "freeze=unused"),
     "no image": (lambda w, p: image_header(p / "no.png"), r"no\.png: no such image"),

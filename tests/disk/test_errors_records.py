@@ -26,7 +26,7 @@ from adapt.errors import InputError
 from adapt.evaluation.rows import read_evaluation
 from adapt.machine import processes as distributed
 from adapt.machine.runtime import runtime
-from adapt.networks.saved import load_model, read_about
+from adapt.networks.saved import load_model
 from adapt.penalties.fisher import load_fisher, write_fisher
 from adapt.settings.mapping import build, check_record
 from adapt.training.setup import prepare, resolve
@@ -67,11 +67,6 @@ def altered_fisher(path: Path) -> Path:
     about = read_metadata(path)
     safetensors.torch.save_file({"a": torch.zeros(2)}, path, about)
     return path
-
-
-def extended_model(world: Path, path: Path) -> Path:
-    about = json.loads((world / "teacher" / "model.json").read_text())
-    return written(path, {**about, "more": 1})
 
 
 EVALUATION = {
@@ -118,8 +113,6 @@ CASES: dict[str, tuple[Refusal, str]] = {
         lambda w, p: read_indices(mat(p / "a.mat", GTcls={"Other": 1.0})), "not an SBD class file"),
     "a checkpoint for a run": (
         lambda w, p: load_model(state(p / "state.pt", {}).parent, "teacher"), "is a checkpoint"),
-    "a description with more": (
-        lambda w, p: read_about(extended_model(w, p / "model.json")), "not a run's: it has "),
     "scores of other classes": (
         lambda w, p: read_evaluation(written(p / "m.json", EVALUATION)), "truth: iou has 2 values"),
     "a record that is a list": (lambda w, p: check_record(Row, [], "r.json"), "r.json: holds a"),

@@ -182,7 +182,7 @@ def slow_filter(argument: str) -> None:
 
 def slow_scores(argument: str) -> None:
     """So do the Fisher scores of every image behind the second."""
-    slow("adapt.analysis.fisher", "add_scores", argument, "1", 2)
+    slow("adapt.penalties.fisher", "add_scores", argument, "1", 2)
 
 
 def slow_prediction(argument: str) -> None:

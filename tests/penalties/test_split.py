@@ -67,7 +67,7 @@ def test_the_split_names_a_reason_for_every_tensor_that_is_left_out() -> None:
     start["side.weight"] = torch.zeros(9, 4, 1, 1)
     start["fc.weight"] = torch.zeros(3, 3)
     within = reached(net, [LOGITS], SIZE)
-    split = Penalty(net, start, PenaltyConfig("l2_sp", 0.1, 0.1), reached=within).split
+    split = Penalty(net, start, PenaltyConfig("l2_sp", 0.1, 0.1), trained=within).split
     assert (split.parameters, split.new) == (sum(p.numel() for p in net.parameters()), 8)
     assert (split.to_start, split.to_zero) == (net.body.weight.numel(), 0)
     assert split.left_out == {
@@ -84,7 +84,7 @@ def test_the_split_names_a_reason_for_every_tensor_that_is_left_out() -> None:
     }
     text = "\n".join(split.lines())
     assert "8 new (" in text and "frozen: 1 (head.weight)" in text
-    assert Penalty(net, start, PenaltyConfig("none"), reached=within).split.left_out == {}
+    assert Penalty(net, start, PenaltyConfig("none"), trained=within).split.left_out == {}
 
 
 def test_what_is_frozen_is_no_part_of_the_penalty() -> None:
@@ -144,6 +144,8 @@ def test_the_origin_is_laid_out_as_its_parameter() -> None:
     start = {k: v.contiguous() for k, v in net.state_dict().items()}
     penalty = Penalty(net, start, PenaltyConfig("l2_sp", 1.0, 1.0))
     for entry in penalty.entries:
-        assert entry.origin is not None and entry.origin.stride() == entry.parameter.stride()
-        assert torch.equal(entry.origin, entry.parameter)
-        assert entry.origin.data_ptr() != entry.parameter.data_ptr()
+        assert (
+            entry.start_point is not None and entry.start_point.stride() == entry.parameter.stride()
+        )
+        assert torch.equal(entry.start_point, entry.parameter)
+        assert entry.start_point.data_ptr() != entry.parameter.data_ptr()

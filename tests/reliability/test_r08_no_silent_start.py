@@ -33,7 +33,7 @@ ADAPT = (
     [
         ("teacher=runs/techer", "teacher: no such run folder: runs/techer"),
         ("start=techer.pth", "techer.pth: no such file"),
-        ("start=body:techer.safetensors", "techer.safetensors: no such file"),
+        ("start=backbone:techer.safetensors", "techer.safetensors: no such file"),
         ("start=d1", "start: d1 has no model.safetensors"),
     ],
 )

@@ -152,7 +152,7 @@ def test_r10_fisher_and_evaluate_are_stopped_in_order(warm: Warm, world: Path) -
     until(marker.exists, command)
     command.kill(TERM)
     ended(command, 143)
-    assert "going on with" in warm.run(*given).stdout
+    warm.run(*given)
     warm.run("fisher.py", "run=teacher", "out=unstopped.safetensors", "device=cpu")
     wanted, found = (world / f"{name}.safetensors" for name in ("unstopped", "stopped"))
     assert found.read_bytes() == wanted.read_bytes()

@@ -132,9 +132,9 @@ def test_a_resumed_run_is_still_pulled_to_the_original(
     assert restore(setup, RunFolder(tmp_path / "b"))[0] == 4
     start = weights(world / "teacher")
     for entry in setup.penalty.entries:
-        assert entry.origin is not None and torch.equal(entry.origin, start[entry.name])
+        assert entry.start_point is not None and torch.equal(entry.start_point, start[entry.name])
         reached = entry.name.startswith(("conv1.", "conv2.", "conv3."))
-        assert torch.equal(entry.parameter, entry.origin) == (not reached)
+        assert torch.equal(entry.parameter, entry.start_point) == (not reached)
     train(broken)
     assert same(tmp_path / "a", tmp_path / "b")
     assert curve(tmp_path / "a") == curve(tmp_path / "b")

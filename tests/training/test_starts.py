@@ -14,7 +14,7 @@ from adapt.disk.files import read_json
 from adapt.disk.runs import read_config
 from adapt.errors import InputError
 from adapt.evaluation.evaluate import evaluate
-from adapt.networks.saved import is_file, is_run, load_complete, origin_of
+from adapt.networks.saved import is_file, is_run, load_complete, start_point_of
 from adapt.settings.commands import EvaluateConfig
 from adapt.settings.groups import DataConfig, NetworkConfig
 from adapt.training.train import train
@@ -66,7 +66,7 @@ def test_a_file_teaches_as_the_run_that_it_came_from(world: Path, tmp_path: Path
     )  # fmt: skip
     assert same(by_run, by_file)
     assert read_json(by_file / "model.json")["classes"] == [f"class {i}" for i in range(11)]
-    assert origin_of(read_config(by_file)) == str(file)
+    assert start_point_of(read_config(by_file)) == str(file)
     data = DataConfig(target=str(world / "d2/train"))
     scores = evaluate(EvaluateConfig(run=str(by_file), split="train", data=data, device="cpu"))
     assert read_json(scores)["agreement"]["miou"] > 0
@@ -163,7 +163,7 @@ def test_the_kind_of_a_source_shows_in_its_name(tmp_path: Path) -> None:
     assert is_run(str(tmp_path / "v1.pt")), "a run folder may be called so"
     assert not any(map(is_run, ("", "none", "imagenet", "x.pth", "VGG16_Weights.DEFAULT")))
     record = {"teacher": "", "start": "imagenet"}
-    assert origin_of(record) == "" and origin_of(record | {"start": "w.pth"}) == "w.pth"
+    assert start_point_of(record) == "" and start_point_of(record | {"start": "w.pth"}) == "w.pth"
 
 
 def test_evaluating_a_bare_file_says_how_to_make_it_a_run(world: Path, tmp_path: Path) -> None:
