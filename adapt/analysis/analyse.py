@@ -15,7 +15,7 @@ from adapt.disk.files import write_json, write_whole
 from adapt.disk.runs import read_config
 from adapt.disk.tables import csv_of_records, text_table
 from adapt.errors import InputError
-from adapt.evaluation.evaluate import shown_to
+from adapt.evaluation.evaluate import data_for
 from adapt.evaluation.inference import Reading, Whole, evaluate_networks, groups, headline, stack
 from adapt.machine.runtime import runtime, say
 from adapt.networks.layers import check, main_path, trace
@@ -92,7 +92,7 @@ def networks_of(config: AnalyseConfig) -> Pair:
 def images_of(config: AnalyseConfig, pair: Pair) -> tuple[str, Reading, DataSet, tuple[str, str]]:
     """Domain, how images are read, which, and what the network before and behind sees of them."""
     wanted = "d2" if config.domain == PAIRS else config.domain
-    domain, settings, data = shown_to(pair.folder, pair.after, config.data, wanted, config.split)
+    domain, settings, data = data_for(pair.folder, pair.after, config.data, wanted, config.split)
     reading = Reading(settings, pair.after.network, config.batch, config.workers)
     own = f"x{domain[1]}"
     seen = ("x1", "x2") if config.domain == PAIRS else (own, own)
@@ -158,7 +158,7 @@ def analyse_source(config: AnalyseConfig, pair: Pair | None) -> Found:
     """Scores on the old domain before and behind the training (001, Table 5), and how far the two
     networks still agree there (label-free)."""
     assert pair is not None
-    _, settings, data = shown_to(pair.folder, pair.after, config.data, "d1", config.split)
+    _, settings, data = data_for(pair.folder, pair.after, config.data, "d1", config.split)
     reading = Reading(settings, pair.after.network, config.batch, config.workers)
     machine = runtime(config.device, config.precision)
     before, after = machine.place(pair.before.net).eval(), machine.place(pair.after.net)

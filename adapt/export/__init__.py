@@ -17,7 +17,7 @@ from torch import nn
 from adapt.data import DataSet, pixels_only
 from adapt.disk.files import read_mapping, sha256, write_json, write_whole
 from adapt.errors import InputError, Stopped, listing
-from adapt.evaluation.evaluate import shown_to
+from adapt.evaluation.evaluate import data_for
 from adapt.evaluation.inference import Whole
 from adapt.export.files import (
     KIND,
@@ -56,7 +56,7 @@ def export(config: ExportConfig) -> Path:
         check_installed()
     origin = origin_of(run)
     refuse(out, origin["run"], model.digest, config.formats)
-    domain, settings, data = shown_to(run, model, config.data, config.domain, config.split)
+    domain, settings, data = data_for(run, model, config.data, config.domain, config.split)
     pixels_only(data, "export")
     if len(settings.resize) == 1:
         raise InputError(f"data.resize={settings.resize}: export has one size; give [H,W]")

@@ -31,8 +31,8 @@ from adapt.data.voc import label_tables
 from adapt.disk.runs import open_run, read_config
 from adapt.disk.tensors import read_metadata
 from adapt.errors import InputError, Stopped, unknown
-from adapt.evaluation.classification import views
 from adapt.evaluation.evaluate import evaluate
+from adapt.evaluation.inference import views
 from adapt.evaluation.protocol import predict
 from adapt.export import export, refuse_sizes
 from adapt.export.onnx_graph import onnx_bytes
@@ -60,7 +60,7 @@ from adapt.settings.training import TrainConfig
 from adapt.settings.viz import InvertConfig, ReportConfig
 from adapt.shift.calibrate import calibrate
 from adapt.shift.distort import make_distorted
-from adapt.study.checks import check_study
+from adapt.study.cells import check_study
 from adapt.training.freezing import freeze_first
 from adapt.training.train import train
 from viz.inversion.command import check_names
