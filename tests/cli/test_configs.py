@@ -27,7 +27,7 @@ from adapt.settings.study import StudyConfig
 from adapt.settings.training import TrainConfig
 from adapt.settings.viz import FiltersConfig
 from adapt.shift.distort import apply_shift
-from adapt.study.finetuning import study_of
+from adapt.study.grid import study_of
 from results.page.page import ResultsConfig
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"

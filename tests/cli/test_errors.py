@@ -28,13 +28,11 @@ from adapt.data.segmentation import frames, label_tables
 from adapt.disk.runs import open_run, read_config
 from adapt.disk.tensors import read_metadata
 from adapt.errors import InputError, Stopped, unknown
-from adapt.evaluation.classification import views
 from adapt.evaluation.evaluate import evaluate
+from adapt.evaluation.inference import views
 from adapt.evaluation.protocol import predict
 from adapt.export import export, refuse_sizes
 from adapt.export.onnx_graph import onnx_bytes
-from adapt.export.parity import Case
-from adapt.export.parity import predict as own_logits
 from adapt.export.recipe import Signature
 from adapt.machine.runtime import runtime
 from adapt.networks import build_network
@@ -56,7 +54,7 @@ from adapt.settings.training import TrainConfig
 from adapt.settings.viz import InvertConfig, ReportConfig
 from adapt.shift.calibrate import calibrate
 from adapt.shift.distort import make_distorted
-from adapt.study.checks import check_study
+from adapt.study.cells import check_study
 from adapt.training.freezing import freeze_first
 from adapt.training.train import train
 from viz.inversion.command import check_names
@@ -90,13 +88,6 @@ class Skips(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.used(x)
-
-
-class Strict(nn.Module):
-    """Refuses every size."""
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        raise RuntimeError(f"no images of {tuple(x.shape)}")
 
 
 class Broken(nn.Module):
@@ -198,10 +189,6 @@ def heavy() -> nn.Module:
         return nn.Linear(2**15, 2**15)
 
 
-def case() -> Case:
-    return Case("0016E5_08059", np.zeros((1, 3, 8, 8), np.uint8), (8, 8))
-
-
 REFUSED: dict[str, tuple[Refusal, str]] = {
     "calibrate without teacher": (lambda w, p: CalibrateConfig(), "teacher is empty"),
     "calibrate without labels": (unscored, "split 'val' of .*old has no labels"),
@@ -259,10 +246,6 @@ REFUSED: dict[str, tuple[Refusal, str]] = {
         r"size=\[8, 8\] for ONNX"),
     "a file of 2 GiB": (lambda w, p: onnx_of(heavy()), r"4295098368 bytes; .*safetensors"),
     "a network with branches": (lambda w, p: onnx_of(Branches()), "Branches cannot be translated"),
-    "a case that does not fit": (
-        lambda w, p: own_logits(Strict(), NETWORK, case()), "0016E5_08059: .* images of 8x8"),
-    "a case without logits": (
-        lambda w, p: own_logits(Broken(), NETWORK, case()), "0016E5_08059: .* not finite"),
     "a layer that never runs": (
         lambda w, p: freeze_first(Skips(), "unused", (8, 8)), "freeze=unused"),
     "no image": (lambda w, p: image_header(p / "no.png"), r"no\.png: no such image"),

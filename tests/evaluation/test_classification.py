@@ -19,8 +19,8 @@ from adapt.data.images import read_image
 from adapt.disk.files import read_json
 from adapt.disk.runs import read_metrics
 from adapt.errors import InputError
-from adapt.evaluation.classification import views
 from adapt.evaluation.evaluate import evaluate
+from adapt.evaluation.inference import views
 from adapt.evaluation.predict import predictions
 from adapt.export import export
 from adapt.networks import build_network

@@ -27,7 +27,7 @@ from adapt.networks.pretrained import head_of
 from adapt.settings.groups import NetworkConfig
 from adapt.settings.mapping import build
 from adapt.settings.study import StudyConfig
-from adapt.study.finetuning import FineTuning
+from adapt.study.grid import FineTuning
 from adapt.training.schedules import factor
 from viz.report.comparison import PAPERS, cells, compare, for_report
 
