@@ -17,20 +17,17 @@ from torch import Tensor, nn
 from adapt.disk.files import check_readable
 from adapt.errors import InputError, listing
 
-ZIP = b"PK\x03\x04"
-ENCRYPTED, FOLDER = 0x1, 0x10
-"""Bits of a part of an archive. Of what is marked as a folder torch reads nothing and takes what
-happens to lie in memory for the weights."""
+FOLDER = 0x10
+"""Of a part of an archive that is marked so torch reads nothing, and takes what happens to lie in
+memory for the weights."""
 WRAPPERS = ("state_dict", "model_state_dict", "model")
 """Keys under which training scripts keep a network's state beside other things."""
-
-
 UNREADABLE = (
     PickleError, RuntimeError, EOFError, OSError, ValueError, LookupError, TypeError,
     AttributeError, AssertionError, ArithmeticError, MemoryError, ImportError, struct.error,
-    zipfile.BadZipFile, tarfile.TarError,
+    zipfile.BadZipFile, tarfile.TarError, SafetensorError,
 )  # fmt: skip
-"""What torch's own readers raise for files that are broken or made to break them."""
+"""What the libraries' own readers raise for files that are broken."""
 
 
 def read_torch(path: Path) -> Any:
@@ -54,26 +51,18 @@ def read_torch(path: Path) -> Any:
 
 
 def check_archive(path: Path) -> None:
-    """The zip archive that torch.save writes: every part stored once, whole, as its CRC-32 says.
+    """The zip archive that torch.save writes: every part stored once, whole, as its CRC-32 says;
     torch itself looks at none of that. Files of before PyTorch 1.6 are no archives, and pass.
 
     Raises:
         InputError: a part that is compressed, double or not what was written.
     """
-    with path.open("rb") as stream:
-        if stream.read(4) != ZIP:
-            return
+    if not zipfile.is_zipfile(path):
+        return
     with zipfile.ZipFile(path) as archive:
-        parts = archive.infolist()
-        names = {part.filename for part in parts}
-        odd = [
-            part.filename
-            for part in parts
-            if part.compress_type != zipfile.ZIP_STORED
-            or part.flag_bits & ENCRYPTED
-            or part.external_attr & FOLDER
-        ]
-        if odd or len(names) != len(parts):
+        parts = {part.filename: part for part in archive.infolist()}
+        odd = [n for n, p in parts.items() if p.compress_type or p.external_attr & FOLDER]
+        if odd or len(parts) != len(archive.infolist()):
             raise InputError(
                 f"{path}: refused: not as torch.save writes it (packed, double or odd parts: "
                 f"{listing(odd)})"
@@ -95,7 +84,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         check_readable(path)
         try:
             return safetensors.torch.load_file(path)
-        except (SafetensorError, *UNREADABLE) as error:
+        except UNREADABLE as error:
             raise InputError(f"{path}: not a readable safetensors file ({error})") from None
     found = read_torch(path)
     if isinstance(found, Mapping) and {"student", "optimizer"} <= found.keys():
@@ -103,10 +92,8 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
             f"{path}: a training's checkpoint, from which that training goes on by itself; give "
             "the folder of a finished run"
         )
-    for key in WRAPPERS:
-        if isinstance(found, Mapping) and isinstance(found.get(key), Mapping):
-            found = found[key]
-            break
+    wrapped = found if isinstance(found, Mapping) else {}
+    found = next((wrapped[k] for k in WRAPPERS if isinstance(wrapped.get(k), Mapping)), found)
     if not isinstance(found, Mapping) or not found:
         raise InputError(f"{path}: holds a {type(found).__name__}; give a state_dict")
     if other := [str(k) for k, v in found.items() if not isinstance(v, Tensor)]:
@@ -133,7 +120,7 @@ def read_metadata(path: Path) -> dict[str, str]:
     try:
         with safetensors.safe_open(path, framework="pt") as opened:
             return opened.metadata() or {}
-    except (SafetensorError, *UNREADABLE) as error:
+    except UNREADABLE as error:
         raise InputError(f"{path}: not a readable safetensors file ({error})") from None
 
 
@@ -141,19 +128,16 @@ def load_tensors(net: nn.Module, tensors: dict[str, Tensor], where: str) -> None
     """Strict load: every missing, extra or misshaped tensor is named, and what `check_values`
     refuses. Other floating-point types are converted to the network's own."""
     own = net.state_dict()
-    problems = [
-        ("missing", own.keys() - tensors.keys()),
-        ("not in the network", tensors.keys() - own.keys()),
-        (
-            "of another shape",
-            [
-                f"{k} {tuple(tensors[k].shape)} instead of {tuple(own[k].shape)}"
-                for k in own.keys() & tensors.keys()
-                if own[k].shape != tensors[k].shape
-            ],
-        ),
-    ]
-    if found := [f"{what}: {listing(names)}" for what, names in problems if names]:
+    problems = {
+        "missing": own.keys() - tensors.keys(),
+        "not in the network": tensors.keys() - own.keys(),
+        "of another shape": {
+            f"{k} {tuple(tensors[k].shape)} instead of {tuple(own[k].shape)}"
+            for k in own.keys() & tensors.keys()
+            if own[k].shape != tensors[k].shape
+        },
+    }
+    if found := [f"{what}: {listing(names)}" for what, names in problems.items() if names]:
         raise InputError(f"{where} does not fit the network: {'; '.join(found)}")
     check_values(own, tensors, where)
     net.load_state_dict(tensors, strict=True)
@@ -166,20 +150,18 @@ def check_values(own: Mapping[str, Tensor], tensors: Mapping[str, Tensor], where
         InputError: integers for floating-point numbers or the reverse, complex numbers; values that
             are not finite, but for those that the network itself has there (a mask of -inf, say).
     """
-    pairs = {k: (own[k], tensors[k]) for k in sorted(own.keys() & tensors.keys())}
-    kinds = [
-        f"{k} {str(new.dtype).removeprefix('torch.')} for {str(old.dtype).removeprefix('torch.')}"
-        for k, (old, new) in pairs.items()
-        if old.is_floating_point() != new.is_floating_point()
-        or old.is_complex() != new.is_complex()
-    ]
+    kinds, broken = [], []
+    for name in sorted(own.keys() & tensors.keys()):
+        old, new = own[name], tensors[name]
+        if (old.is_floating_point(), old.is_complex()) != (
+            new.is_floating_point(),
+            new.is_complex(),
+        ):
+            kinds.append(f"{name} {new.dtype} for {old.dtype}".replace("torch.", ""))
+        elif not new.isfinite().all() and not (new.isfinite() | (new == old.to(new.device))).all():
+            broken.append(name)
     if kinds:
         raise InputError(f"{where} does not fit the network: of another type: {listing(kinds)}")
-    broken = [
-        k
-        for k, (old, new) in pairs.items()
-        if not new.isfinite().all() and not (new.isfinite() | (new == old.to(new.device))).all()
-    ]
     if broken:
         raise InputError(
             f"{where}: NaN or infinite values in {listing(broken)}: damaged, or of a training that "

@@ -20,7 +20,7 @@ from mutate import (
     yaml_text,
     zip_fields,
 )
-from tiny import POOL3, SUPERVISED, reseal
+from tiny import POOL3, SUPERVISED, edit_record
 
 from adapt.data.scenes import write_scenes
 from adapt.disk.checkpoint import META, STATE, load, newest
@@ -165,7 +165,7 @@ def resealed(file: str) -> Callable[[Path], None]:
     def again(base: Path) -> None:
         path = base / file
         record = path.with_name(META if path.name == STATE else "model.json")
-        reseal(record, sha256=sha256(path))
+        edit_record(record, sha256=sha256(path))
 
     return again
 

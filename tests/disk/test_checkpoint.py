@@ -19,7 +19,7 @@ STATE = {"student": {"w": torch.arange(4.0)}, "rng": [torch.get_rng_state()]}
 
 def save(folder: Path, *steps: int) -> None:
     for step in steps:
-        checkpoint.save(folder, step, {**STATE, "at": step}, {"inputs": {}})
+        checkpoint.save(folder, step, {**STATE, "at": step}, {}, 0.0)
 
 
 def test_saved_state_comes_back_and_the_newest_two_are_kept(tmp_path: Path) -> None:

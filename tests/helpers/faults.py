@@ -84,10 +84,10 @@ def out_of_memory_at(argument: str) -> None:
     """`STEP,RANK`: the student's pass finds no memory."""
     import torch
 
-    import adapt.machine.processes
+    import adapt.training.setup
 
     step, where = (int(part) for part in argument.split(","))
-    original = adapt.machine.processes.Tapped.forward
+    original = adapt.training.setup.Tapped.forward
     calls = iter(range(1, 1000))
 
     def exhausted(*arguments: Any) -> Any:
@@ -95,7 +95,7 @@ def out_of_memory_at(argument: str) -> None:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
         return original(*arguments)
 
-    adapt.machine.processes.Tapped.forward = exhausted
+    adapt.training.setup.Tapped.forward = exhausted
 
 
 def loader_dies_at(position: str) -> None:
@@ -201,7 +201,7 @@ def save_forever(folder: str) -> None:
 
     for step in count(1):
         state = {"student": {"w": torch.full((25_000,), float(step))}}
-        checkpoint.save(Path(folder), step, state, {"inputs": {}})
+        checkpoint.save(Path(folder), step, state, {}, 0.0)
 
 
 def measure(argument: str) -> None:

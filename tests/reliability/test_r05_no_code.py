@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from tiny import adapting, reseal
+from tiny import adapting, edit_record
 from warm import Warm
 
 from adapt.disk import checkpoint
@@ -140,7 +140,7 @@ def test_r05_a_checkpoint_with_a_right_digest_runs_nothing(warm: Warm, world: Pa
     trap, run = world / "r05_resumed", world / "r05_mine"
     for folder in checkpoint.committed(run / "checkpoints"):
         armed(folder / "state.pt", trap)
-        reseal(folder / "meta.json", sha256=sha256(folder / "state.pt"))
+        edit_record(folder / "meta.json", sha256=sha256(folder / "state.pt"))
     done = warm.run(*command, status=2)
     assert "state.pt: refused: not a torch file with tensors only" in done.stderr
     assert "Traceback" not in done.stderr and not trap.exists()

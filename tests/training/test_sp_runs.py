@@ -11,7 +11,7 @@ import pytest
 import torch
 import yaml
 from safetensors.torch import load_file, save_file
-from tiny import adapting, curve, reseal, same, teaching, weights
+from tiny import adapting, curve, edit_record, same, teaching, weights
 
 from adapt.disk import checkpoint
 from adapt.disk.files import read_json
@@ -182,7 +182,7 @@ def test_a_checkpoint_of_before_w0_was_recorded_still_resumes(world: Path, tmp_p
     for meta in (tmp_path / "s" / "checkpoints").glob("*/meta.json"):
         inputs = read_json(meta)["inputs"]
         del inputs["w0"]
-        reseal(meta, inputs=inputs)
+        edit_record(meta, inputs=inputs)
     train(config)
     assert read_json(tmp_path / "s" / "summary.json")["steps"] == 4
 
