@@ -93,11 +93,8 @@ def clean(folder: Path) -> None:
 
 
 def load(path: Path) -> Checkpoint:
-    """One checkpoint, verified.
-
-    Raises:
-        InputError: a file is missing, altered, of another step or format; the message names it.
-    """
+    """One checkpoint, verified: InputError where a file is missing, altered, of another step or of
+    another format."""
     meta, state = read_mapping(path / META), path / STATE
     if (found := meta.get("format")) != FORMAT:
         raise InputError(f"{path / META}: a checkpoint of format {found!r}; this reads {FORMAT}")
@@ -126,19 +123,17 @@ def newest(folder: Path) -> tuple[Checkpoint | None, list[str]]:
             found = load(path)
         except InputError as error:
             problems[path] = str(error)
-        else:
-            return found, [set_aside(broken, why) for broken, why in problems.items()]
+            continue
+        warnings = []
+        for damaged, why in problems.items():
+            aside = damaged.with_name(f"{damaged.name}.damaged")
+            shutil.rmtree(aside, ignore_errors=True)
+            damaged.rename(aside)
+            warnings.append(f"skipping a damaged checkpoint, now {aside.name}: {why}")
+        return found, warnings
     if problems:
         raise InputError(
             f"run: none of the checkpoints in {folder} is intact: {'; '.join(problems.values())}. "
             "Bring one back from a backup, or delete that folder to start from scratch"
         )
     return None, []
-
-
-def set_aside(path: Path, why: str) -> str:
-    """Rename a damaged checkpoint; returns what to say of it."""
-    aside = path.with_name(f"{path.name}.damaged")
-    shutil.rmtree(aside, ignore_errors=True)
-    path.rename(aside)
-    return f"skipping a damaged checkpoint, now {aside.name}: {why}"

@@ -46,23 +46,16 @@ def unwritten(error: OSError) -> str:
     )
 
 
-def leftovers(paths: Iterable[Path], names: Collection[str] | None = None) -> list[Path]:
-    """Those of `paths` that a killed `write_whole` left; of files of certain `names` only."""
-    found = [(path, of[1]) for path in paths if (of := LEFTOVER.fullmatch(path.name))]
-    return [path for path, name in found if names is None or name in names]
-
-
-def strangers(folder: Path, own: set[str], written: Collection[str]) -> set[str]:
-    """Names in a folder that are neither `own` nor what a killed `write_whole` left of files that
-    are `written` there."""
-    there = list(folder.iterdir())
-    return {p.name for p in there} - own - {p.name for p in leftovers(there, written)}
+def strangers(folder: Path, own: set[str]) -> set[str]:
+    """Names in a folder that are neither `own` nor what a killed `write_whole` left there."""
+    return {p.name for p in folder.iterdir() if not LEFTOVER.fullmatch(p.name)} - own
 
 
 def clear(paths: Iterable[Path], names: Collection[str] | None = None) -> None:
-    """Remove the leftovers among `paths`."""
-    for path in leftovers(paths, names):
-        path.unlink()
+    """Remove what a killed `write_whole` left among `paths`; of files of certain `names` only."""
+    for path in paths:
+        if (of := LEFTOVER.fullmatch(path.name)) and (names is None or of[1] in names):
+            path.unlink()
 
 
 def write_whole(path: Path, content: bytes, durable: bool = True) -> None:
@@ -110,11 +103,8 @@ def reading(path: Path) -> Iterator[None]:
 
 
 def check_readable(path: Path) -> None:
-    """Nothing that blocks (a pipe) is opened.
-
-    Raises:
-        InputError: missing, a folder, a pipe or device, a loop of links, or no permission.
-    """
+    """InputError for a file that is missing, forbidden or in a loop of links, for a folder, and for
+    a pipe or device, of which none is opened."""
     with reading(path):
         if not stat.S_ISREG(path.stat().st_mode):
             raise InputError(f"{path}: {'a folder' if path.is_dir() else 'no regular file'}")
@@ -153,12 +143,8 @@ def read_mapping(path: Path) -> dict[str, Any]:
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    """A mapping of plain values in a YAML file. No tag makes an object, and references (`*a`),
-    which can unfold without end and which nothing here writes, are refused.
-
-    Raises:
-        InputError: missing, broken, or with anything else inside.
-    """
+    """A mapping of plain values in a YAML file; anything else is an InputError. No tag makes an
+    object, and references (`*a`), which can unfold without end, are refused."""
     text = read_text(path)
     try:
         events = yaml.parse(text, Loader=yaml.SafeLoader)

@@ -103,7 +103,7 @@ def claimed(path: Path, config: dict[str, Any], default: dict[str, Any]) -> Iter
     if not str(path) or str(path) == ".":
         raise InputError("run is empty: give the run's folder, for example run=runs/teacher")
     known = (path / CONFIG).is_file() or not path.is_dir()
-    if not known and strangers(path, {LOCK, ENVIRONMENT}, OWN):
+    if not known and strangers(path, {LOCK, ENVIRONMENT}):
         raise InputError(f"run: {path} exists and is not a run folder (it has no {CONFIG})")
     with only_writer(path / LOCK, f"run: another process is writing {path}", keep=True):
         clear(path.iterdir(), OWN)
@@ -160,11 +160,7 @@ def revision(folder: Path) -> dict[str, Any]:
 
 def read_config(folder: Path, what: str = "run") -> dict[str, Any]:
     """The configuration that a run recorded, as training's own schema has it; what a record lacks
-    is the default.
-
-    Raises:
-        InputError: no run folder, or a record with anything that a training cannot be told.
-    """
+    is the default. InputError for no run folder, and for what a training cannot be told."""
     if folder.is_dir() and not (folder / CONFIG).exists():
         raise InputError(f"{what}: {folder} is not a run folder (it has no {CONFIG})")
     recorded = filled(read_yaml(folder / CONFIG), plain(TrainConfig()))
@@ -226,10 +222,7 @@ class Environment:
 
 def read_metrics(folder: Path) -> list[dict[str, Any]]:
     """The complete lines of metrics.jsonl, in order; a last one that was cut short is left out.
-
-    Raises:
-        InputError: another line that is broken, or that is of no step.
-    """
+    InputError for another line that is broken, or that is of no step."""
     path = folder / METRICS
     if not path.exists():
         return []

@@ -31,11 +31,8 @@ UNREADABLE = (
 
 
 def read_torch(path: Path) -> Any:
-    """What torch.save wrote, on the CPU; tensors and plain containers only (`weights_only`).
-
-    Raises:
-        InputError: missing, unreadable, altered where it has checksums (PyTorch 1.6 and later), or
-            with anything else inside.
+    """What torch.save wrote, on the CPU: tensors and plain containers only (`weights_only`).
+    InputError for anything else, and for what was altered (since PyTorch 1.6 there are checksums).
     """
     check_readable(path)
     try:
@@ -51,12 +48,9 @@ def read_torch(path: Path) -> Any:
 
 
 def check_archive(path: Path) -> None:
-    """The zip archive that torch.save writes: every part stored once, whole, as its CRC-32 says;
-    torch itself looks at none of that. Files of before PyTorch 1.6 are no archives, and pass.
-
-    Raises:
-        InputError: a part that is compressed, double or not what was written.
-    """
+    """InputError where the zip archive that torch.save writes has a part that is compressed, double
+    or not what was written (CRC-32); torch itself looks at none of that. Files of before PyTorch
+    1.6 are no archives, and pass."""
     if not zipfile.is_zipfile(path):
         return
     with zipfile.ZipFile(path) as archive:
@@ -72,13 +66,11 @@ def check_archive(path: Path) -> None:
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
-    """The named tensors of a `.safetensors` file, or of a state_dict that torch.save wrote.
+    """The named tensors of a `.safetensors` file, or of a state_dict that torch.save wrote;
+    InputError for anything else.
 
     A state_dict may lie under one of WRAPPERS, and its names may all begin with `module.`
     (DataParallel's).
-
-    Raises:
-        InputError: missing, unreadable, or something other than named tensors.
     """
     if path.suffix == ".safetensors":
         check_readable(path)
@@ -111,11 +103,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 
 
 def read_metadata(path: Path) -> dict[str, str]:
-    """The free text in the header of a `.safetensors` file; {} = none.
-
-    Raises:
-        InputError: missing or unreadable.
-    """
+    """The free text in the header of a `.safetensors` file, or an InputError; {} = none."""
     check_readable(path)
     try:
         with safetensors.safe_open(path, framework="pt") as opened:
@@ -144,12 +132,9 @@ def load_tensors(net: nn.Module, tensors: dict[str, Tensor], where: str) -> None
 
 
 def check_values(own: Mapping[str, Tensor], tensors: Mapping[str, Tensor], where: str) -> None:
-    """Values that would make a network useless without a word.
-
-    Raises:
-        InputError: integers for floating-point numbers or the reverse, complex numbers; values that
-            are not finite, but for those that the network itself has there (a mask of -inf, say).
-    """
+    """InputError for values that would make a network useless without a word: integers for
+    floating-point numbers or the reverse, complex numbers; values that are not finite, but for
+    those that the network itself has there (a mask of -inf, say)."""
     kinds, broken = [], []
     for name in sorted(own.keys() & tensors.keys()):
         old, new = own[name], tensors[name]

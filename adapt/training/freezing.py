@@ -81,11 +81,8 @@ def events_of(net: nn.Module, size: tuple[int, int]) -> list[Event]:
 
 
 def end_of(events: list[Event], net: nn.Module, until: str) -> int:
-    """How many of the events belong to the frozen part.
-
-    Raises:
-        InputError: more layers than there are, an unknown one, or one that is never called.
-    """
+    """How many of the events belong to the frozen part; InputError for more layers than there are,
+    an unknown one, and one that is never called."""
     if until.isdigit():
         modules, starts = dict(net.named_modules()), dict[str, int]()
         for i, event in enumerate(events):
@@ -105,11 +102,8 @@ def end_of(events: list[Event], net: nn.Module, until: str) -> int:
 
 
 def refuse_new(frozen: set[str], start_point: dict[str, Tensor] | None, until: str) -> None:
-    """Only layers that the start has can be kept.
-
-    Raises:
-        InputError: frozen parameters that were initialised at random.
-    """
+    """InputError for frozen parameters that were initialised at random: only layers that the start
+    has can be kept."""
     if frozen and start_point is None:
         raise InputError(f"freeze={until}: there is no start whose layers to keep; give start=RUN")
     if random := frozen - (start_point or {}).keys():
@@ -117,10 +111,8 @@ def refuse_new(frozen: set[str], start_point: dict[str, Tensor] | None, until: s
 
 
 def with_gradient(net: nn.Module, taps: Iterable[str], size: tuple[int, int]) -> set[str]:
-    """Names of the trainable parameters that a gradient from the maps at `taps` gets to.
-
-    Found in eval mode on a zero image of (H, W).
-    """
+    """Names of the trainable parameters that a gradient from the maps at `taps` gets to, found in
+    eval mode on a zero image of (H, W)."""
     with probing(net, size) as image:
         found = leaves(forward(net, image, taps).values())
     return {name for name, p in net.named_parameters() if id(p) in found}

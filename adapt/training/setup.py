@@ -150,11 +150,8 @@ def resolve(config: TrainConfig) -> tuple[TrainConfig, Model | None, Model | Non
 
 
 def prepare(config: TrainConfig, start: Model | None, teacher: Model | None) -> Setup:
-    """Load data and networks of a resolved configuration and check that they fit together.
-
-    Raises:
-        InputError: they do not, in what way.
-    """
+    """Data and networks of a resolved configuration, loaded and checked: InputError where they do
+    not fit together."""
     # 1. What the settings alone tell is wrong is said before anything is read.
     machine = runtime(config.device, config.precision)
     if config.batch % world():
@@ -265,11 +262,8 @@ def pairing(data: DataSet) -> str:
 
 
 def check_teacher(config: TrainConfig, objective: Objective, teacher: Model | None) -> None:
-    """An objective that needs a teacher has one, and reads no labels of the old domain.
-
-    Raises:
-        InputError: it is not so.
-    """
+    """InputError for an objective without the teacher that it needs, or with labels of the old
+    domain beside it."""
     if objective.teacher and teacher is None:
         raise InputError(f"objective {config.objective.name!r} needs teacher=RUN")
     if objective.teacher and objective.labels and config.domain != "d2":
@@ -279,11 +273,8 @@ def check_teacher(config: TrainConfig, objective: Objective, teacher: Model | No
 
 
 def check_data(config: TrainConfig, data: DataSet, objective: Objective) -> None:
-    """The data set has the images and labels that the objective reads, in batches of one size.
-
-    Raises:
-        InputError: it has not.
-    """
+    """InputError for a data set without the images and labels that the objective reads, or with
+    images that do not make batches of one size."""
     if (objective.teacher or config.domain == "d2") and not data.paired:
         raise InputError("data.target is empty: give the folder of the new domain (D2)")
     resized = len(config.data.resize)
@@ -302,11 +293,8 @@ def check_data(config: TrainConfig, data: DataSet, objective: Objective) -> None
 
 
 def check_kind(layers: list[Layer], data: DataSet, objective: Objective) -> None:
-    """Networks for whole images go with data sets of whole images, and with terms for them.
-
-    Raises:
-        InputError: one label a pixel and one an image, mixed; or a term that needs pixels.
-    """
+    """InputError where network and data set mix one label a pixel with one an image, or where a
+    term needs pixels that there are not."""
     logits = next(layer.shape for layer in layers if not layer.name)
     if (len(logits) == 2) != data.classification:
         kinds = ("one label a pixel", "one label an image")

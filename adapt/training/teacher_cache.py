@@ -48,10 +48,7 @@ class TeacherCache:
 
     def __init__(self, entries: int, example: Maps, folder: Path | None) -> None:
         """For maps like those of `example`, (1, C, h, w) each; in `folder`, None = in memory.
-
-        Raises:
-            InputError: they do not fit.
-        """
+        InputError where they do not fit."""
         self.entries, self.example, self.folder = entries, example, folder
         self.known = torch.zeros(entries, dtype=torch.bool)
         self.bytes = entries * sum(found.nbytes for found in example.values())
@@ -108,11 +105,8 @@ def cached(
     teacher: nn.Module,
     size: tuple[int, int],
 ) -> TeacherCache | None:
-    """Room for the teacher's maps of every view of every training image, if they are to be kept.
-
-    Raises:
-        InputError: images with views without end, or maps that do not fit.
-    """
+    """Room for the teacher's maps of every view of every training image, if they are to be kept;
+    InputError for images with views without end, and maps that do not fit."""
     if config.cache_teacher == "off":
         return None
     views = PairedAugmentation(config.data).views

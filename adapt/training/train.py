@@ -86,9 +86,9 @@ def fit(
     on_gpu = setup.machine.device.type == "cuda"
     source = batches(stream, config.batch, begin, config.steps, config.workers, pin=on_gpu)
     bar = progress(in_lockstep(source), what=run.path.name, total=config.steps, initial=begin)
-    board = TensorBoard(run.path / "tensorboard", begin + 1)
+    tensorboard = TensorBoard(run.path / "tensorboard", begin + 1)
     step, batch = begin, Batch()
-    with stop_signals() as signals, closing(board):
+    with stop_signals() as signals, closing(tensorboard):
         try:
             for batch in bar:
                 entry = one_step(setup, batch, step)
@@ -98,10 +98,10 @@ def fit(
                     line = record(setup, entry, seconds)
                     if setup.drift and (last or step // config.log_every % config.drift_every == 0):
                         line["distances"] = setup.drift.relative()
-                    log(run, board, line)
+                    log(run, tensorboard, line)
                     bar.set_postfix(loss=f"{line['loss']:.4f}", lr=f"{line['lr']:.2e}")
                 if setup.held_out and (step % config.eval_every == 0 or last):
-                    validate(setup, run, board, step)
+                    validate(setup, run, tensorboard, step)
                 if on_step is not None:
                     on_step(step)
                 stopping = all_max(signals[0] if signals else 0)
@@ -194,15 +194,15 @@ def record(setup: Setup, entry: dict[str, Any], seconds: float) -> dict[str, Any
     return {**entry, "parts": parts, "penalty": setup.penalty.value(), "seconds": round(seconds, 3)}
 
 
-def log(run: RunFolder, board: TensorBoard, line: dict[str, Any]) -> None:
+def log(run: RunFolder, tensorboard: TensorBoard, line: dict[str, Any]) -> None:
     """A step's numbers to metrics.jsonl and TensorBoard."""
     run.log(line)
     own = {tag: line[tag] for tag in ("loss", "penalty", "lr", "grad_norm")}
     parts = {name: values["raw"] for name, values in line["parts"].items()}
-    board.add(own | parts, line["step"])
+    tensorboard.add(own | parts, line["step"])
 
 
-def validate(setup: Setup, run: RunFolder, board: TensorBoard, step: int) -> None:
+def validate(setup: Setup, run: RunFolder, tensorboard: TensorBoard, step: int) -> None:
     """Scores on the val split, beside the training's numbers; training goes on undisturbed."""
     assert setup.held_out is not None
     config = setup.config
@@ -210,7 +210,7 @@ def validate(setup: Setup, run: RunFolder, board: TensorBoard, step: int) -> Non
     networks = (setup.result, reading, setup.held_out, setup.image, setup.teacher)
     found = headline(evaluate_networks(setup.machine, *networks))
     run.log({"step": step, "evaluation": found})
-    board.add({f"val/{tag}": value for tag, value in found.items()}, step)
+    tensorboard.add({f"val/{tag}": value for tag, value in found.items()}, step)
 
 
 def finish(setup: Setup, run: RunFolder, seconds: float) -> None:

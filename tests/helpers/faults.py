@@ -171,17 +171,17 @@ def slow_evaluation(argument: str) -> None:
 
 
 def slow_loader(argument: str) -> None:
-    """So does every sample behind the first four, in whichever process reads it."""
+    """So does every sample after the first four, in whichever process reads it."""
     slow("adapt.data.sampling", "Decoder._decode", argument, "0.5", 4)
 
 
 def slow_filter(argument: str) -> None:
-    """So does every image behind the third to be filtered."""
+    """So does every image after the third to be filtered."""
     slow("adapt.shift.distort", "apply_shift", argument, "5", 4)
 
 
 def slow_scores(argument: str) -> None:
-    """So do the Fisher scores of every image behind the second."""
+    """So do the Fisher scores of every image after the second."""
     slow("adapt.analysis.fisher", "add_scores", argument, "1", 2)
 
 
@@ -191,7 +191,7 @@ def slow_prediction(argument: str) -> None:
 
 
 def save_forever(folder: str) -> None:
-    """Commits checkpoints of 100 kB, one behind the other, until it is killed."""
+    """Commits checkpoints of 100 kB, one after the other, until it is killed."""
     from itertools import count
     from pathlib import Path
 

@@ -21,9 +21,9 @@ EVERYTHING = (
 
 def curves(run: Path) -> dict[str, list[tuple[int, float]]]:
     """What TensorBoard shows of a run."""
-    board = EventAccumulator(str(run / "tensorboard"), size_guidance={"scalars": 0})
-    board.Reload()
-    return {t: [(e.step, e.value) for e in board.Scalars(t)] for t in board.Tags()["scalars"]}
+    events = EventAccumulator(str(run / "tensorboard"), size_guidance={"scalars": 0})
+    events.Reload()
+    return {t: [(e.step, e.value) for e in events.Scalars(t)] for t in events.Tags()["scalars"]}
 
 
 def test_r02_resume_is_bit_exact(warm: Warm, world: Path) -> None:
@@ -40,7 +40,7 @@ def test_r02_resume_is_bit_exact(warm: Warm, world: Path) -> None:
     wanted, found = (run_result(world / run) for run in (straight, cut))
     assert {"model.safetensors", "verdict.json", "step_00000014", "step_00000020"} < wanted.keys()
     assert found == wanted
-    shown = curves(world / cut)
-    assert shown == curves(world / straight)
-    assert [step for step, _ in shown["loss"]] == list(range(1, 21)), "each step once"
-    assert [step for step, _ in shown["val/miou"]] == [4, 8, 12, 16, 20]
+    drawn = curves(world / cut)
+    assert drawn == curves(world / straight)
+    assert [step for step, _ in drawn["loss"]] == list(range(1, 21)), "each step once"
+    assert [step for step, _ in drawn["val/miou"]] == [4, 8, 12, 16, 20]
