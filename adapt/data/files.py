@@ -13,8 +13,6 @@ from adapt.disk.files import read_text
 from adapt.errors import InputError, listing
 from adapt.settings.groups import DataConfig
 
-MAX_LIST = 1 << 28
-"""Bytes of a list."""
 FILES = ("x1", "y1", "x2", "y2", "valid")
 """The fields of a sample that are files."""
 
@@ -152,7 +150,7 @@ def leading_out(samples: Iterable[Sample], roots: list[Path]) -> list[Problem]:
 
 def list_text(path: Path) -> str:
     """The content of a UTF-8 file, without the mark that Windows puts at its beginning."""
-    return read_text(path, MAX_LIST).removeprefix("\ufeff")
+    return read_text(path).removeprefix("\ufeff")
 
 
 def lines(path: Path) -> list[str]:

@@ -10,8 +10,7 @@ from typing import Any
 
 import torch
 
-from adapt.data import pixels_only
-from adapt.data.sampling import some
+from adapt.data import pixels_only, some
 from adapt.disk.files import read_mapping, sha256, write_json, write_whole
 from adapt.errors import InputError, Stopped, listing
 from adapt.evaluation.evaluate import data_for

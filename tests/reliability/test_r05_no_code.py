@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import save_file
-from tiny import adapting, reseal
+from tiny import adapting, edit_record
 from warm import Warm
 
 from adapt.disk import checkpoint
@@ -132,7 +132,7 @@ def test_r05_nor_does_the_command(warm: Warm, world: Path) -> None:
 
 @pytest.mark.system
 def test_r05_a_checkpoint_with_a_right_digest_runs_nothing(warm: Warm, world: Path) -> None:
-    """Somebody else's run folder, its digests and seals made to agree."""
+    """Somebody else's run folder, its digests made to agree."""
     command = ("train.py", "data=camvid", "data.root=d1", "data.crop=[32,40]", "batch=2",
                "network.width=0.03125", "run=r05_mine", "checkpoint_every=1", "steps=4",
                "device=cpu")  # fmt: skip
@@ -140,7 +140,7 @@ def test_r05_a_checkpoint_with_a_right_digest_runs_nothing(warm: Warm, world: Pa
     trap, run = world / "r05_resumed", world / "r05_mine"
     for folder in checkpoint.committed(run / "checkpoints"):
         armed(folder / "state.pt", trap)
-        reseal(folder / "meta.json", sha256=sha256(folder / "state.pt"))
+        edit_record(folder / "meta.json", sha256=sha256(folder / "state.pt"))
     done = warm.run(*command, status=2)
     assert "state.pt: refused: not a torch file with tensors only" in done.stderr
     assert "Traceback" not in done.stderr and not trap.exists()
@@ -227,7 +227,9 @@ YAML = {
     "a name": "!!python/name:os.system",
     "a reference": "&a [1, *a]",  # ten lines of these stand for ten thousand million entries
     "a date that is none": "2001-99-99",
-    "open brackets": "[" * 500,
+    "endless digits": "9" * 5000,
+    "depth": "[" * 1200 + "]" * 1200,
+    "open brackets": "[" * 1200,
 }
 
 
