@@ -9,7 +9,7 @@ from adapt.disk.runs import read_summary
 from adapt.disk.tables import csv_of
 from adapt.errors import InputError
 from adapt.evaluation.rows import collect
-from adapt.study.finetuning import FineTuning
+from adapt.study.grid import FineTuning
 from viz.report.tables import Line, entries_of, lines_of
 
 PAPERS = Path(__file__).resolve().parents[2] / "results" / "papers.json"
