@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from adapt.data import DataSet, load, pixels_only
+from adapt.data import DataSet, load, pixels_only, some
 from adapt.data.augment import resize
 from adapt.data.images import read_image
-from adapt.data.sampling import Decoder, some, tensor
+from adapt.data.sampling import Decoder, tensor
 from adapt.disk.files import read_mapping
 from adapt.disk.runs import read_config, read_data
 from adapt.errors import InputError
