@@ -18,14 +18,14 @@ from adapt.data.encoded import BrokenError, Encoded, encoded, opencv
 from adapt.data.mat import read_mat
 from adapt.disk.files import write_whole
 from adapt.errors import InputError, listing
-from adapt.settings.checks import LARGEST
+from adapt.settings.checks import MOST_PIXELS
 
 IGNORE = 255
 """Void in every decoded mask, in losses, metrics and padding."""
 
 FORMATS = ("JPEG", "PNG")
 SUFFIXES = (".jpg", ".jpeg", ".png")
-MAX_PIXELS = LARGEST
+MAX_PIXELS = MOST_PIXELS
 
 _BROKEN = (
     OSError, SyntaxError, ValueError, IndexError, KeyError, TypeError, EOFError, OverflowError,

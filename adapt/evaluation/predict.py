@@ -21,7 +21,7 @@ from adapt.machine.runtime import Runtime, runtime, say
 from adapt.networks.saved import Model, load_model
 from adapt.settings.commands import PredictConfig
 from adapt.settings.groups import DataConfig
-from adapt.settings.mapping import differences, inherit_data, plain
+from adapt.settings.mapping import as_dict, differences, inherit_data
 
 MANIFEST, LABELS = "predictions.json", "predictions.csv"
 
@@ -52,7 +52,7 @@ def predictions(config: PredictConfig) -> Path:
         "data": data.name,
         "split": data.split,
         "image": image,
-        "protocol": plain(config.protocol),
+        "protocol": as_dict(config.protocol),
         "codes": list(data.codes),
         "classes": list(model.classes),
     }

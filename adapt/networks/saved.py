@@ -19,7 +19,7 @@ from adapt.networks.classifiers import CLASSIFIERS
 from adapt.networks.pretrained import BODY, COCO, IMAGENET, is_pretrained, pretrained
 from adapt.networks.taps import logits_of
 from adapt.settings.groups import NetworkConfig
-from adapt.settings.mapping import build, check_record, differences, inherit, plain
+from adapt.settings.mapping import as_dict, build, check_record, differences, inherit
 
 WEIGHTS, ABOUT = "model.safetensors", "model.json"
 FORMAT = 2
@@ -50,7 +50,7 @@ def save_model(
     write_whole(folder / WEIGHTS, safetensors.torch.save(tensors))
     about = {
         "format": FORMAT,
-        "network": plain(network),
+        "network": as_dict(network),
         "classes": list(classes),
         "sha256": sha256(folder / WEIGHTS),
     }
@@ -161,7 +161,7 @@ def load_run(run: str, given: NetworkConfig) -> Model:
     model = load_model(Path(run))
     wanted = inherit(given, model.network)
     if wanted != model.network:
-        changed = "; ".join(differences(plain(model.network), plain(wanted)))
+        changed = "; ".join(differences(as_dict(model.network), as_dict(wanted)))
         raise InputError(f"network differs from the one in {run} (there -> given): {changed}")
     return model
 

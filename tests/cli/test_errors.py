@@ -67,15 +67,11 @@ from viz.inversion.command import check_names
 from viz.inversion.style import invert_image
 
 STUDIES: dict[str, tuple[dict[str, Any], str]] = {
-    "a filter of no name": (
-        {"shifts": {"old": ShiftConfig("sepia")}}, r"shifts\.old: shift: 'sepia'"),
     "a candidate that its filter refuses": (
         {"shifts": {"old": ShiftConfig("photocopy", candidates=[{"black": 7}])}},
         r"shifts\.old: shift\.parameters of photocopy: black must"),
     "a folder of no name": ({"shifts": {"a/b": ShiftConfig()}}, "shifts: 'a/b' cannot"),
     "an objective without terms": ({"objectives": {"x": ObjectiveConfig("x")}}, "objective 'x'"),
-    "a penalty of no name": (
-        {"adaptation": Stage(penalty=PenaltyConfig("l3"))}, r"adaptation\.penalty: 'l3'"),
     "seeds that repeat": ({"seeds": [1, 1]}, r"seeds is \[1, 1\]"),
     "a split of no name": ({"selection": "tset"}, r"tset\.txt: no such list"),
     "a machine that is not there": ({"device": "cuda:77"}, "device: 'cuda:77'"),

@@ -135,7 +135,6 @@ def test_unlabelled_pairs_still_get_an_agreement(world: Path, student: Path) -> 
         ({"split": "tset"}, "tset.txt: no such list .beside it: train.txt, val.txt"),
         ({"domain": "d3"}, r"Choices: '' \(empty\), d1, d2"),
         ({"domain": "d2"}, "data.target"),
-        ({"data": DataConfig(name="vco")}, "Did you mean 'voc'"),
         ({"device": "cuda:7"}, "GPUs are there"),
         ({"device": "tpu"}, "Choices: auto, cpu, cuda"),
     ],

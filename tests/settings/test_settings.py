@@ -4,14 +4,22 @@ import pytest
 
 from adapt.errors import InputError, listing
 from adapt.settings.groups import DataConfig, NetworkConfig, PenaltyConfig
-from adapt.settings.mapping import build, differences, filled, flatten, inherit, inherit_data, plain
+from adapt.settings.mapping import (
+    as_dict,
+    build,
+    differences,
+    filled,
+    flatten,
+    inherit,
+    inherit_data,
+)
 from adapt.settings.study import StudyConfig
 from adapt.settings.training import TrainConfig
 
 
 def test_round_trip_of_a_whole_command() -> None:
     config = TrainConfig(run="r", data=DataConfig(crop=[3, 4], parts={"a": 0.5}), steps=7)
-    assert build(TrainConfig, plain(config)) == config
+    assert build(TrainConfig, as_dict(config)) == config
 
 
 @pytest.mark.parametrize(

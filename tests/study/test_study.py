@@ -189,7 +189,7 @@ def test_rates_and_shares_are_runs_of_their_own_and_scored_for_choosing(study: S
     assert wanted <= chosen_on and not any("pool5" in name for name in chosen_on)
     with pytest.raises(InputError, match=r"rates.*'pool9'"):
         replace(config, rates={"pool9": [0.1]})
-    with pytest.raises(InputError, match="shares has 1"):
+    with pytest.raises(InputError, match="shares is 1"):
         replace(config, shares=[1.0])
 
 

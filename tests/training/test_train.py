@@ -197,7 +197,6 @@ def test_changed_teacher_is_refused_on_resume(world: Path, tmp_path: Path) -> No
             {"penalty": PenaltyConfig("l2_sp", 500)},
             "strength is 10 on conv1.0.weight, and the w.* 3.8",
         ),
-        ({"penalty": PenaltyConfig("l3_sp")}, "Choices: none, l2, l2_sp"),
         ({"objective": ObjectiveConfig()}, "no term of regression, kd, pseudo, supervised is on"),
     ],
 )

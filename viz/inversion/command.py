@@ -13,7 +13,7 @@ from adapt.disk.runs import read_config
 from adapt.errors import InputError
 from adapt.machine.runtime import Runtime, runtime, say
 from adapt.networks.saved import is_run, load_model
-from adapt.settings.mapping import plain
+from adapt.settings.mapping import as_dict
 from adapt.settings.viz import TEACHER, InvertConfig
 from viz.figures import inversion_curves, montage
 from viz.inversion.style import Inversion, invert_image
@@ -95,7 +95,7 @@ def invert_all(networks: Mapping[str, Path], image: Path, out: Path, config: Inv
         name: {"run": str(run), "model": models[name].digest, "curve": found[name].curve}
         for name, run in networks.items()
     }
-    write_json(out / CURVES, {"settings": plain(settings), "networks": about})
+    write_json(out / CURVES, {"settings": as_dict(settings), "networks": about})
     write(out, original, found)
     say(f"{out}: {image.name} as seen by {', '.join(networks)}")
     return out

@@ -7,7 +7,8 @@ from typing import Any
 from adapt.disk.files import read_json
 from adapt.disk.runs import read_metrics
 from adapt.errors import InputError
-from adapt.settings.commands import NAMES, PAIRS
+from adapt.settings.choices import ANALYSES as NAMES
+from adapt.settings.commands import PAIRS
 from viz.report.layer_figures import box_plots, distance_lines, distances_over_time, limits_of
 from viz.report.records import check_analysis
 from viz.report.sections import PANELS, Section, Table, parts_of
