@@ -13,7 +13,7 @@ from hydra._internal.utils import get_args_parser
 from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import (
     ConfigAttributeError,
     ConfigKeyError,
@@ -29,14 +29,14 @@ ERRORS = (HydraException, OmegaConfBaseException, yaml.YAMLError)
 """What composing raises when the command line or a YAML file is wrong."""
 HYDRA = {
     "output_subdir": None, "run": {"dir": "."}, "sweep": {"dir": "runs", "subdir": "."},
-    "job": {"chdir": False},
+    "job": {"chdir": False}, "callbacks": {"record": {"_target_": "adapt.cli.main.Record"}},
 }  # fmt: skip
 """Hydra only composes: it makes no run folder, no log and no change of directory. A sweep (-m)
 leaves its record, multirun.yaml, in runs."""
 QUIET = [{f"override hydra/{what}_logging": "none"} for what in ("job", "hydra")]
 UNWANTED = ("--experimental-rerun",)
 """Options of Hydra that do not exist here: this one unpickles a file."""
-GRAMMAR = re.compile("To append|See http|Available options|Config search path|Set the env|\t| {4}")
+NOISE = re.compile("To append|See http|Available options|Config search path|Set the env|\t| {4}")
 """Beginnings of lines of Hydra's messages that serve nobody here."""
 
 
@@ -79,14 +79,20 @@ def arguments(name: str, given: list[str]) -> Namespace:
     return options
 
 
-def composed_help(name: str, options: Namespace) -> str:
+def composed(name: str, overrides: list[str]) -> DictConfig:
+    """The settings of a command, and Hydra's below `hydra`, with a command line's."""
+    register(name)
+    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+        return compose(name, overrides, return_hydra_config=True)
+
+
+def help_text(name: str, options: Namespace) -> str:
     """The page of `--help`, with the values that the command line gives so far."""
     folders = [CONFIGS, *([Path(options.config_dir)] if options.config_dir else [])]
     places = [f"file://{folder.resolve()}" for folder in folders[1:]]
     parsed = OverridesParser.create().parse_overrides(options.overrides)
     given = [str(o.input_line) for o in parsed if not o.is_sweep_override()]
-    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
-        found = compose(name, [f"hydra.searchpath={places}", *given], return_hydra_config=True)
+    found = composed(name, [f"hydra.searchpath={places}", *given])
     every = found.hydra.runtime.choices
     chosen = {group: every[group] for group in COMMANDS[name].groups if every.get(group)}
     return as_text(name, OmegaConf.to_container(found), chosen, folders)
@@ -100,7 +106,7 @@ def names(name: str) -> list[str]:
 
 def in_one_line(name: str, error: Exception) -> str:
     """What is wrong with the command line or a YAML file of a command, with the nearest name."""
-    lines = [line.strip() for line in str(error).splitlines() if not GRAMMAR.match(line)]
+    lines = [line.strip() for line in str(error).splitlines() if not NOISE.match(line)]
     text = " ".join(filter(None, lines))
     if isinstance(error, InputError | yaml.YAMLError):
         return text

@@ -5,18 +5,20 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import CompactHydraException
+from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from adapt.cli.commands import COMMANDS
-from adapt.cli.composing import ERRORS, arguments, composed_help, in_one_line, register
+from adapt.cli.composing import ERRORS, arguments, help_text, in_one_line, register
 from adapt.cli.help import CONFIGS
 from adapt.errors import InputError, Stopped
 from adapt.settings.mapping import EXPLICIT, build
@@ -27,6 +29,20 @@ UNWRITTEN = 74
 
 class Failed(CompactHydraException):
     """A run of a sweep has failed and said why."""
+
+
+class Record(Callback):
+    """Of a sweep: Hydra writes it, and ends in a traceback where it cannot be written."""
+
+    def on_multirun_start(self, config: DictConfig, **given: Any) -> None:
+        from adapt.disk.files import unwritten, write_whole
+
+        record = Path(config.hydra.sweep.dir) / "multirun.yaml"
+        try:
+            write_whole(record, OmegaConf.to_yaml(config).encode())
+        except OSError as error:
+            print(f"error: {unwritten(error)}", file=sys.stderr)
+            sys.exit(UNWRITTEN)
 
 
 def overrides() -> list[str]:
@@ -134,11 +150,11 @@ def main(name: str) -> None:
     os.environ["HYDRA_FULL_ERROR"] = "1"  # its errors come here instead of being printed there
     signal.signal(signal.SIGTERM, terminate)
     try:
-        register(name)
         options = arguments(name, sys.argv[1:])
         if options.help:
-            print(composed_help(name, options))
+            print(help_text(name, options))
             return
+        register(name)
         first = [a for a in sys.argv[1:] if a not in options.overrides]
         sys.argv[1:] = [*first, *options.overrides]
         entry()
@@ -146,13 +162,6 @@ def main(name: str) -> None:
         if message := str(error) if isinstance(error, Failed) else wrong(name, error):
             print(message, file=sys.stderr)
         sys.exit(1 if isinstance(error, Failed) else InputError.status)
-    except OSError as error:  # of a sweep: Hydra writes its record
-        if error.filename is None:
-            raise
-        from adapt.disk.files import unwritten
-
-        print(f"error: {unwritten(error)}", file=sys.stderr)
-        sys.exit(UNWRITTEN)
     except KeyboardInterrupt as stop:
         print("stopped by a signal; nothing is half written", file=sys.stderr)
         sys.exit(128 + (stop.args[0] if stop.args else signal.SIGINT))

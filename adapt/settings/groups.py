@@ -230,7 +230,7 @@ class ScheduleConfig(Settings):
     where: ClassVar[str] = "schedule."
 
     name: Annotated[str, OneOf(*SCHEDULES)] = "poly"
-    """Course of the learning rate."""
+    """Course of the learning rate over the steps."""
     optimizer: Annotated[str, OneOf(*OPTIMIZERS)] = "sgd"
     """Optimiser of the student's weights."""
     lr: Annotated[float, Range(0, above=True)] = 0.01
@@ -261,7 +261,7 @@ class ShiftConfig(Settings):
     where: ClassVar[str] = "shift."
 
     name: Annotated[str, OneOf(*FILTERS)] = "photocopy"
-    """Filter."""
+    """Filter that is applied to the images of the old domain."""
     parameters: dict[str, Any] = field(default_factory=dict)
     """Keyword arguments of the filter, which checks them before any image is read."""
     distortion: Annotated[float, Range(0, 100)] = 0.0
