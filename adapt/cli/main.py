@@ -79,12 +79,14 @@ def perform(name: str, composed: DictConfig) -> tuple[str, int]:
     from adapt.disk.files import unwritten
     from adapt.machine.processes import processes, refuse_several, silent
     from adapt.machine.runtime import explained
-    from adapt.networks.factory import permit
 
     try:
         if not command.several:
             refuse_several(name)
-        permit(getattr(getattr(config, "network", None), "factory", ""))
+        if factory := getattr(getattr(config, "network", None), "factory", ""):
+            from adapt.networks.factory import permit
+
+            permit(factory)
         with processes():
             command.function()(config)
     except (InputError, Stopped) as error:
