@@ -176,8 +176,6 @@ class FisherConfig(Settings):
     """Seed of the drawn labels, together with each image's name."""
     out: str = ""
     """The .safetensors file that receives the Fisher information."""
-    checkpoint_every: Positive = 100
-    """Images after which what there is is saved, in OUT.partial.safetensors."""
     device: str = "auto"
     """Device that computes: auto | cpu | cuda | cuda:N. The precision is always fp32."""
     workers: Workers = 0

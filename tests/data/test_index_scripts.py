@@ -11,7 +11,7 @@ import pytest
 import tifffile
 from PIL import Image
 
-from adapt.data.tiff import read_tiff
+from adapt.data.index import read_tiff
 from adapt.errors import InputError
 
 
