@@ -1,6 +1,6 @@
 """A network on disk: model.safetensors (plain weights) and model.json (what they are)."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -10,9 +10,9 @@ import torch
 from torch import nn
 
 from adapt.disk.checkpoint import STATE
-from adapt.disk.files import SEAL, check_seal, read_mapping, sealed, sha256, write_json, write_whole
+from adapt.disk.files import read_mapping, sha256, write_json, write_whole
 from adapt.disk.tensors import load_tensors, read_tensors
-from adapt.errors import InputError, listing
+from adapt.errors import InputError
 from adapt.networks import build_network
 from adapt.networks.batchnorm import eval_mode
 from adapt.networks.classifiers import CLASSIFIERS
@@ -23,7 +23,7 @@ from adapt.settings.mapping import build, check_record, differences, inherit, pl
 
 WEIGHTS, ABOUT = "model.safetensors", "model.json"
 FORMAT = 2
-"""1, of before the seal, is read as well."""
+"""1 is read as well."""
 NO_START = "none"
 """What `start` records where a run began from He initialisation."""
 FILES = (".safetensors", ".pth", ".pt", ".bin")
@@ -54,7 +54,7 @@ def save_model(
         "classes": list(classes),
         "sha256": sha256(folder / WEIGHTS),
     }
-    write_json(folder / ABOUT, sealed(about))
+    write_json(folder / ABOUT, about)
 
 
 def is_file(source: str) -> bool:
@@ -135,20 +135,15 @@ class About:
 
 
 def read_about(path: Path) -> dict[str, Any]:
-    """A run's model.json, verified.
+    """A run's model.json.
 
     Raises:
-        InputError: altered, of another format, or with other entries than `save_model` writes.
+        InputError: of another format, or without an entry that `save_model` writes.
     """
     about = read_mapping(path)
     if about.get("format") not in (1, FORMAT):
         raise InputError(f"{path}: format {about.get('format')!r}; this is {FORMAT}")
     check_record(About, about, str(path))
-    names = {f.name for f in fields(About)} | ({SEAL} if about["format"] == FORMAT else set())
-    if about.keys() != names:
-        raise InputError(f"{path}: not a run's: it has {listing(about)}, not {listing(names)}")
-    if about["format"] == FORMAT:
-        check_seal(about, path)
     return about
 
 

@@ -38,7 +38,7 @@ import torch
 from torch import Tensor, nn
 
 from adapt.data.sampling import image_seed
-from adapt.disk.files import SEAL, check_seal, parse_json, sealed, write_whole
+from adapt.disk.files import parse_json, write_whole
 from adapt.disk.tensors import read_metadata, read_tensors
 from adapt.errors import InputError, listing
 from adapt.networks.batchnorm import eval_mode
@@ -182,7 +182,7 @@ ABOUT = "fisher"
 """The one key of the file's metadata: JSON. (Of several keys safetensors keeps no order, so two
 files of the same content would differ.)"""
 FORMAT = 2
-"""1, of before the digest and the seal, is read as well."""
+"""1, of before the digest, is read as well."""
 
 DIGEST = "sha256"
 """Key of the description: digest of the tensors. safetensors itself has no checksum."""
@@ -220,7 +220,7 @@ def write_fisher(path: Path, values: Values, made: dict[str, Any]) -> None:
     """Equal content gives equal bytes. The order of the names is kept, in the metadata."""
     tensors = {name: value.cpu().contiguous() for name, value in values.items()}
     about = {"format": FORMAT, "parameters": list(values), DIGEST: digest_of(tensors), **made}
-    text = json.dumps(sealed(about), sort_keys=True)
+    text = json.dumps(about, sort_keys=True)
     write_whole(path, safetensors.torch.save(tensors, {ABOUT: text}))
 
 
@@ -262,9 +262,7 @@ def read_fisher(path: Path) -> tuple[Values, dict[str, Any]]:
     names = made.pop("parameters", [])
     if not isinstance(names, list) or sorted(map(str, names)) != sorted(found):
         raise InputError(f"{path}: its tensors are not the parameters that its metadata lists")
-    if made.pop("format") == FORMAT or SEAL in made or DIGEST in made:
-        check_seal(made | {"format": FORMAT, "parameters": names}, path)
-        if made.get(DIGEST) != (digest := digest_of(found)):
-            raise InputError(f"{path}: corrupt: tensors {digest}, recorded {made.get(DIGEST)}")
-    made = {key: value for key, value in made.items() if key not in (SEAL, DIGEST)}
+    if made.pop("format") == FORMAT and made.get(DIGEST) != (digest := digest_of(found)):
+        raise InputError(f"{path}: corrupt: tensors {digest}, recorded {made.get(DIGEST)}")
+    made = {key: value for key, value in made.items() if key not in ("seal", DIGEST)}
     return {name: found[name] for name in names}, made

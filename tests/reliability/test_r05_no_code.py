@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from tiny import adapting, reseal
+from tiny import adapting, edit_record
 from warm import Warm
 
 from adapt.disk import checkpoint
@@ -132,7 +132,7 @@ def test_r05_nor_does_the_command(warm: Warm, world: Path) -> None:
 
 @pytest.mark.system
 def test_r05_a_checkpoint_with_a_right_digest_runs_nothing(warm: Warm, world: Path) -> None:
-    """Somebody else's run folder, its digests and seals made to agree."""
+    """Somebody else's run folder, its digests made to agree."""
     command = ("train.py", "data=camvid", "data.root=d1", "data.crop=[32,40]", "batch=2",
                "network.width=0.03125", "run=r05_mine", "checkpoint_every=1", "steps=4",
                "device=cpu")  # fmt: skip
@@ -140,7 +140,7 @@ def test_r05_a_checkpoint_with_a_right_digest_runs_nothing(warm: Warm, world: Pa
     trap, run = world / "r05_resumed", world / "r05_mine"
     for folder in checkpoint.committed(run / "checkpoints"):
         armed(folder / "state.pt", trap)
-        reseal(folder / "meta.json", sha256=sha256(folder / "state.pt"))
+        edit_record(folder / "meta.json", sha256=sha256(folder / "state.pt"))
     done = warm.run(*command, status=2)
     assert "state.pt: refused: not a torch file with tensors only" in done.stderr
     assert "Traceback" not in done.stderr and not trap.exists()
@@ -236,9 +236,8 @@ YAML = {
     "a reference": "&a [1, *a]",
     "a date that is none": "2001-99-99",
     "endless digits": "9" * 5000,
-    "more than 64 bits": "9" * 30,
-    "depth": "[" * 100 + "]" * 100,
-    "open brackets": "[" * 5000,
+    "depth": "[" * 1200 + "]" * 1200,
+    "open brackets": "[" * 1200,
 }
 
 
@@ -260,13 +259,12 @@ def test_r05_yaml_does_not_unfold_without_end(tmp_path: Path) -> None:
         f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]" for i in range(1, 11)
     ]
     (tmp_path / "config.yaml").write_text("\n".join(rows))
-    with pytest.raises(InputError, match=r"config\.yaml:2: a tag or reference"):
+    with pytest.raises(InputError, match=r"config\.yaml:2: a reference"):
         read_yaml(tmp_path / "config.yaml")
 
 
 JSON = {
-    "deep": "[" * 100_000, "deep and whole": "[" * 90 + "]" * 90, "long": "9" * 5000,
-    "more than 64 bits": "9" * 30, "NaN": '{"a": NaN}', "no text": "\udcff", "nothing": "",
+    "deep": "[" * 100_000, "long": "9" * 5000, "no text": "\udcff", "nothing": "",
 }  # fmt: skip
 
 
