@@ -16,7 +16,6 @@ from adapt.data import images
 from adapt.data.encoded import opencv
 from adapt.data.images import only_reading, read_image, read_mask, write_png
 from adapt.errors import InputError
-from adapt.machine.workers import patient
 
 
 @pytest.fixture
@@ -173,13 +172,6 @@ def test_an_error_of_opencv_leaves_the_file_to_pillow(monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(cv2, "imdecode", full)
     assert opencv.decoded(b"x") is None
-
-
-def test_a_loaders_worker_only_reads(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(images, "_readers", set())
-    monkeypatch.setattr("signal.signal", lambda *given: None)
-    patient(0)
-    assert images._readers == {os.getpid()}
 
 
 def test_another_rounding_leaves_all_to_pillow(monkeypatch: pytest.MonkeyPatch) -> None:
