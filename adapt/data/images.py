@@ -21,13 +21,13 @@ from PIL import ExifTags, Image, ImageFile, ImageOps
 from adapt.data.archives import MAX_BYTES, opened, read_mat
 from adapt.disk.files import write_whole
 from adapt.errors import InputError, listing
-from adapt.settings.checks import LARGEST
+from adapt.settings.checks import MOST_PIXELS
 
 IGNORE = 255
 """Void in every decoded mask, in losses, metrics and padding."""
 
 SUFFIXES = (".jpg", ".jpeg", ".png")
-MAX_PIXELS = LARGEST
+MAX_PIXELS = MOST_PIXELS
 MODES = ("1", "L", "LA", "P", "RGB", "RGBA")
 """Pillow's modes that are read as images, with at most 8 bits a value."""
 

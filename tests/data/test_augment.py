@@ -186,7 +186,7 @@ def test_blur_smooths_and_keeps_the_mean() -> None:
         ({"scale": [2.0, 0.5]}, r"data\.scale is \[2\.0, 0\.5\]"),
         ({"scale": [0.5]}, r"data\.scale is \[0\.5\]"),
         ({"scale": [0.0, 1.0]}, r"data\.scale"),
-        ({"rotate": -1.0}, r"data\.rotate is -1\.0; it must be in 0\.\.180"),
+        ({"rotate": -1.0}, r"data\.rotate is -1\.0; it must lie in \[0, 180\]"),
         ({"jitter_x2": 1.5}, r"data\.jitter_x2 is 1\.5"),
         ({"blur_x1": float("nan")}, r"data\.blur_x1 is nan"),
     ],

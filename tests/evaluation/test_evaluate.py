@@ -120,7 +120,6 @@ def test_unlabelled_pairs_still_get_an_agreement(world: Path, student: Path) -> 
         ({"run": "nowhere"}, "run: no such run folder: nowhere"),
         ({"split": "tset"}, "tset.txt: no such list .beside it: train.txt, val.txt"),
         ({"domain": "d2"}, "data.target"),
-        ({"data": DataConfig(name="vco")}, "Did you mean 'voc'"),
         ({"device": "cuda:7"}, "GPUs are there"),
     ],
 )

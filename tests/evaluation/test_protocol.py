@@ -138,7 +138,8 @@ def test_a_size_that_the_network_cannot_take_is_named() -> None:
         ({"stride": [3, 3]}, r"protocol\.stride is .*; it needs protocol\.window"),
         ({"window": [4, 4], "stride": [5, 4]}, "leave gaps"),
         ({"scales": []}, r"protocol\.scales is empty"),
-        ({"scales": [0.75, 100.0]}, r"protocol\.scales is 100\.0; it must be below 16"),
+        ({"scales": [0.0]}, r"protocol\.scales is 0\.0"),
+        ({"scales": [0.75, 100.0]}, r"protocol\.scales is 100\.0; it must lie in \(0, 16\)"),
     ],
 )
 def test_wrong_protocols_are_named(settings: dict, message: str) -> None:

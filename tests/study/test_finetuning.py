@@ -15,10 +15,10 @@ import image_trees
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
-from hydra.core.config_store import ConfigStore
 from omegaconf import OmegaConf
 from safetensors.torch import save_file
 
+from adapt.cli.composing import register
 from adapt.cli.study import study as run_study
 from adapt.data import DATASETS
 from adapt.disk.files import read_json
@@ -39,7 +39,7 @@ EXPERIMENTS = sorted(p.stem for p in (ROOT / "configs/experiment").glob("li2018_
 
 @pytest.fixture(scope="module", autouse=True)
 def composer() -> Iterator[None]:
-    ConfigStore.instance().store(name="study_schema", node=StudyConfig)
+    register("study")
     with initialize_config_dir(str(ROOT / "configs"), version_base="1.3"):
         yield
 

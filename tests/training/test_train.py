@@ -125,7 +125,6 @@ def test_b2_starts_from_the_teacher_and_b1_does_not(world: Path, tmp_path: Path)
             {"penalty": PenaltyConfig("l2_sp", 500)},
             "strength is 10 on conv1.0.weight, and the w.* 3.8",
         ),
-        ({"penalty": PenaltyConfig("l3_sp")}, "Choices: none, l2, l2_sp"),
         ({"objective": ObjectiveConfig()}, "no term of regression, kd, pseudo, supervised is on"),
     ],
 )
