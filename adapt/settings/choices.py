@@ -12,3 +12,6 @@ HASH_BITS = 256
 TEACHER, B0, ADABN, B1, B2 = "teacher", "B0", "AdaBN", "B1", "B2"
 BASELINES = (TEACHER, B0, ADABN, *RESTYLES, B1, B2)
 """In the order of tables and figures; AdaBN and the restylings need no training."""
+
+FILTERS = ("photocopy", "ripple", "cubism")
+"""transforms: the filters that make the new domains."""
