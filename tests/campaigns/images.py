@@ -70,7 +70,7 @@ def readers() -> dict[str, Callable[[Path], None]]:
         read_valid,
     )
     from adapt.errors import InputError
-    from adapt.scan.measure import IMAGE, LABEL, VALID, Job, measure
+    from adapt.scan.measure import IMAGE, LABEL, VALID, measure
 
     def image(path: Path) -> None:
         array = read_image(path)
@@ -84,7 +84,7 @@ def readers() -> dict[str, Callable[[Path], None]]:
 
     def measured(role: str) -> Callable[[Path], None]:
         def read(path: Path) -> None:
-            record = measure(Job(path, role, described=True))
+            record = measure((path, role, True))
             assert bool(record.error) != bool(record.digest)
             if record.error:
                 raise InputError(f"{path}: {record.error}")

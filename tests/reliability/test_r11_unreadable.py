@@ -196,14 +196,14 @@ import json, resource, sys
 from pathlib import Path
 from adapt.errors import InputError
 from adapt.data.images import image_header, read_image, read_indices
-from adapt.scan.measure import Job, measure
+from adapt.scan.measure import measure
 
 def peak():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
 
 found, before = {}, peak()
 for path in map(Path, sys.argv[1:]):
-    for read in (image_header, read_image, read_indices, lambda p: measure(Job(p, "image"))):
+    for read in (image_header, read_image, read_indices, lambda p: measure((p, "image", False))):
         try:
             read(path)
         except InputError as error:
