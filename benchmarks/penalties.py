@@ -101,7 +101,7 @@ class Update:
 
     def loop(self, penalty: Penalty) -> Variant:
         """L2-SP of the same parameters as users write it: a sum in the loss, for autograd."""
-        pulled = [(e.parameter, e.origin) for e in penalty.entries]
+        pulled = [(e.parameter, e.start_point) for e in penalty.entries]
 
         def act() -> None:
             loss = torch.zeros((), device=pulled[0][0].device)

@@ -8,8 +8,7 @@ from typing import Any
 from adapt.data import Layout, Sample, check_owner, cut, layout_of, prepare, read_split
 from adapt.data.files import MissingFiles, matched
 from adapt.data.images import IGNORE
-from adapt.data.pairs import PAIRS, read_csv
-from adapt.data.shards import read_shards, shards_of
+from adapt.data.pairs import PAIRS, read_csv, read_shards, shards_of
 from adapt.errors import InputError
 from adapt.scan.measure import IMAGE, LABEL, VALID, Job
 from adapt.settings.groups import DataConfig

@@ -165,8 +165,6 @@ class FisherConfig:
     """Of the drawn labels, together with each image's name."""
     out: str = ""
     """The .safetensors file."""
-    checkpoint_every: int = 100
-    """Images after which what there is is saved, in <out's stem>.partial.safetensors."""
     device: str = "auto"
     """auto | cpu | cuda | cuda:N. The precision is always fp32."""
     workers: int = 0
@@ -177,7 +175,6 @@ class FisherConfig:
         for what, low in (("images", 0), ("draws", 1), ("seed", 0)):
             at_least(what, getattr(self, what), low)
         within("workers", self.workers, 0, MOST_WORKERS)
-        at_least("checkpoint_every", self.checkpoint_every, 1)
         if bool(self.run) == bool(self.start):
             raise InputError("give run=DIR, or start=FILE network=NAME data=NAME data.root=DIR")
         if Path(self.out).suffix != ".safetensors":

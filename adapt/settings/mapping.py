@@ -6,6 +6,7 @@ from types import NoneType, UnionType
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from adapt.errors import InputError, listing, unknown
+from adapt.settings.choices import start_named
 from adapt.settings.groups import WHICH, DataConfig
 
 T = TypeVar("T")
@@ -131,6 +132,8 @@ def inherit_data(given: DataConfig, recorded: DataConfig) -> DataConfig:
 def filled(values: dict[str, Any], default: dict[str, Any]) -> dict[str, Any]:
     """`values` with what it lacks taken from `default`, in nested mappings too: a record of an
     earlier version, which did not know every setting."""
+    if isinstance(values.get("start"), str):
+        values = values | {"start": start_named(values["start"])}
     return {
         key: filled(values[key], value)
         if isinstance(value, dict) and value and isinstance(values.get(key), dict)

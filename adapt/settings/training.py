@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 from adapt.errors import InputError
 from adapt.settings.checks import MOST_IMAGES, MOST_WORKERS, at_least, one_of, within
+from adapt.settings.choices import start_named
 from adapt.settings.groups import (
     DataConfig,
     NetworkConfig,
@@ -45,8 +46,9 @@ class TrainConfig(Machine):
     the network configured here; or `coco`. The student starts from it too, unless `start` says
     otherwise."""
     start: str = ""
-    """Run or weights file that the student starts from; `imagenet`, `coco` or the name of one of
-    torchvision's weight enums; `none` = He initialisation."""
+    """Run or weights file that the student starts from; `backbone:FILE` = a file's weights without
+    the layers that depend on the classes; `imagenet`, `coco` or the name of one of torchvision's
+    weight enums; `none` = He initialisation."""
     domain: str = "d1"
     """d1 | d2: whose images the supervised term reads."""
     bn: str = "train"
@@ -82,6 +84,7 @@ class TrainConfig(Machine):
         one_of("domain", self.domain, ("d1", "d2"))
         one_of("cache_teacher", self.cache_teacher, ("off", "ram", "file"))
         one_of("bn", self.bn, ("eval", "affine", "train"))
+        self.start = start_named(self.start)
         self.freeze = "" if self.freeze == "0" else self.freeze
         for what in ("log_every", "checkpoint_every"):
             at_least(what, getattr(self, what), 1)

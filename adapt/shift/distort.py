@@ -141,7 +141,7 @@ def make_distorted(config: DistortConfig) -> Path:
     moving = config.labels == "moved" and config.shift.name in SOURCES
     if moving:
         check_label_sizes(samples.values())
-    if out.is_dir() and not (out / MADE_WITH).is_file() and strangers(out, {LOCK}, [MADE_WITH]):
+    if out.is_dir() and not (out / MADE_WITH).is_file() and strangers(out, {LOCK}):
         raise InputError(f"out: {out} is not empty and not a shifted data set")
     twins = {name: twin(sample, root, out, moving) for name, sample in samples.items()}
     void = next(iter(layout.void), IGNORE)

@@ -6,12 +6,25 @@ import torch
 from torch import Tensor
 
 from adapt.disk import checkpoint
-from adapt.disk.runs import RunFolder, check_inputs, read_metrics
+from adapt.disk.runs import RunFolder, read_metrics
 from adapt.disk.tensors import load_tensors
 from adapt.errors import InputError
 from adapt.machine.processes import all_gather, rank, rank_zero_first, rank_zero_only
 from adapt.machine.runtime import say
+from adapt.settings.mapping import differences
 from adapt.training.setup import Setup, process_seed
+
+
+def save(setup: Setup, run: RunFolder, step: int, seconds: float) -> None:
+    """A checkpoint of everything that step + 1 depends on, of all processes."""
+    state = {
+        "student": setup.student.state_dict(),
+        "optimizer": setup.optimizer.state_dict(),
+        "rng": all_gather(rng_states(setup.machine.device)),
+    }
+    if setup.average is not None:
+        state["average"] = setup.average.state_dict()
+    rank_zero_only(checkpoint.save)(run.checkpoints, step, state, inputs_of(setup, run), seconds)
 
 
 def restore(setup: Setup, run: RunFolder) -> tuple[int, float]:
@@ -22,9 +35,8 @@ def restore(setup: Setup, run: RunFolder) -> tuple[int, float]:
     Raises:
         InputError: changed inputs, or processes that see different checkpoints.
     """
-    found, warnings = rank_zero_first(
-        lambda: checkpoint.newest(run.checkpoints)
-    )  # sets damaged ones aside
+    # rank 0 sets damaged ones aside
+    found, warnings = rank_zero_first(lambda: checkpoint.newest(run.checkpoints))
     for warning in warnings:
         say(f"warning: {warning}")
     steps = set(all_gather(found.step if found else 0))
@@ -38,12 +50,17 @@ def restore(setup: Setup, run: RunFolder) -> tuple[int, float]:
             say(f"warning: {run.path} has no checkpoint: it begins again at step 0")
         run.rewind(0)
         return 0, 0.0
-    check_inputs(found.meta["inputs"], setup.inputs, run.path)
+    recorded: dict[str, str] = found.meta["inputs"]
+    present = {key: value for key, value in inputs_of(setup, run).items() if key in recorded}
+    if changed := differences(recorded, present):
+        raise InputError(
+            f"run: {run.path} cannot be resumed, its inputs changed: {'; '.join(changed)}"
+        )
     try:
         bring_back(setup, found.state, found.step)
+    except InputError:
+        raise
     except (KeyError, IndexError, TypeError, ValueError, AttributeError, RuntimeError) as error:
-        if isinstance(error, InputError):
-            raise
         raise InputError(
             f"{run.checkpoints}: the checkpoint of step {found.step} holds no training's state of "
             f"this network and optimiser ({type(error).__name__}: {error})"
@@ -51,6 +68,11 @@ def restore(setup: Setup, run: RunFolder) -> tuple[int, float]:
     run.rewind(found.step)
     say(f"resuming {run.path} at step {found.step}")
     return found.step, float(found.meta["seconds"])
+
+
+def inputs_of(setup: Setup, run: RunFolder) -> dict[str, str]:
+    """Digests of all that a run is started from, which must be what it is resumed from."""
+    return {**setup.inputs, "configuration": run.configuration}
 
 
 def bring_back(setup: Setup, state: dict[str, Any], step: int) -> None:
@@ -73,20 +95,7 @@ def rng_states(device: torch.device) -> list[Tensor]:
 
 
 def set_rng_states(states: list[Tensor], device: torch.device) -> None:
+    """As they were kept; of the GPU only where one is used now."""
     torch.set_rng_state(states[0])
     if device.type == "cuda" and len(states) > 1:
         torch.cuda.set_rng_state(states[1], device)
-
-
-def save(setup: Setup, run: RunFolder, step: int, seconds: float) -> None:
-    """A checkpoint of everything that step + 1 depends on, of all processes."""
-    state = {
-        "student": setup.student.state_dict(),
-        "optimizer": setup.optimizer.state_dict(),
-        "rng": all_gather(rng_states(setup.machine.device)),
-    }
-    if setup.average is not None:
-        state["average"] = setup.average.state_dict()
-    rank_zero_only(checkpoint.save)(
-        run.checkpoints, step, state, {"inputs": setup.inputs, "seconds": seconds}
-    )

@@ -32,77 +32,7 @@ from adapt.settings.training import TrainConfig
 from adapt.training.resume import restore, save
 from adapt.training.schedules import set_rate
 from adapt.training.setup import Setup, prepare, resolve
-from adapt.training.tensorboard import Board
-
-
-def one_step(setup: Setup, batch: Batch, step: int) -> dict[str, Any]:
-    """Forward, backward, penalty, update; returns what is worth logging.
-
-    Raises:
-        Stopped: a loss or gradient that is not finite, before anything is updated.
-    """
-    config, machine = setup.config, setup.machine
-    rate = set_rate(setup.optimizer, step, config.steps, config.schedule)
-    tensors = {k: batch[k].to(machine.device) for k in masks_of(batch)}
-    shown: Maps = {
-        key: normalise(machine.images(batch[key]), config.network.mean, config.network.std)
-        for key in ("x1", "x2")
-        if key in batch
-    }
-    with machine.autocast():
-        target = setup.target(shown["x1"], batch) if setup.teacher is not None else {}
-        maps = setup.tapped(shown[setup.image])
-    loss, parts = setup.objective(maps, target, tensors | shown)
-    setup.optimizer.zero_grad(set_to_none=True)
-    loss.backward()
-    gradients = [p.grad for p in setup.student.parameters() if p.grad is not None]
-    norm = torch.nn.utils.get_total_norm(gradients)
-    loss = all_mean(loss.detach())
-    refuse_non_finite(loss, norm, parts, step, batch["name"])
-    setup.penalty.before_step(setup.optimizer)
-    setup.optimizer.step()
-    setup.penalty.after_step(setup.optimizer)
-    if setup.average is not None:
-        setup.average.update_parameters(setup.student)
-    return {
-        "step": step + 1,
-        "lr": rate,
-        "loss": loss.item(),
-        "grad_norm": norm.item(),
-        "parts": parts,
-    }
-
-
-def masks_of(batch: Batch) -> list[str]:
-    """Labels, and the valid mask where it masks anything, for this process or maybe another."""
-    masked = "valid" in batch and (world() > 1 or not bool(batch["valid"].all()))
-    return [k for k, there in (("y", "y" in batch), ("valid", masked)) if there]
-
-
-def refuse_non_finite(
-    loss: Tensor, norm: Tensor, parts: dict[str, Part], step: int, names: list[str]
-) -> None:
-    """Loss and norm are those of all processes, so that all of them stop or none."""
-    if math.isfinite(loss.item()) and math.isfinite(norm.item()):
-        return
-    broken = [k for k, (raw, _) in parts.items() if not math.isfinite(raw.item())]
-    found = all_gather((broken, names))
-    at_fault = [one for one in found if one[0]] or found
-    what = ", ".join(dict.fromkeys(k for terms, _ in at_fault for k in terms)) or "the gradient"
-    raise Stopped(
-        f"step {step + 1}: {what} is not finite (samples "
-        f"{', '.join(name for _, samples in at_fault for name in samples)}); nothing was updated. "
-        "A lower schedule.lr or precision=fp32 usually helps",
-        status=3,
-        everywhere=True,
-    )
-
-
-def record(setup: Setup, entry: dict[str, Any], seconds: float) -> dict[str, Any]:
-    """A line of metrics.jsonl: the step's numbers with raw and weighted value of every part."""
-    raws = {k: all_mean(raw.detach()).item() for k, (raw, _) in entry["parts"].items()}
-    parts = {k: {"raw": raws[k], "weighted": raws[k] * w} for k, (_, w) in entry["parts"].items()}
-    return {**entry, "parts": parts, "penalty": setup.penalty.value(), "seconds": round(seconds, 3)}
+from adapt.training.tensorboard import TensorBoard
 
 
 def train(config: TrainConfig, on_step: Callable[[int], None] | None = None) -> Path:
@@ -146,12 +76,6 @@ def describe(setup: Setup, run: RunFolder) -> str:
     return "\n".join([line, *split.lines()])
 
 
-def described(step: int, batch: Batch) -> str:
-    """What a step works on, for messages."""
-    sizes = ", ".join(f"{k} {tuple(v.shape)}" for k, v in batch.items() if k != "name")
-    return f"step {step + 1} ({sizes}; samples {', '.join(batch['name'])})"
-
-
 def fit(
     setup: Setup, run: RunFolder, begin: int, before: float, on_step: Callable[[int], None] | None
 ) -> None:
@@ -162,8 +86,9 @@ def fit(
     on_gpu = setup.machine.device.type == "cuda"
     source = batches(stream, config.batch, begin, config.steps, config.workers, pin=on_gpu)
     bar = progress(in_lockstep(source), what=run.path.name, total=config.steps, initial=begin)
+    tensorboard = TensorBoard(run.path / "tensorboard", begin + 1)
     step, batch = begin, Batch()
-    with stop_signals() as signals, closing(Board(run.path / "tensorboard", begin + 1)) as board:
+    with stop_signals() as signals, closing(tensorboard):
         try:
             for batch in bar:
                 entry = one_step(setup, batch, step)
@@ -171,14 +96,12 @@ def fit(
                 last, seconds = step == config.steps, time.monotonic() - started
                 if step % config.log_every == 0 or last:
                     line = record(setup, entry, seconds)
-                    if setup.drift and (
-                        last or step % (config.log_every * config.drift_every) == 0
-                    ):
+                    if setup.drift and (last or step // config.log_every % config.drift_every == 0):
                         line["distances"] = setup.drift.relative()
-                    note(run, board, line)
+                    log(run, tensorboard, line)
                     bar.set_postfix(loss=f"{line['loss']:.4f}", lr=f"{line['lr']:.2e}")
                 if setup.held_out and (step % config.eval_every == 0 or last):
-                    validate(setup, run, board, step)
+                    validate(setup, run, tensorboard, step)
                 if on_step is not None:
                     on_step(step)
                 stopping = all_max(signals[0] if signals else 0)
@@ -191,7 +114,7 @@ def fit(
                 save(setup, run, step, time.monotonic() - started)
             raise
         except (RuntimeError, MemoryError) as error:
-            if stop := explained(error, described(step, batch) if batch else ""):
+            if stop := explained(error, doing(step, batch) if batch else ""):
                 raise stop from None
             raise
     if stopping := all_max(signals[0] if signals else 0):  # or while the last step was saved
@@ -200,34 +123,86 @@ def fit(
     finish(setup, run, time.monotonic() - started)
 
 
-def finish(setup: Setup, run: RunFolder, seconds: float) -> None:
-    """The finished model and the summary that marks the run as finished."""
-    config = setup.config
-    on_rank_zero(lambda: save_model(run.path, setup.result, config.network, setup.data.classes))
-    split = setup.penalty.summary()
-    summary = {
-        "steps": config.steps,
-        "seconds": round(seconds, 1),
-        "samples": len(setup.data.samples),
-        "ema": config.ema,
-        "inputs": setup.inputs,
-        "parameters": split,
+def one_step(setup: Setup, batch: Batch, step: int) -> dict[str, Any]:
+    """Forward, backward, penalty, update; returns what is worth logging.
+
+    Raises:
+        Stopped: a loss or gradient that is not finite, before anything is updated.
+    """
+    config, machine = setup.config, setup.machine
+    rate = set_rate(setup.optimizer, step, config.steps, config.schedule)
+    tensors = {k: batch[k].to(machine.device) for k in masks_of(batch)}
+    images: Maps = {
+        key: normalise(machine.images(batch[key]), config.network.mean, config.network.std)
+        for key in ("x1", "x2")
+        if key in batch
     }
-    run.finish(summary)
-    resting = split["equal_to_start"]
-    at_start = f"; {resting:.1f} % of the pulled weights are their start" if resting else ""
-    say(f"{run.path}: finished {config.steps} steps in {seconds:.0f} s{at_start}")
+    with machine.autocast():
+        target = setup.target(images["x1"], batch) if setup.teacher is not None else {}
+        maps = setup.tapped(images[setup.image])
+    loss, parts = setup.objective(maps, target, tensors | images)
+    setup.optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+    gradients = [p.grad for p in setup.student.parameters() if p.grad is not None]
+    norm = torch.nn.utils.get_total_norm(gradients)
+    loss = all_mean(loss.detach())
+    refuse_non_finite(loss, norm, parts, step, batch["name"])
+    setup.penalty.before_step(setup.optimizer)
+    setup.optimizer.step()
+    setup.penalty.after_step(setup.optimizer)
+    if setup.average is not None:
+        setup.average.update_parameters(setup.student)
+    numbers = {"step": step + 1, "lr": rate, "loss": loss.item(), "grad_norm": norm.item()}
+    return {**numbers, "parts": parts}
 
 
-def note(run: RunFolder, board: Board, line: dict[str, Any]) -> None:
+def masks_of(batch: Batch) -> list[str]:
+    """Labels, and the valid mask where it masks anything, for this process or maybe another."""
+    masked = "valid" in batch and (world() > 1 or not bool(batch["valid"].all()))
+    return [k for k, there in (("y", "y" in batch), ("valid", masked)) if there]
+
+
+def refuse_non_finite(
+    loss: Tensor, norm: Tensor, parts: dict[str, Part], step: int, names: list[str]
+) -> None:
+    """Loss and norm are those of all processes, so that all of them stop or none."""
+    if math.isfinite(loss.item()) and math.isfinite(norm.item()):
+        return
+    broken = [k for k, (raw, _) in parts.items() if not math.isfinite(raw.item())]
+    found = all_gather((broken, names))
+    at_fault = [one for one in found if one[0]] or found
+    what = ", ".join(dict.fromkeys(k for terms, _ in at_fault for k in terms)) or "the gradient"
+    raise Stopped(
+        f"step {step + 1}: {what} is not finite (samples "
+        f"{', '.join(name for _, samples in at_fault for name in samples)}); nothing was updated. "
+        "A lower schedule.lr or precision=fp32 usually helps",
+        status=3,
+        everywhere=True,
+    )
+
+
+def doing(step: int, batch: Batch) -> str:
+    """What a step works on, for messages."""
+    sizes = ", ".join(f"{k} {tuple(v.shape)}" for k, v in batch.items() if k != "name")
+    return f"step {step + 1} ({sizes}; samples {', '.join(batch['name'])})"
+
+
+def record(setup: Setup, entry: dict[str, Any], seconds: float) -> dict[str, Any]:
+    """A line of metrics.jsonl: the step's numbers with raw and weighted value of every part."""
+    raws = {k: all_mean(raw.detach()).item() for k, (raw, _) in entry["parts"].items()}
+    parts = {k: {"raw": raws[k], "weighted": raws[k] * w} for k, (_, w) in entry["parts"].items()}
+    return {**entry, "parts": parts, "penalty": setup.penalty.value(), "seconds": round(seconds, 3)}
+
+
+def log(run: RunFolder, tensorboard: TensorBoard, line: dict[str, Any]) -> None:
     """A step's numbers to metrics.jsonl and TensorBoard."""
     run.log(line)
     own = {tag: line[tag] for tag in ("loss", "penalty", "lr", "grad_norm")}
     parts = {name: values["raw"] for name, values in line["parts"].items()}
-    board.add(own | parts, line["step"])
+    tensorboard.add(own | parts, line["step"])
 
 
-def validate(setup: Setup, run: RunFolder, board: Board, step: int) -> None:
+def validate(setup: Setup, run: RunFolder, tensorboard: TensorBoard, step: int) -> None:
     """Scores on the val split, beside the training's numbers; training goes on undisturbed."""
     assert setup.held_out is not None
     config = setup.config
@@ -235,4 +210,23 @@ def validate(setup: Setup, run: RunFolder, board: Board, step: int) -> None:
     networks = (setup.result, reading, setup.held_out, setup.image, setup.teacher)
     found = headline(evaluate_networks(setup.machine, *networks))
     run.log({"step": step, "evaluation": found})
-    board.add({f"val/{tag}": value for tag, value in found.items()}, step)
+    tensorboard.add({f"val/{tag}": value for tag, value in found.items()}, step)
+
+
+def finish(setup: Setup, run: RunFolder, seconds: float) -> None:
+    """The finished model and the summary that marks the run as finished."""
+    config, split = setup.config, setup.penalty.summary()
+    on_rank_zero(lambda: save_model(run.path, setup.result, config.network, setup.data.classes))
+    run.finish(
+        {
+            "steps": config.steps,
+            "seconds": round(seconds, 1),
+            "samples": len(setup.data.samples),
+            "ema": config.ema,
+            "inputs": setup.inputs,
+            "parameters": split,
+        }
+    )
+    resting = split["equal_to_start"]
+    at_start = f"; {resting:.1f} % of the pulled weights are their start" if resting else ""
+    say(f"{run.path}: finished {config.steps} steps in {seconds:.0f} s{at_start}")

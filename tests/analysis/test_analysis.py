@@ -106,7 +106,9 @@ LAYERS = ["0", "2", LOGITS]
 def test_identical_networks_have_1_everywhere() -> None:
     net, x = small(), maps(4, 3, 8, 8)
     for units in activations(net, net, LAYERS, [(x, x)]):
-        assert (units.r2 == 1).all() and (units.identity == 1).all() and units.silent == 0
+        assert (
+            (units.r2 == 1).all() and (units.identity == 1).all() and units.as_dict()["silent"] == 0
+        )
 
 
 def test_activations_are_those_of_each_layer_in_eval_mode() -> None:
@@ -135,7 +137,7 @@ def test_a_layers_box_leaves_silent_units_out() -> None:
     with torch.no_grad():
         after[3].weight[1] = 0
     (units,) = activations(before, after, [LOGITS], [(maps(2, 3, 8, 8),) * 2])
-    made = units.plain()
+    made = units.as_dict()
     assert (made["units"], made["silent"], made["r2"]["n"]) == (2, 1, 1)
     assert made["r2"]["med"] == 1
 

@@ -20,7 +20,7 @@ from mutate import (
     yaml_text,
     zip_fields,
 )
-from tiny import POOL3, SUPERVISED, reseal
+from tiny import POOL3, SUPERVISED, edit_record
 
 from adapt.data.scenes import write_scenes
 from adapt.disk.checkpoint import META, STATE, load, newest
@@ -33,8 +33,7 @@ from adapt.evaluation.evaluate import evaluate
 from adapt.evaluation.rows import collect, text_table
 from adapt.networks import build_network
 from adapt.networks.saved import load_model
-from adapt.penalties.fisher import fisher_of, load_fisher, write_fisher
-from adapt.penalties.metric import read_fisher
+from adapt.penalties.fisher import fisher_of, load_fisher, read_fisher, write_fisher
 from adapt.settings.commands import EvaluateConfig
 from adapt.settings.groups import DataConfig, NetworkConfig, PenaltyConfig, ScheduleConfig
 from adapt.settings.mapping import build, filled, plain
@@ -123,7 +122,7 @@ def model(base: Path) -> Any:
 
 def fisher(base: Path) -> Any:
     path = base / "fisher.safetensors"
-    return read_fisher(str(path)), load_fisher(path).made
+    return read_fisher(str(path)), load_fisher(path).values
 
 
 def bare(name: str) -> Callable[[Path], Any]:
@@ -159,13 +158,13 @@ def tables(base: Path) -> Any:
     )
 
 
-def resealed(file: str) -> Callable[[Path], None]:
+def vouched(file: str) -> Callable[[Path], None]:
     """Make the record vouch for the damaged file, so that its reader meets the damage."""
 
     def again(base: Path) -> None:
         path = base / file
         record = path.with_name(META if path.name == STATE else "model.json")
-        reseal(record, sha256=sha256(path))
+        edit_record(record, sha256=sha256(path))
 
     return again
 
@@ -189,19 +188,19 @@ SCORES = f"{S}/metrics_scenes_d2_d2_val.json"
 KINDS = (
     Kind("checkpoint state.pt", f"{S}/checkpoints/{NEW}/state.pt", (*BYTES, zip_fields, repacked),
          checkpoint, True),
-    Kind("checkpoint meta.json", f"{S}/checkpoints/{NEW}/meta.json", TEXT, checkpoint, True),
+    Kind("checkpoint meta.json", f"{S}/checkpoints/{NEW}/meta.json", TEXT, checkpoint, False),
     Kind("model.safetensors", f"{S}/model.safetensors", (*BYTES, safetensors_header), model, True),
-    Kind("model.json", f"{S}/model.json", TEXT, model, True),
+    Kind("model.json", f"{S}/model.json", TEXT, model, False),
     Kind("config.yaml, resuming", f"{S}/config.yaml", (*BYTES, yaml_text, yaml_text), resume, True),
     Kind("Fisher file", "fisher.safetensors", (*BYTES, safetensors_header, safetensors_header),
          fisher, True),
     Kind("weights .pth", "bare.pth", (*BYTES, zip_fields, zip_fields), bare("bare.pth"), True),
     Kind("state.pt, digest forged", f"{S}/checkpoints/{NEW}/state.pt",
          (repacked, repacked, zip_fields, flip := BYTES[0]), checkpoint, False,
-         resealed(f"{S}/checkpoints/{NEW}/state.pt")),
+         vouched(f"{S}/checkpoints/{NEW}/state.pt")),
     Kind("model.safetensors, digest forged", f"{S}/model.safetensors",
          (safetensors_header, safetensors_header, *BYTES), model, False,
-         resealed(f"{S}/model.safetensors")),
+         vouched(f"{S}/model.safetensors")),
     Kind("weights .pth, repacked", "bare.pth", (repacked,), bare("bare.pth"), False),
     Kind("weights .pth before PyTorch 1.6", "legacy.pth", BYTES, bare("legacy.pth"), False),
     Kind("weights .safetensors", "bare.safetensors", (*BYTES, safetensors_header),

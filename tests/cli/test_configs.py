@@ -11,8 +11,8 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import OmegaConf
 
 from adapt.networks import NETWORKS
-from adapt.networks.classifiers import CLASSIFIERS
 from adapt.objective.terms import Objective
+from adapt.settings.choices import CLASSIFIERS
 from adapt.settings.commands import (
     AnalyseConfig,
     CalibrateConfig,
@@ -27,7 +27,7 @@ from adapt.settings.study import StudyConfig
 from adapt.settings.training import TrainConfig
 from adapt.settings.viz import FiltersConfig
 from adapt.shift.distort import apply_shift
-from adapt.study.finetuning import study_of
+from adapt.study.grid import study_of
 from results.page.page import ResultsConfig
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"

@@ -20,31 +20,25 @@ from torch import nn
 
 from adapt.cli.study import study
 from adapt.data import cut, load
-from adapt.data.by_class import classes_in
-from adapt.data.cityscapes import frames
-from adapt.data.dogs120 import entries
+from adapt.data.classification import classes_in, entries
 from adapt.data.files import Lookup
 from adapt.data.images import image_header
-from adapt.data.index import write_index
-from adapt.data.tiff import read_tiff
-from adapt.data.voc import label_tables
+from adapt.data.index import read_tiff, write_index
+from adapt.data.segmentation import frames, label_tables
 from adapt.disk.runs import open_run, read_config
 from adapt.disk.tensors import read_metadata
 from adapt.errors import InputError, Stopped, unknown
-from adapt.evaluation.classification import views
 from adapt.evaluation.evaluate import evaluate
+from adapt.evaluation.inference import views
 from adapt.evaluation.protocol import predict
 from adapt.export import export, refuse_sizes
 from adapt.export.onnx_graph import onnx_bytes
-from adapt.export.parity import Case
-from adapt.export.parity import predict as own_logits
 from adapt.export.recipe import Signature
 from adapt.machine.runtime import runtime
 from adapt.networks import build_network
 from adapt.networks.factory import permit
 from adapt.networks.pretrained import enum_of
 from adapt.networks.saved import load_complete
-from adapt.penalties.fisher import averaged, load_fisher, write_fisher
 from adapt.settings.commands import CalibrateConfig, DistortConfig, EvaluateConfig, ExportConfig
 from adapt.settings.groups import (
     DataConfig,
@@ -60,7 +54,7 @@ from adapt.settings.training import TrainConfig
 from adapt.settings.viz import InvertConfig, ReportConfig
 from adapt.shift.calibrate import calibrate
 from adapt.shift.distort import make_distorted
-from adapt.study.checks import check_study
+from adapt.study.cells import check_study
 from adapt.training.freezing import freeze_first
 from adapt.training.train import train
 from viz.inversion.command import check_names
@@ -94,13 +88,6 @@ class Skips(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.used(x)
-
-
-class Strict(nn.Module):
-    """Refuses every size."""
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        raise RuntimeError(f"no images of {tuple(x.shape)}")
 
 
 class Broken(nn.Module):
@@ -186,15 +173,6 @@ def evaluated_on_others(world: Path, place: Path) -> None:
     evaluate(EvaluateConfig(run=str(world / "teacher"), data=data, split="train", device="cpu"))
 
 
-def fisher_cut_short(world: Path, place: Path) -> None:
-    write_fisher(place / "f.safetensors", {"w": torch.ones(2)}, {"done": 3, "images": 9})
-    load_fisher(place / "f.safetensors")
-
-
-def broken_fisher(world: Path, place: Path) -> None:
-    averaged({"conv.weight": torch.tensor([1e300], dtype=torch.float64)}, 1)
-
-
 def onnx_of(net: nn.Module) -> object:
     return onnx_bytes(net, NETWORK, [8, 8], {})
 
@@ -209,10 +187,6 @@ class Branches(nn.Module):
 def heavy() -> nn.Module:
     with torch.device("meta"):
         return nn.Linear(2**15, 2**15)
-
-
-def case() -> Case:
-    return Case("0016E5_08059", np.zeros((1, 3, 8, 8), np.uint8), (8, 8))
 
 
 REFUSED: dict[str, tuple[Refusal, str]] = {
@@ -272,12 +246,6 @@ REFUSED: dict[str, tuple[Refusal, str]] = {
         r"size=\[8, 8\] for ONNX"),
     "a file of 2 GiB": (lambda w, p: onnx_of(heavy()), r"4295098368 bytes; .*safetensors"),
     "a network with branches": (lambda w, p: onnx_of(Branches()), "Branches cannot be translated"),
-    "a case that does not fit": (
-        lambda w, p: own_logits(Strict(), NETWORK, case()), "0016E5_08059: .* images of 8x8"),
-    "a case without logits": (
-        lambda w, p: own_logits(Broken(), NETWORK, case()), "0016E5_08059: .* not finite"),
-    "Fisher values": (broken_fisher, r"conv\.weight are not finite"),
-    "half a Fisher file": (fisher_cut_short, r"f\.safetensors: unfinished, 3 of 9 images"),
     "a layer that never runs": (
         lambda w, p: freeze_first(Skips(), "unused", (8, 8)), "freeze=unused"),
     "no image": (lambda w, p: image_header(p / "no.png"), r"no\.png: no such image"),

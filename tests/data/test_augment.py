@@ -13,7 +13,6 @@ import pytest
 import torch
 from tiny import adapting
 
-from adapt.data import load
 from adapt.data.augment import FILL, WINDOW, PairedAugmentation, flips, own, window
 from adapt.data.images import IGNORE
 from adapt.data.sampling import Stream, batches
@@ -26,7 +25,6 @@ from adapt.training.train import masks_of, one_step
 
 H, W = 48, 64
 GEOMETRY = DataConfig(scale=[0.5, 2.0], rotate=10.0, crop=[40, 40])
-SEEDS = range(25)
 
 
 def coordinates() -> np.ndarray:
@@ -44,14 +42,15 @@ def sample() -> dict[str, np.ndarray]:
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("seed", range(12))
 def test_all_sides_keep_their_pixels_together(seed: int) -> None:
-    """Where a pixel of x1 came from is written in it: x2 says the same, and the label fits."""
+    """Where a pixel of x1 came from is written in it: x2 says the same, and the label fits. What no
+    image covers is void and not valid."""
     found = PairedAugmentation(GEOMETRY)(sample(), seed)
     assert all(array.shape[:2] == (40, 40) for array in found.values())
     assert np.array_equal(found["x1"], found["x2"])
-    inside = found["valid"] == 1
-    assert inside.any()
+    assert set(np.unique(found["valid"])) <= {0, 1}
+    inside, outside = found["valid"] == 1, found["valid"] == 0
     place = found["x1"].astype(float)
     rows, columns = place[..., 0] / 2, place[..., 1] / 2
     sure = inside & (found["x1"][..., 2] == 255)  # no mixture with the fill
@@ -60,13 +59,6 @@ def test_all_sides_keep_their_pixels_together(seed: int) -> None:
     assert sure.any()
     wanted = (rows // 12) * 4 + columns // 16
     assert np.array_equal(found["y"][sure], wanted[sure].astype(np.uint8))
-
-
-@pytest.mark.parametrize("seed", SEEDS)
-def test_what_no_image_covers_is_void_and_invalid(seed: int) -> None:
-    found = PairedAugmentation(GEOMETRY)(sample(), seed)
-    outside = found["valid"] == 0
-    assert set(np.unique(found["valid"])) <= {0, 1}
     assert np.array_equal(found["y"] == IGNORE, outside)
     assert set(np.unique(found["y"])) <= {*range(16), IGNORE}, "labels are never mixed"
     core = outside & np.roll(outside, 1, 0) & np.roll(outside, 1, 1)
@@ -209,22 +201,6 @@ STRONG = DataConfig(
 )
 
 
-def stream(world: Path, fields: list[str]) -> Stream:
-    config = replace(STRONG, name="camvid", root=str(world / "d1"), target=str(world / "d2"))
-    return Stream(load(config, "train"), config, fields, seed=3)
-
-
-def test_augmented_batches_do_not_depend_on_workers_or_on_where_they_begin(world: Path) -> None:
-    fields = ["x1", "x2", "y2", "valid"]
-    straight = list(batches(stream(world, fields), 2, 0, 6))
-    workers = list(batches(stream(world, fields), 2, 0, 6, workers=2))
-    resumed = list(batches(stream(world, fields), 2, 3, 6))
-    for a, b in [*zip(straight, workers, strict=True), *zip(straight[3:], resumed, strict=True)]:
-        assert a["name"] == b["name"]
-        assert all(torch.equal(a[k], b[k]) for k in ("x1", "x2", "y", "valid"))
-    assert any((batch["valid"] == 0).any() for batch in straight), "padding occurs, and is marked"
-
-
 def test_padding_is_not_regressed(world: Path, tmp_path: Path) -> None:
     """The loss of a step is that of the cells which the batch's own mask leaves."""
     data = replace(STRONG, target=str(world / "d2"), scale=[0.5, 0.6])
@@ -259,7 +235,7 @@ def test_starting_asks_no_network() -> None:
         "import socket\n"
         "def asked(*_): raise SystemExit('asked the network')\n"
         "socket.getaddrinfo = socket.socket.connect = asked\n"
-        "import adapt.data.augment"
+        "import adapt, albumentations"
     )
     clean = {k: v for k, v in os.environ.items() if k != "NO_ALBUMENTATIONS_UPDATE"}
     done = subprocess.run(

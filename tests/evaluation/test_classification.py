@@ -19,16 +19,15 @@ from adapt.data.images import read_image
 from adapt.disk.files import read_json
 from adapt.disk.runs import read_metrics
 from adapt.errors import InputError
-from adapt.evaluation.classification import views
 from adapt.evaluation.evaluate import evaluate
+from adapt.evaluation.inference import views
 from adapt.evaluation.predict import predictions
 from adapt.export import export
 from adapt.networks import build_network
-from adapt.networks.backbone import COUNTER
-from adapt.networks.classifiers import CLASSIFIERS
-from adapt.networks.pretrained import enum_of, pretrained
+from adapt.networks.pretrained import COUNTER, enum_of, pretrained
 from adapt.networks.saved import load_model
 from adapt.objective.terms import cross_entropy
+from adapt.settings.choices import CLASSIFIERS
 from adapt.settings.commands import DistortConfig, EvaluateConfig, ExportConfig, PredictConfig
 from adapt.settings.groups import (
     DataConfig,
@@ -185,7 +184,7 @@ def test_a_files_body_starts_another_data_sets_network(home: Path, tmp_path: Pat
     """What a Places checkpoint is to MIT Indoor 67: l2_sp holds the body, the last layer is new."""
     file = home / "run" / "model.safetensors"
     data = DataConfig(name="folders", root=str(home / "many"), resize=[32, 32])
-    config = teaching(home, run=str(tmp_path / "run"), data=data, start=f"body:{file}", steps=0)
+    config = teaching(home, run=str(tmp_path / "run"), data=data, start=f"backbone:{file}", steps=0)
     body, made = weights(home / "run"), weights(train(config))
     assert made["fc.weight"].shape == (260, 512)
     assert all(torch.equal(made[k], v) for k, v in body.items() if not k.startswith("fc."))
@@ -201,7 +200,7 @@ def test_a_files_body_starts_another_data_sets_network(home: Path, tmp_path: Pat
         (weights(r)["layer1.0.conv1.weight"] - body["layer1.0.conv1.weight"]).norm() for r in moved
     ]
     assert 0 < far[0] < 0.7 * far[1]
-    with pytest.raises(InputError, match=r"fc\.weight \(3, .*start=body:.*all but its last layers"):
+    with pytest.raises(InputError, match=r"fc\.weight \(3, .*start=backbone:.*all but its last"):
         train(replace(config, run=str(tmp_path / "x"), start=str(file)))
     other = replace(config, run=str(tmp_path / "x"), network=NetworkConfig(name="resnet34"))
     with pytest.raises(InputError, match=r"does not fit resnet34: layer1\.2\.bn1\.bias"):
@@ -218,7 +217,7 @@ def test_a_body_may_lie_in_a_segmentation_network(tmp_path: Path) -> None:
     )
     config = NetworkConfig(name="pspnet_resnet50")
     net = build_network(config, 4)
-    found, _ = pretrained(f"body:{tmp_path / 'p.pth.tar'}", config, net)
+    found, _ = pretrained(f"backbone:{tmp_path / 'p.pth.tar'}", config, net)
     assert torch.equal(found["backbone.layer4.2.conv3.weight"], places.layer4[2].conv3.weight)
     values = [k for k in found if not k.endswith(COUNTER)]
     assert not any(k.startswith(("pyramid", "classifier")) for k in values)
@@ -226,7 +225,7 @@ def test_a_body_may_lie_in_a_segmentation_network(tmp_path: Path) -> None:
     save_file(coco.state_dict(), tmp_path / "coco.safetensors")
     for classes in (4, 21):  # the head is new even where its shape is the same
         net = build_network(config, classes)
-        found, _ = pretrained(f"body:{tmp_path / 'coco.safetensors'}", config, net)
+        found, _ = pretrained(f"backbone:{tmp_path / 'coco.safetensors'}", config, net)
         assert net.state_dict().keys() - found.keys() == {
             "classifier.4.weight",
             "classifier.4.bias",

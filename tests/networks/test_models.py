@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from tiny import reseal
+from tiny import edit_record
 
 from adapt.disk.files import sha256
 from adapt.errors import InputError
@@ -26,7 +26,7 @@ def saved(tmp_path: Path) -> Path:
 def rewrite(folder: Path, tensors: dict[str, torch.Tensor]) -> None:
     """Other weights with a digest that agrees."""
     save_file(tensors, folder / "model.safetensors")
-    reseal(folder / "model.json", sha256=sha256(folder / "model.safetensors"))
+    edit_record(folder / "model.json", sha256=sha256(folder / "model.safetensors"))
 
 
 def test_weights_load_into_the_bare_class(saved: Path) -> None:

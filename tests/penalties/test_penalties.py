@@ -141,7 +141,9 @@ def test_a_start_in_half_precision_is_kept_in_fp32() -> None:
     net = network(0)
     half = {k: v.to(torch.float16) for k, v in net.state_dict().items() if v.is_floating_point()}
     penalty = Penalty(net, half, PenaltyConfig("l2_sp", 1.0, 1.0))
-    assert all(e.origin is not None and e.origin.dtype == torch.float32 for e in penalty.entries)
+    assert all(
+        e.start_point is not None and e.start_point.dtype == torch.float32 for e in penalty.entries
+    )
 
 
 def step(net: nn.Module, penalty: Penalty, objective: Callable[[], Tensor]) -> None:

@@ -521,7 +521,7 @@ def test_parameters_together_move_as_one_after_the_other(
     found = []
     for fused in (False, True):
         if fused:
-            monkeypatch.setattr(penalties, "together", penalties.kind)
+            monkeypatch.setattr(penalties, "fused", penalties.kind)
         net = made("line", 0)
         start = start_for(net, "line")
         config = PenaltyConfig(name, 0.3, BETA, "all", apply)

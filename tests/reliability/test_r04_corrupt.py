@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny import curve, same, teaching
+from tiny import Interrupted, crash_at, curve, same, teaching
 from warm import Warm
 
 from adapt.disk import checkpoint
@@ -54,35 +54,17 @@ def swap(run: Path, what: str) -> None:
     (run / "aside").rename(b)
 
 
-def copy_state(new: Path) -> None:
-    shutil.copyfile(new.parent / OLD / "state.pt", new / "state.pt")
-
-
-def other_step(new: Path) -> None:
-    shutil.rmtree(new)
-    shutil.copytree(new.parent / OLD, new)
-
-
-DAMAGE: dict[str, tuple[str, Callable[[Path], object]]] = {
-    "state flipped": ("state.pt", lambda new: flip(new / "state.pt")),
-    "state of another": ("state.pt", copy_state),
-    "renamed": ("meta.json", other_step),
-}
-"""More of them, without the command: tests/disk/test_checkpoint.py, and the campaign."""
-
-
 @pytest.mark.system
-@pytest.mark.parametrize("damage", DAMAGE)
 def test_r04_resuming_uses_the_older_checkpoint_and_says_so(
-    warm: Warm, straight: Path, killed: Path, damage: str
+    warm: Warm, straight: Path, killed: Path
 ) -> None:
-    run = killed.with_name(f"r04_{damage.replace(' ', '_')}")
+    """Other kinds of damage, without the command: tests/disk/test_checkpoint.py, the campaign."""
+    run = killed.with_name("r04_flipped")
     shutil.copytree(killed, run)
-    file, break_it = DAMAGE[damage]
-    break_it(run / "checkpoints" / NEW)
+    flip(run / "checkpoints" / NEW / "state.pt")
     said = train(warm, run.name)
     assert f"warning: skipping a damaged checkpoint, now {NEW}.damaged: " in said
-    assert f"checkpoints/{NEW}/{file}" in said and f"resuming {run.name} at step 2" in said
+    assert f"checkpoints/{NEW}/state.pt" in said and f"resuming {run.name} at step 2" in said
     assert same(run, straight) and curve(run) == curve(straight)
     found, warnings = checkpoint.newest(run / "checkpoints")
     assert found is not None and found.step == 6 and not warnings
@@ -130,7 +112,7 @@ def test_r04_damaged_checkpoints_do_not_crowd_out_intact_ones(tmp_path: Path) ->
     """Two newer ones are damaged: saves that follow must not prune what the run lives on."""
     state = {"w": torch.arange(4.0)}
     for step in (5, 10, 15):
-        checkpoint.save(tmp_path, step, {**state, "at": step}, {})
+        checkpoint.save(tmp_path, step, {**state, "at": step}, {}, 0.0)
         if step == 5:
             shutil.copytree(tmp_path / "step_00000005", tmp_path / "kept")
     (tmp_path / "kept").rename(tmp_path / "step_00000005")
@@ -139,46 +121,30 @@ def test_r04_damaged_checkpoints_do_not_crowd_out_intact_ones(tmp_path: Path) ->
     found, warnings = checkpoint.newest(tmp_path)
     assert found is not None and found.step == 5 and len(warnings) == 2
     for step in (6, 10):
-        checkpoint.save(tmp_path, step, {**state, "at": step}, {})
+        checkpoint.save(tmp_path, step, {**state, "at": step}, {}, 0.0)
     assert [p.name for p in checkpoint.committed(tmp_path)] == ["step_00000006", "step_00000010"]
     assert checkpoint.load(tmp_path / "step_00000010").state["at"] == 10
-
-
-def test_r04_a_step_in_meta_json_that_was_edited_is_refused(tmp_path: Path) -> None:
-    """The step is not in state.pt: without the seal a run would go on at the wrong one."""
-    checkpoint.save(tmp_path, 5, {"w": torch.ones(1)}, {"seconds": 1.0})
-    meta = tmp_path / "step_00000005" / "meta.json"
-    for old, new in (('"step": 5', '"step": 6'), ('"seconds": 1.0', '"seconds": 9.0')):
-        text = meta.read_text()
-        meta.write_text(text.replace(old, new))
-        with pytest.raises(ValueError, match=r"meta\.json: corrupt: the SHA-256 of its entries"):
-            checkpoint.load(tmp_path / "step_00000005")
-        meta.write_text(text)
-    assert checkpoint.load(tmp_path / "step_00000005").meta["seconds"] == 1.0
 
 
 @pytest.mark.parametrize(
     "change",
     [
         lambda state: state.pop("student"),
-        lambda state: state.pop("rng"),
         lambda state: state["optimizer"].update(param_groups=[]),
         lambda state: state.update(rng=[[torch.zeros(3)]]),
-        lambda state: state.update(optimizer="none"),
     ],
 )
 def test_r04_a_whole_checkpoint_of_something_else_is_refused(
     world: Path, tmp_path: Path, change: Callable[[dict], object]
 ) -> None:
-    """Digest and seal agree, as in a folder that somebody put together."""
+    """Its digests agree, as in a folder that somebody put together."""
     config = teaching(world, run=str(tmp_path / "run"), checkpoint_every=2)
-    with pytest.raises(ZeroDivisionError):
-        fit(config, lambda step: 1 // (3 - step))
+    with pytest.raises(Interrupted):
+        fit(config, crash_at(3))
     (old,) = checkpoint.committed(tmp_path / "run" / "checkpoints")
     found = checkpoint.load(old)
     shutil.rmtree(old)
     change(found.state)
-    inputs = {k: found.meta[k] for k in ("inputs", "seconds")}
-    checkpoint.save(old.parent, 2, found.state, inputs)
+    checkpoint.save(old.parent, 2, found.state, found.meta["inputs"], 1.0)
     with pytest.raises(InputError, match="the checkpoint of step 2 holds no training's state"):
         fit(config)

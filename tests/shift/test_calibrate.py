@@ -7,8 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from adapt.data import load
-from adapt.data.sampling import some
+from adapt.data import load, some
 from adapt.disk.files import read_json, write_json
 from adapt.errors import InputError
 from adapt.evaluation.evaluate import evaluate

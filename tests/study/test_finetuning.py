@@ -23,11 +23,11 @@ from adapt.disk.files import read_json
 from adapt.disk.runs import read_config
 from adapt.errors import InputError
 from adapt.networks import build_network
-from adapt.networks.backbone import head_of
+from adapt.networks.pretrained import head_of
 from adapt.settings.groups import NetworkConfig
 from adapt.settings.mapping import build
 from adapt.settings.study import StudyConfig
-from adapt.study.finetuning import FineTuning
+from adapt.study.grid import FineTuning
 from adapt.training.schedules import factor
 from viz.report.comparison import PAPERS, cells, compare, for_report
 
@@ -168,7 +168,7 @@ def indoor(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 SMALL = [
-    "experiment=li2018_indoor67", "data.root=photos", "supervised.start=body:places.pth.tar",
+    "experiment=li2018_indoor67", "data.root=photos", "supervised.start=backbone:places.pth.tar",
     "network.name=resnet18", "data.resize=[40]", "data.crop=[32,32]", "batch=6", "seeds=[0,1]",
     "supervised.steps=6", "runs=runs", "penalties.l2_sp.alpha=0.01",
 ]  # fmt: skip
@@ -204,7 +204,7 @@ def test_the_papers_figures_stand_beside_and_are_told_apart(indoor: Path) -> Non
     assert not any(r["same_counts"] for r in found["rows"])
     for row in found["rows"]:
         assert row["counts"] == {"train": 12, "evaluated": 6, "classes": 3}
-        assert row["start"] == "body:places.pth.tar"
+        assert row["start"] == "backbone:places.pth.tar"
     shown = cells(
         next(r for r in found["rows"] if (r["penalty"], r["protocol"]) == ("l2", "centre"))
     )
@@ -224,7 +224,7 @@ def test_it_goes_on_where_it_was_stopped(
     assert len(done) == 1 and "[12/12]" in done[0]
     penalty = read_config(indoor / "runs/seed1/l2_sp")["penalty"]
     assert (penalty["name"], penalty["alpha"], penalty["beta"]) == ("l2_sp", 0.01, 0.01)
-    gone = made("li2018_indoor67", *SMALL[1:], "supervised.start=body:no.pth", "runs=gone")
+    gone = made("li2018_indoor67", *SMALL[1:], "supervised.start=backbone:no.pth", "runs=gone")
     with pytest.raises(InputError, match=r"^no\.pth: no such file"):
         run_study(gone)
     assert not (indoor / "gone").exists()
@@ -252,7 +252,7 @@ def test_a_segmentation_study_from_a_body_to_its_class_table(
     save_file(build_network(config, 81).state_dict(), tmp_path / "coco.safetensors")
     study(
         "experiment=li2018_sbd_pspnet", "network=fcn8s_vgg16", "network.width=0.03125",
-        "supervised.schedule.name=constant", "supervised.start=body:coco.safetensors",
+        "supervised.schedule.name=constant", "supervised.start=backbone:coco.safetensors",
         "data.root=voc", "data.train_split=train", "data.crop=[32,32]", "supervised.steps=2",
         "batch=2", "protocols.whole.window=[32,32]", "protocols.multiscale.window=[32,32]",
         "protocols.multiscale.scales=[1.0,1.25]", "runs=runs", cwd=tmp_path,

@@ -55,7 +55,7 @@ def test_b1_differs_from_the_teacher_in_its_images_only(study: Study) -> None:
 
 
 def test_b2_and_the_method_have_one_budget_and_one_start(study: Study) -> None:
-    b2, method = study.tuning(7, "a"), study.adapting(7, "a", "pool5", *study.variants("pool5"))
+    b2, method = study.tuning(7, "a"), study.adapting(7, "a", "pool5")
     same = ("steps", "schedule", "batch", "seed", "bn", "data", "domain")
     assert all(getattr(b2, f) == getattr(method, f) for f in same)
     assert b2.steps == 10 and b2.bn == "affine"
@@ -107,7 +107,7 @@ def test_teacher_and_b1_start_alike_and_nothing_else_from_there(study: Study) ->
     made = Study(replace(study.config, supervised=stage))
     assert made.teaching(0).start == made.scratch(0, "a").start == "imagenet"
     assert made.tuning(0, "a").start == str(made.teacher(0))
-    assert made.adapting(0, "a", "pool5", *made.variants("pool5")).start == ""
+    assert made.adapting(0, "a", "pool5").start == ""
 
 
 def test_each_objective_is_adapted_in_each_variant(study: Study) -> None:
@@ -166,7 +166,7 @@ def test_parts_of_the_teacher_and_of_the_pairs_are_kept_apart(study: Study) -> N
     made = Study(replace(study.config, data=data, teacher_part="a"))
     assert made.teaching(0).data.part == "a"
     b1, b2 = made.scratch(0, "a"), made.tuning(0, "a")
-    method = made.adapting(0, "a", "pool5", *made.variants("pool5"))
+    method = made.adapting(0, "a", "pool5")
     assert {run.data.part for run in (b1, b2, method)} == {"b"}
 
 
@@ -241,7 +241,7 @@ def test_strengths_are_chosen_on_the_part_for_choices(
     study: Study, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[CalibrateConfig] = []
-    monkeypatch.setattr("adapt.study.cells.calibrate", asked.append)
+    monkeypatch.setattr("adapt.study.grid.calibrate", asked.append)
     shifts = {"a": ShiftConfig("ripple", distortion=30.0)}
     for selection in ("tune", ""):
         made = Study(replace(study.config, shifts=shifts, selection=selection))
@@ -253,6 +253,6 @@ def test_strengths_are_chosen_on_the_part_for_choices(
 
 def test_another_studys_teachers_and_twins_serve(study: Study) -> None:
     made = Study(replace(study.config, source="runs/other", bn="eval"))
-    run = made.adapting(7, "a", "pool5", *made.variants("pool5"))
+    run = made.adapting(7, "a", "pool5")
     assert (run.teacher, run.data.target) == ("runs/other/seed7/teacher", "runs/other/shifts/a")
     assert run.run == "runs/s/seed7/a/pool5"

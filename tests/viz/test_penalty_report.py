@@ -329,7 +329,7 @@ def test_broken_analyses_are_said_and_foreign_files_passed_over(
 @pytest.mark.parametrize(
     ("start", "name"),
     [
-        ("body:runs/scenes/model.safetensors", "scenes"),
+        ("backbone:runs/scenes/model.safetensors", "scenes"),
         ("places.pth", "places.pth"),
         ("runs/teacher", "teacher"),
         ("imagenet", "imagenet"),

@@ -8,7 +8,7 @@ from adapt.disk.files import read_json, write_json, write_whole
 from adapt.disk.runs import read_summary
 from adapt.disk.tables import csv_of
 from adapt.evaluation.rows import collect
-from adapt.study.finetuning import FineTuning
+from adapt.study.grid import FineTuning
 from viz.report.records import METRICS, read_comparison
 from viz.report.tables import Line, entries_of, lines_of
 

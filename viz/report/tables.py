@@ -9,9 +9,8 @@ from typing import Any
 
 from adapt.disk.runs import MAY_DIFFER, read_config
 from adapt.evaluation.rows import Row, place_of, protocol_of, read_evaluation
-from adapt.networks.pretrained import BODY
-from adapt.networks.saved import WEIGHTS, is_run, origin_of
-from adapt.settings.choices import B0, B1, BASELINES, TEACHER
+from adapt.networks.saved import WEIGHTS, is_run, start_point_of
+from adapt.settings.choices import B0, B1, BACKBONE, BASELINES, TEACHER
 from adapt.settings.mapping import flatten
 
 SCORES = {
@@ -43,7 +42,7 @@ class Entry:
     @property
     def origin(self) -> str:
         """Run folder of the network that this one came from; a teacher's is its own."""
-        return str(Path(origin_of(self.config) or self.row.run).resolve())
+        return str(Path(start_point_of(self.config) or self.row.run).resolve())
 
     @property
     def protocol(self) -> str:
@@ -76,7 +75,7 @@ class Entry:
 
 def source_of(start: str) -> str:
     """What tables call a start: a run's folder, or a file's name."""
-    path = Path(start.removeprefix(BODY))
+    path = Path(start.removeprefix(BACKBONE))
     return path.parent.name if path.name == WEIGHTS else path.name
 
 
