@@ -14,7 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from adapt.networks.deeplab_vgg16 import DeepLabVGG16
 from adapt.networks.taps import LOGITS, forward
-from adapt.training.freezing import reached
+from adapt.training.freezing import with_gradient
 
 CLASSES = 21
 POOLS = ("pool1", "pool2", "pool3", "pool4", "pool5")
@@ -57,7 +57,7 @@ class Cost:
 def count(net: nn.Module, taps: Iterable[str], size: tuple[int, int]) -> Cost:
     """The cost of a network on the meta device, one image of (H, W)."""
     taps = list(taps)
-    within = reached(net, taps, size)
+    within = with_gradient(net, taps, size)
     for name, parameter in net.named_parameters():
         parameter.requires_grad_(name in within)
     with FlopCounterMode(display=False) as first:

@@ -3,7 +3,6 @@
     python benchmarks/data_path.py [--rounds 20] [--images DIR] [--pairs 32] [--size 375 500]
                                    [--crop 321 321] [--quality 95] [--workers 1 2]
 
-`ours` reads as a loader's worker does, `ours, main process` as with workers=0.
 Without --images the pairs are the embedded scenes drawn at --size; those of a folder are brought
 to it. Ours is `Stream` with all its checks, as training reads it, and gives uint8; normalisation
 follows on the device and is timed apart. `v2` is PIL and torchvision's transforms v2 up to
@@ -35,8 +34,9 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
-from adapt.data import DataSet, Sample, images
+from adapt.data import DataSet, Sample
 from adapt.data.files import stems
+from adapt.data.images import read_image
 from adapt.data.sampling import Stream, batches
 from adapt.data.scenes import draw_scene
 from adapt.machine.runtime import runtime
@@ -47,7 +47,6 @@ from benchmarks.measure import Variant, measure, record, report
 BATCH = 8
 GPU_RATES = (2300, 6400)
 """Images a second that an H100 takes, from a slow step to a fast one."""
-MAIN = "ours, main process"
 
 
 class Usual(Dataset[tuple[torch.Tensor, torch.Tensor]]):
@@ -89,7 +88,7 @@ def write_pairs(folder: Path, given: argparse.Namespace) -> list[Sample]:
     paths = []
     for i in range(2 * given.pairs):
         if files:
-            found = images.read_image(files[i % len(files)])
+            found = read_image(files[i % len(files)])
             pixels = cv2.resize(found, (width, height), interpolation=cv2.INTER_AREA)
         else:
             pixels = draw_scene(0, i, (height, width))[0]
@@ -130,15 +129,11 @@ def sources(pairs: list[Sample], crop: list[int]) -> dict[str, Source]:
     }
 
 
-def alone(source: Source, count: int, *, worker: bool = True) -> Variant:
-    """Seconds for `count` batches in this process, reading as a loader's worker does, or as the
-    main process has to."""
+def alone(source: Source, count: int) -> Variant:
+    """Seconds for `count` batches in this process."""
     found = source(0)
 
     def timed() -> float:
-        images._readers.clear()
-        if worker:
-            images.only_reading()
         started = time.perf_counter()
         for _ in range(count):
             next(found)
@@ -196,7 +191,6 @@ def main() -> None:
               f"each, from {given.images or 'the embedded scenes'}")  # fmt: skip
         every, cores = sources(pairs, given.crop), os.sched_getaffinity(0)
         variants = {name: alone(source, count) for name, source in every.items()}
-        variants[MAIN] = alone(every["ours"], count, worker=False)
         variants["normalise"] = on_device(every["ours"], count)
         os.sched_setaffinity(0, {max(cores)})
         seconds = measure(variants, given.rounds)
@@ -212,7 +206,7 @@ def main() -> None:
     ]
     others = ("v2", "v2 uint8", "albumentations")
     ratios = [(a, b) for a in others for b in ("ours", "ours cached")]
-    rows = report(seconds, [*ratios, ("v2", MAIN), ("v2", "ours, normalised")])
+    rows = report(seconds, [*ratios, ("v2", "ours, normalised")])
     rates = {k: 2 * BATCH * count / statistics.median(v) for k, v in seconds.items()}
     table(rates, given.workers)
     libraries = ("albumentations", "pillow", "torchvision")

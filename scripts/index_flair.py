@@ -20,8 +20,7 @@ import numpy as np
 
 from adapt.data.files import folder
 from adapt.data.images import IGNORE
-from adapt.data.index import Row, arguments, converted, run, write_index
-from adapt.data.tiff import read_tiff
+from adapt.data.index import Row, arguments, converted, read_tiff, run, write_index
 from adapt.errors import InputError
 
 CLASSES = (

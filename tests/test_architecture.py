@@ -26,7 +26,7 @@ MAY_IMPORT = {
     "adapt": set(),
     "adapt.errors": set(),
     "adapt.settings": {"adapt.errors"},
-    "adapt.machine": {"adapt.errors", "adapt.data"},
+    "adapt.machine": {"adapt.errors"},
     "adapt.disk": BASE,
     "adapt.data": STORED,
     "adapt.networks": STORED,

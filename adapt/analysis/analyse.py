@@ -8,12 +8,12 @@ from torch import Tensor
 
 from adapt.analysis.activations import activations
 from adapt.analysis.weights import QUARTILES, drops, fisher_boxes, weight_distances
-from adapt.data.sampling import some
+from adapt.data import some
 from adapt.disk.files import write_json, write_whole
 from adapt.disk.runs import read_config
 from adapt.disk.tables import csv_of_records, text_table
 from adapt.errors import InputError
-from adapt.evaluation.evaluate import shown_to
+from adapt.evaluation.evaluate import data_for
 from adapt.evaluation.inference import Reading, Whole, evaluate_networks, groups, headline, stack
 from adapt.machine.runtime import runtime, say
 from adapt.networks.layers import check, main_path, trace
@@ -83,7 +83,7 @@ def analyse_activations(config: AnalyseConfig, trained: Trained) -> Found:
     """R2 of every unit after the training with respect to before (001, Figure 4), in fp32."""
     wanted = "d2" if config.domain == PAIRS else config.domain
     given = config.data, wanted, config.split
-    domain, settings, data = shown_to(trained.folder, trained.after, *given)
+    domain, settings, data = data_for(trained.folder, trained.after, *given)
     data = some(data, config.images)
     own = f"x{domain[1]}"
     seen = ("x1", "x2") if config.domain == PAIRS else (own, own)
@@ -130,7 +130,7 @@ def analyse_weights(config: AnalyseConfig, trained: Trained) -> Found:
 def analyse_source(config: AnalyseConfig, trained: Trained) -> Found:
     """Scores on the old domain before and after the training (001, Table 5), and how far the two
     networks still agree there (label-free)."""
-    _, settings, data = shown_to(trained.folder, trained.after, config.data, "d1", config.split)
+    _, settings, data = data_for(trained.folder, trained.after, config.data, "d1", config.split)
     reading = Reading(settings, trained.after.network, config.batch, config.workers)
     machine, old = runtime(config.device, config.precision), {}
     before, after = machine.place(trained.before.net).eval(), machine.place(trained.after.net)

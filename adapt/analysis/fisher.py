@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from adapt.data import DataSet, load
-from adapt.data.sampling import check_sizes, some
+from adapt.data import DataSet, load, some
+from adapt.data.sampling import check_sizes
 from adapt.disk.files import clear
 from adapt.disk.lock import only_writer
 from adapt.disk.runs import read_data

@@ -7,8 +7,8 @@ mirrored.
 """
 
 from random import Random
+from typing import Any
 
-import albumentations as A
 import cv2
 import numpy as np
 
@@ -26,8 +26,8 @@ WINDOW, MIRROR, SCALE, ROTATION, COLOUR, BLUR = range(6)
 
 Arrays = dict[str, np.ndarray]
 """x1, x2: uint8 (H, W, 3); y, valid: uint8 (H, W); all of one height and width."""
-Steps = dict[int, A.BasicTransform]
-"""What is drawn -> the transform that draws it."""
+Steps = dict[int, Any]
+"""What is drawn -> albumentations' transform that draws it."""
 
 
 def resize(arrays: Arrays, size: list[int]) -> Arrays:
@@ -52,7 +52,11 @@ def shaped(shape: tuple[int, ...], shorter: int) -> tuple[int, int]:
 
 
 def turning(config: DataConfig) -> Steps:
-    """Scale and rotation, in this order; masks by nearest neighbour."""
+    """Scale and rotation of all arrays, in this order; masks by nearest neighbour."""
+    if not (config.scale or config.rotate):
+        return {}
+    import albumentations as A
+
     steps: Steps = {}
     if config.scale:
         low, high = config.scale
@@ -65,7 +69,8 @@ def turning(config: DataConfig) -> Steps:
     if config.rotate:
         border = {"border_mode": cv2.BORDER_CONSTANT, "fill": FILL, "fill_mask": IGNORE}
         steps[ROTATION] = A.Rotate((-config.rotate, config.rotate), p=1, **border)
-    return steps
+    targets = {"x2": "image", "y": "mask", "valid": "mask"}
+    return {use: A.Compose([s], additional_targets=targets) for use, s in steps.items()}
 
 
 def window(arrays: Arrays, size: list[int], seed: int) -> Arrays:
@@ -99,14 +104,17 @@ def flips(seed: int) -> bool:
 
 def photometry(jitter: float, blur: float, side: int) -> Steps:
     """Colour and blur of x1 (side 0) or x2 (1)."""
+    if not (jitter or blur):
+        return {}
+    import albumentations as A
+
     steps: Steps = {}
     if jitter:
-        around = (1 - jitter, 1 + jitter)
-        hue = (-jitter / 4, jitter / 4)
+        around, hue = (1 - jitter, 1 + jitter), (-jitter / 4, jitter / 4)
         steps[COLOUR + 2 * side] = A.ColorJitter(around, around, around, hue, p=1)
     if blur:
         steps[BLUR + 2 * side] = A.GaussianBlur(blur_limit=0, sigma_limit=(0, blur), p=1)
-    return steps
+    return {use: A.Compose([step]) for use, step in steps.items()}
 
 
 class PairedAugmentation:
@@ -118,23 +126,16 @@ class PairedAugmentation:
     """
 
     def __init__(self, config: DataConfig) -> None:
-        targets = {"x2": "image", "y": "mask", "valid": "mask"}
-        self.turning = {
-            use: A.Compose([s], additional_targets=targets) for use, s in turning(config).items()
-        }
+        self.turning = turning(config)
         self.crop, self.flip = config.crop, config.flip
         self.pads = bool(config.crop or config.scale or config.rotate)
         """Can a pixel of the result lie outside the image?"""
-        moved = bool(config.crop or config.scale or config.rotate)
-        changed = bool(config.jitter_x1 or config.blur_x1)
-        self.mirrors = config.flip and not (moved or changed or config.views)
-        self.views = config.views or (0 if moved or changed else 1 + self.mirrors)
+        endless = bool(self.pads or config.jitter_x1 or config.blur_x1)
+        self.mirrors = config.flip and not (endless or config.views)
+        self.views = config.views or (0 if endless else 1 + self.mirrors)
         """How many different x1 an image has; 0 = without end."""
         sides = ((config.jitter_x1, config.blur_x1), (config.jitter_x2, config.blur_x2))
-        self.photometry = {
-            key: {use: A.Compose([s]) for use, s in photometry(*sides[side], side).items()}
-            for side, key in enumerate(IMAGES)
-        }
+        self.photometry = {key: photometry(*sides[side], side) for side, key in enumerate(IMAGES)}
 
     def mirrored(self, seed: int) -> int:
         """1 where a seed mirrors, for augmentations that do nothing else; 0 where it does not."""

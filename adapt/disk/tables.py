@@ -21,7 +21,7 @@ def csv_of_records(records: Sequence[Mapping[str, Any]], names: Sequence[str] = 
     return csv_of([columns, *([record.get(name) for name in columns] for record in records)])
 
 
-def shown(value: object) -> str:
+def as_text(value: object) -> str:
     """Numbers with four digits; NaN as a dash."""
     if isinstance(value, float):
         return f"{value:.4g}" if value == value else "-"
@@ -30,7 +30,7 @@ def shown(value: object) -> str:
 
 def text_table(rows: Iterable[Sequence[object]]) -> str:
     """Columns under the names in the first row: text on the left, numbers on the right."""
-    cells = [[shown(value) for value in row] for row in rows]
+    cells = [[as_text(value) for value in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     lines = [
         "  ".join(

@@ -14,8 +14,7 @@ from adapt.scan.measure import Record, measured
 from adapt.scan.members import Members, members
 from adapt.scan.summary import figures, overview
 from adapt.settings.commands import ScanConfig
-from adapt.settings.mapping import EXPLICIT
-from adapt.settings.mapping import plain as settings
+from adapt.settings.mapping import EXPLICIT, as_dict
 
 FORMAT = 1
 SMALL = 300
@@ -40,7 +39,7 @@ def scan(config: ScanConfig) -> Path:
     show(findings, config.shown, config.out)
     path = Path(config.out)
     totals = {"errors": count(findings, ERROR), "warnings": count(findings, WARNING)}
-    given = {k: v for k, v in settings(config.data).items() if k != EXPLICIT}
+    given = {k: v for k, v in as_dict(config.data).items() if k != EXPLICIT}
     report = {"format": FORMAT, **totals, "data": given, **summary}
     write_json(path, {**report, "findings": plain(findings)})
     verdict = f"{path}: {totals['errors']} errors, {totals['warnings']} warnings"

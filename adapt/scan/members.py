@@ -6,8 +6,7 @@ from pathlib import Path
 
 from adapt.data import Layout, Sample, check_owner, cut, layout_of, prepare, read_split
 from adapt.data.files import MissingFiles, matched
-from adapt.data.pairs import PAIRS, read_csv
-from adapt.data.shards import read_shards, shards_of
+from adapt.data.pairs import PAIRS, read_csv, read_shards, shards_of
 from adapt.errors import InputError
 from adapt.scan.findings import ERROR, Finding
 from adapt.settings.groups import DataConfig

@@ -56,3 +56,36 @@ PENALTIES = ("none", "l2", "l2_sp", "l2_sp_fisher", "l1_sp", "gl_sp", "gl_sp_fis
 
 DISTANCES = ("sum", "mean", "relative", "l1", "cosine", "cwd")
 """adapt.objective.distances: between the maps of student and teacher."""
+
+DATASETS = (
+    "scenes", "camvid", "voc", "cityscapes", "pairs", "caltech256", "indoor67", "dogs120",
+    "food101", "folders",
+)  # fmt: skip
+"""adapt.data: the layouts of files that are read."""
+
+TERMS = ("regression", "kd", "pseudo", "supervised")
+"""adapt.objective.terms; each has its settings in ObjectiveConfig."""
+
+KINDS = ("weights", "conv", "all")
+"""adapt.penalties.split: the parameters that a penalty is for."""
+
+SCHEDULES = ("poly", "step", "cosine", "constant")
+"""adapt.training.schedules."""
+
+OPTIMIZERS = ("sgd", "adamw")
+"""adapt.training.schedules."""
+
+FILTERS = ("photocopy", "ripple", "cubism")
+"""transforms: what makes a new domain of an old one."""
+
+DESCENTS = ("sgd", "adam", "lbfgs")
+"""viz.inversion.descent: optimisers of an inversion."""
+
+ANALYSES = ("fisher", "weights", "activations", "source")
+"""adapt.analysis.analyse."""
+
+EXPORTS = ("safetensors", "onnx")
+"""adapt.export: formats of an exported network."""
+
+BATCH_NORM = ("eval", "affine", "train")
+"""adapt.networks.batchnorm: what of the student's batch norm may change."""

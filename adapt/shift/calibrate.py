@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from adapt.data import DataSet, Sample, load
+from adapt.data import DataSet, Sample, load, some
 from adapt.data.augment import resize
-from adapt.data.sampling import Decoder, image_seed, some, tensor
+from adapt.data.sampling import Decoder, image_seed, tensor
 from adapt.disk.files import write_json
 from adapt.disk.runs import read_data
 from adapt.errors import InputError

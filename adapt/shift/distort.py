@@ -222,7 +222,7 @@ def refuse_foreign(out: Path) -> None:
     """Only an empty or new folder becomes a twin, or what a killed call left of one."""
     if (out / MADE_WITH).is_file() or not out.is_dir():
         return
-    if strangers(out, {LOCK}, [MADE_WITH]):
+    if strangers(out, {LOCK}):
         raise InputError(f"out: {out} is not empty and not a shifted data set")
 
 

@@ -12,8 +12,8 @@ from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_
 from torch.nn.parallel import DistributedDataParallel
 
 from adapt.networks.deeplab_vgg16 import DeepLabVGG16
-from adapt.training.freezing import reached
-from adapt.training.replicas import Tapped
+from adapt.training.freezing import with_gradient
+from adapt.training.setup import Tapped
 from benchmarks.arithmetic import (
     CLASSES,
     TAPS,
@@ -61,7 +61,7 @@ def alone(tmp_path: Path) -> Iterator[None]:
 @pytest.mark.parametrize("tap", TAPS)
 def test_gradients_handed_over_have_the_counted_bytes(tap: str, alone: None) -> None:
     net = DeepLabVGG16(CLASSES, WIDTH)
-    within = reached(net, TAPS[tap], (SIDE, SIDE))
+    within = with_gradient(net, TAPS[tap], (SIDE, SIDE))
     for name, parameter in net.named_parameters():
         parameter.requires_grad_(name in within)
     several = DistributedDataParallel(Tapped(net, frozenset(TAPS[tap])))

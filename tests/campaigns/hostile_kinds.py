@@ -20,7 +20,7 @@ from mutate import (
     yaml_text,
     zip_fields,
 )
-from tiny import POOL3, SUPERVISED, reseal
+from tiny import POOL3, SUPERVISED, edit_record
 
 from adapt.data.scenes import write_scenes
 from adapt.disk.checkpoint import META, STATE, load, newest
@@ -36,11 +36,11 @@ from adapt.networks.saved import load_model
 from adapt.penalties.fisher import fisher_of, load_fisher, read_fisher, write_fisher
 from adapt.settings.commands import EvaluateConfig
 from adapt.settings.groups import DataConfig, NetworkConfig, PenaltyConfig, ScheduleConfig
-from adapt.settings.mapping import build, filled, plain
+from adapt.settings.mapping import as_dict, build, filled
 from adapt.settings.training import TrainConfig
 from adapt.training.train import train
-from viz.figures import training_curves
-from viz.report.page import class_tables, machines, trained
+from viz.report.charts import training_curves
+from viz.report.page import class_tables, machines, runs_of
 from viz.report.tables import entries_of, lines_of, per_class
 
 OLD, NEW = "step_00000002", "step_00000004"
@@ -110,9 +110,11 @@ def resume(base: Path) -> Any:
     """The configuration as far as it must be the given one."""
     folder = base / "runs/student"
     given = yaml.safe_load((base / "given.yaml").read_text())
-    with open_run(folder, given, plain(TrainConfig())):
-        found = build(TrainConfig, filled(read_yaml(folder / "config.yaml"), plain(TrainConfig())))
-    return {k: v for k, v in plain(found).items() if k not in MAY_DIFFER}
+    with open_run(folder, given, as_dict(TrainConfig())):
+        found = build(
+            TrainConfig, filled(read_yaml(folder / "config.yaml"), as_dict(TrainConfig()))
+        )
+    return {k: v for k, v in as_dict(found).items() if k not in MAY_DIFFER}
 
 
 def model(base: Path) -> Any:
@@ -148,9 +150,9 @@ def tables(base: Path) -> Any:
     classes = class_tables(lines)
     for table in classes:  # as report.html shows them
         [f"{v:.1f}" for _, values in table["body"] for v in values if v is not None]
-    about = machines(trained(lines))
+    about = machines(runs_of(lines))
     return (
-        [line.plain() for line in lines],
+        [line.as_dict() for line in lines],
         csv_of_records(per_class(entries)),
         classes,
         about,
@@ -158,13 +160,13 @@ def tables(base: Path) -> Any:
     )
 
 
-def resealed(file: str) -> Callable[[Path], None]:
+def vouched(file: str) -> Callable[[Path], None]:
     """Make the record vouch for the damaged file, so that its reader meets the damage."""
 
     def again(base: Path) -> None:
         path = base / file
         record = path.with_name(META if path.name == STATE else "model.json")
-        reseal(record, sha256=sha256(path))
+        edit_record(record, sha256=sha256(path))
 
     return again
 
@@ -188,7 +190,7 @@ SCORES = f"{S}/metrics_scenes_d2_d2_val.json"
 KINDS = (
     Kind("checkpoint state.pt", f"{S}/checkpoints/{NEW}/state.pt", (*BYTES, zip_fields, repacked),
          checkpoint, True),
-    Kind("checkpoint meta.json", f"{S}/checkpoints/{NEW}/meta.json", TEXT, checkpoint, True),
+    Kind("checkpoint meta.json", f"{S}/checkpoints/{NEW}/meta.json", TEXT, checkpoint, False),
     Kind("model.safetensors", f"{S}/model.safetensors", (*BYTES, safetensors_header), model, True),
     Kind("model.json", f"{S}/model.json", TEXT, model, False),
     Kind("config.yaml, resuming", f"{S}/config.yaml", (*BYTES, yaml_text, yaml_text), resume, True),
@@ -197,10 +199,10 @@ KINDS = (
     Kind("weights .pth", "bare.pth", (*BYTES, zip_fields, zip_fields), bare("bare.pth"), True),
     Kind("state.pt, digest forged", f"{S}/checkpoints/{NEW}/state.pt",
          (repacked, repacked, zip_fields, flip := BYTES[0]), checkpoint, False,
-         resealed(f"{S}/checkpoints/{NEW}/state.pt")),
+         vouched(f"{S}/checkpoints/{NEW}/state.pt")),
     Kind("model.safetensors, digest forged", f"{S}/model.safetensors",
          (safetensors_header, safetensors_header, *BYTES), model, False,
-         resealed(f"{S}/model.safetensors")),
+         vouched(f"{S}/model.safetensors")),
     Kind("weights .pth, repacked", "bare.pth", (repacked,), bare("bare.pth"), False),
     Kind("weights .pth before PyTorch 1.6", "legacy.pth", BYTES, bare("legacy.pth"), False),
     Kind("weights .safetensors", "bare.safetensors", (*BYTES, safetensors_header),

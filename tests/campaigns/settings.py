@@ -62,8 +62,8 @@ from adapt.settings.training import TrainConfig
 from adapt.settings.viz import FiltersConfig, InvertConfig, LayersConfig, ReportConfig
 from adapt.shift.calibrate import calibrate
 from adapt.shift.distort import make_distorted
-from adapt.study.checks import check_study
-from adapt.study.finetuning import study_of
+from adapt.study.cells import check_study
+from adapt.study.grid import study_of
 from adapt.training.adapt import adapt
 from adapt.training.train import train
 from viz.filters import filters

@@ -13,7 +13,6 @@ import pytest
 import torch
 from tiny import adapting
 
-from adapt.data import load
 from adapt.data.augment import FILL, WINDOW, PairedAugmentation, flips, own, window
 from adapt.data.images import IGNORE
 from adapt.data.sampling import Stream, batches
@@ -26,7 +25,6 @@ from adapt.training.train import masks_of, one_step
 
 H, W = 48, 64
 GEOMETRY = DataConfig(scale=[0.5, 2.0], rotate=10.0, crop=[40, 40])
-SEEDS = range(25)
 
 
 def coordinates() -> np.ndarray:
@@ -44,14 +42,15 @@ def sample() -> dict[str, np.ndarray]:
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("seed", range(12))
 def test_all_sides_keep_their_pixels_together(seed: int) -> None:
-    """Where a pixel of x1 came from is written in it: x2 says the same, and the label fits."""
+    """Where a pixel of x1 came from is written in it: x2 says the same, and the label fits. What no
+    image covers is void and not valid."""
     found = PairedAugmentation(GEOMETRY)(sample(), seed)
     assert all(array.shape[:2] == (40, 40) for array in found.values())
     assert np.array_equal(found["x1"], found["x2"])
-    inside = found["valid"] == 1
-    assert inside.any()
+    assert set(np.unique(found["valid"])) <= {0, 1}
+    inside, outside = found["valid"] == 1, found["valid"] == 0
     place = found["x1"].astype(float)
     rows, columns = place[..., 0] / 2, place[..., 1] / 2
     sure = inside & (found["x1"][..., 2] == 255)  # no mixture with the fill
@@ -60,13 +59,6 @@ def test_all_sides_keep_their_pixels_together(seed: int) -> None:
     assert sure.any()
     wanted = (rows // 12) * 4 + columns // 16
     assert np.array_equal(found["y"][sure], wanted[sure].astype(np.uint8))
-
-
-@pytest.mark.parametrize("seed", SEEDS)
-def test_what_no_image_covers_is_void_and_invalid(seed: int) -> None:
-    found = PairedAugmentation(GEOMETRY)(sample(), seed)
-    outside = found["valid"] == 0
-    assert set(np.unique(found["valid"])) <= {0, 1}
     assert np.array_equal(found["y"] == IGNORE, outside)
     assert set(np.unique(found["y"])) <= {*range(16), IGNORE}, "labels are never mixed"
     core = outside & np.roll(outside, 1, 0) & np.roll(outside, 1, 1)
@@ -194,7 +186,7 @@ def test_blur_smooths_and_keeps_the_mean() -> None:
         ({"scale": [2.0, 0.5]}, r"data\.scale is \[2\.0, 0\.5\]"),
         ({"scale": [0.5]}, r"data\.scale is \[0\.5\]"),
         ({"scale": [0.0, 1.0]}, r"data\.scale"),
-        ({"rotate": -1.0}, r"data\.rotate is -1\.0; it must be in 0\.\.180"),
+        ({"rotate": -1.0}, r"data\.rotate is -1\.0; it must lie in \[0, 180\]"),
         ({"jitter_x2": 1.5}, r"data\.jitter_x2 is 1\.5"),
         ({"blur_x1": float("nan")}, r"data\.blur_x1 is nan"),
     ],
@@ -207,22 +199,6 @@ def test_wrong_strengths_are_named(settings: dict, message: str) -> None:
 STRONG = DataConfig(
     scale=[0.5, 2.0], rotate=10.0, crop=[32, 40], jitter_x1=0.3, jitter_x2=0.3, blur_x2=1.0
 )
-
-
-def stream(world: Path, fields: list[str]) -> Stream:
-    config = replace(STRONG, name="camvid", root=str(world / "d1"), target=str(world / "d2"))
-    return Stream(load(config, "train"), config, fields, seed=3)
-
-
-def test_augmented_batches_do_not_depend_on_workers_or_on_where_they_begin(world: Path) -> None:
-    fields = ["x1", "x2", "y2", "valid"]
-    straight = list(batches(stream(world, fields), 2, 0, 6))
-    workers = list(batches(stream(world, fields), 2, 0, 6, workers=2))
-    resumed = list(batches(stream(world, fields), 2, 3, 6))
-    for a, b in [*zip(straight, workers, strict=True), *zip(straight[3:], resumed, strict=True)]:
-        assert a["name"] == b["name"]
-        assert all(torch.equal(a[k], b[k]) for k in ("x1", "x2", "y", "valid"))
-    assert any((batch["valid"] == 0).any() for batch in straight), "padding occurs, and is marked"
 
 
 def test_padding_is_not_regressed(world: Path, tmp_path: Path) -> None:
@@ -259,7 +235,7 @@ def test_starting_asks_no_network() -> None:
         "import socket\n"
         "def asked(*_): raise SystemExit('asked the network')\n"
         "socket.getaddrinfo = socket.socket.connect = asked\n"
-        "import adapt.data.augment"
+        "import adapt, albumentations"
     )
     clean = {k: v for k, v in os.environ.items() if k != "NO_ALBUMENTATIONS_UPDATE"}
     done = subprocess.run(

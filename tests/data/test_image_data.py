@@ -144,22 +144,6 @@ def test_a_batch_has_an_integer_label_for_each_image(name: str, trees: Path) -> 
     assert "y" not in next(batches(Stream(data, given, ["x1"], seed=3), 5, 0, 1))
 
 
-@pytest.mark.parametrize(
-    ("shape", "wanted"), [((30, 60), (20, 40)), ((61, 30), (41, 20)), ((8, 8), (20, 20))]
-)
-def test_one_number_is_the_shorter_side_and_the_shape_stays(
-    shape: tuple[int, int], wanted: tuple[int, int], tmp_path: Path
-) -> None:
-    from adapt.data.augment import resize
-
-    image = np.zeros((*shape, 3), np.uint8)
-    assert resize({"x1": image}, [20])["x1"].shape[:2] == wanted
-    with pytest.raises(InputError, match=r"data\.resize"):
-        DataConfig(resize=[0])
-    with pytest.raises(InputError, match=r"data\.resize"):
-        DataConfig(resize=[1, 2, 3])
-
-
 @pytest.mark.parametrize("name", SPLITS)
 def test_a_shifted_twin_is_the_new_domain_of_the_same_images(
     name: str, trees: Path, tmp_path: Path
@@ -181,22 +165,18 @@ def test_a_shifted_twin_is_the_new_domain_of_the_same_images(
 @pytest.mark.parametrize(
     ("name", "split", "message"),
     [
-        ("indoor67", "val", "'val' is not known. Choices: train, test"),
+        ("indoor67", "val", r"ValImages\.txt: no such list .*TestImages\.txt, TrainImages\.txt"),
         ("dogs120", "val", "Choices: train, test, imagenet_val"),
-        ("caltech256", "train", None),
         ("caltech256", "val", "Choices: train30, train60, test, all"),
         ("food101", "val", r"val\.txt: no such list .beside it: test\.txt, train\.txt"),
         ("folders", "test", "Choices: train, val"),
     ],
 )
 def test_splits_that_are_not_there_are_named(
-    name: str, split: str, message: str | None, trees: Path
+    name: str, split: str, message: str, trees: Path
 ) -> None:
-    if message is None:
-        assert load(config(trees, name), split).samples
-    else:
-        with pytest.raises(InputError, match=message):
-            load(config(trees, name), split)
+    with pytest.raises(InputError, match=message):
+        load(config(trees, name), split)
 
 
 def test_what_a_list_or_folder_lacks_is_named(trees: Path, tmp_path: Path) -> None:

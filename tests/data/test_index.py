@@ -1,8 +1,8 @@
-"""Index scripts of public paired sets, on small trees of their layouts, by the real commands."""
+"""Index scripts of public paired sets, on small trees of their layouts."""
 
-import os
-import subprocess
+import runpy
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +16,7 @@ from adapt.settings.groups import DataConfig
 
 ROOT = Path(__file__).resolve().parents[2]
 RNG = np.random.default_rng(0)
-pytestmark = pytest.mark.system
+Index = Callable[..., str]
 
 
 def photo(path: Path, size: tuple[int, int] = (20, 30)) -> np.ndarray:
@@ -32,15 +32,23 @@ def tiff(path: Path, bands: np.ndarray) -> np.ndarray:
     return bands
 
 
-def index(script: str, root: Path, *options: str, ok: bool = True) -> str:
-    done = subprocess.run(
-        [sys.executable, str(ROOT / "scripts" / f"index_{script}.py"), str(root), *options],
-        cwd=root, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True,
-        timeout=120,
-    )  # fmt: skip
-    assert (done.returncode == 0) == ok, done.stderr
-    assert "Traceback" not in done.stderr
-    return done.stdout if ok else done.stderr
+@pytest.fixture
+def index(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> Index:
+    """Runs a script; what it prints, or says of an error."""
+
+    def run(script: str, root: Path, *options: str, ok: bool = True) -> str:
+        path = ROOT / "scripts" / f"index_{script}.py"
+        monkeypatch.setattr(sys, "argv", [str(path), str(root), *options])
+        monkeypatch.setattr(sys, "path", [*sys.path])
+        try:
+            runpy.run_path(str(path), run_name="__main__")
+        except SystemExit as end:
+            assert not ok and end.code == 2
+        said = capsys.readouterr()
+        assert bool(said.err) != ok, said.err
+        return said.out if ok else said.err
+
+    return run
 
 
 def read(root: Path, classes: int) -> DataSet:
@@ -48,7 +56,7 @@ def read(root: Path, classes: int) -> DataSet:
     return load(DataConfig(name="pairs", pairs=str(root / "pairs.csv"), classes=names), "all")
 
 
-def test_acdc(tmp_path: Path) -> None:
+def test_acdc(index: Index, tmp_path: Path) -> None:
     for condition in ("fog", "night", "rain", "snow"):
         for number in range(2):
             name = f"GOPR0475_frame_{number:06d}"
@@ -71,7 +79,7 @@ def test_acdc(tmp_path: Path) -> None:
     assert "its clear partner is missing" in index("acdc", tmp_path, ok=False)
 
 
-def test_virtual_kitti_2(tmp_path: Path) -> None:
+def test_virtual_kitti_2(index: Index, tmp_path: Path) -> None:
     colours = np.array([(210, 0, 200), (255, 127, 80), (0, 0, 0)], np.uint8)
     for number in range(3):
         for variation in ("clone", "fog"):
@@ -91,7 +99,7 @@ def test_virtual_kitti_2(tmp_path: Path) -> None:
     assert "partner is missing" in index("vkitti2", tmp_path, "--variation", "rain", ok=False)
 
 
-def test_nlcd_l(tmp_path: Path) -> None:
+def test_nlcd_l(index: Index, tmp_path: Path) -> None:
     codes = np.array([0, 11, 41, 95], np.uint8)
     for place in ("0000005", "0000009"):
         scene = f"{place}/LE07_{place}"
@@ -118,7 +126,7 @@ def test_nlcd_l(tmp_path: Path) -> None:
     assert "33 is no NLCD code" in index("nlcd", tmp_path, ok=False)
 
 
-def test_flair_hub(tmp_path: Path) -> None:
+def test_flair_hub(index: Index, tmp_path: Path) -> None:
     for row in range(2):
         patch = f"AA-S1-32_{row}-7"
         today = tiff(
@@ -148,6 +156,6 @@ def test_flair_hub(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("script", ["acdc", "vkitti2", "nlcd", "flair"])
-def test_an_empty_folder_is_named(script: str, tmp_path: Path) -> None:
+def test_an_empty_folder_is_named(index: Index, script: str, tmp_path: Path) -> None:
     assert str(tmp_path) in index(script, tmp_path, ok=False)
     assert not (tmp_path / "pairs.csv").exists()

@@ -67,14 +67,9 @@ def test_equal_arguments_give_equal_scenes() -> None:
     np.random.seed(1)  # noqa: NPY002
     again, mask_again = draw_scene(3, 7)
     assert image.tobytes() == again.tobytes() and mask.tobytes() == mask_again.tobytes()
-
-
-@pytest.mark.parametrize("other", [(3, 8), (4, 7), (7, 3)])
-def test_seed_and_index_both_matter(other: tuple[int, int]) -> None:
-    image, mask = draw_scene(3, 7)
-    other_image, other_mask = draw_scene(*other)
-    assert (image != other_image).mean() > 0.5
-    assert (mask != other_mask).mean() > 0.05
+    for other in ((3, 8), (4, 7), (7, 3)):
+        other_image, other_mask = draw_scene(*other)
+        assert (image != other_image).mean() > 0.5 and (mask != other_mask).mean() > 0.05
 
 
 @pytest.mark.parametrize("size", [(96, 128), (97, 131), (33, 50), (16, 90), (140, 60)])
@@ -86,13 +81,6 @@ def test_any_size(size: tuple[int, int]) -> None:
         assert image.std() > 10
         assert set(np.unique(mask)) <= {*range(len(CLASSES)), BORDER}
         assert len(np.unique(mask)) >= 4
-
-
-def test_size_scales_the_scene() -> None:
-    _, small = draw_scene(2, 4, (60, 80))
-    _, large = draw_scene(2, 4, (120, 160))
-    inner = (small != BORDER) & (large[::2, ::2] != BORDER)
-    assert (small == large[::2, ::2])[inner].mean() > 0.98
 
 
 @pytest.mark.parametrize("bad", [(0, 0, (15, 128)), (0, 0, (96, 8)), (-1, 0), (0, -1)])
@@ -124,30 +112,16 @@ def test_border_parts_all_labels_and_nothing_else(many: list[Scene]) -> None:
     assert between > 0.97 * total
 
 
-def test_backgrounds_vary(many: list[Scene]) -> None:
-    means = np.array([image[mask == 0].mean(axis=0) for image, mask in many])
-    assert means.std(axis=0).min() > 25
-
-
-def test_texture_alone_tells_the_eggs_apart(many: list[Scene]) -> None:
-    direction = median_by_class(many, coherence)
-    shape, light = median_by_class(many, solidity), median_by_class(many, luminance)
+def test_texture_contour_and_colour_each_tell_some_classes_apart(many: list[Scene]) -> None:
+    direction, shape = median_by_class(many, coherence), median_by_class(many, solidity)
+    red, light = median_by_class(many, redness), median_by_class(many, luminance)
     assert direction["striped_egg"] > 0.6 > 0.35 > direction["dotted_egg"]
     assert abs(shape["striped_egg"] - shape["dotted_egg"]) < 0.05
     assert abs(light["striped_egg"] - light["dotted_egg"]) < 30
-
-
-def test_contour_tells_fish_and_butterflies_from_eggs(many: list[Scene]) -> None:
-    direction, shape = median_by_class(many, coherence), median_by_class(many, solidity)
     assert direction["fish"] > 0.5 and direction["butterfly"] < 0.5
     assert shape["striped_egg"] > shape["fish"] + 0.1
     assert shape["dotted_egg"] > shape["butterfly"] + 0.1
     assert shape["star"] < 0.8
-
-
-def test_colour_alone_tells_the_leaves_apart(many: list[Scene]) -> None:
-    red, light = median_by_class(many, redness), median_by_class(many, luminance)
-    shape = median_by_class(many, solidity)
     assert red["autumn_leaf"] > 25 > -5 > red["green_leaf"]
     assert light["autumn_leaf"] > light["green_leaf"] + 40
     assert abs(shape["autumn_leaf"] - shape["green_leaf"]) < 0.05

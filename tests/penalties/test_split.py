@@ -9,7 +9,7 @@ from adapt.networks.deeplab_vgg16 import DeepLabVGG16
 from adapt.networks.taps import LOGITS, forward
 from adapt.penalties import Penalty, penalised
 from adapt.settings.groups import NetworkConfig, PenaltyConfig
-from adapt.training.freezing import reached
+from adapt.training.freezing import with_gradient
 
 SIZE = (49, 65)
 
@@ -32,7 +32,7 @@ def test_reached_is_what_a_backward_pass_reaches(name: str, taps: list[str]) -> 
     net = build_network(NetworkConfig(name, width=width), 5)
     before = {k: v.clone() for k, v in net.state_dict().items()}
     state = torch.get_rng_state()
-    found = reached(net.train(), taps, SIZE)
+    found = with_gradient(net.train(), taps, SIZE)
     assert net.training and torch.equal(state, torch.get_rng_state())
     assert all(torch.equal(v, before[k]) for k, v in net.state_dict().items())
     assert found == backward_reaches(net, taps)
@@ -53,11 +53,11 @@ class Unused(nn.Module):
 
 def test_what_leads_nowhere_is_not_reached() -> None:
     net = Unused()
-    assert reached(net, [LOGITS], SIZE) == {
+    assert with_gradient(net, [LOGITS], SIZE) == {
         "body.weight", "body.bias", "head.weight", "head.bias"
     }  # fmt: skip
     net.body.requires_grad_(False)
-    assert reached(net, [LOGITS], SIZE) == {"head.weight", "head.bias"}
+    assert with_gradient(net, [LOGITS], SIZE) == {"head.weight", "head.bias"}
 
 
 def test_the_split_names_a_reason_for_every_tensor_that_is_left_out() -> None:
@@ -66,7 +66,7 @@ def test_the_split_names_a_reason_for_every_tensor_that_is_left_out() -> None:
     start = {k: v.clone() for k, v in net.state_dict().items()}
     start["side.weight"] = torch.zeros(9, 4, 1, 1)
     start["fc.weight"] = torch.zeros(3, 3)
-    within = reached(net, [LOGITS], SIZE)
+    within = with_gradient(net, [LOGITS], SIZE)
     split = Penalty(net, start, PenaltyConfig("l2_sp", 0.1, 0.1), trained=within).split
     assert (split.parameters, split.new) == (sum(p.numel() for p in net.parameters()), 8)
     assert (split.to_start, split.to_zero) == (net.body.weight.numel(), 0)

@@ -6,8 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from adapt.data import load
-from adapt.data.sampling import some
+from adapt.data import load, some
 from adapt.disk.files import read_json, write_json
 from adapt.errors import InputError
 from adapt.evaluation.evaluate import evaluate

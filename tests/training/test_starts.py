@@ -1,6 +1,5 @@
-"""Teachers and starts that are files: every form that people have, and nothing that runs code."""
+"""Teachers and starts that are files, in every form that people have."""
 
-import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -72,53 +71,9 @@ def test_a_file_teaches_as_the_run_that_it_came_from(world: Path, tmp_path: Path
     assert read_json(scores)["agreement"]["miou"] > 0
 
 
-def test_a_resumed_run_refuses_a_file_that_changed(world: Path, tmp_path: Path) -> None:
-    file = stored(tmp_path, "bare", world)
-    config = adapting(
-        world, tmp_path / "run", steps=4, checkpoint_every=1, network=NETWORK, teacher=str(file),
-        data=DataConfig(
-            name="camvid", root=str(world / "d1"), target=str(world / "d2"), crop=[32, 40]
-        ),
-    )  # fmt: skip
-
-    class Interrupted(Exception):
-        pass
-
-    def interrupt(step: int) -> None:
-        if step == 3:
-            raise Interrupted
-
-    with pytest.raises(Interrupted):
-        train(config, on_step=interrupt)
-    state = torch.load(file, weights_only=True)
-    torch.save(state | {"classifier.bias": state["classifier.bias"] + 1}, file)
-    with pytest.raises(InputError, match=r"its inputs changed: .*teacher"):
-        train(config)
-
-
-class Trap:
-    """Unpickled, it makes a folder."""
-
-    def __init__(self, target: Path) -> None:
-        self.target = target
-
-    def __reduce__(self) -> tuple:
-        return os.mkdir, (str(self.target),)
-
-
-def test_a_file_with_code_inside_is_refused_and_not_run(world: Path, tmp_path: Path) -> None:
-    torch.save({"state_dict": Trap(tmp_path / "sprung")}, tmp_path / "w.pth")
-    config = teaching(world, run=str(tmp_path / "run"), start=str(tmp_path / "w.pth"), steps=0)
-    with pytest.raises(InputError, match=r"w\.pth: refused: not a torch file with tensors only"):
-        train(config)
-    assert not (tmp_path / "sprung").exists() and not (tmp_path / "run").exists()
-
-
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"no weights", r"w\.pth: refused"),
-        (b"", r"w\.pth: refused"),
         ([1, 2], "holds a list; give a state_dict"),
         ({}, "holds a dict; give a state_dict"),
         ({"a": torch.zeros(1), "lr": 0.1}, "no tensors under lr"),
@@ -129,10 +84,7 @@ def test_what_is_wrong_with_a_file_is_said(
     content: object, message: str, world: Path, tmp_path: Path
 ) -> None:
     file = tmp_path / "w.pth"
-    if isinstance(content, bytes):
-        file.write_bytes(content)
-    else:
-        torch.save(content, file)
+    torch.save(content, file)
     with pytest.raises(InputError, match=message):
         train(teaching(world, run=str(tmp_path / "run"), start=str(file), steps=0))
     assert not (tmp_path / "run").exists()
@@ -143,10 +95,7 @@ def test_a_slip_of_the_pen_is_noticed(world: Path, tmp_path: Path) -> None:
         train(teaching(world, run=str(tmp_path / "run"), start="imagnet"))
 
 
-def test_a_missing_file_and_one_of_other_classes_are_named(world: Path, tmp_path: Path) -> None:
-    gone = teaching(world, run=str(tmp_path / "run"), start=str(tmp_path / "gone.pth"), steps=0)
-    with pytest.raises(InputError, match=r"gone\.pth: no such file"):
-        train(gone)
+def test_a_file_of_other_classes_is_named(world: Path, tmp_path: Path) -> None:
     two = DataConfig(
         name="pairs", root=str(world / "d1/train"), target=str(world / "d2/train"),
         classes=["a", "b"],
