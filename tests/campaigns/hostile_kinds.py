@@ -39,8 +39,8 @@ from adapt.settings.groups import DataConfig, NetworkConfig, PenaltyConfig, Sche
 from adapt.settings.mapping import as_dict, build, filled
 from adapt.settings.training import TrainConfig
 from adapt.training.train import train
-from viz.figures import training_curves
-from viz.report.page import class_tables, machines, trained
+from viz.report.charts import training_curves
+from viz.report.page import class_tables, machines, runs_of
 from viz.report.tables import entries_of, lines_of, per_class
 
 OLD, NEW = "step_00000002", "step_00000004"
@@ -150,9 +150,9 @@ def tables(base: Path) -> Any:
     classes = class_tables(lines)
     for table in classes:  # as report.html shows them
         [f"{v:.1f}" for _, values in table["body"] for v in values if v is not None]
-    about = machines(trained(lines))
+    about = machines(runs_of(lines))
     return (
-        [line.plain() for line in lines],
+        [line.as_dict() for line in lines],
         csv_of_records(per_class(entries)),
         classes,
         about,
