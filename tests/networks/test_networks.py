@@ -227,7 +227,6 @@ def test_a_saved_network_is_loaded_bit_for_bit(name: str, x: Tensor, tmp_path: P
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        (NetworkConfig(name="deeplab"), r"'deeplab' is not known.*deeplab_vgg16"),
         (NetworkConfig(name="fcn_resnet50", width=0.5), "width .* fcn_resnet50 has a fixed arch"),
         (NetworkConfig(width=1 / 16, aliases={"pool9": "conv9"}),
          r"network.aliases.pool9: layer: 'conv9' is not known"),
