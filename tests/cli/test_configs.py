@@ -5,14 +5,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from omegaconf import OmegaConf
+from commands import settings_of
 
 from adapt.cli.commands import COMMANDS
-from adapt.cli.composing import composed
 from adapt.cli.help import choices
 from adapt.objective.terms import Objective
 from adapt.settings.groups import DataConfig
-from adapt.settings.mapping import build, inherit_data
+from adapt.settings.mapping import inherit_data
 from adapt.shift.distort import apply_shift
 from adapt.study.grid import study_of
 
@@ -26,19 +25,13 @@ USED = {group: name for name, command in COMMANDS.items() for group in command.g
 """A command that uses a group."""
 
 
-def made(command: str, *overrides: str):  # type: ignore[no-untyped-def]
-    values = OmegaConf.to_container(composed(command, list(overrides)), resolve=True)
-    assert isinstance(values, dict) and values.pop("hydra")
-    return build(COMMANDS[command].settings(), values)
-
-
 @pytest.mark.parametrize(
     ("group", "choice"), [(g, c) for g in USED if g != "experiment" for c in choices(g)]
 )
 def test_every_choice_composes_and_says_its_name(group: str, choice: str) -> None:
     own = ["+objective.regression.taps={pool3: 1.0}"] if choice == "custom" else []
     command = USED[group]
-    config = made(command, *NEEDED.get(command, []), f"{group}={choice}", *own)
+    config = settings_of(command, *NEEDED.get(command, []), f"{group}={choice}", *own)
     if group not in ("augment", "protocol", "shift") and choice != "inherit":
         assert getattr(config, group).name == choice
     if group == "protocol":
@@ -49,13 +42,13 @@ def test_every_choice_composes_and_says_its_name(group: str, choice: str) -> Non
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_composes_as_it_is(command: str) -> None:
-    assert made(command, *NEEDED.get(command, []))
+    assert settings_of(command, *NEEDED.get(command, []))
 
 
 @pytest.mark.parametrize("name", choices("augment"))
 def test_augmentations_replace_what_the_teachers_run_used(name: str) -> None:
     """All of it: nothing of another preset stays on, unless it is asked to be inherited."""
-    data = made("adapt", f"augment={name}").data
+    data = settings_of("adapt", f"augment={name}").data
     before = DataConfig(name="camvid", crop=[8, 8])
     assert (replace(data, explicit=[]) != DataConfig()) == (name not in ("none", "inherit"))
     much = replace(
@@ -68,7 +61,7 @@ def test_augmentations_replace_what_the_teachers_run_used(name: str) -> None:
 
 @pytest.mark.parametrize("name", choices("shift"))
 def test_shifts_and_all_their_candidates_are_accepted_by_the_filters(name: str) -> None:
-    shift = made("calibrate", "teacher=x", f"shift={name}").shift
+    shift = settings_of("calibrate", "teacher=x", f"shift={name}").shift
     assert len(shift.candidates) > 5
     image = np.zeros((8, 8, 3), np.uint8)
     for changes in ({}, *shift.candidates):
@@ -78,7 +71,7 @@ def test_shifts_and_all_their_candidates_are_accepted_by_the_filters(name: str) 
 
 @pytest.mark.parametrize("name", choices("experiment"))
 def test_experiments_plan_a_study(name: str) -> None:
-    study = study_of(made("study", f"experiment={name}"))
+    study = study_of(settings_of("study", f"experiment={name}"))
     assert study.config.name == name
     cells = list(study.cells())
     assert len({cell.result for cell in cells}) == len(cells) > 3
@@ -89,6 +82,6 @@ def test_a_users_folder_may_override_choices_that_are_no_files(tmp_path: Path) -
     mine = "# @package _global_\ndefaults:\n  - /schedule@adaptation.schedule: cosine\n"
     mine += "  - override /data: camvid\n  - override /network: fcn8s_vgg16\n"
     (tmp_path / "experiment" / "mine.yaml").write_text(mine)
-    config = made("study", f"hydra.searchpath=[file://{tmp_path}]", "experiment=mine")
+    config = settings_of("study", f"hydra.searchpath=[file://{tmp_path}]", "experiment=mine")
     assert config.network.name == "fcn8s_vgg16" and config.adaptation.schedule.name == "cosine"
     assert config.data.root == "data/camvid"

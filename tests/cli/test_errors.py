@@ -1,6 +1,5 @@
 """What is refused, in calls that no other test makes: one row a message."""
 
-import signal
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -283,15 +282,6 @@ def test_a_training_that_diverges_names_step_term_and_samples(world: Path, tmp_p
     with pytest.raises(Stopped, match=r"step \d+: .* is not finite \(samples train_") as stop:
         diverged(world, tmp_path)
     assert stop.value.status == 3
-
-
-def test_a_training_that_is_stopped_says_where_it_goes_on(world: Path, tmp_path: Path) -> None:
-    with pytest.raises(Stopped, match="run resumes at step 1") as stop:
-        train(
-            teaching(world, run=str(tmp_path / "run")),
-            lambda _: signal.raise_signal(signal.SIGTERM),
-        )
-    assert stop.value.status == 143
 
 
 def test_an_inversion_that_diverges_names_step_and_terms() -> None:

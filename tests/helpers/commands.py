@@ -1,11 +1,25 @@
-"""The real scripts in processes of their own."""
+"""Commands as a user gives them: composed, or as the real scripts in processes of their own."""
 
 import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from adapt.cli.commands import COMMANDS
+from adapt.cli.composing import composed
+from adapt.settings.mapping import build
 
 ROOT = Path(__file__).resolve().parents[2]
+
+
+def settings_of(command: str, *overrides: str) -> Any:
+    """The settings that a command line makes."""
+    values = OmegaConf.to_container(composed(command, list(overrides)), resolve=True)
+    assert isinstance(values, dict) and values.pop("hydra")
+    return build(COMMANDS[command].settings(), values)
 
 
 def run(

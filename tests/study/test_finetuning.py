@@ -7,18 +7,16 @@ import re
 import statistics
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import image_trees
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
-from omegaconf import OmegaConf
+from commands import settings_of
 from safetensors.torch import save_file
 
-from adapt.cli.composing import register
 from adapt.cli.study import study as run_study
 from adapt.data import DATASETS
 from adapt.disk.files import read_json
@@ -27,7 +25,6 @@ from adapt.errors import InputError
 from adapt.networks import build_network
 from adapt.networks.pretrained import head_of
 from adapt.settings.groups import NetworkConfig
-from adapt.settings.mapping import build
 from adapt.settings.study import StudyConfig
 from adapt.study.grid import FineTuning
 from adapt.training.schedules import factor
@@ -37,16 +34,8 @@ ROOT = Path(__file__).resolve().parents[2]
 EXPERIMENTS = sorted(p.stem for p in (ROOT / "configs/experiment").glob("li2018_*.yaml"))
 
 
-@pytest.fixture(scope="module", autouse=True)
-def composer() -> Iterator[None]:
-    register("study")
-    with initialize_config_dir(str(ROOT / "configs"), version_base="1.3"):
-        yield
-
-
 def made(name: str, *overrides: str) -> StudyConfig:
-    composed = compose("study", [f"experiment={name}", *overrides])
-    return build(StudyConfig, OmegaConf.to_container(composed, resolve=True))
+    return settings_of("study", f"experiment={name}", *overrides)
 
 
 SEGMENTATION = {

@@ -5,15 +5,11 @@ from pathlib import Path
 
 import pytest
 from archives import make_archives
-from hydra import compose, initialize_config_dir
-from hydra.core.config_store import ConfigStore
-from omegaconf import OmegaConf
+from commands import settings_of
 
 from adapt.cli.study import study
 from adapt.disk.files import read_json, read_yaml
 from adapt.disk.runs import read_config
-from adapt.settings.mapping import build
-from adapt.settings.study import StudyConfig
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 
@@ -26,16 +22,13 @@ def test_the_papers_study_runs_from_its_data_to_the_report_with_the_papers_setti
 ) -> None:
     make_archives(tmp_path, voc_tree)
     monkeypatch.chdir(tmp_path)
-    ConfigStore.instance().store(name="study_schema", node=StudyConfig)
-    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
-        composed = compose("study", [
-            "experiment=paper_voc", "data.root=VOCdevkit/VOC2012", "runs=runs", "device=cpu",
-            "data.sbd=benchmark_RELEASE/dataset", "supervised.start=none", "supervised.steps=2",
-            "adaptation.steps=2", "inversion.steps=2", "inversion.size=[32,32]", "batch=2",
-            "network.width=0.03125", "data.crop=[33,33]", "~objectives.pool1", "~objectives.pool2",
-            "~objectives.pool4", "~objectives.w_dec",
-        ])  # fmt: skip
-    study(build(StudyConfig, OmegaConf.to_container(composed, resolve=True)))
+    study(settings_of(
+        "study", "experiment=paper_voc", "data.root=VOCdevkit/VOC2012", "runs=runs", "device=cpu",
+        "data.sbd=benchmark_RELEASE/dataset", "supervised.start=none", "supervised.steps=2",
+        "adaptation.steps=2", "inversion.steps=2", "inversion.size=[32,32]", "batch=2",
+        "network.width=0.03125", "data.crop=[33,33]", "~objectives.pool1", "~objectives.pool2",
+        "~objectives.pool4", "~objectives.w_dec",
+    ))  # fmt: skip
     assert "AdaBN left out: deeplab_vgg16 has no batch norm" in capsys.readouterr().out
     shifts, methods = ("photocopy", "ripple", "cubism"), ("B0", "B1", "B2", "pool5", "pool3")
     rows = {(r["shift"], r["method"]) for r in read_json(Path("runs/results.json"))}

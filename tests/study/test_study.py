@@ -91,7 +91,7 @@ def test_every_cell_comes_once_and_after_what_it_needs(study: Study) -> None:
         ({"shifts": {}}, "experiment=NAME"),
         ({"baselines": ["b3"]}, "baselines"),
         ({"rates": {"pool9": [0.1]}}, r"rates.*'pool9'"),
-        ({"shares": [1.0]}, "shares has 1"),
+        ({"shares": [1.0]}, "shares is 1"),
         ({"features_of": ["pool9"]}, r"features_of.*'pool9'"),
         ({"inversions_of": "pool9"}, r"inversions_of.*'pool9'"),
     ],
