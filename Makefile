@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: demo test check results bench setup clean
+.PHONY: demo test check results settings bench setup clean
 
 demo: $(READY)  ## the whole study on the embedded data set; ends with a report to open
 	$(BIN)/python scripts/study.py experiment=demo
@@ -19,6 +19,9 @@ check: $(READY)  ## lint, format, types
 
 results: $(READY)  ## docs/results.md and README's front table from results/evidence
 	$(BIN)/python -m results.page --readme README.md
+
+settings: $(READY)  ## docs/settings.md from the settings' docstrings
+	$(BIN)/python docs/make_settings.py
 
 bench: $(READY)  ## short benchmarks: ratios measured side by side
 	$(BIN)/uv pip install --quiet --python $(BIN)/python -e .[peers]

@@ -13,7 +13,7 @@ from adapt.machine.runtime import progress, say
 from adapt.settings.viz import FiltersConfig
 from transforms import FILTERS, SOURCES, moved_labels
 from transforms.parameters import CHOICES
-from viz.figures import Row, picture_grid
+from viz.figures import PictureRow, picture_grid
 from viz.pictures import coloured, reduced
 
 SCENE, SCENE_SIZE = 4, (216, 288)
@@ -85,7 +85,7 @@ def image_and_labels(config: FiltersConfig) -> tuple[np.ndarray, np.ndarray | No
 def gallery(image: np.ndarray, labels: np.ndarray | None, classes: int) -> bytes:
     """The image and all filters with GEGL's defaults; below, the labels that belong to each."""
     columns = {"original": image} | {name: apply(image) for name, apply in FILTERS.items()}
-    rows: list[Row] = [("", list(columns.items()))]
+    rows: list[PictureRow] = [("", list(columns.items()))]
     if labels is not None:
         below = [("labels", labels)]
         for name in FILTERS:

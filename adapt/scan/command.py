@@ -19,7 +19,7 @@ from adapt.scan.members import ERROR, REMEDIES, WARNING, Finding, Members, error
 from adapt.scan.pairs import content
 from adapt.settings.choices import HASH_BITS
 from adapt.settings.commands import ScanConfig
-from adapt.settings.mapping import EXPLICIT, plain
+from adapt.settings.mapping import EXPLICIT, as_dict
 
 FORMAT = 1
 MOST = 5
@@ -39,7 +39,7 @@ def scan(config: ScanConfig) -> Path:
     show(findings, config.shown, config.out)
     counts = Counter(finding.severity for finding in findings)
     errors, warnings = counts[ERROR], counts[WARNING]
-    settings = {k: v for k, v in plain(config.data).items() if k != EXPLICIT}
+    settings = {k: v for k, v in as_dict(config.data).items() if k != EXPLICIT}
     head = {"format": FORMAT, "errors": errors, "warnings": warnings, "data": settings}
     path = Path(config.out)
     write_json(path, {**head, **summary, "findings": [asdict(f) for f in findings]})

@@ -1,4 +1,4 @@
-"""Between mappings (YAML, JSON) and the dataclasses of config.py and commands.py."""
+"""From mappings (YAML, JSON) to the dataclasses of settings and of records, and back."""
 
 from dataclasses import MISSING, Field, asdict, fields, is_dataclass, replace
 from pathlib import Path
@@ -49,8 +49,6 @@ def convert(hint: Any, value: Any, where: str) -> Any:
     origin, arguments = get_origin(hint), get_args(hint)
     if isinstance(value, str) and "\0" in value:
         raise InputError(f"{where} is {value!r}; no name or path has a NUL character")
-    if isinstance(value, int) and abs(value) >> 63:
-        raise InputError(f"{where} is {value}; an integer has at most 64 bits")
     if hint is Any:
         return value
     if is_dataclass(hint) and isinstance(hint, type):
@@ -93,7 +91,7 @@ def check_record(schema: type, values: Any, where: str) -> None:
                 convert(hint, value, name)
 
 
-def plain(config: Any) -> dict[str, Any]:
+def as_dict(config: Any) -> dict[str, Any]:
     """A dataclass as nested dicts and lists, ready for YAML or JSON."""
     return asdict(config)
 
@@ -105,10 +103,10 @@ def inherit(given: T, recorded: T) -> T:
     This is how `evaluate` and `adapt` know the crop, the size and the network of the run that they
     continue without being told again.
     """
-    default, values = type(given)(), plain(given)
+    default, values = type(given)(), as_dict(given)
     explicit = values.get(EXPLICIT, [])
     kept = {k: v for k, v in values.items() if k in explicit or v != getattr(default, k)}
-    return build(type(given), {**plain(recorded), **kept, EXPLICIT: []})
+    return build(type(given), {**as_dict(recorded), **kept, EXPLICIT: []})
 
 
 def inherit_data(given: DataConfig, recorded: DataConfig) -> DataConfig:

@@ -36,11 +36,11 @@ from adapt.networks.saved import load_model
 from adapt.penalties.fisher import fisher_of, load_fisher, read_fisher, write_fisher
 from adapt.settings.commands import EvaluateConfig
 from adapt.settings.groups import DataConfig, NetworkConfig, PenaltyConfig, ScheduleConfig
-from adapt.settings.mapping import build, filled, plain
+from adapt.settings.mapping import as_dict, build, filled
 from adapt.settings.training import TrainConfig
 from adapt.training.train import train
-from viz.figures import training_curves
-from viz.report.page import class_tables, machines, trained
+from viz.report.charts import training_curves
+from viz.report.page import class_tables, machines, runs_of
 from viz.report.tables import entries_of, lines_of, per_class
 
 OLD, NEW = "step_00000002", "step_00000004"
@@ -110,9 +110,11 @@ def resume(base: Path) -> Any:
     """The configuration as far as it must be the given one."""
     folder = base / "runs/student"
     given = yaml.safe_load((base / "given.yaml").read_text())
-    with open_run(folder, given, plain(TrainConfig())):
-        found = build(TrainConfig, filled(read_yaml(folder / "config.yaml"), plain(TrainConfig())))
-    return {k: v for k, v in plain(found).items() if k not in MAY_DIFFER}
+    with open_run(folder, given, as_dict(TrainConfig())):
+        found = build(
+            TrainConfig, filled(read_yaml(folder / "config.yaml"), as_dict(TrainConfig()))
+        )
+    return {k: v for k, v in as_dict(found).items() if k not in MAY_DIFFER}
 
 
 def model(base: Path) -> Any:
@@ -148,9 +150,9 @@ def tables(base: Path) -> Any:
     classes = class_tables(lines)
     for table in classes:  # as report.html shows them
         [f"{v:.1f}" for _, values in table["body"] for v in values if v is not None]
-    about = machines(trained(lines))
+    about = machines(runs_of(lines))
     return (
-        [line.plain() for line in lines],
+        [line.as_dict() for line in lines],
         csv_of_records(per_class(entries)),
         classes,
         about,

@@ -9,27 +9,14 @@ from pathlib import Path
 
 import pytest
 import yaml
+from commands import ROOT, run
 
-ROOT = Path(__file__).resolve().parents[2]
 SMALL = [
     "network.width=0.03125", "network.batch_norm=true", "data.crop=[32,40]", "batch=2",
     "device=cpu",
 ]  # fmt: skip
 
 pytestmark = pytest.mark.system
-
-
-def run(script: str, *overrides: str, cwd: Path, ok: bool = True) -> subprocess.CompletedProcess:
-    done = subprocess.run(
-        [sys.executable, str(ROOT / "scripts" / script), *overrides],
-        cwd=cwd,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert not ok or done.returncode == 0, done.stderr
-    return done
 
 
 @pytest.fixture(scope="module")
@@ -91,27 +78,6 @@ def test_study_goes_on_where_it_was_stopped(place: Path) -> None:
     assert [
         line for line in again.stdout.splitlines() if "] evaluate" in line or "] train" in line
     ] == [line for line in done.stdout.splitlines() if "evaluate seed0/cubism/B1" in line]
-
-
-@pytest.mark.parametrize(
-    ("script", "overrides", "words"),
-    [
-        ("adapt.py", ["objective=pool9", "run=runs/x"], ["objective/pool9", "pool5", "w_inc"]),
-        ("train.py", ["data=camvid", "data.root=fotos", "run=runs/x"], ["fotos"]),
-        ("train.py", ["run=runs/x"], ["scenes, camvid, voc, cityscapes, pairs"]),
-        ("report.py", ["runs=nothing"], ["nothing"]),
-        ("invert.py", ["run=runs/teacher", "image=no.png"], ["no.png"]),
-    ],
-)
-def test_wrong_input_ends_in_one_clear_message(
-    place: Path, script: str, overrides: list[str], words: list[str]
-) -> None:
-    done = run(script, *overrides, cwd=place, ok=False)
-    assert done.returncode != 0
-    assert "Traceback" not in done.stderr
-    for word in words:
-        assert word in done.stderr
-    assert not (place / "runs/x").exists()
 
 
 def test_weights_load_into_the_bare_class_without_training_code(place: Path) -> None:

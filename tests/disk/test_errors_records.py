@@ -12,6 +12,7 @@ import torch
 from adapt.data.pairs import read_csv
 from adapt.disk import checkpoint
 from adapt.disk.files import read_mapping, read_text, read_yaml, sha256
+from adapt.disk.runs import Summary
 from adapt.disk.tensors import read_metadata, read_tensors
 from adapt.errors import InputError
 from adapt.evaluation.rows import read_evaluation
@@ -19,7 +20,8 @@ from adapt.networks.saved import load_model
 from adapt.penalties.fisher import load_fisher, write_fisher
 from adapt.settings.mapping import build, check_record
 from results.page.style import partner
-from viz.report.records import Row, check_analysis, read_comparison, read_inverted
+from viz.report.comparison import COMPARISON, for_report
+from viz.report.gallery import networks_in
 
 
 def written(path: Path, content: object) -> Path:
@@ -57,12 +59,6 @@ EVALUATION = {
     "images": 1, "agreement": None,
     "truth": {"class_accuracy": 1.0, "accuracy": [1.0], "iou": [1.0, 2.0]},
 }  # fmt: skip
-ROW = {
-    "label": "", "protocol": "", "metric": "miou", "seeds": [], "paper": None, "same_counts": True,
-    "scores": {"miou": {"mean": 1.0, "n": 1}},
-}  # fmt: skip
-COMPARISON = {"experiment": "", "note": "", "rows": [ROW], "classes": ["a"], "columns": {}}
-BOX = {"label": "", "n": 3, "whislo": 0.0, "q1": 0.0, "med": None, "q3": 0.0, "whishi": 0.0}
 HEADER = "x1,x2\n"
 
 Refusal = Callable[[Path], object]
@@ -89,25 +85,18 @@ CASES: dict[str, tuple[Refusal, str]] = {
         lambda p: load_model(state(p / "state.pt", {}).parent, "teacher"), "is a checkpoint"),
     "scores of other classes": (
         lambda p: read_evaluation(written(p / "m.json", EVALUATION)), "truth: iou has 2 values"),
-    "a record that is a list": (lambda p: check_record(Row, [], "r.json"), "r.json: holds a"),
-    "a record without a field": (lambda p: check_record(Row, {}, "r.json"), "it has no label"),
-    "a configuration without a field": (lambda p: build(Row, {}, "row."), "row has no label"),
+    "a record that is a list": (lambda p: check_record(Summary, [], "r.json"), "r.json: holds a"),
+    "a record without a field": (lambda p: check_record(Summary, {}, "r.json"), "no .*seconds"),
+    "a configuration without a field": (lambda p: build(Summary, {}, "r."), "r has no .*seconds"),
     "a checkpoint's state as weights": (
         lambda p: read_tensors(state(p / "a.pt", {"student": {}, "optimizer": {}})),
         "a training's checkpoint"),
     "no partner": (
         lambda p: partner(p, "ripple", "scene", (1, 1)), "ripple has no image named scene"),
-    "a row without its score": (
-        lambda p: read_comparison(written(p / "c.json", COMPARISON | {
-            "rows": [ROW | {"metric": "top1"}]})), r"rows\[0\]: no score 'top1'"),
-    "a column of another length": (
-        lambda p: read_comparison(written(p / "c.json", COMPARISON | {"columns": {"x": []}})),
-        r"columns\.x has 0 values"),
-    "a box without its median": (
-        lambda p: check_analysis("fisher", {"layers": [{"layer": "a", "log10": BOX}]}, "f.json"),
-        r"layers\[0\]: a box of 3 values lacks some"),
+    "another comparison": (
+        lambda p: for_report(written(p / COMPARISON, {"rows": []}).parent), "not the comparison"),
     "no networks": (
-        lambda p: read_inverted(written(p / "i.json", {"networks": {}})), "it has no networks"),
+        lambda p: networks_in(written(p / "i.json", {"networks": {}})), "it has no networks"),
 }  # fmt: skip
 
 

@@ -156,7 +156,6 @@ def test_source_is_never_written(source: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("shift", "message"),
     [
-        (ShiftConfig("photocoyp"), "Did you mean 'photocopy'"),
         (ShiftConfig("ripple", {"amplitud": 3.0}), "Did you mean 'amplitude'"),
         (ShiftConfig("ripple", {"amplitude": -3.0}), "amplitude.*-3"),
         (ShiftConfig("cubism", {"seed": 3}), "seed"),

@@ -1,20 +1,20 @@
 """The figure of scripts/layers.py: maps along a network, and how alike successive ones are."""
 
-import io
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-import matplotlib
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from PIL import Image
 
-from viz.figures import COLOURS, GREY, MARKERS, drawing, literal, png
+from viz.figures import COLOURS, GREY, drawing, literal, look, png
 from viz.layers.similarity import AFTER, INSIDE, INTO, Similarity, kinds, spread
-from viz.pictures import shrunk
+from viz.pictures import reduced, shrunk
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 ACROSS, SIDE, SHADES = 11, 132, 32
 """Pictures in a row, pixels of their longer side, and colours: more would only swell the file."""
-LOOKS = {k: (COLOURS[i], MARKERS[i]) for i, k in enumerate((INSIDE, INTO, AFTER))}
 WIDTH = 12.0
 
 
@@ -30,71 +30,63 @@ def similarity_chart(found: Similarity, title: str) -> bytes:
         cells = above.subplots(rows, ACROSS, squeeze=False).ravel()
         for axis in cells:
             axis.set_axis_off()
-        _strip(list(cells), found)
+        pooling = [i for i, kind in enumerate(kinds(found.path), 1) if kind == INTO]
+        draw_maps(list(cells), found, pooling)
         left, right = below.subplots(1, 2, width_ratios=(2.1, 1))
-        _curve(left, found)
-        _matrix(figure, right, found)
-        return _by_palette(png(figure))
+        draw_steps(left, found, pooling)
+        draw_pairs(figure, right, found, pooling)
+        return reduced(png(figure), kmeans=5)  # SHADES of maps, the rest for image and text
 
 
-def _by_palette(picture: bytes) -> bytes:
-    """A PNG with 256 colours, a third as large: SHADES of maps, the rest for image and text."""
-    with Image.open(io.BytesIO(picture)) as full:
-        fewer = full.convert("RGB").quantize(256, kmeans=5, dither=Image.Dither.NONE)
-    buffer = io.BytesIO()
-    fewer.save(buffer, format="PNG", optimize=True)
-    return buffer.getvalue()
+def draw_maps(axes: "list[Axes]", found: Similarity, pooling: Sequence[int]) -> None:
+    """The image and each layer's first principal component; layers that pool are marked."""
+    import matplotlib
 
-
-def pooling(found: Similarity) -> list[int]:
-    """Places of the layers that pool or stride."""
-    return [i for i, kind in enumerate(kinds(found.path), 1) if kind == INTO]
-
-
-def _strip(axes: list[Axes], found: Similarity) -> None:
+    shades = matplotlib.colormaps["viridis"].resampled(SHADES)
     axes[0].imshow(shrunk(found.image, SIDE))
     axes[0].set_title("image", fontsize=7.5, loc="center")
-    marked, shades = pooling(found), matplotlib.colormaps["viridis"].resampled(SHADES)
     for place, (label, picture) in enumerate(zip(found.labels, found.pictures, strict=True)):
         axis = axes[place + 1]
         small = shrunk(picture, SIDE)
         axis.imshow(small, cmap=shades, interpolation="nearest", vmin=0, vmax=1)
-        colour = COLOURS[1] if place in marked else "#374151"
-        axis.set_title(_short(label), fontsize=7.5, loc="center", color=colour)
+        colour = COLOURS[1] if place in pooling else "#374151"
+        axis.set_title(without_prefix(label), fontsize=7.5, loc="center", color=colour)
 
 
-def _curve(axis: Axes, found: Similarity) -> None:
-    for place in pooling(found):
+def draw_steps(axis: "Axes", found: Similarity, pooling: Sequence[int]) -> None:
+    """CKA of each map and the next, mean and deviation over images."""
+    for place in pooling:
         axis.axvspan(place - 0.42, place + 0.42, color="#FBE3D2", lw=0)
     steps, every = found.steps, np.array(kinds(found.path))
     at = np.arange(len(every)) + 0.5
     means, spreads = np.nanmean(steps, axis=0), np.array([spread(s) for s in steps.T])
     axis.plot(at, means, color="#9CA3AF", lw=1, zorder=1)
     for kind, (mean, deviation, count) in found.by_kind().items():
-        colour, marker = LOOKS[kind]
+        colour, marker = look((INSIDE, INTO, AFTER).index(kind))
         here = every == kind
         label = f"{kind}: {mean:.3f} ± {deviation:.3f} ({count} steps)"
         axis.errorbar(
             at[here], means[here], spreads[here], color=colour, fmt=marker, capsize=2, label=label
         )
-    axis.set(title="Similarity (CKA) of each map and the next", xticks=range(len(found.path)))
-    axis.set_xlim(-0.6, len(found.path) - 0.4)
-    axis.set_xticklabels([_short(name) for name in found.labels], rotation=60, fontsize=7.5)
+    axis.set(title="Similarity (CKA) of each map and the next", xlim=(-0.6, len(every) + 0.6))
+    names = [without_prefix(name) for name in found.labels]
+    axis.set_xticks(range(len(names)), names, rotation=60, fontsize=7.5)
     axis.legend(loc="best")
 
 
-def _matrix(figure: Figure, axis: Axes, found: Similarity) -> None:
-    picture = axis.imshow(found.matrices.mean(0), cmap="viridis", vmin=0, vmax=1)
-    names = [_short(name) if i in pooling(found) else "" for i, name in enumerate(found.labels)]
-    axis.set(title="Every two maps", xticks=range(len(names)), yticks=range(len(names)))
-    axis.set_xticklabels(names, rotation=60, fontsize=7.5)
-    axis.set_yticklabels(names, fontsize=7.5)
+def draw_pairs(figure: "Figure", axis: "Axes", found: Similarity, pooling: Sequence[int]) -> None:
+    """CKA of every two maps."""
+    image = axis.imshow(found.matrices.mean(0), cmap="viridis", vmin=0, vmax=1)
+    names = [without_prefix(n) if i in pooling else "" for i, n in enumerate(found.labels)]
+    axis.set_title("Every two maps")
+    axis.set_xticks(range(len(names)), names, rotation=60, fontsize=7.5)
+    axis.set_yticks(range(len(names)), names, fontsize=7.5)
     axis.tick_params(length=0)
     axis.grid(visible=False)
-    figure.colorbar(picture, ax=axis, shrink=0.85, pad=0.02)
+    figure.colorbar(image, ax=axis, shrink=0.85, pad=0.02)
 
 
-def _short(name: str) -> str:
+def without_prefix(name: str) -> str:
     """Long dotted names without their first part."""
     name = literal(name)
     return name.partition(".")[2] if name.count(".") > 1 or len(name) > 14 else name

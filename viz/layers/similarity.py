@@ -23,12 +23,12 @@ INSIDE, INTO, AFTER = "inside a block", "into a pooling or stride", "out of a po
 
 def kinds(layers: Sequence[Layer]) -> list[str]:
     """INSIDE, INTO or AFTER for each step from a layer of a path to the next."""
-    found = []
-    for old, new in pairwise(layers):
-        shrinks = new.shape[2] < old.shape[2]
-        into = "Pool" in new.type or shrinks
-        found.append(INTO if into else AFTER if "Pool" in old.type else INSIDE)
-    return found
+    return [
+        INTO
+        if "Pool" in new.type or new.shape[2] < old.shape[2]
+        else (AFTER if "Pool" in old.type else INSIDE)
+        for old, new in pairwise(layers)
+    ]
 
 
 @dataclass(frozen=True)
@@ -60,20 +60,14 @@ class Similarity:
             found[kind] = float(means.mean()), spread(means), int((every == kind).sum())
         return found
 
-    def plain(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, Any]:
         """As similarity.json has it."""
         steps = zip(pairwise(self.labels), kinds(self.path), self.steps.T, strict=True)
         return {
             "layers": [x.name for x in self.path],
             "steps": [
-                {
-                    "from": old,
-                    "to": new,
-                    "kind": kind,
-                    "mean": float(np.nanmean(values)),
-                    "std": spread(values),
-                }
-                for (old, new), kind, values in steps
+                {"from": a, "to": b, "kind": kind, "mean": float(np.nanmean(v)), "std": spread(v)}
+                for (a, b), kind, v in steps
             ],
             "kinds": {k: {"mean": m, "std": s, "n": n} for k, (m, s, n) in self.by_kind().items()},
             "mean": self.matrices.mean(0).tolist(),
@@ -94,14 +88,13 @@ def measure(
         machine: where the network runs.
         model: the network with its normalisation.
         path: its layers, in the order of computing.
-        images: files; the first is also shown.
+        images: files; of the first also the maps are kept.
         size: (H, W) they are brought to; [] = as they are.
     """
     net = machine.place(model.net).eval()
     names = [x.name for x in path]
     matrices: list[np.ndarray] = []
     pictures: list[np.ndarray] = []
-    shown = np.empty(0)
     for file in progress(images, what="similarity"):
         image = resize({"x1": read_image(file)}, size)["x1"]
         pixels = machine.images(tensor(image)[None])
@@ -109,8 +102,8 @@ def measure(
             found = forward(net, normalise(pixels, model.network.mean, model.network.std), names)
         maps = [found[name].float().cpu() for name in names]
         if not matrices:
-            shown, like = image, image.mean(axis=2)
+            first, like = image, image.mean(axis=2)
             for feature_map in maps:
                 pictures.append(like := principal(feature_map, like))
         matrices.append(similarities(maps))
-    return Similarity(path, np.stack(matrices), shown, pictures)
+    return Similarity(path, np.stack(matrices), first, pictures)

@@ -5,9 +5,8 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from tiny import edit_record
 
-from adapt.disk.files import sha256
+from adapt.disk.files import read_mapping, sha256, write_json
 from adapt.errors import InputError
 from adapt.networks import build_network
 from adapt.networks.deeplab_vgg16 import DeepLabVGG16
@@ -23,13 +22,16 @@ def saved(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def rewrite(folder: Path, tensors: dict[str, torch.Tensor]) -> None:
-    """Other weights with a digest that agrees."""
-    save_file(tensors, folder / "model.safetensors")
-    edit_record(folder / "model.json", sha256=sha256(folder / "model.safetensors"))
+def described(folder: Path, **changes: object) -> None:
+    """Other entries in model.json; None takes one out."""
+    content = read_mapping(folder / "model.json") | changes
+    write_json(folder / "model.json", {k: v for k, v in content.items() if v is not None})
 
 
-def test_weights_load_into_the_bare_class(saved: Path) -> None:
+@pytest.mark.parametrize("changes", [{}, {"seal": "5a"}, {"format": 1}], ids=str)
+def test_weights_load_into_the_bare_class(saved: Path, changes: dict) -> None:
+    """Descriptions of earlier versions, some of which carry a seal, are read as well."""
+    described(saved, **changes)
     bare = DeepLabVGG16(3, width=1 / 32, batch_norm=True)
     bare.load_state_dict(load_file(saved / "model.safetensors"))
     loaded = load_model(saved)
@@ -49,29 +51,30 @@ def test_weights_load_into_the_bare_class(saved: Path) -> None:
 def test_weights_that_do_not_fit_are_named(saved: Path, change, message: str) -> None:
     tensors = load_file(saved / "model.safetensors")
     change(tensors)
-    rewrite(saved, tensors)
+    save_file(tensors, saved / "model.safetensors")
+    described(saved, sha256=sha256(saved / "model.safetensors"))
     with pytest.raises(InputError, match=message):
         load_model(saved)
 
 
-def test_altered_file_is_refused(saved: Path) -> None:
-    path = saved / "model.safetensors"
+def flipped(path: Path) -> None:
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
     path.write_bytes(bytes(content))
-    with pytest.raises(InputError, match=r"model\.safetensors: altered or damaged: its SHA-256"):
-        load_model(saved)
 
 
 @pytest.mark.parametrize(
     ("break_it", "message"),
     [
+        (lambda p: flipped(p / "model.safetensors"), "altered or damaged: its SHA-256"),
         (lambda p: (p / "model.safetensors").unlink(), "has not finished"),
         (lambda p: (p / "model.json").unlink(), "has not finished"),
-        (lambda p: (p / "model.json").write_text('{"format": 7}'), "format 7; this is 2"),
+        (lambda p: described(p, format=7), "format 7; this is 2"),
+        (lambda p: described(p, classes=None), r"model\.json: it has no classes"),
+        (lambda p: (p / "model.json").write_text("{"), r"model\.json: broken JSON"),
     ],
 )
-def test_incomplete_model_is_explained(saved: Path, break_it, message: str) -> None:
+def test_what_is_damaged_or_incomplete_is_explained(saved: Path, break_it, message: str) -> None:
     break_it(saved)
     with pytest.raises(InputError, match=message):
         load_model(saved)
