@@ -37,7 +37,6 @@ from viz.inversion import descent
         (choices.NETWORKS, networks.NETWORKS),
         (choices.DATASETS, data.DATASETS),
         (choices.PENALTIES, penalties.PENALTIES),
-        (choices.KINDS, penalties.KINDS),
         (choices.TERMS, terms.TERMS),
         (choices.DISTANCES, distances.DISTANCES),
         (choices.SCHEDULES, schedules.SCHEDULES),
