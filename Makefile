@@ -21,7 +21,7 @@ results: $(READY)  ## docs/results.md and README's front table from results/evid
 	$(BIN)/python -m results.page --readme README.md
 
 settings: $(READY)  ## docs/settings.md from the settings' docstrings
-	$(BIN)/python -m adapt.cli.help > docs/settings.md
+	$(BIN)/python docs/make_settings.py
 
 bench: $(READY)  ## short benchmarks: ratios measured side by side
 	$(BIN)/uv pip install --quiet --python $(BIN)/python -e .[peers]

@@ -22,7 +22,7 @@ from omegaconf.errors import (
 )
 
 from adapt.cli.commands import CHOICES, COMMANDS
-from adapt.cli.help import CONFIGS, as_text, groups, settings
+from adapt.cli.help import CONFIGS, groups, help_page, settings
 from adapt.errors import InputError, unknown
 
 ERRORS = (HydraException, OmegaConfBaseException, yaml.YAMLError)
@@ -47,7 +47,7 @@ def register(name: str) -> None:
     groups: list[Any] = [{group: choice} for group, choice in command.groups.items()]
     last = [groups.pop()] if "experiment" in command.groups else []
     defaults = [f"{name}_schema", *groups, "_self_", *last, *QUIET]
-    store(name=name, node={"defaults": defaults, "hydra": HYDRA, **command.values})
+    store(name=name, node={"defaults": defaults, "hydra": HYDRA})
     for group, choices in CHOICES.items():
         for choice, values in choices.items():
             package = "data" if group == "augment" else group
@@ -95,7 +95,7 @@ def help_text(name: str, options: Namespace) -> str:
     found = composed(name, [f"hydra.searchpath={places}", *given])
     every = found.hydra.runtime.choices
     chosen = {group: every[group] for group in COMMANDS[name].groups if every.get(group)}
-    return as_text(name, OmegaConf.to_container(found), chosen, folders)
+    return help_page(name, OmegaConf.to_container(found), chosen, folders)
 
 
 def names(name: str) -> list[str]:

@@ -4,7 +4,6 @@ import atexit
 import os
 import signal
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -45,15 +44,14 @@ class Record(Callback):
             sys.exit(UNWRITTEN)
 
 
-def overrides() -> list[str]:
-    """What the command line says of the settings of this run."""
-    found = OmegaConf.to_container(HydraConfig.get().overrides.task)
-    return [str(override) for override in found]
+def overrides() -> Any:
+    """What the command line says of the settings of this run, one text each."""
+    return OmegaConf.to_container(HydraConfig.get().overrides.task)
 
 
-def name_explicit(values: Any, overrides: Sequence[str]) -> None:
+def name_explicit(values: Any) -> None:
     """Note in each inheritable group which of its fields the command line sets."""
-    for override in overrides:
+    for override in overrides():
         group, _, name = override.lstrip("+~").split("=")[0].partition(".")
         if name and EXPLICIT in (values.get(group) or ()):
             values[group][EXPLICIT].append(name.split(".")[0])
@@ -71,7 +69,7 @@ def perform(name: str, composed: DictConfig) -> tuple[str, int]:
     command = COMMANDS[name]
     try:
         values = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)
-        name_explicit(values, overrides())
+        name_explicit(values)
         config: Any = build(command.settings(), values)
     except (InputError, OmegaConfBaseException) as error:
         return wrong(name, error), InputError.status

@@ -8,18 +8,12 @@ import math
 from collections.abc import Iterable
 from dataclasses import fields
 from functools import cache
-from typing import Annotated, Any, ClassVar, Protocol, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 from adapt.errors import InputError, unknown
 
 MOST_PIXELS = 100_000_000
 """Of an image, read or made."""
-
-
-class Rule(Protocol):
-    """What a value must obey; `str` of it explains it to a user."""
-
-    def check(self, what: str, value: Any) -> None: ...
 
 
 class Range:
@@ -79,18 +73,21 @@ Strength = Annotated[float, Range(0)]
 Share = Annotated[float, Range(0, 1)]
 SIZE = Pixels()
 Size = Annotated[list[int], SIZE]
-Domain = Annotated[str, OneOf("", "d1", "d2")]
 Precision = Annotated[str, OneOf("auto", "fp32", "bf16")]
 
 
 class Settings:
     """Base of all settings: what their annotations demand is checked as they are made."""
 
-    where: ClassVar[str] = ""
+    where = ""
     """What stands before the fields' names on the command line."""
 
+    def __init_subclass__(cls, where: str = "") -> None:
+        cls.where = where
+
     def __post_init__(self) -> None:
-        for name, hint in hints(type(self)).items():
+        own: type = type(self)
+        for name, hint in hints(own).items():
             check(hint, getattr(self, name), f"{self.where}{name}")
 
 

@@ -66,13 +66,7 @@ DATASETS = (
 TERMS = ("regression", "kd", "pseudo", "supervised")
 """adapt.objective.terms; each has its settings in ObjectiveConfig."""
 
-KINDS = ("weights", "conv", "all")
-"""adapt.penalties.split: the parameters that a penalty is for."""
-
 SCHEDULES = ("poly", "step", "cosine", "constant")
-"""adapt.training.schedules."""
-
-OPTIMIZERS = ("sgd", "adamw")
 """adapt.training.schedules."""
 
 FILTERS = ("photocopy", "ripple", "cubism")

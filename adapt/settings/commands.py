@@ -5,17 +5,7 @@ from pathlib import Path
 from typing import Annotated
 
 from adapt.errors import InputError
-from adapt.settings.checks import (
-    Batch,
-    Count,
-    Domain,
-    OneOf,
-    Positive,
-    Range,
-    Settings,
-    Size,
-    Workers,
-)
+from adapt.settings.checks import Batch, Count, OneOf, Positive, Range, Settings, Size, Workers
 from adapt.settings.choices import ANALYSES, EXPORTS, HASH_BITS, NORMALISATIONS, RESTYLES
 from adapt.settings.groups import (
     DataConfig,
@@ -33,21 +23,28 @@ PAIRS = "pairs"
 
 
 @dataclass
-class EvaluateConfig(Machine):
-    """Scores of a run, or of a teacher on any domain."""
+class OfARun(Settings):
+    """What the commands that take a trained network and images of its data have in common."""
 
     run: str = ""
-    """Evaluated run; empty = the teacher itself (B0)."""
-    teacher: str = ""
-    """Run whose prediction on the old images gives the label-free agreement; empty = the one that
-    the run was adapted or fine-tuned from."""
+    """Run whose network is taken."""
     network: TrustConfig = field(default_factory=TrustConfig)
     data: DataConfig = field(default_factory=DataConfig)
     """Fields that are set replace those that the run was trained with."""
-    domain: Domain = ""
-    """Domain whose images are scored; empty = the one that the run was trained for."""
+    domain: Annotated[str, OneOf("", "d1", "d2")] = ""
+    """Domain whose images are read; empty = the one that the run was trained for."""
     split: str = "val"
-    """Split or part of the data that is scored."""
+    """Split or part of the data whose images are read."""
+
+
+@dataclass
+class EvaluateConfig(OfARun, Machine):
+    """Score run=DIR, or teacher=DIR on domain=d2: B0, with adabn=true AdaBN, and with
+    restyle=histogram or fda the new images in the old domain's look."""
+
+    teacher: str = ""
+    """Run whose prediction on the old images gives the label-free agreement; empty = the one that
+    the run was adapted or fine-tuned from. Without run it is scored itself (B0)."""
     adabn: bool = False
     """Re-estimate batch-norm statistics on the training images of the domain first (AdaBN)."""
     restyle: Annotated[str, OneOf("", *RESTYLES)] = ""
@@ -76,8 +73,95 @@ class EvaluateConfig(Machine):
 
 
 @dataclass
+class PredictConfig(OfARun, Machine):
+    """Write index masks by run=DIR into out=DIR: of data and split, or of images=FOLDER."""
+
+    images: str = ""
+    """Folder of images; empty = a split of the data set."""
+    out: str = ""
+    """Folder that receives the index masks."""
+    protocol: ProtocolConfig = field(default_factory=ProtocolConfig)
+    batch: Batch = 8
+    """Images in a batch."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.run or not self.out:
+            raise InputError(f"predict needs run=DIR and out=DIR; got {self.run!r}, {self.out!r}")
+
+
+@dataclass
+class AnalyseConfig(OfARun, Machine):
+    """Compare run=DIR with the network that it started from, layer by layer: activations, weights
+    and scores on the old domain; with fisher=FILE.safetensors look at that file too."""
+
+    teacher: str = ""
+    """The network before the training; empty = the one that the run was adapted or fine-tuned
+    from."""
+    analyses: list[Annotated[str, OneOf(*ANALYSES)]] = field(default_factory=list)
+    """Analyses that are made; [] = all for which something is given."""
+    domain: Annotated[str, OneOf("", "d1", "d2", PAIRS)] = ""
+    """Domain whose images give the activations; empty = the one that the run was trained for. With
+    `pairs` the network before sees x1 and the one after it x2, else both see the same images."""
+    images: Count = 0
+    """Number of evenly spaced images of the split for the activations; 0 = all."""
+    layers: list[str] = field(default_factory=list)
+    """Layers of the activations; [] = the network's main path."""
+    fisher: str = ""
+    """Fisher file, as scripts/fisher.py makes it; it can be looked at without a run."""
+    out: str = ""
+    """Folder that receives tables and records; empty = RUN/analysis."""
+    batch: Batch = 4
+    """Images in a batch."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.run and not (self.fisher and self.out):
+            raise InputError("give run=DIR, or fisher=FILE.safetensors with out=DIR")
+        for name in self.analyses:
+            if name not in self.possible:
+                raise InputError(
+                    f"analyses={name} needs {'fisher=FILE' if self.run else 'run=DIR'}"
+                )
+
+    @property
+    def possible(self) -> list[str]:
+        return [n for n in ANALYSES if (self.fisher if n == "fisher" else self.run)]
+
+    @property
+    def wanted(self) -> list[str]:
+        """What is to be computed."""
+        return [n for n in self.possible if not self.analyses or n in self.analyses]
+
+
+@dataclass
+class ExportConfig(OfARun):
+    """Write the network of run=DIR into out=DIR, as files that need nothing of this project, and
+    compare it."""
+
+    out: str = ""
+    """Folder that receives the export; an earlier one of the same run there is replaced."""
+    formats: list[Annotated[str, OneOf(*EXPORTS)]] = field(default_factory=lambda: list(EXPORTS))
+    """File formats that are written."""
+    size: Size = field(default_factory=list)
+    """Size that the ONNX graph's input has; [] = any."""
+    images: Positive = 8
+    """Number of evenly spaced images that parity is checked on."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.run or not self.out:
+            raise InputError("give run=DIR (a finished run) and out=DIR (the folder to write)")
+        if not self.formats:
+            raise InputError(f"formats is empty: give at least one of {', '.join(EXPORTS)}")
+        if self.size and "onnx" not in self.formats:
+            raise InputError("size fixes the ONNX graph's input; formats has no onnx")
+
+
+@dataclass
 class DistortConfig(Settings):
-    """A data set's shifted twin: same layout and names, filtered images."""
+    """Make the shifted twin of a data set, VOC or another: same layout and names, filtered
+    images."""
 
     data: DataConfig = field(default_factory=DataConfig)
     shift: ShiftConfig = field(default_factory=ShiftConfig)
@@ -99,7 +183,7 @@ class DistortConfig(Settings):
 
 @dataclass
 class CalibrateConfig(Machine):
-    """Parameters of a filter by which a teacher loses as much as wanted."""
+    """Find the parameters of a filter that degrade teacher=DIR by shift.distortion percent."""
 
     teacher: str = ""
     """Run that is to be degraded."""
@@ -125,35 +209,9 @@ class CalibrateConfig(Machine):
 
 
 @dataclass
-class PredictConfig(Machine):
-    """What a run's network says of images, as PNG files."""
-
-    run: str = ""
-    """Run whose network predicts."""
-    network: TrustConfig = field(default_factory=TrustConfig)
-    images: str = ""
-    """Folder of images; empty = a split of the data set."""
-    data: DataConfig = field(default_factory=DataConfig)
-    """Fields that are set replace those that the run was trained with."""
-    domain: Domain = ""
-    """Domain whose images are predicted; empty = the one that the run was trained for."""
-    split: str = "val"
-    """Split or part of the data that is predicted."""
-    out: str = ""
-    """Folder that receives the index masks."""
-    protocol: ProtocolConfig = field(default_factory=ProtocolConfig)
-    batch: Batch = 8
-    """Images in a batch."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not self.run or not self.out:
-            raise InputError(f"predict needs run=DIR and out=DIR; got {self.run!r}, {self.out!r}")
-
-
-@dataclass
 class FisherConfig(Settings):
-    """Diagonal Fisher information of a network, for the penalties that use it."""
+    """Compute the diagonal Fisher information of run=DIR on its old training images, or of
+    start=FILE with network=NAME data=NAME data.root=DIR, into out=FILE.safetensors."""
 
     run: str = ""
     """Run whose network and data are taken; or give `start` with `network` and `data`."""
@@ -190,89 +248,8 @@ class FisherConfig(Settings):
 
 
 @dataclass
-class AnalyseConfig(Machine):
-    """A run beside the network that it started from, and a Fisher file, layer by layer."""
-
-    run: str = ""
-    """The run after the training; empty = `fisher` alone is looked at."""
-    teacher: str = ""
-    """The network before it; empty = the one that the run was adapted or fine-tuned from."""
-    network: TrustConfig = field(default_factory=TrustConfig)
-    data: DataConfig = field(default_factory=DataConfig)
-    """Fields that are set replace those that the run was trained with."""
-    analyses: list[Annotated[str, OneOf(*ANALYSES)]] = field(default_factory=list)
-    """Analyses that are made; [] = all for which something is given."""
-    domain: Annotated[str, OneOf("", "d1", "d2", PAIRS)] = ""
-    """Domain whose images give the activations; empty = the one that the run was trained for. With
-    `pairs` the network before sees x1 and the one after it x2, else both see the same images."""
-    split: str = "val"
-    """Split or part of the data whose images give the activations."""
-    images: Count = 0
-    """Number of evenly spaced images of the split for the activations; 0 = all."""
-    layers: list[str] = field(default_factory=list)
-    """Layers of the activations; [] = the network's main path."""
-    fisher: str = ""
-    """Fisher file, as scripts/fisher.py makes it."""
-    out: str = ""
-    """Folder that receives tables and records; empty = RUN/analysis."""
-    batch: Batch = 4
-    """Images in a batch."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not self.run and not (self.fisher and self.out):
-            raise InputError("give run=DIR, or fisher=FILE.safetensors with out=DIR")
-        for name in self.analyses:
-            if name not in self.possible:
-                raise InputError(
-                    f"analyses={name} needs {'fisher=FILE' if self.run else 'run=DIR'}"
-                )
-
-    @property
-    def possible(self) -> list[str]:
-        return [n for n in ANALYSES if (self.fisher if n == "fisher" else self.run)]
-
-    @property
-    def wanted(self) -> list[str]:
-        """What is to be computed."""
-        return [n for n in self.possible if not self.analyses or n in self.analyses]
-
-
-@dataclass
-class ExportConfig(Settings):
-    """A run's network as files that need nothing of this project, compared with it."""
-
-    run: str = ""
-    """Finished run whose network is exported."""
-    network: TrustConfig = field(default_factory=TrustConfig)
-    out: str = ""
-    """Folder that receives the export; an earlier one of the same run there is replaced."""
-    formats: list[Annotated[str, OneOf(*EXPORTS)]] = field(default_factory=lambda: list(EXPORTS))
-    """File formats that are written."""
-    size: Size = field(default_factory=list)
-    """Size that the ONNX graph's input has; [] = any."""
-    data: DataConfig = field(default_factory=DataConfig)
-    """Fields that are set replace those that the run was trained with."""
-    domain: Domain = ""
-    """Domain whose images parity is checked on; empty = the one that the run was trained for."""
-    split: str = "val"
-    """Split or part of the data whose images parity is checked on."""
-    images: Positive = 8
-    """Number of evenly spaced images that parity is checked on."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not self.run or not self.out:
-            raise InputError("give run=DIR (a finished run) and out=DIR (the folder to write)")
-        if not self.formats:
-            raise InputError(f"formats is empty: give at least one of {', '.join(EXPORTS)}")
-        if self.size and "onnx" not in self.formats:
-            raise InputError("size fixes the ONNX graph's input; formats has no onnx")
-
-
-@dataclass
 class ScanConfig(Settings):
-    """Which data set is scanned, and what counts as alike."""
+    """Look at all of a data set or pair list, data=NAME data.root=DIR, before a long run."""
 
     data: DataConfig = field(default_factory=DataConfig)
     near: Annotated[int, Range(-1, HASH_BITS // 2 - 1)] = 24

@@ -6,7 +6,7 @@ its first sentence in `--help`, all of it on the page.
 """
 
 from dataclasses import dataclass, field
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any
 
 from adapt.errors import InputError, unknown
 from adapt.settings.checks import (
@@ -24,9 +24,7 @@ from adapt.settings.choices import (
     CLASSIFIERS,
     DATASETS,
     FILTERS,
-    KINDS,
     NETWORKS,
-    OPTIMIZERS,
     PENALTIES,
     SCHEDULES,
 )
@@ -50,10 +48,8 @@ Blur = Annotated[float, Range(0, 50)]
 
 
 @dataclass
-class DataConfig(Settings):
+class DataConfig(Settings, where="data."):
     """Which images are read, and how; what is not set comes from the start, teacher or run."""
-
-    where: ClassVar[str] = "data."
 
     name: Annotated[str, OneOf("", *DATASETS)] = ""
     """Data set; empty = the one that the start, the teacher or the evaluated run used."""
@@ -143,10 +139,8 @@ class DataConfig(Settings):
 
 
 @dataclass
-class NetworkConfig(Settings):
+class NetworkConfig(Settings, where="network."):
     """The architecture, and the normalisation of images that belongs to it."""
-
-    where: ClassVar[str] = "network."
 
     name: Annotated[str, OneOf(*NETWORKS, others="a classifier of torchvision")] = "deeplab_vgg16"
     """Network; a factory's name where there is one."""
@@ -190,10 +184,8 @@ class TrustConfig(Settings):
 
 
 @dataclass
-class PenaltyConfig(Settings):
+class PenaltyConfig(Settings, where="penalty."):
     """The pull Omega(w, w0) on the weights, applied once for each step of the optimiser."""
-
-    where: ClassVar[str] = "penalty."
 
     name: Annotated[str, OneOf(*PENALTIES)] = "none"
     """Penalty; none = no pull on the weights."""
@@ -201,7 +193,7 @@ class PenaltyConfig(Settings):
     """Strength on the parameters shared with the start."""
     beta: Strength = 0.0
     """Strength on new parameters, which are pulled to 0: beta/2 |w_new|^2."""
-    kinds: Annotated[str, OneOf(*KINDS)] = "weights"
+    kinds: Annotated[str, OneOf("weights", "conv", "all")] = "weights"
     """Parameters that are penalised: `weights` = all but biases and norm parameters, `conv` =
     weights of convolutions and linear layers only."""
     apply: Annotated[str, OneOf("gradient", "decoupled", "proximal")] = "gradient"
@@ -224,14 +216,12 @@ class PenaltyConfig(Settings):
 
 
 @dataclass
-class ScheduleConfig(Settings):
+class ScheduleConfig(Settings, where="schedule."):
     """The optimiser and its learning rate, which is a pure function of the step."""
-
-    where: ClassVar[str] = "schedule."
 
     name: Annotated[str, OneOf(*SCHEDULES)] = "poly"
     """Course of the learning rate over the steps."""
-    optimizer: Annotated[str, OneOf(*OPTIMIZERS)] = "sgd"
+    optimizer: Annotated[str, OneOf("sgd", "adamw")] = "sgd"
     """Optimiser of the student's weights."""
     lr: Annotated[float, Range(0, above=True)] = 0.01
     """Learning rate after the warm-up."""
@@ -255,10 +245,8 @@ class ScheduleConfig(Settings):
 
 
 @dataclass
-class ShiftConfig(Settings):
+class ShiftConfig(Settings, where="shift."):
     """One of the filters that make a new domain, with its parameters."""
-
-    where: ClassVar[str] = "shift."
 
     name: Annotated[str, OneOf(*FILTERS)] = "photocopy"
     """Filter that is applied to the images of the old domain."""
@@ -272,10 +260,8 @@ class ShiftConfig(Settings):
 
 
 @dataclass
-class ProtocolConfig(Settings):
+class ProtocolConfig(Settings, where="protocol."):
     """How an image becomes a prediction: whole by default, in windows, at several scales."""
-
-    where: ClassVar[str] = "protocol."
 
     window: Size = field(default_factory=list)
     """Size of windows that slide over the image; [] = the whole image at once."""

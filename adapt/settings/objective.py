@@ -1,7 +1,7 @@
 """Settings of the objective: a dataclass a term. A term of weight 0 is off and costs nothing."""
 
 from dataclasses import dataclass, field
-from typing import Annotated, ClassVar
+from typing import Annotated
 
 from adapt.errors import InputError
 from adapt.settings.checks import OneOf, Range, Settings, Strength
@@ -12,10 +12,8 @@ Confidence = Annotated[float, Range(0, 1, below=True)]
 
 
 @dataclass
-class RegressionConfig(Settings):
+class RegressionConfig(Settings, where="objective.regression."):
     """Feature regression, sum_l w_l d(F_l^T(x1), F_l^S(x2)): seed paper 003, section 3.1."""
-
-    where: ClassVar[str] = "objective.regression."
 
     weight: Strength = 0.0
     """Weight of the term; 0 = off."""
@@ -38,20 +36,16 @@ class RegressionConfig(Settings):
 
 
 @dataclass
-class SupervisedConfig(Settings):
+class SupervisedConfig(Settings, where="objective.supervised."):
     """Cross-entropy with the labels of the images in `domain`."""
-
-    where: ClassVar[str] = "objective.supervised."
 
     weight: Strength = 0.0
     """Weight of the term; 0 = off."""
 
 
 @dataclass
-class KDConfig(Settings):
+class KDConfig(Settings, where="objective.kd."):
     """Distillation of the teacher's class probabilities on x1 into the student's on x2."""
-
-    where: ClassVar[str] = "objective.kd."
 
     weight: Strength = 0.0
     """Weight of the term; 0 = off."""
@@ -61,10 +55,8 @@ class KDConfig(Settings):
 
 
 @dataclass
-class PseudoConfig(Settings):
+class PseudoConfig(Settings, where="objective.pseudo."):
     """Cross-entropy with the teacher's own labels of x1, where it is confident."""
-
-    where: ClassVar[str] = "objective.pseudo."
 
     weight: Strength = 0.0
     """Weight of the term; 0 = off."""

@@ -40,11 +40,9 @@ class Stage(Settings):
 
 @dataclass
 class StudyConfig(Machine):
-    """A grid of cells: teacher, shifts, baselines and objectives, for every seed.
-
-    With penalties, each objective is trained under each of them; with penalties alone the study is
-    a fine-tuning.
-    """
+    """Do all cells of a grid (teacher, shifts, baselines and objectives, for every seed), then
+    inversions and the report; the same command goes on where it was stopped. With penalties each
+    objective is trained under each of them; with penalties alone the study is a fine-tuning."""
 
     name: str = "study"
     """Name of the study."""

@@ -1,4 +1,4 @@
-"""Settings of `train` and `adapt`, and those of where a command runs."""
+"""Settings of `train` and `adapt`, which differ in values only, and of where a command runs."""
 
 from dataclasses import dataclass, field
 from typing import Annotated
@@ -24,7 +24,7 @@ class Machine(Settings):
 
 @dataclass
 class TrainConfig(Machine):
-    """One supervised or adaptation run: teacher, B1, B2 and the method differ in values only."""
+    """Train with labels: the teacher, B1 (domain=d2) or B2 (domain=d2 start=RUN)."""
 
     run: str = ""
     """Run folder: a new name starts, the same name resumes."""
@@ -86,3 +86,11 @@ class TrainConfig(Machine):
                 f"schedule.warmup is {self.schedule.warmup}, steps {self.steps}: the "
                 "learning rate would never be reached"
             )
+
+
+@dataclass
+class AdaptConfig(TrainConfig):
+    """Regress the student's maps of x2 onto the teacher's maps of x1, without labels on the new
+    domain, then say on held-out pairs whether it helped: the method."""
+
+    domain: Annotated[str, OneOf("d1", "d2")] = "d2"

@@ -15,7 +15,7 @@ OWN, TEACHER = "own", "teacher"
 
 @dataclass
 class InvertConfig(Settings):
-    """Style inversion: from white noise to what a network sees in an image."""
+    """Go from white noise to what the network of run=DIR sees in image=FILE (style inversion)."""
 
     run: str = ""
     """Run whose network is inverted."""
@@ -61,7 +61,7 @@ class InvertConfig(Settings):
 
 @dataclass
 class ReportConfig(Settings):
-    """One self-contained HTML file of all runs below a folder."""
+    """Make one self-contained HTML file of the run folders below runs=DIR."""
 
     runs: str = "runs"
     """Folder whose runs are reported."""
@@ -82,7 +82,7 @@ class ReportConfig(Settings):
 
 @dataclass
 class FiltersConfig(Settings):
-    """Pictures of what the filters do."""
+    """Draw what the filters do into out=DIR; image=FILE labels=FILE takes an image of your own."""
 
     out: str = "filters"
     """Folder that receives gallery.png and sweep_FILTER.png."""
@@ -96,7 +96,8 @@ class FiltersConfig(Settings):
 
 @dataclass
 class LayersConfig(Settings):
-    """A network's layers, to choose taps from, and how much the maps of successive ones differ."""
+    """List the layers of network=NAME or run=DIR, to choose taps from, and how much the maps of
+    successive ones differ."""
 
     run: str = ""
     """Run whose network is listed; empty = `network`, freshly initialised."""

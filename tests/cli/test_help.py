@@ -12,8 +12,9 @@ from typing import NamedTuple
 import pytest
 
 from adapt.cli.commands import COMMANDS
-from adapt.cli.help import first_sentence, groups, meaning, page, settings
+from adapt.cli.help import first_sentence, groups, meaning, settings
 from adapt.cli.main import main
+from docs.make_settings import page
 
 ROOT = Path(__file__).resolve().parents[2]
 HEAVY = (
@@ -57,6 +58,7 @@ def test_help_and_refusals_import_nothing_that_computes() -> None:
 import sys
 from adapt.cli.commands import COMMANDS
 from adapt.cli.main import main
+from docs.make_settings import page
 import adapt
 for name, command in COMMANDS.items():
     for given in (["--help"], ["no_such=1"], ["device=[1]"]):

@@ -10,17 +10,16 @@ import cv2
 import numpy as np
 import pytest
 from PIL import Image
-from scans import command, report
+from scans import report
 from scipy.fft import dctn
 
 from adapt.data import Sample
 from adapt.data.scenes import draw_scene, write_scenes
-from adapt.disk.files import read_json
-from adapt.scan import duplicates, pairs
-from adapt.scan.content import content, trailing
-from adapt.scan.measure import HASH_BITS, IMAGE, Record, descriptor, perceptual_hash
+from adapt.scan import checks, pairs
+from adapt.scan.measure import IMAGE, Record, descriptor, perceptual_hash
 from adapt.scan.members import Members
-from adapt.scan.pairs import Side, displacement, fit, side
+from adapt.scan.pairs import content, displacement, fit, standardised, trailing
+from adapt.settings.choices import HASH_BITS
 from adapt.settings.commands import DistortConfig, ScanConfig
 from adapt.settings.groups import DataConfig, ShiftConfig
 from adapt.shift.distort import make_distorted
@@ -46,14 +45,20 @@ def worlds(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return home
 
 
-def swap(folder: Path, seed: int) -> dict[str, str]:
-    """Give SWAPPED images the content of one another; name -> whose content it has now."""
+def exchange(folder: Path, order: np.ndarray) -> dict[str, str]:
+    """Give image i the content of image order[i]; returns which has whose, where they differ."""
     files = sorted((folder / "JPEGImages").iterdir())
-    chosen = [files[i] for i in np.random.default_rng(seed).choice(len(files), SWAPPED, False)]
-    contents = [path.read_bytes() for path in chosen]
-    for path, pixels in zip(chosen, contents[1:] + contents[:1], strict=True):
-        path.write_bytes(pixels)
-    return {p.stem: q.stem for p, q in zip(chosen, chosen[1:] + chosen[:1], strict=True)}
+    contents = [path.read_bytes() for path in files]
+    for path, k in zip(files, order, strict=True):
+        path.write_bytes(contents[k])
+    return {files[i].stem: files[k].stem for i, k in enumerate(order) if i != k}
+
+
+def swapped(seed: int) -> np.ndarray:
+    chosen = np.random.default_rng(seed).choice(TRAIN + VAL, SWAPPED, False)
+    order = np.arange(TRAIN + VAL)
+    order[chosen] = np.roll(chosen, -1)
+    return order
 
 
 def test_swapped_files_are_found_and_no_others(worlds: Path, tmp_path: Path) -> None:
@@ -64,7 +69,7 @@ def test_swapped_files_are_found_and_no_others(worlds: Path, tmp_path: Path) -> 
         data = DataConfig(name="scenes", root=str(worlds / "d1"), target=str(target))
         clean = report(tmp_path / "clean.json", data)
         assert clean["findings"] == [], "no false alarm on the right pairs"
-        planted = swap(target, seed)
+        planted = exchange(target, swapped(seed))
         found = report(tmp_path / f"{shift}.json", data)["findings"]
         named = {f["details"]["name"]: f for f in found if f["kind"] == "pair"}
         assert len(named) == len(found), "nothing else is reported"
@@ -74,65 +79,33 @@ def test_swapped_files_are_found_and_no_others(worlds: Path, tmp_path: Path) -> 
         assert all(f["file"] == str(target / f"JPEGImages/{n}.png") for n, f in named.items())
         found_all, planted_all = found_all + len(named), planted_all + len(planted)
     assert found_all >= 0.9 * planted_all, f"recall {found_all / planted_all:.2f}"
-
-
-def test_swapped_files_by_the_command(worlds: Path, tmp_path: Path) -> None:
-    target = shutil.copytree(worlds / "ripple", tmp_path / "ripple")
-    planted = swap(target, 5)
-    done = command(
-        "data=scenes", f"data.root={worlds / 'd1'}", f"data.target={target}", "shown=2",
-        "out=s.json", "workers=1", cwd=tmp_path,
-    )  # fmt: skip
-    assert done.returncode == 1
-    found = read_json(tmp_path / "s.json")["findings"]
-    errors = [f["file"] for f in found if (f["severity"], f["kind"]) == ("error", "pair")]
-    assert {Path(f).stem for f in errors} <= planted.keys()
-    assert f"error: pair: and {len(errors) - 2} more, all in s.json" in done.stdout
-    assert "it looks like the partner of" in done.stdout
-    off = command(
-        "data=scenes", f"data.root={worlds / 'd1'}", f"data.target={target}", "pairs=false",
-        "workers=1", cwd=tmp_path,
-    )  # fmt: skip
-    assert off.returncode == 0 and "pairs" not in off.stdout
-
-
-def names(target: Path) -> list[Path]:
-    return sorted((target / "JPEGImages").iterdir())
-
-
-def rotated(target: Path) -> None:
-    files = names(target)
-    contents = [path.read_bytes() for path in files]
-    for path, pixels in zip(files, contents[-1:] + contents[:-1], strict=True):
-        path.write_bytes(pixels)
-
-
-def permuted(target: Path) -> None:
-    files = names(target)
-    contents = [path.read_bytes() for path in files]
-    for path, k in zip(files, np.random.default_rng(0).permutation(len(files)), strict=True):
-        path.write_bytes(contents[k])
+    off = report(tmp_path / "off.json", data, pairs=False)
+    assert not off["findings"] and "pairs" not in off
 
 
 @pytest.mark.parametrize(
-    ("spoil", "words"),
-    [(rotated, "x2 lies 1 place later than x1"), (permuted, "hardly better than any other")],
+    ("order", "words"),
+    [
+        (np.roll(np.arange(TRAIN + VAL), 1), "x2 lies 1 place later than x1"),
+        (np.random.default_rng(0).permutation(TRAIN + VAL), "hardly better than any other"),
+        (None, "pairs show the same pixels on both sides"),
+    ],
+    ids=["slipped", "permuted", "no target"],
 )
 def test_wrong_as_a_whole_is_one_error(
-    worlds: Path, tmp_path: Path, spoil: Callable[[Path], None], words: str
+    worlds: Path, tmp_path: Path, order: np.ndarray | None, words: str
 ) -> None:
-    target = shutil.copytree(worlds / "photocopy", tmp_path / "d2")
-    spoil(target)
+    target = worlds / "d1"
+    if order is not None:
+        target = shutil.copytree(worlds / "photocopy", tmp_path / "d2")
+        exchange(target, order)
     data = DataConfig(name="scenes", root=str(worlds / "d1"), target=str(target))
     (found,) = report(tmp_path / "s.json", data)["findings"]
-    assert (found["severity"], found["kind"]) == ("error", "pairs")
+    assert (found["severity"], found["kind"]) == (
+        "error",
+        "unshifted" if order is None else "pairs",
+    )
     assert words in found["problem"]
-
-
-def test_a_target_that_is_the_root_is_an_error(worlds: Path, tmp_path: Path) -> None:
-    data = DataConfig(name="scenes", root=str(worlds / "d1"), target=str(worlds / "d1"))
-    (found,) = report(tmp_path / "s.json", data)["findings"]
-    assert (found["severity"], found["kind"]) == ("error", "unshifted")
 
 
 # ---- the fit of pairs ------------------------------------------------------------------------
@@ -173,9 +146,9 @@ def test_doubt_is_the_share_of_others_that_fit_better(monkeypatch: pytest.Monkey
     old, new = related(60, keep=0.4)
     expected = slow_doubt(old, new)
     assert 0 < (expected > 0).sum() < 60, "some pairs are in doubt, some are not"
-    assert np.allclose(fit(side(old), side(new), 0.05).doubt, expected, atol=1e-9)
+    assert np.allclose(fit(standardised(old), standardised(new), 0.05).doubt, expected, atol=1e-9)
     monkeypatch.setattr(pairs, "CHUNK", 14)
-    assert np.allclose(fit(side(old), side(new), 0.05).doubt, expected, atol=1e-9)
+    assert np.allclose(fit(standardised(old), standardised(new), 0.05).doubt, expected, atol=1e-9)
 
 
 def test_the_partner_is_the_one_that_fits_best_of_all(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -185,7 +158,7 @@ def test_the_partner_is_the_one_that_fits_best_of_all(monkeypatch: pytest.Monkey
     order[[3, 50, 120, 199]] = 50, 120, 199, 3
     monkeypatch.setattr(pairs, "CHUNK", 32)
     monkeypatch.setattr(pairs, "REFERENCE", 90)
-    found = fit(side(old), side(new[order]), 0.05)
+    found = fit(standardised(old), standardised(new[order]), 0.05)
     assert found.compared == 90
     doubted = np.flatnonzero(found.doubt > 0.05)
     assert {*doubted} <= {3, 50, 120, 199} and len(doubted) >= 3
@@ -200,7 +173,7 @@ def test_a_random_partner_has_a_uniform_doubt() -> None:
     order = np.arange(2000)
     wrong = rng.choice(2000, 600, replace=False)
     order[wrong] = np.roll(wrong, 1)
-    doubt = fit(side(old), side(new[order]), 0.05).doubt
+    doubt = fit(standardised(old), standardised(new[order]), 0.05).doubt
     for threshold in (0.05, 0.2, 0.5):
         assert (doubt[wrong] > threshold).mean() == pytest.approx(1 - threshold, abs=0.05)
     assert (np.delete(doubt, wrong) > 0.05).mean() < 0.01
@@ -209,33 +182,31 @@ def test_a_random_partner_has_a_uniform_doubt() -> None:
 def test_equal_images_fit_as_well_as_random_ones() -> None:
     """Were ties not counted by half, a folder of one image would fit every partner."""
     old, new = related(50)
-    assert np.allclose(fit(side(old), side(np.zeros_like(new)), 0.05).doubt, 0.5)
+    assert np.allclose(fit(standardised(old), standardised(np.zeros_like(new)), 0.05).doubt, 0.5)
 
 
 @pytest.mark.parametrize("offset", [-3, -1, 0, 2])
 def test_a_slipped_list_is_measured(offset: int) -> None:
     old, new = related(300)
-    assert displacement(side(old), side(np.roll(new, offset, axis=0))) == offset
+    assert displacement(standardised(old), standardised(np.roll(new, offset, axis=0))) == offset
 
 
 def test_what_correlates_by_chance_is_no_slip() -> None:
     old, new = related(40)
     for seed in range(20):
         order = np.random.default_rng(seed).permutation(40)
-        assert displacement(side(old), side(new[order])) == 0
+        assert displacement(standardised(old), standardised(new[order])) == 0
 
 
-def test_sides_are_standardised_in_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_dimensions_are_standardised_in_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     old, _ = related(100)
     old[:, 4] = 7  # never changes: weighs nothing
     monkeypatch.setattr(pairs, "CHUNK", 16)
-    made = side(old)
     values = old.astype(np.float64)
     spread = values.std(axis=0)
     expected = (values - values.mean(axis=0)) / np.where(spread, spread, np.inf)
     expected /= np.linalg.norm(expected, axis=1, keepdims=True)
-    assert np.allclose(made.rows(slice(0, 100)), expected, atol=1e-4)
-    assert isinstance(made, Side)
+    assert np.allclose(standardised(old), expected, atol=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -260,11 +231,11 @@ def test_pairs_that_fit_badly_as_a_whole_are_warnings() -> None:
         for path, values in zip(paths, (old[i], new[i]), strict=True):
             records[path, IMAGE] = Record(path, IMAGE, digest=path.name.encode(), descriptor=values)
         samples.append(Sample(f"{i:03d}", paths[0], x2=paths[1]))
-    verdict = content(Members({"all": samples}, "all", (), (), ()), records, ScanConfig())
-    assert verdict.summary["certain"] is False
-    assert {f.severity for f in verdict.findings} == {"warning"}
-    assert [f.kind for f in verdict.findings].count("pairs") == 1
-    doubted = {f.details["name"] for f in verdict.findings if f.kind == "pair"}
+    findings, summary = content(Members({"all": samples}, "all"), records, ScanConfig())
+    assert summary["certain"] is False
+    assert {f.severity for f in findings} == {"warning"}
+    assert [f.kind for f in findings].count("pairs") == 1
+    doubted = {f.details["name"] for f in findings if f.kind == "pair"}
     expected = np.flatnonzero(slow_doubt(old, new) > 0.05)
     assert doubted == {f"{i:03d}" for i in expected} and len(doubted) > 5
 
@@ -305,15 +276,14 @@ COPIES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 }
 
 
-@pytest.mark.parametrize("change", COPIES)
-def test_copies_hash_alike_and_others_do_not(change: str) -> None:
+def test_copies_hash_alike_and_others_do_not() -> None:
     images = [draw_scene(1, i, (96, 128))[0] for i in range(20)]
     hashes = [perceptual_hash(small(image)) for image in images]
     near = ScanConfig().near
-    for image, original in zip(images, hashes, strict=True):
-        assert bits(perceptual_hash(small(COPIES[change](image))), original) <= near
-    apart = [bits(a, b) for i, a in enumerate(hashes) for b in hashes[:i]]
-    assert min(apart) > 2 * near
+    for name, change in COPIES.items():
+        for image, original in zip(images, hashes, strict=True):
+            assert bits(perceptual_hash(small(change(image))), original) <= near, name
+    assert min(bits(a, b) for i, a in enumerate(hashes) for b in hashes[:i]) > 2 * near
 
 
 def test_near_is_the_nearest_of_all_in_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -332,9 +302,9 @@ def test_near_is_the_nearest_of_all_in_chunks(monkeypatch: pytest.MonkeyPatch) -
     equal = records[Path("val/03.png"), IMAGE]
     original = records[Path("train/09.png"), IMAGE]
     equal.digest, equal.hashes = original.digest, original.hashes
-    monkeypatch.setattr(duplicates, "CHUNK", 8 * 40 * 3)
-    found = Members(lists, "train", (), (), ())
-    (finding,), least = duplicates.near(found, records, "x1", 24)
+    monkeypatch.setattr(checks, "CHUNK", 8 * 40 * 3)
+    found = Members(lists, "train")
+    (finding,), least = checks.near(found, records, "x1", 24)
     assert least == 4 and finding.file == "val/21.png"
     assert finding.details == {"other": "train/07.png", "distance": 4, "mirrored": True}
     pairwise = [
@@ -344,8 +314,8 @@ def test_near_is_the_nearest_of_all_in_chunks(monkeypatch: pytest.MonkeyPatch) -
         for h in both  # type: ignore[union-attr]
     ]  # fmt: skip
     lists["val"] = [s for s in lists["val"] if s.name != "21"]
-    assert duplicates.near(found, records, "x1", 24) == ([], min(pairwise))
-    assert duplicates.near(found, records, "x1", -1) == ([], None)
+    assert checks.near(found, records, "x1", 24) == ([], min(pairwise))
+    assert checks.near(found, records, "x1", -1) == ([], None)
 
 
 def test_the_descriptor_ignores_brightness_and_edges_ignore_inversion() -> None:
