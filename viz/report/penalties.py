@@ -121,6 +121,13 @@ class Panel:
         )
 
     @property
+    def grids(self) -> dict[str, list[Trial]]:
+        """Forms with several alphas and several betas crossed."""
+        return {
+            f: ts for f, ts in self.forms.items() if is_grid(ts) and len({t.alpha for t in ts}) > 1
+        }
+
+    @property
     def frozen(self) -> dict[str, list[Trial]]:
         """Penalty -> trials by what is frozen, where several amounts were tried."""
         found = by_name((t.label.removesuffix(f", freeze {t.freeze}"), t) for t in self.trials)
