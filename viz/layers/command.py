@@ -47,7 +47,7 @@ def layers(config: LayersConfig) -> list[Layer]:
         raise InputError("image makes a figure, which needs out=DIR")
     recorded = read_config(Path(config.run)) if config.run else {}
     data = read_data(Path(config.run)) if recorded else DataConfig()
-    model = network_of(config)
+    model = load_run(config.run, config.network) if config.run else fresh(config)
     resized = data.resize if len(data.resize) == 2 else []
     height, width = config.size or resized or data.crop or SIZE
     found = trace(model.net, (height, width))
@@ -85,10 +85,8 @@ def layers(config: LayersConfig) -> list[Layer]:
     return found
 
 
-def network_of(config: LayersConfig) -> Model:
-    """The run's network, or a freshly initialised one."""
-    if config.run:
-        return load_run(config.run, config.network)
+def fresh(config: LayersConfig) -> Model:
+    """A network that was not trained."""
     torch.manual_seed(config.seed)
     net = build_network(config.network, config.classes)
     names = tuple(f"class {i}" for i in range(config.classes))

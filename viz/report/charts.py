@@ -1,13 +1,11 @@
 """Charts of runs: training curves, and Figures 3 and 4 of 003 from the report's tables."""
 
 from collections.abc import Container, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from math import ceil
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from adapt.settings.choices import B0, B2, BASELINES, TEACHER
 from viz.figures import COLOURS, MARKERS, drawing, facets, literal, look, png, whole_ticks
-from viz.pictures import data_uri
 from viz.report.tables import Line, Stat, headline, rank, shifts_of
 
 if TYPE_CHECKING:
@@ -17,21 +15,6 @@ T = TypeVar("T")
 Scores = Mapping[str, Mapping[str, Stat]]
 """Method -> shift -> score; the teacher's on D1 is of the shift ``."""
 TITLES = {"miou": "mIoU", "class_accuracy": "mean class accuracy"}
-
-
-@dataclass
-class Section:
-    """A part of the report, as report.html has it."""
-
-    title: str
-    sentences: list[str] = field(default_factory=list)
-    tables: list[tuple[str, Sequence[str], Sequence[Sequence[str]]]] = field(default_factory=list)
-    """Caption, heads, lines."""
-    charts: list[tuple[str, str, str]] = field(default_factory=list)
-    """Data URI, alternative text, caption."""
-
-    def draw(self, chart: bytes, alt: str, caption: str) -> None:
-        self.charts.append((data_uri(chart), alt, caption))
 
 
 def batches(items: Iterable[T], size: int) -> list[list[T]]:

@@ -4,6 +4,7 @@ alpha that is chosen in each."""
 import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import compress
 from pathlib import Path
 from typing import Any
 
@@ -121,13 +122,6 @@ class Panel:
         )
 
     @property
-    def grids(self) -> dict[str, list[Trial]]:
-        """Forms with several alphas and several betas crossed."""
-        return {
-            f: ts for f, ts in self.forms.items() if is_grid(ts) and len({t.alpha for t in ts}) > 1
-        }
-
-    @property
     def frozen(self) -> dict[str, list[Trial]]:
         """Penalty -> trials by what is frozen, where several amounts were tried."""
         found = by_name((t.label.removesuffix(f", freeze {t.freeze}"), t) for t in self.trials)
@@ -215,9 +209,11 @@ def panels_of(entries: Sequence[Entry], selection: str = "") -> list[Panel]:
     }
     selection = selection or (parts.pop() if len(parts) == 1 else "")
     groups: dict[tuple[Any, ...], list[Entry]] = {}
+    free = ("penalty.", "freeze", "adabn", "restyle_beta", "adapted to")
     for entry in entries:
         if not entry.treated and entry.method != B0:
-            groups.setdefault((*names_of(entry), repr(rest_of(entry))), []).append(entry)
+            rest = sorted((k, v) for k, v in entry.settings.items() if not k.startswith(free))
+            groups.setdefault((*names_of(entry), repr(rest)), []).append(entry)
     made = []
     for (*names, _), members in groups.items():
         trials = trials_of(members)
@@ -236,7 +232,9 @@ def panels_of(entries: Sequence[Entry], selection: str = "") -> list[Panel]:
         stats = {what: stat(values.values()) for what, values in before.items()}
         panel = Panel("", next(kinds, AGREEMENT), trials, split, selection, stats)
         made.append((names, Path(members[0].row.run).name, panel))
-    titles = titles_of([names for names, _, _ in made])
+    columns = zip(*(names for names, _, _ in made), strict=True)
+    kept = [not i or len(set(column)) > 1 for i, column in enumerate(columns)]
+    titles = [", ".join(filter(None, compress(names, kept))) for names, _, _ in made]
     for title, (_, run, panel) in zip(titles, made, strict=True):
         panel.title = title if titles.count(title) == 1 else f"{title} ({run})"
     return [panel for _, _, panel in made]
@@ -263,18 +261,6 @@ def names_of(entry: Entry) -> tuple[str, ...]:
     source = source_of(config["teacher"] or config["start"])
     method = entry.method if entry.method != TEACHER else ""
     return where, f"from {source}", method, entry.protocol
-
-
-def titles_of(names: Sequence[Sequence[str]]) -> list[str]:
-    """The first name, and of the others what differs."""
-    differing = [i for i in range(len(names[0])) if len({n[i] for n in names}) > 1] if names else []
-    return [", ".join(filter(None, (n[i] for i in sorted({0, *differing})))) for n in names]
-
-
-def rest_of(entry: Entry) -> list[tuple[str, Any]]:
-    """Settings in which the trials of a panel agree."""
-    free = ("penalty.", "freeze", "adabn", "restyle_beta", "adapted to")
-    return sorted((k, v) for k, v in entry.settings.items() if not k.startswith(free))
 
 
 def trials_of(entries: Iterable[Entry]) -> list[Trial]:

@@ -7,8 +7,8 @@ import numpy as np
 
 from adapt.disk.tables import csv_of
 from viz.figures import COLOURS, GREY, facets, literal, look
-from viz.report.charts import Section, batches
-from viz.report.penalties import AGREEMENT, DROP, FREE, NEW, NONE, OLD, Panel, Trial
+from viz.report.charts import batches
+from viz.report.penalties import AGREEMENT, DROP, FREE, NEW, NONE, OLD, Panel, Trial, is_grid
 from viz.report.tables import Stat
 
 if TYPE_CHECKING:
@@ -24,56 +24,23 @@ CONTROL: dict[str, Any] = {"color": "black", "marker": "*", "ms": 12, "ls": "non
 CLEAN: dict[str, Any] = {"color": GREY, "ls": "--", "lw": 1.1, "label": "teacher on D1"}
 
 
-def penalties_section(panels: Sequence[Panel]) -> Section | None:
-    """Penalties against each other (001, Figures 1 to 3, and Table 5); None without any."""
+def penalties_section(panels: Sequence[Panel]) -> dict[str, Any]:
+    """Penalties against each other (001, Figures 1 to 3, and Table 5) as report.html has them;
+    empty without any."""
     if not panels:
-        return None
-    made = Section("Penalties and frozen layers")
-    for panel in panels:
-        made.sentences += sentences_of(panel)
-        made.tables.append(table_of(panel))
+        return {}
     compared = [p for p in panels if len({t.penalty for t in p.free} - {NONE}) or len(p.free) > 1]
-    chosen = any(p.choices() for p in compared)
-    for group in batches([p for p in compared if len(p.forms) > 1], PANELS):
-        made.draw(
-            side_by_side(group),
-            "Score of every penalty, side by side",
-            "As Figure 2 of Li, Grandvalet and Davoine (2020): mean, standard deviation and single "
-            "seeds; the axis does not start at 0. "
-            + ("Below each penalty the alpha that the selection split chose."
-               if chosen else "Nothing was chosen, so every alpha stands there."),
-        )  # fmt: skip
+    several = [p for p in compared if len(p.forms) > 1]
     both = [p for p in compared if any(point(t, p) for t in p.free)]
-    for group in batches(both, PANELS):
-        made.draw(
-            forgetting(group),
-            "Score kept on D1 against score reached on the new domain",
-            "Forgetting against adaptation: up and to the right is better. Numbers are alphas, "
-            "bars standard deviations over seeds.",
-        )
-    for panel in compared:
-        if any(len({t.alpha for t in ts if t.alpha > 0}) > 1 for ts in panel.lines.values()):
-            made.draw(
-                over_alpha(panel),
-                f"Score against alpha, {panel.title}",
-                "Score against alpha; the horizontal line with its band is training without a "
-                "penalty.",
-            )
-        if panel.grids:
-            made.draw(
-                heat_map(panel),
-                f"Score over alpha and beta, {panel.title}",
-                f"As Figure 1: scores on {panel.split}"
-                + (f"; framed what {panel.selection} chose." if panel.choices() else "."),
-            )
-    for panel in panels:
-        if panel.frozen:
-            made.draw(
-                freezing(panel),
-                f"Score against the number of frozen layers, {panel.title}",
-                "As Figure 3: the first layers frozen; the dashed line is none.",
-            )
-    return made
+    return {
+        "sentences": [sentence for panel in panels for sentence in sentences_of(panel)],
+        "tables": [table_of(panel) for panel in panels],
+        "chosen": any(p.choices() for p in compared),
+        "side_by_side": [side_by_side(group) for group in batches(several, PANELS)],
+        "forgetting": [forgetting(group) for group in batches(both, PANELS)],
+        "strengths": [(p, over_alpha(p), heat_map(p)) for p in compared],
+        "frozen": [(p, freezing(p)) for p in panels if p.frozen],
+    }
 
 
 def sentences_of(panel: Panel) -> Iterator[str]:
@@ -270,9 +237,12 @@ def on_both_domains(
     return facets(kinds, titled, (width * max(len(kinds), 1.3), height), columns)
 
 
-def over_alpha(panel: Panel) -> bytes:
-    """Score against alpha, log axis, on the new and on the old domain; the band is no penalty."""
+def over_alpha(panel: Panel) -> bytes | None:
+    """Score against alpha, log axis, on the new and on the old domain; the band is no penalty. None
+    with one alpha."""
     looks, chosen = styles([panel]), chosen_of(panel)
+    if all(len({t.alpha for t in ts if t.alpha > 0}) < 2 for ts in panel.lines.values()):
+        return None
 
     def draw(axis: "Axes", what: str) -> None:
         for name, trials in panel.lines.items():
@@ -296,8 +266,9 @@ def freezing(panel: Panel) -> bytes:
     """Score against how many of the first layers are frozen (001, Figure 3); the dashed line is
     none of them."""
     curves = panel.frozen
-    names = sorted({t.freeze or "0" for ts in curves.values() for t in ts}, key=by_amount)
-    numbers = all(name.isdigit() for name in names)
+    amounts = {t.freeze or "0" for trials in curves.values() for t in trials}
+    numbers = all(name.isdigit() for name in amounts)
+    names = sorted(amounts, key=lambda n: (not n.isdigit(), int(n) if n.isdigit() else 0, n))
     ticks = {name: int(name) if numbers else i for i, name in enumerate(names)}
 
     def draw(axis: "Axes", what: str) -> None:
@@ -311,11 +282,6 @@ def freezing(panel: Panel) -> bytes:
         axis.set(xlabel="first layers frozen")
 
     return on_both_domains(panel, 4.6, 3.4, draw, 4)
-
-
-def by_amount(name: str) -> tuple[int, str]:
-    """Numbers in their order, layers' names after them."""
-    return (int(name), "") if name.isdigit() else (10**9, name)
 
 
 def side_by_side(group: Sequence[Panel]) -> bytes:
@@ -353,9 +319,13 @@ def side_by_side(group: Sequence[Panel]) -> bytes:
     return facets(group, draw, (max(6.5, inches), 3.9))
 
 
-def heat_map(panel: Panel) -> bytes:
-    """Score over alpha and beta (001, Figure 1); the frame is what was chosen."""
-    choices, grids = panel.choices(), panel.grids
+def heat_map(panel: Panel) -> bytes | None:
+    """Score over alpha and beta (001, Figure 1), of the forms with several of both; the frame is
+    what was chosen. None without such a form."""
+    choices = panel.choices()
+    grids = {f: t for f, t in panel.forms.items() if is_grid(t) and len({x.alpha for x in t}) > 1}
+    if not grids:
+        return None
 
     def draw(axis: "Axes", form: str) -> None:
         trials = grids[form]
