@@ -81,11 +81,11 @@ def distance_lines(runs: Mapping[str, Sequence[Record]]) -> bytes:
         for number, (run, rows) in enumerate(runs.items()):
             moved = {str(r["layer"]): r for r in rows if r["relative"] and r["layer"] != ALL}
             colour, marker = look(number)
-            points: dict[bool, dict[int, float]] = {False: {}, True: {}}
-            for i, row in ((i, moved[name]) for i, name in enumerate(names) if name in moved):
-                points["Norm" in str(row["type"])][i] = row["relative"]
-            axis.plot(*along(points[False]), marker=marker, ms=4, color=colour, label=run)
-            axis.plot(*along(points[True]), marker, ms=4, color=colour, mfc="none")
+            points = [(i, moved[name]) for i, name in enumerate(names) if name in moved]
+            norms = {i: r["relative"] for i, r in points if "Norm" in r["type"]}
+            others = {i: r["relative"] for i, r in points if i not in norms}
+            axis.plot(*along(others), marker=marker, ms=4, color=colour, label=run)
+            axis.plot(*along(norms), marker, ms=4, color=colour, mfc="none")
         ticks = [(i, literal(name)) for i, name in enumerate(names) if name != ALL]
         axis.set_xticks([i for i, _ in ticks], [name for _, name in ticks], rotation=60, ha="right",
                         rotation_mode="anchor", fontsize=8)  # fmt: skip
@@ -181,9 +181,8 @@ def analyses_section(runs: Path, trained: Sequence[Path]) -> Section | None:
         made.sentences += broken
     activations: dict[tuple[str, ...], dict[str, list]] = {}
     for name, content in found["activations"].items():
-        domain, layers = content["made"]["domain"], content["layers"]
-        key = (domain, *(x["layer"] for x in layers))
-        activations.setdefault(key, {})[name] = [x["r2"] for x in layers]
+        key = (content["made"]["domain"], *(x["layer"] for x in content["layers"]))
+        activations.setdefault(key, {})[name] = [x["r2"] for x in content["layers"]]
     for (domain, *_), alike in activations.items():
         inputs = "before on x1, after on x2" if domain == PAIRS else f"both on images of {domain}"
         for group in batches(alike.items(), SIDE_BY_SIDE):
@@ -195,10 +194,10 @@ def analyses_section(runs: Path, trained: Sequence[Path]) -> Section | None:
             )
     fishers: dict[tuple[str, ...], dict[str, list]] = {}
     for name, content in found["fisher"].items():
-        key = tuple(x["layer"] for x in content["layers"])
+        alike = fishers.setdefault(tuple(x["layer"] for x in content["layers"]), {})
         boxes = [x["log10"] for x in content["layers"]]
-        if boxes not in fishers.setdefault(key, {}).values():  # several runs looked at one file
-            fishers[key][name] = boxes
+        if boxes not in alike.values():  # several runs looked at one file
+            alike[name] = boxes
     for alike in fishers.values():
         for group in batches(alike.items(), SIDE_BY_SIDE):
             made.draw(
@@ -216,20 +215,17 @@ def analyses_section(runs: Path, trained: Sequence[Path]) -> Section | None:
         )
     if found["source"]:
         made.tables.append(source_table(found["source"]))
-    noted = {
-        str(run.relative_to(runs)): lines
-        for run in trained
-        if (lines := [line for line in read_metrics(run) if line.get("distances")])
-    }
-    drawn = dict(list(noted.items())[:TIMED])
-    limits = limits_of(drawn.values())
-    for panels in batches(drawn.items(), PANELS):
+    metrics = {str(run.relative_to(runs)): read_metrics(run) for run in trained}
+    noted = {run: [x for x in lines if x.get("distances")] for run, lines in metrics.items()}
+    moving = [(run, lines) for run, lines in noted.items() if lines]
+    limits = limits_of(lines for _, lines in moving[:TIMED])
+    for panels in batches(moving[:TIMED], PANELS):
         made.draw(
             distances_over_time(dict(panels), limits),
             "Distance of each layer from its start over time",
             "Distance from the start over time, relative to the start's size; first layers are "
             "dark.",
         )
-    if len(noted) > TIMED:
-        made.sentences.append(f"{len(noted) - TIMED} more runs have distances in metrics.jsonl.")
+    if len(moving) > TIMED:
+        made.sentences.append(f"{len(moving) - TIMED} more runs have distances in metrics.jsonl.")
     return made if made.charts or made.tables or made.sentences else None

@@ -19,7 +19,7 @@ from adapt.settings.viz import ReportConfig
 from viz.pictures import data_uri
 from viz.report import comparison
 from viz.report.charts import bars, layer_figure, training_curves
-from viz.report.gallery import Gallery, gallery, montages
+from viz.report.gallery import gallery, montages
 from viz.report.layer_section import analyses_section
 from viz.report.penalties import panels_of
 from viz.report.penalty_section import csv_of_trials, described, penalties_section, rejected
@@ -171,7 +171,7 @@ def class_tables(lines: list[Line]) -> list[dict[str, Any]]:
     return made
 
 
-def galleries_of(lines: list[Line], count: int) -> tuple[list[Gallery], list[str]]:
+def galleries_of(lines: list[Line], count: int) -> tuple[list[dict[str, Any]], list[str]]:
     """Galleries of the shifts whose runs and images are still there, and a note for the others."""
     method, made, notes = headline(lines), [], []
     for shift in shifts_of(lines):
