@@ -82,9 +82,6 @@ def test_a_clean_set_gives_no_finding(tree: Path, capsys: pytest.CaptureFixture[
         assert [*found["labels"][split].values()] == pytest.approx(percent, abs=1e-4)
 
 
-Change = Callable[[np.ndarray], np.ndarray]
-
-
 def half(path: Path) -> None:
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
@@ -268,7 +265,7 @@ def test_classes_have_the_codes_of_the_data_set(tmp_path: Path) -> None:
         ({"doubt": 0.3}, "doubt is 0.3 and wrong 0.2"),
         ({"data": {"name": "camvid"}}, "data.root is empty"),
         ({"data": {"name": "camvid", "root": "nowhere"}}, "nowhere"),
-        ({"data": {"name": "kitti", "root": "."}}, "Choices: scenes, camvid"),
+        ({"data": {"name": "kitti", "root": "."}}, "'kitti' is not known"),
         ({"data": {"name": "pairs", "pairs": "nowhere/a.csv"}}, "nowhere"),
     ],
 )
