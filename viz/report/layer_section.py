@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from adapt.disk.files import read_json
 from adapt.disk.runs import read_metrics
@@ -11,6 +11,9 @@ from adapt.settings.choices import ANALYSES as NAMES
 from adapt.settings.commands import PAIRS
 from viz.figures import drawing, literal, look, png, whole_ticks
 from viz.report.charts import batches
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 WIDEST = 11.0
 """Inches; wider, a page's width would make the letters too small."""
@@ -30,14 +33,8 @@ def box_plots(
     high: float | None = None,
 ) -> bytes:
     """A box for each layer and run, runs side by side; layers without values stay empty. Values
-    beyond the whiskers are not drawn.
-
-    Args:
-        boxes: run -> what `Axes.bxp` draws for each layer (adapt.analysis.weights.box), the same
-            layers for all.
-        what: label of the y axis.
-        low: lower limit of the y axis, where it has a natural one.
-        high: the upper one.
+    beyond the whiskers are not drawn. `boxes` has, for each run, what `Axes.bxp` draws for each
+    layer (adapt.analysis.weights.box), the same layers for all; `low` and `high` limit the y axis.
     """
     layers = [literal(str(b["label"])) for b in next(iter(boxes.values()))]
     step, wide = len(boxes) + 0.8, len(layers) * (0.24 + 0.16 * len(boxes))
@@ -59,15 +56,8 @@ def box_plots(
                 manage_ticks=False,
             )
             axis.bar([0], [0], color=colour, alpha=0.5, label=run)
-        many = len(layers) > 8
-        axis.set_xticks(
-            [i * step + (len(boxes) - 1) / 2 for i in range(len(layers))],
-            layers,
-            rotation=60 if many else 0,
-            ha="right" if many else "center",
-            rotation_mode="anchor",
-            fontsize=8,
-        )
+        at = [i * step + (len(boxes) - 1) / 2 for i in range(len(layers))]
+        named_ticks(axis, at, layers, slanted=len(layers) > 8)
         axis.set(ylabel=what, xlim=(-1, len(layers) * step - 0.8), ylim=(low, high))
         axis.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=3)
         return png(figure)
@@ -86,12 +76,16 @@ def distance_lines(runs: Mapping[str, Sequence[Record]]) -> bytes:
             others = {i: r["relative"] for i, r in points if i not in norms}
             axis.plot(*along(others), marker=marker, ms=4, color=colour, label=run)
             axis.plot(*along(norms), marker, ms=4, color=colour, mfc="none")
-        ticks = [(i, literal(name)) for i, name in enumerate(names) if name != ALL]
-        axis.set_xticks([i for i, _ in ticks], [name for _, name in ticks], rotation=60, ha="right",
-                        rotation_mode="anchor", fontsize=8)  # fmt: skip
+        at = [i for i, name in enumerate(names) if name != ALL]
+        named_ticks(axis, at, [literal(names[i]) for i in at])
         axis.set(ylabel="|w - w0| / |w0|", yscale="log")
         axis.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=3)
         return png(figure)
+
+
+def named_ticks(axis: "Axes", at: list, names: list[str], slanted: bool = True) -> None:
+    style = {"rotation": 60, "ha": "right"} if slanted else {"rotation": 0, "ha": "center"}
+    axis.set_xticks(at, names, rotation_mode="anchor", fontsize=8, **style)
 
 
 def along(points: Mapping[int, float]) -> tuple[list[int], list[float]]:

@@ -46,11 +46,9 @@ class Trial:
     @property
     def label(self) -> str:
         """`L2-SP, alpha 0.01, freeze 3`."""
-        alpha = [f"alpha {self.alpha:g}"] if self.penalty != NONE else []
-        beta = [f"beta {self.beta:g}"] if self.with_beta else []
-        return ", ".join(
-            [self.form, *alpha, *beta, *([f"freeze {self.freeze}"] * bool(self.freeze))]
-        )
+        alpha = f", alpha {self.alpha:g}" if self.penalty != NONE else ""
+        beta = f", beta {self.beta:g}" if self.with_beta else ""
+        return f"{self.form}{alpha}{beta}" + (f", freeze {self.freeze}" if self.freeze else "")
 
 
 @dataclass(frozen=True)
@@ -66,9 +64,8 @@ class Choice:
     """Trials that have no score on the split, so that they could not be chosen."""
 
     def as_dict(self) -> dict[str, Any]:
-        at = {name: getattr(self.trial, name) for name in ("form", "alpha", "beta")}
-        about = {"among": self.among, "seeds": list(self.seeds), "without": list(self.without)}
-        return at | about
+        found = {name: getattr(self.trial, name) for name in ("form", "alpha", "beta")}
+        return found | {name: getattr(self, name) for name in ("among", "seeds", "without")}
 
 
 def choose(trials: Sequence[Trial], split: str, what: str = NEW) -> Choice | None:
@@ -150,6 +147,7 @@ class Panel:
     def as_dict(self) -> dict[str, Any]:
         """As penalties.json has it."""
         splits = dict.fromkeys(split for t in self.trials for _, split in t.scores)
+        names = ("penalty", "form", "alpha", "beta", "freeze", "others")
 
         def scores(trial: Trial, split: str) -> dict[str, Any]:
             found = {what: trial.stat(what, split) for what in (NEW, OLD, AGREEMENT, DROP)}
@@ -165,18 +163,13 @@ class Panel:
             "chosen_by_agreement": {f: c.as_dict() for f, c in self.choices(AGREEMENT).items()},
             "chosen_of_all": self.overall.as_dict() if self.overall else None,
             "trials": [
-                {
-                    "penalty": t.penalty,
-                    "form": t.form,
-                    "alpha": t.alpha,
-                    "beta": t.beta,
-                    "freeze": t.freeze,
-                    "others": t.others,
-                    "runs": list(t.runs.values()),
-                    "scores": {split: scores(t, split) for split in splits},
-                    "over_control": vars(gain) if (gain := self.over_control(t)) else None,
+                {name: getattr(trial, name) for name in names}
+                | {
+                    "runs": list(trial.runs.values()),
+                    "scores": {split: scores(trial, split) for split in splits},
+                    "over_control": vars(gain) if gain else None,
                 }
-                for t in self.trials
+                for trial, gain in ((t, self.over_control(t)) for t in self.trials)
             ],
         }
 
