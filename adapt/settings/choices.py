@@ -73,7 +73,7 @@ FILTERS = ("photocopy", "ripple", "cubism")
 """transforms: what makes a new domain of an old one."""
 
 DESCENTS = ("sgd", "adam", "lbfgs")
-"""viz.inversion.descent: optimisers of an inversion."""
+"""viz.inversion.style: optimisers of an inversion."""
 
 ANALYSES = ("fisher", "weights", "activations", "source")
 """adapt.analysis.analyse."""

@@ -146,7 +146,7 @@ def test_a_tap_is_the_full_networks_map_or_is_refused(net: nn.Module, x: Tensor)
         together = forward(net, x[:1], taps)
     for name in taps:
         assert torch.equal(together[name], full[name if name == LOGITS else resolve(net, name)])
-    assert refused, "every one of these networks has in-place layers"
+    assert refused or not any(getattr(module, "inplace", False) for module in net.modules())
 
 
 def test_a_layer_that_runs_several_times_is_refused(net: nn.Module, x: Tensor) -> None:

@@ -20,7 +20,7 @@ from adapt.networks.layers import Layer, main_path, trace
 from adapt.settings.groups import NetworkConfig
 from adapt.settings.viz import LayersConfig
 from viz.layers.cka import cells_of, cka, principal, similarities
-from viz.layers.command import layers, listed, short, stride_of, text_table
+from viz.layers.command import layers, listed, short, stride_of, table_of
 from viz.layers.similarity import AFTER, INSIDE, INTO, kinds
 
 SIZE = (32, 48)
@@ -46,13 +46,13 @@ def test_stride_is_known_in_spite_of_rounding() -> None:
 
 def test_table_is_aligned_and_holds_what_was_asked(fcn: nn.Module) -> None:
     found = trace(fcn, SIZE)
-    lines = text_table(listed(found, 2)).splitlines()
+    lines = table_of(listed(found, 2)).splitlines()
     names = [line.split()[0] for line in lines[1:]]
     assert "backbone.layer4" in names and "backbone.layer4.0" not in names
     assert lines[0].startswith("layer ") and len({line.index("  ") > 0 for line in lines}) == 1
     starts = {line.rindex(" % ") for line in lines[1:]}
     assert len(starts) == 1
-    assert len(text_table(listed(found, 0)).splitlines()) == len(found) + 1
+    assert len(table_of(listed(found, 0)).splitlines()) == len(found) + 1
     numbers = {0: "0", 999: "999", 1234: "1.23 k", 123_456: "123 k", 9_999_999: "10.00 M"}
     assert {number: short(number) for number in numbers} == numbers
 
