@@ -1,9 +1,11 @@
-"""The style of every figure and pictures in rows; matplotlib is imported when one is drawn."""
+"""What every figure has in common: style, facets, pictures in rows; matplotlib is imported when one
+is drawn."""
 
 import io
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -11,30 +13,13 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+T = TypeVar("T")
+
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#5F5F5F")
 """Okabe & Ito 2008, without black and yellow."""
 GREY = "#6B7280"
 MARKERS = "osD^vPX"
-STYLE: dict[Any, Any] = {
-    "font.family": "sans-serif",
-    "font.size": 9.5,
-    "axes.titlesize": 10.5,
-    "axes.titleweight": "bold",
-    "axes.titlelocation": "left",
-    "axes.edgecolor": "#9CA3AF",
-    "axes.labelcolor": "#374151",
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "axes.grid.axis": "y",
-    "axes.axisbelow": True,
-    "grid.color": "#E5E7EB",
-    "xtick.color": "#374151",
-    "ytick.color": "#374151",
-    "legend.frameon": False,
-    "legend.fontsize": 8.5,
-    "lines.linewidth": 1.6,
-}
+STYLE = Path(__file__).with_name("style.mplstyle")
 DPI = 130
 
 PictureRow = tuple[str, Sequence[tuple[str, np.ndarray]]]
@@ -47,14 +32,39 @@ def drawing(
 ) -> Iterator[tuple["Figure", list["Axes"]]]:
     """A figure (inches) in the common style with its axes, row by row; matplotlib's global state
     is not touched."""
-    import matplotlib
+    import matplotlib.style
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    with matplotlib.rc_context(STYLE):
+    with matplotlib.style.context(STYLE):
         figure = Figure(figsize=(width, height), layout="constrained", facecolor="white")
         FigureCanvasAgg(figure)
         yield figure, list(figure.subplots(rows, columns, squeeze=False).ravel())
+
+
+def facets(
+    items: Collection[T],
+    draw: Callable[["Axes", T], None],
+    size: tuple[float, float],
+    columns: int = 20,
+    ylabel: str = "",
+) -> bytes:
+    """A figure with a panel for each item, which `draw` fills, and one legend below.
+
+    Args:
+        items: what the panels are of.
+        draw: called with the axes of a panel and its item.
+        size: width and height in inches.
+        columns: how many labels stand in a line of the legend.
+        ylabel: of the first panel; empty = `draw` sets them.
+    """
+    with drawing(*size, len(items)) as (figure, axes):
+        for axis, item in zip(axes, items, strict=True):
+            draw(axis, item)
+        if ylabel:
+            axes[0].set_ylabel(ylabel)
+        legend_below(figure, axes, columns)
+        return png(figure)
 
 
 def look(number: int) -> tuple[str, str]:
@@ -80,11 +90,10 @@ def legend_below(figure: "Figure", axes: Sequence["Axes"], columns: int = 20) ->
     for axis in axes:
         for handle, label in zip(*axis.get_legend_handles_labels(), strict=True):
             found.setdefault(label, handle)
-    labels = sorted(
-        found, key=lambda label: label.startswith("chosen")
-    )  # what is ringed comes last
-    handles = [found[label] for label in labels]
-    figure.legend(handles, labels, loc="outside lower center", ncols=columns)
+    labels = sorted(found, key=lambda label: label.startswith("chosen"))  # the rings come last
+    if labels:
+        handles = [found[label] for label in labels]
+        figure.legend(handles, labels, loc="outside lower center", ncols=columns)
 
 
 def png(figure: "Figure", dpi: int = DPI) -> bytes:

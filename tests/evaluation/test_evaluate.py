@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from tiny import adapting, teaching
+from tiny import adapting
 
 from adapt.errors import InputError
 from adapt.evaluation.evaluate import evaluate
@@ -127,13 +127,3 @@ def test_wrong_settings_are_named(world: Path, config: dict, message: str) -> No
     run = {} if not config else {"run": str(world / "teacher")}
     with pytest.raises(InputError, match=message):
         evaluate(EvaluateConfig(**{"device": "cpu"} | run | config))
-
-
-def test_unfinished_run_is_named(world: Path, tmp_path: Path) -> None:
-    def stop(step: int) -> None:
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        train(teaching(world, run=str(tmp_path / "r")), stop)
-    with pytest.raises(InputError, match="has not finished"):
-        evaluate(EvaluateConfig(device="cpu", run=str(tmp_path / "r")))

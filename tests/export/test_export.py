@@ -275,14 +275,13 @@ class Net(nn.Module):
         super().__init__()
         self.stem = nn.Sequential(nn.Conv2d(3, width, 3, padding=1), nn.BatchNorm2d(width))
         self.pyramid = nn.AdaptiveAvgPool2d((2, 3))
-        self.deep = nn.Conv2d(width, width, 3, padding=1)
         self.up = nn.ConvTranspose2d(width, width, 4, stride=4)
         self.head = nn.Conv2d(3 * width, n_classes, 1)
 
     def forward(self, x):
         x = self.stem(x)
         pooled = nn.functional.interpolate(self.pyramid(x), x.shape[-2:], mode="bilinear")
-        deep = self.up(self.deep(nn.functional.max_pool2d(x, 4)))
+        deep = self.up(nn.functional.max_pool2d(x, 4))
         return SimpleNamespace(logits=self.head(torch.cat([x, pooled, deep], 1)))
 
 make = Net

@@ -207,7 +207,7 @@ def test_r05_yaml_holds_plain_values_only(
     assert not (tmp_path / "executed").exists()
 
 
-JSON = {"deep": "[" * 100_000, "NaN": '{"a": NaN}', "no text": "\udcff", "nothing": ""}
+JSON = {"deep": "[" * 100_000, "no text": "\udcff", "nothing": ""}
 
 
 @pytest.mark.parametrize("name", JSON)

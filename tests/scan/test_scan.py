@@ -24,8 +24,6 @@ from adapt.settings.commands import ScanConfig
 from adapt.settings.groups import DataConfig
 from adapt.settings.mapping import build
 
-Tree = Callable[..., Path]
-
 
 def rewrite(path: Path, change: Callable[[np.ndarray], np.ndarray]) -> None:
     Image.fromarray(change(np.array(Image.open(path)))).save(path)
@@ -84,9 +82,6 @@ def test_a_clean_set_gives_no_finding(tree: Path, capsys: pytest.CaptureFixture[
         assert [*found["labels"][split].values()] == pytest.approx(percent, abs=1e-4)
 
 
-Change = Callable[[np.ndarray], np.ndarray]
-
-
 def half(path: Path) -> None:
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
@@ -131,10 +126,6 @@ PLANTED: dict[str, tuple[Callable[[Path], object], str, str, str, str]] = {
     "truncated": (
         lambda d: half(d / "d1/train/003.png"),
         "error", "unreadable", "d1/train/003.png", "broken image",
-    ),
-    "text": (
-        lambda d: (d / "d1/valannot/021.png").write_text("no image"),
-        "error", "unreadable", "d1/valannot/021.png", "not a readable JPEG or PNG",
     ),
     "colour mask": (
         lambda d: rewrite(d / "d1/trainannot/004.png", lambda a: np.stack([a] * 3, axis=2)),
@@ -211,10 +202,6 @@ PLANTED: dict[str, tuple[Callable[[Path], object], str, str, str, str]] = {
         lambda d: (d / "d1/val.txt").write_text("three columns here\n"),
         "error", "list", "d1", "expected 'image label'",
     ),
-    "a list of the new domain that cannot be read": (
-        lambda d: (d / "d2/val.txt").write_text("three columns here\n"),
-        "error", "list", "d2", "expected 'image label'",
-    ),
 }  # fmt: skip
 
 ALONGSIDE = {"a training image in val, recoded": {"size"}, "a name in two lists": {"leak"}}
@@ -248,28 +235,13 @@ def test_all_defects_at_once_by_the_command(tree: Path) -> None:
     done = command(f"data.root={tree / 'd1'}", f"data.target={tree / 'd2'}", "data=camvid",
                    "workers=2", "out=reports/all.json", cwd=tree)  # fmt: skip
     assert done.returncode == 1
-    lines = done.stdout.splitlines()
     for _, severity, kind, file, words in (PLANTED[defect] for defect in together):
         start = f"{severity}: {kind}: {tree / file}: "
-        assert any(line.startswith(start) and words in line for line in lines), (start, done.stdout)
+        assert any(line.startswith(start) and words in line for line in done.stdout.splitlines())
     found = json.loads((tree / "reports/all.json").read_text())
     assert f"all.json: {found['errors']} errors, {found['warnings']} warnings" in done.stderr
     assert "Traceback" not in done.stderr
-    again = report(tree / "one.json", data(tree))
-    assert again == found, "the number of workers changes nothing"
-
-
-def test_voc_and_its_missing_files(voc_tree: Tree, tmp_path: Path) -> None:
-    root = voc_tree(train=4, val=2)
-    voc = DataConfig(name="voc", root=str(root), train_split="train")
-    found = report(tmp_path / "v.json", voc)
-    assert found["lists"] == {"train": 4, "val": 2} and found["findings"] == []
-    (root / "JPEGImages/2007_000002.jpg").unlink()
-    (root / "SegmentationClass/2007_000003.png").unlink()
-    lost = report(tmp_path / "w.json", voc)
-    assert lost["lists"] == {"train": 2, "val": 2}
-    missing = {f["problem"] for f in lost["findings"] if f["kind"] == "missing"}
-    assert len(missing) == 2 and len(lost["findings"]) == 2
+    assert report(tree / "one.json", data(tree)) == found, "the number of workers changes nothing"
 
 
 def test_classes_have_the_codes_of_the_data_set(tmp_path: Path) -> None:
@@ -290,11 +262,10 @@ def test_classes_have_the_codes_of_the_data_set(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"near": 200}, "near is 200"),
         ({"doubt": 0.3}, "doubt is 0.3 and wrong 0.2"),
         ({"data": {"name": "camvid"}}, "data.root is empty"),
         ({"data": {"name": "camvid", "root": "nowhere"}}, "nowhere"),
-        ({"data": {"name": "kitti", "root": "."}}, "Choices: scenes, camvid"),
+        ({"data": {"name": "kitti", "root": "."}}, "'kitti' is not known"),
         ({"data": {"name": "pairs", "pairs": "nowhere/a.csv"}}, "nowhere"),
     ],
 )
@@ -309,15 +280,9 @@ def test_wrong_settings_are_refused(
 
 def test_a_record_keeps_no_pixels(tmp_path: Path) -> None:
     """What 100,000 files need: a record does not grow with the image."""
-    sizes = []
-    for side in (64, 1024):
-        path = tmp_path / f"{side}.png"
-        Image.fromarray(np.random.default_rng(0).integers(0, 256, (side, side, 3), np.uint8)).save(
-            path
-        )
-        sizes.append(len(pickle.dumps(measure((path, "image", True)))))
-    assert sizes[0] == pytest.approx(sizes[1], abs=20)
-    assert sizes[1] < 2500
+    path, rng = tmp_path / "noise.png", np.random.default_rng(0)
+    Image.fromarray(rng.integers(0, 256, (1024, 1024, 3), np.uint8)).save(path)
+    assert len(pickle.dumps(measure((path, "image", True)))) < 2500
 
 
 def test_only_some_findings_of_a_kind_are_printed(capsys: pytest.CaptureFixture[str]) -> None:

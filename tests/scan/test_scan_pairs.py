@@ -179,12 +179,6 @@ def test_a_random_partner_has_a_uniform_doubt() -> None:
     assert (np.delete(doubt, wrong) > 0.05).mean() < 0.01
 
 
-def test_equal_images_fit_as_well_as_random_ones() -> None:
-    """Were ties not counted by half, a folder of one image would fit every partner."""
-    old, new = related(50)
-    assert np.allclose(fit(standardised(old), standardised(np.zeros_like(new)), 0.05).doubt, 0.5)
-
-
 @pytest.mark.parametrize("offset", [-3, -1, 0, 2])
 def test_a_slipped_list_is_measured(offset: int) -> None:
     old, new = related(300)
@@ -192,21 +186,9 @@ def test_a_slipped_list_is_measured(offset: int) -> None:
 
 
 def test_what_correlates_by_chance_is_no_slip() -> None:
-    old, new = related(40)
+    old, new = (standardised(values) for values in related(40))
     for seed in range(20):
-        order = np.random.default_rng(seed).permutation(40)
-        assert displacement(standardised(old), standardised(new[order])) == 0
-
-
-def test_dimensions_are_standardised_in_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
-    old, _ = related(100)
-    old[:, 4] = 7  # never changes: weighs nothing
-    monkeypatch.setattr(pairs, "CHUNK", 16)
-    values = old.astype(np.float64)
-    spread = values.std(axis=0)
-    expected = (values - values.mean(axis=0)) / np.where(spread, spread, np.inf)
-    expected /= np.linalg.norm(expected, axis=1, keepdims=True)
-    assert np.allclose(standardised(old), expected, atol=1e-4)
+        assert displacement(old, new[np.random.default_rng(seed).permutation(40)]) == 0
 
 
 @pytest.mark.parametrize(
@@ -288,33 +270,27 @@ def test_copies_hash_alike_and_others_do_not() -> None:
 
 def test_near_is_the_nearest_of_all_in_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(0)
-    records, lists = {}, {"train": [], "val": []}  # type: ignore[var-annotated]
+    records: dict[Any, Record] = {}
+    lists: dict[str, list[Sample]] = {"train": [], "val": []}
     for split, count in (("train", 40), ("val", 23)):
         for i in range(count):
             path = Path(f"{split}/{i:02d}.png")
             hashes = rng.integers(0, 2**63, (2, 4)).astype(np.uint64)
             records[path, IMAGE] = Record(path, IMAGE, digest=rng.bytes(32), hashes=hashes)
             lists[split].append(Sample(path.stem, path))
-    table = {p: r.hashes for (p, _), r in records.items()}
-    seen, copied = table[Path("train/07.png")], table[Path("val/21.png")]
-    assert seen is not None and copied is not None
-    copied[1] = seen[0] ^ np.array([7, 0, 0, 1], np.uint64)  # 4 bits, mirrored
-    equal = records[Path("val/03.png"), IMAGE]
-    original = records[Path("train/09.png"), IMAGE]
-    equal.digest, equal.hashes = original.digest, original.hashes
+    old, new = ([records[s.x1, IMAGE] for s in lists[split]] for split in ("train", "val"))
+    new[21].hashes[1] = old[7].hashes[0] ^ np.array([7, 0, 0, 1], np.uint64)  # 4 bits, mirrored
+    new[3].digest, new[3].hashes = old[9].digest, old[9].hashes  # exact() has these
     monkeypatch.setattr(checks, "CHUNK", 8 * 40 * 3)
     found = Members(lists, "train")
     (finding,), least = checks.near(found, records, "x1", 24)
     assert least == 4 and finding.file == "val/21.png"
     assert finding.details == {"other": "train/07.png", "distance": 4, "mirrored": True}
-    pairwise = [
-        bits(h, t[0])  # type: ignore[index]
-        for (p, t) in table.items() if p.parent.name == "train"
-        for q, both in table.items() if q.parent.name == "val" and q.stem not in ("03", "21")
-        for h in both  # type: ignore[union-attr]
-    ]  # fmt: skip
-    lists["val"] = [s for s in lists["val"] if s.name != "21"]
-    assert checks.near(found, records, "x1", 24) == ([], min(pairwise))
+    del lists["val"][21], new[21]
+    least = min(
+        bits(h, a.hashes[0]) for a in old for b in new for h in b.hashes if a.digest != b.digest
+    )
+    assert checks.near(found, records, "x1", 24) == ([], least)
     assert checks.near(found, records, "x1", -1) == ([], None)
 
 
@@ -344,22 +320,16 @@ def two_folders(home: Path, count: int) -> dict[str, Any]:
     return {"name": "pairs", "root": str(home / "old"), "target": str(home / "new")}
 
 
-def test_few_pairs_are_not_judged(tmp_path: Path) -> None:
-    data = DataConfig(**two_folders(tmp_path, 6))
-    found = report(tmp_path / "s.json", data)
-    assert found["pairs"] == {"pairs": 6, "skipped": "fewer than 16 pairs"}
-    assert found["findings"] == []
-
-
 def test_two_folders_and_their_parts(tmp_path: Path) -> None:
     """The held-out part of the pairs must not have what the trained part has."""
-    given = DataConfig(**two_folders(tmp_path, 24), parts={"train": 0.7, "val": 0.2}, part="train")
+    given = DataConfig(**two_folders(tmp_path, 15), parts={"train": 0.7, "val": 0.2}, part="train")
     found = report(tmp_path / "s.json", given)
-    assert found["lists"] == {"train": 17, "val": 5, "in no part": 2} and not found["findings"]
+    assert found["lists"] == {"train": 10, "val": 3, "in no part": 2} and not found["findings"]
+    assert found["pairs"] == {"pairs": 15, "skipped": "fewer than 16 pairs"}
     write(tmp_path / "old/99.png", draw_scene(4, 99, (48, 64))[0])
     (tmp_path / "old/05.png").unlink()
     found = report(tmp_path / "t.json", replace(given, parts={}, part=""))
-    assert found["lists"] == {"all": 23}
+    assert found["lists"] == {"all": 14}
     assert {(f["kind"], f["file"], f["problem"]) for f in found["findings"]} == {
         ("unpaired", given.root, f"'99' has no partner in {given.target}"),
         ("unpaired", given.target, f"'05' has no partner in {given.root}"),
@@ -373,10 +343,8 @@ def test_a_list_of_pairs(tmp_path: Path) -> None:
     rows[4] = "old/04.png,new/03.jpg,label.png,none.png"
     rows[7] = "old/07.png,new/77.jpg,lost.png,valid.png"
     (tmp_path / "list.csv").write_text("\n".join(["x1,x2,y1,valid", *rows]) + "\n")
-    write(
-        tmp_path / "label.png",
-        np.array([[0, 1, 255]], np.uint8).repeat(48, 0).repeat(22, 1)[:, :64],
-    )
+    stripes = np.array([[0, 1, 255]], np.uint8).repeat(48, 0).repeat(22, 1)[:, :64]
+    write(tmp_path / "label.png", stripes)
     write(tmp_path / "valid.png", np.full((48, 64), 255, np.uint8))
     write(tmp_path / "none.png", np.zeros((48, 64), np.uint8))
     given = DataConfig(name="pairs", pairs=str(tmp_path / "list.csv"), classes=["a", "b", "c"])

@@ -1,6 +1,7 @@
 """What holds for every filter: checks of parameters and arrays, purity, and a light import."""
 
 import math
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -97,43 +98,37 @@ def test_wrong_sizes(made: Filter, wrong: object) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "parameter", "value", "allowed"),
+    ("name", "parameter", "value", "message"),
     [
-        ("photocopy", "mask_radius", -0.1, r"\[0, 50\]"),
-        ("photocopy", "mask_radius", math.nan, r"\[0, 50\]"),
-        ("photocopy", "sharpness", 1.01, r"\[0, 1\]"),
-        ("photocopy", "black", "0.2", r"\[0, 1\]"),
-        ("photocopy", "white", True, r"\[0, 1\]"),
-        ("ripple", "amplitude", 1000.5, r"\[0, 1000\]"),
-        ("ripple", "period", math.inf, r"\[0, 1000\]"),
-        ("ripple", "phi", -1.5, r"\[-1, 1\]"),
-        ("ripple", "angle", math.nan, r"\[-180, 180\]"),
-        ("ripple", "sampler_type", "lanczos", "nearest, linear, cubic"),
-        ("ripple", "wave_type", 1, "sine, triangle, sawtooth"),
-        ("ripple", "abyss_policy", "Clamp", "clamp, loop, black, white, none"),
-        ("ripple", "tileable", 1, "True or False"),
-        ("cubism", "tile_size", 0.5, r"\[1, 256\]"),
-        ("cubism", "tile_saturation", 11, r"\[0, 10\]"),
-        ("cubism", "tile_saturation", None, r"\[0, 10\]"),
-        ("cubism", "bg_color", (0, 0), r"\[0, 255\]"),
-        ("cubism", "bg_color", 0, r"\[0, 255\]"),
-        ("cubism", "seed", -1, r"\[0, 4294967295\]"),
-        ("cubism", "seed", 1.0, r"\[0, 4294967295\]"),
-        ("cubism", "seed", True, r"\[0, 4294967295\]"),
+        ("photocopy", "mask_radius", -0.1, "a number in [0, 50], got -0.1"),
+        ("photocopy", "mask_radius", math.nan, "a number in [0, 50], got nan"),
+        ("photocopy", "sharpness", 1.01, "a number in [0, 1], got 1.01"),
+        ("photocopy", "black", "0.2", "a number in [0, 1], got '0.2'"),
+        ("photocopy", "white", True, "a number in [0, 1], got True"),
+        ("ripple", "amplitude", 1000.5, "a number in [0, 1000], got 1000.5"),
+        ("ripple", "period", math.inf, "a number in [0, 1000], got inf"),
+        ("ripple", "phi", -1.5, "a number in [-1, 1], got -1.5"),
+        ("ripple", "angle", None, "a number in [-180, 180], got None"),
+        ("ripple", "sampler_type", "lanczos", "one of nearest, linear, cubic, got 'lanczos'"),
+        ("ripple", "wave_type", 1, "one of sine, triangle, sawtooth, got 1"),
+        ("ripple", "abyss_policy", "Clamp", "one of clamp, loop, black, white, none, got 'Clamp'"),
+        ("ripple", "tileable", 1, "True or False, got 1"),
+        ("cubism", "tile_size", 0.5, "a number in [1, 256], got 0.5"),
+        ("cubism", "tile_saturation", 11, "a number in [0, 10], got 11"),
+        ("cubism", "bg_color", (0, 0), "three integers in [0, 255], got (0, 0)"),
+        ("cubism", "bg_color", 0, "three integers in [0, 255], got 0"),
+        ("cubism", "bg_color[1]", (0, 256, 0), "an integer in [0, 255], got 256"),
+        ("cubism", "bg_color[0]", "red", "an integer in [0, 255], got 'r'"),
+        ("cubism", "seed", -1, "an integer in [0, 4294967295], got -1"),
+        ("cubism", "seed", 1.0, "an integer in [0, 4294967295], got 1.0"),
+        ("cubism", "seed", True, "an integer in [0, 4294967295], got True"),
     ],
 )
 def test_wrong_values(
-    image: np.ndarray, name: str, parameter: str, value: Any, allowed: str
+    image: np.ndarray, name: str, parameter: str, value: Any, message: str
 ) -> None:
-    shown = repr(value).replace("(", r"\(").replace(")", r"\)")
-    with pytest.raises(ValueError, match=f"^{parameter} .*{allowed}, got {shown}$"):
-        FILTERS[name](image, **{parameter: value})
-
-
-@pytest.mark.parametrize(("value", "part"), [((0, 256, 0), "1"), ((0, 0, 0.5), "2"), ("red", "0")])
-def test_the_wrong_part_of_a_colour_is_named(image: np.ndarray, value: Any, part: str) -> None:
-    with pytest.raises(ValueError, match=rf"^bg_color\[{part}\] must be an integer in \[0, 255\]"):
-        FILTERS["cubism"](image, bg_color=value)
+    with pytest.raises(ValueError, match=f"^{re.escape(f'{parameter} must be {message}')}$"):
+        FILTERS[name](image, **{parameter.partition("[")[0]: value})
 
 
 def test_unknown_parameters_are_errors(image: np.ndarray) -> None:

@@ -16,7 +16,7 @@ from viz.filters import SWEEPS, filters, gallery, image_and_labels, sweep
 
 
 @pytest.mark.skipif(not Path("/proc/self/statm").is_file(), reason="needs Linux's /proc")
-def test_memory_stays_flat_over_ten_thousand_images() -> None:
+def test_memory_stays_flat_over_thousands_of_images() -> None:
     image = np.random.default_rng(0).integers(0, 256, (40, 40, 3), dtype=np.uint8)
 
     def resident() -> float:
@@ -33,8 +33,8 @@ def test_memory_stays_flat_over_ten_thousand_images() -> None:
 
     work(0, 1000)
     before = resident()
-    work(1000, 10_000)
-    assert resident() - before < 8  # MiB; one kept image a call would be 30
+    work(1000, 4000)
+    assert resident() - before < 4  # MiB; one kept image a call would be 10
 
 
 def test_every_parameter_is_swept_over_values_that_the_filters_take() -> None:

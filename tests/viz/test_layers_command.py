@@ -20,7 +20,7 @@ from adapt.networks.layers import Layer, main_path, trace
 from adapt.settings.groups import NetworkConfig
 from adapt.settings.viz import LayersConfig
 from viz.layers.cka import cells_of, cka, principal, similarities
-from viz.layers.command import layers, listed, short, stride_of, text_table
+from viz.layers.command import layers, listed, short, stride_of, table_of
 from viz.layers.similarity import AFTER, INSIDE, INTO, kinds
 
 SIZE = (32, 48)
@@ -44,24 +44,17 @@ def test_stride_is_known_in_spite_of_rounding() -> None:
     assert stride_of(named(trace(flat, SIZE))["0"]) == "2x4"
 
 
-@pytest.mark.parametrize(
-    ("number", "text"),
-    [(0, "0"), (999, "999"), (1234, "1.23 k"), (12_345, "12.3 k"), (123_456, "123 k"),
-     (9_999_999, "10.00 M"), (50_900_000_000, "50.9 G")],
-)  # fmt: skip
-def test_short_numbers(number: int, text: str) -> None:
-    assert short(number) == text
-
-
 def test_table_is_aligned_and_holds_what_was_asked(fcn: nn.Module) -> None:
     found = trace(fcn, SIZE)
-    lines = text_table(listed(found, 2)).splitlines()
+    lines = table_of(listed(found, 2)).splitlines()
     names = [line.split()[0] for line in lines[1:]]
     assert "backbone.layer4" in names and "backbone.layer4.0" not in names
     assert lines[0].startswith("layer ") and len({line.index("  ") > 0 for line in lines}) == 1
     starts = {line.rindex(" % ") for line in lines[1:]}
     assert len(starts) == 1
-    assert len(text_table(listed(found, 0)).splitlines()) == len(found) + 1
+    assert len(table_of(listed(found, 0)).splitlines()) == len(found) + 1
+    numbers = {0: "0", 999: "999", 1234: "1.23 k", 123_456: "123 k", 9_999_999: "10.00 M"}
+    assert {number: short(number) for number in numbers} == numbers
 
 
 def slow_cka(x: np.ndarray, y: np.ndarray) -> float:
@@ -89,16 +82,7 @@ def test_cka_by_a_slow_loop(small: int, monkeypatch: pytest.MonkeyPatch) -> None
     y = x @ rng.normal(0, 1, (7, 11)) + rng.normal(-5, 1, (40, 11))
     found = cka(cells_of(torch.from_numpy(x)), cells_of(torch.from_numpy(y)))
     assert found == pytest.approx(slow_cka(x, y), rel=1e-9) and 0.3 < found < 1
-
-
-def test_cka_knows_sameness_and_unrelatedness() -> None:
-    rng = torch.Generator().manual_seed(0)
-    x = torch.randn(200, 500, generator=rng, dtype=torch.float64)
-    turn = torch.linalg.qr(torch.randn(500, 500, generator=rng, dtype=torch.float64))[0]
-    assert cka(cells_of(x), cells_of(3 * x @ turn + 7)) == pytest.approx(1)
-    other = torch.randn(200, 500, generator=rng, dtype=torch.float64)
-    assert abs(cka(cells_of(x), cells_of(other))) < 0.02, "the biased estimate says 0.7"
-    assert math.isnan(cka(cells_of(x), cells_of(torch.ones(200, 3))))
+    assert math.isnan(cka(cells_of(torch.from_numpy(x)), cells_of(torch.ones(40, 3))))
 
 
 def test_maps_of_two_sizes_meet_on_the_coarser() -> None:

@@ -20,7 +20,7 @@ from adapt.settings.viz import ReportConfig
 from viz.report.layer_section import analyses_section, box_plots, distances_over_time, limits_of
 from viz.report.page import report
 from viz.report.penalties import AGREEMENT, DROP, NEW, OLD, Trial, choose, panels_of
-from viz.report.penalty_section import grids_of, heat_map, penalties_section, rejected
+from viz.report.penalty_section import heat_map, penalties_section, rejected
 from viz.report.tables import Entry, lines_of, source_of
 
 SEEDS = (0, 1, 2)
@@ -157,7 +157,7 @@ def test_forms_grids_and_other_settings_are_told_apart() -> None:
     (panel,) = panels_of([*grid, *coupled, *grouped])
     assert list(panel.forms) == ["L2", "L2-SP", "GL-SP (groups channel)", "GL-SP (groups layer)"]
     assert [*panel.lines][:3] == ["L2", "L2-SP, beta 0.2", "L2-SP, beta 2"]
-    assert list(grids_of(panel)) == ["L2-SP"]
+    assert list(panel.grids) == ["L2-SP"]
     rates = [entry(50, alpha=a, lr=lr) for a in (0.1, 1.0) for lr in (0.5, 0.05)]
     apart = panels_of(rates)
     assert len(apart) == 2 and len({p.title for p in apart}) == 2
@@ -215,7 +215,7 @@ def test_the_frame_of_the_heat_map_follows_the_selection_split() -> None:
         entries += [entry(50.0 if a == best else 40.0, alpha=a, beta=b, split="tune")
                     for a in (1.0, 2.0) for b in (3.0, 4.0)]  # fmt: skip
         (panel,) = panels_of(entries)
-        return heat_map(panel, grids_of(panel))
+        return heat_map(panel)
 
     assert drawn(1.0) != drawn(2.0)
 

@@ -156,43 +156,32 @@ class Matching:
         return loss.item(), gradient
 
 
-def sgd(gradient: Gradient, image: Tensor, lr: float, steps: int) -> Tensor:
-    """The paper's optimiser, with momentum; the image is projected onto 0..1 after every step.
+def projected(gradient: Gradient, image: Tensor, lr: float, steps: int, name: str) -> Tensor:
+    """SGD with momentum, the paper's optimiser, or Adam; the image is projected onto 0..1 after
+    every step.
 
-    The gradient is multiplied by the number of pixels H W: each pixel's share of a relative loss
-    falls with their number, and so one lr serves all sizes.
+    SGD's lr is multiplied by the number of pixels H W: each pixel's share of a relative loss falls
+    with their number, and so one lr serves all sizes.
     """
-    pixels = image.shape[-1] * image.shape[-2]
-    optimizer = torch.optim.SGD([image], lr * pixels, momentum=MOMENTUM)
-    return projected(optimizer, gradient, image, steps, f"invert (sgd, lr {lr:g})")
-
-
-def adam(gradient: Gradient, image: Tensor, lr: float, steps: int) -> Tensor:
-    """Adam; the image is projected onto 0..1 after every step."""
-    return projected(torch.optim.Adam([image], lr), gradient, image, steps, "invert (adam)")
-
-
-def projected(
-    optimizer: torch.optim.Optimizer, gradient: Gradient, image: Tensor, steps: int, what: str
-) -> Tensor:
-    """The image after `steps` of the optimiser, each followed by a projection onto 0..1."""
-    for _ in progress(range(steps), what=what):
+    if name == "sgd":
+        rate = lr * (image.shape[-1] * image.shape[-2])
+        optimizer: torch.optim.Optimizer = torch.optim.SGD([image], rate, momentum=MOMENTUM)
+    else:
+        optimizer = torch.optim.Adam([image], lr)
+    for _ in progress(range(steps), what=f"invert ({name}, lr {lr:g})"):
         image.grad = gradient(image)[1]
         optimizer.step()
         image.clamp_(0, 1)
     return image
 
 
-def lbfgs(gradient: Gradient, image: Tensor, lr: float, steps: int) -> Tensor:
+def lbfgs(gradient: Gradient, image: Tensor, steps: int) -> Tensor:
     """L-BFGS (Liu and Nocedal 1989) with a strong Wolfe line search, over u of x = (1 + sin u) / 2:
     this change of variables (MINUIT's, James and Roos 1975) keeps 0..1, where a clamp after the
     steps would break line search and curvature.
 
-    `steps` counts evaluations of loss and gradient. The step length is found by that search; `lr`
-    must be 0.
+    `steps` counts evaluations of loss and gradient; the step length is found by that search.
     """
-    if lr:
-        raise InputError(f"lr is {lr:g}, but optimizer=lbfgs finds its step length itself: lr=0")
     angles = (2 * image.clamp(EDGE, 1 - EDGE) - 1).asin()
     optimizer = torch.optim.LBFGS(
         [angles],
@@ -213,9 +202,6 @@ def lbfgs(gradient: Gradient, image: Tensor, lr: float, steps: int) -> Tensor:
 
         optimizer.step(evaluate)
     return (1 + angles.sin()) / 2
-
-
-OPTIMIZERS = {"sgd": sgd, "adam": adam, "lbfgs": lbfgs}
 
 
 def invert_image(
@@ -248,8 +234,8 @@ def invert_image(
         content: weight of the content terms.
         style: weight of the Gram terms.
         tv: weight of the total variation.
-        optimizer: a key of OPTIMIZERS.
-        lr: learning rate of sgd and adam; 0 = RATES.
+        optimizer: sgd, adam or lbfgs.
+        lr: learning rate of sgd and adam, 0 = RATES; for lbfgs it must be 0.
         steps: updates; for lbfgs evaluations of the loss.
         seed: of the noise, drawn on the CPU: normal around 0.5 with deviation NOISE, clamped.
         machine: where to compute, and whether the network computes in bf16; losses, their
@@ -260,7 +246,9 @@ def invert_image(
         InputError: an unknown layer or optimiser, or nothing to optimise.
         Stopped: a loss that is not finite (status 3).
     """
-    one_of("optimizer", optimizer, tuple(OPTIMIZERS))
+    one_of("optimizer", optimizer, (*RATES, "lbfgs"))
+    if lr and optimizer not in RATES:
+        raise InputError(f"lr is {lr:g}, but optimizer=lbfgs finds its step length itself: lr=0")
     check_taps(net, taps)
     if not taps or not (content or style):
         given = f"taps is {dict(taps)}, content {content:g}, style {style:g}"
@@ -274,8 +262,10 @@ def invert_image(
     with eval_mode(net), torch.autocast(machine.device.type, enabled=False):
         weights = {"content": content, "style": style, "tv": tv}
         loss = Matching(net, network, target, taps, weights, machine, wanted)
-        rate = lr or RATES.get(optimizer, 0.0)
-        found = OPTIMIZERS[optimizer](loss.gradient, noise, rate, steps)
+        if optimizer in RATES:
+            found = projected(loss.gradient, noise, lr or RATES[optimizer], steps, optimizer)
+        else:
+            found = lbfgs(loss.gradient, noise, steps)
         with torch.no_grad():
             loss(found)
     pixels = (found[0].clamp(0, 1) * 255).round().to(torch.uint8)

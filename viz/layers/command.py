@@ -1,6 +1,6 @@
 """The layers command: a network's layers as a table, and how much successive maps change."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from adapt.data import load
 from adapt.data.images import SUFFIXES
 from adapt.disk.files import write_json, write_whole
 from adapt.disk.runs import read_config, read_data
-from adapt.disk.tables import csv_of_records
+from adapt.disk.tables import csv_of_records, text_table
 from adapt.errors import InputError
 from adapt.machine.runtime import runtime, say
 from adapt.networks import build_network
@@ -47,7 +47,7 @@ def layers(config: LayersConfig) -> list[Layer]:
         raise InputError("image makes a figure, which needs out=DIR")
     recorded = read_config(Path(config.run)) if config.run else {}
     data = read_data(Path(config.run)) if recorded else DataConfig()
-    model = network_of(config)
+    model = load_run(config.run, config.network) if config.run else fresh(config)
     resized = data.resize if len(data.resize) == 2 else []
     height, width = config.size or resized or data.crop or SIZE
     found = trace(model.net, (height, width))
@@ -58,7 +58,7 @@ def layers(config: LayersConfig) -> list[Layer]:
     say(
         f"{model.network.name} ({where}), {whole.shape[1]} classes, {whole.parameters:,} "
         f"parameters; for {height}x{width} pixels (H x W) {short(whole.macs)} "
-        f"multiply-accumulates\n\n{text_table(listed(found, config.depth))}"
+        f"multiply-accumulates\n\n{table_of(listed(found, config.depth))}"
     )
     if not config.out:
         return found
@@ -85,10 +85,8 @@ def layers(config: LayersConfig) -> list[Layer]:
     return found
 
 
-def network_of(config: LayersConfig) -> Model:
-    """The run's network, or a freshly initialised one."""
-    if config.run:
-        return load_run(config.run, config.network)
+def fresh(config: LayersConfig) -> Model:
+    """A network that was not trained."""
     torch.manual_seed(config.seed)
     net = build_network(config.network, config.classes)
     names = tuple(f"class {i}" for i in range(config.classes))
@@ -162,17 +160,15 @@ def tappable(layer: Layer) -> str:
     return f"yes, same as {layer.same_as}" if layer.same_as else "yes"
 
 
-def text_table(layers: Iterable[Layer]) -> str:
+def table_of(layers: Sequence[Layer]) -> str:
     """The table that the command prints, in the order of computing."""
-    rows = [[*HEADS]]
+    rows = [HEADS]
     for x in layers:
         cost = [short(x.parameters_until), f"{100 * x.share:.1f} %", f"{100 * x.share_until:.1f} %"]
         names = [x.name or NETWORK, " ".join(x.aliases), x.type]
         output = ["x".join(map(str, x.shape[1:])) or "-", stride_of(x), short(x.parameters)]
-        rows.append([*names, *output, *(cost if x.calls else "---"), tappable(x)])
-    aligned = []
-    for number, column in enumerate(zip(*rows, strict=True)):
-        width, left = max(map(len, column)), number < 4 or number == len(HEADS) - 1
-        if number != 1 or any(column[1:]):  # without the aliases where there are none
-            aligned.append([f"{c:<{width}}" if left else f"{c:>{width}}" for c in column])
-    return "\n".join("  ".join(row).rstrip() for row in zip(*aligned, strict=True))
+        rows.append((*names, *output, *(cost if x.calls else "---"), tappable(x)))
+    if not any(x.aliases for x in layers):
+        rows = [(row[0], *row[2:]) for row in rows]
+    last = len(rows[0]) - 1
+    return text_table(rows, left=(*range(last - 5), last))

@@ -1,34 +1,20 @@
 """Charts of runs: training curves, and Figures 3 and 4 of 003 from the report's tables."""
 
 from collections.abc import Container, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from math import ceil
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from adapt.settings.choices import B0, B2, BASELINES, TEACHER
-from viz.figures import COLOURS, MARKERS, drawing, legend_below, literal, look, png, whole_ticks
-from viz.pictures import data_uri
+from viz.figures import COLOURS, MARKERS, drawing, facets, literal, look, png, whole_ticks
 from viz.report.tables import Line, Stat, headline, rank, shifts_of
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 T = TypeVar("T")
 Scores = Mapping[str, Mapping[str, Stat]]
 """Method -> shift -> score; the teacher's on D1 is of the shift ``."""
 TITLES = {"miou": "mIoU", "class_accuracy": "mean class accuracy"}
-
-
-@dataclass
-class Section:
-    """A part of the report, as report.html has it."""
-
-    title: str
-    sentences: list[str] = field(default_factory=list)
-    tables: list[tuple[str, Sequence[str], Sequence[Sequence[str]]]] = field(default_factory=list)
-    """Caption, heads, lines."""
-    charts: list[tuple[str, str, str]] = field(default_factory=list)
-    """Data URI, alternative text, caption."""
-
-    def draw(self, chart: bytes, alt: str, caption: str) -> None:
-        self.charts.append((data_uri(chart), alt, caption))
 
 
 def batches(items: Iterable[T], size: int) -> list[list[T]]:
@@ -84,42 +70,41 @@ def scored(lines: Iterable[Line], score: str) -> dict[str, dict[str, Stat]]:
 
 def bars(lines: list[Line]) -> bytes | None:
     """003, Figure 3: baselines and the method; None without labels."""
-    kept = (*BASELINES, headline(lines))
-    found = {title: scored(lines, score) for score, title in TITLES.items()}
-    panels = {title: {m: scores[m] for m in kept if m in scores} for title, scores in found.items()}
-    if not any(methods.keys() - {TEACHER} for methods in panels.values()):
-        return None
-    return baseline_bars(panels, shifts_of(lines))
+    kept, scores = (*BASELINES, headline(lines)), {}
+    for score, title in TITLES.items():
+        found = scored(lines, score)
+        scores[title] = {name: found[name] for name in kept if name in found}
+    labelled = any(methods.keys() - {TEACHER} for methods in scores.values())
+    return baseline_bars(scores, shifts_of(lines)) if labelled else None
 
 
-def baseline_bars(panels: Mapping[str, Scores], shifts: Sequence[str]) -> bytes:
+def baseline_bars(scores: Mapping[str, Scores], shifts: Sequence[str]) -> bytes:
     """Methods against baselines (003, Figure 3), a panel a score; the dashed line is the teacher on
     D1."""
-    with drawing(max(7.0, 1.5 + 2.4 * len(shifts) * len(panels)), 3.4, len(panels)) as made:
-        figure, axes = made
-        for axis, (title, methods) in zip(axes, panels.items(), strict=True):
-            names = [name for name in methods if name != TEACHER]
-            width = 0.84 / max(1, len(names))
-            for number, name in enumerate(names):
-                there = [(i, methods[name][s]) for i, s in enumerate(shifts) if s in methods[name]]
-                spread = [score.std for _, score in there]
-                axis.bar(
-                    [i + (number + 0.5) * width - 0.42 for i, _ in there],
-                    [score.mean for _, score in there],
-                    0.92 * width,
-                    yerr=spread if any(spread) else None,
-                    color=look(number)[0] if number else "#B6BCC6",
-                    error_kw={"elinewidth": 1, "capsize": 2, "ecolor": "#111827"},
-                    label=name,
-                )
-            if clean := methods.get(TEACHER, {}).get(""):
-                axis.axhline(clean.mean, color="black", ls="--", lw=1.2, label="teacher on D1")
-            axis.set(title=title, ylim=(0, None))
-            axis.set_xticks(range(len(shifts)), [literal(shift) for shift in shifts])
-        count = len(axes[0].get_legend_handles_labels()[1])
-        legend_below(figure, axes, ceil(count / ceil(count / 8)))
-        axes[0].set_ylabel("percent")
-        return png(figure)
+
+    def draw(axis: "Axes", title: str) -> None:
+        methods = {name: of for name, of in scores[title].items() if name != TEACHER}
+        width = 0.84 / max(1, len(methods))
+        for number, (name, of) in enumerate(methods.items()):
+            there = [(i, of[shift]) for i, shift in enumerate(shifts) if shift in of]
+            spread = [score.std for _, score in there]
+            axis.bar(
+                [i + (number + 0.5) * width - 0.42 for i, _ in there],
+                [score.mean for _, score in there],
+                0.92 * width,
+                yerr=spread if any(spread) else None,
+                color=look(number)[0] if number else "#B6BCC6",
+                error_kw={"elinewidth": 1, "capsize": 2, "ecolor": "#111827"},
+                label=name,
+            )
+        if clean := scores[title].get(TEACHER, {}).get(""):
+            axis.axhline(clean.mean, color="black", ls="--", lw=1.2, label="teacher on D1")
+        axis.set(title=title, ylim=(0, None))
+        axis.set_xticks(range(len(shifts)), [literal(shift) for shift in shifts])
+
+    size = (max(7.0, 1.5 + 2.4 * len(shifts) * len(scores)), 3.4)
+    count = len(next(iter(scores.values())))
+    return facets(scores, draw, size, ceil(count / ceil(count / 8)), "percent")
 
 
 def layer_figure(lines: list[Line]) -> bytes | None:
@@ -127,11 +112,10 @@ def layer_figure(lines: list[Line]) -> bytes | None:
     students = [x for x in lines if x.objective and x.shift]
     untreated = {x.method for x in students if not (x.entries[0].treated or x.entries[0].protocol)}
     order = sorted(untreated, key=rank)
-    panels = {title: scored(lines, score) for score, title in TITLES.items()}
-    if len(order) < 2 or not panels["mIoU"].keys() - {TEACHER}:
-        return None
+    scores = {title: scored(lines, score) for score, title in TITLES.items()}
     joined = {x.method for x in students if single_layer(x)}
-    return layer_chart(panels, order, shifts_of(lines), joined)
+    several = len(order) > 1 and scores["mIoU"].keys() - {TEACHER}
+    return layer_chart(scores, order, shifts_of(lines), joined) if several else None
 
 
 def single_layer(line: Line) -> bool:
@@ -142,7 +126,7 @@ def single_layer(line: Line) -> bool:
 
 
 def layer_chart(
-    panels: Mapping[str, Scores],
+    scores: Mapping[str, Scores],
     order: Sequence[str],
     shifts: Sequence[str],
     joined: Container[str],
@@ -152,27 +136,25 @@ def layer_chart(
 
     A line runs through the objectives in `joined`, single layers; mixtures stand beside them.
     """
-    with drawing(9.0, 3.6, len(panels)) as (figure, axes):
-        for axis, (title, scores) in zip(axes, panels.items(), strict=True):
-            for number, shift in enumerate(shifts):
-                colour, marker = look(number)
-                there = [(i, scores.get(name, {}).get(shift)) for i, name in enumerate(order)]
-                found = {i: score for i, score in there if score}
-                axis.errorbar(
-                    list(found), [s.mean for s in found.values()], [s.std for s in found.values()],
-                    color=colour, fmt=marker, capsize=2, label=shift,
-                )  # fmt: skip
-                single = {i: score.mean for i, score in found.items() if order[i] in joined}
-                axis.plot(list(single), list(single.values()), color=colour)
-                for name, dashes in ((B0, ":"), (B2, "--")):
-                    if value := scores.get(name, {}).get(shift):
-                        label = f"{name}, {shift}"
-                        axis.axhline(value.mean, color=colour, ls=dashes, lw=1.2, label=label)
-            axis.set(title=title, xlabel="regressed layer")
-            axis.set_xticks(
-                range(len(order)), [literal(n) for n in order], rotation=30 * (len(order) > 6)
+
+    def draw(axis: "Axes", title: str) -> None:
+        for number, shift in enumerate(shifts):
+            colour, marker = look(number)
+            of = {name: by_shift.get(shift) for name, by_shift in scores[title].items()}
+            found = {i: score for i, name in enumerate(order) if (score := of.get(name))}
+            means, spread = [s.mean for s in found.values()], [s.std for s in found.values()]
+            axis.errorbar(
+                list(found), means, spread, color=colour, fmt=marker, capsize=2, label=shift
             )
-            axis.margins(x=0.06)
-        legend_below(figure, axes, 6)
-        axes[0].set_ylabel("percent")
-        return png(figure)
+            single = {i: score.mean for i, score in found.items() if order[i] in joined}
+            axis.plot(list(single), list(single.values()), color=colour)
+            for name, dashes in ((B0, ":"), (B2, "--")):
+                if value := of.get(name):
+                    label = f"{name}, {shift}"
+                    axis.axhline(value.mean, color=colour, ls=dashes, lw=1.2, label=label)
+        axis.set(title=title, xlabel="regressed layer")
+        names = [literal(name) for name in order]
+        axis.set_xticks(range(len(order)), names, rotation=30 if len(order) > 6 else 0)
+        axis.margins(x=0.06)
+
+    return facets(scores, draw, (9.0, 3.6), 6, "percent")

@@ -6,7 +6,7 @@ from typing import Any
 
 from adapt.disk.files import read_json, read_mapping, write_json, write_whole
 from adapt.disk.runs import read_summary
-from adapt.disk.tables import csv_of
+from adapt.disk.tables import csv_of, text_table
 from adapt.errors import InputError
 from adapt.evaluation.rows import collect
 from adapt.study.grid import FineTuning
@@ -102,10 +102,7 @@ def cells(row: dict[str, Any]) -> tuple[str, ...]:
 def text(found: dict[str, Any]) -> str:
     """The table that the study prints."""
     heads = ("penalty", "protocol", "score", "", "class acc", "n", "the paper's")
-    table = [heads, *map(cells, found["rows"])]
-    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    lines = ["  ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)) for line in table]
-    return "\n".join(line.rstrip() for line in lines)
+    return text_table([heads, *map(cells, found["rows"])], left=range(len(heads)))
 
 
 def for_report(runs: Path) -> dict[str, Any] | None:

@@ -1,7 +1,7 @@
 """What networks see and say: Figure 5's feature maps and predictions beside their labels."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -33,32 +33,18 @@ Pictures = dict[str, str]
 """Caption -> data URI."""
 
 
-@dataclass(frozen=True)
-class Gallery:
-    """The pictures of one shift."""
-
-    shift: str
-    tap: str
-    """The layer whose maps are drawn; `` = none is regressed."""
-    channel: int
-    features: Pictures
-    predictions: dict[str, Pictures]
-    """Sample's name -> pictures."""
-    legend: list[tuple[str, str]]
-    """Class names with their colours in predictions (#rrggbb)."""
-
-
 def gallery(
     shift: str, student: Path, others: Mapping[str, Path], split: str, count: int
-) -> Gallery:
-    """Pictures of `count` evenly spaced samples of a split.
+) -> dict[str, Any]:
+    """Pictures of one shift, as report.html has them: feature maps of the first sample, predictions
+    of each, and a legend of class names with their colours (#rrggbb).
 
     Args:
         shift: its name, for the heading.
         student: run folder of an adapted student; its teacher and data come from its record.
         others: caption -> run folder of further networks that see x2 (B2, say).
         split: the data set's split.
-        count: how many samples; the first also gives the feature maps.
+        count: how many evenly spaced samples.
 
     Raises:
         InputError: runs or images that are no longer there.
@@ -87,17 +73,17 @@ def gallery(
         first = images_of(next(iter(natives.values())), settings)
         features, channel = feature_maps(machine, models, first, tap)
     colours = ["#{:02x}{:02x}{:02x}".format(*colour) for colour in palette(len(data.classes))]
-    return Gallery(
-        shift=shift,
-        tap=tap,
-        channel=channel,
-        features=features,
-        predictions={
+    return {
+        "shift": shift,
+        "tap": tap,
+        "channel": channel,
+        "features": features,
+        "predictions": {
             name: predictions(machine, models, arrays, settings, data)
             for name, arrays in natives.items()
         },
-        legend=list(zip(data.classes, colours, strict=True)),
-    )
+        "legend": list(zip(data.classes, colours, strict=True)),
+    }
 
 
 def images_of(arrays: Arrays, settings: DataConfig) -> dict[str, np.ndarray]:

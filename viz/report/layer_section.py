@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from adapt.disk.files import read_json
 from adapt.disk.runs import read_metrics
@@ -10,7 +10,10 @@ from adapt.errors import InputError
 from adapt.settings.choices import ANALYSES as NAMES
 from adapt.settings.commands import PAIRS
 from viz.figures import drawing, literal, look, png, whole_ticks
-from viz.report.charts import Section, batches
+from viz.report.charts import batches
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 WIDEST = 11.0
 """Inches; wider, a page's width would make the letters too small."""
@@ -30,14 +33,8 @@ def box_plots(
     high: float | None = None,
 ) -> bytes:
     """A box for each layer and run, runs side by side; layers without values stay empty. Values
-    beyond the whiskers are not drawn.
-
-    Args:
-        boxes: run -> what `Axes.bxp` draws for each layer (adapt.analysis.weights.box), the same
-            layers for all.
-        what: label of the y axis.
-        low: lower limit of the y axis, where it has a natural one.
-        high: the upper one.
+    beyond the whiskers are not drawn. `boxes` has, for each run, what `Axes.bxp` draws for each
+    layer (adapt.analysis.weights.box), the same layers for all; `low` and `high` limit the y axis.
     """
     layers = [literal(str(b["label"])) for b in next(iter(boxes.values()))]
     step, wide = len(boxes) + 0.8, len(layers) * (0.24 + 0.16 * len(boxes))
@@ -59,15 +56,8 @@ def box_plots(
                 manage_ticks=False,
             )
             axis.bar([0], [0], color=colour, alpha=0.5, label=run)
-        many = len(layers) > 8
-        axis.set_xticks(
-            [i * step + (len(boxes) - 1) / 2 for i in range(len(layers))],
-            layers,
-            rotation=60 if many else 0,
-            ha="right" if many else "center",
-            rotation_mode="anchor",
-            fontsize=8,
-        )
+        at = [i * step + (len(boxes) - 1) / 2 for i in range(len(layers))]
+        named_ticks(axis, at, layers, slanted=len(layers) > 8)
         axis.set(ylabel=what, xlim=(-1, len(layers) * step - 0.8), ylim=(low, high))
         axis.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=3)
         return png(figure)
@@ -81,17 +71,21 @@ def distance_lines(runs: Mapping[str, Sequence[Record]]) -> bytes:
         for number, (run, rows) in enumerate(runs.items()):
             moved = {str(r["layer"]): r for r in rows if r["relative"] and r["layer"] != ALL}
             colour, marker = look(number)
-            points: dict[bool, dict[int, float]] = {False: {}, True: {}}
-            for i, row in ((i, moved[name]) for i, name in enumerate(names) if name in moved):
-                points["Norm" in str(row["type"])][i] = row["relative"]
-            axis.plot(*along(points[False]), marker=marker, ms=4, color=colour, label=run)
-            axis.plot(*along(points[True]), marker, ms=4, color=colour, mfc="none")
-        ticks = [(i, literal(name)) for i, name in enumerate(names) if name != ALL]
-        axis.set_xticks([i for i, _ in ticks], [name for _, name in ticks], rotation=60, ha="right",
-                        rotation_mode="anchor", fontsize=8)  # fmt: skip
+            points = [(i, moved[name]) for i, name in enumerate(names) if name in moved]
+            norms = {i: r["relative"] for i, r in points if "Norm" in r["type"]}
+            others = {i: r["relative"] for i, r in points if i not in norms}
+            axis.plot(*along(others), marker=marker, ms=4, color=colour, label=run)
+            axis.plot(*along(norms), marker, ms=4, color=colour, mfc="none")
+        at = [i for i, name in enumerate(names) if name != ALL]
+        named_ticks(axis, at, [literal(names[i]) for i in at])
         axis.set(ylabel="|w - w0| / |w0|", yscale="log")
         axis.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=3)
         return png(figure)
+
+
+def named_ticks(axis: "Axes", at: list, names: list[str], slanted: bool = True) -> None:
+    style = {"rotation": 60, "ha": "right"} if slanted else {"rotation": 0, "ha": "center"}
+    axis.set_xticks(at, names, rotation_mode="anchor", fontsize=8, **style)
 
 
 def along(points: Mapping[int, float]) -> tuple[list[int], list[float]]:
@@ -158,78 +152,50 @@ def found_below(runs: Path, name: str) -> tuple[dict[str, dict[str, Any]], list[
     return found, broken
 
 
-def source_table(found: Mapping[str, Record]) -> tuple[str, list[str], list[list[str]]]:
-    """What each run lost on the source (001, Table 5)."""
-    names = list(dict.fromkeys(name for content in found.values() for name in content["scores"]))
-    heads = ["run", "split", *(f"{n.replace('_', ' ')}: before, after, lost" for n in names)]
-    lines = []
-    for run, content in found.items():
-        cells = [run, content["made"]["split"]]
-        for name in names:
-            s = content["scores"].get(name)
-            cells.append(f"{s['before']:.1f}, {s['after']:.1f}, {s['drop']:.1f}" if s else "\u2013")
-        lines.append([*cells, f"{content['agreement_miou']:.1f}"])
-    return "Old domain before and after the training", [*heads, "agreement"], lines
-
-
-def analyses_section(runs: Path, trained: Sequence[Path]) -> Section | None:
-    """What the analyse command left below `runs`, and the distances that trainings noted; None
-    where there is neither."""
-    made, found = Section("Layer by layer"), {}
+def analyses_section(runs: Path, trained: Sequence[Path]) -> dict[str, Any]:
+    """What the analyse command left below `runs`, and the distances that trainings noted, as
+    report.html has them; empty where there is neither."""
+    found, sentences = {}, []
     for name in NAMES:
         found[name], broken = found_below(runs, name)
-        made.sentences += broken
+        sentences += broken
     activations: dict[tuple[str, ...], dict[str, list]] = {}
     for name, content in found["activations"].items():
-        domain, layers = content["made"]["domain"], content["layers"]
-        key = (domain, *(x["layer"] for x in layers))
-        activations.setdefault(key, {})[name] = [x["r2"] for x in layers]
-    for (domain, *_), alike in activations.items():
+        domain = content["made"]["domain"]
         inputs = "before on x1, after on x2" if domain == PAIRS else f"both on images of {domain}"
-        for group in batches(alike.items(), SIDE_BY_SIDE):
-            made.draw(
-                box_plots(dict(group), "R2 of the units' activations", 0, 1.02),
-                "Box-plots of R2 for each layer",
-                "As Figure 4 of Li, Grandvalet and Davoine (2020): how much of each unit's "
-                f"activation before training explains that after it, {inputs}.",
-            )
+        key = (inputs, *(x["layer"] for x in content["layers"]))
+        activations.setdefault(key, {})[name] = [x["r2"] for x in content["layers"]]
     fishers: dict[tuple[str, ...], dict[str, list]] = {}
     for name, content in found["fisher"].items():
-        key = tuple(x["layer"] for x in content["layers"])
+        alike = fishers.setdefault(tuple(x["layer"] for x in content["layers"]), {})
         boxes = [x["log10"] for x in content["layers"]]
-        if boxes not in fishers.setdefault(key, {}).values():  # several runs looked at one file
-            fishers[key][name] = boxes
-    for alike in fishers.values():
-        for group in batches(alike.items(), SIDE_BY_SIDE):
-            made.draw(
-                box_plots(dict(group), "log10 of Fisher information"),
-                "Box-plots of log Fisher information for each layer",
-                "As Figure 5: diagonal Fisher information of every parameter; elements that are 0 "
-                "have no logarithm and are left out.",
-            )
-    for analyses in batches(found["weights"].items(), LINES):
-        made.draw(
-            distance_lines({name: content["layers"] for name, content in analyses}),
-            "Distance of each layer from its start",
-            "How far each layer went from its start: convolution and linear layers joined by a "
-            "line, norm layers as hollow points; what did not move is left out.",
-        )
-    if found["source"]:
-        made.tables.append(source_table(found["source"]))
-    noted = {
-        str(run.relative_to(runs)): lines
-        for run in trained
-        if (lines := [line for line in read_metrics(run) if line.get("distances")])
+        if boxes not in alike.values():  # several runs looked at one file
+            alike[name] = boxes
+    weights = [(name, content["layers"]) for name, content in found["weights"].items()]
+    metrics = {str(run.relative_to(runs)): read_metrics(run) for run in trained}
+    noted = {run: [x for x in lines if x.get("distances")] for run, lines in metrics.items()}
+    moving = [(run, lines) for run, lines in noted.items() if lines]
+    if len(moving) > TIMED:
+        sentences.append(f"{len(moving) - TIMED} more runs have distances in metrics.jsonl.")
+    if not (any(found.values()) or moving or sentences):
+        return {}
+    limits = limits_of(lines for _, lines in moving[:TIMED])
+    return {
+        "sentences": sentences,
+        "activations": [
+            (box_plots(dict(group), "R2 of the units' activations", 0, 1.02), inputs)
+            for (inputs, *_), alike in activations.items()
+            for group in batches(alike.items(), SIDE_BY_SIDE)
+        ],
+        "fisher": [
+            box_plots(dict(group), "log10 of Fisher information")
+            for alike in fishers.values()
+            for group in batches(alike.items(), SIDE_BY_SIDE)
+        ],
+        "weights": [distance_lines(dict(group)) for group in batches(weights, LINES)],
+        "distances": [
+            distances_over_time(dict(group), limits) for group in batches(moving[:TIMED], PANELS)
+        ],
+        "source": found["source"],
+        "scores": list(dict.fromkeys(n for of in found["source"].values() for n in of["scores"])),
     }
-    drawn = dict(list(noted.items())[:TIMED])
-    limits = limits_of(drawn.values())
-    for panels in batches(drawn.items(), PANELS):
-        made.draw(
-            distances_over_time(dict(panels), limits),
-            "Distance of each layer from its start over time",
-            "Distance from the start over time, relative to the start's size; first layers are "
-            "dark.",
-        )
-    if len(noted) > TIMED:
-        made.sentences.append(f"{len(noted) - TIMED} more runs have distances in metrics.jsonl.")
-    return made if made.charts or made.tables or made.sentences else None

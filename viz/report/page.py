@@ -19,7 +19,7 @@ from adapt.settings.viz import ReportConfig
 from viz.pictures import data_uri
 from viz.report import comparison
 from viz.report.charts import bars, layer_figure, training_curves
-from viz.report.gallery import Gallery, gallery, montages
+from viz.report.gallery import gallery, montages
 from viz.report.layer_section import analyses_section
 from viz.report.penalties import panels_of
 from viz.report.penalty_section import csv_of_trials, described, penalties_section, rejected
@@ -68,11 +68,9 @@ def report(config: ReportConfig) -> Path:
         write_whole(runs / TRIALS, csv_of_trials(panels).encode())
         files += [PENALTIES, TRIALS]
     firsts = list(dict.fromkeys(Path(line.entries[0].row.run) for line in every))
-    sections = [penalties_section(panels), analyses_section(runs, firsts)]
     galleries, notes = galleries_of(lines, config.examples)
     inversions, broken = montages(runs)
     curves = [(str(r), found) for r in trained[:CURVES] if (found := read_metrics(r))]
-    figures = {name: draw(lines) for name, draw in (("bars", bars), ("layers", layer_figure))}
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=select_autoescape(default=True),
@@ -80,8 +78,8 @@ def report(config: ReportConfig) -> Path:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["data_uri"] = data_uri
     html = environment.get_template("report.html").render(
-        {name: data_uri(chart) if chart else "" for name, chart in figures.items()},
         today=date.today().isoformat(),
         runs=str(runs),
         machines=machines(trained),
@@ -89,18 +87,21 @@ def report(config: ReportConfig) -> Path:
         summary=summary(lines, described(panels)),
         comparison=comparison.for_report(runs),
         tables=[(*place, group, heads_of(group)) for place, group in tables.items()],
+        bars=bars(lines),
+        layers=layer_figure(lines),
+        penalties=penalties_section(panels),
+        analyses=analyses_section(runs, firsts),
         classes=class_tables(lines),
         galleries=galleries,
         notes=notes,
         montages=inversions,
         broken=broken,
-        curves=[(run, data_uri(training_curves(found))) for run, found in curves],
+        curves=[(run, training_curves(found)) for run, found in curves],
         more_curves=len(trained) - len(curves),
         configurations=[
             (str(run), yaml.safe_dump(read_config(run), sort_keys=False)) for run in trained
         ],
         files=files,
-        sections=[section for section in sections if section],
     )
     write_whole(out, html.encode())
     say(f"report: {out.resolve()}")
@@ -123,35 +124,31 @@ def machines(runs: Iterable[Path]) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def summary(lines: list[Line], chosen: Mapping[str, str]) -> list[str]:
-    """The story in a sentence a shift, computed from the table; `chosen` says of a run which it is
-    among several."""
-    method, sentences = headline(lines), []
+def summary(lines: list[Line], chosen: Mapping[str, str]) -> list[dict[str, Any]]:
+    """The facts of report.html's sentence on each shift, from the table; `chosen` says of a run
+    which it is among several."""
+    method, facts = headline(lines), []
     clean = next((x.scores["miou"] for x in lines if x.method == TEACHER), None)
     for shift in shifts_of(lines):
-        found = {x.method: x for x in reversed(lines) if x.shift == shift}
-        if clean is None or B0 not in found or method not in found:
+        alike = [x for x in lines if x.shift == shift and x.method == method]
+        found = {x.method: x.scores for x in reversed(lines) if x.shift == shift}
+        scores = {name: found[name]["miou"] for name in (B0, method, B2) if name in found}
+        if not (clean and scores.get(B0) and scores.get(method)):
             continue
-        b0, best = found[B0].scores["miou"], found[method].scores
-        if b0 is None or best["miou"] is None:
-            continue
-        which, run = "", found[method].entries[0].row.run
-        if run in chosen:
-            which = f" ({chosen[run]})"
-        elif (
-            sum(x.method == method and x.shift == shift for x in lines) > 1
-        ):  # not the best of them
-            which = f" ({found[method].label}, penalty {found[method].penalty})"
-        text = (
-            f"{shift}: the teacher falls from {clean.mean:.1f} to {b0.mean:.1f} mIoU; "
-            f"{method}{which} trained without labels reaches {best['miou'].mean:.1f}"
+        several = f"{alike[0].label}, penalty {alike[0].penalty}" if len(alike) > 1 else ""
+        facts.append(
+            {
+                "shift": shift,
+                "clean": clean,
+                "b0": scores[B0],
+                "method": method,
+                "which": chosen.get(alike[0].entries[0].row.run, several),
+                "miou": scores[method],
+                "recovered": found[method]["recovered"],
+                "b2": scores.get(B2),
+            }
         )
-        if (share := best["recovered"]) is not None:
-            text += f", recovering {share.mean:.0f}\u00a0% of the loss"
-        if B2 in found and (b2 := found[B2].scores["miou"]) is not None:
-            text += f" (supervised fine-tuning, B2: {b2.mean:.1f})"
-        sentences.append(text + ".")
-    return sentences
+    return facts
 
 
 def class_tables(lines: list[Line]) -> list[dict[str, Any]]:
@@ -171,7 +168,7 @@ def class_tables(lines: list[Line]) -> list[dict[str, Any]]:
     return made
 
 
-def galleries_of(lines: list[Line], count: int) -> tuple[list[Gallery], list[str]]:
+def galleries_of(lines: list[Line], count: int) -> tuple[list[dict[str, Any]], list[str]]:
     """Galleries of the shifts whose runs and images are still there, and a note for the others."""
     method, made, notes = headline(lines), [], []
     for shift in shifts_of(lines):

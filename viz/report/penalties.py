@@ -4,11 +4,12 @@ alpha that is chosen in each."""
 import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import compress
 from pathlib import Path
 from typing import Any
 
 from adapt.evaluation.rows import Row
-from adapt.settings.choices import B0, TEACHER
+from adapt.settings.choices import B0, PENALTIES, TEACHER
 from viz.report.tables import NAMED, Entry, Stat, source_of, stat
 
 NEW, OLD, AGREEMENT, DROP = "new", "old", "agreement", "drop"
@@ -16,8 +17,6 @@ NEW, OLD, AGREEMENT, DROP = "new", "old", "agreement", "drop"
 without labels; and what it lost on D1 to the network that it came from (001, Table 5)."""
 NONE, FREE = "none", "no penalty"
 """The control in configurations, and in figures."""
-ORDER = (NONE, "l2", "l2_sp", "l2_sp_fisher", "l1_sp", "gl_sp", "gl_sp_fisher")
-"""Penalties as in 001, section 3."""
 
 Key = tuple[int, str]
 """Seed and the network that a run came from."""
@@ -47,11 +46,9 @@ class Trial:
     @property
     def label(self) -> str:
         """`L2-SP, alpha 0.01, freeze 3`."""
-        alpha = [f"alpha {self.alpha:g}"] if self.penalty != NONE else []
-        beta = [f"beta {self.beta:g}"] if self.with_beta else []
-        return ", ".join(
-            [self.form, *alpha, *beta, *([f"freeze {self.freeze}"] * bool(self.freeze))]
-        )
+        alpha = f", alpha {self.alpha:g}" if self.penalty != NONE else ""
+        beta = f", beta {self.beta:g}" if self.with_beta else ""
+        return f"{self.form}{alpha}{beta}" + (f", freeze {self.freeze}" if self.freeze else "")
 
 
 @dataclass(frozen=True)
@@ -67,9 +64,8 @@ class Choice:
     """Trials that have no score on the split, so that they could not be chosen."""
 
     def as_dict(self) -> dict[str, Any]:
-        at = {name: getattr(self.trial, name) for name in ("form", "alpha", "beta")}
-        about = {"among": self.among, "seeds": list(self.seeds), "without": list(self.without)}
-        return at | about
+        found = {name: getattr(self.trial, name) for name in ("form", "alpha", "beta")}
+        return found | {name: getattr(self, name) for name in ("among", "seeds", "without")}
 
 
 def choose(trials: Sequence[Trial], split: str, what: str = NEW) -> Choice | None:
@@ -151,6 +147,7 @@ class Panel:
     def as_dict(self) -> dict[str, Any]:
         """As penalties.json has it."""
         splits = dict.fromkeys(split for t in self.trials for _, split in t.scores)
+        names = ("penalty", "form", "alpha", "beta", "freeze", "others")
 
         def scores(trial: Trial, split: str) -> dict[str, Any]:
             found = {what: trial.stat(what, split) for what in (NEW, OLD, AGREEMENT, DROP)}
@@ -166,18 +163,13 @@ class Panel:
             "chosen_by_agreement": {f: c.as_dict() for f, c in self.choices(AGREEMENT).items()},
             "chosen_of_all": self.overall.as_dict() if self.overall else None,
             "trials": [
-                {
-                    "penalty": t.penalty,
-                    "form": t.form,
-                    "alpha": t.alpha,
-                    "beta": t.beta,
-                    "freeze": t.freeze,
-                    "others": t.others,
-                    "runs": list(t.runs.values()),
-                    "scores": {split: scores(t, split) for split in splits},
-                    "over_control": vars(gain) if (gain := self.over_control(t)) else None,
+                {name: getattr(trial, name) for name in names}
+                | {
+                    "runs": list(trial.runs.values()),
+                    "scores": {split: scores(trial, split) for split in splits},
+                    "over_control": vars(gain) if gain else None,
                 }
-                for t in self.trials
+                for trial, gain in ((t, self.over_control(t)) for t in self.trials)
             ],
         }
 
@@ -210,9 +202,11 @@ def panels_of(entries: Sequence[Entry], selection: str = "") -> list[Panel]:
     }
     selection = selection or (parts.pop() if len(parts) == 1 else "")
     groups: dict[tuple[Any, ...], list[Entry]] = {}
+    free = ("penalty.", "freeze", "adabn", "restyle_beta", "adapted to")
     for entry in entries:
         if not entry.treated and entry.method != B0:
-            groups.setdefault((*names_of(entry), repr(rest_of(entry))), []).append(entry)
+            rest = sorted((k, v) for k, v in entry.settings.items() if not k.startswith(free))
+            groups.setdefault((*names_of(entry), repr(rest)), []).append(entry)
     made = []
     for (*names, _), members in groups.items():
         trials = trials_of(members)
@@ -231,7 +225,9 @@ def panels_of(entries: Sequence[Entry], selection: str = "") -> list[Panel]:
         stats = {what: stat(values.values()) for what, values in before.items()}
         panel = Panel("", next(kinds, AGREEMENT), trials, split, selection, stats)
         made.append((names, Path(members[0].row.run).name, panel))
-    titles = titles_of([names for names, _, _ in made])
+    columns = zip(*(names for names, _, _ in made), strict=True)
+    kept = [not i or len(set(column)) > 1 for i, column in enumerate(columns)]
+    titles = [", ".join(filter(None, compress(names, kept))) for names, _, _ in made]
     for title, (_, run, panel) in zip(titles, made, strict=True):
         panel.title = title if titles.count(title) == 1 else f"{title} ({run})"
     return [panel for _, _, panel in made]
@@ -260,18 +256,6 @@ def names_of(entry: Entry) -> tuple[str, ...]:
     return where, f"from {source}", method, entry.protocol
 
 
-def titles_of(names: Sequence[Sequence[str]]) -> list[str]:
-    """The first name, and of the others what differs."""
-    differing = [i for i in range(len(names[0])) if len({n[i] for n in names}) > 1] if names else []
-    return [", ".join(filter(None, (n[i] for i in sorted({0, *differing})))) for n in names]
-
-
-def rest_of(entry: Entry) -> list[tuple[str, Any]]:
-    """Settings in which the trials of a panel agree."""
-    free = ("penalty.", "freeze", "adabn", "restyle_beta", "adapted to")
-    return sorted((k, v) for k, v in entry.settings.items() if not k.startswith(free))
-
-
 def trials_of(entries: Iterable[Entry]) -> list[Trial]:
     """Entries that differ in the seed, the split and the domain only, joined."""
     found: dict[tuple[Any, ...], Trial] = {}
@@ -295,7 +279,7 @@ def trials_of(entries: Iterable[Entry]) -> list[Trial]:
     name_forms(list(found.values()))
 
     def place_of(trial: Trial) -> tuple[Any, ...]:
-        rank = ORDER.index(trial.penalty) if trial.penalty in ORDER else len(ORDER)
+        rank = (*PENALTIES, trial.penalty).index(trial.penalty)
         return rank, trial.form, trial.alpha, trial.beta, len(trial.freeze), trial.freeze
 
     return sorted(found.values(), key=place_of)

@@ -1,24 +1,14 @@
 """The report's section about penalties against each other and about frozen layers."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from adapt.disk.tables import csv_of
-from viz.figures import COLOURS, GREY, drawing, legend_below, literal, look, png
-from viz.report.charts import Section, batches
-from viz.report.penalties import (
-    AGREEMENT,
-    DROP,
-    FREE,
-    NEW,
-    NONE,
-    OLD,
-    Panel,
-    Trial,
-    is_grid,
-)
+from viz.figures import COLOURS, GREY, facets, literal, look
+from viz.report.charts import batches
+from viz.report.penalties import AGREEMENT, DROP, FREE, NEW, NONE, OLD, Panel, Trial, is_grid
 from viz.report.tables import Stat
 
 if TYPE_CHECKING:
@@ -34,56 +24,23 @@ CONTROL: dict[str, Any] = {"color": "black", "marker": "*", "ms": 12, "ls": "non
 CLEAN: dict[str, Any] = {"color": GREY, "ls": "--", "lw": 1.1, "label": "teacher on D1"}
 
 
-def penalties_section(panels: Sequence[Panel]) -> Section | None:
-    """Penalties against each other (001, Figures 1 to 3, and Table 5); None without any."""
+def penalties_section(panels: Sequence[Panel]) -> dict[str, Any]:
+    """Penalties against each other (001, Figures 1 to 3, and Table 5) as report.html has them;
+    empty without any."""
     if not panels:
-        return None
-    made = Section("Penalties and frozen layers")
-    for panel in panels:
-        made.sentences += sentences_of(panel)
-        made.tables.append(table_of(panel))
+        return {}
     compared = [p for p in panels if len({t.penalty for t in p.free} - {NONE}) or len(p.free) > 1]
-    chosen = any(p.choices() for p in compared)
-    for group in batches([p for p in compared if len(p.forms) > 1], PANELS):
-        made.draw(
-            side_by_side(group),
-            "Score of every penalty, side by side",
-            "As Figure 2 of Li, Grandvalet and Davoine (2020): mean, standard deviation and single "
-            "seeds; the axis does not start at 0. "
-            + ("Below each penalty the alpha that the selection split chose."
-               if chosen else "Nothing was chosen, so every alpha stands there."),
-        )  # fmt: skip
-    both = [p for p in compared if any(point(t, p, OLD) for t in p.free)]
-    for group in batches(both, PANELS):
-        made.draw(
-            forgetting(group),
-            "Score kept on D1 against score reached on the new domain",
-            "Forgetting against adaptation: up and to the right is better. Numbers are alphas, "
-            "bars standard deviations over seeds.",
-        )
-    for panel in compared:
-        if any(len({t.alpha for t in ts if t.alpha > 0}) > 1 for ts in panel.lines.values()):
-            made.draw(
-                over_alpha(panel),
-                f"Score against alpha, {panel.title}",
-                "Score against alpha; the horizontal line with its band is training without a "
-                "penalty.",
-            )
-        if grids := grids_of(panel):
-            made.draw(
-                heat_map(panel, grids),
-                f"Score over alpha and beta, {panel.title}",
-                f"As Figure 1: scores on {panel.split}"
-                + (f"; framed what {panel.selection} chose." if panel.choices() else "."),
-            )
-    for panel in panels:
-        if panel.frozen:
-            made.draw(
-                freezing(panel),
-                f"Score against the number of frozen layers, {panel.title}",
-                "As Figure 3: the first layers frozen; the dashed line is none.",
-            )
-    return made
+    several = [p for p in compared if len(p.forms) > 1]
+    both = [p for p in compared if any(point(t, p) for t in p.free)]
+    return {
+        "sentences": [sentence for panel in panels for sentence in sentences_of(panel)],
+        "tables": [table_of(panel) for panel in panels],
+        "chosen": any(p.choices() for p in compared),
+        "side_by_side": [side_by_side(group) for group in batches(several, PANELS)],
+        "forgetting": [forgetting(group) for group in batches(both, PANELS)],
+        "strengths": [(p, over_alpha(p), heat_map(p)) for p in compared],
+        "frozen": [(p, freezing(p)) for p in panels if p.frozen],
+    }
 
 
 def sentences_of(panel: Panel) -> Iterator[str]:
@@ -204,16 +161,9 @@ def styles(panels: Sequence[Panel]) -> dict[str, tuple[str, str]]:
     return {name: look(i) for i, name in enumerate(names)} | {FREE: ("#111827", "*")}
 
 
-def sides(panel: Panel) -> dict[str, str]:
-    """What a panel was scored on -> how axes call it."""
-    names = {NEW: "on the new domain", OLD: "on D1"}
-    there = {what for t in panel.trials for what, split in t.scores if split == panel.split}
-    return {what: name for what, name in names.items() if what in there}
-
-
-def point(trial: Trial, panel: Panel, against: str) -> tuple[Stat, Stat] | None:
-    """Its score of the kind `against`, and that on the new domain; None where one is missing."""
-    x, y = trial.stat(against, panel.split), trial.stat(NEW, panel.split)
+def point(trial: Trial, panel: Panel) -> tuple[Stat, Stat] | None:
+    """Its scores on D1 and on the new domain; None where one is missing."""
+    x, y = trial.stat(OLD, panel.split), trial.stat(NEW, panel.split)
     return (x, y) if x and y else None
 
 
@@ -231,161 +181,175 @@ def ring(axis: "Axes", panel: Panel, x: float, y: float) -> None:
     axis.scatter(x, y, label=f"chosen on {panel.selection}", **RING)
 
 
-def forgetting(panels: Sequence[Panel]) -> bytes:
+def forgetting(group: Sequence[Panel]) -> bytes:
     """Score kept on D1 (x) against that reached on the new domain (y): a line through the alphas of
     each penalty, mean and standard deviation over seeds; a star where no penalty leads."""
-    looks = styles(panels)
-    with drawing(max(7.2, 5.2 * len(panels)), 4.6, len(panels)) as (figure, axes):
-        for axis, panel in zip(axes, panels, strict=True):
-            for number, (name, trials) in enumerate(panel.lines.items()):
-                points = [(t, *xy) for t in trials if (xy := point(t, panel, OLD))]
-                colour, marker = looks[name]
-                single = f", alpha {points[0][0].alpha:g}" if len(points) == 1 else ""
-                axis.errorbar(
-                    [x.mean for _, x, _ in points],
-                    [y.mean for _, _, y in points],
-                    xerr=[x.std for _, x, _ in points],
-                    yerr=[y.std for _, _, y in points],
-                    ecolor=(colour, 0.45),
-                    color=colour, marker=marker, label=name + single, **ERRORS,
-                )  # fmt: skip
-                for trial, x, y in points if not single else ():
-                    axis.annotate(
-                        f"{trial.alpha:g}",
-                        (x.mean, y.mean),
-                        (4, -10 if number % 2 else 4),
-                        fontsize=7,
-                        textcoords="offset points",
-                        color=colour,
-                    )
-            if panel.control and (free := point(panel.control, panel, OLD)):
-                x, y = free
-                axis.errorbar(x.mean, y.mean, xerr=x.std, yerr=y.std, **CONTROL, **ERRORS)
-            for choice in panel.choices().values():
-                if choice.among > 1 and (xy := point(choice.trial, panel, OLD)):
-                    ring(axis, panel, xy[0].mean, xy[1].mean)
-            if (clean := panel.before[OLD]) is not None:
-                axis.axvline(clean.mean, **CLEAN)
-            axis.grid(axis="x")
-            axis.set(title=panel.title, xlabel=f"{panel.metric} on D1, {panel.split}")
-            axis.set_ylabel(f"{panel.metric} on the new domain, {panel.split}")
-        legend_below(figure, axes, min(3 * len(panels), 5))
-        return png(figure)
+    looks = styles(group)
+
+    def draw(axis: "Axes", panel: Panel) -> None:
+        chosen = chosen_of(panel)
+        for number, (name, trials) in enumerate(panel.lines.items()):
+            points = [(t, *xy) for t in trials if (xy := point(t, panel))]
+            colour, marker = looks[name]
+            single = f", alpha {points[0][0].alpha:g}" if len(points) == 1 else ""
+            axis.errorbar(
+                [x.mean for _, x, _ in points],
+                [y.mean for _, _, y in points],
+                xerr=[x.std for _, x, _ in points],
+                yerr=[y.std for _, _, y in points],
+                ecolor=(colour, 0.45),
+                color=colour, marker=marker, label=name + single, **ERRORS,
+            )  # fmt: skip
+            for trial, x, y in points:
+                if not single:
+                    offset = (4, -10 if number % 2 else 4)
+                    axis.annotate(f"{trial.alpha:g}", (x.mean, y.mean), offset, fontsize=7,
+                                  textcoords="offset points", color=colour)  # fmt: skip
+                if id(trial) in chosen:
+                    ring(axis, panel, x.mean, y.mean)
+        if panel.control and (free := point(panel.control, panel)):
+            x, y = free
+            axis.errorbar(x.mean, y.mean, xerr=x.std, yerr=y.std, **CONTROL, **ERRORS)
+        if (clean := panel.before[OLD]) is not None:
+            axis.axvline(clean.mean, **CLEAN)
+        axis.grid(axis="x")
+        axis.set(title=panel.title, xlabel=f"{panel.metric} on D1, {panel.split}")
+        axis.set_ylabel(f"{panel.metric} on the new domain, {panel.split}")
+
+    size = (max(7.2, 5.2 * len(group)), 4.6)
+    return facets(group, draw, size, min(3 * len(group), 5))
 
 
-def over_alpha(panel: Panel) -> bytes:
-    """Score against alpha, log axis, on the new and on the old domain; the band is no penalty."""
-    looks, kinds, chosen = styles([panel]), sides(panel), chosen_of(panel)
-    with drawing(5.0 * max(len(kinds), 1.3), 3.9, len(kinds)) as (figure, axes):
-        for axis, (what, side) in zip(axes, kinds.items(), strict=True):
-            for name, trials in panel.lines.items():
-                found = [(t, s) for t in trials if (s := t.stat(what, panel.split)) and t.alpha > 0]
-                curve(axis, [(t.alpha, s) for t, s in found], looks[name], name)
-                for trial, score in found:
-                    if id(trial) in chosen:
-                        ring(axis, panel, trial.alpha, score.mean)
-            if panel.control and (free := panel.control.stat(what, panel.split)):
-                low, high = free.mean - free.std, free.mean + free.std
-                axis.axhline(free.mean, color="black", lw=1.2, label=FREE)
-                axis.axhspan(low, high, color="black", alpha=0.08, lw=0)
-            if what == OLD and (clean := panel.before[OLD]) is not None:
-                axis.axhline(clean.mean, **CLEAN)
-            axis.set(title=f"{panel.title}, {side}", xlabel="alpha", xscale="log")
-        axes[0].set_ylabel(f"{panel.metric}, {panel.split}")
-        legend_below(figure, axes, min(5, 2 * len(kinds) + 1))
-        return png(figure)
+def on_both_domains(
+    panel: Panel, width: float, height: float, draw: Callable[["Axes", str], None], columns: int
+) -> bytes:
+    """Axes for each domain that a panel was scored on."""
+    there = {what for t in panel.trials for what, split in t.scores if split == panel.split}
+    sides = {NEW: "on the new domain", OLD: "on D1"}
+    kinds = [what for what in sides if what in there]
+
+    def titled(axis: "Axes", what: str) -> None:
+        draw(axis, what)
+        axis.set_title(f"{panel.title}, {sides[what]}")
+        if what == kinds[0]:
+            axis.set_ylabel(f"{panel.metric}, {panel.split}")
+
+    return facets(kinds, titled, (width * max(len(kinds), 1.3), height), columns)
+
+
+def over_alpha(panel: Panel) -> bytes | None:
+    """Score against alpha, log axis, on the new and on the old domain; the band is no penalty. None
+    with one alpha."""
+    looks, chosen = styles([panel]), chosen_of(panel)
+    if all(len({t.alpha for t in ts if t.alpha > 0}) < 2 for ts in panel.lines.values()):
+        return None
+
+    def draw(axis: "Axes", what: str) -> None:
+        for name, trials in panel.lines.items():
+            found = [(t, s) for t in trials if (s := t.stat(what, panel.split)) and t.alpha > 0]
+            curve(axis, [(t.alpha, s) for t, s in found], looks[name], name)
+            for trial, score in found:
+                if id(trial) in chosen:
+                    ring(axis, panel, trial.alpha, score.mean)
+        if panel.control and (free := panel.control.stat(what, panel.split)):
+            low, high = free.mean - free.std, free.mean + free.std
+            axis.axhline(free.mean, color="black", lw=1.2, label=FREE)
+            axis.axhspan(low, high, color="black", alpha=0.08, lw=0)
+        if what == OLD and (clean := panel.before[OLD]) is not None:
+            axis.axhline(clean.mean, **CLEAN)
+        axis.set(xlabel="alpha", xscale="log")
+
+    return on_both_domains(panel, 5.0, 3.9, draw, 5)
 
 
 def freezing(panel: Panel) -> bytes:
     """Score against how many of the first layers are frozen (001, Figure 3); the dashed line is
     none of them."""
-    kinds, curves = sides(panel), panel.frozen
-    names = sorted({t.freeze or "0" for ts in curves.values() for t in ts}, key=by_amount)
-    numbers = all(name.isdigit() for name in names)
+    curves = panel.frozen
+    amounts = {t.freeze or "0" for trials in curves.values() for t in trials}
+    numbers = all(name.isdigit() for name in amounts)
+    names = sorted(amounts, key=lambda n: (not n.isdigit(), int(n) if n.isdigit() else 0, n))
     ticks = {name: int(name) if numbers else i for i, name in enumerate(names)}
-    with drawing(4.6 * max(len(kinds), 1.3), 3.4, len(kinds)) as (figure, axes):
-        for axis, (what, side) in zip(axes, kinds.items(), strict=True):
-            for number, (name, trials) in enumerate(curves.items()):
-                trials = sorted(trials, key=lambda t: by_amount(t.freeze or "0"))
-                found = [(t.freeze or "0", s) for t in trials if (s := t.stat(what, panel.split))]
-                curve(axis, [(ticks[amount], s) for amount, s in found], look(number), name)
-                for score in [s.mean for amount, s in found if amount == "0"]:
-                    axis.axhline(score, color=look(number)[0], ls="--", lw=1)
-            axis.set_xticks(list(ticks.values()), [literal(name) for name in ticks])
-            axis.set(title=f"{panel.title}, {side}", xlabel="first layers frozen")
-        axes[0].set_ylabel(f"{panel.metric}, {panel.split}")
-        legend_below(figure, axes, 4)
-        return png(figure)
+
+    def draw(axis: "Axes", what: str) -> None:
+        for number, (name, trials) in enumerate(curves.items()):
+            by_name = {t.freeze or "0": t.stat(what, panel.split) for t in trials}
+            found = [(ticks[n], s) for n in names if (s := by_name.get(n))]
+            curve(axis, found, look(number), name)
+            if none := by_name.get("0"):
+                axis.axhline(none.mean, color=look(number)[0], ls="--", lw=1)
+        axis.set_xticks(list(ticks.values()), [literal(name) for name in ticks])
+        axis.set(xlabel="first layers frozen")
+
+    return on_both_domains(panel, 4.6, 3.4, draw, 4)
 
 
-def by_amount(name: str) -> tuple[int, str]:
-    """Numbers in their order, layers' names after them."""
-    return (int(name), "") if name.isdigit() else (10**9, name)
-
-
-def side_by_side(panels: Sequence[Panel]) -> bytes:
+def side_by_side(group: Sequence[Panel]) -> bytes:
     """The penalties with what was chosen for each (001, Figure 2), or every trial where nothing
     was chosen; the axis starts near the lowest, so that differences can be seen."""
-    looks, best = styles(panels), []
-    for panel in panels:
+    looks = styles(group)
+
+    def best(panel: Panel) -> list[Trial]:
         choices = panel.choices()
-        best.append([t for form, trials in panel.forms.items()
-                     for t in ([choices[form].trial] if form in choices else trials)])  # fmt: skip
-    inches = (1.2 + 0.72 * max(map(len, best))) * len(panels)
-    with drawing(max(6.5, inches), 3.9, len(panels)) as (figure, axes):
-        for axis, panel, trials in zip(axes, panels, best, strict=True):
-            found = [(t, s) for t in trials if (s := t.stat(NEW, panel.split))]
-            for place, (trial, score) in enumerate(found):
-                colour, marker = looks[trial.form]
-                axis.errorbar(place, score.mean, score.std, color=colour, marker=marker, ms=8,
-                              capsize=3)  # fmt: skip
-                own = list(trial.scores[NEW, panel.split].values())
-                axis.scatter([place + 0.16] * len(own), own, s=9, color=colour, alpha=0.6)
-                axis.annotate(f"{score.mean:.1f}", (place, score.mean), (-7, 0), ha="right",
-                              va="center", textcoords="offset points", fontsize=8)  # fmt: skip
-            ticks = [f"{literal(t.form)}\n{t.alpha:g}" if t.penalty != NONE else "no\npenalty"
-                     for t, _ in found]  # fmt: skip
-            rotation = 30 if len(found) > 10 else 0
-            axis.set_xticks(range(len(found)), ticks, fontsize=8, rotation=rotation)
-            axis.set(title=panel.title, xlim=(-0.7, len(found) - 0.4))
-        axes[0].set_ylabel(f"{panels[0].metric}, {panels[0].split}")
-        return png(figure)
+        return [
+            trial
+            for form, trials in panel.forms.items()
+            for trial in ([choices[form].trial] if form in choices else trials)
+        ]
+
+    def draw(axis: "Axes", panel: Panel) -> None:
+        found = [(t, s) for t in best(panel) if (s := t.stat(NEW, panel.split))]
+        for place, (trial, score) in enumerate(found):
+            colour, marker = looks[trial.form]
+            axis.errorbar(place, score.mean, score.std, color=colour, marker=marker, ms=8,
+                          capsize=3)  # fmt: skip
+            own = list(trial.scores[NEW, panel.split].values())
+            axis.scatter([place + 0.16] * len(own), own, s=9, color=colour, alpha=0.6)
+            axis.annotate(f"{score.mean:.1f}", (place, score.mean), (-7, 0), ha="right",
+                          va="center", textcoords="offset points", fontsize=8)  # fmt: skip
+        ticks = [f"{literal(t.form)}\n{t.alpha:g}" if t.penalty != NONE else "no\npenalty"
+                 for t, _ in found]  # fmt: skip
+        rotation = 30 if len(found) > 10 else 0
+        axis.set_xticks(range(len(found)), ticks, fontsize=8, rotation=rotation)
+        axis.set(title=panel.title, xlim=(-0.7, len(found) - 0.4))
+        if panel is group[0]:
+            axis.set_ylabel(f"{panel.metric}, {panel.split}")
+
+    inches = (1.2 + 0.72 * max(len(best(panel)) for panel in group)) * len(group)
+    return facets(group, draw, (max(6.5, inches), 3.9))
 
 
-def grids_of(panel: Panel) -> dict[str, list[Trial]]:
-    """Forms with several alphas and several betas crossed."""
-    return {
-        form: trials
-        for form, trials in panel.forms.items()
-        if is_grid(trials) and len({t.alpha for t in trials}) > 1
-    }
-
-
-def heat_map(panel: Panel, grids: Mapping[str, Sequence[Trial]]) -> bytes:
-    """Score over alpha and beta (001, Figure 1); the frame is what was chosen."""
+def heat_map(panel: Panel) -> bytes | None:
+    """Score over alpha and beta (001, Figure 1), of the forms with several of both; the frame is
+    what was chosen. None without such a form."""
     choices = panel.choices()
-    with drawing(1.0 + 4.2 * len(grids), 3.6, len(grids)) as (figure, axes):
-        for axis, (form, trials) in zip(axes, grids.items(), strict=True):
-            alphas, betas = (sorted({getattr(t, k) for t in trials}) for k in ("alpha", "beta"))
-            values = np.full((len(betas), len(alphas)), np.nan)
-            for t in trials:
-                if score := t.stat(NEW, panel.split):
-                    values[betas.index(t.beta), alphas.index(t.alpha)] = score.mean
-            image = axis.imshow(values, cmap="viridis", origin="lower", aspect="auto")
-            middle = (np.nanmin(values) + np.nanmax(values)) / 2
-            for (y, x), value in np.ndenumerate(values):
-                text = "-" if np.isnan(value) else f"{value:.1f}"
-                colour = "white" if value < middle else "black"
-                axis.text(x, y, text, ha="center", va="center", color=colour, fontsize=8.5)
-            if form in choices:
-                t = choices[form].trial
-                x, y = alphas.index(t.alpha), betas.index(t.beta)
-                left, right, low, high = x - 0.47, x + 0.47, y - 0.47, y + 0.47
-                axis.fill([left, right, right, left], [low, low, high, high], fill=False,
-                          edgecolor=COLOURS[1], lw=3)  # fmt: skip
-            axis.set_xticks(range(len(alphas)), [f"{a:g}" for a in alphas])
-            axis.set_yticks(range(len(betas)), [f"{b:g}" for b in betas])
-            axis.grid(visible=False)
-            axis.set(title=f"{panel.title}: {form}", xlabel="alpha", ylabel="beta")
-            figure.colorbar(image, ax=axis, label=f"{panel.metric}, {panel.split}")
-        return png(figure)
+    grids = {f: t for f, t in panel.forms.items() if is_grid(t) and len({x.alpha for x in t}) > 1}
+    if not grids:
+        return None
+
+    def draw(axis: "Axes", form: str) -> None:
+        trials = grids[form]
+        alphas, betas = (sorted({getattr(t, k) for t in trials}) for k in ("alpha", "beta"))
+        values = np.full((len(betas), len(alphas)), np.nan)
+        for t in trials:
+            if score := t.stat(NEW, panel.split):
+                values[betas.index(t.beta), alphas.index(t.alpha)] = score.mean
+        image = axis.imshow(values, cmap="viridis", origin="lower", aspect="auto")
+        middle = (np.nanmin(values) + np.nanmax(values)) / 2
+        for (y, x), value in np.ndenumerate(values):
+            text = "-" if np.isnan(value) else f"{value:.1f}"
+            colour = "white" if value < middle else "black"
+            axis.text(x, y, text, ha="center", va="center", color=colour, fontsize=8.5)
+        if form in choices:
+            t = choices[form].trial
+            x, y = alphas.index(t.alpha), betas.index(t.beta)
+            left, right, low, high = x - 0.47, x + 0.47, y - 0.47, y + 0.47
+            axis.fill([left, right, right, left], [low, low, high, high], fill=False,
+                      edgecolor=COLOURS[1], lw=3)  # fmt: skip
+        axis.set_xticks(range(len(alphas)), [f"{a:g}" for a in alphas])
+        axis.set_yticks(range(len(betas)), [f"{b:g}" for b in betas])
+        axis.grid(visible=False)
+        axis.set(title=f"{panel.title}: {form}", xlabel="alpha", ylabel="beta")
+        axis.figure.colorbar(image, ax=axis, label=f"{panel.metric}, {panel.split}")
+
+    return facets(grids, draw, (1.0 + 4.2 * len(grids), 3.6))
