@@ -301,7 +301,7 @@ def check_kind(layers: list[Layer], data: DataSet, objective: Objective) -> None
         raise InputError(
             f"network: it has {kinds[len(logits) == 2]}, but the data set {data.name} "
             f"{kinds[data.classification]}; network=resnet101 and other classifiers of torchvision "
-            "are for images, the others of configs/network for pixels"
+            "are for images, the other choices of network= for pixels"
         )
     if data.classification and (unfit := objective.dense):
         raise InputError(f"objective: {', '.join(unfit)} is for one label a pixel only")
