@@ -300,7 +300,12 @@ def test_a_network_of_ones_own_on_unlabelled_images(
     run = train(teaching(world, run=str(tmp_path / "run"), network=network, steps=2))
     pairs = DataConfig(name="pairs", root=str(world / "d2" / "val"), resize=[32, 48])
     config = ExportConfig(
-        str(run), TrustConfig(factory), str(tmp_path / "e"), data=pairs, split="all", images=2
+        run=str(run),
+        network=TrustConfig(factory),
+        out=str(tmp_path / "e"),
+        data=pairs,
+        split="all",
+        images=2,
     )
     folder = export(config)
     found = about(folder)
