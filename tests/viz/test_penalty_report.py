@@ -19,8 +19,8 @@ from adapt.settings.study import Stage, StudyConfig
 from adapt.settings.viz import ReportConfig
 from viz.report.layer_section import analyses_section, box_plots, distances_over_time, limits_of
 from viz.report.page import report
-from viz.report.penalties import AGREEMENT, DROP, NEW, OLD, Trial, choose, panels_of
-from viz.report.penalty_section import heat_map, penalties_section, rejected
+from viz.report.penalties import AGREEMENT, DROP, NEW, OLD, Trial, choose, is_grid, panels_of
+from viz.report.penalty_section import penalties_section, rejected
 from viz.report.tables import Entry, lines_of, source_of
 
 SEEDS = (0, 1, 2)
@@ -157,7 +157,7 @@ def test_forms_grids_and_other_settings_are_told_apart() -> None:
     (panel,) = panels_of([*grid, *coupled, *grouped])
     assert list(panel.forms) == ["L2", "L2-SP", "GL-SP (groups channel)", "GL-SP (groups layer)"]
     assert [*panel.lines][:3] == ["L2", "L2-SP, beta 0.2", "L2-SP, beta 2"]
-    assert list(panel.grids) == ["L2-SP"]
+    assert [form for form, trials in panel.forms.items() if is_grid(trials)] == ["L2-SP"]
     rates = [entry(50, alpha=a, lr=lr) for a in (0.1, 1.0) for lr in (0.5, 0.05)]
     apart = panels_of(rates)
     assert len(apart) == 2 and len({p.title for p in apart}) == 2
@@ -195,29 +195,16 @@ def test_every_figure_is_drawn_also_of_what_is_incomplete() -> None:
     named = [entry(41, "none", 0.0, freeze=name) for name in ("conv3", "pool4")]
     new_only = [entry(40, "none", 0.0, shift="rain"), entry(41, alpha=0.5, shift="rain")]
     section = penalties_section(panels_of([*entries, *grid, *named, *new_only]))
-    assert section
-    drawn = [alt for _, alt, _ in section.charts]
-    for start in ("Score of every penalty", "Score kept on D1", "Score against alpha, fog",
-                  "Score over alpha and beta, fog",
-                  "Score against the number of frozen layers, fog",
-                  "Score against the number of frozen layers, night"):  # fmt: skip
-        assert sum(alt.startswith(start) for alt in drawn) == 1, start
-    text = " ".join(section.sentences)
+    assert len(section["side_by_side"]) == len(section["forgetting"]) == 1
+    drawn = {p.title: (bool(alphas), bool(grids)) for p, alphas, grids in section["strengths"]}
+    assert drawn == {"fog": (True, True), "night": (True, False), "rain": (False, False)}
+    assert [panel.title for panel, _ in section["frozen"]] == ["fog", "night"]
+    text = " ".join(section["sentences"])
     assert "seeds that all alphas have: L2 on 0." in text
     assert "by mIoU on tune, scores are of val" in text and "at an end of the alphas" in text
-    cells = [cell for *_, lines in section.tables for line in lines for cell in line]
-    assert "–" in cells and len(section.tables) == 3  # noqa: RUF001
-
-
-def test_the_frame_of_the_heat_map_follows_the_selection_split() -> None:
-    def drawn(best: float) -> bytes:
-        entries = [entry(40 + a + b, alpha=a, beta=b) for a in (1.0, 2.0) for b in (3.0, 4.0)]
-        entries += [entry(50.0 if a == best else 40.0, alpha=a, beta=b, split="tune")
-                    for a in (1.0, 2.0) for b in (3.0, 4.0)]  # fmt: skip
-        (panel,) = panels_of(entries)
-        return heat_map(panel)
-
-    assert drawn(1.0) != drawn(2.0)
+    cells = [cell for *_, lines in section["tables"] for line in lines for cell in line]
+    assert "–" in cells and len(section["tables"]) == 3  # noqa: RUF001
+    assert penalties_section([]) == {}
 
 
 def test_layers_without_values_and_without_motion_are_left_out() -> None:
@@ -264,7 +251,8 @@ def compared(world: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def test_report_of_a_study_of_penalties(compared: Path) -> None:
+def test_report_of_a_study_of_penalties_and_what_it_chose(compared: Path) -> None:
+    """Every figure; and the best row of the tuning part, whose scores on val are those of its row."""
     page = (compared / "report.html").read_text()
     alts = re.findall(r'alt="([^"]*)"', page)
     for start in ("Score of every penalty", "Score kept on D1", "Score against alpha, p",
@@ -275,25 +263,20 @@ def test_report_of_a_study_of_penalties(compared: Path) -> None:
     assert len(re.findall("<img ", page)) == len([a for a in alts if a])
     assert "Old domain before and after the training" in page
     assert "penalties.json, penalties.csv" in page
-    assert page.index(">p, val<") < page.index(">p, tune<")  # what is shown comes first
-
-
-def test_what_the_report_chose_is_the_best_row_of_the_tuning_part(compared: Path) -> None:
+    assert page.index(">p, val<") < page.index(">p, tune<")  # the figures' split comes first
     (panel,) = json.loads((compared / "penalties.json").read_text())
     rows = json.loads((compared / "results.json").read_text())
-    tuned = {r["run"]: r["miou"] for r in rows if r["split"] == "tune"}
     assert (panel["selection"], panel["shown"]) == ("tune", "val")
-    trials = [t for t in panel["trials"] if t["penalty"] == "l2_sp"]
-    best = max(tuned[t["runs"][0]] for t in trials)
-    at = panel["chosen"]["L2-SP"]
-    (chosen,) = [t for t in trials if (t["alpha"], t["beta"]) == (at["alpha"], at["beta"])]
-    assert tuned[chosen["runs"][0]] == best and at["among"] == 2
+    at, tuned = panel["chosen"]["L2-SP"], {}
     for t in panel["trials"]:
         (run,) = t["runs"]
         found = {(r["split"], bool(r["shift"])): r["miou"] for r in rows if r["run"] == run}
         assert t["scores"]["val"]["new"]["mean"] == found["val", True]
         assert t["scores"]["val"]["old"]["mean"] == found["val", False]
         assert t["scores"]["tune"]["new"]["mean"] == found["tune", True]
+        if t["penalty"] == "l2_sp":
+            tuned[t["alpha"]] = found["tune", True]
+    assert at["among"] == len(tuned) == 2 and tuned[at["alpha"]] == max(tuned.values())
 
 
 def test_broken_analyses_are_said_and_foreign_files_passed_over(
@@ -303,20 +286,11 @@ def test_broken_analyses_are_said_and_foreign_files_passed_over(
     path.mkdir()
     (path / "source.json").write_text("{")
     (path / "weights.json").write_text("[1, 2]")
-    section = analyses_section(compared, [])
-    assert section and len(section.sentences) == 1
-    assert section.sentences[0].startswith(f"Not shown: {path / 'source.json'}: broken JSON")
-    assert analyses_section(tmp_path, []) is None
+    (sentence,) = analyses_section(compared, [])["sentences"]
+    assert sentence.startswith(f"Not shown: {path / 'source.json'}: broken JSON")
+    assert analyses_section(tmp_path, []) == {}
 
 
-@pytest.mark.parametrize(
-    ("start", "name"),
-    [
-        ("backbone:runs/scenes/model.safetensors", "scenes"),
-        ("places.pth", "places.pth"),
-        ("runs/teacher", "teacher"),
-        ("imagenet", "imagenet"),
-    ],
-)
-def test_sources_have_short_names(start: str, name: str) -> None:
-    assert source_of(start) == name
+def test_sources_have_short_names() -> None:
+    starts = ("backbone:runs/scenes/model.safetensors", "places.pth", "runs/teacher", "imagenet")
+    assert [source_of(s) for s in starts] == ["scenes", "places.pth", "teacher", "imagenet"]

@@ -162,7 +162,7 @@ def tappable(layer: Layer) -> str:
 
 def table_of(layers: Sequence[Layer]) -> str:
     """The table that the command prints, in the order of computing."""
-    rows = [HEADS]
+    rows: list[tuple[str, ...]] = [HEADS]
     for x in layers:
         cost = [short(x.parameters_until), f"{100 * x.share:.1f} %", f"{100 * x.share_until:.1f} %"]
         names = [x.name or NETWORK, " ".join(x.aliases), x.type]

@@ -79,6 +79,17 @@ def spread(values: np.ndarray) -> float:
     return float(np.nanstd(values, ddof=1)) if len(values) > 1 else 0.0
 
 
+def maps_of(
+    machine: Runtime, model: Model, image: np.ndarray, names: Sequence[str]
+) -> dict[str, torch.Tensor]:
+    """Maps (1, C, h, w) of uint8 (H, W, 3) in the layers `names`, fp32 on the CPU."""
+    pixels = machine.images(tensor(image)[None])
+    with torch.no_grad():
+        seen = normalise(pixels, model.network.mean, model.network.std)
+        found = forward(model.net, seen, names)
+    return {name: found[name].float().cpu() for name in names}
+
+
 def measure(
     machine: Runtime, model: Model, path: list[Layer], images: Sequence[Path], size: list[int]
 ) -> Similarity:
@@ -91,16 +102,13 @@ def measure(
         images: files; of the first also the maps are kept.
         size: (H, W) they are brought to; [] = as they are.
     """
-    net = machine.place(model.net).eval()
+    machine.place(model.net).eval()
     names = [x.name for x in path]
     matrices: list[np.ndarray] = []
     pictures: list[np.ndarray] = []
     for file in progress(images, what="similarity"):
         image = resize({"x1": read_image(file)}, size)["x1"]
-        pixels = machine.images(tensor(image)[None])
-        with torch.no_grad():
-            found = forward(net, normalise(pixels, model.network.mean, model.network.std), names)
-        maps = [found[name].float().cpu() for name in names]
+        maps = list(maps_of(machine, model, image, names).values())
         if not matrices:
             first, like = image, image.mean(axis=2)
             for feature_map in maps:

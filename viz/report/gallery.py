@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from adapt.data import DataSet, load, pixels_only, some
 from adapt.data.augment import resize
@@ -18,10 +17,11 @@ from adapt.errors import InputError
 from adapt.evaluation.protocol import predict
 from adapt.machine.runtime import Runtime, runtime
 from adapt.networks.saved import Model, load_model
-from adapt.networks.taps import forward, normalise, resolve
+from adapt.networks.taps import resolve
 from adapt.settings.groups import DataConfig
 from adapt.settings.mapping import inherit_data
 from viz.figures import heat
+from viz.layers.similarity import maps_of
 from viz.pictures import coloured, error_view, is_file_name, most_changed, palette, thumbnail
 
 CHART = 1200
@@ -97,10 +97,8 @@ def feature_maps(
     """003, Figure 5: one channel of teacher(x1), teacher(x2) and student(x2), and its number."""
     maps = {}
     for name, key in (("teacher", "x1"), ("teacher", "x2"), ("student", "x2")):
-        model, pixels = models[name], machine.images(tensor(images[key])[None])
-        with torch.no_grad():
-            seen = normalise(pixels, model.network.mean, model.network.std)
-            maps[f"{name}({key})"] = forward(model.net, seen, [tap])[tap][0].float().cpu().numpy()
+        found = maps_of(machine, models[name], images[key], [tap])
+        maps[f"{name}({key})"] = found[tap][0].numpy()
     channel = most_changed(maps["teacher(x1)"], maps["teacher(x2)"])
     size = list(images["x1"].shape[:2])
     drawn = {"x1": images["x1"], "x2": images["x2"]}

@@ -84,7 +84,9 @@ def distance_lines(runs: Mapping[str, Sequence[Record]]) -> bytes:
 
 
 def named_ticks(axis: "Axes", at: list, names: list[str], slanted: bool = True) -> None:
-    style = {"rotation": 60, "ha": "right"} if slanted else {"rotation": 0, "ha": "center"}
+    style: dict[str, Any] = (
+        {"rotation": 60, "ha": "right"} if slanted else {"rotation": 0, "ha": "center"}
+    )
     axis.set_xticks(at, names, rotation_mode="anchor", fontsize=8, **style)
 
 

@@ -130,24 +130,13 @@ def summary(lines: list[Line], chosen: Mapping[str, str]) -> list[dict[str, Any]
     method, facts = headline(lines), []
     clean = next((x.scores["miou"] for x in lines if x.method == TEACHER), None)
     for shift in shifts_of(lines):
-        alike = [x for x in lines if x.shift == shift and x.method == method]
-        found = {x.method: x.scores for x in reversed(lines) if x.shift == shift}
-        scores = {name: found[name]["miou"] for name in (B0, method, B2) if name in found}
-        if not (clean and scores.get(B0) and scores.get(method)):
-            continue
-        several = f"{alike[0].label}, penalty {alike[0].penalty}" if len(alike) > 1 else ""
-        facts.append(
-            {
-                "shift": shift,
-                "clean": clean,
-                "b0": scores[B0],
-                "method": method,
-                "which": chosen.get(alike[0].entries[0].row.run, several),
-                "miou": scores[method],
-                "recovered": found[method]["recovered"],
-                "b2": scores.get(B2),
-            }
-        )
+        alike = [x for x in lines if x.shift == shift]
+        found = {x.method: x for x in reversed(alike) if x.scores["miou"]}
+        if clean and found.keys() >= {B0, method}:
+            best, several = found[method], sum(x.method == method for x in alike) > 1
+            which = f"{best.label}, penalty {best.penalty}" if several else ""
+            which = chosen.get(best.entries[0].row.run, which)
+            facts.append({"clean": clean, "lines": found, "best": best, "which": which})
     return facts
 
 

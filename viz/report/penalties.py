@@ -226,8 +226,8 @@ def panels_of(entries: Sequence[Entry], selection: str = "") -> list[Panel]:
         panel = Panel("", next(kinds, AGREEMENT), trials, split, selection, stats)
         made.append((names, Path(members[0].row.run).name, panel))
     columns = zip(*(names for names, _, _ in made), strict=True)
-    kept = [not i or len(set(column)) > 1 for i, column in enumerate(columns)]
-    titles = [", ".join(filter(None, compress(names, kept))) for names, _, _ in made]
+    telling = [not i or len(set(column)) > 1 for i, column in enumerate(columns)]
+    titles = [", ".join(filter(None, compress(names, telling))) for names, _, _ in made]
     for title, (_, run, panel) in zip(titles, made, strict=True):
         panel.title = title if titles.count(title) == 1 else f"{title} ({run})"
     return [panel for _, _, panel in made]
