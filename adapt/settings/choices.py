@@ -72,9 +72,6 @@ SCHEDULES = ("poly", "step", "cosine", "constant")
 FILTERS = ("photocopy", "ripple", "cubism")
 """transforms: what makes a new domain of an old one."""
 
-DESCENTS = ("sgd", "adam", "lbfgs")
-"""viz.inversion.style: optimisers of an inversion."""
-
 ANALYSES = ("fisher", "weights", "activations", "source")
 """adapt.analysis.analyse."""
 

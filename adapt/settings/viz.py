@@ -6,7 +6,6 @@ from typing import Annotated
 
 from adapt.errors import InputError
 from adapt.settings.checks import Count, OneOf, Positive, Precision, Settings, Size, Strength
-from adapt.settings.choices import DESCENTS
 from adapt.settings.groups import NetworkConfig, TrustConfig
 
 OWN, TEACHER = "own", "teacher"
@@ -36,7 +35,7 @@ class InvertConfig(Settings):
     """Network whose maps of the image are to be met. With its own (the paper) the image itself is
     what every network is drawn to; with the teacher's, what looks to the student as the image does
     to the teacher."""
-    optimizer: Annotated[str, OneOf(*DESCENTS)] = "lbfgs"
+    optimizer: Annotated[str, OneOf("sgd", "adam", "lbfgs")] = "lbfgs"
     """Optimiser of the pixels; sgd is the paper's."""
     lr: Strength = 0.0
     """Learning rate of sgd and adam; 0 = the optimiser's default. lbfgs finds its own step

@@ -28,7 +28,6 @@ from adapt.settings.objective import ObjectiveConfig
 from adapt.settings.study import StudyConfig
 from adapt.settings.training import TrainConfig
 from adapt.training import schedules
-from viz.inversion import style
 
 
 @pytest.mark.parametrize(
@@ -43,7 +42,6 @@ from viz.inversion import style
         (choices.FILTERS, transforms.FILTERS),
         (choices.RESTYLES, restyle.MAKERS),
         (choices.ANALYSES, analyse.ANALYSES),
-        (choices.DESCENTS, style.OPTIMIZERS),
     ],
 )
 def test_the_names_of_a_choice_are_those_of_its_table(names: tuple, table: dict) -> None:
