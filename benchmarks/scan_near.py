@@ -19,7 +19,6 @@ import numpy as np
 from adapt.data.images import read_image
 from adapt.disk.files import write_json
 from adapt.machine.runtime import progress
-from adapt.scan.duplicates import evaluated
 from adapt.scan.measure import grey, perceptual_hash
 from adapt.scan.members import members
 from adapt.settings.groups import DataConfig
@@ -92,7 +91,7 @@ def main() -> None:
                     distances[name].append(int(bits(hashed(change(image)), listed[-1])))
         hashes[split] = np.stack(listed)
         distances[f"successive in {split}"] = bits(hashes[split][1:], hashes[split][:-1]).tolist()
-    for split in evaluated(found):
+    for split in found.evaluated:
         apart = bits(hashes[found.training][:, None], hashes[split][None])
         distances[f"{found.training} and {split}"] = apart.ravel().tolist()
     rows = {

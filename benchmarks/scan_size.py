@@ -16,10 +16,10 @@ sys.path[0] = str(Path(__file__).resolve().parents[1])
 import numpy as np
 
 from adapt.data import Sample
-from adapt.scan import duplicates
-from adapt.scan.content import content
+from adapt.scan.checks import exact, near
 from adapt.scan.measure import IMAGE, Record
 from adapt.scan.members import Members
+from adapt.scan.pairs import content
 from adapt.settings.commands import ScanConfig
 
 DIMENSIONS, SCENE, NOISE = 576, 40, 3.0
@@ -52,7 +52,7 @@ def made(count: int) -> tuple[Members, dict[tuple[Path, str], Record], int]:
         lists["train" if i < 0.9 * count else "val"].append(
             Sample(f"{i:08d}", paths[0], x2=paths[1])
         )
-    return Members(lists, "train", (), (), ()), records, len(wrong)
+    return Members(lists, "train"), records, len(wrong)
 
 
 def main() -> None:
@@ -65,13 +65,13 @@ def main() -> None:
     members, records, wrong = made(given.images)
     print(f"{megabytes():6.0f} MB with {len(records)} records")
     start = time.perf_counter()
-    verdict = content(members, records, ScanConfig())
+    findings, _ = content(members, records, ScanConfig())
     print(f"{megabytes():6.0f} MB, {time.perf_counter() - start:.0f} s for the pairs: "
-          f"{len(verdict.findings)} doubted, {wrong} exchanged")  # fmt: skip
+          f"{len(findings)} doubted, {wrong} exchanged")  # fmt: skip
     start = time.perf_counter()
     for side in ("x1", "x2"):
-        duplicates.exact(members, records, side)
-        duplicates.near(members, records, side, ScanConfig().near)
+        list(exact(members, records, side))
+        near(members, records, side, ScanConfig().near)
     print(f"{megabytes():6.0f} MB, {time.perf_counter() - start:.0f} s for the duplicates")
 
 

@@ -19,11 +19,9 @@ sys.path[0] = str(Path(__file__).resolve().parents[1])
 import numpy as np
 
 from adapt.disk.files import write_json
-from adapt.scan.checks import Records
-from adapt.scan.command import measure_all
-from adapt.scan.content import content
-from adapt.scan.findings import ERROR
-from adapt.scan.members import Members, members
+from adapt.scan.measure import Records, measure_all
+from adapt.scan.members import ERROR, Members, members
+from adapt.scan.pairs import content
 from adapt.settings.commands import ScanConfig
 from adapt.settings.groups import DataConfig
 
@@ -81,8 +79,8 @@ def judge(counts: Counts, found: Members, order: Order, records: Records, scan: 
     """Scan the pairs in another order of x2 and count what it says."""
     pairs = sorted(found.paired, key=lambda s: s.name)
     shuffled = [replace(s, x2=pairs[k].x2) for s, k in zip(pairs, order, strict=True)]
-    verdict = content(replace(found, lists={"all": shuffled}), records, scan)
-    marked = {f.details["name"]: f for f in verdict.findings if f.kind == "pair"}
+    findings, _ = content(replace(found, lists={"all": shuffled}), records, scan)
+    marked = {f.details["name"]: f for f in findings if f.kind == "pair"}
     for sample, k in zip(shuffled, order, strict=True):
         wrong, finding = sample.name != pairs[k].name, marked.get(sample.name)
         error = finding is not None and finding.severity == ERROR
@@ -113,7 +111,7 @@ def main() -> None:
         shift, _, folder = target.partition("=")
         scan = ScanConfig(DataConfig(name=given.data, root=given.root, target=folder))
         found = members(scan.data)
-        records = measure_all(found, scan)
+        records, _ = measure_all(found.jobs(described=True), scan.workers)
         clean = Counts()
         judge(clean, found, np.arange(len(found.paired)), records, scan)
         rows.append({"shift": shift, "swapped": "none", "share": 0.0, **clean.row()})

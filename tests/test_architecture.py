@@ -50,6 +50,7 @@ ONLY_IN = {
     "hydra": ("adapt/cli",),
     "omegaconf": ("adapt/cli",),
     "matplotlib": ("viz", "results/page"),
+    "numba": ("transforms/loops.py",),
     "albumentations": ("adapt/data/augment.py", "transforms/albumentations.py"),
 }
 FOLDERS = ("transforms", "adapt", "viz", "scripts", "results/page")

@@ -86,9 +86,8 @@ def check_owner(config: DataConfig) -> None:
         if getattr(config, what) and config.name != owner:
             raise InputError(f"data.{what} is for data={owner} only; data is {config.name}")
     if config.pairs and config.shards:
-        raise InputError(
-            f"data.pairs is {config.pairs}, data.shards {config.shards}: give one, the other empty"
-        )
+        both = f"data.pairs is {config.pairs}, data.shards {config.shards}"
+        raise InputError(f"{both}: give one, the other empty")
 
 
 def prepare(config: DataConfig) -> None:
@@ -151,10 +150,8 @@ def _samples(config: DataConfig, layout: Layout, listed: str) -> list[Sample]:
 
 
 def read_split(config: DataConfig, layout: Layout, root: Path, split: str) -> list[Sample]:
-    """The samples of one list of one domain, whose files all lie in the data's folders.
-
-    Those are the folders that the configuration names and that it finds them in; links may lead
-    from one to another.
+    """The samples of one list of one domain, whose files all lie in the data's folders: those that
+    the configuration names and that it finds them in; links may lead from one to another.
 
     Raises:
         InputError: wrong split, folder or list; MissingFiles, with the samples that are whole, for

@@ -13,7 +13,7 @@ import tarfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO
 
 from adapt.errors import InputError
 
@@ -28,16 +28,9 @@ PADDING = 1 << 20
 """Bytes of zeros that may follow an archive's end; tar fills up to its blocking factor (10 kB)."""
 
 
-class Member(NamedTuple):
-    name: str
-    """Relative, without `..`."""
-    offset: int
-    """Of its content in the archive."""
-    size: int
-
-
-def members(path: Path) -> Iterator[Member]:
-    """The regular files of a plain tar archive, in its order.
+def members(path: Path) -> Iterator[tuple[str, int, int]]:
+    """The regular files of a plain tar archive, in its order: name (relative, without `..`), place
+    of the first byte in the archive, and size.
 
     Raises:
         InputError: the archive is packed, damaged or cut off, or more follows its end; a link, a
@@ -47,8 +40,7 @@ def members(path: Path) -> Iterator[Member]:
         end = 0
         try:
             with tarfile.open(fileobj=stream, mode="r:") as archive:
-                while (found := archive.next()) is not None:
-                    archive.members.clear()  # tarfile keeps them, a kilobyte each
+                for found in archive:
                     end = found.offset_data + -(-found.size // BLOCK) * BLOCK
                     if found.isdir():
                         continue
@@ -58,11 +50,10 @@ def members(path: Path) -> Iterator[Member]:
                             "file; tar --dereference --hard-dereference stores files instead"
                         )
                     name = PurePosixPath(found.name)
-                    if name.is_absolute() or ".." in name.parts or not name.parts:
-                        raise InputError(
-                            f"{path}: its member {found.name!r} leads out of the archive"
-                        )
-                    yield Member(str(name), found.offset_data, found.size)
+                    if name.is_absolute() or ".." in name.parts:
+                        text = f"its member {found.name!r} leads out of the archive"
+                        raise InputError(f"{path}: {text}")
+                    yield str(name), found.offset_data, found.size
         except (tarfile.TarError, OverflowError, OSError) as error:
             raise InputError(
                 f"{path}: no plain tar archive, or cut off ({error}); unpack a .tar.gz first"
@@ -105,12 +96,8 @@ class Part(io.FileIO):
 
 
 def opened(path: Path, limit: int, what: str = "file") -> BinaryIO:
-    """A regular file, or a member of an archive, of at most `limit` bytes, open for reading.
-
-    Raises:
-        InputError: missing, a folder, a pipe or a device, above the limit, not ours to read, or
-            in an archive that has become shorter.
-    """
+    """A regular file, or a member of an archive, of at most `limit` bytes, open for reading; an
+    InputError where it is missing, something else, larger or not ours to read."""
     if (place := PLACE.fullmatch(path.parent.name)) and path.parents[1].suffix == SHARD:
         shard, offset, size = path.parents[1], int(place[1]), int(place[2])
         with opened(shard, MAX_SHARD, "shard") as whole:
@@ -133,12 +120,8 @@ def opened(path: Path, limit: int, what: str = "file") -> BinaryIO:
 
 
 def read_mat(path: Path, name: str, what: str) -> Any:
-    """The variable `name` of a MATLAB file up to version 7, as scipy.io.loadmat gives it; the file
-    should be `what`.
-
-    Raises:
-        InputError: no such file, another format, broken, or no such variable.
-    """
+    """The variable `name` of a MATLAB file up to version 7, as scipy.io.loadmat gives it; an
+    InputError where the file is not `what` it should be."""
     from scipy.io import loadmat
     from scipy.io.matlab import MatReadError
 

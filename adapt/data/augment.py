@@ -13,7 +13,6 @@ import cv2
 import numpy as np
 
 from adapt.data.images import IGNORE
-from adapt.errors import InputError
 from adapt.settings.groups import DataConfig
 
 IMAGES = ("x1", "x2")
@@ -37,18 +36,13 @@ def resize(arrays: Arrays, size: list[int]) -> Arrays:
         return arrays
     resized = {}
     for key, array in arrays.items():
-        height, width = size if len(size) == 2 else shaped(array.shape[:2], size[0])
-        shrinks = height * width < array.shape[0] * array.shape[1]
+        shape = array.shape[:2]
+        wanted = size if len(size) == 2 else [round(side * size[0] / min(shape)) for side in shape]
+        shrinks = wanted[0] * wanted[1] < shape[0] * shape[1]
         smooth = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
         method = cv2.INTER_NEAREST_EXACT if key in MASKS else smooth
-        resized[key] = cv2.resize(array, (width, height), interpolation=method)
+        resized[key] = cv2.resize(array, wanted[::-1], interpolation=method)
     return resized
-
-
-def shaped(shape: tuple[int, ...], shorter: int) -> tuple[int, int]:
-    """(H, W) of the same shape, up to rounding, whose shorter side is given."""
-    height, width = (round(side * shorter / min(shape)) for side in shape)
-    return height, width
 
 
 def turning(config: DataConfig) -> Steps:
@@ -102,8 +96,9 @@ def flips(seed: int) -> bool:
     return Random(own(seed, MIRROR)).random() < 0.5
 
 
-def photometry(jitter: float, blur: float, side: int) -> Steps:
+def photometry(config: DataConfig, side: int) -> Steps:
     """Colour and blur of x1 (side 0) or x2 (1)."""
+    jitter, blur = (getattr(config, f"{what}_{IMAGES[side]}") for what in ("jitter", "blur"))
     if not (jitter or blur):
         return {}
     import albumentations as A
@@ -134,18 +129,14 @@ class PairedAugmentation:
         self.mirrors = config.flip and not (endless or config.views)
         self.views = config.views or (0 if endless else 1 + self.mirrors)
         """How many different x1 an image has; 0 = without end."""
-        sides = ((config.jitter_x1, config.blur_x1), (config.jitter_x2, config.blur_x2))
-        self.photometry = {key: photometry(*sides[side], side) for side, key in enumerate(IMAGES)}
+        self.photometry = {key: photometry(config, side) for side, key in enumerate(IMAGES)}
 
     def mirrored(self, seed: int) -> int:
         """1 where a seed mirrors, for augmentations that do nothing else; 0 where it does not."""
         return int(self.mirrors and flips(seed))
 
     def __call__(self, arrays: Arrays, seed: int) -> Arrays:
-        """`arrays` holds x1 and any of x2, y, valid. What comes back may be a view of it."""
-        shapes = {key: array.shape[:2] for key, array in arrays.items()}
-        if len(set(shapes.values())) > 1:
-            raise InputError(f"sizes of a sample differ: {shapes}")
+        """`arrays` holds x1 or x2, and any of y and valid. What comes back may be a view of it."""
         moved = self.turned(arrays, seed)
         if self.crop:
             moved = window(moved, self.crop, own(seed, WINDOW))
@@ -159,12 +150,14 @@ class PairedAugmentation:
 
     def turned(self, arrays: Arrays, seed: int) -> Arrays:
         """Scaled and rotated by albumentations; what a rotation uncovers is not valid."""
-        first, *_ = (key for key in IMAGES if key in arrays)
+        if not self.turning:
+            return dict(arrays)
+        first = next(key for key in IMAGES if key in arrays)
         moved = {("image" if key == first else key): array for key, array in arrays.items()}
         for use, step in self.turning.items():
             step.set_random_seed(own(seed, use))
             moved = step(**moved)
         moved = {key: moved["image" if key == first else key] for key in arrays}
-        if self.turning and "valid" in moved:
+        if "valid" in moved:
             moved["valid"] = (moved["valid"] == 1).astype(np.uint8)
         return moved

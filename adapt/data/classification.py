@@ -16,7 +16,17 @@ from pathlib import Path
 import numpy as np
 
 from adapt.data.archives import read_mat
-from adapt.data.files import Layout, Sample, folder, lines, list_file, stems, unique
+from adapt.data.files import (
+    Layout,
+    Sample,
+    folder,
+    home_of,
+    lines,
+    list_file,
+    stems,
+    unique,
+    write_lines,
+)
 from adapt.disk.files import write_whole
 from adapt.errors import InputError, listing, unknown
 from adapt.settings.groups import DataConfig
@@ -25,16 +35,10 @@ CALTECH_IMAGES = "256_ObjectCategories"
 TESTED = 20
 """Images of each Caltech class in the test (001, table 1)."""
 IMAGENET_VAL = "imagenet_val"
-MAT_HEADER = 116
-"""Bytes of text that a .mat file begins with."""
 
 
 def classes_in(where: Path) -> tuple[str, ...]:
-    """Sorted names of the folders in `where`.
-
-    Raises:
-        InputError: no such folder, or none in it.
-    """
+    """Sorted names of the folders in `where`; no such folder, or none in it, is an InputError."""
     found = sorted(p.name for p in folder(where, "data.root").iterdir() if p.is_dir())
     names = tuple(name for name in found if not name.startswith("."))
     if not names:
@@ -56,11 +60,8 @@ def samples_below(where: Path, classes: tuple[str, ...], synsets: bool = False) 
 
 def samples_listed(source: Path, entries: list[str], images: Path) -> list[Sample]:
     """The images that a list names as `<class>/<file>`, below the folder `images`; files match by
-    stem, so that lists without a suffix and shifted twins (PNG) serve as well.
-
-    Raises:
-        InputError: with the entry's number, for a class or an image that is not there.
-    """
+    stem, so that lists without a suffix and shifted twins (PNG) serve as well. A class or an image
+    that is not there is an InputError with the entry's number."""
     label_of = {name: label for label, name in enumerate(classes_in(images))}
     tables: dict[str, dict[str, Path]] = {}
     samples = []
@@ -76,21 +77,6 @@ def samples_listed(source: Path, entries: list[str], images: Path) -> list[Sampl
         samples.append(Sample(f"{name}/{stem}", tables[name][stem], label=label_of[name]))
     unique([s.name for s in samples], source)
     return samples
-
-
-def home_of(marker: str, *below: str) -> Callable[[Path], Path]:
-    """A function that finds the folder in which `marker` lies: the given root, or a folder below it
-    that the archive or torchvision makes."""
-
-    def home(root: Path) -> Path:
-        folder(root, "data.root")
-        for candidate in (root, *(root / name for name in below)):
-            if (candidate / marker).is_dir():
-                return candidate
-        also = f" (nor in {listing(below)} below it)" if below else ""
-        raise InputError(f"data.root: no folder {marker} in {root}{also}")
-
-    return home
 
 
 def listed(
@@ -120,8 +106,7 @@ def listed(
             s.x1.relative_to(root / images).as_posix() if suffixes else s.name for s in samples
         ]
         path = root / list_of(split)
-        text = "".join(f"{name}\n" for name in names).encode()
-        write_whole(path, mat_list(names) if path.suffix == ".mat" else text)
+        (write_mat_list if path.suffix == ".mat" else write_lines)(path, names)
 
     return Layout(
         (), (), "train", home, splits, read, write, val_split="test",
@@ -130,11 +115,7 @@ def listed(
 
 
 def entries(source: Path) -> list[str]:
-    """`file_list` of a MATLAB file: a column of cells, each a string.
-
-    Raises:
-        InputError: missing, or something else.
-    """
+    """`file_list` of a MATLAB file, a column of cells with a string each; else an InputError."""
     if not source.is_file():
         raise InputError(f"{source}: no such list; lists.tar of Stanford Dogs has it")
     what = "a list of Stanford Dogs with file_list, a column of texts"
@@ -145,13 +126,13 @@ def entries(source: Path) -> list[str]:
     return [cell.item() for cell in cells]
 
 
-def mat_list(names: list[str]) -> bytes:
+def write_mat_list(path: Path, names: list[str]) -> None:
     """A MATLAB file with `file_list`, without the date that scipy writes into it."""
     from scipy.io import savemat
 
-    buffer = io.BytesIO()
+    buffer, header = io.BytesIO(), 116  # bytes of text that the file begins with
     savemat(buffer, {"file_list": np.array(names, dtype=object)[:, None]})
-    return b"MATLAB 5.0 MAT-file".ljust(MAT_HEADER) + buffer.getvalue()[MAT_HEADER:]
+    write_whole(path, b"MATLAB 5.0 MAT-file".ljust(header) + buffer.getvalue()[header:])
 
 
 INDOOR67 = listed("Images", lambda split: f"{split.capitalize()}Images.txt")
@@ -163,11 +144,7 @@ def dogs120(config: DataConfig, root: Path, split: str) -> list[Sample]:
     """Stanford Dogs' lists, and the split `imagenet_val`: ImageNet's validation images of the
     breeds, on which 001 tests, because the images of Stanford Dogs are ImageNet's training images.
     They lie in data.imagenet_val=DIR, a folder a class (DIR/n02085620/ILSVRC2012_val_….JPEG), as
-    torchvision.datasets.ImageNet sorts them.
-
-    Raises:
-        InputError: another split, no data.imagenet_val, or breeds without a folder there.
-    """
+    torchvision.datasets.ImageNet sorts them. A breed without a folder there is an InputError."""
     if split in ("train", "test"):
         return DOGS.read(config, root, split)
     if split != IMAGENET_VAL:
@@ -188,17 +165,15 @@ def dogs120(config: DataConfig, root: Path, split: str) -> list[Sample]:
 DOGS120 = replace(DOGS, read=dogs120)
 
 
+caltech_home = home_of(CALTECH_IMAGES, "caltech256")
+
+
 def caltech256(config: DataConfig, root: Path, split: str) -> list[Sample]:
     """Splits are drawn, as 001 does it, since there are no lists. `trainN`: N images of each class;
-    `test`: TESTED others; `all`: all, so that the same splits can be drawn of a shifted twin.
-
-    The draw depends on the files' names and on data.parts_seed only, the test is the same for every
-    N, and fewer training images are a part of more.
-
-    Raises:
-        InputError: another name, or a class with too few images.
-    """
-    where = CALTECH256.home(root) / CALTECH_IMAGES
+    `test`: TESTED others; `all`: all, so that the same splits can be drawn of a shifted twin. The
+    draw depends on the files' names and on data.parts_seed only, the test is the same for every N,
+    and fewer training images are a part of more. Too few images of a class are an InputError."""
+    where = caltech_home(root) / CALTECH_IMAGES
     classes = classes_in(where)
     samples = samples_below(where, classes)
     if split == "all":
@@ -211,10 +186,8 @@ def caltech256(config: DataConfig, root: Path, split: str) -> list[Sample]:
     for label, name in enumerate(classes):
         own = [s.name for s in samples if s.label == label]
         if len(own) < TESTED + count:
-            raise InputError(
-                f"{where / name}: {len(own)} images; {split} takes {count} beside {TESTED} for the "
-                "test"
-            )
+            text = f"{len(own)} images; {split} takes {count} beside {TESTED} for the test"
+            raise InputError(f"{where / name}: {text}")
         order = np.random.default_rng([config.parts_seed, label]).permutation(len(own))
         drawn = order[TESTED : TESTED + count] if count else order[:TESTED]
         chosen.update(own[i] for i in drawn)
@@ -222,34 +195,26 @@ def caltech256(config: DataConfig, root: Path, split: str) -> list[Sample]:
 
 
 CALTECH256 = Layout(
-    (), (), "train60", home_of(CALTECH_IMAGES, "caltech256"), lambda root: ["all"], caltech256,
-    find=lambda config, root: classes_in(CALTECH256.home(root) / CALTECH_IMAGES),
+    (), (), "train60", caltech_home, lambda root: ["all"], caltech256,
+    find=lambda config, root: classes_in(caltech_home(root) / CALTECH_IMAGES),
     val_split="test",
 )  # fmt: skip
 
 
 def folders(config: DataConfig, root: Path, split: str) -> list[Sample]:
-    """Every image of <split>/<class>/; the classes are those of the training split's folders.
-
-    Raises:
-        InputError: no such split, or a class in it that the training split lacks.
-    """
+    """Every image of <split>/<class>/; the classes are those of the training split's folders, and
+    another one is an InputError."""
     if split not in classes_in(root):
         raise unknown(f"data split of {root}", split, classes_in(root))
-    classes = folder_classes(config, root)
+    classes = classes_in(root / (config.train_split or "train"))
     if extra := set(classes_in(root / split)) - set(classes):
-        raise InputError(
-            f"{root / split}: no class of the training split: {listing(extra)}; "
-            f"it has {listing(classes)}"
-        )
+        text = f"no class of the training split: {listing(extra)}; it has {listing(classes)}"
+        raise InputError(f"{root / split}: {text}")
     return samples_below(root / split, classes)
-
-
-def folder_classes(config: DataConfig, root: Path) -> tuple[str, ...]:
-    return classes_in(root / (config.train_split or FOLDERS.train_split))
 
 
 FOLDERS = Layout(
     (), (), "train", lambda root: folder(root, "data.root (folders)"),
-    lambda root: list(classes_in(root)), folders, find=folder_classes,
+    lambda root: list(classes_in(root)), folders,
+    find=lambda config, root: classes_in(root / (config.train_split or "train")),
 )  # fmt: skip

@@ -17,11 +17,8 @@ from adapt.settings.groups import DataConfig
 
 def download(config: DataConfig) -> None:
     """Fetch a data set's archive below data.root (VOC's SBD into data.sbd where it is given); what
-    is there already is left alone.
-
-    Raises:
-        InputError: another data set, or no connection; the message says which file to put where.
-    """
+    is there already is left alone. Without a connection an InputError says which file to put
+    where."""
     if config.name not in DOWNLOADS:
         known = ", ".join(DOWNLOADS)
         raise InputError(f"data.download is for {known} only; data is {config.name}")

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from adapt.data.images import SUFFIXES
-from adapt.disk.files import read_text
+from adapt.disk.files import read_text, write_whole
 from adapt.errors import InputError, listing
 from adapt.settings.groups import DataConfig
 
@@ -99,6 +99,21 @@ def folder(path: Path, what: str) -> Path:
     return path
 
 
+def home_of(marker: str, *below: str) -> Callable[[Path], Path]:
+    """A function that finds the folder in which `marker` lies: the given root, or a folder below it
+    that the archive or torchvision makes."""
+
+    def home(root: Path) -> Path:
+        folder(root, "data.root")
+        for candidate in (root, *(root / name for name in below)):
+            if (candidate / marker).is_dir():
+                return candidate
+        also = f" (nor in {listing(below)} below it)" if below else ""
+        raise InputError(f"data.root: no folder {marker} in {root}{also}")
+
+    return home
+
+
 def inside(root: Path, relative: str, where: str, follow_links: bool = False) -> Path:
     """root/relative, refused where it leads out of root: absolute, by `..`, or by a symbolic link
     unless links are followed. Nothing is opened."""
@@ -164,12 +179,13 @@ def lines(path: Path) -> list[str]:
     return found
 
 
-def stems(where: Path) -> dict[str, Path]:
-    """Stem -> file of every image in a folder.
+def write_lines(path: Path, rows: list[str]) -> None:
+    write_whole(path, "".join(f"{row}\n" for row in rows).encode())
 
-    Raises:
-        InputError: no such folder, no image in it, or one stem with two suffixes.
-    """
+
+def stems(where: Path) -> dict[str, Path]:
+    """Stem -> file of every image in a folder; raises InputError where there is none, or one stem
+    has two suffixes."""
     lookup = Lookup()
     found = lookup.table(where)
     lookup.complete([])
@@ -183,11 +199,8 @@ class Lookup:
         self.problems: list[Problem] = []
 
     def table(self, where: Path, suffixes: Iterable[str] = SUFFIXES) -> dict[str, Path]:
-        """Stem -> file of every image in a folder; of one stem with two suffixes the first.
-
-        Raises:
-            InputError: no such folder, or no image in it.
-        """
+        """Stem -> file of every image in a folder; of one stem with two suffixes the first. No
+        such folder, or no image in it, is an InputError."""
         suffixes = tuple(suffixes)
         found: dict[str, Path] = {}
         for path in sorted(folder(where, "data").iterdir()):
@@ -208,22 +221,15 @@ class Lookup:
         return table.get(stem)
 
     def complete(self, samples: list[Sample]) -> list[Sample]:
-        """The samples, if nothing was wrong.
-
-        Raises:
-            MissingFiles: names that were asked for and are not there, or twice.
-        """
+        """The samples; raises MissingFiles for names that were not there, or twice."""
         if self.problems:
             raise MissingFiles(self.problems, samples)
         return samples
 
 
 def matched(left: Iterable[str], right: Iterable[str], a: str, b: str) -> None:
-    """Both sides must have the same names.
-
-    Raises:
-        MissingFiles: with the totals and the names that are on one side only.
-    """
+    """Raises MissingFiles where the sides have different names: with the totals and the names that
+    are on one side only."""
     left, right = set(left), set(right)
     if left != right:
         message = (

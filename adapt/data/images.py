@@ -21,13 +21,13 @@ from PIL import ExifTags, Image, ImageFile, ImageOps
 from adapt.data.archives import MAX_BYTES, opened, read_mat
 from adapt.disk.files import write_whole
 from adapt.errors import InputError, listing
-from adapt.settings.checks import LARGEST
+from adapt.settings.checks import MOST_PIXELS
 
 IGNORE = 255
 """Void in every decoded mask, in losses, metrics and padding."""
 
 SUFFIXES = (".jpg", ".jpeg", ".png")
-MAX_PIXELS = LARGEST
+MAX_PIXELS = MOST_PIXELS
 MODES = ("1", "L", "LA", "P", "RGB", "RGBA")
 """Pillow's modes that are read as images, with at most 8 bits a value."""
 
@@ -55,11 +55,8 @@ _TURNED = {"exif", "xmp", "Raw profile type exif", "XML:com.adobe.xmp"}
 def _open(path: Path, *, pixels: bool) -> Iterator[tuple[ImageFile.ImageFile, bytes, int]]:
     """A JPEG or PNG that is not decoded yet, its bytes (b"" without `pixels`) and its orientation.
 
-    What decoders raise inside becomes an InputError, what they warn of is left out.
-
-    Raises:
-        InputError: missing, no regular file, of another format, broken, an animation, or above
-            MAX_PIXELS.
+    What decoders raise inside becomes an InputError, what they warn of is left out. Animations, and
+    what is above MAX_PIXELS, are refused before anything is decoded.
     """
     with opened(path, MAX_BYTES, "image") as stream, warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
@@ -90,18 +87,15 @@ def _open(path: Path, *, pixels: bool) -> Iterator[tuple[ImageFile.ImageFile, by
 
 def _orientation(image: ImageFile.ImageFile, said: list[warnings.WarningMessage]) -> int:
     """1..8 as EXIF has it, or XMP where EXIF says nothing; 5 to 8 are turned by a quarter. Of a PNG
-    only what stands before its pixels counts.
-
-    Raises:
-        ValueError: a block that breaks off before it has said it; Pillow has then `said` so.
-    """
+    only what stands before its pixels counts. A block that breaks off before it has told it, of
+    which Pillow has then warned (`said`), is a ValueError."""
     if not _TURNED & image.info.keys():
         return 1
-    found = image.getexif().get(ExifTags.Base.Orientation)
+    found: int | None = image.getexif().get(ExifTags.Base.Orientation)
     if found is None and any(warning.category is UserWarning for warning in said):
         text = "its EXIF block is broken, so that its orientation is unknown; remove the block"
         raise ValueError(text)
-    return found if found in range(1, 9) else 1
+    return found if found and 1 <= found <= 8 else 1
 
 
 def _packing(image: ImageFile.ImageFile) -> str:
@@ -125,10 +119,8 @@ def _decode_png(image: ImageFile.ImageFile, content: bytes) -> None:
 
 
 def image_header(path: Path) -> tuple[str, tuple[int, int]]:
-    """PIL's mode of the file (RGB, L, P, …) and (H, W) of an upright image, from the header alone.
-
-    Raises InputError as `read_image`, but for what only the pixels show.
-    """
+    """Pillow's mode of the file (RGB, L, P, …) and (H, W) of an upright image, from the header
+    alone; raises InputError as `read_image`, but for what only the pixels show."""
     with _open(path, pixels=False) as (image, _, orientation):
         size = (image.height, image.width)
         return image.mode, size[::-1] if orientation >= 5 else size
@@ -158,9 +150,8 @@ def read_image(path: Path, *, mask: bool = False) -> np.ndarray:
             if deep and not image.mode.startswith("I"):  # Pillow would cut it to 8
                 kind = "16 bits a value"
             raise InputError(f"{path}: {kind} is not supported; give 8-bit RGB, grey or palette")
-        pixels = (
-            _of_png(path, image, content) if image.format == "PNG" else _of_jpeg(image, content)
-        )
+        decode = _of_png if image.format == "PNG" else _of_jpeg
+        pixels = decode(path, image, content)
     if orientation == 1:
         return pixels
     turned = Image.fromarray(pixels)
@@ -168,7 +159,7 @@ def read_image(path: Path, *, mask: bool = False) -> np.ndarray:
     return np.array(ImageOps.exif_transpose(turned))
 
 
-def _of_jpeg(image: ImageFile.ImageFile, content: bytes) -> np.ndarray:
+def _of_jpeg(path: Path, image: ImageFile.ImageFile, content: bytes) -> np.ndarray:
     try:
         return simplejpeg.decode_jpeg(content, "RGB", strict=True)
     except ValueError as error:
@@ -190,20 +181,16 @@ def _of_png(path: Path, image: ImageFile.ImageFile, content: bytes) -> np.ndarra
 
 
 def read_indices(path: Path) -> np.ndarray:
-    """The values of a mask's file as uint8 (H, W), mode P or L without colour conversion.
-
-    Raises:
-        InputError: as `read_image`; another mode, a JPEG, which changes values, or a rotated file.
-    """
+    """The values of a mask's file as uint8 (H, W), mode P or L without colour conversion. Another
+    mode, a JPEG, which changes values, and a rotated file are InputErrors, as in `read_image`."""
     if path.suffix.lower() == ".mat":
         return _read_sbd(path)
     with _open(path, pixels=True) as (image, content, orientation):
         packing = _packing(image)
         if image.mode not in ("P", "L") or packing.startswith("L;"):  # PIL rescales 4-bit grey
-            raise InputError(
-                f"{path}: a mask holds class indices (palette or 8-bit grey); it is "
-                f"{packing if packing.startswith('L;') else image.mode}"
-            )
+            kind = packing if packing.startswith("L;") else image.mode
+            text = f"a mask holds class indices (palette or 8-bit grey); it is {kind}"
+            raise InputError(f"{path}: {text}")
         _refuse_changed(path, image, orientation)
         _decode_png(image, content)
         return np.array(image)
@@ -253,9 +240,8 @@ def _read_sbd(path: Path) -> np.ndarray:
     what = "an SBD class file with a matrix GTcls.Segmentation"
     found = read_mat(path, "GTcls", what)
     named = isinstance(found, np.ndarray) and "Segmentation" in (found.dtype.names or ())
-    mask = found["Segmentation"].flat[0] if named and found.size else None
-    numbers = isinstance(mask, np.ndarray) and mask.dtype.kind in "biuf"
-    if not numbers or mask.ndim != 2 or not mask.size:
+    mask = np.asarray(found["Segmentation"].flat[0] if named and found.size else None)
+    if mask.dtype.kind not in "biuf" or mask.ndim != 2 or not mask.size:
         raise InputError(f"{path}: not {what}")
     indices = mask.astype(np.uint8)
     if not np.array_equal(indices, mask):

@@ -64,12 +64,8 @@ def paired(name: str, files: dict[str, Path]) -> Sample:
 
 
 def read_csv(path: Path, follow_links: bool = False) -> list[Sample]:
-    """Rows of a CSV whose paths are relative to its own folder and stay inside it.
-
-    Raises:
-        InputError: with the line number, for an unknown or missing column, a missing file, a path
-            that leads out of the folder, or an x1 named twice.
-    """
+    """Rows of a CSV whose paths are relative to its own folder and stay inside it; raises
+    InputError with the line number where one does not, or is not there."""
     root = folder(path.parent, "data.pairs")
     if not exists(path):
         raise InputError(f"data.pairs: no such file: {path}")
@@ -118,12 +114,8 @@ def rows_of(path: Path) -> list[dict[str, str]]:
 
 def shards_of(where: str, follow_links: bool = False) -> list[Path]:
     """The archives that `data.shards` names: those of a folder, those that fit a pattern, one, or
-    those of a list, one a line, relative to its folder.
-
-    Raises:
-        InputError: none there; one named twice, missing, or that a link or a list leads to outside
-            of its folder, unless links are followed.
-    """
+    those of a list, one a line, relative to its folder. Raises InputError for none, for one that
+    is named twice or missing, and for a link or a line that leads out of the folder."""
     path = Path(where)
     if path.is_dir():
         found = sorted(p for p in path.iterdir() if p.suffix == SHARD)
@@ -154,13 +146,9 @@ def shards_of(where: str, follow_links: bool = False) -> list[Path]:
 
 
 def read_shards(where: str, follow_links: bool = False) -> list[Sample]:
-    """The pairs of all shards, in their order; files that are no images are passed over.
-
-    Raises:
-        InputError: as `shards_of` and `members`, an image that belongs to no sample, or no pairs;
-            MissingFiles, with the samples that are whole, for names that lack a side or have a file
-            twice.
-    """
+    """The pairs of all shards, in their order; files that are no images are passed over. An image
+    that belongs to no sample is an InputError; names that lack a side or have a file twice are
+    MissingFiles, with the samples that are whole."""
     groups: dict[str, dict[str, Path]] = {}
     lookup = Lookup()
     for shard in progress(shards_of(where, follow_links), what="shards"):

@@ -34,11 +34,8 @@ class Decoder:
         self.memory: dict[str, dict[str, np.ndarray]] | None = {} if config.cache else None
 
     def __call__(self, sample: Sample) -> dict[str, np.ndarray]:
-        """Field -> array, all of one height and width.
-
-        Raises:
-            InputError: an unreadable file, or files of one sample whose sizes differ.
-        """
+        """Field -> array, all of one height and width; raises InputError for an unreadable file,
+        or files of one sample whose sizes differ."""
         if self.memory is None:
             return resize(self.native(sample), self.size)
         if sample.name not in self.memory:
@@ -164,13 +161,8 @@ def unwrapped(loader: DataLoader) -> Iterator[Any]:
 
 
 def check_sizes(data: DataSet, fields: Iterable[str]) -> None:
-    """Every asked file of every sample is there, an image, and as large as its partners.
-
-    Reads headers only, so that a long run does not find out on its way.
-
-    Raises:
-        InputError: naming the sample and its files with their sizes.
-    """
+    """Raises InputError unless every asked file of every sample is an image and as large as its
+    partners. Reads headers only, so that a long run does not find out on its way."""
     for sample in data.samples:
         paths = [p for f in fields if (p := getattr(sample, f)) is not None]
         paths = [p for p in paths if p.suffix.lower() != ".mat"]

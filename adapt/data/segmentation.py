@@ -10,9 +10,19 @@ cityscapes   leftImg8bit/<split>/<city>/<city>_<sequence>_<frame>_leftImg8bit.pn
 
 from pathlib import Path
 
-from adapt.data.files import Layout, Lookup, Sample, folder, inside, lines, list_file, unique
+from adapt.data.files import (
+    Layout,
+    Lookup,
+    Sample,
+    folder,
+    home_of,
+    inside,
+    lines,
+    list_file,
+    unique,
+    write_lines,
+)
 from adapt.data.scenes import CLASSES as SCENE_CLASSES
-from adapt.disk.files import write_whole
 from adapt.errors import InputError, listing
 from adapt.settings.groups import DataConfig
 
@@ -64,11 +74,8 @@ def camvid(config: DataConfig, root: Path, split: str) -> list[Sample]:
 
 
 def write_camvid(root: Path, split: str, samples: list[Sample]) -> None:
-    rows = [
-        " ".join(f.relative_to(root).as_posix() for f in (s.x1, s.y1) if f is not None)
-        for s in samples
-    ]
-    write_whole(root / f"{split}.txt", ("\n".join(rows) + "\n").encode())
+    files = ([f.relative_to(root).as_posix() for f in (s.x1, s.y1) if f] for s in samples)
+    write_lines(root / f"{split}.txt", [" ".join(row) for row in files])
 
 
 CAMVID = Layout(
@@ -78,14 +85,7 @@ CAMVID = Layout(
 )  # fmt: skip
 
 
-def voc_home(root: Path) -> Path:
-    """The folder with JPEGImages: root itself, or below it as the archive unpacks."""
-    for candidate in (root, root / "VOC2012", root / "VOCdevkit" / "VOC2012"):
-        if (candidate / "JPEGImages").is_dir():
-            return candidate
-    raise InputError(
-        f"data.root: no JPEGImages folder in {root} (nor in VOCdevkit/VOC2012 below it)"
-    )
+voc_home = home_of("JPEGImages", "VOC2012", "VOCdevkit/VOC2012")
 
 
 def voc_splits(root: Path) -> list[str]:
@@ -124,9 +124,8 @@ def trainaug(config: DataConfig, root: Path) -> list[str]:
 def label_tables(config: DataConfig, root: Path, lookup: Lookup) -> list[dict[str, Path]]:
     """The tables in which a label is looked for; the first that has it wins."""
     suffixes = (".png", ".mat")
-    places = [root / "SegmentationClassAug", root / "SegmentationClass"]
-    if config.sbd:
-        places.append(Path(config.sbd) / "cls")
+    sbd = [Path(config.sbd) / "cls"] if config.sbd else []
+    places = [root / "SegmentationClassAug", root / "SegmentationClass", *sbd]
     found = [lookup.table(place, suffixes) for place in places if place.is_dir()]
     if not found:
         raise InputError(f"data.root: no SegmentationClass folder in {root}")
@@ -151,8 +150,7 @@ def voc(config: DataConfig, root: Path, split: str) -> list[Sample]:
 
 
 def write_voc(root: Path, split: str, samples: list[Sample]) -> None:
-    text = "".join(f"{s.name}\n" for s in samples)
-    write_whole(root / LISTS / f"{split}.txt", text.encode())
+    write_lines(root / LISTS / f"{split}.txt", [s.name for s in samples])
 
 
 VOC = Layout(VOC_CLASSES, (), "trainaug", voc_home, voc_splits, voc, write_voc)
@@ -161,11 +159,7 @@ SCENES = Layout(SCENE_CLASSES, (), "train", voc_home, voc_splits, voc, write_voc
 
 def images_of(root: Path) -> Path:
     """Cityscapes' one folder leftImg8bit*: sets of the same frames under other names, such as
-    leftImg8bit_foggy, serve as the new domain.
-
-    Raises:
-        InputError: none, or several (Foggy Cityscapes beside Cityscapes, say).
-    """
+    leftImg8bit_foggy, serve as the new domain. None, or several of them, are an InputError."""
     folder(root, "data.root (Cityscapes)")
     found = sorted(p for p in root.glob("leftImg8bit*") if p.is_dir())
     if len(found) != 1:
@@ -176,21 +170,16 @@ def images_of(root: Path) -> Path:
 
 def frames(where: Path, lookup: Lookup, ending: str = "") -> dict[str, Path]:
     """<city>_<sequence>_<frame> -> file below the city folders of `where`, of the files whose stems
-    end in `ending`. Cities have no underscore in their names.
-
-    Raises:
-        InputError: no files, or several of one frame.
-    """
+    end in `ending`; raises InputError for none, or for two files of one frame. Cities have no
+    underscore in their names."""
     found: dict[str, Path] = {}
     for city in sorted(p for p in folder(where, "data (Cityscapes)").iterdir() if p.is_dir()):
         for stem, path in lookup.table(city).items():
             if not stem.endswith(ending):
                 continue
             if (name := "_".join(stem.split("_")[:3])) in found:
-                raise InputError(
-                    f"{city}: {found[name].name} and {path.name} are the same frame; choose by the "
-                    "end of their names, for example data.variant=beta_0.02"
-                )
+                text = f"{found[name].name} and {path.name} are the same frame; choose by the end"
+                raise InputError(f"{city}: {text} of their names: data.variant=beta_0.02, say")
             found[name] = path
     if not found:
         what = f" that end in {ending!r}" if ending else ""
@@ -219,15 +208,10 @@ def labelled_frames(config: DataConfig, root: Path, split: str, kind: str) -> li
     return lookup.complete([Sample(n, images[n], label) for n, label in found.items() if label])
 
 
-def cityscapes_home(root: Path) -> Path:
-    images_of(root)
-    return root
-
-
 CITYSCAPES = Layout(
     tuple(CITYSCAPES_LABELS.values()),
     tuple(value for value in range(34) if value not in CITYSCAPES_LABELS), "train",
-    cityscapes_home,
+    lambda root: images_of(root).parent,
     lambda root: [s for s in ("train", "val", "test") if (images_of(root) / s).is_dir()],
     cityscapes, codes=tuple(CITYSCAPES_LABELS),
 )  # fmt: skip

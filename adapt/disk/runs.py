@@ -30,7 +30,7 @@ from adapt.disk.lock import only_writer
 from adapt.errors import InputError
 from adapt.machine.processes import on_rank_zero, rank_zero_only, world
 from adapt.settings.groups import DataConfig
-from adapt.settings.mapping import build, check_record, differences, filled, plain
+from adapt.settings.mapping import as_dict, build, check_record, differences, filled
 from adapt.settings.training import TrainConfig
 
 CONFIG, ENVIRONMENT, METRICS, SUMMARY = "config.yaml", "env.json", "metrics.jsonl", "summary.json"
@@ -163,7 +163,7 @@ def read_config(folder: Path, what: str = "run") -> dict[str, Any]:
     is the default. InputError for no run folder, and for what a training cannot be told."""
     if folder.is_dir() and not (folder / CONFIG).exists():
         raise InputError(f"{what}: {folder} is not a run folder (it has no {CONFIG})")
-    recorded = filled(read_yaml(folder / CONFIG), plain(TrainConfig()))
+    recorded = filled(read_yaml(folder / CONFIG), as_dict(TrainConfig()))
     try:
         build(TrainConfig, recorded)
     except InputError as error:

@@ -23,7 +23,7 @@ from adapt.machine.runtime import runtime, say
 from adapt.networks.saved import Model, load_model, start_point_of
 from adapt.settings.commands import EvaluateConfig
 from adapt.settings.groups import DataConfig
-from adapt.settings.mapping import inherit_data, plain
+from adapt.settings.mapping import as_dict, inherit_data
 
 
 def metrics_path(run: Path, data: DataConfig, domain: str, split: str, variant: str) -> Path:
@@ -76,7 +76,7 @@ def evaluate(config: EvaluateConfig) -> Path:
         "adabn": config.adabn,
         "restyle": config.restyle,
         "restyle_beta": config.restyle_beta if config.restyle == "fda" else None,
-        "protocol": plain(config.protocol),
+        "protocol": as_dict(config.protocol),
         "variant": config.variant,
         "precision": machine.precision,
         "model": model.digest,
@@ -85,7 +85,7 @@ def evaluate(config: EvaluateConfig) -> Path:
     }
     table = per_class(found, model.classes)
     rank_zero_only(write_whole)(path.with_suffix(".csv"), table.encode())
-    rank_zero_only(write_json)(path, about | plain(found))  # last: to a study it means "done"
+    rank_zero_only(write_json)(path, about | as_dict(found))  # last: to a study it means "done"
     numbers = ", ".join(f"{k} {v:.1f}" for k, v in headline(found).items())
     say(f"{path}: {found.images} images, {numbers}")
     return path

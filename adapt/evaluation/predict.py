@@ -18,7 +18,7 @@ from adapt.evaluation.inference import Reading, Whole, classify, groups, predict
 from adapt.machine.runtime import Runtime, runtime, say
 from adapt.networks.saved import Model, load_model
 from adapt.settings.commands import PredictConfig
-from adapt.settings.mapping import differences, inherit_data, plain
+from adapt.settings.mapping import as_dict, differences, inherit_data
 
 MANIFEST, LABELS = "predictions.json", "predictions.csv"
 
@@ -49,7 +49,7 @@ def predictions(config: PredictConfig) -> Path:
         "data": data.name,
         "split": data.split,
         "image": image,
-        "protocol": plain(config.protocol),
+        "protocol": as_dict(config.protocol),
         "codes": list(data.codes),
         "classes": list(model.classes),
     }

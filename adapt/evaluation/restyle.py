@@ -1,9 +1,6 @@
-"""Baselines without training: new images get the colours of the old domain before the old network
-sees them.
-
-Both take their target from all training images of the old domain. A single reference image, as
-albumentations' FDA and HistogramMatching take it, would make the result depend on which image is
-drawn, and the partner of a test image is not known at test time.
+"""Baselines without training: new images get the colours of the old domain before the network sees
+them. Both take their target from all training images of the old domain, because a single reference
+image would make the result depend on the draw, and a test image's partner is unknown at test time.
 """
 
 from collections.abc import Callable, Iterable

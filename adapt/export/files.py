@@ -88,140 +88,32 @@ def description(
     }
 
 
+def filled_in(template: str, **values: Any) -> str:
+    """The text of a template in this folder."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        trim_blocks=True,
+        keep_trailing_newline=True,
+        undefined=StrictUndefined,
+    )
+    return environment.get_template(template).render(**values)
+
+
 def load_text(about: dict[str, Any], recipe: Recipe) -> str:
-    """A module that makes the network of torch, safetensors and what the recipe requires."""
-    given, output = about["input"], about["output"]["taken"]
-    imported = f"from {recipe.module} import {recipe.name}"
-    if recipe.module == OURS:
-        imported = f"if __package__:\n    from .{OURS} import {recipe.name}\nelse:\n    {imported}"
-    arguments = ", ".join(f"{k}={v!r}" for k, v in recipe.arguments.items())
-    return f'''"""The network of this folder: `load.network()`. See README.md and model.json."""
-
-import hashlib
-from pathlib import Path
-
-import torch
-from safetensors.torch import load
-
-{imported}
-
-WEIGHTS = Path(__file__).with_name("{WEIGHTS}")
-SHA256 = "{about["weights"]["sha256"]}"
-CLASSES = {about["classes"]!r}
-MEAN, STD = {given["mean"]!r}, {given["std"]!r}
-
-
-def network() -> torch.nn.Module:
-    """The network in eval mode, on the CPU. It takes normalised images; `logits` normalises."""
-    content = WEIGHTS.read_bytes()
-    if hashlib.sha256(content).hexdigest() != SHA256:
-        raise ValueError(f"{{WEIGHTS}} is damaged: its SHA-256 is not {{SHA256}}")
-    net = {recipe.name}({arguments})
-    net.load_state_dict(load(content))
-    return net.eval()
-
-
-def logits(net: torch.nn.Module, images: torch.Tensor) -> torch.Tensor:
-    """uint8 RGB images (B, 3, H, W) -> logits (B, {len(about["classes"])}, h, w)."""
-    if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] != 3:
-        given = f"{{images.dtype}} {{tuple(images.shape)}}"
-        raise ValueError(f"images are {{given}}; give uint8 (B, 3, H, W)")
-    mean = torch.tensor(MEAN, device=images.device).view(1, 3, 1, 1) * 255
-    std = torch.tensor(STD, device=images.device).view(1, 3, 1, 1) * 255
-    with torch.no_grad():
-        return net((images.float() - mean) / std){output}
-
-
-def classes(logits: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
-    """Logits -> class indices, uint8 (B, H, W), at a size (H, W): bilinear, then argmax."""
-    full = torch.nn.functional.interpolate(logits, size, mode="bilinear", align_corners=False)
-    return full.argmax(dim=1).to(torch.uint8)
-'''
+    """A module that makes the network of torch, safetensors and what the recipe requires. Values
+    stand in it as Python quotes them."""
+    return filled_in(
+        "load.py.j2", about=about, recipe=recipe, ours=OURS, weights=WEIGHTS, repr=repr
+    )
 
 
 def readme_text(about: dict[str, Any], recipe: Recipe, parity: dict[str, Any]) -> str:
     """README.md: what the folder holds, how to run it, and how close it is to the run."""
-    made, given, stride = about["architecture"], about["input"], about["output"]["stride"]
-    read = 'image = cv2.cvtColor(cv2.imread("photo.png"), cv2.COLOR_BGR2RGB)  # (H, W, 3)'
-    sizes = f"Height and width must be multiples of {given['multiple_of']}"
-    if given["multiple_of"] in (1, None):
-        sizes = "Height and width are free" if given["multiple_of"] else "It takes one size only"
-    if given["resize"] is None:
-        sizes += "; the run was evaluated on images at their own size."
-        read += "\nseen = image"
-        found = "found = classes[0]  # (H, W)"
-    else:
-        height, width = given["resize"]
-        sizes += (
-            f"; the run was evaluated on images brought to {width}x{height} (by area where that "
-            "shrinks them, else bilinearly), as below."
-        )
-        read += f"""
-area = image.shape[0] * image.shape[1] > {height} * {width}
-method = cv2.INTER_AREA if area else cv2.INTER_LINEAR
-seen = cv2.resize(image, ({width}, {height}), interpolation=method)"""
-        found = """size = image.shape[1::-1]  # of the photo; `classes` has the size of `seen`
-full = [cv2.resize(m, size, interpolation=cv2.INTER_LINEAR) for m in logits[0]]
-found = np.argmax(full, axis=0).astype(np.uint8)  # (H, W)"""
-    text = f"""# {made["name"]}, {len(about["classes"])} classes
-
-Segmentation network of the run `{about["origin"]["run"]}`. `model.json` has all that is known of
-it.
-
-Input: RGB, uint8 0..255, (batch, 3, height, width); it is normalised inside. {sizes}
-Output: logits, one cell for {stride}x{stride} pixels of the image; upsampled bilinearly (half-pixel
-centres), their argmax is the class:
-{", ".join(f"{i} {name}" for i, name in enumerate(about["classes"]))}.
-"""
-    if "safetensors" in parity["formats"]:
-        needs = ", ".join(dict.fromkeys(("torch", "safetensors", *made["requires"])))
-        own = f" The network itself comes from your own `{recipe.module}`." if recipe.root else ""
-        text += f"""
-## PyTorch
-
-Needs {needs} (OpenCV and numpy only to read images). Put this folder on the path, or copy it into a
-package.{own}
-
-```python
-import cv2, torch
-import load
-
-net = load.network()
-{read}
-logits = load.logits(net, torch.from_numpy(seen).permute(2, 0, 1)[None])
-found = load.classes(logits, image.shape[:2])[0].numpy()  # (H, W)
-cv2.imwrite("classes.png", found)
-```
-"""
-    if "onnx" in parity["formats"]:
-        text += f"""
-## ONNX
-
-Opset {OPSET}; needs onnxruntime (OpenCV and numpy only around it). Input `image`; outputs `logits`,
-and `classes`, uint8 (batch, height, width) at the input's size.
-
-```python
-import cv2, onnxruntime
-import numpy as np
-
-session = onnxruntime.InferenceSession("model.onnx")
-{read}
-logits, classes = session.run(None, {{"image": seen.transpose(2, 0, 1)[None]}})
-{found}
-cv2.imwrite("classes.png", found)
-```
-"""
-    rows = "\n".join(f"| {k} | {' | '.join(numbers(v))} |" for k, v in parity["formats"].items())
-    return f"""{text}
-## Parity
-
-Each format was run in a process without the training project and compared with the run itself, fp32
-on the CPU, on {len(parity["images"]["names"])} images and on noise of other sizes (`parity.json`):
-
-| | largest difference of logits | equal classes | mIoU |
-|---|---|---|---|
-{rows}
-"""
+    needs = dict.fromkeys(("torch", "safetensors", *about["architecture"]["requires"]))
+    given = {"about": about, "recipe": recipe, "parity": parity, "opset": OPSET}
+    return filled_in("README.md.j2", **given, needs=", ".join(needs), numbers=numbers)
 
 
 def numbers(found: dict[str, Any]) -> tuple[str, str, str]:

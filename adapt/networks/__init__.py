@@ -16,7 +16,6 @@ from adapt.networks.deeplab_vgg16 import DeepLabVGG16
 from adapt.networks.factory import own_network
 from adapt.networks.fcn_vgg16 import FCNVGG16
 from adapt.networks.pspnet import PSPNet
-from adapt.settings.choices import CLASSIFIERS
 from adapt.settings.groups import NetworkConfig
 
 RESNET = {"pool1": "maxpool"} | {f"pool{n + 1}": f"layer{n}" for n in range(1, 5)}
@@ -58,7 +57,7 @@ TORCHVISION = (
 
 
 def classifier(config: NetworkConfig, classes: int) -> nn.Module:
-    """torchvision's network of a name in CLASSIFIERS: (B, 3, H, W) -> logits (B, classes).
+    """torchvision's network for whole images of this name: (B, 3, H, W) -> logits (B, classes).
 
     It has the aliases pool1 to pool5 where its resolution falls as VGG's and ResNet's do.
     """
@@ -91,20 +90,12 @@ def build_network(config: NetworkConfig, classes: int) -> nn.Module:
     """A freshly initialised network with `classes` outputs, carrying its aliases.
 
     Raises:
-        InputError: unknown name, a setting of another network, a factory that fails, or an alias
-            of a layer that is not there.
+        InputError: a setting of another network, a factory that fails, or an alias of a layer that
+            is not there.
     """
     if config.arguments and not config.factory:
         raise InputError(f"network.arguments is for network.factory only; network is {config.name}")
-    make: Callable[[NetworkConfig, int], nn.Module]
-    if config.factory:
-        make = own_network
-    elif config.name in CLASSIFIERS:
-        make = classifier
-    elif config.name in NETWORKS:
-        make = NETWORKS[config.name]
-    else:
-        raise unknown("network", config.name, (*NETWORKS, *CLASSIFIERS))
+    make = own_network if config.factory else NETWORKS.get(config.name, classifier)
     scalable = config.name.endswith("_vgg16") and not config.factory
     if (config.width != 1 or config.batch_norm) and not scalable:
         raise InputError(

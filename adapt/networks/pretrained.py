@@ -39,7 +39,7 @@ def is_pretrained(source: str) -> bool:
 
 
 def enum_of(source: str, config: NetworkConfig) -> "WeightsEnum":
-    """The enum behind a source's name for a network.
+    """The enum that a source's name means for a network.
 
     Raises:
         InputError: the network has no such weights, or torchvision knows no such enum.

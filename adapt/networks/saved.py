@@ -19,7 +19,7 @@ from adapt.networks.pretrained import AUXILIARY, COCO, IMAGENET, is_pretrained, 
 from adapt.networks.taps import logits_of
 from adapt.settings.choices import BACKBONE, CLASSIFIERS
 from adapt.settings.groups import NetworkConfig
-from adapt.settings.mapping import build, check_record, differences, inherit, plain
+from adapt.settings.mapping import as_dict, build, check_record, differences, inherit
 
 WEIGHTS, ABOUT = "model.safetensors", "model.json"
 FORMATS = (1, 2)
@@ -59,8 +59,8 @@ def save_model(
     """Write a network so that `DeepLabVGG16(...).load_state_dict(load_file(...))` reads it back."""
     tensors = {k: v.detach().cpu().contiguous() for k, v in net.state_dict().items()}
     write_whole(folder / WEIGHTS, safetensors.torch.save(tensors))
-    about = About(FORMATS[-1], plain(network), list(classes), sha256(folder / WEIGHTS))
-    write_json(folder / ABOUT, plain(about))
+    about = About(FORMATS[-1], as_dict(network), list(classes), sha256(folder / WEIGHTS))
+    write_json(folder / ABOUT, as_dict(about))
 
 
 def is_file(source: str) -> bool:
@@ -140,7 +140,7 @@ def load_run(run: str, given: NetworkConfig) -> Model:
     model = load_model(Path(run))
     wanted = inherit(given, model.network)
     if wanted != model.network:
-        changed = "; ".join(differences(plain(model.network), plain(wanted)))
+        changed = "; ".join(differences(as_dict(model.network), as_dict(wanted)))
         raise InputError(f"network differs from the one in {run} (there -> given): {changed}")
     return model
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from adapt.data.images import IGNORE
-from adapt.errors import InputError, unknown
+from adapt.errors import InputError
 from adapt.machine.processes import all_sum, global_mean
 from adapt.networks.taps import LOGITS, upsample
 from adapt.objective.distances import DISTANCES, OPTIONS, divergence, masked_mean
@@ -41,8 +41,6 @@ class Term:
 
 def regression(config: RegressionConfig) -> Term:
     """sum_l w_l d(F_l^T(x1), F_l^S(x2)). A layer's gradient reaches the layers up to it only."""
-    if config.distance not in DISTANCES:
-        raise unknown("objective.regression.distance", config.distance, DISTANCES)
     options = {}
     for option, owner in OPTIONS.items():
         value = getattr(config, option)

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from adapt.errors import InputError, unknown
+from adapt.errors import InputError
 from adapt.penalties.fisher import metric_of
 from adapt.penalties.norms import Groups, Norm, Pulled, absolute, grouped, groups_of, quadratic
 from adapt.penalties.split import owned, owners, penalised, split_of, split_shared
@@ -43,8 +43,6 @@ def checked_form(
     fisher: Mapping[str, Tensor] | None,
 ) -> Form | None:
     """The form of this name, with all that it needs and nothing that it does not use."""
-    if config.name not in PENALTIES:
-        raise unknown("penalty", config.name, PENALTIES)
     form = PENALTIES[config.name]
     if form and form.to_start and start_point is None:
         raise InputError(f"penalty {config.name}: there is no start to pull to; give start=RUN")
@@ -89,8 +87,8 @@ class Penalty:
         trained: names that the objective's gradient gets to, for `split`; None = not known.
 
     Raises:
-        InputError: unknown name, a start or Fisher information that the penalty needs and does not
-            have or that does not fit, or Fisher information that it has no use for.
+        InputError: a start or Fisher information that the penalty needs and does not have or that
+            does not fit, or Fisher information that it has no use for.
     """
 
     def __init__(

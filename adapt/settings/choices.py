@@ -13,12 +13,6 @@ TEACHER, B0, ADABN, B1, B2 = "teacher", "B0", "AdaBN", "B1", "B2"
 BASELINES = (TEACHER, B0, ADABN, *RESTYLES, B1, B2)
 """In the order of tables and figures; AdaBN and the restylings need no training."""
 
-DATASETS = (
-    "scenes", "camvid", "voc", "cityscapes", "pairs", "caltech256", "indoor67", "dogs120",
-    "food101", "folders",
-)  # fmt: skip
-"""adapt.data: the layouts of files that are read."""
-
 NETWORKS = (
     "deeplab_vgg16", "fcn32s_vgg16", "fcn16s_vgg16", "fcn8s_vgg16", "deeplabv2_resnet101",
     "dilated_resnet101", "pspnet_resnet50", "pspnet_resnet101", "deeplabv3_resnet50",
@@ -62,3 +56,27 @@ PENALTIES = ("none", "l2", "l2_sp", "l2_sp_fisher", "l1_sp", "gl_sp", "gl_sp_fis
 
 DISTANCES = ("sum", "mean", "relative", "l1", "cosine", "cwd")
 """adapt.objective.distances: between the maps of student and teacher."""
+
+DATASETS = (
+    "scenes", "camvid", "voc", "cityscapes", "pairs", "caltech256", "indoor67", "dogs120",
+    "food101", "folders",
+)  # fmt: skip
+"""adapt.data: the layouts of files that are read."""
+
+TERMS = ("regression", "kd", "pseudo", "supervised")
+"""adapt.objective.terms; each has its settings in ObjectiveConfig."""
+
+SCHEDULES = ("poly", "step", "cosine", "constant")
+"""adapt.training.schedules."""
+
+FILTERS = ("photocopy", "ripple", "cubism")
+"""transforms: what makes a new domain of an old one."""
+
+ANALYSES = ("fisher", "weights", "activations", "source")
+"""adapt.analysis.analyse."""
+
+EXPORTS = ("safetensors", "onnx")
+"""adapt.export: formats of an exported network."""
+
+BATCH_NORM = ("eval", "affine", "train")
+"""adapt.networks.batchnorm: what of the student's batch norm may change."""

@@ -35,8 +35,7 @@ def restore(setup: Setup, run: RunFolder) -> tuple[int, float]:
     Raises:
         InputError: changed inputs, or processes that see different checkpoints.
     """
-    # rank 0 sets damaged ones aside
-    found, warnings = rank_zero_first(lambda: checkpoint.newest(run.checkpoints))
+    found, warnings = rank_zero_first(lambda: checkpoint.newest(run.checkpoints))  # sets aside
     for warning in warnings:
         say(f"warning: {warning}")
     steps = set(all_gather(found.step if found else 0))
@@ -81,21 +80,16 @@ def bring_back(setup: Setup, state: dict[str, Any], step: int) -> None:
     setup.optimizer.load_state_dict(state["optimizer"])
     if setup.average is not None:
         setup.average.load_state_dict(state["average"])
-    states = state["rng"]
-    if rank() < len(states):
-        set_rng_states(states[rank()], setup.machine.device)
-    else:
+    if rank() >= len(state["rng"]):
         torch.manual_seed(process_seed(setup.config.seed, step))
+        return
+    on_cpu, *on_gpu = state["rng"][rank()]
+    torch.set_rng_state(on_cpu)
+    if on_gpu and setup.machine.device.type == "cuda":
+        torch.cuda.set_rng_state(on_gpu[0], setup.machine.device)
 
 
 def rng_states(device: torch.device) -> list[Tensor]:
     """What dropout draws from, on the CPU and on the GPU that is used."""
     gpu = [torch.cuda.get_rng_state(device)] if device.type == "cuda" else []
     return [torch.get_rng_state(), *gpu]
-
-
-def set_rng_states(states: list[Tensor], device: torch.device) -> None:
-    """As they were kept; of the GPU only where one is used now."""
-    torch.set_rng_state(states[0])
-    if device.type == "cuda" and len(states) > 1:
-        torch.cuda.set_rng_state(states[1], device)

@@ -31,7 +31,7 @@ from adapt.objective.terms import Maps, Objective
 from adapt.penalties import Penalty
 from adapt.penalties.fisher import read_fisher
 from adapt.settings.groups import DataConfig, NetworkConfig
-from adapt.settings.mapping import differences, inherit, inherit_data, plain
+from adapt.settings.mapping import as_dict, differences, inherit, inherit_data
 from adapt.settings.training import TrainConfig
 from adapt.training.averaging import AveragedModel, averaged
 from adapt.training.drift import Drift
@@ -133,7 +133,7 @@ def resolve(config: TrainConfig) -> tuple[TrainConfig, Model | None, Model | Non
     data, network = inherit_data(config.data, recorded), inherit(config.network, given)
     on_rank_zero(lambda: adapt.data.prepare(data))
     if models and network != given:
-        changed = "; ".join(differences(plain(given), plain(network)))
+        changed = "; ".join(differences(as_dict(given), as_dict(network)))
         where = " or ".join(sources[what] for what in models)
         raise InputError(f"network differs from the one in {where} (there -> given): {changed}")
     for what, source in sources.items():
@@ -301,7 +301,7 @@ def check_kind(layers: list[Layer], data: DataSet, objective: Objective) -> None
         raise InputError(
             f"network: it has {kinds[len(logits) == 2]}, but the data set {data.name} "
             f"{kinds[data.classification]}; network=resnet101 and other classifiers of torchvision "
-            "are for images, the others of configs/network for pixels"
+            "are for images, the other choices of network= for pixels"
         )
     if data.classification and (unfit := objective.dense):
         raise InputError(f"objective: {', '.join(unfit)} is for one label a pixel only")

@@ -27,7 +27,7 @@ from adapt.machine.runtime import explained, progress, say, stop_signals
 from adapt.networks.saved import save_model
 from adapt.networks.taps import normalise
 from adapt.objective.terms import Maps, Part
-from adapt.settings.mapping import plain
+from adapt.settings.mapping import as_dict
 from adapt.settings.training import TrainConfig
 from adapt.training.resume import restore, save
 from adapt.training.schedules import set_rate
@@ -49,7 +49,7 @@ def train(config: TrainConfig, on_step: Callable[[int], None] | None = None) -> 
     with shared_errors():
         resolved, start, teacher = resolve(config)
         setup = prepare(resolved, start, teacher)
-    with open_run(path, plain(resolved), plain(TrainConfig())) as run:
+    with open_run(path, as_dict(resolved), as_dict(TrainConfig())) as run:
         if run.finished:
             say(f"{path} is finished already; nothing to do")
             return path

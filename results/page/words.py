@@ -2,7 +2,7 @@
 
 TITLE = (
     "# Results\n\nDoes it work, on real photographs? Written by `python -m results.page` from "
-    "the records in [results/evidence](../results/evidence); no number is typed. Studies whose "
+    "the records in `results/evidence`; no number is typed. Studies whose "
     "experiment is no longer in configs/experiment (camvid_evidence with `_gap`, `_rates`, "
     "`_draws`, `_short`, `_fp32` or `_defaults`) were made with that of commit df29b61."
 )

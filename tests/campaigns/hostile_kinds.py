@@ -36,7 +36,7 @@ from adapt.networks.saved import load_model
 from adapt.penalties.fisher import fisher_of, load_fisher, read_fisher, write_fisher
 from adapt.settings.commands import EvaluateConfig
 from adapt.settings.groups import DataConfig, NetworkConfig, PenaltyConfig, ScheduleConfig
-from adapt.settings.mapping import build, filled, plain
+from adapt.settings.mapping import as_dict, build, filled
 from adapt.settings.training import TrainConfig
 from adapt.training.train import train
 from viz.report.charts import training_curves
@@ -110,9 +110,11 @@ def resume(base: Path) -> Any:
     """The configuration as far as it must be the given one."""
     folder = base / "runs/student"
     given = yaml.safe_load((base / "given.yaml").read_text())
-    with open_run(folder, given, plain(TrainConfig())):
-        found = build(TrainConfig, filled(read_yaml(folder / "config.yaml"), plain(TrainConfig())))
-    return {k: v for k, v in plain(found).items() if k not in MAY_DIFFER}
+    with open_run(folder, given, as_dict(TrainConfig())):
+        found = build(
+            TrainConfig, filled(read_yaml(folder / "config.yaml"), as_dict(TrainConfig()))
+        )
+    return {k: v for k, v in as_dict(found).items() if k not in MAY_DIFFER}
 
 
 def model(base: Path) -> Any:

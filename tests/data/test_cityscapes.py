@@ -74,25 +74,17 @@ def test_every_value_becomes_its_train_id_or_void(tree: Path) -> None:
         read_mask(path, 19, data.void, data.codes)
 
 
-def test_splits_hold_the_frames_of_all_their_cities(tree: Path) -> None:
-    names = [s.name for s in load(config(tree), "train").samples]
-    assert names == [f"{c}_{n:06d}_{19 + n:06d}" for c in ("aachen", "ulm") for n in range(2)]
-    assert len(load(config(tree), "val").samples) == 2
-    test = load(config(tree), "test")
-    assert not test.labelled and all(s.y1 is None for s in test.samples)
+def test_splits_hold_the_frames_of_all_their_cities_and_coarse_labels_join_training(
+    tree: Path,
+) -> None:
+    def names(split: str, **changes: object) -> list[str]:
+        return [s.name for s in load(config(tree, **changes), split).samples]
 
-
-def test_coarse_labels_join_the_training_list_only(tree: Path) -> None:
-    data = load(config(tree, coarse=True), "train")
-    assert [s.name.split("_")[0] for s in data.samples] == ["aachen"] * 2 + ["ulm"] * 2 + [
-        "bern"
-    ] * 2
-    assert data.labelled and "gtCoarse" in str(data.samples[-1].y1)
-    assert len(load(config(tree, coarse=True), "val").samples) == 2
-    for path in sorted((tree / "gtCoarse").rglob("*.png")):
-        path.unlink()
-    with pytest.raises(InputError, match=r"gtCoarse"):
-        load(config(tree, coarse=True), "train")
+    every = [f"{c}_{n:06d}_{19 + n:06d}" for c in ("aachen", "ulm", "bern") for n in range(2)]
+    assert names("train") == every[:4] and names("train", coarse=True) == every
+    assert names("val") == names("val", coarse=True) and len(names("val")) == 2
+    assert "gtCoarse" in str(load(config(tree, coarse=True), "train").samples[-1].y1)
+    assert all(s.y1 is None for s in load(config(tree), "test").samples)
 
 
 def test_a_set_of_the_same_frames_is_the_new_domain(tree: Path, tmp_path: Path) -> None:
@@ -113,6 +105,7 @@ def test_a_set_of_the_same_frames_is_the_new_domain(tree: Path, tmp_path: Path) 
     [
         (lambda t: (t / "leftImg8bit").rename(t / "images"), r"one folder leftImg8bit\* is exp"),
         (lambda t: (t / "leftImg8bit_foggy").mkdir(), "leftImg8bit, leftImg8bit_foggy"),
+        (lambda t: [p.unlink() for p in (t / "gtCoarse").rglob("*.png")], "gtCoarse"),
         (
             lambda t: next((t / "gtFine/train/ulm").glob("*labelIds.png")).unlink(),
             "no file named 'ulm_",
@@ -122,7 +115,7 @@ def test_a_set_of_the_same_frames_is_the_new_domain(tree: Path, tmp_path: Path) 
 def test_a_broken_tree_is_named(tree: Path, broken, message: str) -> None:  # type: ignore[no-untyped-def]
     broken(tree)
     with pytest.raises(InputError, match=message):
-        load(config(tree), "train")
+        load(config(tree, coarse=True), "train")
 
 
 def test_from_the_archives_to_the_test_server(

@@ -38,18 +38,8 @@ def median_by_class(many: list[Scene], measure: Measure) -> dict[str, float]:
     return {name: float(np.median(found)) for name, found in values.items()}
 
 
-def luminance(image: np.ndarray, region: np.ndarray) -> float:
-    return float(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)[region].mean())
-
-
 def redness(image: np.ndarray, region: np.ndarray) -> float:
     return float(image[region, 0].mean() - image[region, 1].mean())
-
-
-def solidity(image: np.ndarray, region: np.ndarray) -> float:
-    """Share of the convex hull that the object fills."""
-    hull = cv2.convexHull(np.argwhere(region).astype(np.int32))
-    return float(region.sum()) / cv2.contourArea(hull)
 
 
 def coherence(image: np.ndarray, region: np.ndarray) -> float:
@@ -83,12 +73,6 @@ def test_any_size(size: tuple[int, int]) -> None:
         assert len(np.unique(mask)) >= 4
 
 
-@pytest.mark.parametrize("bad", [(0, 0, (15, 128)), (0, 0, (96, 8)), (-1, 0), (0, -1)])
-def test_bad_arguments(bad: tuple) -> None:
-    with pytest.raises(ValueError):
-        draw_scene(*bad)
-
-
 def test_every_class_is_common(many: list[Scene]) -> None:
     labels = np.stack([mask for _, mask in many[:40]])
     assert set(np.unique(labels)) == {*range(len(CLASSES)), BORDER}
@@ -112,19 +96,11 @@ def test_border_parts_all_labels_and_nothing_else(many: list[Scene]) -> None:
     assert between > 0.97 * total
 
 
-def test_texture_contour_and_colour_each_tell_some_classes_apart(many: list[Scene]) -> None:
-    direction, shape = median_by_class(many, coherence), median_by_class(many, solidity)
-    red, light = median_by_class(many, redness), median_by_class(many, luminance)
+def test_texture_and_colour_tell_classes_of_one_shape_apart(many: list[Scene]) -> None:
+    direction, red = median_by_class(many, coherence), median_by_class(many, redness)
     assert direction["striped_egg"] > 0.6 > 0.35 > direction["dotted_egg"]
-    assert abs(shape["striped_egg"] - shape["dotted_egg"]) < 0.05
-    assert abs(light["striped_egg"] - light["dotted_egg"]) < 30
     assert direction["fish"] > 0.5 and direction["butterfly"] < 0.5
-    assert shape["striped_egg"] > shape["fish"] + 0.1
-    assert shape["dotted_egg"] > shape["butterfly"] + 0.1
-    assert shape["star"] < 0.8
     assert red["autumn_leaf"] > 25 > -5 > red["green_leaf"]
-    assert light["autumn_leaf"] > light["green_leaf"] + 40
-    assert abs(shape["autumn_leaf"] - shape["green_leaf"]) < 0.05
 
 
 def test_written_data_set(tmp_path: Path) -> None:
@@ -135,10 +111,6 @@ def test_written_data_set(tmp_path: Path) -> None:
     assert train == "scene_000000\nscene_000001\nscene_000002\n"
     assert val == "scene_000003\nscene_000004\n"
     names = [*train.split(), *val.split()]
-    for folder in ("JPEGImages", "SegmentationClass"):
-        assert sorted(path.name for path in (root / folder).iterdir()) == [
-            f"{name}.png" for name in names
-        ]
     assert json.loads((root / "scenes.json").read_text()) == {
         "format": 1, "seed": 9, "size": [40, 56], "train": 3, "val": 2, "classes": list(CLASSES)
     }  # fmt: skip
@@ -150,32 +122,27 @@ def test_written_data_set(tmp_path: Path) -> None:
         assert stored.mode == "RGB" and np.array_equal(np.array(stored), image)
         labels = Image.open(root / "SegmentationClass" / f"{name}.png")
         assert labels.mode == "P" and np.array_equal(np.array(labels), mask)
-        palette = labels.getpalette()
-        assert palette is not None
-        assert palette[:15] == [0, 0, 0, 128, 0, 0, 0, 128, 0, 128, 128, 0, 0, 0, 128]
-        assert palette[-3:] == [224, 224, 192]
+        palette = labels.getpalette() or []
+        assert palette[:9] == [0, 0, 0, 128, 0, 0, 0, 128, 0] and palette[-3:] == [224, 224, 192]
 
 
-def test_an_existing_root_is_refused_and_kept(tmp_path: Path) -> None:
+def test_an_interrupted_call_leaves_nothing_and_an_existing_root_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     root = tmp_path / "scenes"
+
+    def fails_later(seed: int, index: int, size: tuple[int, int]) -> Scene:
+        if index == 2:
+            assert len(list(tmp_path.glob("scenes.tmp-*/JPEGImages/*.png"))) == 2
+            assert not root.exists()
+            raise KeyboardInterrupt
+        return draw_scene(seed, index, size)
+
+    monkeypatch.setattr(scenes, "draw_scene", fails_later)
+    with pytest.raises(KeyboardInterrupt):
+        write_scenes(root, train=3, val=1, seed=0, size=(32, 32))
+    assert list(tmp_path.iterdir()) == []
     root.mkdir()
     with pytest.raises(InputError, match="exists already"):
         write_scenes(root, train=1, val=1, seed=0, size=(32, 32))
     assert list(tmp_path.rglob("*")) == [root]
-
-
-@pytest.mark.parametrize("interruption", [KeyboardInterrupt, OSError])
-def test_an_interrupted_call_leaves_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, interruption: type[BaseException]
-) -> None:
-    def fails_later(seed: int, index: int, size: tuple[int, int]) -> Scene:
-        if index == 2:
-            assert len(list(tmp_path.glob("scenes.tmp-*/JPEGImages/*.png"))) == 2
-            assert not (tmp_path / "scenes").exists()
-            raise interruption
-        return draw_scene(seed, index, size)
-
-    monkeypatch.setattr(scenes, "draw_scene", fails_later)
-    with pytest.raises(interruption):
-        write_scenes(tmp_path / "scenes", train=3, val=1, seed=0, size=(32, 32))
-    assert list(tmp_path.iterdir()) == []

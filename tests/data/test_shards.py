@@ -13,18 +13,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 from scans import report
-from test_data import edit
 from tiny import adapting, curve, same
 from trees import scene
 
-from adapt.data import Sample, load
-from adapt.data.archives import Member, Part, members, opened, part
-from adapt.data.images import image_size, read_image, read_mask, read_valid
+from adapt.data import load
+from adapt.data.archives import Part, members, opened, part
+from adapt.data.images import image_size, png, read_image, read_indices, read_mask, read_valid
 from adapt.data.pairs import read_shards
-from adapt.data.sampling import Stream, batches
 from adapt.errors import InputError
 from adapt.settings.groups import DataConfig
 from adapt.training.setup import pairing
@@ -60,8 +57,7 @@ def documented(folder: Path, pairs: int, labels: bool) -> None:
     text = (ROOT / "docs/data.md").read_text(encoding="utf-8")
     script = text.split("```bash\n")[1].split("```")[0].replace("--lines 1000", f"--lines {pairs}")
     if labels:
-        with_labels = re.findall(r"`('s,[^`]*')`, and\s`(;s,[^`]*,)`", text)
-        ((listing, renaming),) = with_labels
+        ((listing, renaming),) = re.findall(r"`('s,[^`]*')`, and\s`(;s,[^`]*,)`", text)
         script = script.replace(r"'s,.*,old/&\nnew/&,'", listing)
         script = script.replace(r"\1.x2.\2,'", rf"\1.x2.\2,{renaming}'")
     subprocess.run(["bash", "-euc", script], cwd=folder, check=True, timeout=60)
@@ -89,11 +85,6 @@ def config(folders: Path | None = None, shards: Path | str = "", **changes: obje
     return DataConfig(**given | changes)  # type: ignore[arg-type]
 
 
-def pixels(sample: Sample) -> list[np.ndarray]:
-    assert sample.x2 is not None and sample.y1 is not None
-    return [read_image(sample.x1), read_image(sample.x2), read_mask(sample.y1, len(CLASSES))]
-
-
 def archive(path: Path, files: dict[str, bytes], kind: str = "gnu") -> Path:
     with tarfile.open(path, "w", format=FORMATS[kind]) as tar:
         for name, content in files.items():
@@ -119,26 +110,12 @@ def test_the_documented_commands_make_shards_of_the_same_pixels(
     assert [s.name for s in packed] == [s.name for s in loose] == [f"p{i:03d}" for i in range(12)]
     for a, b in zip(packed, loose, strict=True):
         assert a.y2 == a.y1 and a.valid is None
-        assert all(np.array_equal(x, y) for x, y in zip(pixels(a), pixels(b), strict=True))
+        for field, read in (("x1", read_image), ("x2", read_image), ("y1", read_indices)):
+            assert np.array_equal(read(getattr(a, field)), read(getattr(b, field)))
         assert image_size(a.x1) == image_size(b.x1)
     documented(Path(shutil.copytree(folders, tmp_path / "bare")), pairs=COUNT, labels=False)
     bare = read_shards(str(tmp_path / "bare"))
     assert len(bare) == COUNT and all(s.y1 is None for s in bare)
-
-
-@pytest.mark.parametrize("workers", [0, 2])
-def test_batches_are_those_of_folders(folders: Path, shards: Path, workers: int) -> None:
-    fields, how = ("x1", "x2", "y1", "valid"), {"crop": [24, 32], "parts": {"train": 1.0}}
-    streams = [
-        Stream(load(c, "train"), c, fields, seed=3)
-        for c in (config(folders, **how), config(None, shards, **how))
-    ]
-    loose, packed = (
-        list(batches(s, 4, 2, 8, n)) for s, n in zip(streams, (0, workers), strict=True)
-    )
-    for a, b in zip(loose, packed, strict=True):
-        assert a.pop("name") == b.pop("name") and a.keys() == b.keys()
-        assert all(torch.equal(a[k], b[k]) for k in a)
 
 
 def test_a_run_from_shards_is_a_run_from_folders(
@@ -165,21 +142,16 @@ def test_a_run_from_shards_is_a_run_from_folders(
 def test_a_run_is_not_resumed_on_other_shards(shards: Path, tmp_path: Path) -> None:
     """The place of a member is part of what a run's samples are."""
     kept = pairing(load(config(None, shards), "train"))
-    content = {
-        m.name: read(shards / "shard-00001.tar", m) for m in members(shards / "shard-00001.tar")
-    }
     here = Path(shutil.copytree(shards, tmp_path / "shards"))
     moved = pairing(load(config(None, here), "train"))
-    archive(
-        here / "shard-00001.tar", dict(sorted(content.items(), key=lambda x: x[0].split(".")[1]))
-    )
+    content = contents(here / "shard-00001.tar")
+    archive(here / "shard-00001.tar", dict(sorted(content.items(), key=lambda x: x[0][5:])))
     assert len({kept, moved, pairing(load(config(None, here), "train"))}) == 3
 
 
-def read(path: Path, member: Member) -> bytes:
-    with path.open("rb") as stream:
-        stream.seek(member.offset)
-        return stream.read(member.size)
+def contents(path: Path) -> dict[str, bytes]:
+    whole = path.read_bytes()
+    return {name: whole[at : at + size] for name, at, size in members(path)}
 
 
 def test_scan_looks_into_shards(folders: Path, shards: Path, tmp_path: Path) -> None:
@@ -211,21 +183,16 @@ def test_shards_are_named_in_four_ways(shards: Path, tmp_path: Path) -> None:
     assert [s.name for s in read_shards(str(two))] == every[5:]
 
 
-def test_a_list_leads_to_other_disks_only_where_the_user_says_so(
+def test_what_leads_out_of_its_folder_is_read_only_where_the_user_says_so(
     shards: Path, tmp_path: Path
 ) -> None:
-    for line in (str(shards / "shard-00000.tar"), f"../{shards.name}/shard-00000.tar"):
-        (tmp_path / "list.txt").write_text(line + "\n")
+    wanted, listed = str(shards / "shard-00000.tar"), tmp_path / "list.txt"
+    for line in (f"../{shards.name}/shard-00000.tar", wanted):
+        listed.write_text(line + "\n")
         with pytest.raises(InputError, match=r"list\.txt:1: .*(must be a path relative|leads out)"):
-            read_shards(str(tmp_path / "list.txt"))
-    (tmp_path / "list.txt").write_text(str(shards / "shard-00000.tar"))
-    assert len(read_shards(str(tmp_path / "list.txt"), follow_links=True)) == 5
-
-
-def test_a_link_out_of_its_folder_is_followed_only_where_the_user_says_so(
-    shards: Path, tmp_path: Path
-) -> None:
-    (tmp_path / "a.tar").symlink_to(shards / "shard-00000.tar")
+            read_shards(str(listed))
+    assert len(read_shards(str(listed), follow_links=True)) == 5
+    (tmp_path / "a.tar").symlink_to(wanted)
     for where in (tmp_path, tmp_path / "a.tar", f"{tmp_path}/*.tar"):
         with pytest.raises(InputError, match=r"a\.tar: is a link to .*data\.follow_links=true"):
             read_shards(str(where))
@@ -236,11 +203,9 @@ def test_a_link_out_of_its_folder_is_followed_only_where_the_user_says_so(
     ("where", "message"),
     [
         ("empty", r"data\.shards: no \.tar files in .*empty"),
-        ("none-*.tar", r"data\.shards: no \.tar files in .*none-\*\.tar"),
         ("gone.tar", r"data\.shards: no \.tar file: .*gone\.tar"),
         ("gone", r"data\.shards: no such folder, archive or list: .*gone"),
         ("twice.txt", r"twice\.txt: listed twice: .*a\.tar"),
-        ("other.txt", r"data\.shards: no \.tar file: .*a\.zip"),
         ("bare.tar", r"data\.shards: no pairs in the archives of .*bare\.tar"),
     ],
 )
@@ -248,9 +213,7 @@ def test_shards_that_are_not_there_are_named(tmp_path: Path, where: str, message
     archive(tmp_path / "a.tar", pair("a"))
     archive(tmp_path / "bare.tar", {"README": b"x", "a.json": b"{}", "._a.x1.jpg": b"Mac"})
     (tmp_path / "empty").mkdir()
-    (tmp_path / "a.zip").write_bytes(b"")
     (tmp_path / "twice.txt").write_text("a.tar\na.tar\n")
-    (tmp_path / "other.txt").write_text("a.zip\n")
     with pytest.raises(InputError, match=message):
         load(config(None, tmp_path / where), "train")
 
@@ -258,7 +221,7 @@ def test_shards_that_are_not_there_are_named(tmp_path: Path, where: str, message
 def test_shards_belong_to_pairs_and_are_one_of_two_lists(shards: Path) -> None:
     with pytest.raises(InputError, match=r"data\.shards is for data=pairs only; data is camvid"):
         load(DataConfig(name="camvid", shards=str(shards)), "train")
-    both = edit(config(None, shards), pairs="list.csv")
+    both = replace(config(None, shards), pairs="list.csv")
     with pytest.raises(InputError, match=r"data\.pairs is list\.csv, data\.shards .*give one"):
         load(both, "train")
 
@@ -278,26 +241,18 @@ def test_members_have_the_bytes_that_were_packed(tmp_path: Path, kind: str) -> N
         folder = tarfile.TarInfo("folder")
         folder.type = tarfile.DIRTYPE
         tar.addfile(folder)
-    found = [(m.name, read(path, m)) for m in members(path)]
-    assert found == [(name.removeprefix("./"), content) for name, content in files.items()]
-
-
-def test_sides_may_lie_in_two_shards_and_folders(tmp_path: Path) -> None:
-    for side in ("x1", "x2"):
-        archive(tmp_path / f"{side}.tar", pair("d/a", side) | pair("d/b.c", side))
-    found = read_shards(str(tmp_path))
-    assert [s.name for s in found] == ["d__a", "d__b.c"]
-    assert [s.x1.parents[1].name for s in found] == ["x1.tar", "x1.tar"]
+    found, wanted = contents(path), {n.removeprefix("./"): content for n, content in files.items()}
+    assert found == wanted and list(found) == list(wanted), "in their order"
 
 
 def test_valid_and_second_labels_are_read(tmp_path: Path) -> None:
-    masks = {}
-    for number, field in enumerate(("y", "y2", "valid")):
-        buffer = io.BytesIO()
-        Image.fromarray(np.full((40, 56), number, np.uint8)).save(buffer, format="PNG")
-        masks[f"a.{field}.png"] = buffer.getvalue()
-    (sample,) = read_shards(str(archive(tmp_path / "a.tar", masks | pair("a"))))
-    assert sample.y1 and sample.y2 and sample.valid
+    """Also where the sides lie in two archives, in folders."""
+    fields = enumerate(("y", "y2", "valid"))
+    masks = {f"d/a.{field}.png": png(np.full((40, 56), n, np.uint8)) for n, field in fields}
+    archive(tmp_path / "a.tar", masks | pair("d/a", "x1"))
+    archive(tmp_path / "b.tar", pair("d/a", "x2"))
+    (sample,) = read_shards(str(tmp_path))
+    assert sample.name == "d__a" and sample.y1 and sample.y2 and sample.valid
     assert read_mask(sample.y1, 2).max() == 0 and read_mask(sample.y2, 2).min() == 1
     assert read_valid(sample.valid).min() == 1
 
@@ -308,7 +263,7 @@ def test_a_header_costs_a_fraction_of_its_image(
     """The sizes of a million images are not read by reading the images."""
     noise = np.random.default_rng(0).integers(0, 256, (400, 500, 3), dtype=np.uint8)
     path = archive(tmp_path / "a.tar", {"a.x1.jpg": jpeg(noise)})
-    (member,) = members(path)
+    ((_, offset, size),) = members(path)
     taken, readinto = [0], Part.readinto
 
     def counted(file: Part, buffer: memoryview) -> int:
@@ -317,8 +272,8 @@ def test_a_header_costs_a_fraction_of_its_image(
         return found
 
     monkeypatch.setattr(Part, "readinto", counted)
-    assert image_size(part(path, member.offset, member.size, "a.jpg")) == (400, 500)
-    assert 0 < taken[0] < member.size / 10
+    assert image_size(part(path, offset, size, "a.jpg")) == (400, 500)
+    assert 0 < taken[0] < size / 10
 
 
 def linked(kind: bytes) -> Callable[[Path], None]:
@@ -359,10 +314,8 @@ REFUSED: dict[str, tuple[Callable[[Path], object], str]] = {
     "cut in a member": (changed(lambda c: c[:1540]), "no plain tar archive, or cut off"),
     "cut between": (changed(lambda c: c[:2048]), "no member and no end at byte 2048"),
     "joined by cat": (changed(lambda c: c + c), "more follows its end"),
-    "padding": (changed(lambda c: c + bytes(2 << 20)), "more follows its end"),
     "packed": (lambda p: p.write_bytes(gzip.compress(b"x" * 2000)), "unpack a .tar.gz first"),
     "text": (lambda p: p.write_bytes(b"version " * 200), "no plain tar archive"),
-    "nothing": (lambda p: p.write_bytes(b""), "no plain tar archive"),
     "pipe": (os.mkfifo, r"no \.tar file"),
     "no sample": (named("0017.jpg"), r"'0017\.jpg' belongs to no sample; names are KEY\.x1\.jpg"),
     "half": (
@@ -384,28 +337,6 @@ def test_what_is_no_shard_is_refused_by_name(tmp_path: Path, what: str) -> None:
     with pytest.raises(InputError, match=message) as refusal:
         load(config(None, tmp_path / "hostile.tar"), "train")
     assert "hostile.tar" in str(refusal.value)
-
-
-def test_random_damage_ends_in_words(tmp_path: Path) -> None:
-    """Whatever bytes change: samples, or an error that names the archive; never anything else."""
-    whole = archive(tmp_path / "a.tar", pair("a") | pair("b" * 120), "pax").read_bytes()
-    rng, seen = np.random.default_rng(0), set()
-    for _ in range(400):
-        content = bytearray(whole[: rng.integers(1, len(whole))] if rng.random() < 0.2 else whole)
-        for at in rng.integers(0, len(content), rng.integers(1, 4)):
-            at = at // 512 * 512 + at % 160 if rng.random() < 0.7 else at
-            content[min(at, len(content) - 1)] = rng.integers(0, 256)
-        if rng.random() < 0.5 and len(content) >= 512:  # a header whose checksum agrees
-            content[148:156] = b" " * 8
-            content[148:156] = b"%06o\0 " % sum(content[:512])
-        (tmp_path / "a.tar").write_bytes(content)
-        try:
-            read_shards(str(tmp_path / "a.tar"))
-            seen.add("read")
-        except InputError as error:
-            assert "a.tar" in str(error)
-            seen.add(re.sub(r"[^a-z ]+.*", "", str(error).partition("a.tar: ")[2]))
-    assert len(seen) >= 3
 
 
 def test_a_member_that_is_not_there_any_more(tmp_path: Path) -> None:

@@ -1,7 +1,6 @@
 """R5: checkpoints, weights and records cannot execute code, nor bring their reader down."""
 
 import ast
-import json
 import struct
 import zipfile
 from collections.abc import Iterator
@@ -94,40 +93,22 @@ def armed(path: Path, trap: Path, old: bool = False) -> Path:
     return path
 
 
-@pytest.mark.parametrize("old", [False, True])
-def test_r05_the_payload_is_live(tmp_path: Path, old: bool) -> None:
-    """Without weights_only it runs: the tests below would see it."""
-    trap = tmp_path / "executed"
-    torch.load(armed(tmp_path / "x.pth", trap, old), weights_only=False)
-    assert trap.exists()
-
-
 @pytest.mark.parametrize(
     ("setting", "old"), [("teacher", False), ("start", True), ("fisher", False)]
 )
 def test_r05_a_weights_file_runs_nothing(
     world: Path, tmp_path: Path, setting: str, old: bool
 ) -> None:
-    """What the train and adapt commands call; the command itself is below."""
+    """What the train and adapt commands call."""
     trap, file = tmp_path / "executed", str(armed(tmp_path / "x.pth", tmp_path / "executed", old))
+    torch.load(file, weights_only=False)  # the payload is live
+    trap.unlink()
     fisher = PenaltyConfig("l2_sp_fisher", 0.1, fisher=file)
     data = DataConfig(name="camvid", root=str(world / "d1"), target=str(world / "d2"))
     changes = {"penalty": fisher} if setting == "fisher" else {setting: file}
     with pytest.raises(InputError, match=r"x\.pth: refused: not a torch file with tensors only"):
         train(adapting(world, tmp_path / "run", data=data, **changes))
     assert not trap.exists() and not (tmp_path / "run").exists()
-
-
-@pytest.mark.system
-def test_r05_nor_does_the_command(warm: Warm, world: Path) -> None:
-    trap = world / "r05_executed"
-    armed(world / "r05.pth", trap)
-    done = warm.run(
-        "adapt.py", "teacher=teacher", "start=r05.pth", "data=camvid", "data.root=d1",
-        "data.target=d2", "objective=pool3", "run=r05_run", "device=cpu", status=2,
-    )  # fmt: skip
-    assert "r05.pth: refused: not a torch file with tensors only" in done.stderr
-    assert "Traceback" not in done.stderr and not trap.exists() and not (world / "r05_run").exists()
 
 
 @pytest.mark.system
@@ -147,45 +128,36 @@ def test_r05_a_checkpoint_with_a_right_digest_runs_nothing(warm: Warm, world: Pa
 
 
 def test_r05_parts_that_torch_does_not_check_are_checked(tmp_path: Path) -> None:
-    """A flipped bit of a weight loads silently in torch itself; here its checksum speaks."""
-    path = tmp_path / "w.pth"
-    torch.save({"w": torch.arange(64.0)}, path)
-    content = bytearray(path.read_bytes())
-    at = content.find(torch.arange(64.0).numpy().tobytes())
-    content[at + 33] ^= 64
-    path.write_bytes(bytes(content))
-    assert not torch.equal(torch.load(path, weights_only=True)["w"], torch.arange(64.0))
-    with pytest.raises(InputError, match=r"w\.pth: corrupt: the checksum of w/data/0 does not"):
-        read_tensors(path)
+    """A flipped bit of a weight loads silently in torch itself; a part that is marked as a folder
+    is skipped, and the weights are what happened to lie in memory."""
+    path, weights = tmp_path / "w.pth", torch.arange(64.0)
+    torch.save({"w": weights}, path)
+    plain = path.read_bytes()
+    bit, folder = bytearray(plain), bytearray(plain)
+    bit[plain.find(weights.numpy().tobytes()) + 33] ^= 64
+    folder[plain.rfind(b"PK\x01\x02", 0, plain.rfind(b"w/data/0")) + 38] |= 0x10
+    path.write_bytes(bytes(bit))
+    assert not torch.equal(torch.load(path, weights_only=True)["w"], weights)
+    for content, words in (
+        (bit, "corrupt: the checksum of w/data/0 does not"), (folder, "refused: .*odd parts: w/da")
+    ):  # fmt: skip
+        path.write_bytes(bytes(content))
+        with pytest.raises(InputError, match=rf"w\.pth: {words}"):
+            read_tensors(path)
 
 
-def test_r05_a_part_that_torch_would_not_read_is_refused(tmp_path: Path) -> None:
-    """Marked as a folder it is skipped, and the weights are what happened to lie in memory."""
-    path = tmp_path / "w.pth"
-    torch.save({"w": torch.arange(64.0)}, path)
-    content = bytearray(path.read_bytes())
-    entry = content.rfind(b"PK\x01\x02", 0, content.rfind(b"w/data/0"))
-    content[entry + 38] |= 0x10
-    path.write_bytes(bytes(content))
-    with pytest.raises(InputError, match=r"w\.pth: refused: .*odd parts: w/data/0"):
-        read_tensors(path)
-
-
-def test_r05_a_packed_archive_cannot_unfold_into_memory(tmp_path: Path) -> None:
+def test_r05_weights_cannot_unfold_into_memory(tmp_path: Path) -> None:
+    """By packing, or by a tensor that claims more than its file holds."""
     plain, bomb = tmp_path / "plain.pth", tmp_path / "bomb.pth"
     torch.save({"w": torch.zeros(1 << 20)}, plain)
     with zipfile.ZipFile(plain) as source, zipfile.ZipFile(bomb, "w", zipfile.ZIP_DEFLATED) as made:
         for name in source.namelist():
             made.writestr(name, source.read(name))
-    assert bomb.stat().st_size < plain.stat().st_size / 100
     with pytest.raises(InputError, match="packed"):
         read_tensors(bomb)
-
-
-def test_r05_a_tensor_cannot_claim_more_than_its_file_holds(tmp_path: Path) -> None:
-    torch.save({"w": torch.zeros(1).expand(1 << 20, 1 << 20)}, tmp_path / "w.pth")
-    with pytest.raises(InputError, match=r"w\.pth: no plain tensors under w"):
-        read_tensors(tmp_path / "w.pth")
+    torch.save({"w": torch.zeros(1).expand(1 << 20, 1 << 20)}, plain)
+    with pytest.raises(InputError, match=r"plain\.pth: no plain tensors under w"):
+        read_tensors(plain)
 
 
 def test_r05_what_is_no_tensor_is_named(tmp_path: Path) -> None:
@@ -195,29 +167,19 @@ def test_r05_what_is_no_tensor_is_named(tmp_path: Path) -> None:
             read_tensors(tmp_path / "w.pth")
 
 
-def header(entries: object, data: bytes = b"\0" * 16) -> bytes:
-    text = entries if isinstance(entries, bytes) else json.dumps(entries).encode()
-    return struct.pack("<Q", len(text)) + text + data
-
-
-def entry(shape: list[int], offsets: list[int], dtype: str = "F32") -> dict[str, object]:
-    return {"dtype": dtype, "shape": shape, "data_offsets": offsets}
-
-
+ENTRY = b'"%s":{"dtype":"F32","shape":[%d],"data_offsets":[%d,%d]}'
 HEADERS = {
-    "endless": struct.pack("<Q", 2**63) + b"{}",
-    "nothing": b"",
-    "deep": header(b"[" * 100_000),
-    "overlapping": header({"a": entry([2], [0, 8]), "b": entry([2], [4, 12])}),
-    "beyond the end": header({"a": entry([8], [0, 32])}),
-    "other type": header({"a": entry([4], [0, 16], "F99")}),
-}
+    "endless": None, "nothing": b"", "deep": b"[" * 100_000,
+    "overlapping": b"{%s,%s}" % (ENTRY % (b"a", 2, 0, 8), ENTRY % (b"b", 2, 4, 12)),
+    "beyond the end": b"{%s}" % (ENTRY % (b"a", 8, 0, 32)),
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", HEADERS)
 def test_r05_safetensors_headers_that_lie_are_refused(tmp_path: Path, name: str) -> None:
-    path = tmp_path / "w.safetensors"
-    path.write_bytes(HEADERS[name])
+    path, header = tmp_path / "w.safetensors", HEADERS[name]
+    size = 2**63 if header is None else len(header)
+    path.write_bytes(struct.pack("<Q", size) + (header or b"{}") + bytes(16))
     with pytest.raises(InputError, match=r"w\.safetensors: not a readable safetensors file"):
         read_tensors(path)
 
@@ -245,7 +207,7 @@ def test_r05_yaml_holds_plain_values_only(
     assert not (tmp_path / "executed").exists()
 
 
-JSON = {"deep": "[" * 100_000, "NaN": '{"a": NaN}', "no text": "\udcff", "nothing": ""}
+JSON = {"deep": "[" * 100_000, "no text": "\udcff", "nothing": ""}
 
 
 @pytest.mark.parametrize("name", JSON)

@@ -4,9 +4,6 @@ import io
 import json
 import os
 import resource
-import struct
-import subprocess
-import sys
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -22,14 +19,13 @@ from warm import TRAINED, Warm
 
 from adapt.data import load
 from adapt.data.archives import MAX_BYTES
-from adapt.data.images import image_header, image_size, read_image, read_indices
+from adapt.data.images import image_header, image_size, read_image, read_indices, read_valid
 from adapt.data.index import read_tiff
 from adapt.data.sampling import Stream
 from adapt.disk import checkpoint
 from adapt.errors import InputError
 from adapt.settings.groups import DataConfig
 
-ROOT = Path(__file__).resolve().parents[2]
 Tree = Callable[..., Path]
 
 
@@ -183,41 +179,28 @@ def test_r11_a_header_is_read_without_the_pixels(
     assert {image_size(tmp_path / name) for name in ("a.png", "a.jpg")} == {(5, 7)}
 
 
-READS = """
-import sys
-from pathlib import Path
-from adapt.data.images import image_header, read_image, read_indices, read_valid
-from adapt.errors import InputError
-
-for path in map(Path, sys.argv[1:]):
-    for read in (image_header, read_image, read_indices, read_valid):
-        try:
-            found = read(path)
-        except InputError as error:
-            assert str(error).startswith(f"{path}: ") and "\\n" not in str(error), error
-            continue
-        if read is not image_header:
-            assert found.dtype == "uint8" and found.ndim == 2 + (read is read_image)
-        if read is read_image:
-            assert image_header(path)[1] == found.shape[:2]
-"""
-
-
 def test_r11_hundreds_of_damaged_files_end_in_an_array_or_a_refusal(
-    tmp_path: Path, pixels: np.ndarray
+    tmp_path: Path, pixels: np.ndarray, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """In a process of its own, which must not crash nor say a word."""
+    """And without a word of a decoder on standard error."""
     exif = Image.Exif()
     exif[0x0112] = 6
     kinds = [*KINDS.values(), {"format": "JPEG", "exif": exif}, {"format": "PNG", "exif": exif}]
-    wholes = [packed(pixels, **kind) for kind in kinds]
-    wholes += [packed(pixels[..., 0], format="PNG")]
-    rng = np.random.default_rng(0)
+    wholes = [packed(pixels, **kind) for kind in kinds] + [packed(pixels[..., 0], format="PNG")]
+    rng, path, outcomes = np.random.default_rng(0), tmp_path / "a.png", []
     for number in range(420):
-        (tmp_path / f"{number}.png").write_bytes(damaged(wholes[number % len(wholes)], rng))
-    command = [sys.executable, "-c", READS, *map(str, tmp_path.iterdir())]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
-    assert (done.returncode, done.stderr) == (0, "")
+        path.write_bytes(damaged(wholes[number % len(wholes)], rng))
+        for read in (read_image, read_indices, read_valid):
+            try:
+                found = read(path)
+            except InputError as error:
+                assert str(error).startswith(f"{path}: ") and "\n" not in str(error)
+                outcomes.append("refused")
+            else:
+                assert found.dtype == np.uint8 and found.ndim == 2 + (read is read_image)
+                assert image_size(path) == found.shape[:2]
+                outcomes.append("read")
+    assert capfd.readouterr().err == "" and outcomes.count("read") > 20
 
 
 @pytest.mark.parametrize(
@@ -239,20 +222,6 @@ def test_r11_a_cut_off_tiff_is_refused(
         with pytest.raises(InputError, match=r"a\.tif: not a readable TIFF"):
             read_tiff(path)
     assert capfd.readouterr().err == ""
-
-
-def test_r11_a_tiff_that_decodes_to_gigabytes_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "a.tif"
-    tifffile.imwrite(path, np.zeros((8, 8), np.uint8), metadata=None)
-    content = bytearray(path.read_bytes())
-    (start,) = struct.unpack_from("<I", content, 4)
-    (count,) = struct.unpack_from("<H", content, start)
-    for entry in range(start + 2, start + 2 + 12 * count, 12):
-        if struct.unpack_from("<H", content, entry)[0] in (256, 257):  # columns and rows
-            struct.pack_into("<HHII", content, entry, content[entry] + 256, 4, 1, 60_000)
-    path.write_bytes(content)
-    with pytest.raises(InputError, match="decodes to 3600000000 bytes"):
-        read_tiff(path)
 
 
 # ---- the commands

@@ -15,10 +15,9 @@ from tiny import teaching
 from trees import camvid
 from warm import Warm
 
-from adapt.analysis.fisher import fisher
 from adapt.disk import checkpoint
 from adapt.disk.files import unwritten
-from adapt.settings.commands import DistortConfig, FisherConfig
+from adapt.settings.commands import DistortConfig
 from adapt.settings.groups import DataConfig, ShiftConfig
 from adapt.shift.distort import make_distorted
 from adapt.training.train import train
@@ -139,46 +138,28 @@ def test_r16_a_training_survives_a_disk_that_fills_up_anywhere(
             assert run_result(run) == wanted
 
 
-def survived(monkeypatch: pytest.MonkeyPatch, root: Path, make: Callable[[Path], Any]) -> int:
-    """Fills the disk at every third write, fsync and rename of `make(folder)`; how many there are.
-    Made again with room, the result is that of an undisturbed call."""
-    with disk(monkeypatch, root / "straight") as counted:
-        wanted = make(root / "straight")
-    for full in range(1, counted.calls + 1, 3):
-        folder = root / f"full{full}"
-        with disk(monkeypatch, folder, full), pytest.raises(OSError) as caught:
-            make(folder)
-        refused(caught.value, folder, errno.ENOSPC)
-        assert not rubbish(folder) and not (folder / "manifest.json").exists()
-        assert make(folder) == wanted
-    return counted.calls
-
-
 def test_r16_a_twin_survives_a_disk_that_fills_up_anywhere(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Marker, images, labels, lists, manifest."""
+    """Marker, images, labels, lists, manifest. Made again with room, it is that of an undisturbed
+    call."""
     camvid(tmp_path / "d1", train=2, val=1)
 
     def distort(out: Path) -> Any:
         data, shift = DataConfig(name="camvid", root=str(tmp_path / "d1")), ShiftConfig("cubism")
         make_distorted(DistortConfig(data=data, shift=shift, out=str(out), workers=1))
-
         return files_result(out)
 
-    assert survived(monkeypatch, tmp_path, distort) > 25
-
-
-def test_r16_fisher_survives_a_disk_that_fills_up_anywhere(
-    world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def estimate(folder: Path) -> bytes:
-        out = folder / "f.safetensors"
-        run = str(world / "teacher")
-        fisher(FisherConfig(run=run, out=str(out), images=3, device="cpu"))
-        return out.read_bytes()
-
-    assert survived(monkeypatch, tmp_path, estimate)
+    with disk(monkeypatch, tmp_path / "straight") as counted:
+        wanted = distort(tmp_path / "straight")
+    assert counted.calls > 25
+    for full in range(1, counted.calls + 1, 3):
+        out = tmp_path / f"full{full}"
+        with disk(monkeypatch, out, full), pytest.raises(OSError) as caught:
+            distort(out)
+        refused(caught.value, out, errno.ENOSPC)
+        assert not rubbish(out) and not (out / "manifest.json").exists()
+        assert distort(out) == wanted
 
 
 @pytest.fixture

@@ -57,7 +57,7 @@ def test_every_penalty_is_counted_and_recorded(
     ]
     count = sum(start[k].numel() for k in trained)
     assert split["to_start"] == (count if name in SP else 0)
-    assert split["to_zero"] == (count if name == "l2" else 0)
+    assert split["to_zero"] == (0 if name in ("none", *SP) else count)
     assert split["shared"] == split["parameters"] and split["new_percent"] == 0
     pulled = {"w0"} if name in SP else set()
     weighted = {"fisher"} if name.endswith("fisher") else set()

@@ -11,7 +11,7 @@ from adapt.disk.runs import read_config
 from adapt.errors import InputError
 from adapt.machine.runtime import Runtime, runtime, say
 from adapt.networks.saved import is_run, load_model
-from adapt.settings.mapping import plain
+from adapt.settings.mapping import as_dict
 from adapt.settings.viz import TEACHER, InvertConfig
 from viz.figures import COLOURS, drawing, picture_grid, png
 from viz.inversion.style import Inversion, invert_image
@@ -85,7 +85,7 @@ def invert_all(networks: Mapping[str, Path], image: Path, out: Path, config: Inv
         name: {"run": str(run), "model": models[name].digest, "curve": found[name].curve}
         for name, run in networks.items()
     }
-    write_json(out / CURVES, {"settings": plain(given), "networks": about})
+    write_json(out / CURVES, {"settings": as_dict(given), "networks": about})
     pictures = {ORIGINAL: original} | {name: one.image for name, one in found.items()}
     for name, picture in pictures.items():
         write_png(out / f"{name}.png", picture)

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 from adapt.disk.files import read_json
 from adapt.disk.runs import read_metrics
 from adapt.errors import InputError
-from adapt.settings.commands import NAMES, PAIRS
+from adapt.settings.choices import ANALYSES as NAMES
+from adapt.settings.commands import PAIRS
 from viz.figures import drawing, literal, look, png, whole_ticks
 from viz.report.charts import batches
 

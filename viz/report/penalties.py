@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from adapt.evaluation.rows import Row
-from adapt.settings.choices import B0, TEACHER
+from adapt.settings.choices import B0, PENALTIES, TEACHER
 from viz.report.tables import NAMED, Entry, Stat, source_of, stat
 
 NEW, OLD, AGREEMENT, DROP = "new", "old", "agreement", "drop"
@@ -17,8 +17,6 @@ NEW, OLD, AGREEMENT, DROP = "new", "old", "agreement", "drop"
 without labels; and what it lost on D1 to the network that it came from (001, Table 5)."""
 NONE, FREE = "none", "no penalty"
 """The control in configurations, and in figures."""
-ORDER = (NONE, "l2", "l2_sp", "l2_sp_fisher", "l1_sp", "gl_sp", "gl_sp_fisher")
-"""Penalties as in 001, section 3."""
 
 Key = tuple[int, str]
 """Seed and the network that a run came from."""
@@ -279,7 +277,7 @@ def trials_of(entries: Iterable[Entry]) -> list[Trial]:
     name_forms(list(found.values()))
 
     def place_of(trial: Trial) -> tuple[Any, ...]:
-        rank = ORDER.index(trial.penalty) if trial.penalty in ORDER else len(ORDER)
+        rank = (*PENALTIES, trial.penalty).index(trial.penalty)
         return rank, trial.form, trial.alpha, trial.beta, len(trial.freeze), trial.freeze
 
     return sorted(found.values(), key=place_of)
