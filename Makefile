@@ -32,16 +32,15 @@ settings: $(READY)  ## docs/settings.md from the settings' docstrings
 bench: $(READY)  ## short benchmarks: ratios measured side by side
 	$(BIN)/uv pip install --quiet --python $(BIN)/python -e .[peers]
 	$(BIN)/python benchmarks/step.py --rounds 3 --taps pool5
-	$(BIN)/python benchmarks/memory.py --rounds 1 --size 160 160 --taps pool3
+	$(BIN)/python benchmarks/step.py memory --rounds 1 --taps pool3
 	$(BIN)/python benchmarks/penalties.py --rounds 3
 	$(BIN)/python benchmarks/penalties.py --rounds 3 --network fcn_resnet101
 	$(BIN)/python benchmarks/evaluation.py --rounds 10
 	$(BIN)/python benchmarks/inversion.py --rounds 3 --evaluations 10
 	$(BIN)/python benchmarks/filters.py --rounds 10
 	$(BIN)/python benchmarks/data_path.py --rounds 5
-	$(BIN)/python benchmarks/image_files.py --count 8 --rounds 3
-	$(BIN)/python benchmarks/make_distorted.py --count 5 --gegl 1 --rounds 2
-	$(BIN)/python benchmarks/scaling.py --processes 1 2 --rounds 3
+	$(BIN)/python benchmarks/filters.py twin --count 5 --gegl 1 --rounds 2
+	$(BIN)/python benchmarks/scaling.py --processes 1 2 --rounds 2
 
 setup: $(READY)
 

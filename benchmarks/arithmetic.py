@@ -1,12 +1,12 @@
-"""What a training costs, by arithmetic: operations, bytes over the link, images from the loader.
+"""What a step costs, by arithmetic: operations and bytes of gradients.
 
 FLOPs are those of convolutions and matrix products, a multiply-accumulate being two, counted on
-the meta device by torch's counter. Rates are per second, sizes in bytes.
+the meta device by torch's counter.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from functools import cache
+from typing import NamedTuple
 
 import torch
 from torch import nn
@@ -14,29 +14,26 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from adapt.networks.deeplab_vgg16 import DeepLabVGG16
 from adapt.networks.taps import LOGITS, forward
-from adapt.training.freezing import with_gradient
 
 CLASSES = 21
-POOLS = ("pool1", "pool2", "pool3", "pool4", "pool5")
 TAPS: dict[str, tuple[str, ...]] = {
-    "pool3": ("pool3",), "pool5": ("pool5",), "all": POOLS, "whole": (LOGITS,),
-}  # fmt: skip
+    "pool3": ("pool3",),
+    "pool5": ("pool5",),
+    "all": tuple(f"pool{n}" for n in range(1, 6)),
+    "whole": (LOGITS,),
+}
 """What a student's maps are taken of; `all` is five distances, `whole` distillation of logits."""
 FP32 = 4
 
 
-@dataclass(frozen=True)
-class Cost:
-    """Of one image through a network that stops behind the deepest tap."""
+class Cost(NamedTuple):
+    """Of one image through a network that stops after the deepest tap: FLOPs of both passes (no
+    gradient of the image), how many parameters get a gradient, and values of the deepest map."""
 
     forward: int
-    """FLOPs."""
     backward: int
-    """FLOPs: gradients of weights and of maps, but not of the image."""
     parameters: int
-    """That get a gradient."""
     maps: int
-    """Values of the deepest map."""
 
     @property
     def pair(self) -> int:
@@ -57,87 +54,23 @@ class Cost:
 def count(net: nn.Module, taps: Iterable[str], size: tuple[int, int]) -> Cost:
     """The cost of a network on the meta device, one image of (H, W)."""
     taps = list(taps)
-    within = with_gradient(net, taps, size)
-    for name, parameter in net.named_parameters():
-        parameter.requires_grad_(name in within)
     with FlopCounterMode(display=False) as first:
         maps = forward(net, torch.empty(1, 3, *size, device="meta"), taps)
     with FlopCounterMode(display=False) as second:
         torch.stack([found.sum() for found in maps.values()]).sum().backward()
-    return Cost(
-        forward=first.get_total_flops(),
-        backward=second.get_total_flops(),
-        parameters=sum(p.numel() for name, p in net.named_parameters() if name in within),
-        maps=maps[taps[-1]].numel(),
-    )
+    parameters = sum(p.numel() for p in net.parameters() if p.grad is not None)
+    flops = first.get_total_flops(), second.get_total_flops()
+    return Cost(*flops, parameters, maps[taps[-1]].numel())
 
 
 @cache
 def cost(tap: str, side: int, width: float = 1.0) -> Cost:
-    """DeepLab-LargeFOV of 21 classes on a square image, to one of TAPS."""
+    """DeepLab-LargeFOV on a square image, to one of TAPS or a layer."""
     with torch.device("meta"):
         net = DeepLabVGG16(CLASSES, width)
-    return count(net, TAPS[tap], (side, side))
+    return count(net, TAPS.get(tap, (tap,)), (side, side))
 
 
 def sent(reduced: float, processes: int) -> float:
     """Bytes that each process sends, and receives, in a ring all-reduce of `reduced` bytes."""
     return 2 * (processes - 1) / processes * reduced
-
-
-def ring_seconds(reduced: float, processes: int, link: float) -> float:
-    """A ring all-reduce over links of so many bytes a second in each direction; latency, of which
-    a ring has 2 (processes - 1) times that of a message, is left out."""
-    return sent(reduced, processes) / link
-
-
-@dataclass(frozen=True)
-class Machines:
-    """What is assumed of them."""
-
-    flops: float
-    """That a GPU reaches."""
-    cores: int
-    """Of CPUs that decode, for each GPU."""
-    rate: float
-    """Images a second that one of them delivers."""
-    bus: float
-    """Host to GPU, for each GPU."""
-    disk: float
-    """A machine's own."""
-    shared: float
-    """The file system of all machines."""
-    link: float
-    """Of each GPU to the others of its machine, and to those of other machines if there are any."""
-    network: float
-    gpus: int = 8
-    """Of a machine."""
-
-
-@dataclass(frozen=True)
-class Pair:
-    """What a pair takes of them."""
-
-    flops: float
-    images: float
-    file_bytes: float
-    pixel_bytes: float
-    reduced: float
-    """Bytes all-reduced in a step of `batch` pairs of one GPU."""
-    batch: int
-
-
-def limits(pair: Pair, machines: Machines, gpus: int) -> dict[str, float]:
-    """Pairs a second of all GPUs together that each resource allows."""
-    hosts = -(-gpus // machines.gpus)
-    link = machines.link if hosts == 1 else machines.network
-    alone = float("inf")
-    reducing = ring_seconds(pair.reduced, gpus, link)
-    return {
-        "arithmetic": gpus * machines.flops / pair.flops,
-        "decoding": gpus * machines.cores * machines.rate / pair.images,
-        "bus to the GPU": gpus * machines.bus / pair.pixel_bytes,
-        "the machines' own disks": hosts * machines.disk / pair.file_bytes,
-        "shared file system": machines.shared / pair.file_bytes,
-        "all-reduce": gpus * pair.batch / reducing if gpus > 1 else alone,
-    }

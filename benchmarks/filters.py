@@ -1,23 +1,29 @@
-"""The filters against GEGL in process, a `gegl` process per image, and the image files' own cost.
+"""The filters against GEGL, alone and in a data set's twin, and on batches.
 
-    python benchmarks/filters.py [--rounds 20] [--image FILE] [--size 500 375]
-    python benchmarks/filters.py memory     # resident memory over 10,000 images
-    python benchmarks/filters.py twin       # make_distorted_voc against file I/O and filter alone
-    python benchmarks/filters.py batched    # images a second of the versions for tensors
+    python benchmarks/filters.py [--rounds 20] [--images DIR] [--size 375 500]
+    python benchmarks/filters.py twin [--count 20] [--gegl 3] [--rounds 5]
+    python benchmarks/filters.py batched [--batch 4]     # the versions for tensors
 
-All on one core, interleaved in one run (benchmarks/measure.py). GEGL is left out where it is not
-installed (benchmarks/gegl_server.py says how); where it is, results are compared too.
+The first compares the functions with GEGL in process and with a `gegl` process for each image.
+`twin` is make_distorted_voc with one worker, labels and digests included, against a `gegl` process
+for each image and against encoding the same pixels alone: by the product's PNG encoder and by
+Pillow's defaults. Its folder is a temporary one (TMPDIR), whose disk counts; what a call does once
+counts too, and many images make it small. All run on one core; GEGL is left out where it is not
+installed (benchmarks/gegl_once.py says how), and results are compared where it is. Without
+--images, photographs that are brought to --size (H W), scenes are drawn.
 """
 
 import argparse
+import io
 import json
 import os
-import resource
 import shutil
 import subprocess
 import sys
 import tempfile
-import time
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,177 +31,155 @@ sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 import cv2
 import numpy as np
+import torch
+from PIL import Image
 
-from adapt.data.images import png, read_image, read_indices
-from adapt.data.scenes import draw_scene, write_scenes
+import transforms.torch as tensors
+from adapt.data.images import png, read_image
+from adapt.data.scenes import write_scenes
+from adapt.machine.runtime import runtime
 from adapt.settings.commands import DistortConfig
 from adapt.settings.groups import DataConfig, ShiftConfig
-from adapt.shift.distort import apply_shift, make_distorted
-from benchmarks.measure import Variant, measure, record, report
+from adapt.shift.distort import make_distorted
+from benchmarks.data_path import jpeg, originals
+from benchmarks.measure import Variant, conclude, measure, one_core, settings, timed
 from transforms import FILTERS
 
-HERE = Path(__file__).resolve().parent
-SYSTEM_PYTHON = "/usr/bin/python3"
 GEGL_DEFAULTS: dict[str, dict[str, Any]] = {
     "photocopy": {},
-    "ripple": {"abyss_policy": 1},  # clamp; none, which is transparent, where it is not said
-    "cubism": {"bg_color": [0, 0, 0]},
+    "ripple": {"abyss-policy": 1},  # clamp; none, which is transparent, where it is not said
+    "cubism": {"bg-color": "#000000"},
 }
+Images = list[np.ndarray]
 
 
-class Server:
-    """GEGL in a process of its own that stays; it times itself, without the pipe."""
-
-    def __init__(self) -> None:
-        command = [SYSTEM_PYTHON, str(HERE / "gegl_server.py")]
-        self.process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
-        )
-
-    def filter(self, op: str, image: np.ndarray) -> tuple[float, np.ndarray]:
-        """Seconds, and the filtered uint8 (H, W, 3)."""
-        assert self.process.stdin and self.process.stdout
-        height, width = image.shape[:2]
-        request = {"op": op, "parameters": GEGL_DEFAULTS[op], "width": width, "height": height}
-        self.process.stdin.write(json.dumps(request).encode() + b"\n" + image.tobytes())
-        self.process.stdin.flush()
-        answer = json.loads(self.process.stdout.readline())
-        raw = self.process.stdout.read(answer["bytes"])
-        return answer["seconds"], np.frombuffer(raw, np.uint8).reshape(image.shape)
-
-
-def server(image: np.ndarray) -> Server | None:
-    """GEGL in process, if it is installed."""
-    try:
-        made = Server()
-        made.filter("cubism", image)
-    except (OSError, ValueError):
-        return None
-    return made
-
-
-def speed(image: np.ndarray, given: argparse.Namespace, folder: Path) -> None:
-    """Filter alone and from file to file."""
+def gegl_in_process(op: str, image: np.ndarray) -> tuple[float, np.ndarray]:
+    """GEGL's own seconds, and the filtered uint8 (H, W, 3); OSError where it is not installed."""
     height, width = image.shape[:2]
-    source, target = folder / "in.jpg", folder / "out.png"
-    cv2.imwrite(str(source), image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 92])
-    in_process, command = server(image), shutil.which("gegl")
+    request = {"op": op, "parameters": GEGL_DEFAULTS[op], "width": width, "height": height}
+    done = subprocess.run(
+        ["/usr/bin/python3", str(Path(__file__).with_name("gegl_once.py"))],
+        input=json.dumps(request).encode() + b"\n" + image.tobytes(), capture_output=True,
+    )  # fmt: skip
+    if done.returncode:
+        raise OSError(done.stderr.decode())
+    seconds, _, raw = done.stdout.partition(b"\n")
+    return float(seconds), np.frombuffer(raw, np.uint8).reshape(image.shape)
+
+
+def gegl(source: Path, name: str, target: Path, shape: tuple[int, ...]) -> None:
+    """One `gegl` process, from a JPEG to an 8-bit PNG."""
+    crop = ["gegl:crop", "x=0", "y=0", f"width={shape[1]}", f"height={shape[0]}"]
+    save = ["gegl:png-save", f"path={target}", "bitdepth=8"]
+    command = ["gegl", str(source), "--", f"gegl:{name}", *crop, *save]
+    subprocess.run(command, capture_output=True, check=True)
+
+
+def speed(given: argparse.Namespace, images: Images, folder: Path) -> None:
+    """A filter alone, and from file to file."""
+    image, source, target = images[0], folder / "in.jpg", folder / "out.png"
+    source.write_bytes(jpeg(image, 92))
     variants: dict[str, Variant] = {}
     pairs = []
     for name, apply in FILTERS.items():
         ours, files = f"{name}: ours", f"{name}: ours with files"
-        variants[ours] = lambda apply=apply: apply(image) is None
-        variants[files] = lambda apply=apply: target.write_bytes(png(apply(read_image(source))))
-        if in_process is not None:
-            theirs = f"{name}: GEGL"
-            variants[theirs] = lambda name=name: in_process.filter(name, image)[0]
-            pairs.append((theirs, ours))
-            worst = np.abs(in_process.filter(name, image)[1].astype(int) - apply(image)).max()
-            print(f"{name}: largest difference from GEGL {worst} levels")
-        if command is not None:
+        variants[ours] = partial(apply, image)
+        variants[files] = lambda f=apply: target.write_bytes(png(f(read_image(source))))
+        with suppress(OSError):
+            found = gegl_in_process(name, image)[1].astype(int)
+            print(f"{name}: largest difference from GEGL {np.abs(found - apply(image)).max()}")
+            variants[f"{name}: GEGL"] = lambda n=name: gegl_in_process(n, image)[0]
+            pairs.append((f"{name}: GEGL", ours))
+        if shutil.which("gegl"):
             process = f"{name}: a gegl process"
-            crop = ["gegl:crop", "x=0", "y=0", f"width={width}", f"height={height}"]
-            save = ["gegl:png-save", f"path={target}", "bitdepth=8"]
-            line = [command, str(source), "--", f"gegl:{name}", *crop, *save]
-            variants[process] = lambda line=line: subprocess.run(line, capture_output=True)
+            variants[process] = partial(gegl, source, name, target, image.shape)
             pairs += [(process, ours), (process, files)]
-    seconds = measure(variants, given.rounds)
-    for name, values in seconds.items():
-        print(f"{name:<36} {1000 * sorted(values)[len(values) // 2]:8.2f} ms")
-    record(given.out, seconds, report(seconds, pairs), size=[height, width])
+    conclude(given.out, measure(variants, given.rounds), pairs, 1, size=given.size)
 
 
-def memory(image: np.ndarray, given: argparse.Namespace, folder: Path) -> None:
-    """Resident memory over 10,000 images of many sizes and parameters."""
-    rng = np.random.default_rng(0)
-    pages = Path("/proc/self/statm")
-    used = []
-    for number in range(10_001):
-        rows, columns = rng.integers(40, 161, 2)
-        part = image[:rows, :columns]
-        FILTERS["photocopy"](part, mask_radius=rng.uniform(0, 50))
-        FILTERS["ripple"](part, angle=rng.uniform(-180, 180))
-        FILTERS["cubism"](part, seed=number)
-        if number % 1000 == 0:
-            used.append(int(pages.read_text().split()[1]) * resource.getpagesize() / 2**20)
-            print(f"{number:6} images: {used[-1]:7.1f} MiB")
-    record(given.out, {}, [], mebibytes=used)
+def pillow(image: np.ndarray) -> bytes:
+    """As `Image.save` encodes by default: zlib's level 6, filters chosen row by row."""
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, format="PNG")
+    return buffer.getvalue()
 
 
-def twin(image: np.ndarray, given: argparse.Namespace, folder: Path) -> None:
-    """make_distorted_voc with one worker against reading, filtering and encoding alone."""
-    count, size = 10 * given.rounds, image.shape[:2]
-    write_scenes(folder / "d1", train=count - 1, val=1, seed=0, size=size)
-    images = sorted((folder / "d1" / "JPEGImages").iterdir())
-    labels = sorted((folder / "d1" / "SegmentationClass").iterdir())
-    data = DataConfig(name="scenes", root=str(folder / "d1"))
-
-    def bare(shift: ShiftConfig) -> None:
-        for path, label in zip(images, labels, strict=True):
-            (folder / "bare.png").write_bytes(png(apply_shift(read_image(path), shift, 0)))
-            (folder / "label.png").write_bytes(label.read_bytes())
-
-    def whole(shift: ShiftConfig) -> None:
-        shutil.rmtree(folder / "d2", ignore_errors=True)
-        make_distorted(DistortConfig(data=data, shift=shift, out=str(folder / "d2"), workers=1))
-
-    assert read_indices(labels[0]).shape == size
+def twin(given: argparse.Namespace, images: Images, folder: Path) -> None:
+    """A whole twin, in seconds an image."""
+    root, count, paths = folder / "d1", len(images), []
+    write_scenes(root, train=count, val=0, seed=0, size=images[0].shape[:2])
+    (root / "ImageSets/Segmentation/val.txt").unlink()
+    for drawn, image in zip(sorted((root / "JPEGImages").iterdir()), images, strict=True):
+        drawn.unlink()
+        paths.append(drawn.with_suffix(".jpg"))
+        paths[-1].write_bytes(jpeg(image))
+    data = DataConfig(name="voc", root=str(root), train_split="train")
     variants: dict[str, Variant] = {}
+    pairs, sizes = [], {}
+
+    def whole(name: str) -> None:
+        out = folder / name
+        shutil.rmtree(out, ignore_errors=True)
+        make_distorted(DistortConfig(data=data, shift=ShiftConfig(name), out=str(out), workers=1))
+
+    def processes(name: str) -> None:
+        for path in paths[: given.gegl]:
+            gegl(path, name, folder / f"{path.stem}.png", images[0].shape)
+
+    def each(number: int, action: Callable[..., object], *told: object) -> Variant:
+        return lambda: timed(partial(action, *told)) / number
+
+    def encoded(encode: Callable[[np.ndarray], bytes], filtered: Images) -> int:
+        return sum(len(encode(image)) for image in filtered)
+
     for name in FILTERS:
-        variants[f"{name}: I/O and filter"] = lambda name=name: bare(ShiftConfig(name))
-        variants[f"{name}: make_distorted_voc"] = lambda name=name: whole(ShiftConfig(name))
-    seconds = measure(variants, 5)
-    pairs = [(f"{name}: make_distorted_voc", f"{name}: I/O and filter") for name in FILTERS]
-    for name, values in seconds.items():
-        print(f"{name:<36} {count / sorted(values)[len(values) // 2]:8.1f} images/s")
-    record(given.out, seconds, report(seconds, pairs), images=count)
+        whole(name)
+        filtered = [read_image(path) for path in sorted((folder / name / "JPEGImages").iterdir())]
+        ours, theirs = f"{name}: make_distorted_voc", f"{name}: a gegl process"
+        variants[ours] = each(count, whole, name)
+        for what, encode in (("our encoder", png), ("Pillow's encoder", pillow)):
+            variant = f"{name}: {what}"
+            variants[variant] = each(count, encoded, encode, filtered)
+            sizes[variant] = encoded(encode, filtered) / count
+            pairs.append((ours, variant))
+        if shutil.which("gegl"):
+            variants[theirs] = each(given.gegl, processes, name)
+            pairs.append((theirs, ours))
+    print("\n".join(f"{what:<36} {size:10,.0f} bytes an image" for what, size in sizes.items()))
+    about = {"size": given.size, "images": count, "bytes": sizes}
+    conclude(given.out, measure(variants, given.rounds), pairs, 1, **about)
 
 
-def batched(image: np.ndarray, given: argparse.Namespace, folder: Path) -> None:
+def batched(given: argparse.Namespace, images: Images, folder: Path) -> None:
     """The versions for tensors, on the GPU where there is one, against those for arrays."""
-    import torch
-
-    import transforms.torch as tensors
-
-    device = "cuda" if torch.cuda.is_available() else "cpu"
     torch.set_num_threads(1)
-    count = 32 if device == "cuda" else 4
+    count, image, device = given.batch, images[0], runtime("auto", "fp32").device
     batch = torch.from_numpy(image).permute(2, 0, 1).repeat(count, 1, 1, 1).to(device)
-    seeds = list(range(count))
     variants: dict[str, Variant] = {}
     for name, apply in FILTERS.items():
-        more = {"seed": seeds} if name == "cubism" else {}
-        one = getattr(tensors, name)
-        variants[f"{name}: arrays"] = lambda apply=apply: [apply(image) for _ in range(count)]
-        variants[f"{name}: {device}"] = lambda one=one, more=more: one(batch, **more)
-    seconds = measure(variants, given.rounds)
-    for name, values in seconds.items():
-        print(f"{name:<36} {count / sorted(values)[len(values) // 2]:8.1f} images/s")
-    pairs = [(f"{name}: arrays", f"{name}: {device}") for name in FILTERS]
-    record(given.out, seconds, report(seconds, pairs), batch=count)
+        more = {"seed": list(range(count))} if name == "cubism" else {}
+        whole = partial(getattr(tensors, name), batch, **more)
+        variants[f"{name}: arrays"] = lambda f=apply: [f(image) for _ in range(count)]
+        variants[f"{name}: tensors"] = whole
+        apart = np.abs(whole()[0].permute(1, 2, 0).cpu().numpy().astype(int) - apply(image)).max()
+        print(f"{name}: arrays and tensors are at most {apart} levels apart")
+    pairs = [(f"{name}: arrays", f"{name}: tensors") for name in FILTERS]
+    conclude(given.out, measure(variants, given.rounds), pairs, count)
 
 
-WHAT = {"speed": speed, "memory": memory, "twin": twin, "batched": batched}
+WHAT = {"speed": speed, "twin": twin, "batched": batched}
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("what", nargs="?", default="speed", choices=WHAT)
-    parser.add_argument("--rounds", type=int, default=20)
-    parser.add_argument("--image", default="", help="a photograph; else an embedded scene")
-    parser.add_argument("--size", type=int, nargs=2, default=(500, 375), metavar=("W", "H"))
-    parser.add_argument("--out", default="benchmarks/filters.jsonl")
-    given = parser.parse_args()
-    width, height = given.size
-    os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})  # children as well
+    given = settings(
+        __doc__, tuple(WHAT), rounds=20, images="", size=[375, 500], count=20, gegl=3, batch=4
+    )  # fmt: skip
+    one_core()  # GEGL's processes as well
+    os.environ["GEGL_THREADS"] = "1"
     cv2.setNumThreads(1)
-    image = draw_scene(0, 4, (height, width))[0]
-    if given.image:
-        image = cv2.resize(read_image(Path(given.image)), (width, height))
-    started = time.perf_counter()
+    images = originals(given.images, given.count if given.what == "twin" else 1, given.size)
     with tempfile.TemporaryDirectory() as folder:
-        WHAT[given.what](image, given, Path(folder))
-    print(f"{time.perf_counter() - started:.0f} s")
+        WHAT[given.what](given, images, Path(folder))
 
 
 if __name__ == "__main__":

@@ -1,17 +1,113 @@
-"""The variants that benchmarks compare do the same work, and the scripts run."""
+"""The scripts of benchmarks/ run at their smallest size, and what their numbers mean."""
 
 import json
-import subprocess
 import sys
+from argparse import Namespace
+from collections.abc import Callable
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
+import cv2
 import pytest
 import torch
 
 from adapt.machine.runtime import runtime
-from benchmarks import memory, step
+from benchmarks import gpu, gpu_parts, step
+from benchmarks.arithmetic import cost
+from benchmarks.measure import conclude, measure, peak, peak_of
 from benchmarks.steps import TAPS, Stepper, floor, naive, network, ours, pairs, torchdistill
+
+SMALL = "--rounds 1 --size 33 33 --width 0.0625 --batch 2 --taps pool3 all --threads 1"
+SCRIPTS = {
+    "step": SMALL,
+    "penalties": "--rounds 1 --size 33 --width 0.0625 --only l2_sp gl_sp_fisher",
+    "evaluation": "--rounds 1 --batch 2 --size 30 40",
+    "data_path": "--rounds 1 --pairs 8 --size 40 60 --crop 32 32 --workers",
+    "filters": "speed --rounds 1 --size 30 40",
+    "filters twin": "--rounds 1 --size 30 40 --count 2 --gegl 1",
+    "filters batched": "--rounds 1 --size 30 40 --batch 2",
+}
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
+    """(command line) -> the lines that a script recorded; what it set in the process is undone."""
+    out, threads, several = tmp_path / "out.jsonl", torch.get_num_threads(), cv2.getNumThreads()
+    monkeypatch.setattr("os.sched_setaffinity", lambda *_: None)
+
+    def main(script: str, *words: str) -> list[dict[str, Any]]:
+        module = import_module(f"benchmarks.{script}")
+        monkeypatch.setattr(sys, "argv", [module.__file__, *words, "--out", str(out)])
+        module.main()
+        return [json.loads(line) for line in out.read_text().splitlines()]
+
+    yield main
+    torch.set_num_threads(threads)
+    cv2.setNumThreads(several)
+    torch.backends.cudnn.benchmark = False
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_a_script_records_its_ratios(name: str, run: Callable[..., Any]) -> None:
+    if name == "evaluation":
+        pytest.importorskip("torchmetrics")
+    lines = run(*name.split(), *SCRIPTS[name].split())
+    assert len(lines) == (2 if name == "step" else 1)  # one for each tap
+    for line in lines:
+        assert line["milliseconds"] and (line["ratios"] or name == "filters")  # no GEGL is here
+        for row in line["ratios"]:
+            above, below = row["ratio"].split(" / ")
+            assert row["q1"] <= row["median"] <= row["q3"]
+            assert line["milliseconds"][above] > 0 and line["milliseconds"][below] > 0
+
+
+@pytest.mark.system
+def test_memory_is_measured_in_a_process_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", [str(step.__file__), "memory", *SMALL.split()])
+    assert step.in_own_process("--only", "ours, checkpointing") > 0
+
+
+def test_several_processes_are_held_against_one(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    seconds = {
+        (1, 1): {"step": 0.9},
+        (2, 1): {"step": 1.0, "apart": 0.7, "all-reduce": 0.2},
+        (1, 2): {"step": 0.8},
+    }
+    monkeypatch.setattr("benchmarks.scaling.launched", lambda *kind: seconds[kind])
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 1})
+    (line,) = run("scaling", "--processes", "1", "2", "--rounds", "2")
+    (row,) = line["scaling"]
+    found = {key: row[key]["median"] for key in ("efficiency", "efficiency_one_core", "share")}
+    assert found == pytest.approx({"efficiency": 0.8, "efficiency_one_core": 0.9, "share": 0.3})
+    assert row["predicted"]["median"] == pytest.approx(0.8 / 0.9)
+    assert row["link"]["median"] == pytest.approx(cost("pool5", 97, 0.25).reduced / 0.2)
+
+
+def test_a_ratio_is_that_of_a_round(tmp_path: Path) -> None:
+    """Variants take turns, the first round is dropped, and a float is believed."""
+    calls: list[str] = []
+
+    def variant(name: str, values: list[float]) -> Callable[[], float]:
+        left = iter(values)
+        return lambda: calls.append(name) or next(left)
+
+    variants = {"a": variant("a", [9, 1, 4, 6.0]), "b": variant("b", [9, 2, 1, 2.0])}
+    seconds = measure({k: lambda v=v: float(v()) for k, v in variants.items()}, rounds=3)
+    assert calls == ["a", "b", "b", "a", "a", "b", "b", "a"]
+    assert seconds == {"a": [1, 4, 6], "b": [2, 1, 2]}
+    conclude(str(tmp_path / "out"), seconds, [("a", "b")], count=8, made="so")
+    line = json.loads((tmp_path / "out").read_text())
+    wanted = {"ratio": "a / b", "q1": 1.75, "median": 3.0, "q3": 3.5}
+    assert line["ratios"] == [wanted] and line["made"] == "so"
+    assert line["milliseconds"] == {"a": 4000, "b": 2000} and line["rates"] == {"a": 2, "b": 4}
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="counts the GPU's memory where there is one")
+def test_the_peak_of_memory_is_that_of_the_action() -> None:
+    found = peak(lambda: torch.ones(2**24).sum())
+    assert 0.9 * 2**26 < found < 1.5 * 2**26
 
 
 def moved(stepper: Stepper) -> dict[str, torch.Tensor]:
@@ -49,35 +145,54 @@ def test_every_hand_makes_the_same_step(tap: str, monkeypatch: pytest.MonkeyPatc
             assert (found[key] - weight).norm() <= 0.01 * far[key] + 1e-6, (name, key)
 
 
-@pytest.fixture
-def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The scripts take a network that steps in milliseconds."""
-    for script in (step, memory):
-        monkeypatch.setattr(script, "network", lambda *_: network(width=1 / 16))
+@pytest.mark.parametrize("part", [*gpu_parts.WHAT, *gpu_parts.STEPS.keys() - {"searched"}])
+def test_a_part_for_gpus_runs(part: str, run: Any, camvid_tree: Callable[..., Path]) -> None:
+    camvid = str(camvid_tree()) if part == "camvid" else ""
+    for line in run("gpu_parts", part, "--small", "1", "--camvid", camvid):
+        assert line["part"] == part
+        assert not line.get("failed") or (part == "graphs" and not torch.cuda.is_available())
+        assert all(time > 0 for time in line.get("milliseconds", {"": 1}).values())
+        assert "0 graphs compiled" not in line.get("headlines", [])
 
 
-def test_the_step_benchmark_records_its_ratios(
-    small: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    given = ["--rounds", "2", "--size", "32", "--batch", "1", "--taps", "pool3", "all"]
-    out = tmp_path / "out.jsonl"
-    monkeypatch.setattr("sys.argv", ["benchmarks/step.py", *given, "--out", str(out)])
-    step.main()
-    lines = [json.loads(line) for line in out.read_text().splitlines()]
-    assert [line["tap"] for line in lines] == ["pool3", "all"]
-    for line in lines:
-        times = line["milliseconds"]
-        for row in line["ratios"]:
-            above, below = row["ratio"].split(" / ")
-            assert row["q1"] <= row["median"] <= row["q3"]
-            assert times[above] > 0 and times[below] > 0
+def test_a_variant_that_fails_is_named_and_the_others_are_measured(tmp_path: Path) -> None:
+    def broken() -> Callable[[], object]:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9 GiB")
+
+    makers = {
+        "a": lambda: lambda: torch.ones(3),
+        "broken": broken,
+        "breaking": lambda: lambda: torch.ones(2) @ torch.ones(3),
+    }
+    gpu_parts.compare(Namespace(what="x", out=str(tmp_path / "out")), "y", makers, 1, 0.0)
+    line = json.loads((tmp_path / "out").read_text())
+    assert list(line["milliseconds"]) == ["a"]
+    assert line["failed"]["broken"].endswith("CUDA out of memory. Tried to allocate 9 GiB")
+    assert "RuntimeError" in line["failed"]["breaking"]
 
 
-@pytest.mark.parametrize("variant", memory.VARIANTS)
-def test_the_memory_of_a_step_is_counted(variant: str) -> None:
-    """In a process of its own, as the benchmark does: here, a step may take what others left."""
-    options = ["--taps", "pool3", "--size", "64", "64", "--batch", "2", "--precision", "fp32"]
-    command = [sys.executable, memory.__file__, *options, "--threads", "1", "--only", variant]
-    told = subprocess.run(command, capture_output=True, text=True, check=True, timeout=300).stdout
-    found = json.loads(told.splitlines()[-1])
-    assert found["whole"] > found["step"] > 0
+@pytest.mark.system
+def test_a_command_that_fails_or_takes_too_long_ends_alone(tmp_path: Path) -> None:
+    given = Namespace(device="cpu", small=1, out=str(tmp_path / "out"), camvid=str(tmp_path))
+    assert gpu.started(given, "gpu_parts.py camvid", 100) == "exit status 1"
+    assert gpu.started(given, "gpu_parts.py supervised", 0.2) == "ended after 0 s"
+
+
+def test_what_cannot_be_measured_on_a_gpu_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    for told, why in (("", "no CUDA GPU is there"), ("--device cpu", "goes with --small 1")):
+        monkeypatch.setattr(sys, "argv", ["gpu.py", *told.split()])
+        with pytest.raises(SystemExit, match=why):
+            gpu.main()
+
+
+def test_every_command_for_gpus_exists() -> None:
+    for _, commands in gpu.PARTS.values():
+        for command in commands:
+            assert (Path(gpu.__file__).parent / command.split()[0]).is_file(), command
+
+
+def test_a_gpu_is_known_by_the_longest_of_its_names() -> None:
+    names = ("NVIDIA H100 80GB HBM3", "NVIDIA H100 PCIe", "NVIDIA H100 NVL", "NVIDIA H200")
+    assert [peak_of(name) / 1e12 for name in names] == [989, 756, 835, 989]
+    assert peak_of("Some GPU") == peak_of("") == 0

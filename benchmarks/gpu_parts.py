@@ -1,0 +1,386 @@
+"""Parts of benchmarks/gpu.py: what a GPU does at most, and the supervised step on it.
+
+    python benchmarks/gpu_parts.py device|layers|supervised|profile|camvid|graphs|compiled|…
+        [--search 1] [--camvid DIR]
+
+`--search 1` lets cuDNN try its algorithms and take the fastest: one choice for a process, because
+cuDNN keeps one for a shape, whichever way it was found.
+"""
+
+import argparse
+import gc
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from copy import deepcopy
+from functools import partial
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+sys.path[0] = str(Path(__file__).resolve().parents[1])
+
+import torch
+from torch import Tensor, nn
+from torch.autograd import DeviceType
+from torch.profiler import ProfilerActivity, profile
+
+from adapt.data import load
+from adapt.data.images import IGNORE
+from adapt.data.sampling import Batch, Stream, batches
+from adapt.machine.runtime import runtime
+from adapt.networks.batchnorm import freeze
+from adapt.networks.taps import upsample
+from adapt.penalties import Penalty
+from adapt.settings.groups import DataConfig, NetworkConfig, PenaltyConfig, ScheduleConfig
+from adapt.settings.objective import ObjectiveConfig, SupervisedConfig
+from adapt.settings.training import TrainConfig
+from adapt.training.setup import Setup
+from adapt.training.train import one_step, train
+from benchmarks.arithmetic import CLASSES, cost
+from benchmarks.measure import Variant, append, conclude, in_use, measure, peak, settings, timed
+from benchmarks.steps import ALPHA, LR, MEAN, STD, network, prepared
+
+ROUNDS, REPEAT = 5, 5
+"""Of a comparison, and calls in a row."""
+FAILURES = (
+    RuntimeError, ValueError, TypeError, AttributeError, LookupError, AssertionError, ImportError,
+    OSError,
+)  # fmt: skip
+"""What compilers, graph capture and a full memory raise while a variant is tried."""
+MODES = ("default", "reduce-overhead", "max-autotune-no-cudagraphs")
+"""Of torch.compile, the slowest to compile last."""
+STEPS = {
+    "supervised": [("ours", "floor", "unread", "pageable", "resident", "fused SGD")],
+    "searched": [("ours", "floor")],
+    "graphs": [("floor", "graph of both passes", "graph of the step", "graphed callables")],
+    "compiled": [("ours", mode) for mode in MODES],
+}
+"""Part -> which supervised steps are compared; graphs say how much of one is launches."""
+Makers = dict[str, Callable[[], Variant]]
+Given = argparse.Namespace
+MACHINE = runtime("auto", "bf16")
+ON_GPU = MACHINE.device.type == "cuda"
+
+
+def least(call: Variant) -> float:
+    """Seconds of the fastest of several tries."""
+    return min(timed(call, REPEAT) for _ in range(6))
+
+
+def note(given: Given, lines: list[str], **more: Any) -> None:
+    print("\n".join(lines))
+    append(given.out, part=given.what, headlines=lines, **more)
+
+
+def compare(given: Given, what: str, makers: Makers, count: int, flops: float) -> None:
+    """Make, warm up and measure variants that take `count` images in a call; one that fails is
+    named and left out, the first is held against the others.
+
+    The first calls are timed apart: compilers and searches for algorithms work in them. The memory
+    counted is what a variant holds and what its second call takes on top.
+    """
+    variants: dict[str, Variant] = {}
+    failed, first, peaks = dict[str, str](), dict[str, float](), dict[str, int]()
+    for name, make in makers.items():
+        before, variant = in_use(), None
+        try:
+            variant = make()
+            first[name] = timed(variant)
+            peaks[name] = (in_use() - before + peak(variant)) >> 20
+        except FAILURES as error:
+            failed[name] = f"{type(error).__name__}: {error}"[:300]
+        else:
+            variants[name] = variant
+        del variant
+        gc.collect()
+        if ON_GPU:
+            torch.cuda.empty_cache()
+    print(f"\n{given.what}, {what}", *(f"{name} failed: {why}" for name, why in failed.items()))
+    seconds = measure(variants, ROUNDS, REPEAT) if variants else {}
+    reference, *others = makers
+    pairs = [(reference, name) for name in others if name in seconds and reference in seconds]
+    about = {"failed": failed, "first_call_seconds": first, "peak_mib": peaks}
+    conclude(given.out, seconds, pairs, count, flops, part=given.what, what=what, **about)
+
+
+def device(given: Given) -> None:
+    """The ceilings: a bf16 matrix product, copies on the device and from the host."""
+    where, count = MACHINE.device, 2**16 if given.small else 2**30
+    source = torch.randint(0, 256, (count,), dtype=torch.uint8)
+    there, other = source.to(where), torch.empty(count, dtype=torch.uint8, device=where)
+    side = (given.matrix, given.matrix)
+    a, b = (torch.randn(side, device=where, dtype=torch.bfloat16) for _ in range(2))
+    product = 2 * given.matrix**3 / least(lambda: a @ b)
+    copies = {
+        "read and written": 2 * count / least(lambda: other.copy_(there)),
+        "from pageable memory": count / least(lambda: there.copy_(source)),
+    }
+    about = {"cuda": torch.version.cuda, "cudnn": torch.backends.cudnn.version()}
+    if ON_GPU:
+        pinned = source.pin_memory()
+        copies["from pinned memory"] = count / least(lambda: there.copy_(pinned, non_blocking=True))
+        about["properties"] = str(torch.cuda.get_device_properties(where))
+    lines = [f"bf16 {given.matrix}^2 product: {product / 1e12:.3g} TFLOP/s"]
+    lines += [f"bytes {kind}: {rate / 1e9:.4g} GB/s" for kind, rate in copies.items()]
+    note(given, lines, product=product, copies=copies, **about)
+
+
+def layers(given: Given) -> None:
+    """FLOP/s of every convolution of the network alone, forward and with its backward pass, in bf16
+    and channels last; the first layer's image gets no gradient."""
+    count, inputs, rates = given.batches[-1], dict[str, torch.Tensor](), {}
+    net = MACHINE.place(network(width=given.width)).bfloat16().eval()
+    for name, module in net.named_modules():
+        if isinstance(module, nn.Conv2d):
+            keep = partial(lambda n, m, i: inputs.update({n: i[0].detach()}), name)
+            module.register_forward_pre_hook(keep)
+    with torch.no_grad():
+        net(MACHINE.images(torch.randn(count, 3, given.size, given.size)).bfloat16())
+    for name, image in list(inputs.items()):
+        layer = net.get_submodule(name)
+        wanted = [*layer.parameters(), *([image.requires_grad_()] if image.shape[1] > 3 else [])]
+        with torch.no_grad():
+            there, slope = least(partial(layer, image)), torch.randn_like(layer(image))
+        both = least(lambda c=layer, x=image, w=wanted, s=slope: torch.autograd.grad(c(x), w, s))
+        flops = 2 * slope.numel() * image.shape[1] * layer.weight[0, 0].numel()
+        # forward, weights and, but for the first, the image; a bias costs nothing
+        rates[name] = {"forward": flops / there, "both": len(wanted) * flops / both, "s": both}
+    lines = [
+        f"batch {count} {name:<12} forward {r['forward'] / 1e12:6.1f} TFLOP/s, with backward "
+        f"{r['both'] / 1e12:6.1f} TFLOP/s, {1000 * r['s']:7.2f} ms"
+        for name, r in rates.items()
+    ]
+    total = 1000 * sum(r["s"] for r in rates.values())
+    note(given, [*lines, f"all convolutions, one by one: {total:.2f} ms"], convolutions=rates)
+
+
+def batch_of(count: int, side: int) -> Batch:
+    """Noise, with labels and some void; pinned where a GPU reads it, as the loader leaves it."""
+    images = torch.randint(0, 256, (count, 3, side, side), dtype=torch.uint8)
+    labels = torch.randint(0, CLASSES, (count, side, side), dtype=torch.uint8)
+    labels[:, :2] = IGNORE
+    if ON_GPU:
+        images, labels = images.pin_memory(), labels.pin_memory()
+    return {"x1": images, "y": labels, "name": []}
+
+
+def setup_of(net: nn.Module) -> Setup:
+    """As a fine-tuning has it: SGD with momentum, L2-SP, checks on."""
+    objective = ObjectiveConfig("supervised", supervised=SupervisedConfig(1.0))
+    return prepared(net, objective, MACHINE.precision)
+
+
+def ours(net: nn.Module, batch: Batch, **compiling: Any) -> Variant:
+    """The product's step; `compiling` are options of torch.compile."""
+    setup = setup_of(net)
+    if compiling:
+        setup.student.compile(**compiling)
+    return partial(one_step, setup, batch, 0)
+
+
+def fused(net: nn.Module, batch: Batch) -> Variant:
+    """The product's step with PyTorch's fused SGD instead of the foreach one."""
+    setup = setup_of(net)
+    for group in setup.optimizer.param_groups:
+        group |= {"fused": True, "foreach": False}
+    return partial(one_step, setup, batch, 0)
+
+
+class Floor:
+    """A step by hand, nothing beside: supervised, or with a pooling as `tap` the adaptation on
+    networks that end there. `compiling` are options of torch.compile; with `checked`, L2-SP acts
+    and the gradient's norm is computed, but the host reads neither norm nor loss."""
+
+    def __init__(
+        self, net: nn.Module, batch: Batch, tap: str = "", checked: bool = False,
+        **compiling: Any,
+    ) -> None:  # fmt: skip
+        self.cached, device = True, MACHINE.device
+        self.images, self.labels = MACHINE.images(batch["x1"]), batch["y"].to(device).long()
+        if tap:
+            names = [f"{kind}{n}" for n in range(1, int(tap[-1]) + 1) for kind in ("conv", "pool")]
+            net = nn.Sequential(*(net.get_submodule(name) for name in names))
+        self.net = student = MACHINE.place(deepcopy(net)).train()
+        self.teacher = freeze(MACHINE.place(deepcopy(net))) if tap else None
+        self.optimizer = torch.optim.SGD(student.parameters(), lr=LR, momentum=0.9)
+        start = {k: v.clone() for k, v in student.state_dict().items()}
+        l2_sp = PenaltyConfig("l2_sp", ALPHA, ALPHA)
+        self.penalty = Penalty(student, start, l2_sp) if checked else None
+        if compiling:  # not `.compile()`, which leaves a Sequential as it is and does not say so
+            self.net, self.teacher = (
+                torch.compile(n, **compiling) for n in (student, self.teacher)
+            )
+        constants = (torch.tensor(values, device=device).view(1, 3, 1, 1) for values in (MEAN, STD))
+        self.mean, self.std = (255 * values for values in constants)
+
+    def autocast(self) -> torch.autocast:
+        """A CUDA graph must not keep the weights that autocast casts."""
+        return torch.autocast(MACHINE.device.type, torch.bfloat16, cache_enabled=self.cached)
+
+    def normalised(self) -> Tensor:
+        return self.images.float().sub_(self.mean).div_(self.std)
+
+    def loss(self) -> Tensor:
+        images = self.normalised()
+        with self.autocast():
+            if self.teacher is not None:
+                with torch.no_grad():
+                    target = self.teacher(images).float()
+                return (self.net(images.flip(-1)).float() - target).square().mean()
+            logits = self.net(images).float()
+        logits = upsample(logits, (self.labels.shape[1], self.labels.shape[2]))
+        return nn.functional.cross_entropy(logits, self.labels, ignore_index=IGNORE)
+
+    def step(self, update: bool = True) -> Tensor:
+        loss = self.loss()
+        self.optimizer.zero_grad()
+        loss.backward()
+        if self.penalty is not None:
+            torch.nn.utils.get_total_norm([p.grad for p in self.net.parameters()])
+            self.penalty.before_step(self.optimizer)
+        if update:
+            self.optimizer.step()
+        return loss.detach()
+
+    def captured(self, whole: bool) -> Variant:
+        """Both passes replayed as one graph; `whole` = SGD too, whose rate then stays as it was."""
+        self.cached, stream = False, torch.cuda.Stream()
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(stream):
+            for _ in range(3):
+                self.step()
+            self.optimizer.zero_grad()
+        torch.cuda.current_stream().wait_stream(stream)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph, stream=stream):
+            self.step(update=whole)
+
+        def replay() -> None:
+            graph.replay()
+            if not whole:
+                self.optimizer.step()
+
+        return replay
+
+    def graphed(self) -> Variant:
+        """The network's two passes as graphs (`make_graphed_callables`)."""
+        self.cached = False
+        with self.autocast():
+            self.net = torch.cuda.make_graphed_callables(self.net, (self.normalised(),))
+        return self.step
+
+
+def supervised(given: Given, kinds: tuple[str, ...]) -> None:
+    """The supervised step in several hands, at every batch."""
+    net = network(width=given.width)
+    flops = float(cost("whole", given.size, given.width).supervised)
+    for count in given.batches:
+        batch = batch_of(count, given.size)
+        floor, step = partial(Floor, net, batch), partial(ours, net)
+        pageable = {**batch, "x1": batch["x1"].clone(), "y": batch["y"].clone()}
+        there = {"x1": MACHINE.images(batch["x1"]), "y": batch["y"].to(MACHINE.device)}
+        every: Makers = {
+            "ours": partial(step, batch),
+            "floor": lambda f=floor: f().step,
+            "unread": lambda f=floor: f(checked=True).step,
+            "pageable": partial(step, pageable),
+            "resident": partial(step, {**batch, **there}),
+            "fused SGD": partial(fused, net, batch),
+            "graph of both passes": lambda f=floor: f().captured(whole=False),
+            "graph of the step": lambda f=floor: f().captured(whole=True),
+            "graphed callables": lambda f=floor: f().graphed(),
+            **{m: partial(step, batch, **compiling(given, m)) for m in MODES},
+        }
+        compare(given, f"batch {count}", {kind: every[kind] for kind in kinds}, count, flops)
+
+
+def compiling(given: Given, mode: str) -> dict[str, Any]:
+    """Options of torch.compile; tests take a backend that compiles nothing."""
+    return {"dynamic": False, **({"backend": "aot_eager"} if given.small else {"mode": mode})}
+
+
+def compiled_adaptation(given: Given) -> None:
+    """The adaptation's floor, eager and compiled."""
+    net, taps = network(width=given.width), ("pool5", "pool3")[given.small :]
+    for tap, count in ((tap, count) for tap in taps for count in given.batches):
+        floor = partial(Floor, net, batch_of(count, given.size), tap)
+        makers: Makers = {
+            "floor": lambda f=floor: f().step,
+            "compiled": lambda f=floor: f(**compiling(given, "default")).step,
+        }
+        flops = float(cost(tap, given.size, given.width).pair)
+        compare(given, f"{tap} batch {count}", makers, count, flops)
+
+
+def profiled(given: Given) -> None:
+    """The operations that take most of the product's step, by the device's own time."""
+    count, repeat = given.batches[-1], 3
+    step = ours(network(width=given.width), batch_of(count, given.size))
+    step()
+    activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if ON_GPU else [])]
+    with profile(activities=activities) as found:
+        for _ in range(repeat):
+            step()  # reads its loss
+    kind = DeviceType.CUDA if ON_GPU else DeviceType.CPU
+    order = "self_device_time_total" if ON_GPU else "self_cpu_time_total"
+    rows = [r for r in found.key_averages() if r.device_type == kind and not r.is_user_annotation]
+    rows.sort(key=lambda row: -getattr(row, order))
+    times = [(getattr(row, order) / 1000 / repeat, row.key[:70]) for row in rows]
+    lines = [f"batch {count} {sum(ms for ms, _ in times):8.3f} ms a step"]
+    note(given, lines + [f"batch {count} {ms:8.3f} ms a step: {key}" for ms, key in times[:16]])
+
+
+def camvid(given: Given) -> None:
+    """Images a second that the loader alone delivers and that the product's training takes, in both
+    halves after the first tenth: a teacher on whole frames, decoded images kept in memory."""
+    cores, steps, batch = len(os.sched_getaffinity(0)), given.steps, given.batches[0]
+    marks, lines = (max(1, steps // 10), steps // 2, steps - 1), []
+    for workers in (0, 1) if given.small else (max(1, cores // 4), max(1, cores - 2)):
+        with tempfile.TemporaryDirectory() as folder:
+            config = TrainConfig(
+                run=f"{folder}/teacher", data=DataConfig("camvid", given.camvid, cache=True),
+                network=NetworkConfig(width=given.width),
+                objective=ObjectiveConfig("supervised", supervised=SupervisedConfig(1.0)),
+                schedule=ScheduleConfig(lr=LR), steps=steps, batch=batch, workers=workers,
+                checkpoint_every=10**6, precision="bf16",
+            )  # fmt: skip
+            stream = Stream(load(config.data, "train"), config.data, ["x1", "y1"], config.seed)
+            source = batches(stream, batch, 0, steps, workers, pin=ON_GPU)
+            loaded, trained = [time.perf_counter() for _ in source], list[float]()
+            train(config, lambda step, times=trained: times.append(time.perf_counter()))
+        for what, times in (("the loader alone", loaded), ("training", trained)):
+            rates = [batch * (b - a) / (times[b] - times[a]) for a, b in pairwise(marks)]
+            halves = ", ".join(f"{rate:.0f}" for rate in rates)
+            lines.append(f"{workers:2} workers: {what} {halves} images/s in its halves")
+    note(given, lines, batch=batch)
+
+
+WHAT = {
+    "device": device, "layers": layers, "profile": profiled, "camvid": camvid,
+    "compiled_adaptation": compiled_adaptation,
+}  # fmt: skip
+
+
+def main() -> None:
+    given = settings(
+        __doc__, (*WHAT, *STEPS), search=0, camvid="", small=0, size=321, width=1.0,
+        batches=[10, 64], matrix=8192, steps=400,
+    )  # fmt: skip
+    if given.small:
+        given.size, given.width, given.batches, given.matrix, given.steps = 33, 1 / 16, [2], 64, 4
+    torch.backends.cudnn.benchmark = bool(given.search)
+    for kinds in STEPS.get(given.what, [])[: 1 if given.small else None]:
+        supervised(given, kinds)
+    if given.what in WHAT:
+        WHAT[given.what](given)
+    if given.what.startswith("compiled"):  # torch.compile may compile nothing and say nothing
+        from torch._dynamo.utils import counters  # takes seconds, which other parts can do without
+
+        note(given, [f"{counters['stats']['unique_graphs']} graphs compiled"])
+
+
+if __name__ == "__main__":
+    main()
