@@ -49,15 +49,8 @@ def facets(
     columns: int = 20,
     ylabel: str = "",
 ) -> bytes:
-    """A figure with a panel for each item, which `draw` fills, and one legend below.
-
-    Args:
-        items: what the panels are of.
-        draw: called with the axes of a panel and its item.
-        size: width and height in inches.
-        columns: how many labels stand in a line of the legend.
-        ylabel: of the first panel; empty = `draw` sets them.
-    """
+    """A figure of `size` (inches) with a panel for each item, which `draw` fills, and one legend of
+    at most `columns` labels a line below; `ylabel` is the first panel's, unless `draw` sets it."""
     with drawing(*size, len(items)) as (figure, axes):
         for axis, item in zip(axes, items, strict=True):
             draw(axis, item)

@@ -52,6 +52,8 @@ def own_network(config: NetworkConfig, classes: int) -> nn.Module:
     except (ImportError, AttributeError) as error:
         raise InputError(f"network.factory={name}: {error} (looked in {here} too)") from None
     arguments = dict(config.arguments)
+    if odd := [argument for argument in arguments if not argument.isidentifier()]:
+        raise InputError(f"network.arguments: {odd[0]!r} is no name of an argument")
     wanted = [p for p in inspect.signature(make).parameters if p in COUNTS and p not in arguments]
     if wanted and not classes:
         raise InputError(

@@ -292,12 +292,11 @@ class ProtocolConfig(Settings, where="protocol."):
     @property
     def tag(self) -> str:
         """For file names: `` for whole images, `window321x321_scales0.75-1_flip`, say."""
-        parts = []
-        if self.window:
-            parts.append(f"window{'x'.join(map(str, self.window))}")
-        if self.stride:
-            parts.append(f"stride{'x'.join(map(str, self.stride))}")
-        if self.scales != [1.0]:
-            parts.append(f"scales{'-'.join(f'{s:g}' for s in self.scales)}")
-        parts += [f"crops{self.crops}"] if self.crops != 1 else []
-        return "_".join([*parts, *(["flip"] if self.flip else [])])
+        parts = [
+            f"window{'x'.join(map(str, self.window))}" if self.window else "",
+            f"stride{'x'.join(map(str, self.stride))}" if self.stride else "",
+            f"scales{'-'.join(f'{s:g}' for s in self.scales)}" if self.scales != [1.0] else "",
+            f"crops{self.crops}" if self.crops != 1 else "",
+            "flip" if self.flip else "",
+        ]
+        return "_".join(filter(None, parts))

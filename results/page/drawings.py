@@ -8,7 +8,7 @@ from results.page.records import GRID, SCORES, SHARED, SHIFTS, VAL, Evidence, me
 from results.page.tables import DECAY_SCORES, DECAY_SPLITS, DECAYS, STARTS, of_decay
 from results.page.variations import Worth, at_best
 from results.page.words import plain_label
-from viz.figures import COLOURS, drawing, legend_below, look, png, whole_ticks
+from viz.figures import facets, look, whole_ticks
 from viz.report.charts import Scores, baseline_bars, layer_chart
 from viz.report.tables import Stat, stat
 
@@ -120,13 +120,12 @@ def by_shift(
     shifts: Sequence[str], width: float, draw: Callable[["Axes", str], None], xlabel: str
 ) -> bytes:
     """A panel of mIoU on val for each shift."""
-    with drawing(width, 3.2, len(shifts)) as (figure, axes):
-        for axis, shift in zip(axes, shifts, strict=True):
-            draw(axis, shift)
-            axis.set(title=shift, xlabel=xlabel)
-        axes[0].set_ylabel("mIoU on val")
-        legend_below(figure, axes)
-        return png(figure)
+
+    def titled(axis: "Axes", shift: str) -> None:
+        draw(axis, shift)
+        axis.set(title=shift, xlabel=xlabel)
+
+    return facets(shifts, titled, (width, 3.2), ylabel="mIoU on val")
 
 
 def decay(found: Evidence) -> bytes | None:
@@ -135,18 +134,15 @@ def decay(found: Evidence) -> bytes | None:
     there = [d for d in DECAYS if any(of_decay(found, s, d, "miou", VAL) for s in STARTS)]
     if len(there) < 2:
         return None
-    with drawing(8.4, 3.2, len(DECAY_SCORES)) as (figure, axes):
-        for axis, (score, title) in zip(axes, DECAY_SCORES.items(), strict=True):
-            for start, colour in zip(STARTS, COLOURS, strict=False):
-                for split, line in zip(DECAY_SPLITS, ("--", "-"), strict=True):
-                    points = {
-                        place: mean(v)
-                        for place, name in enumerate(there)
-                        if (v := of_decay(found, start, name, score, split))
-                    }
-                    axis.plot(list(points), list(points.values()), "o", ls=line, color=colour,
-                              ms=4, label=f"{start}, {split}")  # fmt: skip
-            axis.set(title=title, xlabel="weight decay")
-            axis.set_xticks(range(len(there)), [DECAYS[d] for d in there])
-        legend_below(figure, axes)
-        return png(figure)
+
+    def draw(axis: "Axes", score: str) -> None:
+        for number, start in enumerate(STARTS):
+            for split, line in zip(DECAY_SPLITS, ("--", "-"), strict=True):
+                values = [of_decay(found, start, name, score, split) for name in there]
+                points = {place: mean(v) for place, v in enumerate(values) if v}
+                axis.plot(list(points), list(points.values()), "o", ls=line, ms=4,
+                          color=look(number)[0], label=f"{start}, {split}")  # fmt: skip
+        axis.set(title=DECAY_SCORES[score], xlabel="weight decay")
+        axis.set_xticks(range(len(there)), [DECAYS[d] for d in there])
+
+    return facets(DECAY_SCORES, draw, (8.4, 3.2))

@@ -85,9 +85,10 @@ CASES: dict[str, tuple[Refusal, str]] = {
         lambda p: load_model(state(p / "state.pt", {}).parent, "teacher"), "is a checkpoint"),
     "scores of other classes": (
         lambda p: read_evaluation(written(p / "m.json", EVALUATION)), "truth: iou has 2 values"),
-    "a record that is a list": (lambda p: check_record(Summary, [], "r.json"), "r.json: holds a"),
+    "a record that is a list": (
+        lambda p: check_record(Summary, [], "r.json"), r"r.json is \[\]; it must be a mapping"),
     "a record without a field": (lambda p: check_record(Summary, {}, "r.json"), "no .*seconds"),
-    "a configuration without a field": (lambda p: build(Summary, {}, "r."), "r has no .*seconds"),
+    "a configuration without a field": (lambda p: build(Summary, {}, "r."), "it has no .*seconds"),
     "a checkpoint's state as weights": (
         lambda p: read_tensors(state(p / "a.pt", {"student": {}, "optimizer": {}})),
         "a training's checkpoint"),

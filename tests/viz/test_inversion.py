@@ -109,15 +109,11 @@ def test_bf16_comes_near_and_computes_losses_in_fp32(net: nn.Module, image: np.n
 
 
 def test_precision_that_is_chosen() -> None:
-    native = native_bf16(torch.device("cpu"))
-    for given, lbfgs, adam in (
-        ("auto", False, native),
-        ("bf16", True, True),
-        ("fp32", False, False),
-    ):
-        for optimizer, bf16 in (("lbfgs", lbfgs), ("adam", adam)):
-            config = InvertConfig(device="cpu", precision=given, optimizer=optimizer)
-            assert machine_of(config).bf16 == bf16
+    chosen = {("auto", "lbfgs"): False, ("auto", "adam"): native_bf16(torch.device("cpu")),
+              ("bf16", "lbfgs"): True, ("fp32", "adam"): False}  # fmt: skip
+    for (given, optimizer), bf16 in chosen.items():
+        config = InvertConfig(device="cpu", precision=given, optimizer=optimizer)
+        assert machine_of(config).bf16 == bf16
 
 
 def test_total_variation_of_a_ramp() -> None:
@@ -186,22 +182,18 @@ def test_nothing_after_the_deepest_layer_and_no_term_of_weight_0_is_computed(
     assert set(found.curve[0]) == {"step", "loss", "content/pool1", "content/pool3", "tv"}
 
 
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
+def test_wrong_settings_are_named(net: nn.Module, image: np.ndarray) -> None:
+    wrong: list[tuple[dict, str]] = [
         ({"taps": {"pool9": 1.0}}, "pool9.*pool5"),
         ({"taps": {}}, "an inversion needs a layer"),
         ({"taps": {"pool1": 0.0}}, "above 0"),
         ({"content": 0.0, "style": 0.0}, "content 0, style 0"),
         ({"optimizer": "rmsprop"}, "sgd, adam, lbfgs"),
         ({"lr": 0.1}, "lr=0"),
-    ],
-)
-def test_wrong_settings_are_named(
-    net: nn.Module, image: np.ndarray, settings: dict, message: str
-) -> None:
-    with pytest.raises(InputError, match=message):
-        invert_image(net, CONFIG, image, **({"taps": TAPS, "steps": 1} | settings))
+    ]
+    for settings, message in wrong:
+        with pytest.raises(InputError, match=message):
+            invert_image(net, CONFIG, image, **({"taps": TAPS, "steps": 1} | settings))
 
 
 def test_command_writes_pictures_curves_and_montage(world: Path, tmp_path: Path) -> None:

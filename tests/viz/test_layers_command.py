@@ -19,9 +19,8 @@ from adapt.networks.deeplab_vgg16 import DeepLabVGG16
 from adapt.networks.layers import Layer, main_path, trace
 from adapt.settings.groups import NetworkConfig
 from adapt.settings.viz import LayersConfig
-from viz.layers.cka import cells_of, cka, principal, similarities
 from viz.layers.command import layers, listed, short, stride_of, table_of
-from viz.layers.similarity import AFTER, INSIDE, INTO, kinds
+from viz.layers.similarity import AFTER, INSIDE, INTO, cells_of, cka, kinds, principal, similarities
 
 SIZE = (32, 48)
 
@@ -76,7 +75,7 @@ def slow_cka(x: np.ndarray, y: np.ndarray) -> float:
 @pytest.mark.parametrize("small", [0, 2048])
 def test_cka_by_a_slow_loop(small: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """With and without kept kernel matrices."""
-    monkeypatch.setattr("viz.layers.cka.SMALL", small)
+    monkeypatch.setattr("viz.layers.similarity.SMALL", small)
     rng = np.random.default_rng(0)
     x = rng.normal(3, 2, (40, 7))
     y = x @ rng.normal(0, 1, (7, 11)) + rng.normal(-5, 1, (40, 11))

@@ -252,7 +252,7 @@ def compared(world: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_report_of_a_study_of_penalties_and_what_it_chose(compared: Path) -> None:
-    """Every figure; and the best row of the tuning part, whose scores on val are its row's."""
+    """Every figure; and the best row of the tuning part, with the scores of its row on val."""
     page = (compared / "report.html").read_text()
     alts = re.findall(r'alt="([^"]*)"', page)
     for start in ("Score of every penalty", "Score kept on D1", "Score against alpha, p",

@@ -26,9 +26,8 @@ ORIGINAL, CURVES, MONTAGE = "original", "curves.json", "montage.png"
 def invert(config: InvertConfig) -> Path:
     """Invert one image by a run's network and, where it has one, by its teacher.
 
-    Returns the folder: `config.out` or <run>/inversion/<image's stem>, with the pictures
-    original.png, teacher.png and student.png (network.png for a run without teacher), their
-    curves (curves.json, curves.png) and montage.png. What lies there is replaced.
+    Returns the folder, `config.out` or <run>/inversion/<image's stem>, where `invert_all` writes;
+    the names are teacher and student, or network for a run without teacher.
 
     Raises:
         InputError: no such run or image, or a layer that the network lacks.
@@ -51,7 +50,8 @@ def invert_all(networks: Mapping[str, Path], image: Path, out: Path, config: Inv
     Args:
         networks: name in titles and file names -> run folder.
         image: the image, at any size.
-        out: receives original.png, <name>.png, curves.json, curves.png, montage.png.
+        out: receives original.png, <name>.png, curves.json, curves.png, montage.png; what lies
+            there is replaced.
         config: everything else; its run, image and out are not read. The size is config.size or
             what the first run was trained at.
 

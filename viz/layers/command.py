@@ -21,8 +21,7 @@ from adapt.networks.saved import Model, load_run
 from adapt.settings.groups import DataConfig
 from adapt.settings.mapping import inherit_data
 from adapt.settings.viz import LayersConfig
-from viz.layers.figure import similarity_chart
-from viz.layers.similarity import measure
+from viz.layers.similarity import measure, similarity_chart
 
 SIZE = (321, 321)
 """(H, W) where neither the command nor a run has one: the crop of DeepLab and of seed paper 003."""

@@ -105,12 +105,8 @@ def distances_over_time(
     runs: Mapping[str, Sequence[Record]], limits: tuple[float, float] | None = None
 ) -> bytes:
     """Relative distance of each layer from its start against steps, a panel for each run; first
-    layers are dark, last ones bright. Steps at which a layer has not moved are left out.
-
-    Args:
-        runs: name -> lines of metrics.jsonl with `distances`: layer -> |w - w0| / |w0|.
-        limits: of the y axis, where several figures share one; None = these runs'.
-    """
+    layers are dark, last ones bright. Steps at which a layer has not moved are left out. `runs`:
+    name -> lines of metrics.jsonl with `distances`; `limits`: of a y axis that figures share."""
     import matplotlib
 
     every = [line["distances"] for lines in runs.values() for line in lines]

@@ -126,15 +126,13 @@ class Panel:
 
     def choices(self, what: str = NEW) -> dict[str, Choice]:
         """Form -> what the selection split chooses among its alphas and betas."""
-        if not self.selection:
-            return {}
         made = {form: choose(trials, self.selection, what) for form, trials in self.forms.items()}
         return {form: choice for form, choice in made.items() if choice}
 
     @property
     def overall(self) -> Choice | None:
         """What the selection split chooses among all that have no frozen layers."""
-        return choose(self.free, self.selection) if self.selection else None
+        return choose(self.free, self.selection)
 
     def over_control(self, trial: Trial) -> Stat | None:
         """Gain over training without a penalty on `split`, seed by seed: how much seeds differ in
