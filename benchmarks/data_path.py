@@ -22,7 +22,6 @@ from typing import Any
 
 sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-import albumentations as A
 import cv2
 import numpy as np
 import torch
@@ -85,6 +84,8 @@ def torchvision_pair(crop: list[int], *, floats: bool) -> Read:
 
 def albumentations_pair(crop: list[int]) -> Read:
     """OpenCV and one albumentations.Compose."""
+    import albumentations as A  # after adapt, which tells it not to ask the network for news
+
     steps = [A.RandomCrop(*crop), A.HorizontalFlip()]
     transform = A.Compose(steps, additional_targets={"x2": "image"})
 
