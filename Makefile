@@ -1,10 +1,10 @@
-# Two commands do all set-up: `make demo` and `make test`.
+# Two commands do all set-up: `make demo` and `make test`. TORCH=cpu takes PyTorch without CUDA.
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: demo test check results bench setup clean
+.PHONY: demo test quick check docs results settings bench setup clean
 
 demo: $(READY)  ## the whole study on the embedded data set; ends with a report to open
 	$(BIN)/python scripts/study.py experiment=demo
@@ -12,13 +12,22 @@ demo: $(READY)  ## the whole study on the embedded data set; ends with a report 
 test: $(READY)  ## all tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --dist loadfile
 
+quick: $(READY)  ## the tests that start no process of their own, in two minutes
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --dist loadfile -m "not system"
+
 check: $(READY)  ## lint, format, types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+docs: $(READY)  ## the documentation site, in site/
+	$(BIN)/zensical build --strict
+
 results: $(READY)  ## docs/results.md and README's front table from results/evidence
 	$(BIN)/python -m results.page --readme README.md
+
+settings: $(READY)  ## docs/settings.md from the settings' docstrings
+	$(BIN)/python docs/make_settings.py
 
 bench: $(READY)  ## short benchmarks: ratios measured side by side
 	$(BIN)/uv pip install --quiet --python $(BIN)/python -e .[peers]
@@ -40,9 +49,14 @@ $(READY): requirements.txt pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; try make PYTHON=python3.12 ...")'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet uv
+ifeq ($(TORCH),cpu)
+	grep -vE '^(nvidia|cuda|triton)' requirements.txt > $(VENV)/cpu.txt
+	UV_COMPILE_BYTECODE=1 $(BIN)/uv pip install --quiet --python $(BIN)/python --torch-backend cpu -r $(VENV)/cpu.txt
+else
 	UV_COMPILE_BYTECODE=1 $(BIN)/uv pip install --quiet --python $(BIN)/python -r requirements.txt
+endif
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps -e .
 	touch $(READY)
 
 clean:
-	rm -rf $(VENV) runs data/scenes
+	rm -rf $(VENV) runs data/scenes site

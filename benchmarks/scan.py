@@ -31,13 +31,10 @@ from adapt.data import Sample
 from adapt.data.images import read_image
 from adapt.disk.files import write_json
 from adapt.machine.runtime import progress
-from adapt.scan import duplicates
-from adapt.scan.checks import Records
-from adapt.scan.command import measure_all
-from adapt.scan.content import content
-from adapt.scan.findings import ERROR
-from adapt.scan.measure import IMAGE, Record, grey, perceptual_hash
-from adapt.scan.members import Members, members
+from adapt.scan import checks
+from adapt.scan.measure import IMAGE, Record, Records, grey, measure_all, perceptual_hash
+from adapt.scan.members import ERROR, Members, members
+from adapt.scan.pairs import content
 from adapt.settings.commands import ScanConfig
 from adapt.settings.groups import DataConfig
 from benchmarks.measure import resident, settings
@@ -65,8 +62,8 @@ def judged(found: Members, order: np.ndarray, records: Records, scan: ScanConfig
     """What scan says of the pairs in another order of x2, counted."""
     pairs = sorted(found.paired, key=lambda s: s.name)
     shuffled = [replace(s, x2=pairs[k].x2) for s, k in zip(pairs, order, strict=True)]
-    verdict = content(replace(found, lists={"all": shuffled}), records, scan)
-    marked = {f.details["name"]: f for f in verdict.findings if f.kind == "pair"}
+    findings, _ = content(replace(found, lists={"all": shuffled}), records, scan)
+    marked = {f.details["name"]: f for f in findings if f.kind == "pair"}
     counts = Counter(pairs=len(pairs))
     for sample, k in zip(shuffled, order, strict=True):
         wrong, finding = sample.name != pairs[k].name, marked.get(sample.name)
@@ -105,7 +102,8 @@ def swaps(given: argparse.Namespace) -> list[dict[str, Any]]:
         shift, _, folder = target.partition("=")
         scan = ScanConfig(DataConfig(name=given.data, root=given.root, target=folder))
         found = members(scan.data)
-        records, count = measure_all(found, scan), len(found.paired)
+        count = len(found.paired)
+        records, _ = measure_all(found.jobs(described=True), scan.workers)
         trials = [("none", 0.0, [np.arange(count)])]
         for share in given.share:
             chosen = max(2, round(share * count))
@@ -181,7 +179,7 @@ def near(given: argparse.Namespace) -> dict[str, dict[str, float]]:
                     distances[name].append(int(bits(hashed(change(image)), listed[-1])))
         hashes[split] = np.stack(listed)
         distances[f"successive in {split}"] = bits(hashes[split][1:], hashes[split][:-1]).tolist()
-    for split in duplicates.evaluated(found):
+    for split in found.evaluated:
         apart = bits(hashes[found.training][:, None], hashes[split][None])
         distances[f"{found.training} and {split}"] = apart.ravel().tolist()
     heads = ("least", "median", "greatest")
@@ -217,18 +215,18 @@ def made(count: int) -> tuple[Members, dict[tuple[Path, str], Record]]:
             )  # fmt: skip
         samples.append(Sample(f"{i:08d}", paths[0], x2=paths[1]))
     lists = {"train": samples[: 9 * count // 10], "val": samples[9 * count // 10 :]}
-    return Members(lists, "train", (), (), ()), records
+    return Members(lists, "train"), records
 
 
 def size(given: argparse.Namespace) -> dict[str, float]:
     (found, records), config = made(given.images), ScanConfig()
     rows = {"exchanged": given.images // 20, "MB before": resident() / 2**20}
     start = time.perf_counter()
-    rows["doubted"] = len(content(found, records, config).findings)
+    rows["doubted"] = len(content(found, records, config)[0])
     middle = time.perf_counter()
     for side in ("x1", "x2"):
-        duplicates.exact(found, records, side)
-        duplicates.near(found, records, side, config.near)
+        list(checks.exact(found, records, side))
+        checks.near(found, records, side, config.near)
     rows |= {"s for the pairs": middle - start, "s for duplicates": time.perf_counter() - middle}
     rows["MB at most"] = resident(peak=True) / 2**20
     print("\n".join(f"{name:<24}{value:10.0f}" for name, value in rows.items()))

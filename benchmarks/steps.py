@@ -24,7 +24,7 @@ from adapt.penalties import Penalty
 from adapt.settings.groups import NetworkConfig, PenaltyConfig, ScheduleConfig
 from adapt.settings.objective import ObjectiveConfig, RegressionConfig
 from adapt.settings.training import TrainConfig
-from adapt.training.freezing import reached
+from adapt.training.freezing import with_gradient
 from adapt.training.schedules import make_optimizer
 from adapt.training.setup import Setup
 from adapt.training.teacher_cache import TeacherCache
@@ -69,7 +69,7 @@ def prepared(
     student = machine.place(deepcopy(net))
     train_mode(student, "train")
     terms = Objective(objective)
-    trained = reached(student, terms.student, (64, 64))
+    trained = with_gradient(student, terms.student, (64, 64))
     for name, parameter in student.named_parameters():
         parameter.requires_grad_(name in trained)
     start = {k: v.clone() for k, v in student.state_dict().items()}

@@ -12,9 +12,9 @@ from pathlib import Path
 
 sys.path[0] = str(Path(__file__).resolve().parents[1])  # this folder has an adapt.py of its own
 
-from adapt.data.cityscapes import LABELS
 from adapt.data.files import folder
 from adapt.data.index import Row, arguments, run, write_index
+from adapt.data.segmentation import CITYSCAPES_LABELS
 from adapt.errors import InputError
 
 CONDITIONS = ("all", "fog", "night", "rain", "snow")
@@ -40,7 +40,7 @@ def main() -> None:
     given = arguments(__doc__ or "", condition=CONDITIONS, split=("train", "val", "test"))
     chosen = CONDITIONS[1:] if given.condition == "all" else (given.condition,)
     found = [row for c in chosen for row in rows(given.root, c, given.split)]
-    write_index(given.out, found, list(LABELS.values()), "ACDC")
+    write_index(given.out, found, list(CITYSCAPES_LABELS.values()), "ACDC")
 
 
 if __name__ == "__main__":

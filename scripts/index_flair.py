@@ -20,8 +20,7 @@ import numpy as np
 
 from adapt.data.files import folder
 from adapt.data.images import IGNORE
-from adapt.data.index import Row, arguments, converted, run, write_index
-from adapt.data.tiff import read_tiff
+from adapt.data.index import arguments, converted_rows, read_tiff, run, write_index
 from adapt.errors import InputError
 
 CLASSES = (
@@ -63,18 +62,10 @@ def indices(path: Path) -> np.ndarray:
 
 def main() -> None:
     given = arguments(__doc__ or "", new=tuple(NEW))
-    old, new = patches(given.root, "AERIAL_RGBI"), patches(given.root, NEW[given.new])
-    labels = patches(given.root, "AERIAL_LABEL-COSIA")
-    beside, rows = given.out.parent, []
-    for name in sorted(old.keys() & new.keys()):
-        row: Row = {column: beside / column / f"{name}.png" for column in ("x1", "x2")}
-        if name in labels:
-            row["y1"] = beside / "labels" / f"{name}.png"
-        rows.append(row)
-    sources = {"x1": old, "x2": new, "y1": labels}
-    for column, convert in (("x1", colours), ("x2", colours), ("y1", indices)):
-        jobs = {row[column]: sources[column][row[column].stem] for row in rows if column in row}
-        converted(jobs, convert, column, mask=column == "y1")
+    kinds = {"x1": "AERIAL_RGBI", "x2": NEW[given.new], "y1": "AERIAL_LABEL-COSIA"}
+    sources = {column: patches(given.root, kind) for column, kind in kinds.items()}
+    convert = {"x1": colours, "x2": colours, "y1": indices}
+    rows = converted_rows(given.out.parent, sources, convert)
     write_index(given.out, rows, CLASSES, "FLAIR-HUB")
 
 

@@ -20,8 +20,7 @@ import numpy as np
 
 from adapt.data.files import folder
 from adapt.data.images import IGNORE
-from adapt.data.index import Row, arguments, converted, run, write_index
-from adapt.data.tiff import read_tiff
+from adapt.data.index import arguments, converted_rows, read_tiff, run, write_index
 from adapt.errors import InputError, listing
 
 CLASSES = {
@@ -59,19 +58,10 @@ def places(root: Path, kind: str) -> dict[str, Path]:
 
 def main() -> None:
     given = arguments(__doc__ or "")
-    old, new = (places(given.root, f"{s}_sr_benchmark") for s in ("etm", "oli"))
-    labels = places(given.root, "etm_nlcd")
-    beside, rows = given.out.parent, []
-    for place in sorted(old.keys() & new.keys()):
-        row: Row = {column: beside / column / f"{place}.png" for column in ("x1", "x2")}
-        if place in labels:
-            row["y1"] = beside / "labels" / f"{place}.png"
-        rows.append(row)
-    for column, source, bands in (("x1", old, (2, 1, 0)), ("x2", new, (3, 2, 1))):
-        jobs = {row[column]: source[row[column].stem] for row in rows}
-        converted(jobs, partial(colours, bands=bands), column, mask=False)
-    marked = {row["y1"]: labels[row["y1"].stem] for row in rows if "y1" in row}
-    converted(marked, indices, "labels", mask=True)
+    kinds = {"x1": "etm_sr_benchmark", "x2": "oli_sr_benchmark", "y1": "etm_nlcd"}
+    sources = {column: places(given.root, kind) for column, kind in kinds.items()}
+    old, new = (partial(colours, bands=bands) for bands in ((2, 1, 0), (3, 2, 1)))
+    rows = converted_rows(given.out.parent, sources, {"x1": old, "x2": new, "y1": indices})
     write_index(given.out, rows, list(CLASSES.values()), "NLCD-L")
 
 

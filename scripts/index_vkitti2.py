@@ -29,7 +29,6 @@ COLOURS = {
 """As colors.txt of every scene lists them; `Undefined` (0, 0, 0) is void."""
 VARIATIONS = ("fog", "morning", "overcast", "rain", "sunset", "15-deg-left", "15-deg-right",
               "30-deg-left", "30-deg-right")  # fmt: skip
-MOVED = VARIATIONS[5:]
 
 
 def indices(path: Path) -> np.ndarray:
@@ -46,11 +45,9 @@ def indices(path: Path) -> np.ndarray:
 
 def main() -> None:
     given = arguments(__doc__ or "", variation=VARIATIONS, camera=("0", "1"))
-    if given.variation in MOVED:
-        raise InputError(
-            f"variation {given.variation} turns the camera: its images are no pairs. "
-            f"Choices: {', '.join(VARIATIONS[:5])}"
-        )
+    if given.variation in VARIATIONS[5:]:
+        text = f"variation {given.variation} turns the camera: its images are no pairs. Choices: "
+        raise InputError(text + ", ".join(VARIATIONS[:5]))
     rows, jobs, inner = [], {}, Path(f"rgb/Camera_{given.camera}")
     for old in sorted(folder(given.root, "root").glob(f"Scene*/clone/frames/{inner}/*.jpg")):
         frames = old.parents[2]

@@ -26,7 +26,7 @@ MAY_IMPORT = {
     "adapt": set(),
     "adapt.errors": set(),
     "adapt.settings": {"adapt.errors"},
-    "adapt.machine": {"adapt.errors", "adapt.data"},
+    "adapt.machine": {"adapt.errors"},
     "adapt.disk": BASE,
     "adapt.data": STORED,
     "adapt.networks": STORED,
@@ -50,6 +50,7 @@ ONLY_IN = {
     "hydra": ("adapt/cli",),
     "omegaconf": ("adapt/cli",),
     "matplotlib": ("viz", "results/page"),
+    "numba": ("transforms/loops.py",),
     "albumentations": ("adapt/data/augment.py", "transforms/albumentations.py"),
 }
 FOLDERS = ("transforms", "adapt", "viz", "scripts", "results/page")

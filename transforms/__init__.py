@@ -11,9 +11,8 @@ import numpy.typing as npt
 
 from transforms.gegl_cubism import cubism, cubism_sources
 from transforms.gegl_photocopy import photocopy
-from transforms.gegl_ripple import ripple
+from transforms.gegl_ripple import ripple, ripple_displacement, ripple_sources
 from transforms.labels import moved_labels
-from transforms.wave import ripple_displacement, ripple_sources
 
 __all__ = [
     "FILTERS",

@@ -1,12 +1,15 @@
 """The filters as albumentations transforms, on uint8 RGB images.
 
-Each parameter is a number or a range (from, to) out of which one is drawn at each call. Masks,
-boxes and keypoints stay as they are, but for `Ripple(move_mask=True)`. Transforms can be saved
-with `albumentations.to_dict` and repeated by `ReplayCompose`.
+`Photocopy`, `Ripple` and `Cubism` take the parameters of the filters of these names. Each number
+can be a range (from, to) out of which one is drawn at each call; Cubism draws new tiles each time.
+`p` is the probability that an image is filtered. Masks, boxes and keypoints stay as they are, but
+for masks with `Ripple(move_mask=True)`. Transforms can be saved with `albumentations.to_dict` and
+repeated by `ReplayCompose`. A parameter of wrong type, unknown or out of range is a ValueError, and
+so is an image that is not uint8 RGB.
 """
 
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Callable
+from typing import Any, ClassVar
 
 import numpy as np
 from albumentations.core.transforms_interface import (
@@ -16,158 +19,67 @@ from albumentations.core.transforms_interface import (
 )
 from albumentations.core.type_definitions import Targets
 
-from transforms import gegl_cubism, gegl_photocopy, gegl_ripple, wave
-from transforms.common import check_choice, check_flag, check_integer, check_span
+from transforms.gegl_cubism import cubism
+from transforms.gegl_photocopy import photocopy
+from transforms.gegl_ripple import ripple, ripple_sources
 from transforms.labels import moved_labels
-
-Range = float | tuple[float, float]
-
-
-def drawn(transform: BasicTransform, names: Iterable[str]) -> dict[str, float]:
-    """Draw the parameters of these names from the transform's own random generator."""
-    return {name: transform.py_random.uniform(*getattr(transform, name)) for name in names}
+from transforms.parameters import RANGES, check_integer, initialiser, keywords
 
 
-def only(params: dict[str, Any], names: Iterable[str]) -> dict[str, Any]:
-    """The filter's own out of all that albumentations hands on."""
-    return {name: params[name] for name in names}
+class Filter(BasicTransform):
+    """A filter whose numbers are drawn anew at each call; the base of the three below."""
 
+    filter: ClassVar[Callable[..., np.ndarray]]
 
-class Photocopy(ImageOnlyTransform):
-    """`transforms.photocopy` with fixed or random parameters.
-
-    Args:
-        mask_radius: radius in pixels of the surroundings compared with, 0..50.
-        sharpness: 0..1; 1 keeps the finest detail.
-        black: 0..1; only 0 matters: the dark pixels then become black.
-        white: 0..1, share of the dark pixels that sets the width of the ramp to white.
-        p: probability of being applied.
-
-    Raises:
-        ValueError: a parameter of wrong type or out of range, or an image that is not uint8 RGB.
-    """
-
-    def __init__(
-        self,
-        mask_radius: Range = 10.0,
-        sharpness: Range = 0.5,
-        black: Range = 0.2,
-        white: Range = 0.2,
-        p: float = 0.5,
-    ) -> None:
-        super().__init__(p=p)
-        self.mask_radius = check_span("mask_radius", mask_radius, gegl_photocopy.RANGES)
-        self.sharpness = check_span("sharpness", sharpness, gegl_photocopy.RANGES)
-        self.black = check_span("black", black, gegl_photocopy.RANGES)
-        self.white = check_span("white", white, gegl_photocopy.RANGES)
+    def set_up(self, p: float, **parameters: Any) -> None:
+        """Keep the checked parameters; those of numbers are their ranges."""
+        BasicTransform.__init__(self, p=p)
+        if "fill_mask" in parameters:
+            check_integer("fill_mask", parameters["fill_mask"], -(2**31), 2**31 - 1)
+        self.__dict__.update(parameters)
 
     def get_params(self) -> dict[str, Any]:
-        return drawn(self, gegl_photocopy.RANGES)
+        """Draw from the transform's own random generator."""
+        names = [p.name for p in keywords(self.filter)]
+        drawn = {n: self.py_random.uniform(*getattr(self, n)) for n in names if n in RANGES}
+        return drawn | ({"seed": self.py_random.getrandbits(32)} if "seed" in names else {})
+
+    def parameters(self, function: Callable[..., Any], drawn: dict[str, Any]) -> dict[str, Any]:
+        """The function's own out of what was drawn and what is fixed."""
+        names = [p.name for p in keywords(function)]
+        return {n: drawn[n] if n in drawn else getattr(self, n) for n in names}
 
     def apply(self, img: np.ndarray, **params: Any) -> np.ndarray:
-        return gegl_photocopy.photocopy(img, **only(params, gegl_photocopy.RANGES))
+        return self.filter(img, **self.parameters(self.filter, params))
 
 
-class Ripple(DualTransform):
+class Photocopy(Filter, ImageOnlyTransform):
+    """`transforms.photocopy` with fixed or random parameters."""
+
+    filter = staticmethod(photocopy)
+    __init__ = initialiser(photocopy, Filter.set_up, p=0.5)
+
+
+class Ripple(Filter, DualTransform):
     """`transforms.ripple` with fixed or random parameters.
 
-    Args:
-        amplitude: largest displacement in pixels, 0..1000.
-        period: wave length in pixels, 0..1000; below 0.0001 nothing is displaced.
-        phi: phase in wave lengths, -1..1.
-        angle: degrees, -180..180; 0 displaces vertically along x, 90 horizontally along y.
-        sampler_type: "nearest", "linear" or "cubic".
-        wave_type: "sine", "triangle" or "sawtooth".
-        abyss_policy: "clamp", "loop", "black", "white" or "none".
-        tileable: adjust angle and period so that the wave fits the image.
-        move_mask: move masks with the image, by nearest neighbour; else they stay where they were.
-        fill_mask: value of moved masks where black, white or nothing is shown.
-        p: probability of being applied.
-
-    Raises:
-        ValueError: a parameter of wrong type, unknown or out of range, or an image that is not
-            uint8 RGB.
+    With `move_mask` masks move with the image, by nearest neighbour, else they stay; `fill_mask` is
+    the value of moved masks where black, white or nothing is shown.
     """
 
     _targets = (Targets.IMAGE, Targets.MASK)
-
-    def __init__(
-        self,
-        amplitude: Range = 25.0,
-        period: Range = 200.0,
-        phi: Range = 0.0,
-        angle: Range = 0.0,
-        sampler_type: str = "cubic",
-        wave_type: str = "sine",
-        abyss_policy: str = "clamp",
-        tileable: bool = False,
-        move_mask: bool = False,
-        fill_mask: int = 0,
-        p: float = 0.5,
-    ) -> None:
-        super().__init__(p=p)
-        self.amplitude = check_span("amplitude", amplitude, wave.RANGES)
-        self.period = check_span("period", period, wave.RANGES)
-        self.phi = check_span("phi", phi, wave.RANGES)
-        self.angle = check_span("angle", angle, wave.RANGES)
-        self.sampler_type = check_choice("sampler_type", sampler_type, gegl_ripple.SAMPLERS)
-        self.wave_type = check_choice("wave_type", wave_type, wave.WAVES)
-        self.abyss_policy = check_choice("abyss_policy", abyss_policy, wave.ABYSSES)
-        self.tileable = check_flag("tileable", tileable)
-        self.move_mask = check_flag("move_mask", move_mask)
-        self.fill_mask = check_integer("fill_mask", fill_mask, -(2**31), 2**31 - 1)
-
-    @property
-    def _wave(self) -> dict[str, Any]:
-        return {
-            "wave_type": self.wave_type,
-            "abyss_policy": self.abyss_policy,
-            "tileable": self.tileable,
-        }
-
-    def get_params(self) -> dict[str, Any]:
-        return drawn(self, wave.RANGES)
-
-    def apply(self, img: np.ndarray, **params: Any) -> np.ndarray:
-        numbers = only(params, wave.RANGES)
-        return gegl_ripple.ripple(img, **numbers, **self._wave, sampler_type=self.sampler_type)
+    filter = staticmethod(ripple)
+    __init__ = initialiser(ripple, Filter.set_up, move_mask=False, fill_mask=0, p=0.5)
 
     def apply_to_mask(self, mask: np.ndarray, **params: Any) -> np.ndarray:
         if not self.move_mask:
             return mask
-        numbers = only(params, wave.RANGES)
-        sources = wave.ripple_sources(mask.shape[:2], **numbers, **self._wave)
-        return moved_labels(mask, sources, self.fill_mask)
+        wave = self.parameters(ripple_sources, params)
+        return moved_labels(mask, ripple_sources(mask.shape[:2], **wave), self.fill_mask)
 
 
-class Cubism(ImageOnlyTransform):
-    """`transforms.cubism` with fixed or random parameters and other tiles at each call.
+class Cubism(Filter, ImageOnlyTransform):
+    """`transforms.cubism` with fixed or random parameters and other tiles at each call."""
 
-    Args:
-        tile_size: distance of the tiles in pixels, 1..256.
-        tile_saturation: side of the tiles in tile sizes, 0..10; 0 leaves only the background.
-        bg_color: three sRGB integers 0..255, seen where no tile lies.
-        p: probability of being applied.
-
-    Raises:
-        ValueError: a parameter of wrong type or out of range, or an image that is not uint8 RGB.
-    """
-
-    def __init__(
-        self,
-        tile_size: Range = 10.0,
-        tile_saturation: Range = 2.5,
-        bg_color: tuple[int, int, int] = (0, 0, 0),
-        p: float = 0.5,
-    ) -> None:
-        super().__init__(p=p)
-        self.tile_size = check_span("tile_size", tile_size, gegl_cubism.RANGES)
-        self.tile_saturation = check_span("tile_saturation", tile_saturation, gegl_cubism.RANGES)
-        self.bg_color = tuple(gegl_cubism.check_colour("bg_color", bg_color).tolist())
-
-    def get_params(self) -> dict[str, Any]:
-        return drawn(self, gegl_cubism.RANGES) | {"seed": self.py_random.getrandbits(32)}
-
-    def apply(self, img: np.ndarray, **params: Any) -> np.ndarray:
-        numbers = only(params, [*gegl_cubism.RANGES, "seed"])
-        return gegl_cubism.cubism(img, **numbers, bg_color=self.bg_color)
+    filter = staticmethod(cubism)
+    __init__ = initialiser(cubism, Filter.set_up, p=0.5)

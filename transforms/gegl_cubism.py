@@ -1,29 +1,19 @@
 """Cubism filter: GEGL 0.4.42 behaviour of `gegl:cubism`."""
 
+import math
 from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from transforms.common import (
-    LINEAR,
-    SRGB8,
-    RGBImage,
-    check_image,
-    check_integer,
-    check_real,
-    check_size,
-)
-from transforms.painting import cover, encoded, fade_in, paint, visible
-from transforms.tiles import Tiles, place_tiles, source_pixels
+from transforms.common import LINEAR, SRGB8, RGBImage, check_image, check_size
+from transforms.parameters import check_integer, checked, parameters_of
 
 _Integers = npt.NDArray[np.int64]
-_Fade = npt.NDArray[np.float64]
-_Canvas = npt.NDArray[np.float32]
-
-RANGES = {"tile_size": (1.0, 256.0), "tile_saturation": (0.0, 10.0)}
 
 
+@checked
 def cubism(
     image: RGBImage,
     *,
@@ -49,25 +39,22 @@ def cubism(
     Raises:
         ValueError: wrong kind of array, or a parameter of wrong type or out of range.
     """
-    image = check_image(image)
-    background = check_colour("bg_color", bg_color)
-    height, width = image.shape[:2]
-    tiles = placed_tiles(height, width, tile_size, tile_saturation, seed)
-    x, y = source_pixels(tiles, height, width).T
+    from transforms import loops
+
+    height, width = check_image(image).shape[:2]
+    tiles = place_tiles(height, width, tile_size, tile_saturation, seed)
+    x, y = tiles.sources.T
     light = LINEAR.astype(np.float32)
     canvas = np.empty((3, height, width), dtype=np.float32)
-    canvas[:] = light[background][:, None, None]
-    spans = cover(tiles, height, width)
-    paint(canvas, spans, fade_in(tiles.corners), light[image[y, x]])
-    return encoded(canvas, SRGB8)
+    canvas[:] = light[list(bg_color)][:, None, None]
+    spans = cover(tiles.corners, height, width)
+    loops.paint(canvas, spans, fade_in(tiles.corners), light[image[y, x]])
+    return loops.to_srgb(canvas, SRGB8)
 
 
+@parameters_of(cubism, without=["bg_color"])
 def cubism_sources(
-    size: tuple[int, int],
-    *,
-    tile_size: float = 10.0,
-    tile_saturation: float = 2.5,
-    seed: int = 0,
+    size: tuple[int, int], *, tile_size: float, tile_saturation: float, seed: int
 ) -> _Integers:
     """Return whose colour each pixel of the cubist image shows most of.
 
@@ -83,27 +70,87 @@ def cubism_sources(
     Raises:
         ValueError: a size below 1, or a parameter of wrong type or out of range.
     """
+    from transforms import loops
+
     height, width = check_size(size)
-    tiles = placed_tiles(height, width, tile_size, tile_saturation, seed)
-    shown = visible(cover(tiles, height, width), fade_in(tiles.corners), height, width)
+    tiles = place_tiles(height, width, tile_size, tile_saturation, seed)
+    spans = cover(tiles.corners, height, width)
     # The background is tile -1: the last entry.
-    return np.vstack([source_pixels(tiles, height, width), [(-1, -1)]])[shown]
+    sources = np.vstack([tiles.sources, [(-1, -1)]])
+    return sources[loops.visible(spans, fade_in(tiles.corners), height, width)]
 
 
-def placed_tiles(height: int, width: int, size: float, saturation: float, seed: int) -> Tiles:
-    """Return the tiles of checked parameters."""
-    return place_tiles(
-        height,
-        width,
-        check_real("tile_size", size, RANGES),
-        check_real("tile_saturation", saturation, RANGES),
-        check_integer("seed", seed, 0, 2**32 - 1),
-    )
+class Tiles(NamedTuple):
+    """N tiles in painting order; all coordinates are x, y in pixels."""
+
+    corners: _Integers
+    """(N, 4, 2); the first edge, along which a tile fades in, goes from corner 0 to corner 1."""
+    sources: _Integers
+    """(N, 2): the pixel whose colour a tile has."""
 
 
-def check_colour(name: str, value: object) -> _Integers:
-    """Return `value` as three integers 0..255, shape (3,), else raise ValueError."""
-    parts = value.tolist() if isinstance(value, np.ndarray) else value
-    if not isinstance(parts, Sequence) or len(parts) != 3:
-        raise ValueError(f"{name} must be three integers in [0, 255], got {value!r}")
-    return np.array([check_integer(f"{name}[{i}]", part, 0, 255) for i, part in enumerate(parts)])
+def place_tiles(height: int, width: int, size: float, saturation: float, seed: int) -> Tiles:
+    """Return the tiles that `cubism` paints on a canvas of `height` x `width` pixels."""
+    columns = math.floor((width + size - 1) / size) + 1
+    rows = math.floor((height + size - 1) / size) + 1
+    count = rows * columns
+    random = np.random.RandomState(check_integer("seed", seed, 0, 2**32 - 1))
+    order = shuffled(count, random)
+    words = random.randint(0, 2**32, (count, 5, 2), dtype=np.uint32).astype(np.float64)
+    uniform = (words[..., 0] / 2**32 + words[..., 1]) / 2**32
+
+    grid = np.stack([order % columns, order // columns], axis=1)
+    centres = grid * size + size / 4 - uniform[:, :2] * (size / 2)
+    sides = saturation * (size + (uniform[:, 2:4] - 0.5) * (size / 4))
+    turn = 2 * math.pi * uniform[:, 4]
+    cos, sin = np.cos(turn)[:, None], np.sin(turn)[:, None]
+    # Cut to integers after each step, which makes the tiles about half a pixel smaller.
+    half = np.trunc(sides / 2)
+    x, y = half[:, :1] * (-1, 1, 1, -1), half[:, 1:] * (-1, -1, 1, 1)
+    turned = np.trunc(np.stack([cos * x - sin * y, sin * x + cos * y], axis=2))
+    corners = (centres[:, None] + turned).astype(np.int64)
+    return Tiles(corners, centres.clip(0, (width - 1, height - 1)).astype(np.int64))
+
+
+def shuffled(count: int, random: np.random.RandomState) -> _Integers:
+    """Return 0..count-1 after 5 * count random swaps, one after the other."""
+    from transforms import loops
+
+    # Words from here on would favour the small indices.
+    limit = 2**32 - 2**32 % count
+    words = np.empty(0, dtype=np.uint32)
+    while words.size < 10 * count:
+        more = random.randint(0, 2**32, 10 * count - words.size, dtype=np.uint32)
+        words = np.append(words, more[more < limit])
+    order = np.arange(count)
+    loops.swap(order, (words % count).reshape(-1, 2))
+    return order
+
+
+def cover(corners: _Integers, height: int, width: int) -> Any:
+    """Return what tiles with these corners cover of a canvas, as `transforms.loops.Spans`.
+
+    In each of the four sub-rows of a pixel row, the quarter cells from the leftmost to the
+    rightmost edge crossing are covered.
+    """
+    from transforms import loops
+
+    by_corner = np.ascontiguousarray(corners.transpose(1, 0, 2))  # fast to reduce
+    first = by_corner.min(axis=0).clip(0, (width, height))
+    extent = by_corner.max(axis=0).clip(0, (width, height)) - first
+    # Boxes are at most 4073 pixels wide (largest parameters): their quarter cells fit 16 bits.
+    begin, end = loops.cross(corners, first, extent, loops.SUB * int(extent[:, 1].max()))
+    return loops.Spans(first, extent, begin, end)
+
+
+def fade_in(corners: _Integers) -> npt.NDArray[np.float64]:
+    """Return the opacity of N tiles as a plane in x and y: (N, 3) = constant, per x, per y.
+
+    It rises from 0 to 1 along the first edge and is cut to 0.2..1. A tile without a first edge is
+    solid.
+    """
+    edge = corners[:, 1] - corners[:, 0]
+    norm = (edge**2).sum(axis=1)
+    slope = edge / np.maximum(norm, 1)[:, None]
+    start = (norm == 0) - (slope * (corners[:, 0] - (0, 0.75))).sum(axis=1)
+    return np.column_stack([start, slope])

@@ -5,34 +5,18 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from transforms.common import (
-    LINEAR,
-    SRGB8,
-    RGBImage,
-    check_image,
-    check_real,
-    compiled,
-    plain,
-)
+from transforms.common import LINEAR, SRGB8, RGBImage, check_image
+from transforms.parameters import checked
 
 _Plane = npt.NDArray[np.float64]
 
-_Counts = npt.NDArray[np.int64]
-
-RANGES = {
-    "mask_radius": (0.0, 50.0),
-    "sharpness": (0.0, 1.0),
-    "black": (0.0, 1.0),
-    "white": (0.0, 1.0),
-}
 LUMINANCE = (0.22248840, 0.71690369, 0.06060791)
 THRESHOLD = 0.75
 # Bins of the histogram per unit of the ratio.
 BINS = 1000
-# White whatever the ramp, which is 1 at most.
-WHITE_RATIO = 2.0
 
 
+@checked
 def photocopy(
     image: RGBImage,
     *,
@@ -59,19 +43,16 @@ def photocopy(
     Raises:
         ValueError: wrong kind of array, or a parameter of wrong type or out of range.
     """
-    image = check_image(image)
-    mask_radius = check_real("mask_radius", mask_radius, RANGES)
-    sharpness = check_real("sharpness", sharpness, RANGES)
-    black = check_real("black", black, RANGES)
-    white = check_real("white", white, RANGES)
+    from transforms import loops
 
+    image = np.require(check_image(image), requirements=("C", "W"))  # the one kind that loops know
     # Transposed, so that the loops along x run over whole rows of memory.
-    luminance = _luminance(plain(image), np.outer(LINEAR, LUMINANCE)).T
+    luminance = loops.luminance(image, np.outer(LINEAR, LUMINANCE)).T
     detail = blur(luminance, sigma_of(detail_radius(sharpness)))
     surround = blur(luminance, sigma_of(mask_radius))
-    counts = _histogram(detail, surround)
-    ramp = white_ramp(counts, white)
-    return _tones(detail, surround, ramp, black > 0 and bool(counts.any()), SRGB8)
+    counts = loops.histogram(detail, surround, THRESHOLD, BINS)
+    shaded = black > 0 and bool(counts.any())
+    return loops.tones(detail, surround, THRESHOLD, white_ramp(counts, white), shaded, SRGB8)
 
 
 def detail_radius(sharpness: float) -> float:
@@ -84,54 +65,12 @@ def sigma_of(radius: float) -> float:
     return (radius + 1) / math.sqrt(2 * math.log(255))
 
 
-def white_ramp(counts: _Counts, white: float) -> float:
+def white_ramp(counts: npt.NDArray[np.int64], white: float) -> float:
     """Return the width of the ramp to white from the histogram of the dark ratios, (BINS + 1,)."""
     if white == 0 or not counts.any():
         return 1.0
     above = np.flatnonzero(np.cumsum(counts) / counts.sum() > white)
     return float(THRESHOLD - above[0] / BINS) if above.size else 0.0
-
-
-@compiled
-def _luminance(image: RGBImage, weights: _Plane) -> _Plane:
-    """Return the linear luminance, transposed to (W, H); `weights` is (256, 3)."""
-    height, width, _ = image.shape
-    plane = np.empty((width, height))
-    for y in range(height):
-        for x in range(width):
-            r, g, b = image[y, x, 0], image[y, x, 1], image[y, x, 2]
-            plane[x, y] = weights[r, 0] + weights[g, 1] + weights[b, 2]
-    return plane
-
-
-@compiled
-def _histogram(detail: _Plane, surround: _Plane) -> _Counts:
-    """Return how many ratios of `detail` to `surround` (H, W) below the threshold fall in a bin."""
-    counts = np.zeros(BINS + 1, dtype=np.int64)
-    for v, m in zip(detail.flat, surround.flat):  # noqa: B905
-        if m != 0 and 0 <= v / m < THRESHOLD:
-            counts[int(v / m * BINS)] += 1
-    return counts
-
-
-@compiled
-def _tones(
-    detail: _Plane, surround: _Plane, ramp: float, shaded: bool, table: RGBImage
-) -> RGBImage:
-    """Return the grey image (H, W, 3): dark where `detail` is below its surround, else white."""
-    height, width = detail.shape
-    image = np.empty((height, width, 3), dtype=np.uint8)
-    for y in range(height):
-        for x in range(width):
-            v, m = detail[y, x], surround[y, x]
-            ratio = v / m if m != 0 else (WHITE_RATIO if v > 0 else 0.0)
-            if ratio < THRESHOLD:
-                light = v * (1 - THRESHOLD + ratio) if shaded else 0.0
-            else:
-                lift = min(ramp, ratio - THRESHOLD) / ramp if ramp > 0 else 1.0
-                light = lift + v - lift * v
-            image[y, x, :] = _encode(light, table)
-    return image
 
 
 def blur(plane: _Plane, sigma: float) -> _Plane:
@@ -159,40 +98,16 @@ def _sampled_gaussian(plane: _Plane, sigma: float) -> _Plane:
 
 def _recursive_gaussian(plane: _Plane, sigma: float) -> _Plane:
     """Return `plane` filtered along axis 0 by the recursive Gaussian, forward then backward."""
+    from transforms import loops
+
     a = _young_van_vliet(sigma)
     # Three rows on either side hold the states that start the two recursions.
     line = np.empty((len(plane) + 6, plane.shape[1]))
     line[3:-3] = plane
     line[:3] = plane[0]
     line[-3:] = plane[-1]
-    _recurse(line, a, 1 - a.sum(), _far_edge(a))
+    loops.recurse(line, a, 1 - a.sum(), _far_edge(a))
     return line[3:-3]
-
-
-@compiled
-def _recurse(line: _Plane, a: _Plane, gain: float, far_edge: _Plane) -> None:
-    """Filter rows 3..-3 of `line` (N + 6, M) in place, forward then backward.
-
-    The first three rows hold the first sample, the last three the last one.
-    """
-    end = len(line) - 3
-    for n in range(3, end):
-        here, one, two, three = line[n], line[n - 1], line[n - 2], line[n - 3]
-        for j in range(here.size):
-            here[j] = gain * here[j] + a[0] * one[j] + a[1] * two[j] + a[2] * three[j]
-    one, two, three = line[end - 1], line[end - 2], line[end - 3]
-    for j in range(one.size):
-        last = line[end, j]
-        for k in range(3):
-            line[end + k, j] += (
-                far_edge[k, 0] * (one[j] - last)
-                + far_edge[k, 1] * (two[j] - last)
-                + far_edge[k, 2] * (three[j] - last)
-            )
-    for n in range(end - 1, 2, -1):
-        here, one, two, three = line[n], line[n + 1], line[n + 2], line[n + 3]
-        for j in range(here.size):
-            here[j] = gain * here[j] + a[0] * one[j] + a[1] * two[j] + a[2] * three[j]
 
 
 def _young_van_vliet(sigma: float) -> _Plane:
@@ -225,9 +140,3 @@ def _far_edge(a: _Plane) -> _Plane:
     feedback = a[0] * step + a[1] * step2 + a[2] * step2 @ step
     first = np.linalg.solve((np.eye(3) - feedback).T, (1 - a.sum()) * np.eye(3)[0])
     return np.stack([first, first @ step, first @ step2])
-
-
-@compiled
-def _encode(light: float, table: RGBImage) -> int:
-    """Return the 8-bit sRGB value of linear light, cut to 0..1; `table` is SRGB8."""
-    return table[int(min(max(light, 0.0), 1.0) * (len(table) - 1) + 0.5)]

@@ -1,24 +1,15 @@
-"""Ripple filter: GEGL 0.4.42 behaviour of `gegl:ripple`."""
+"""Ripple filter: GEGL 0.4.42 behaviour of `gegl:ripple`, and where its wave moves things."""
 
 import math
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from transforms.common import (
-    LINEAR,
-    SRGB8,
-    RGBImage,
-    check_choice,
-    check_image,
-    compiled,
-)
-from transforms.wave import ABYSSES, BORDERS, Field, wave_shift
+from transforms.common import LINEAR, SRGB8, RGBImage, check_image, check_size
+from transforms.parameters import checked, parameters_of
 
-_Light = npt.NDArray[np.float32]
-
-_Pixels = tuple[int, int, int, int]
-_Weights = tuple[np.float32, np.float32, np.float32, np.float32]
+Field = npt.NDArray[np.float64]
 _Powers = tuple[float, float, float, float]
 Kernel = tuple[_Powers, _Powers, _Powers, _Powers]
 
@@ -35,8 +26,14 @@ SAMPLERS = {
         (0.0, 0.0, -1 / 4, 1 / 3),
     ),
 }
+# Linear light of what lies outside; the other policies go on with the image.
+BORDERS = {"black": 0.0, "none": 0.0, "white": 1.0}
+_SHORTEST_PERIOD = 0.0001
+# Sine or cosine of an angle that is meant to be a right one.
+_RIGHT = 1e-15
 
 
+@checked
 def ripple(
     image: RGBImage,
     *,
@@ -72,9 +69,9 @@ def ripple(
     Raises:
         ValueError: wrong kind of array, or a parameter of wrong type, unknown or out of range.
     """
+    from transforms import loops
+
     image = check_image(image)
-    check_choice("sampler_type", sampler_type, SAMPLERS)
-    check_choice("abyss_policy", abyss_policy, ABYSSES)
     size = image.shape[:2]
     shift, cos, sin = wave_shift(size, amplitude, period, phi, angle, wave_type, tileable)
     light = np.take(LINEAR.astype(np.float32), image)
@@ -84,96 +81,108 @@ def ripple(
     # From the corner of a pixel to its centre; "nearest" takes the pixel that the position lies in.
     offset = 0.0 if sampler_type == "nearest" else 0.5
     loop = abyss_policy == "loop"
-    return _sample(light, size, shift, cos, sin, SAMPLERS[sampler_type], offset, loop, SRGB8)
+    return loops.sample(light, size, shift, cos, sin, SAMPLERS[sampler_type], offset, loop, SRGB8)
 
 
-@compiled
-def _sample(
-    light: _Light,
-    size: tuple[int, int],
-    shift: Field,
-    cos: float,
-    sin: float,
-    kernel: Kernel,
-    offset: float,
-    loop: bool,
-    table: RGBImage,
-) -> RGBImage:
-    """Return `light` sampled at index + `shift` - `offset` as an sRGB image of (H, W) = `size`.
+@parameters_of(ripple, without=["sampler_type", "abyss_policy"])
+def ripple_displacement(size: tuple[int, int], **wave: Any) -> Field:
+    """Return how far `ripple` moves what each pixel shows: the field of the wave itself.
 
-    `light` is (H, W, 3), or larger by a border of one pixel. It goes on around the edges (`loop`)
-    or repeats them.
+    Pixel (x, y) of the rippled image shows what was at (x, y) + field[y, x]. The half pixel by
+    which "linear" and "cubic" sample further up and left is not in it: without a wave it is zero.
+    `cv2.remap` at index + field - 0.5 therefore does what `ripple` does, but for linear light.
+
+    `size` is height and width of the image in pixels; the other parameters are those of `ripple`.
+
+    Returns:
+        float64 (H, W, 2): displacement in x and y, in pixels.
+
+    Raises:
+        ValueError: a size below 1, or a parameter of wrong type, unknown or out of range.
     """
-    rows, columns, _ = light.shape
+    height, width = check_size(size)
+    shift, cos, sin = wave_shift((height, width), **wave)
+    field = np.empty((height, width, 2))
+    np.multiply(shift, sin, out=field[..., 0])
+    np.multiply(shift, cos, out=field[..., 1])
+    return field
+
+
+@parameters_of(ripple, without=["sampler_type"])
+def ripple_sources(
+    size: tuple[int, int], *, abyss_policy: str, **wave: Any
+) -> npt.NDArray[np.int64]:
+    """Return which pixel of the image each pixel of the rippled image shows.
+
+    It is the pixel that "nearest" takes, and the one nearest to where "linear" and "cubic" sample.
+
+    `size` is height and width of the image in pixels; the other parameters are those of `ripple`.
+
+    Returns:
+        int64 (H, W, 2): x and y of the source; -1 where black, white or nothing is shown.
+
+    Raises:
+        ValueError: a size below 1, or a parameter of wrong type, unknown or out of range.
+    """
+    height, width = check_size(size)
+    shift, cos, sin = wave_shift((height, width), **wave)
+    x = np.float32(np.arange(width) + shift * sin)
+    y = np.float32(np.arange(height)[:, None] + shift * cos)
+    sources = np.stack(np.broadcast_arrays(np.floor(x), np.floor(y)), axis=2).astype(np.int64)
+    if abyss_policy == "loop":
+        return sources % (width, height)
+    inside = sources.clip(0, (width - 1, height - 1))
+    if abyss_policy in BORDERS:
+        inside[(inside != sources).any(axis=2)] = -1
+    return inside
+
+
+def wave_shift(
+    size: tuple[int, int],
+    amplitude: float,
+    period: float,
+    phi: float,
+    angle: float,
+    wave_type: str,
+    tileable: bool,
+) -> tuple[Field, float, float]:
+    """Return the displacement in pixels, and cosine and sine of the wave's angle.
+
+    It is (H, W), or (1, W) or (H, 1) where the wave runs along an axis.
+    """
     height, width = size
-    border = (rows - height) // 2
-    per_row, per_column = min(1, len(shift) - 1), min(1, shift.shape[1] - 1)
-    image = np.empty((height, width, 3), dtype=np.uint8)
-    for y in range(height):
-        for x in range(width):
-            s = shift[y * per_row, x * per_column]
-            # Single precision decides, as in GEGL, on which side of a pixel's border it lies.
-            i, j = np.float32(y + s * cos) - offset, np.float32(x + s * sin) - offset
-            row, down = _taps(i + border, rows, kernel, loop)
-            column, across = _taps(j + border, columns, kernel, loop)
-            for channel in range(3):
-                total = (
-                    down[0] * _line(light, row[0], column, across, channel)
-                    + down[1] * _line(light, row[1], column, across, channel)
-                    + down[2] * _line(light, row[2], column, across, channel)
-                    + down[3] * _line(light, row[3], column, across, channel)
-                )
-                image[y, x, channel] = _encode(total, table)
-    return image
+    radians = math.radians(angle)
+    if period < _SHORTEST_PERIOD:
+        amplitude, period = 0.0, 1.0
+    elif tileable:
+        amplitude, period, radians = _fit(amplitude, period, radians, width, height)
+    cos, sin = math.cos(radians), math.sin(radians)
+    x, y = np.arange(width, dtype=np.float64)[None], np.arange(height, dtype=np.float64)[:, None]
+    along_x, along_y = abs(sin) < _RIGHT, abs(cos) < _RIGHT
+    distance = x * cos if along_x else -y * sin if along_y else x * cos - y * sin
+    return amplitude * _wave(distance, period, phi, wave_type), cos, sin
 
 
-@compiled
-def _line(light: _Light, row: int, column: _Pixels, across: _Weights, channel: int) -> float:
-    """Return the weighted sum of four pixels of a row."""
-    return (
-        across[0] * light[row, column[0], channel]
-        + across[1] * light[row, column[1], channel]
-        + across[2] * light[row, column[2], channel]
-        + across[3] * light[row, column[3], channel]
-    )
+def _fit(
+    amplitude: float, period: float, radians: float, width: int, height: int
+) -> tuple[float, float, float]:
+    """Return amplitude, period and angle of the nearest wave that repeats with the image."""
+    across = _round_half_away(width * math.cos(radians) / period)
+    down = _round_half_away(height * math.sin(radians) / period)
+    if across == 0 and down == 0:
+        across, amplitude = 1, 0.0
+    period = height * width / math.hypot(across * height, down * width)
+    return amplitude, period, math.atan2(down * width, across * height)
 
 
-@compiled
-def _taps(position: float, size: int, kernel: Kernel, loop: bool) -> tuple[_Pixels, _Weights]:
-    """Return the four pixels 0..size-1 around a position along one axis, and their weights."""
-    floor = math.floor(position)
-    t = position - floor
-    return _pixels(int(floor), size, loop), (
-        _weight(kernel[0], t),
-        _weight(kernel[1], t),
-        _weight(kernel[2], t),
-        _weight(kernel[3], t),
-    )
+def _round_half_away(value: float) -> int:
+    return math.trunc(value + math.copysign(0.5, value))
 
 
-@compiled
-def _pixels(i: int, size: int, loop: bool) -> _Pixels:
-    """Return the pixels 0..size-1 that stand for i - 1 .. i + 2."""
-    if 1 <= i < size - 2:
-        return i - 1, i, i + 1, i + 2
-    if loop:
-        return (i - 1) % size, i % size, (i + 1) % size, (i + 2) % size
-    last = size - 1
-    return (
-        min(max(i - 1, 0), last),
-        min(max(i, 0), last),
-        min(max(i + 1, 0), last),
-        min(max(i + 2, 0), last),
-    )
-
-
-@compiled
-def _weight(powers: _Powers, t: float) -> np.float32:
-    """Return a tap's weight, a cubic polynomial, at the fraction `t` in [0, 1)."""
-    return np.float32(powers[0] + t * (powers[1] + t * (powers[2] + t * powers[3])))
-
-
-@compiled
-def _encode(light: float, table: RGBImage) -> int:
-    """Return the 8-bit sRGB value of linear light, cut to 0..1; `table` is SRGB8."""
-    return table[int(min(max(light, 0.0), 1.0) * (len(table) - 1) + 0.5)]
+def _wave(distance: Field, period: float, phi: float, wave_type: str) -> Field:
+    """Return the wave, -1..1, at `distance` pixels along its direction."""
+    if wave_type == "sine":
+        return np.sin(2 * math.pi * (distance / period + phi))
+    if wave_type == "triangle":
+        return np.abs(4 / period * np.mod(distance + (0.75 - phi) * period, period) - 2) - 1
+    return 2 / period * np.mod(distance + (0.5 - phi) * period, period) - 1

@@ -12,7 +12,8 @@ from adapt.errors import InputError
 from adapt.machine.runtime import progress, say
 from adapt.settings.viz import FiltersConfig
 from transforms import FILTERS, SOURCES, moved_labels
-from viz.figures import Row, picture_grid
+from transforms.parameters import CHOICES
+from viz.figures import PictureRow, picture_grid
 from viz.pictures import coloured, reduced
 
 SCENE, SCENE_SIZE = 4, (216, 288)
@@ -30,8 +31,8 @@ SWEEPS: dict[str, dict[str, list[Any]]] = {
         "period": [10.0, 20.0, 60.0, 200.0, 500.0],
         "phi": [-0.5, -0.25, 0.0, 0.25, 0.5],
         "angle": [0.0, 45.0, 90.0, 135.0],
-        "wave_type": ["sine", "triangle", "sawtooth"],
-        "sampler_type": ["nearest", "linear", "cubic"],
+        "wave_type": [*CHOICES["wave_type"]],
+        "sampler_type": [*CHOICES["sampler_type"]],
         "abyss_policy": ["clamp", "loop", "black", "white"],
         "tileable": [False, True],
     },
@@ -52,7 +53,7 @@ def filters(config: FiltersConfig) -> Path:
     Raises:
         InputError: a missing or broken image or mask, or a mask of another size.
     """
-    image, labels = shown(config)
+    image, labels = image_and_labels(config)
     out = Path(config.out)
     write_whole(out / "gallery.png", reduced(gallery(image, labels, config.classes)))
     for name in progress(list(SWEEPS), what="sweeps"):
@@ -61,7 +62,7 @@ def filters(config: FiltersConfig) -> Path:
     return out
 
 
-def shown(config: FiltersConfig) -> tuple[np.ndarray, np.ndarray | None]:
+def image_and_labels(config: FiltersConfig) -> tuple[np.ndarray, np.ndarray | None]:
     """Image (H, W, 3) and labels (H, W) of a configuration."""
     if not config.image:
         if config.labels:
@@ -84,7 +85,7 @@ def shown(config: FiltersConfig) -> tuple[np.ndarray, np.ndarray | None]:
 def gallery(image: np.ndarray, labels: np.ndarray | None, classes: int) -> bytes:
     """The image and all filters with GEGL's defaults; below, the labels that belong to each."""
     columns = {"original": image} | {name: apply(image) for name, apply in FILTERS.items()}
-    rows: list[Row] = [("", list(columns.items()))]
+    rows: list[PictureRow] = [("", list(columns.items()))]
     if labels is not None:
         below = [("labels", labels)]
         for name in FILTERS:

@@ -80,21 +80,33 @@ def shrunk(picture: np.ndarray, side: int, *, labels: bool = False) -> np.ndarra
 def encode(picture: np.ndarray) -> bytes:
     """uint8 (H, W, 3) as PNG; by palette where that loses nothing."""
     image = Image.fromarray(picture)
-    if image.getcolors(256) is not None:
-        image = image.quantize(256, dither=Image.Dither.NONE)
+    few = image.getcolors(256) is not None
+    return saved(image.quantize(256, dither=Image.Dither.NONE) if few else image)
+
+
+def reduced(png: bytes, kmeans: int = 0) -> bytes:
+    """A PNG with at most 256 colours, refined by rounds of k-means: a third of the size."""
+    with Image.open(io.BytesIO(png)) as image:
+        full = image.convert("RGB")
+    return saved(full.quantize(256, kmeans=kmeans, dither=Image.Dither.NONE))
+
+
+def saved(image: Image.Image) -> bytes:
     buffer = io.BytesIO()
     image.save(buffer, format="PNG", optimize=True)
-    return buffer.getvalue()
-
-
-def reduced(png: bytes) -> bytes:
-    """A PNG with at most 256 colours: a third of the size."""
-    buffer = io.BytesIO()
-    image = Image.open(io.BytesIO(png)).convert("RGB")
-    image.quantize(256, dither=Image.Dither.NONE).save(buffer, format="PNG", optimize=True)
     return buffer.getvalue()
 
 
 def data_uri(png: bytes) -> str:
     """A PNG as the address of an <img> that needs no file."""
     return f"data:image/png;base64,{base64.b64encode(png).decode('ascii')}"
+
+
+def thumbnail(picture: np.ndarray, *, labels: bool = False, side: int = 260) -> str:
+    """uint8 (H, W, 3) as `data_uri`, at most `side` pixels long; see `shrunk`."""
+    return data_uri(encode(shrunk(picture, side, labels=labels)))
+
+
+def is_file_name(name: str) -> bool:
+    """Can a picture be called so, without leading into another folder?"""
+    return bool(name) and not name.startswith(".") and not set(name) & set("/\\\0")

@@ -22,17 +22,12 @@ class Moments:
     """Sums over pairs of values (a, b) of each channel, batch by batch, in float64.
 
     Means and central sums are merged after Chan, Golub and LeVeque (1979), so that a large mean
-    costs no digits.
+    costs no digits: `mean` (2, C) of a and of b; `central` (3, C), the sums of (a - mean a)^2,
+    (b - mean b)^2 and (a - mean a)(b - mean b); `change` (C), the sum of (b - a)^2.
     """
 
-    def __init__(self) -> None:
-        self.count = 0
-        self.mean = torch.zeros(0)
-        """(2, C): of a and of b."""
-        self.central = torch.zeros(0)
-        """(3, C): sums of (a - mean a)^2, (b - mean b)^2 and (a - mean a)(b - mean b)."""
-        self.change = torch.zeros(0)
-        """(C): sum of (b - a)^2."""
+    count = 0
+    mean = central = change = torch.zeros(0)
 
     def add(self, before: Tensor, after: Tensor) -> None:
         """Maps (B, C, h, w), or (B, C), of the same images."""
@@ -69,10 +64,7 @@ class Moments:
         changed, below 0 where b's mean would have been nearer.
         """
         aa, bb, ab = self.central.cpu().numpy()
-        still = [
-            s <= self.count * (SILENT * m) ** 2
-            for s, m in zip((aa, bb), self.mean.cpu().numpy(), strict=True)
-        ]
+        still = np.stack([aa, bb]) <= self.count * (SILENT * self.mean.cpu().numpy()) ** 2
         with np.errstate(divide="ignore", invalid="ignore"):
             fitted = np.where(still[0], 0.0, np.minimum(ab**2 / (aa * bb), 1.0))
             same = 1 - self.change.cpu().numpy() / bb
@@ -89,15 +81,12 @@ class Units:
     distance: float
     """Squared distance of the layer's maps relative to the size of those before."""
 
-    @property
-    def silent(self) -> int:
-        return int(np.isnan(self.r2).sum())
-
-    def plain(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, Any]:
+        """For the JSON: both R2 as box-plots over the units that are not silent."""
         return {
             "layer": self.layer,
             "units": len(self.r2),
-            "silent": self.silent,
+            "silent": int(np.isnan(self.r2).sum()),
             "distance": self.distance,
             "r2": box(self.r2, self.layer),
             "identity": box(self.identity, self.layer),
@@ -110,15 +99,15 @@ def activations(
     layers: Sequence[str],
     images: Iterable[tuple[Tensor, Tensor]],
 ) -> list[Units]:
-    """R2 of every unit's activation after a training with respect to that before (001, section 5.3,
-    Figure 4): see Moments.r2. A unit is a channel, its samples all cells of all images.
+    """R2 of every unit's activation after a training with respect to that before: see Moments.r2.
+    A unit is a channel, its samples all cells of all images.
 
     Args:
         before: the network before the training; computed in eval mode, left as it was.
-        after: the same architecture behind it.
+        after: the same architecture after it.
         layers: names of layers or aliases, or LOGITS.
-        images: what each of them sees, normalised (B, 3, H, W); usually the same tensor twice. In
-            memory are one batch's maps and a few numbers for each unit.
+        images: what each of them sees, normalised (B, 3, H, W); usually the same tensor twice. One
+            batch's maps are in memory at a time.
 
     Raises:
         InputError: a layer that cannot be tapped, or maps whose shapes differ.
@@ -128,11 +117,11 @@ def activations(
         for x_before, x_after in images:
             old, new = forward(before, x_before, layers), forward(after, x_after, layers)
             for name in layers:
-                if old[name].shape != new[name].shape:
+                shapes = tuple(old[name].shape), tuple(new[name].shape)
+                if shapes[0] != shapes[1]:
                     raise InputError(
-                        f"{name}: maps of {tuple(old[name].shape)} before and "
-                        f"{tuple(new[name].shape)} after cannot be compared; give "
-                        "data.resize=[H,W], or other layers"
+                        f"{name}: maps of {shapes[0]} before and {shapes[1]} after cannot be "
+                        "compared; give data.resize=[H,W], or other layers"
                     )
                 moments[name].add(old[name], new[name])
     return [Units(name, *moments[name].r2(), moments[name].distance()) for name in layers]

@@ -14,11 +14,10 @@ from adapt.penalties.split import by_layer
 
 WHISKERS = 1.5
 """Reach of a box-plot's whiskers in interquartile ranges (Tukey)."""
+QUARTILES = ("whislo", "q1", "med", "q3", "whishi")
 
-Box = dict[str, Any]
 
-
-def box(values: np.ndarray, label: str) -> Box:
+def box(values: np.ndarray, label: str) -> dict[str, Any]:
     """What a box-plot of some numbers shows, under the names that matplotlib's `Axes.bxp` reads.
 
     Whiskers end at the last value within WHISKERS interquartile ranges of the box; how many lie
@@ -27,44 +26,39 @@ def box(values: np.ndarray, label: str) -> Box:
     """
     values = np.asarray(values, np.float64)
     values = values[np.isfinite(values)]
-    made: Box = {"label": label, "n": len(values)}
+    made = {"label": label, "n": len(values)}
     if not len(values):
-        return made | dict.fromkeys(("mean", "whislo", "q1", "med", "q3", "whishi"), np.nan) | {
-            "outliers": 0, "fliers": [],
-        }  # fmt: skip
+        empty = dict.fromkeys(("mean", *QUARTILES), float("nan"))
+        return made | empty | {"outliers": 0, "fliers": []}
     q1, median, q3 = (float(q) for q in np.quantile(values, (0.25, 0.5, 0.75)))
     reach = WHISKERS * (q3 - q1)
     inside = values[(values >= q1 - reach) & (values <= q3 + reach)]
-    return made | {
-        "mean": float(values.mean()),
-        "whislo": min(float(inside.min()), q1),
-        "q1": q1,
-        "med": median,
-        "q3": q3,
-        "whishi": max(float(inside.max()), q3),
-        "outliers": len(values) - len(inside),
-        "fliers": [],
-    }
+    ends = min(float(inside.min()), q1), q1, median, q3, max(float(inside.max()), q3)
+    shape = {"mean": float(values.mean())} | dict(zip(QUARTILES, ends, strict=True))
+    return made | shape | {"outliers": len(values) - len(inside), "fliers": []}
 
 
-def weight_distances(net: nn.Module, start: dict[str, Tensor]) -> tuple[list[dict], list[str]]:
+def weight_distances(
+    net: nn.Module, start_point: dict[str, Tensor]
+) -> tuple[list[dict], list[str]]:
     """How far each layer's parameters are from where they started, and the parameters that the
     start does not have (by name and shape).
 
     Rows: `distance` |w - w0|, `relative` to |w0| (NaN where that is 0), `rms` over the elements,
     `largest` |w_j - w0_j|. The last row, layer `(all)`, is of all shared parameters together.
     """
-    shared, new = split_shared(net, start)
+    shared, new = split_shared(net, start_point)
     modules, parameters = dict(net.named_modules()), dict(net.named_parameters())
-    rows = []
-
-    def row(layer: str, kind: str, names: list[str]) -> dict[str, Any]:
-        w0 = torch.cat([start[n].detach().cpu().double().flatten() for n in names])
+    layers, rows = by_layer(net, shared), []
+    if layers:
+        layers["(all)"] = [name for names in layers.values() for name in names]
+    for layer, names in layers.items():
+        w0 = torch.cat([start_point[n].detach().cpu().double().flatten() for n in names])
         w = torch.cat([parameters[n].detach().cpu().double().flatten() for n in names])
         distance, size = float((w - w0).norm()), float(w0.norm())
-        return {
+        row = {
             "layer": layer,
-            "type": kind,
+            "type": type(modules[layer]).__name__ if layer in modules else "",
             "parameters": len(w),
             "start": size,
             "distance": distance,
@@ -72,12 +66,7 @@ def weight_distances(net: nn.Module, start: dict[str, Tensor]) -> tuple[list[dic
             "rms": distance / len(w) ** 0.5,
             "largest": float((w - w0).abs().max()),
         }
-
-    layers = by_layer(net, shared)
-    for layer, names in layers.items():
-        rows.append(row(layer, type(modules[layer]).__name__, names))
-    if layers:
-        rows.append(row("(all)", "", [n for names in layers.values() for n in names]))
+        rows.append(row)
     return rows, sorted(new)
 
 
@@ -95,28 +84,23 @@ def fisher_boxes(values: dict[str, Tensor]) -> list[dict[str, Any]]:
     for layer, parts in layers.items():
         every = torch.cat(parts).numpy()
         positive = every[every > 0]
-        rows.append(
-            {
-                "layer": layer,
-                "parameters": len(every),
-                "zero": len(every) - len(positive),
-                "mean": float(every.mean()),
-                "share": float(every.sum()) / total if total else float("nan"),
-                "log10": box(np.log10(positive), layer),
-            }
-        )
+        row = {
+            "layer": layer,
+            "parameters": len(every),
+            "zero": len(every) - len(positive),
+            "mean": float(every.mean()),
+            "share": float(every.sum()) / total if total else float("nan"),
+            "log10": box(np.log10(positive), layer),
+        }
+        rows.append(row)
     return rows
 
 
 def drops(before: dict[str, float], after: dict[str, float]) -> dict[str, dict[str, float]]:
     """What each score, in percent, lost (001, Table 5: in points), and the share of it that is."""
-    return {
-        key: {
-            "before": before[key],
-            "after": after[key],
-            "drop": before[key] - after[key],
-            "relative": 100 * (before[key] - after[key]) / before[key] if before[key] else np.nan,
-        }
-        for key in before
-        if key in after
-    }
+    found = {}
+    for key in (k for k in before if k in after):
+        old, new = before[key], after[key]
+        share = 100 * (old - new) / old if old else float("nan")
+        found[key] = {"before": old, "after": new, "drop": old - new, "relative": share}
+    return found

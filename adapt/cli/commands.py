@@ -1,11 +1,11 @@
-"""The commands: what each may be told and which function does it, imported when it is called."""
+"""The commands: the settings of each, the choices that it starts from, and its function."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Any
 
-SETTINGS = "adapt.settings"
+from adapt.settings.choices import NETWORKS, SCHEDULES
 
 
 @dataclass(frozen=True)
@@ -13,14 +13,16 @@ class Command:
     """One command; a script of its name in scripts/ calls it."""
 
     schema: str
-    """`module:class` of its settings, below adapt.settings."""
+    """`module:class` of its settings, below adapt.settings; the class says what it does."""
     action: str
-    """`module:function` that takes them."""
+    """`module:function` that takes them, imported when it is called."""
+    groups: dict[str, str] = field(default_factory=dict)
+    """Groups of choices that it uses (folders of configs/, CHOICES), each with its default."""
     several: bool = False
     """Can it run in several processes (torchrun)?"""
 
     def settings(self) -> type:
-        return named(f"{SETTINGS}.{self.schema}")
+        return named(f"adapt.settings.{self.schema}")
 
     def function(self) -> Callable[[Any], Any]:
         return named(self.action)
@@ -32,20 +34,49 @@ def named(path: str) -> Any:
     return getattr(import_module(module), name)
 
 
+DATA = {"data": "inherit"}
+TRAINED = {"network": "deeplab_vgg16", **DATA, "augment": "inherit"}
+
 COMMANDS = {
-    "adapt": Command("training:TrainConfig", "adapt.training.adapt:adapt", several=True),
-    "analyse": Command("commands:AnalyseConfig", "adapt.analysis.analyse:analyse"),
-    "calibrate": Command("commands:CalibrateConfig", "adapt.shift.calibrate:calibrate"),
-    "evaluate": Command("commands:EvaluateConfig", "adapt.evaluation.evaluate:evaluate", True),
-    "export": Command("commands:ExportConfig", "adapt.export:export"),
-    "filters": Command("viz:FiltersConfig", "viz.filters:filters"),
-    "fisher": Command("commands:FisherConfig", "adapt.analysis.fisher:fisher"),
-    "invert": Command("viz:InvertConfig", "viz.inversion.command:invert"),
-    "layers": Command("viz:LayersConfig", "viz.layers.command:layers"),
-    "make_distorted_voc": Command("commands:DistortConfig", "adapt.shift.distort:make_distorted"),
-    "predict": Command("commands:PredictConfig", "adapt.evaluation.predict:predictions"),
+    "train": Command(
+        "training:TrainConfig", "adapt.training.train:train",
+        {**TRAINED, "objective": "supervised", "penalty": "l2", "schedule": "poly"}, several=True),
+    "adapt": Command(
+        "training:AdaptConfig", "adapt.training.adapt:adapt",
+        {**TRAINED, "objective": "pool5", "penalty": "l2_sp", "schedule": "poly"}, several=True),
+    "evaluate": Command(
+        "commands:EvaluateConfig", "adapt.evaluation.evaluate:evaluate",
+        {**DATA, "protocol": "whole"}, several=True),
+    "predict": Command(
+        "commands:PredictConfig", "adapt.evaluation.predict:predictions",
+        {**DATA, "protocol": "whole"}),
+    "make_distorted_voc": Command(
+        "commands:DistortConfig", "adapt.shift.distort:make_distorted",
+        {**DATA, "shift": "photocopy"}),
+    "calibrate": Command(
+        "commands:CalibrateConfig", "adapt.shift.calibrate:calibrate",
+        {**DATA, "shift": "photocopy"}),
+    "study": Command(
+        "study:StudyConfig", "adapt.cli.study:study", {**TRAINED, "experiment": "demo"}),
     "report": Command("viz:ReportConfig", "viz.report.page:report"),
-    "scan": Command("commands:ScanConfig", "adapt.scan.command:scan"),
-    "study": Command("study:StudyConfig", "adapt.cli.study:study"),
-    "train": Command("training:TrainConfig", "adapt.training.train:train", several=True),
+    "invert": Command("viz:InvertConfig", "viz.inversion.command:invert"),
+    "layers": Command(
+        "viz:LayersConfig", "viz.layers.command:layers", {"network": "deeplab_vgg16"}),
+    "filters": Command("viz:FiltersConfig", "viz.filters:filters"),
+    "analyse": Command("commands:AnalyseConfig", "adapt.analysis.analyse:analyse", DATA),
+    "fisher": Command(
+        "commands:FisherConfig", "adapt.analysis.fisher:fisher",
+        {"network": "deeplab_vgg16", **DATA}),
+    "scan": Command("commands:ScanConfig", "adapt.scan.command:scan", DATA),
+    "export": Command("commands:ExportConfig", "adapt.export:export", DATA),
+}  # fmt: skip
+
+CHOICES: dict[str, dict[str, dict[str, Any]]] = {
+    "network": {name: {"name": name} for name in (*NETWORKS, "resnet101")},
+    "schedule": {name: {"name": name} for name in SCHEDULES},
+    "penalty": {"none": {"name": "none"}},
+    "protocol": {"whole": {}},
+    "data": {"folders": {"name": "folders"}, "inherit": {}},
+    "augment": {"inherit": {}},
 }
+"""Choices of groups that set a name only, or nothing; those that set more are files of configs/."""

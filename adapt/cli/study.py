@@ -1,4 +1,4 @@
-"""A study from its first training to its report, in one process."""
+"""The study command: from the first training to the report, in one process."""
 
 import time
 from collections.abc import Iterator
@@ -6,17 +6,14 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from adapt.data import load
-from adapt.data.sampling import some
+from adapt.data import load, some
 from adapt.disk.lock import only_writer
 from adapt.evaluation.rows import Row, collect, rows_of, save, text_table
 from adapt.machine.runtime import say
 from adapt.settings.study import StudyConfig
 from adapt.settings.viz import OWN, ReportConfig
-from adapt.study.cells import Cell
-from adapt.study.checks import check_study
-from adapt.study.finetuning import FineTuning, study_of
-from adapt.study.grid import Study
+from adapt.study.cells import Cell, check_study
+from adapt.study.grid import FineTuning, Study, study_of
 from viz.inversion.command import MONTAGE, invert_all
 from viz.report import comparison
 from viz.report.page import report
@@ -26,8 +23,8 @@ NO_REPORT = "none"
 
 
 def inversions(study: Study) -> Iterator[Cell]:
-    """Figure 6: an image as the teacher and each shift's first adapted student see it; in a folder
-    of its own with the teacher's maps, and of another objective's students."""
+    """Figure 6: images as the teacher and the first adapted student of each shift see them. With
+    the teacher's maps, or students of another objective, they lie in a folder of their own."""
     config = study.config
     if not (config.inversions and config.objectives):
         return
@@ -52,19 +49,31 @@ def study(config: StudyConfig) -> Path:
     a killed study has lost one cell at most.
 
     Raises:
-        InputError: wrong configuration, before the first cell where possible; another process does
-            this study.
-        Stopped: a signal or a diverged training; the same command goes on from there.
+        InputError: the configuration is wrong, which is found before the first cell where possible,
+            or another process does this study.
+        Stopped: a signal came or a training diverged; the same command goes on from there.
     """
     check_study(config)
     planned = study_of(config)
-    lock = planned.root / "lock"
-    with only_writer(lock, f"runs: another process does the study in {planned.root}"):
-        return finished(config, planned)
+    root = planned.root
+    with only_writer(root / "lock", f"runs: another process does the study in {root}"):
+        do_cells(planned)
+        rows = collect(root)
+        save(rows, root)
+        if isinstance(planned, FineTuning):
+            found = comparison.compare(planned)
+            comparison.save(found, root)
+            say(f"{comparison.text(found)}\n{found['note']}")
+        else:
+            say(text_table(rows))
+        if config.report == NO_REPORT:
+            return root / "results.json"
+        out = config.report or str(root / "report.html")
+        return report(ReportConfig(runs=str(root), out=out, selection=config.selection))
 
 
-def finished(config: StudyConfig, planned: Study | FineTuning) -> Path:
-    """The report, when everything that is not done yet is."""
+def do_cells(planned: Study | FineTuning) -> None:
+    """Do the cells that are not done yet, and keep the table of results up to date."""
     cells = list(planned.cells())
     cells += inversions(planned) if isinstance(planned, Study) else []
     rows: dict[str, Row] = {}
@@ -80,15 +89,3 @@ def finished(config: StudyConfig, planned: Study | FineTuning) -> Path:
         if cell.name.startswith("evaluate"):
             rows |= {row.metrics: row for row in rows_of(cell.result.parent)}
             save(rows.values(), planned.root)
-    finished = collect(planned.root)
-    save(finished, planned.root)
-    if isinstance(planned, FineTuning):
-        found = comparison.compare(planned)
-        comparison.save(found, planned.root)
-        say(f"{comparison.text(found)}\n{found['note']}")
-    else:
-        say(text_table(finished))
-    if config.report == NO_REPORT:
-        return planned.root / "results.json"
-    out = config.report or str(planned.root / "report.html")
-    return report(ReportConfig(runs=str(planned.root), out=out, selection=config.selection))

@@ -5,20 +5,20 @@ from pathlib import Path
 
 import numpy as np
 
-from adapt.data.by_class import FOLDERS
-from adapt.data.caltech256 import CALTECH256
-from adapt.data.camvid import CAMVID
-from adapt.data.cityscapes import CITYSCAPES
-from adapt.data.dogs120 import DOGS120
-from adapt.data.download import download
-from adapt.data.files import MissingFiles, Problem, leading_out, matched, resolved
-from adapt.data.food101 import FOOD101
-from adapt.data.indoor67 import INDOOR67
-from adapt.data.pairs import PAIRS, read_csv
-from adapt.data.sample import FILES, Layout, Sample
+from adapt.data.classification import CALTECH256, DOGS120, FOLDERS, FOOD101, INDOOR67
+from adapt.data.files import (
+    FILES,
+    Layout,
+    MissingFiles,
+    Problem,
+    Sample,
+    leading_out,
+    matched,
+    resolved,
+)
+from adapt.data.pairs import PAIRS, read_csv, read_shards
 from adapt.data.scenes import write_scenes
-from adapt.data.shards import read_shards
-from adapt.data.voc import SCENES, VOC
+from adapt.data.segmentation import CAMVID, CITYSCAPES, SCENES, VOC
 from adapt.errors import InputError, unknown
 from adapt.settings.groups import WHOLE, DataConfig
 
@@ -27,15 +27,13 @@ DATASETS = {
     "caltech256": CALTECH256, "indoor67": INDOOR67, "dogs120": DOGS120, "food101": FOOD101,
     "folders": FOLDERS,
 }  # fmt: skip
-"""Adding a data set is one layout and one line here."""
+"""Adding a data set is one layout, one line here and one name in adapt.settings.choices."""
 
 OWNERS = {
     "pairs": "pairs", "shards": "pairs", "labels": "pairs", "classes": "pairs", "sbd": "voc",
     "coarse": "cityscapes", "variant": "cityscapes", "imagenet_val": "dogs120",
 }  # fmt: skip
 """Settings of one data set."""
-
-SCENES_TRAIN, SCENES_VAL, SCENES_SIZE = 320, 80, (96, 128)
 
 
 @dataclass(frozen=True)
@@ -61,6 +59,15 @@ class DataSet:
         return all(s.x2 is not None for s in self.samples)
 
 
+def some(data: DataSet, count: int) -> DataSet:
+    """At most `count` evenly spaced samples; 0 = all."""
+    total = len(data.samples)
+    if not 0 < count < total:
+        return data
+    places = np.linspace(0, total - 1, count).round().astype(int)
+    return replace(data, samples=tuple(data.samples[i] for i in places))
+
+
 def pixels_only(data: DataSet, what: str) -> None:
     """Raises InputError where an image has one label: `what` is made for one a pixel."""
     if data.classification:
@@ -79,19 +86,18 @@ def check_owner(config: DataConfig) -> None:
         if getattr(config, what) and config.name != owner:
             raise InputError(f"data.{what} is for data={owner} only; data is {config.name}")
     if config.pairs and config.shards:
-        raise InputError(
-            f"data.pairs is {config.pairs}, data.shards {config.shards}: give one, the other empty"
-        )
+        both = f"data.pairs is {config.pairs}, data.shards {config.shards}"
+        raise InputError(f"{both}: give one, the other empty")
 
 
 def prepare(config: DataConfig) -> None:
     """Draw the embedded scenes, or download VOC, where they are asked for and not there yet."""
     if config.download:
+        from adapt.data.download import download
+
         download(config)
     if config.name == "scenes" and not Path(config.root).exists():
-        write_scenes(
-            Path(config.root), train=SCENES_TRAIN, val=SCENES_VAL, seed=0, size=SCENES_SIZE
-        )
+        write_scenes(Path(config.root), train=320, val=80, seed=0, size=(96, 128))
 
 
 def load(config: DataConfig, split: str) -> DataSet:
@@ -144,10 +150,8 @@ def _samples(config: DataConfig, layout: Layout, listed: str) -> list[Sample]:
 
 
 def read_split(config: DataConfig, layout: Layout, root: Path, split: str) -> list[Sample]:
-    """The samples of one list of one domain, whose files all lie in the data's folders.
-
-    Those are the folders that the configuration names and that it finds them in; links may lead
-    from one to another.
+    """The samples of one list of one domain, whose files all lie in the data's folders: those that
+    the configuration names and that it finds them in; links may lead from one to another.
 
     Raises:
         InputError: wrong split, folder or list; MissingFiles, with the samples that are whole, for

@@ -7,13 +7,12 @@ mirrored.
 """
 
 from random import Random
+from typing import Any
 
-import albumentations as A
 import cv2
 import numpy as np
 
 from adapt.data.images import IGNORE
-from adapt.errors import InputError
 from adapt.settings.groups import DataConfig
 
 IMAGES = ("x1", "x2")
@@ -26,8 +25,8 @@ WINDOW, MIRROR, SCALE, ROTATION, COLOUR, BLUR = range(6)
 
 Arrays = dict[str, np.ndarray]
 """x1, x2: uint8 (H, W, 3); y, valid: uint8 (H, W); all of one height and width."""
-Steps = dict[int, A.BasicTransform]
-"""What is drawn -> the transform that draws it."""
+Steps = dict[int, Any]
+"""What is drawn -> albumentations' transform that draws it."""
 
 
 def resize(arrays: Arrays, size: list[int]) -> Arrays:
@@ -37,22 +36,21 @@ def resize(arrays: Arrays, size: list[int]) -> Arrays:
         return arrays
     resized = {}
     for key, array in arrays.items():
-        height, width = size if len(size) == 2 else shaped(array.shape[:2], size[0])
-        shrinks = height * width < array.shape[0] * array.shape[1]
+        shape = array.shape[:2]
+        wanted = size if len(size) == 2 else [round(side * size[0] / min(shape)) for side in shape]
+        shrinks = wanted[0] * wanted[1] < shape[0] * shape[1]
         smooth = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
         method = cv2.INTER_NEAREST_EXACT if key in MASKS else smooth
-        resized[key] = cv2.resize(array, (width, height), interpolation=method)
+        resized[key] = cv2.resize(array, wanted[::-1], interpolation=method)
     return resized
 
 
-def shaped(shape: tuple[int, ...], shorter: int) -> tuple[int, int]:
-    """(H, W) of the same shape, up to rounding, whose shorter side is given."""
-    height, width = (round(side * shorter / min(shape)) for side in shape)
-    return height, width
-
-
 def turning(config: DataConfig) -> Steps:
-    """Scale and rotation, in this order; masks by nearest neighbour."""
+    """Scale and rotation of all arrays, in this order; masks by nearest neighbour."""
+    if not (config.scale or config.rotate):
+        return {}
+    import albumentations as A
+
     steps: Steps = {}
     if config.scale:
         low, high = config.scale
@@ -65,7 +63,8 @@ def turning(config: DataConfig) -> Steps:
     if config.rotate:
         border = {"border_mode": cv2.BORDER_CONSTANT, "fill": FILL, "fill_mask": IGNORE}
         steps[ROTATION] = A.Rotate((-config.rotate, config.rotate), p=1, **border)
-    return steps
+    targets = {"x2": "image", "y": "mask", "valid": "mask"}
+    return {use: A.Compose([s], additional_targets=targets) for use, s in steps.items()}
 
 
 def window(arrays: Arrays, size: list[int], seed: int) -> Arrays:
@@ -97,16 +96,20 @@ def flips(seed: int) -> bool:
     return Random(own(seed, MIRROR)).random() < 0.5
 
 
-def photometry(jitter: float, blur: float, side: int) -> Steps:
+def photometry(config: DataConfig, side: int) -> Steps:
     """Colour and blur of x1 (side 0) or x2 (1)."""
+    jitter, blur = (getattr(config, f"{what}_{IMAGES[side]}") for what in ("jitter", "blur"))
+    if not (jitter or blur):
+        return {}
+    import albumentations as A
+
     steps: Steps = {}
     if jitter:
-        around = (1 - jitter, 1 + jitter)
-        hue = (-jitter / 4, jitter / 4)
+        around, hue = (1 - jitter, 1 + jitter), (-jitter / 4, jitter / 4)
         steps[COLOUR + 2 * side] = A.ColorJitter(around, around, around, hue, p=1)
     if blur:
         steps[BLUR + 2 * side] = A.GaussianBlur(blur_limit=0, sigma_limit=(0, blur), p=1)
-    return steps
+    return {use: A.Compose([step]) for use, step in steps.items()}
 
 
 class PairedAugmentation:
@@ -118,33 +121,22 @@ class PairedAugmentation:
     """
 
     def __init__(self, config: DataConfig) -> None:
-        targets = {"x2": "image", "y": "mask", "valid": "mask"}
-        self.turning = {
-            use: A.Compose([s], additional_targets=targets) for use, s in turning(config).items()
-        }
+        self.turning = turning(config)
         self.crop, self.flip = config.crop, config.flip
         self.pads = bool(config.crop or config.scale or config.rotate)
         """Can a pixel of the result lie outside the image?"""
-        moved = bool(config.crop or config.scale or config.rotate)
-        changed = bool(config.jitter_x1 or config.blur_x1)
-        self.mirrors = config.flip and not (moved or changed or config.views)
-        self.views = config.views or (0 if moved or changed else 1 + self.mirrors)
+        endless = bool(self.pads or config.jitter_x1 or config.blur_x1)
+        self.mirrors = config.flip and not (endless or config.views)
+        self.views = config.views or (0 if endless else 1 + self.mirrors)
         """How many different x1 an image has; 0 = without end."""
-        sides = ((config.jitter_x1, config.blur_x1), (config.jitter_x2, config.blur_x2))
-        self.photometry = {
-            key: {use: A.Compose([s]) for use, s in photometry(*sides[side], side).items()}
-            for side, key in enumerate(IMAGES)
-        }
+        self.photometry = {key: photometry(config, side) for side, key in enumerate(IMAGES)}
 
     def mirrored(self, seed: int) -> int:
         """1 where a seed mirrors, for augmentations that do nothing else; 0 where it does not."""
         return int(self.mirrors and flips(seed))
 
     def __call__(self, arrays: Arrays, seed: int) -> Arrays:
-        """`arrays` holds x1 and any of x2, y, valid. What comes back may be a view of it."""
-        shapes = {key: array.shape[:2] for key, array in arrays.items()}
-        if len(set(shapes.values())) > 1:
-            raise InputError(f"sizes of a sample differ: {shapes}")
+        """`arrays` holds x1 or x2, and any of y and valid. What comes back may be a view of it."""
         moved = self.turned(arrays, seed)
         if self.crop:
             moved = window(moved, self.crop, own(seed, WINDOW))
@@ -158,12 +150,14 @@ class PairedAugmentation:
 
     def turned(self, arrays: Arrays, seed: int) -> Arrays:
         """Scaled and rotated by albumentations; what a rotation uncovers is not valid."""
-        first, *_ = (key for key in IMAGES if key in arrays)
+        if not self.turning:
+            return dict(arrays)
+        first = next(key for key in IMAGES if key in arrays)
         moved = {("image" if key == first else key): array for key, array in arrays.items()}
         for use, step in self.turning.items():
             step.set_random_seed(own(seed, use))
             moved = step(**moved)
         moved = {key: moved["image" if key == first else key] for key in arrays}
-        if self.turning and "valid" in moved:
+        if "valid" in moved:
             moved["valid"] = (moved["valid"] == 1).astype(np.uint8)
         return moved

@@ -1,7 +1,11 @@
-"""The one place that opens images. Strict: what cannot be read as stated is refused by name."""
+"""The one place that opens images. Strict: what cannot be read as stated is refused by name.
+
+simplejpeg decodes JPEGs: it refuses what libjpeg only warns of, where others fill the rest with
+grey. Pillow decodes PNGs, as image or as index mask, and reads the headers of both.
+"""
 
 import io
-import os
+import re
 import struct
 import warnings
 import zlib
@@ -11,84 +15,87 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from PIL import Image, ImageFile
+import simplejpeg
+from PIL import ExifTags, Image, ImageFile, ImageOps
 
-from adapt.data.archives import MAX_BYTES, opened
-from adapt.data.encoded import BrokenError, Encoded, encoded, opencv
-from adapt.data.mat import read_mat
+from adapt.data.archives import MAX_BYTES, opened, read_mat
 from adapt.disk.files import write_whole
 from adapt.errors import InputError, listing
-from adapt.settings.checks import LARGEST
+from adapt.settings.checks import MOST_PIXELS
 
 IGNORE = 255
 """Void in every decoded mask, in losses, metrics and padding."""
 
-FORMATS = ("JPEG", "PNG")
 SUFFIXES = (".jpg", ".jpeg", ".png")
-MAX_PIXELS = LARGEST
+MAX_PIXELS = MOST_PIXELS
+MODES = ("1", "L", "LA", "P", "RGB", "RGBA")
+"""Pillow's modes that are read as images, with at most 8 bits a value."""
+
+OTHERS = {
+    b"GIF8": "a GIF", b"II*\0": "a TIFF", b"MM\0*": "a TIFF", b"BM": "a BMP", b"%!PS": "an EPS",
+    b"RIFF": "a WebP", b"\0\0\0\x0cjP": "a JPEG 2000", b"\0\0\0\x18ftyp": "a HEIF or AVIF",
+    b"\0\0\0\x1cftyp": "a HEIF or AVIF", b"\0\0\0\x20ftyp": "a HEIF or AVIF", b"<": "HTML or XML",
+    b"version https://git-lfs": "a Git LFS pointer; `git lfs pull` fetches the image",
+    b"PK\3\4": "a ZIP archive", b"\x1f\x8b": "a gzip archive", b"MATLAB 5": "a MATLAB file",
+}  # fmt: skip
+"""First bytes -> what a file is that should be an image."""
 
 _BROKEN = (
     OSError, SyntaxError, ValueError, IndexError, KeyError, TypeError, EOFError, OverflowError,
     struct.error, zlib.error,
 )  # fmt: skip
 """What decoders raise on broken bytes."""
-_UPRIGHT = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM, 5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE, 8: Image.Transpose.ROTATE_90,
-}  # fmt: skip
-"""EXIF orientation -> what makes the image upright."""
-
-np.empty(30 << 20, np.uint8)  # freed at once: see below
-"""The largest block that was freed tells glibc what to keep for the next ones rather than hand back
-to the system (mallopt(3), M_MMAP_THRESHOLD); to fetch the memory of every image page by page takes
-about as long as to decode it."""
-
-_readers: set[int] = set()
-"""Processes that do nothing but read, by id."""
-
-
-def only_reading() -> None:
-    """Tell that no other thread of this process prints, so that OpenCV may decode JPEGs.
-
-    Nothing follows where its libjpeg rounds in another way than Pillow's.
-    """
-    buffer = io.BytesIO()
-    noise = np.random.default_rng(0).integers(0, 256, (37, 51, 3), dtype=np.uint8)
-    Image.fromarray(noise).save(buffer, format="JPEG")
-    found = opencv.decoded(buffer.getvalue()) if hasattr(os, "memfd_create") else None
-    if found is not None and np.array_equal(found, np.array(Image.open(buffer))):
-        _readers.add(os.getpid())
+_HARMLESS = re.compile("before marker 0xd9|JFIF revision|Adobe color|subsampling level")
+"""What simplejpeg refuses although every pixel is there: odd headers, and bytes before the end."""
+_TURNED = {"exif", "xmp", "Raw profile type exif", "XML:com.adobe.xmp"}
+"""Entries of Pillow's `info` that may tell an orientation."""
 
 
 @contextmanager
-def _open(path: Path, *, pixels: bool) -> Iterator[tuple[ImageFile.ImageFile, Encoded]]:
-    """An image of one of FORMATS that is not decoded yet; without `pixels` it never can be.
+def _open(path: Path, *, pixels: bool) -> Iterator[tuple[ImageFile.ImageFile, bytes, int]]:
+    """A JPEG or PNG that is not decoded yet, its bytes (b"" without `pixels`) and its orientation.
 
-    What decoders raise inside becomes an InputError, what they warn of is left out.
-
-    Raises:
-        InputError: missing, no regular file, of another format, broken, an animation, or above
-            MAX_PIXELS.
+    What decoders raise inside becomes an InputError, what they warn of is left out. Animations, and
+    what is above MAX_PIXELS, are refused before anything is decoded.
     """
-    with opened(path, MAX_BYTES, "image") as stream, warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with opened(path, MAX_BYTES, "image") as stream, warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        content = stream.read() if pixels else b""
+        source = io.BytesIO(content) if pixels else stream
+        start = source.read(32)
+        source.seek(0)
         try:
-            source = encoded(stream, pixels=pixels)
-            with Image.open(io.BytesIO(source.content), formats=FORMATS) as image:
+            with Image.open(source, formats=("JPEG", "PNG")) as image:
                 if image.width * image.height > MAX_PIXELS:
                     size = f"{image.width}x{image.height}"
                     raise InputError(f"{path}: {size} is above {MAX_PIXELS} pixels")
-                yield image, source
-        except BrokenError as error:
-            what = str(error) if str(error).startswith("not ") else f"broken image ({error})"
-            raise InputError(f"{path}: {what}") from None
+                if image.format == "PNG" and getattr(image, "is_animated", False):
+                    raise ValueError("it is an animation; give single images")
+                yield image, content, _orientation(image, said)
+        except InputError:
+            raise
         except Image.DecompressionBombError:
             raise InputError(f"{path}: far above {MAX_PIXELS} pixels") from None
         except _BROKEN as error:
-            if isinstance(error, InputError):
-                raise
-            raise InputError(f"{path}: broken image ({error})") from None
+            what = f"broken image ({re.sub(' <.*>', '', str(error))})"
+            if not start.startswith((b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n")):
+                kind = next((k for magic, k in OTHERS.items() if start.startswith(magic)), "")
+                kind = kind if start else "empty"
+                what = f"not a readable JPEG or PNG file{f': it is {kind}' if kind else ''}"
+            raise InputError(f"{path}: {what}") from None
+
+
+def _orientation(image: ImageFile.ImageFile, said: list[warnings.WarningMessage]) -> int:
+    """1..8 as EXIF has it, or XMP where EXIF says nothing; 5 to 8 are turned by a quarter. Of a PNG
+    only what stands before its pixels counts. A block that breaks off before it has told it, of
+    which Pillow has then warned (`said`), is a ValueError."""
+    if not _TURNED & image.info.keys():
+        return 1
+    found: int | None = image.getexif().get(ExifTags.Base.Orientation)
+    if found is None and any(warning.category is UserWarning for warning in said):
+        text = "its EXIF block is broken, so that its orientation is unknown; remove the block"
+        raise ValueError(text)
+    return found if found and 1 <= found <= 8 else 1
 
 
 def _packing(image: ImageFile.ImageFile) -> str:
@@ -96,33 +103,36 @@ def _packing(image: ImageFile.ImageFile) -> str:
     return str(image.tile[0][3]) if image.tile else ""
 
 
-def _load(image: ImageFile.ImageFile, source: Encoded) -> None:
-    """Decode. Where a PNG has too few rows, Pillow leaves the last ones 0, without a word."""
+def _decode_png(image: ImageFile.ImageFile, content: bytes) -> None:
+    """Decode a PNG whose checksums are right, in place.
+
+    Pillow leaves rows that the file lacks 0 without a word: where the last row is 0, OpenCV, which
+    refuses such a file, must be able to decode it as well.
+    """
+    with Image.open(io.BytesIO(content), formats=("PNG",)) as twin:
+        twin.verify()
     image.load()
-    if not source.packed:
-        return
-    last = np.array(image.crop((0, image.height - 1, image.width, image.height)))
-    if (source.interlaced or not last.any()) and not source.complete():
-        raise BrokenError("it has fewer rows than its header says")
+    last = image.crop((0, image.height - 1, image.width, image.height))
+    unsure = image.info.get("interlace") or not np.array(last).any()
+    if unsure and cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED) is None:
+        raise ValueError("it has fewer rows than its header says")
 
 
 def image_header(path: Path) -> tuple[str, tuple[int, int]]:
-    """PIL's mode of the file (RGB, L, P, …) and (H, W) of an upright image, from the header alone.
-
-    Raises InputError as `read_image`, but for what only the pixels show.
-    """
-    with _open(path, pixels=False) as (image, source):
-        turned = source.orientation >= 5
-        size = (image.width, image.height) if turned else (image.height, image.width)
-        return image.mode, size
+    """Pillow's mode of the file (RGB, L, P, …) and (H, W) of an upright image, from the header
+    alone; raises InputError as `read_image`, but for what only the pixels show."""
+    with _open(path, pixels=False) as (image, _, orientation):
+        size = (image.height, image.width)
+        return image.mode, size[::-1] if orientation >= 5 else size
 
 
 def image_size(path: Path) -> tuple[int, int]:
     return image_header(path)[1]
 
 
-def read_image(path: Path) -> np.ndarray:
-    """An image as uint8 (H, W, 3) RGB, turned upright by its EXIF orientation.
+def read_image(path: Path, *, mask: bool = False) -> np.ndarray:
+    """An image as uint8 (H, W, 3) RGB, turned upright by its EXIF orientation; a `mask` must be a
+    PNG and upright.
 
     8-bit RGB and grey are taken as they are (fewer bits are spread over 0..255), palette images
     through their palette, RGBA only where it is opaque everywhere.
@@ -131,65 +141,72 @@ def read_image(path: Path) -> np.ndarray:
         InputError: every other mode (16 bits, CMYK), a file that is no JPEG or PNG, broken, cut
             off, an animation, or above MAX_PIXELS.
     """
-    with _open(path, pixels=True) as (image, source):
-        packing = _packing(image)
-        if image.mode not in ("1", "L", "LA", "P", "RGB", "RGBA") or "16" in packing:
-            deep = "16" in packing and not image.mode.startswith("I")  # PIL would cut it to 8
-            kind = "16 bits a value" if deep else f"mode {image.mode}"
+    with _open(path, pixels=True) as (image, content, orientation):
+        if mask:
+            _refuse_changed(path, image, orientation)
+        deep = "16" in _packing(image)
+        if image.mode not in MODES or deep:
+            kind = f"mode {image.mode}"
+            if deep and not image.mode.startswith("I"):  # Pillow would cut it to 8
+                kind = "16 bits a value"
             raise InputError(f"{path}: {kind} is not supported; give 8-bit RGB, grey or palette")
-        if source.simple and source.orientation == 1 and os.getpid() in _readers:
-            found = opencv.decoded(source.content)
-            if found is not None and found.shape[:2] == (image.height, image.width):
-                return found
-        _load(image, source)
-        if image.mode == "P" and (last := int(np.array(image).max())) >= source.colours:
-            raise InputError(f"{path}: value {last} is not in its palette of {source.colours}")
-        shown: Image.Image = image
-        if "transparency" in image.info:
-            shown = image.convert("RGBA")
-        if shown.mode in ("LA", "RGBA") and shown.getchannel("A").getextrema() != (255, 255):
-            raise InputError(f"{path}: has transparent pixels; flatten it onto a background first")
-        if source.orientation in _UPRIGHT:
-            shown = shown.transpose(_UPRIGHT[source.orientation])
-        return np.array(shown if shown.mode == "RGB" else shown.convert("RGB"))
+        decode = _of_png if image.format == "PNG" else _of_jpeg
+        pixels = decode(path, image, content)
+    if orientation == 1:
+        return pixels
+    turned = Image.fromarray(pixels)
+    turned.getexif()[ExifTags.Base.Orientation] = orientation
+    return np.array(ImageOps.exif_transpose(turned))
+
+
+def _of_jpeg(path: Path, image: ImageFile.ImageFile, content: bytes) -> np.ndarray:
+    try:
+        return simplejpeg.decode_jpeg(content, "RGB", strict=True)
+    except ValueError as error:
+        if not _HARMLESS.search(str(error)):
+            raise
+    return np.array(image.convert("RGB"))
+
+
+def _of_png(path: Path, image: ImageFile.ImageFile, content: bytes) -> np.ndarray:
+    _decode_png(image, content)
+    if image.mode == "P":
+        colours = len(image.palette.palette) // 3 if image.palette else 0
+        if (last := int(np.array(image).max())) >= colours:
+            raise InputError(f"{path}: value {last} is not in its palette of {colours}")
+    shown = image.convert("RGBA") if "transparency" in image.info else image
+    if shown.mode in ("LA", "RGBA") and shown.getchannel("A").getextrema() != (255, 255):
+        raise InputError(f"{path}: has transparent pixels; flatten it onto a background first")
+    return np.array(shown if shown.mode == "RGB" else shown.convert("RGB"))
 
 
 def read_indices(path: Path) -> np.ndarray:
-    """The values of a mask's file as uint8 (H, W), mode P or L without colour conversion.
-
-    Raises:
-        InputError: as `read_image`; another mode, a JPEG, which changes values, or a rotated file.
-    """
+    """The values of a mask's file as uint8 (H, W), mode P or L without colour conversion. Another
+    mode, a JPEG, which changes values, and a rotated file are InputErrors, as in `read_image`."""
     if path.suffix.lower() == ".mat":
         return _read_sbd(path)
-    with _open(path, pixels=True) as (image, source):
+    with _open(path, pixels=True) as (image, content, orientation):
         packing = _packing(image)
         if image.mode not in ("P", "L") or packing.startswith("L;"):  # PIL rescales 4-bit grey
-            raise InputError(
-                f"{path}: a mask holds class indices (palette or 8-bit grey); it is "
-                f"{packing if packing.startswith('L;') else image.mode}"
-            )
-        _refuse_changed(path, image, source)
-        _load(image, source)
+            kind = packing if packing.startswith("L;") else image.mode
+            text = f"a mask holds class indices (palette or 8-bit grey); it is {kind}"
+            raise InputError(f"{path}: {text}")
+        _refuse_changed(path, image, orientation)
+        _decode_png(image, content)
         return np.array(image)
 
 
 def read_valid(path: Path) -> np.ndarray:
-    """A mask of valid pixels as uint8 (H, W): 1 where any channel of the file is above 0, else 0.
-
-    Raises:
-        InputError: as `read_image`; a JPEG, or a rotated file.
-    """
-    with _open(path, pixels=False) as (image, source):
-        _refuse_changed(path, image, source)
-    return (read_image(path).max(axis=2) > 0).astype(np.uint8)
+    """A mask of valid pixels as uint8 (H, W): 1 where any channel of the file is above 0, else 0;
+    raises InputError as `read_image`."""
+    return (read_image(path, mask=True).max(axis=2) > 0).astype(np.uint8)
 
 
-def _refuse_changed(path: Path, image: Image.Image, source: Encoded) -> None:
+def _refuse_changed(path: Path, image: Image.Image, orientation: int) -> None:
     """Masks are taken value by value and pixel by pixel."""
-    if image.format == "JPEG":
+    if image.format != "PNG":
         raise InputError(f"{path}: a mask must not be a JPEG, which changes its values; give a PNG")
-    if source.orientation != 1:
+    if orientation != 1:
         raise InputError(f"{path}: a mask must not carry an EXIF rotation; save it upright")
 
 
@@ -204,9 +221,9 @@ def read_mask(
     """
     mask = read_indices(path)
     codes = codes or range(classes)
-    values, counts = np.unique(mask, return_counts=True)
+    counts = np.bincount(mask.ravel(), minlength=256)
     known = {*codes, *void, IGNORE}
-    wrong = {int(v): int(n) for v, n in zip(values, counts, strict=True) if v not in known}
+    wrong = {int(v): int(counts[v]) for v in np.flatnonzero(counts) if v not in known}
     if wrong:
         there = f"0..{classes - 1}" if codes == range(classes) else listing(codes, shown=40)
         raise InputError(
@@ -222,8 +239,9 @@ def _read_sbd(path: Path) -> np.ndarray:
     """SBD's .mat segmentation: GTcls.Segmentation, uint8 (H, W)."""
     what = "an SBD class file with a matrix GTcls.Segmentation"
     found = read_mat(path, "GTcls", what)
-    mask = found.get("Segmentation") if isinstance(found, dict) else None
-    if not isinstance(mask, np.ndarray) or mask.ndim != 2 or not mask.size:
+    named = isinstance(found, np.ndarray) and "Segmentation" in (found.dtype.names or ())
+    mask = np.asarray(found["Segmentation"].flat[0] if named and found.size else None)
+    if mask.dtype.kind not in "biuf" or mask.ndim != 2 or not mask.size:
         raise InputError(f"{path}: not {what}")
     indices = mask.astype(np.uint8)
     if not np.array_equal(indices, mask):

@@ -1,12 +1,17 @@
-"""What the index scripts of public paired sets share: a list of pairs, and converted files."""
+"""What the index scripts of public paired sets share: a list of pairs, converted files, GeoTIFF."""
 
 import argparse
+import logging
+import struct
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 
+from adapt.data.archives import opened
 from adapt.data.images import voc_palette, write_png
 from adapt.data.pairs import COLUMNS, read_csv
 from adapt.disk.files import write_whole
@@ -16,14 +21,15 @@ from adapt.machine.runtime import progress, say
 
 Row = dict[str, Path]
 """Column of COLUMNS -> file."""
+Converter = Callable[[Path], np.ndarray]
+"""File -> uint8 (H, W, 3), or (H, W) for masks."""
+MAX_TIFF = 1 << 31
+"""Bytes of a file."""
 
 
 def write_index(path: Path, rows: Iterable[Row], classes: Sequence[str], what: str) -> None:
-    """Write the CSV that data=pairs reads, check it, and say what to run next.
-
-    Raises:
-        InputError: no rows, or files outside the list's folder.
-    """
+    """Write the CSV that data=pairs reads, check it, and say what to run next; raises InputError
+    for no rows, or for files outside the list's folder."""
     rows = list(rows)
     if not rows:
         raise InputError(f"{path.parent}: no pairs of {what} found there")
@@ -45,20 +51,34 @@ def write_index(path: Path, rows: Iterable[Row], classes: Sequence[str], what: s
     )
 
 
-def converted(
-    jobs: Mapping[Path, Path], convert: Callable[[Path], np.ndarray], what: str, *, mask: bool
-) -> None:
-    """Write each job's `convert(source)` to its target as PNG, but for those that are there.
-
-    Args:
-        jobs: target -> source.
-        convert: file -> uint8 (H, W, 3), or (H, W) for masks.
-        what: for the progress bar.
-        mask: is it an index mask, which gets the VOC colours?
-    """
+def converted(jobs: Mapping[Path, Path], convert: Converter, what: str, *, mask: bool) -> None:
+    """Write `convert(source)` of each job, target -> source, as PNG, but for those that are there;
+    index masks get the VOC colours."""
     for target, source in progress(jobs.items(), what=what, total=len(jobs)):
         if not target.exists():
             write_png(target, convert(source), voc_palette() if mask else None)
+
+
+def converted_rows(
+    beside: Path, sources: Mapping[str, Mapping[str, Path]], convert: Mapping[str, Converter]
+) -> list[Row]:
+    """Rows of the names that both x1 and x2 have, whose files are converted into folders `beside`
+    the list: x1/, x2/ and labels/.
+
+    Args:
+        beside: the list's folder.
+        sources: column (x1, x2, y1) -> name -> file.
+        convert: column -> how it is converted.
+    """
+    folders = {"x1": "x1", "x2": "x2", "y1": "labels"}
+    names = sorted(sources["x1"].keys() & sources["x2"].keys())
+    rows = [
+        {c: beside / folders[c] / f"{n}.png" for c in sources if n in sources[c]} for n in names
+    ]
+    for column, files in sources.items():
+        jobs = {row[column]: files[row[column].stem] for row in rows if column in row}
+        converted(jobs, convert[column], folders[column], mask=column == "y1")
+    return rows
 
 
 def arguments(description: str, **choices: Sequence[str]) -> argparse.Namespace:
@@ -83,3 +103,45 @@ def run(command: Callable[[], None]) -> None:
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
+
+
+def read_tiff(path: Path) -> np.ndarray:
+    """The first image of a TIFF, of any number of bands, as (H, W, bands) in the file's own type;
+    bands may lie in pages of their own. What cannot be read is an InputError."""
+    try:
+        import tifffile
+    except ImportError:
+        raise InputError("GeoTIFF needs tifffile and imagecodecs: pip install '.[geo]'") from None
+    with opened(path, MAX_TIFF, "image") as stream, complaints("tifffile") as said:
+        try:
+            with tifffile.TiffFile(stream, name=path.name) as file:
+                bands = np.asarray(file.series[0].asarray())  # not its smaller copies
+        except (
+            tifffile.TiffFileError, OSError, ValueError, IndexError, KeyError, TypeError,
+            AttributeError, AssertionError, NotImplementedError, RuntimeError, OverflowError,
+            ZeroDivisionError, MemoryError, struct.error, zlib.error,
+        ) as error:  # fmt: skip
+            said.insert(0, str(error))
+    if said:  # it goes on with what it has
+        raise InputError(f"{path}: not a readable TIFF ({said[0]})")
+    if bands.ndim not in (2, 3) or not bands.size:
+        raise InputError(f"{path}: has the shape {bands.shape}; rows, columns and bands are read")
+    if bands.ndim == 2:
+        return bands[..., None]
+    channels_first = bands.shape[0] < min(bands.shape[1:])
+    return np.moveaxis(bands, 0, -1) if channels_first else bands
+
+
+@contextmanager
+def complaints(name: str) -> Iterator[list[str]]:
+    """Collects what a logger reports as errors inside, and keeps it and its warnings silent."""
+    said: list[str] = []
+    logger, handler = logging.getLogger(name), logging.Handler(logging.ERROR)
+    handler.emit = lambda record: said.append(record.getMessage())  # type: ignore[method-assign]
+    logger.addHandler(handler)
+    logger.propagate = False
+    try:
+        yield said
+    finally:
+        logger.removeHandler(handler)
+        logger.propagate = True

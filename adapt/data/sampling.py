@@ -2,7 +2,6 @@
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import replace
 from pathlib import Path
 from signal import SIG_DFL, SIGCHLD, signal
 from threading import current_thread, main_thread
@@ -14,12 +13,7 @@ from torch.utils.data import DataLoader, Dataset, default_collate
 
 from adapt.data import DataSet, Sample
 from adapt.data.augment import IMAGES, PairedAugmentation, resize
-from adapt.data.images import (
-    image_size,
-    read_image,
-    read_mask,
-    read_valid,
-)
+from adapt.data.images import image_size, read_image, read_mask, read_valid
 from adapt.errors import InputError
 from adapt.machine.processes import rank, world
 from adapt.machine.workers import patient
@@ -40,20 +34,13 @@ class Decoder:
         self.memory: dict[str, dict[str, np.ndarray]] | None = {} if config.cache else None
 
     def __call__(self, sample: Sample) -> dict[str, np.ndarray]:
-        """Field -> array, all of one height and width.
-
-        Raises:
-            InputError: an unreadable file, or files of one sample whose sizes differ.
-        """
+        """Field -> array, all of one height and width; raises InputError for an unreadable file,
+        or files of one sample whose sizes differ."""
         if self.memory is None:
-            return self._decode(sample)
+            return resize(self.native(sample), self.size)
         if sample.name not in self.memory:
-            self.memory[sample.name] = self._decode(sample)
+            self.memory[sample.name] = resize(self.native(sample), self.size)
         return self.memory[sample.name]
-
-    def _decode(self, sample: Sample) -> dict[str, np.ndarray]:
-        arrays = self.native(sample)
-        return resize(arrays, self.size)
 
     def native(self, sample: Sample) -> dict[str, np.ndarray]:
         """The same at the files' own size."""
@@ -127,7 +114,7 @@ def tensor(array: np.ndarray) -> torch.Tensor:
     return made.permute(2, 0, 1) if made.ndim == 3 else made
 
 
-def joined(items: list[Batch]) -> Batch:
+def collate(items: list[Batch]) -> Batch:
     """A batch whose images lie in memory as those of files, channels last: none is transposed."""
     images = [key for key in IMAGES if key in items[0]]
     found = default_collate(
@@ -144,7 +131,7 @@ def batches(
     share = batch // world()
     own = [t * batch + rank() * share for t in range(start, stop)]
     positions = [list(range(position, position + share)) for position in own]
-    how = {"batch_sampler": positions, "pin_memory": pin, "collate_fn": joined}
+    how = {"batch_sampler": positions, "pin_memory": pin, "collate_fn": collate}
     return unwrapped(loading(stream, workers, **how))
 
 
@@ -174,13 +161,8 @@ def unwrapped(loader: DataLoader) -> Iterator[Any]:
 
 
 def check_sizes(data: DataSet, fields: Iterable[str]) -> None:
-    """Every asked file of every sample is there, an image, and as large as its partners.
-
-    Reads headers only, so that a long run does not find out on its way.
-
-    Raises:
-        InputError: naming the sample and its files with their sizes.
-    """
+    """Raises InputError unless every asked file of every sample is an image and as large as its
+    partners. Reads headers only, so that a long run does not find out on its way."""
     for sample in data.samples:
         paths = [p for f in fields if (p := getattr(sample, f)) is not None]
         paths = [p for p in paths if p.suffix.lower() != ".mat"]
@@ -197,12 +179,3 @@ def differing(sample: Sample, sizes: Mapping[Path, tuple[int, ...]]) -> InputErr
 def image_seed(seed: int, name: str) -> int:
     """A seed in 0..2^32-1 that depends on the image's name alone, not on order or workers."""
     return int.from_bytes(hashlib.sha256(f"{seed}:{name}".encode()).digest()[:4], "little")
-
-
-def some(data: DataSet, count: int) -> DataSet:
-    """At most `count` evenly spaced samples; 0 = all."""
-    total = len(data.samples)
-    if not 0 < count < total:
-        return data
-    places = np.linspace(0, total - 1, count).round().astype(int)
-    return replace(data, samples=tuple(data.samples[i] for i in places))

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.random import Generator
 from PIL import Image
 
-from adapt.data.images import voc_palette
+from adapt.data.images import png, voc_palette
 from adapt.errors import InputError
 
 BORDER = 255
@@ -234,10 +234,8 @@ def write_scenes(root: Path, *, train: int, val: int, seed: int, size: tuple[int
         names = [f"scene_{index:06d}" for index in range(train + val)]
         for index, name in enumerate(names):
             image, labels = draw_scene(seed, index, size)
-            mask = Image.fromarray(labels)
-            mask.putpalette(voc_palette())  # makes the mode "P"
             Image.fromarray(image).save(draft / "JPEGImages" / f"{name}.png")
-            mask.save(draft / "SegmentationClass" / f"{name}.png")
+            (draft / f"SegmentationClass/{name}.png").write_bytes(png(labels, voc_palette()))
         for split, members in (("train", names[:train]), ("val", names[train:])):
             (draft / f"ImageSets/Segmentation/{split}.txt").write_text("\n".join([*members, ""]))
         made = {"format": 1, "seed": seed, "size": size, "train": train, "val": val}

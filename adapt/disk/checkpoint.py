@@ -1,7 +1,7 @@
 """Checkpoints that survive `kill -9`: written aside, digested, renamed, never changed.
 
-meta.json has the SHA-256 of state.pt and a seal of its own entries (adapt.disk.files.sealed), so
-that no bit of either can change unseen.
+meta.json has the SHA-256 of state.pt, of the run's configuration and of all else that the training
+started from.
 """
 
 import io
@@ -15,10 +15,7 @@ from typing import Any, NamedTuple
 import torch
 
 from adapt.disk.files import (
-    check_readable,
-    check_seal,
     read_mapping,
-    sealed,
     sha256,
     sync_folder,
     write_json,
@@ -33,16 +30,18 @@ STATE, META = "state.pt", "meta.json"
 FORMAT = 2
 KEPT = 2
 NAME = re.compile(r"step_(\d{8})")
-DAMAGED = ".damaged"
-"""What the name of a checkpoint ends in that was set aside."""
 
 
 @dataclass
 class Meta:
-    """What this module needs of meta.json."""
+    """What meta.json must have."""
 
     step: int
     sha256: str
+    inputs: dict[str, str]
+    """Digests of what the training started from."""
+    seconds: float
+    """That the training had taken."""
 
 
 class Checkpoint(NamedTuple):
@@ -51,11 +50,13 @@ class Checkpoint(NamedTuple):
     meta: dict[str, Any]
 
 
-def save(folder: Path, step: int, state: dict[str, Any], meta: dict[str, Any]) -> None:
+def save(
+    folder: Path, step: int, state: dict[str, Any], inputs: dict[str, str], seconds: float
+) -> None:
     """Commit `folder/step_XXXXXXXX/{state.pt, meta.json}` and prune all but the newest KEPT.
 
-    meta.json, written last, has the SHA-256 of state.pt. OSError (disk full, read-only) leaves the
-    older checkpoints as they are and no temporary folder.
+    meta.json is written last. OSError (disk full, read-only) leaves the older checkpoints as they
+    are and no temporary folder.
     """
     target = folder / f"step_{step:08d}"
     if target.exists():  # damaged ones were set aside by `newest`
@@ -67,8 +68,8 @@ def save(folder: Path, step: int, state: dict[str, Any], meta: dict[str, Any]) -
         aside.mkdir(parents=True)
         try:
             write_whole(aside / STATE, buffer.getvalue())
-            about = {"format": FORMAT, "step": step, "sha256": sha256(aside / STATE), **meta}
-            write_json(aside / META, sealed(about))
+            about = {"format": FORMAT, "step": step, "sha256": sha256(aside / STATE)}
+            write_json(aside / META, {**about, "inputs": inputs, "seconds": seconds})
             sync_folder(aside)
             aside.rename(target)
         finally:
@@ -92,23 +93,15 @@ def clean(folder: Path) -> None:
 
 
 def load(path: Path) -> Checkpoint:
-    """One checkpoint, verified.
-
-    Raises:
-        InputError: a file is missing, altered, of another step or format; the message names it.
-    """
+    """One checkpoint, verified: InputError where a file is missing, altered, of another step or of
+    another format."""
     meta, state = read_mapping(path / META), path / STATE
     if (found := meta.get("format")) != FORMAT:
         raise InputError(f"{path / META}: a checkpoint of format {found!r}; this reads {FORMAT}")
-    check_seal(meta, path / META)
     check_record(Meta, meta, str(path / META))
     if path.name != f"step_{meta['step']:08d}":
         raise InputError(f"{path / META}: of step {meta['step']}, which the folder's name is not")
-    check_readable(state)
-    try:
-        digest = sha256(state)
-    except OSError as error:
-        raise InputError(f"{state}: cannot be read ({error.strerror})") from None
+    digest = sha256(state)
     if digest != meta["sha256"]:
         raise InputError(f"{state}: corrupt: SHA-256 {digest}, recorded {meta['sha256']}")
     content = read_torch(state)
@@ -131,19 +124,16 @@ def newest(folder: Path) -> tuple[Checkpoint | None, list[str]]:
         except InputError as error:
             problems[path] = str(error)
             continue
-        return found, [set_aside(broken, why) for broken, why in problems.items()]
+        warnings = []
+        for damaged, why in problems.items():
+            aside = damaged.with_name(f"{damaged.name}.damaged")
+            shutil.rmtree(aside, ignore_errors=True)
+            damaged.rename(aside)
+            warnings.append(f"skipping a damaged checkpoint, now {aside.name}: {why}")
+        return found, warnings
     if problems:
         raise InputError(
             f"run: none of the checkpoints in {folder} is intact: {'; '.join(problems.values())}. "
             "Bring one back from a backup, or delete that folder to start from scratch"
         )
     return None, []
-
-
-def set_aside(path: Path, why: str) -> str:
-    """Rename a damaged checkpoint; returns what to say of it."""
-    aside = path.with_name(path.name + DAMAGED)
-    if aside.is_dir() and not aside.is_symlink():
-        shutil.rmtree(aside)
-    path.rename(aside)
-    return f"skipping a damaged checkpoint, now {aside.name}: {why}"

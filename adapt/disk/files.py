@@ -1,4 +1,4 @@
-"""Writing files whole or not at all, and their digests."""
+"""Files that are written whole or not at all; JSON, YAML and text that are read; digests."""
 
 import errno
 import hashlib
@@ -8,7 +8,7 @@ import os
 import re
 import shutil
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,13 +17,6 @@ import yaml
 
 from adapt.errors import InputError
 
-LARGEST = 32 << 20
-"""Bytes of the largest JSON file that is read."""
-LARGEST_YAML = 1 << 20
-DEEPEST = 64
-"""Mappings and lists inside each other in JSON and YAML."""
-SEAL = "seal"
-"""Key of a sealed record: SHA-256 of its other entries."""
 LEFTOVER = re.compile(r"\.(.+)\.tmp-\d+")
 """What a process that was killed while writing leaves beside the file; group 1 is its name."""
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -53,24 +46,16 @@ def unwritten(error: OSError) -> str:
     )
 
 
-def leftovers(paths: Iterable[Path], names: Iterable[str] | None = None) -> list[Path]:
-    """Those of `paths` that a killed `write_whole` left; of files of certain `names` only."""
-    wanted = None if names is None else set(names)
-    matched = [(p, found) for p in paths if (found := LEFTOVER.fullmatch(p.name))]
-    return [p for p, found in matched if wanted is None or found[1] in wanted]
+def strangers(folder: Path, own: set[str]) -> set[str]:
+    """Names in a folder that are neither `own` nor what a killed `write_whole` left there."""
+    return {p.name for p in folder.iterdir() if not LEFTOVER.fullmatch(p.name)} - own
 
 
-def strangers(folder: Path, own: set[str], written: Iterable[str]) -> set[str]:
-    """Names in a folder that are neither `own` nor what a killed `write_whole` left of files that
-    are `written` there."""
-    there = list(folder.iterdir())
-    return {p.name for p in there} - own - {p.name for p in leftovers(there, written)}
-
-
-def clear(paths: Iterable[Path], names: Iterable[str] | None = None) -> None:
-    """Remove the leftovers among `paths`."""
-    for path in leftovers(paths, names):
-        path.unlink()
+def clear(paths: Iterable[Path], names: Collection[str] | None = None) -> None:
+    """Remove what a killed `write_whole` left among `paths`; of files of certain `names` only."""
+    for path in paths:
+        if (of := LEFTOVER.fullmatch(path.name)) and (names is None or of[1] in names):
+            path.unlink()
 
 
 def write_whole(path: Path, content: bytes, durable: bool = True) -> None:
@@ -106,66 +91,42 @@ def write_json(path: Path, content: Any) -> None:
     write_whole(path, (json.dumps(finite(content), indent=1, allow_nan=False) + "\n").encode())
 
 
-def check_readable(path: Path) -> int:
-    """The size of a file that can be read; nothing that blocks (a pipe) is opened.
-
-    Raises:
-        InputError: missing, a folder, a pipe or device, a loop of links, or no permission.
-    """
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """An OSError inside is an InputError: it was `path` that could not be read."""
     try:
-        about = path.stat()
-        if not stat.S_ISREG(about.st_mode):
-            raise InputError(f"{path}: {'a folder' if path.is_dir() else 'no regular file'}")
-        path.open("rb").close()
+        yield
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
-    except (OSError, ValueError) as error:  # ValueError: a NUL in its name
-        raise InputError(f"{path}: cannot be read ({getattr(error, 'strerror', error)})") from None
-    return about.st_size
-
-
-def read_text(path: Path, largest: int = LARGEST) -> str:
-    """The content of a UTF-8 text file of at most `largest` bytes; else an InputError."""
-    if (size := check_readable(path)) > largest:
-        raise InputError(f"{path}: {size} bytes; at most {largest} are read")
-    try:
-        return path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: not UTF-8 text ({error})") from None
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from None
 
 
-def refuse_absurd(content: Any, where: str) -> None:
-    """Raises InputError for nesting beyond DEEPEST and for integers beyond 64 bits, on which
-    whatever reads them would fail."""
-    level, depth = [content], 0
-    while level:
-        if depth > DEEPEST:
-            raise InputError(f"{where}: nested more than {DEEPEST} levels deep")
-        if any(isinstance(x, int) and abs(x) >> 63 for x in level):
-            raise InputError(f"{where}: an integer of more than 64 bits")
-        lists = [
-            x.values() if isinstance(x, dict) else x for x in level if isinstance(x, dict | list)
-        ]
-        level, depth = [item for items in lists for item in items], depth + 1
+def check_readable(path: Path) -> None:
+    """InputError for a file that is missing, forbidden or in a loop of links, for a folder, and for
+    a pipe or device, of which none is opened."""
+    with reading(path):
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise InputError(f"{path}: {'a folder' if path.is_dir() else 'no regular file'}")
+        path.open("rb").close()
 
 
-def parse_json(text: str, where: str, nan: bool = False) -> Any:
-    """JSON text; anything else, what is absurdly deep or large, and NaN or Infinity unless they are
-    allowed, is an InputError."""
-
-    def constant(name: str) -> float:
-        if not nan:
-            raise ValueError(f"{name} is not JSON")
-        return float(name)
-
+def read_text(path: Path) -> str:
+    """The content of a UTF-8 text file, or an InputError."""
+    check_readable(path)
     try:
-        content = json.loads(text, parse_constant=constant)
+        with reading(path):
+            return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: not UTF-8 text ({error})") from None
+
+
+def parse_json(text: str | bytes, where: str) -> Any:
+    """The content of a JSON text, which may have NaN; a broken one is an InputError."""
+    try:
+        return json.loads(text)
     except (ValueError, RecursionError) as error:
         raise InputError(f"{where}: broken JSON ({error})") from None
-    refuse_absurd(content, where)
-    return content
 
 
 def read_json(path: Path) -> Any:
@@ -182,57 +143,31 @@ def read_mapping(path: Path) -> dict[str, Any]:
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    """A mapping of plain values in a YAML file. Tags (`!!python/...`) and references (`*a`), which
-    nothing here writes and which can name code or unfold without end, are refused.
-
-    Raises:
-        InputError: missing, broken, or with anything else inside.
-    """
-    text, depth = read_text(path, LARGEST_YAML), 0
+    """A mapping of plain values in a YAML file; anything else is an InputError. No tag makes an
+    object, and references (`*a`), which can unfold without end, are refused."""
+    text = read_text(path)
     try:
-        for event in yaml.parse(text, Loader=yaml.SafeLoader):
-            depth += isinstance(event, yaml.CollectionStartEvent)
-            depth -= isinstance(event, yaml.CollectionEndEvent)
-            if depth > DEEPEST:
-                raise InputError(f"{path}: nested more than {DEEPEST} levels deep")
-            if isinstance(event, yaml.AliasEvent) or getattr(event, "tag", None):
-                line = event.start_mark.line + 1
-                raise InputError(f"{path}:{line}: a tag or reference; only plain values are read")
-        content = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+        events = yaml.parse(text, Loader=yaml.SafeLoader)
+        references = [e.start_mark.line + 1 for e in events if isinstance(e, yaml.AliasEvent)]
+        content = None if references else yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError, OverflowError, RecursionError) as error:
         raise InputError(f"{path}: broken YAML ({error})") from None
-    except (ValueError, OverflowError) as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(f"{path}: a value that YAML cannot hold ({error})") from None
+    if references:
+        raise InputError(f"{path}:{references[0]}: a reference; only plain values are read")
     if not isinstance(content, dict):
         raise InputError(f"{path}: not a mapping")
-    refuse_absurd(content, str(path))
     return content
 
 
-def seal_of(content: dict[str, Any]) -> str:
-    """SHA-256 of a record's entries, but for the seal itself, as JSON in order of their names."""
-    entries = {k: v for k, v in finite(content).items() if k != SEAL}
-    return hashlib.sha256(json.dumps(entries, sort_keys=True).encode()).hexdigest()
-
-
-def sealed(content: dict[str, Any]) -> dict[str, Any]:
-    """The record with its seal, by which `check_seal` tells whether it was altered."""
-    return content | {SEAL: seal_of(content)}
-
-
-def check_seal(content: dict[str, Any], path: Path) -> None:
-    """Raises InputError where a record is not what was sealed."""
-    if content.get(SEAL) != (found := seal_of(content)):
-        raise InputError(
-            f"{path}: corrupt: the SHA-256 of its entries is {found}, recorded {content.get(SEAL)}"
-        )
-
-
 def sha256(path: Path) -> str:
-    with path.open("rb") as stream:
+    """SHA-256 of a file, or an InputError."""
+    with reading(path), path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def digest(content: dict[str, Any]) -> str:
+    """SHA-256 of a mapping's JSON, in order of its names."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()
 
 
 def sync_folder(path: Path) -> None:

@@ -4,7 +4,7 @@ import json
 import platform
 import subprocess
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -17,6 +17,7 @@ from adapt.disk import checkpoint
 from adapt.disk.files import (
     check_readable,
     clear,
+    digest,
     parse_json,
     read_mapping,
     read_yaml,
@@ -29,7 +30,7 @@ from adapt.disk.lock import only_writer
 from adapt.errors import InputError
 from adapt.machine.processes import on_rank_zero, rank_zero_only, world
 from adapt.settings.groups import DataConfig
-from adapt.settings.mapping import build, check_record, differences, filled, plain
+from adapt.settings.mapping import as_dict, build, check_record, differences, filled
 from adapt.settings.training import TrainConfig
 
 CONFIG, ENVIRONMENT, METRICS, SUMMARY = "config.yaml", "env.json", "metrics.jsonl", "summary.json"
@@ -45,53 +46,15 @@ LONGER = (
     "; a run cannot be made longer, because `steps` shapes the learning rate of every step: "
     "start=RUN trains on from the weights of a finished one, in another run="
 )
-
 PACKAGES = ("torch", "torchvision", "numpy", "albumentations", "opencv-python-headless", "pillow")
 
 
-def environment() -> dict[str, Any]:
-    """Versions and hardware, for the record."""
-
-    def installed(package: str) -> str | None:
-        try:
-            return version(package)
-        except PackageNotFoundError:
-            return None
-
-    gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
-    return {
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "processes": world(),
-        "threads": torch.get_num_threads(),
-        "gpus": gpus,
-        "packages": {package: installed(package) for package in PACKAGES},
-        "git": revision(Path(__file__).parent),
-    }
-
-
-def revision(folder: Path) -> dict[str, Any]:
-    """Commit of the code that lies in a folder, and whether it was changed since.
-
-    Git must not lock its index for that: killed, it would leave a lock that blocks the user's own.
-    """
-
-    def git(*arguments: str) -> str:
-        try:
-            command = ["git", "--no-optional-locks", "-C", str(folder), *arguments]
-            done = subprocess.run(command, capture_output=True, text=True, check=True)
-            return done.stdout.strip()
-        except (OSError, subprocess.CalledProcessError):
-            return ""
-
-    return {"commit": git("rev-parse", "HEAD"), "dirty": bool(git("status", "--porcelain"))}
-
-
 class RunFolder:
-    """Paths and records of one run; made by `open_run`. Its first process writes them."""
+    """Paths and records of one run; made by `open_run`. Rank 0 writes them."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, configuration: str) -> None:
+        """`configuration`: SHA-256 of the one that the run was started with."""
+        self.path, self.configuration = path, configuration
         self.checkpoints = path / "checkpoints"
 
     @property
@@ -122,16 +85,16 @@ class RunFolder:
 def open_run(
     path: Path, config: dict[str, Any], default: dict[str, Any] | None = None
 ) -> Iterator[RunFolder]:
-    """`claimed`, by the first process of a run for all of them."""
+    """`claimed`, by rank 0 for all processes of a run."""
     with ExitStack() as stack:
-        on_rank_zero(lambda: stack.enter_context(claimed(path, config, default)))
-        yield RunFolder(path)
+        found = on_rank_zero(lambda: stack.enter_context(claimed(path, config, default or {})))
+        yield RunFolder(path, found)
 
 
 @contextmanager
-def claimed(path: Path, config: dict[str, Any], default: dict[str, Any] | None) -> Iterator[None]:
+def claimed(path: Path, config: dict[str, Any], default: dict[str, Any]) -> Iterator[str]:
     """The run folder `path`, made with `config` or, where it exists, checked against it; settings
-    that a record does not have yet count as their `default`.
+    that a record does not have count as their `default`. Yields the digest of the record.
 
     Raises:
         InputError: another process writes there, a folder that is not a run, or a configuration
@@ -140,45 +103,67 @@ def claimed(path: Path, config: dict[str, Any], default: dict[str, Any] | None) 
     if not str(path) or str(path) == ".":
         raise InputError("run is empty: give the run's folder, for example run=runs/teacher")
     known = (path / CONFIG).is_file() or not path.is_dir()
-    if not known and strangers(path, {LOCK, ENVIRONMENT}, OWN):
+    if not known and strangers(path, {LOCK, ENVIRONMENT}):
         raise InputError(f"run: {path} exists and is not a run folder (it has no {CONFIG})")
     with only_writer(path / LOCK, f"run: another process is writing {path}", keep=True):
         clear(path.iterdir(), OWN)
-        if (path / CONFIG).is_file():
-            old, new = (
-                {k: v for k, v in c.items() if k not in MAY_DIFFER}
-                for c in (filled(read_yaml(path / CONFIG), default or {}), config)
-            )
-            if changed := differences(old, new):
-                longer = LONGER if any(c.startswith("steps:") for c in changed) else ""
-                raise InputError(
-                    f"run: {path} was started with another configuration (recorded -> given): "
-                    f"{'; '.join(changed)}. Give a new run=, or the recorded values{longer}"
-                )
-        else:
+        if not (path / CONFIG).is_file():
             write_json(path / ENVIRONMENT, environment())
             write_whole(path / CONFIG, yaml.safe_dump(config, sort_keys=False).encode())
+        recorded = read_yaml(path / CONFIG)
+        old, new = (
+            {k: v for k, v in c.items() if k not in MAY_DIFFER}
+            for c in (filled(recorded, default), config)
+        )
+        if changed := differences(old, new):
+            longer = LONGER if any(c.startswith("steps:") for c in changed) else ""
+            raise InputError(
+                f"run: {path} was started with another configuration (recorded -> given): "
+                f"{'; '.join(changed)}. Give a new run=, or the recorded values{longer}"
+            )
         checkpoint.clean(path / "checkpoints")
-        yield
+        yield digest(recorded)
 
 
-def check_inputs(recorded: dict[str, Any], present: dict[str, Any], path: Path) -> None:
-    """What a run was started from must be what it is resumed from, as far as it was recorded."""
-    present = {key: value for key, value in present.items() if key in recorded}
-    if changed := differences(recorded, present):
-        raise InputError(f"run: {path} cannot be resumed, its inputs changed: {'; '.join(changed)}")
+def environment() -> dict[str, Any]:
+    """Versions and hardware, for the record."""
+    packages: dict[str, str | None] = dict.fromkeys(PACKAGES)
+    for package in PACKAGES:
+        with suppress(PackageNotFoundError):
+            packages[package] = version(package)
+    return {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "processes": world(),
+        "threads": torch.get_num_threads(),
+        "gpus": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
+        "packages": packages,
+        "git": revision(Path(__file__).parent),
+    }
+
+
+def revision(folder: Path) -> dict[str, Any]:
+    """Commit of the code that lies in a folder, and whether it was changed since.
+
+    Git must not lock its index for that: killed, it would leave a lock that blocks the user's own.
+    """
+
+    def git(*arguments: str) -> str:
+        command = ["git", "--no-optional-locks", "-C", str(folder), *arguments]
+        with suppress(OSError):  # no git on this machine
+            return subprocess.run(command, capture_output=True, text=True).stdout.strip()
+        return ""
+
+    commit = git("rev-parse", "--quiet", "--verify", "HEAD")
+    return {"commit": commit, "dirty": bool(git("status", "--porcelain"))}
 
 
 def read_config(folder: Path, what: str = "run") -> dict[str, Any]:
-    """The configuration that a run recorded, as training's own schema has it; what a record of an
-    earlier version lacks is the default.
-
-    Raises:
-        InputError: no run folder, or a record with anything that a training cannot be told.
-    """
+    """The configuration that a run recorded, as training's own schema has it; what a record lacks
+    is the default. InputError for no run folder, and for what a training cannot be told."""
     if folder.is_dir() and not (folder / CONFIG).exists():
         raise InputError(f"{what}: {folder} is not a run folder (it has no {CONFIG})")
-    recorded = filled(read_yaml(folder / CONFIG), plain(TrainConfig()))
+    recorded = filled(read_yaml(folder / CONFIG), as_dict(TrainConfig()))
     try:
         build(TrainConfig, recorded)
     except InputError as error:
@@ -194,7 +179,7 @@ def read_data(folder: Path, what: str = "run") -> DataConfig:
 
 
 @dataclass
-class Part:
+class LossPart:
     """A part of the loss."""
 
     raw: float
@@ -208,7 +193,7 @@ class MetricsLine:
     step: int
     loss: float = 0.0
     lr: float = 0.0
-    parts: dict[str, Part] = field(default_factory=dict)
+    parts: dict[str, LossPart] = field(default_factory=dict)
     evaluation: dict[str, float] = field(default_factory=dict)
     distances: dict[str, float] = field(default_factory=dict)
 
@@ -237,40 +222,30 @@ class Environment:
 
 def read_metrics(folder: Path) -> list[dict[str, Any]]:
     """The complete lines of metrics.jsonl, in order; a last one that was cut short is left out.
-
-    Raises:
-        InputError: another line that is broken, or that is of no step.
-    """
+    InputError for another line that is broken, or that is of no step."""
     path = folder / METRICS
     if not path.exists():
         return []
     check_readable(path)
-    *lines, rest = path.read_bytes().split(b"\n")
-    records = [metrics_line(line, f"{path}:{n}") for n, line in enumerate(lines, 1)]
-    try:
-        return [*records, metrics_line(rest, str(path))] if rest else records
-    except InputError:
-        return records
-
-
-def metrics_line(line: bytes, where: str) -> dict[str, Any]:
-    try:
-        found = parse_json(line.decode("utf-8"), where, nan=True)
-    except UnicodeDecodeError:
-        raise InputError(f"{where}: not UTF-8 text") from None
-    check_record(MetricsLine, found, where)
-    return found
+    *lines, _ = path.read_bytes().split(b"\n")
+    records = []
+    for number, line in enumerate(lines, 1):
+        records.append(parse_json(line, f"{path}:{number}"))
+        check_record(MetricsLine, records[-1], f"{path}:{number}")
+    return records
 
 
 def read_summary(run: Path) -> dict[str, Any]:
     """A finished run's summary.json; InputError where it is not one."""
-    found = read_mapping(run / SUMMARY)
-    check_record(Summary, found, str(run / SUMMARY))
-    return found
+    return read_record(Summary, run / SUMMARY)
 
 
 def read_environment(run: Path) -> dict[str, Any]:
     """A run's env.json; InputError where it is not one."""
-    found = read_mapping(run / ENVIRONMENT)
-    check_record(Environment, found, str(run / ENVIRONMENT))
+    return read_record(Environment, run / ENVIRONMENT)
+
+
+def read_record(schema: type, path: Path) -> dict[str, Any]:
+    found = read_mapping(path)
+    check_record(schema, found, str(path))
     return found

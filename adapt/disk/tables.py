@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from typing import Any
 
 
@@ -21,22 +21,19 @@ def csv_of_records(records: Sequence[Mapping[str, Any]], names: Sequence[str] = 
     return csv_of([columns, *([record.get(name) for name in columns] for record in records)])
 
 
-def shown(value: object) -> str:
+def as_text(value: object) -> str:
     """Numbers with four digits; NaN as a dash."""
     if isinstance(value, float):
         return f"{value:.4g}" if value == value else "-"
     return f"{value:,}" if isinstance(value, int) else str(value)
 
 
-def text_table(rows: Iterable[Sequence[object]]) -> str:
-    """Columns under the names in the first row: text on the left, numbers on the right."""
-    cells = [[shown(value) for value in row] for row in rows]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    lines = [
-        "  ".join(
-            f"{c:>{w}}" if n else f"{c:<{w}}"
-            for n, (c, w) in enumerate(zip(row, widths, strict=True))
-        )
-        for row in cells
-    ]
-    return "\n".join(line.rstrip() for line in lines)
+def text_table(rows: Iterable[Sequence[object]], left: Container[int] = (0,)) -> str:
+    """Columns under the names in the first row: text on the left, which is in the columns `left`,
+    numbers on the right."""
+    columns = []
+    for number, column in enumerate(zip(*rows, strict=True)):
+        cells = [as_text(value) for value in column]
+        width = max(map(len, cells))
+        columns.append([c.ljust(width) if number in left else c.rjust(width) for c in cells])
+    return "\n".join("  ".join(row).rstrip() for row in zip(*columns, strict=True))

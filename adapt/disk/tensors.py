@@ -17,28 +17,22 @@ from torch import Tensor, nn
 from adapt.disk.files import check_readable
 from adapt.errors import InputError, listing
 
-ZIP = b"PK\x03\x04"
-ENCRYPTED, FOLDER = 0x1, 0x10
-"""Bits of a part of an archive. Of what is marked as a folder torch reads nothing and takes what
-happens to lie in memory for the weights."""
+FOLDER = 0x10
+"""Of a part of an archive that is marked so torch reads nothing, and takes what happens to lie in
+memory for the weights."""
 WRAPPERS = ("state_dict", "model_state_dict", "model")
 """Keys under which training scripts keep a network's state beside other things."""
-
-
 UNREADABLE = (
     PickleError, RuntimeError, EOFError, OSError, ValueError, LookupError, TypeError,
     AttributeError, AssertionError, ArithmeticError, MemoryError, ImportError, struct.error,
-    zipfile.BadZipFile, tarfile.TarError,
+    zipfile.BadZipFile, tarfile.TarError, SafetensorError,
 )  # fmt: skip
-"""What torch's own readers raise for files that are broken or made to break them."""
+"""What the libraries' own readers raise for files that are broken."""
 
 
 def read_torch(path: Path) -> Any:
-    """What torch.save wrote, on the CPU; tensors and plain containers only (`weights_only`).
-
-    Raises:
-        InputError: missing, unreadable, altered where it has checksums (PyTorch 1.6 and later), or
-            with anything else inside.
+    """What torch.save wrote, on the CPU: tensors and plain containers only (`weights_only`).
+    InputError for anything else, and for what was altered (since PyTorch 1.6 there are checksums).
     """
     check_readable(path)
     try:
@@ -54,26 +48,15 @@ def read_torch(path: Path) -> Any:
 
 
 def check_archive(path: Path) -> None:
-    """The zip archive that torch.save writes: every part stored once, whole, as its CRC-32 says.
-    torch itself looks at none of that. Files of before PyTorch 1.6 are no archives, and pass.
-
-    Raises:
-        InputError: a part that is compressed, double or not what was written.
-    """
-    with path.open("rb") as stream:
-        if stream.read(4) != ZIP:
-            return
+    """InputError where the zip archive that torch.save writes has a part that is compressed, double
+    or not what was written (CRC-32); torch itself looks at none of that. Files of before PyTorch
+    1.6 are no archives, and pass."""
+    if not zipfile.is_zipfile(path):
+        return
     with zipfile.ZipFile(path) as archive:
-        parts = archive.infolist()
-        names = {part.filename for part in parts}
-        odd = [
-            part.filename
-            for part in parts
-            if part.compress_type != zipfile.ZIP_STORED
-            or part.flag_bits & ENCRYPTED
-            or part.external_attr & FOLDER
-        ]
-        if odd or len(names) != len(parts):
+        parts = {part.filename: part for part in archive.infolist()}
+        odd = [n for n, p in parts.items() if p.compress_type or p.external_attr & FOLDER]
+        if odd or len(parts) != len(archive.infolist()):
             raise InputError(
                 f"{path}: refused: not as torch.save writes it (packed, double or odd parts: "
                 f"{listing(odd)})"
@@ -83,19 +66,17 @@ def check_archive(path: Path) -> None:
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
-    """The named tensors of a `.safetensors` file, or of a state_dict that torch.save wrote.
+    """The named tensors of a `.safetensors` file, or of a state_dict that torch.save wrote;
+    InputError for anything else.
 
     A state_dict may lie under one of WRAPPERS, and its names may all begin with `module.`
     (DataParallel's).
-
-    Raises:
-        InputError: missing, unreadable, or something other than named tensors.
     """
     if path.suffix == ".safetensors":
         check_readable(path)
         try:
             return safetensors.torch.load_file(path)
-        except (SafetensorError, *UNREADABLE) as error:
+        except UNREADABLE as error:
             raise InputError(f"{path}: not a readable safetensors file ({error})") from None
     found = read_torch(path)
     if isinstance(found, Mapping) and {"student", "optimizer"} <= found.keys():
@@ -103,10 +84,8 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
             f"{path}: a training's checkpoint, from which that training goes on by itself; give "
             "the folder of a finished run"
         )
-    for key in WRAPPERS:
-        if isinstance(found, Mapping) and isinstance(found.get(key), Mapping):
-            found = found[key]
-            break
+    wrapped = found if isinstance(found, Mapping) else {}
+    found = next((wrapped[k] for k in WRAPPERS if isinstance(wrapped.get(k), Mapping)), found)
     if not isinstance(found, Mapping) or not found:
         raise InputError(f"{path}: holds a {type(found).__name__}; give a state_dict")
     if other := [str(k) for k, v in found.items() if not isinstance(v, Tensor)]:
@@ -124,16 +103,12 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 
 
 def read_metadata(path: Path) -> dict[str, str]:
-    """The free text in the header of a `.safetensors` file; {} = none.
-
-    Raises:
-        InputError: missing or unreadable.
-    """
+    """The free text in the header of a `.safetensors` file, or an InputError; {} = none."""
     check_readable(path)
     try:
         with safetensors.safe_open(path, framework="pt") as opened:
             return opened.metadata() or {}
-    except (SafetensorError, *UNREADABLE) as error:
+    except UNREADABLE as error:
         raise InputError(f"{path}: not a readable safetensors file ({error})") from None
 
 
@@ -141,45 +116,37 @@ def load_tensors(net: nn.Module, tensors: dict[str, Tensor], where: str) -> None
     """Strict load: every missing, extra or misshaped tensor is named, and what `check_values`
     refuses. Other floating-point types are converted to the network's own."""
     own = net.state_dict()
-    problems = [
-        ("missing", own.keys() - tensors.keys()),
-        ("not in the network", tensors.keys() - own.keys()),
-        (
-            "of another shape",
-            [
-                f"{k} {tuple(tensors[k].shape)} instead of {tuple(own[k].shape)}"
-                for k in own.keys() & tensors.keys()
-                if own[k].shape != tensors[k].shape
-            ],
-        ),
-    ]
-    if found := [f"{what}: {listing(names)}" for what, names in problems if names]:
+    problems = {
+        "missing": own.keys() - tensors.keys(),
+        "not in the network": tensors.keys() - own.keys(),
+        "of another shape": {
+            f"{k} {tuple(tensors[k].shape)} instead of {tuple(own[k].shape)}"
+            for k in own.keys() & tensors.keys()
+            if own[k].shape != tensors[k].shape
+        },
+    }
+    if found := [f"{what}: {listing(names)}" for what, names in problems.items() if names]:
         raise InputError(f"{where} does not fit the network: {'; '.join(found)}")
     check_values(own, tensors, where)
     net.load_state_dict(tensors, strict=True)
 
 
 def check_values(own: Mapping[str, Tensor], tensors: Mapping[str, Tensor], where: str) -> None:
-    """Values that would make a network useless without a word.
-
-    Raises:
-        InputError: integers for floating-point numbers or the reverse, complex numbers; values that
-            are not finite, but for those that the network itself has there (a mask of -inf, say).
-    """
-    pairs = {k: (own[k], tensors[k]) for k in sorted(own.keys() & tensors.keys())}
-    kinds = [
-        f"{k} {str(new.dtype).removeprefix('torch.')} for {str(old.dtype).removeprefix('torch.')}"
-        for k, (old, new) in pairs.items()
-        if old.is_floating_point() != new.is_floating_point()
-        or old.is_complex() != new.is_complex()
-    ]
+    """InputError for values that would make a network useless without a word: integers for
+    floating-point numbers or the reverse, complex numbers; values that are not finite, but for
+    those that the network itself has there (a mask of -inf, say)."""
+    kinds, broken = [], []
+    for name in sorted(own.keys() & tensors.keys()):
+        old, new = own[name], tensors[name]
+        if (old.is_floating_point(), old.is_complex()) != (
+            new.is_floating_point(),
+            new.is_complex(),
+        ):
+            kinds.append(f"{name} {new.dtype} for {old.dtype}".replace("torch.", ""))
+        elif not new.isfinite().all() and not (new.isfinite() | (new == old.to(new.device))).all():
+            broken.append(name)
     if kinds:
         raise InputError(f"{where} does not fit the network: of another type: {listing(kinds)}")
-    broken = [
-        k
-        for k, (old, new) in pairs.items()
-        if not new.isfinite().all() and not (new.isfinite() | (new == old.to(new.device))).all()
-    ]
     if broken:
         raise InputError(
             f"{where}: NaN or infinite values in {listing(broken)}: damaged, or of a training that "

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import cv2
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -13,22 +14,18 @@ from adapt.data import DataSet
 from adapt.data.augment import MASKS, resize
 from adapt.data.images import IGNORE, image_size
 from adapt.data.sampling import Decoder, loading, tensor, unwrapped
-from adapt.evaluation.classification import (
-    UNLABELLED,
-    Views,
-    check_protocol,
-    classify,
-    labels_of,
-    loader,
-)
+from adapt.errors import InputError
 from adapt.evaluation.metrics import ImageScores, Scores, confusion, image_scores, scores
 from adapt.evaluation.protocol import finite_logits, predict
-from adapt.evaluation.restyle import Restyle, make_restyle
+from adapt.evaluation.restyle import MAKERS, Restyle
 from adapt.machine.processes import all_sum, rank, shared_errors, world
 from adapt.machine.runtime import Runtime, progress
 from adapt.networks.batchnorm import adapt_statistics, eval_mode
 from adapt.networks.taps import normalise, upsample
 from adapt.settings.groups import DataConfig, NetworkConfig, ProtocolConfig
+
+UNLABELLED = -1
+"""A label of an image that scores do not count; unlike IGNORE it is never the index of a class."""
 
 
 @dataclass(frozen=True)
@@ -39,10 +36,10 @@ class Reading:
     network: NetworkConfig
     batch: int
     workers: int
-    restyle: Restyle | None = None
-    """What x2 goes through behind the resizing."""
     protocol: ProtocolConfig = field(default_factory=ProtocolConfig)
     """Of the scored network and of the teacher that it is compared with."""
+    restyle: Restyle | None = None
+    """Applied to x2 after resizing."""
 
 
 class Whole(Dataset[dict[str, Any]]):
@@ -73,8 +70,8 @@ def groups(
 ) -> Iterator[list[dict[str, Any]]]:
     """The samples of each batch, in groups of equal size.
 
-    With `shared` the processes of a run take turns at batches, so that each group, and what a
-    network computes of it, is the same in one process and in several.
+    With `shared` the processes of a run take turns at batches. So each group, and what a network
+    computes from it, is the same in one process and in several.
     """
     turn, turns = (rank(), world()) if shared else (0, 1)
     places = [i for i in range(len(whole)) if i // reading.batch % turns == turn]
@@ -88,6 +85,110 @@ def groups(
         group.append(item)
     if group:
         yield group
+
+
+def stack(group: list[dict[str, Any]], key: str) -> Tensor:
+    return torch.stack([item[key] for item in group])
+
+
+def predicted(
+    machine: Runtime, net: nn.Module, reading: Reading, group: list[dict[str, Any]], image: str
+) -> np.ndarray:
+    """The classes of a group's images, uint8 (B, H, W), at their own size."""
+    size, images = group[0]["size"], stack(group, image)
+    return predict(machine, net, reading.network, images, size, reading.protocol, reading.batch)
+
+
+def views(image: np.ndarray, crop: list[int], count: int) -> list[np.ndarray]:
+    """1 or 10 crops of an image (H, W, 3): the centre; or the centre and the four corners, then the
+    same mirrored (Krizhevsky et al. 2012). Without a crop it is the image itself.
+
+    Raises:
+        InputError: the image is smaller than the crop, or 10 crops have no size.
+    """
+    if not crop:
+        if count > 1:
+            raise InputError(f"protocol.crops={count} needs data.crop=[H,W], the size of the crops")
+        return [image]
+    height, width = crop
+    low, right = image.shape[0] - height, image.shape[1] - width
+    if low < 0 or right < 0:
+        raise InputError(
+            f"data.crop is {crop}, larger than an image of {image.shape[:2]}; give data.resize too"
+        )
+    corners = [(0, 0), (0, right), (low, 0), (low, right)] if count > 1 else []
+    spots = [(round(low / 2), round(right / 2)), *corners]
+    cut = [image[y : y + height, x : x + width] for y, x in spots]
+    return cut + [cv2.flip(part, 1) for part in cut] if count > 1 else cut
+
+
+class Views(Dataset[Tensor]):
+    """The crops of every image once, in order: uint8 (crops, 3, h, w)."""
+
+    def __init__(
+        self, data: DataSet, config: DataConfig, image: str, count: int, restyle: Restyle | None
+    ) -> None:
+        self.decode = Decoder(data, config, [image])
+        self.samples, self.image, self.crop, self.count = data.samples, image, config.crop, count
+        self.restyle = restyle if image == "x2" else None
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, index: int) -> Tensor:
+        sample = self.samples[index]
+        image = self.decode(sample)[self.image]
+        if self.restyle is not None:
+            image = self.restyle(image)
+        try:
+            cut = views(image, self.crop, self.count)
+        except InputError as error:
+            raise InputError(f"sample {sample.name}: {error}") from None
+        return torch.stack([tensor(part) for part in cut])
+
+
+def crops_of(
+    reading: Reading, data: DataSet, image: str, count: int, what: str
+) -> Iterator[Tensor]:
+    """Batches of crops, uint8 (B, count, 3, h, w), of images with one label each; images that still
+    have different sizes come one at a time."""
+    source = Views(data, reading.data, image, count, reading.restyle)
+    one_size = reading.data.crop or len(reading.data.resize) == 2
+    batches = loading(source, reading.workers, batch_size=reading.batch if one_size else 1)
+    yield from progress(unwrapped(batches), what=what, total=len(batches))
+
+
+def classify(
+    machine: Runtime,
+    net: nn.Module,
+    reading: Reading,
+    data: DataSet,
+    image: str,
+    what: str = "evaluate",
+) -> tuple[np.ndarray, np.ndarray]:
+    """The predicted class, int64 (N,), and its probability, float32 (N,), of every image in order.
+
+    The probabilities are averaged over the crops of an image; at most `reading.batch` crops go
+    through the network together.
+
+    Raises:
+        InputError: the protocol is for one label a pixel.
+    """
+    network, protocol, found = reading.network, reading.protocol, []
+    if protocol.window or protocol.flip or protocol.scales != [1.0]:
+        raise InputError(
+            f"protocol {protocol.tag} is for segmentation; images as a whole have protocol.crops=10"
+        )
+    with eval_mode(net):
+        for crops in crops_of(reading, data, image, protocol.crops, what):
+            logits = [
+                finite_logits(machine, net, normalise(machine.images(x), network.mean, network.std))
+                for x in crops.flatten(0, 1).split(reading.batch)
+            ]
+            chances = torch.cat(logits).softmax(dim=1).unflatten(0, crops.shape[:2]).mean(dim=1)
+            found.append(chances.cpu())
+    chance, label = torch.cat(found).max(dim=1)
+    return label.numpy(), chance.numpy()
 
 
 @dataclass(frozen=True)
@@ -108,121 +209,78 @@ def evaluate_networks(
     image: str,
     teacher: nn.Module | None = None,
 ) -> Evaluation:
-    """Run over a data set once, at the labels' own size; all processes of a run together.
+    """Scores of a network on a data set, at the labels' own size; all processes of a run share the
+    work.
 
     Args:
-        machine: device and precision.
-        net: the network that is scored; its train/eval modes are left as they were.
-        reading: size, batch and normalisation.
+        machine: the device and the precision.
+        net: the network that is scored; its train and eval modes are left as they were.
+        reading: the size, the batch and the normalisation.
         data: the samples.
-        image: `x1` or `x2`: what `net` sees.
-        teacher: sees x1; its prediction serves as truth for the label-free agreement
-            (pseudo-mIoU) on all valid pixels, labelled or not.
+        image: `x1` or `x2`, the image that `net` sees.
+        teacher: sees x1; its prediction serves as truth for the label-free agreement (pseudo-mIoU)
+            on all valid pixels, labelled or not; the agreement of labels where an image has one.
     """
-    if data.classification:
-        return evaluate_classifier(machine, net, reading, data, image, teacher)
-    network, protocol = reading.network, reading.protocol
-    fields = [image] + (["x1", "valid"] if teacher is not None else [])
-    fields += ["y" + image[1]] if data.labelled else []
-    whole = Whole(data, reading.data, fields, reading.restyle)
     classes = len(data.classes)
     truth = np.zeros((classes, classes), np.int64)
     agreement = np.zeros_like(truth)
-    with shared_errors(), eval_mode(net):
-        for group in groups(whole, reading, "evaluate", shared=True):
-            size = group[0]["size"]
-            shown = stack(group, image)
-            found = predict(machine, net, network, shown, size, protocol, reading.batch)
-            if data.labelled:
-                for item, prediction in zip(group, found, strict=True):
-                    truth += confusion(np.asarray(item["y"]), prediction, classes)
-            if teacher is not None:
-                shown = stack(group, "x1")
-                wanted = predict(machine, teacher, network, shown, size, protocol, reading.batch)
-                for item, expected in zip(group, wanted, strict=True):
-                    if "valid" in item:
-                        expected[np.asarray(item["valid"]) == 0] = IGNORE
-                agreement += confusion(wanted, found, classes)
-    truth, agreement = (all_sum(torch.from_numpy(m)).numpy() for m in (truth, agreement))
+    if data.classification:
+        found, _ = classify(machine, net, reading, data, image)
+        labels = np.array([UNLABELLED if s.label is None else s.label for s in data.samples])
+        truth += confusion(labels, found, classes, ignore=UNLABELLED)
+        if teacher is not None:
+            wanted, _ = classify(machine, teacher, reading, data, "x1")
+            agreement += confusion(wanted, found, classes, ignore=UNLABELLED)
+    else:
+        fields = [image] + (["x1", "valid"] if teacher is not None else [])
+        fields += ["y" + image[1]] if data.labelled else []
+        whole = Whole(data, reading.data, fields, reading.restyle)
+        with shared_errors(), eval_mode(net):
+            for group in groups(whole, reading, "evaluate", shared=True):
+                found = predicted(machine, net, reading, group, image)
+                if data.labelled:
+                    for item, prediction in zip(group, found, strict=True):
+                        truth += confusion(np.asarray(item["y"]), prediction, classes)
+                if teacher is not None:
+                    wanted = predicted(machine, teacher, reading, group, "x1")
+                    for item, expected in zip(group, wanted, strict=True):
+                        if "valid" in item:
+                            expected[np.asarray(item["valid"]) == 0] = IGNORE
+                    agreement += confusion(wanted, found, classes)
+        truth, agreement = (all_sum(torch.from_numpy(m)).numpy() for m in (truth, agreement))
+    score = image_scores if data.classification else scores
     return Evaluation(
         images=len(data.samples),
-        truth=scores(truth) if data.labelled else None,
-        agreement=scores(agreement) if teacher is not None else None,
+        truth=score(truth) if data.labelled else None,
+        agreement=score(agreement) if teacher is not None else None,
         confusion=truth.tolist() if data.labelled else None,
     )
 
 
-def evaluate_classifier(
-    machine: Runtime,
-    net: nn.Module,
-    reading: Reading,
-    data: DataSet,
-    image: str,
-    teacher: nn.Module | None = None,
-) -> Evaluation:
-    """As `evaluate_networks`, of one label an image; the agreement is that of the labels."""
-    check_protocol(reading.protocol)
-    classes, truth = len(data.classes), labels_of(data)
-
-    def predicted(scored: nn.Module, image: str) -> np.ndarray:
-        source = Views(data, reading.data, image, reading.protocol.crops, reading.restyle)
-        settings = (reading.network, source, reading.data, reading.batch, reading.workers)
-        with eval_mode(scored):
-            return classify(machine, scored, *settings)[0]
-
-    found = predicted(net, image)
-    matrix = confusion(truth, found, classes, ignore=UNLABELLED)
-    agreement = None
-    if teacher is not None:
-        agreement = image_scores(confusion(predicted(teacher, "x1"), found, classes, UNLABELLED))
-    return Evaluation(
-        images=len(data.samples),
-        truth=image_scores(matrix) if data.labelled else None,
-        agreement=agreement,
-        confusion=matrix.tolist() if data.labelled else None,
-    )
-
-
-def stack(group: list[dict[str, Any]], key: str) -> Tensor:
-    return torch.stack([item[key] for item in group])
-
-
 def headline(found: Evaluation) -> dict[str, float]:
     """The numbers that matter, flat."""
-    numbers: dict[str, float] = {}
-    if found.truth is not None:
-        names = ("miou", "top1", "class_accuracy", "pixel_accuracy")
-        numbers |= {k: getattr(found.truth, k) for k in names if hasattr(found.truth, k)}
-    if isinstance(found.agreement, ImageScores):
-        numbers["agreement_top1"] = found.agreement.top1
-    elif found.agreement is not None:
-        numbers["agreement_miou"] = found.agreement.miou
+    names = ("miou", "top1", "class_accuracy", "pixel_accuracy")
+    numbers = {k: getattr(found.truth, k) for k in names if hasattr(found.truth, k)}
+    if found.agreement is not None:
+        main = "top1" if isinstance(found.agreement, ImageScores) else "miou"
+        numbers[f"agreement_{main}"] = getattr(found.agreement, main)
     return numbers
 
 
 def adapt_to(machine: Runtime, net: nn.Module, reading: Reading, data: DataSet, image: str) -> None:
-    """AdaBN: statistics of the domain's training images, at the size that evaluation uses."""
+    """AdaBN: the batch-norm statistics of the domain's training images, at the size of evaluation:
+    of whole images, or of the central crop where an image has one label."""
+
+    def images() -> Iterator[Tensor]:
+        if data.classification:
+            yield from (x[:, 0] for x in crops_of(reading, data, image, 1, "adabn"))
+        else:
+            whole = Whole(data, reading.data, [image], reading.restyle)
+            yield from (stack(group, image) for group in groups(whole, reading, "adabn"))
+
     mean, std = reading.network.mean, reading.network.std
-    images = (
-        normalise(machine.images(shown), mean, std)
-        for shown in shown_images(reading, data, image, "adabn")
-    )
     with machine.autocast():
-        adapt_statistics(net, images)
-
-
-def shown_images(reading: Reading, data: DataSet, image: str, what: str) -> Iterator[Tensor]:
-    """uint8 (B, 3, H, W) as evaluation shows them: whole, or the centre where an image has one
-    label."""
-    if data.classification:
-        source = Views(data, reading.data, image, 1, reading.restyle)
-        batches = loader(source, reading.data, reading.batch, reading.workers)
-        for shown in progress(unwrapped(batches), what=what, total=len(batches)):
-            yield shown[:, 0]
-        return
-    whole = Whole(data, reading.data, [image], reading.restyle)
-    for group in groups(whole, reading, what):
-        yield stack(group, image)
+        adapt_statistics(net, (normalise(machine.images(x), mean, std) for x in images()))
 
 
 def restyle_to_old(
@@ -230,7 +288,7 @@ def restyle_to_old(
 ) -> Restyle:
     """The restyling of x2 towards the old domain's training images (adapt.evaluation.restyle).
 
-    Those of a data set whose images are evaluated at several sizes are brought to the largest.
+    Where images are evaluated at several sizes, the training images are brought to the largest.
     """
     size = reading.data.resize
     if len(size) != 2:
@@ -242,32 +300,25 @@ def restyle_to_old(
         for group in groups(whole, reading, f"{name}, {key}"):
             yield from (item[key].permute(1, 2, 0).numpy() for item in group)
 
-    return make_restyle(name, images("x1"), images("x2"), beta)
+    return MAKERS[name](images("x1"), images("x2"), beta)
 
 
 def mean_loss(
     machine: Runtime, net: nn.Module, reading: Reading, data: DataSet, image: str
 ) -> float:
-    """Mean cross-entropy over all labelled pixels of a data set, in nats; NaN if there are none.
+    """The mean cross-entropy over all labelled pixels of a data set, in nats, without any penalty;
+    NaN if there are none.
 
-    Whole images, logits upsampled to the labels' own size; weight decay and other penalties have no
-    part in it.
-
-    Args:
-        machine: device and precision.
-        net: the network; its train/eval modes are left as they were.
-        reading: size, batch and normalisation; its protocol is not read.
-        data: labelled samples, one label a pixel.
-        image: `x1` or `x2`: what `net` sees.
+    The network sees whole images, whatever the protocol, and its logits are upsampled to the
+    labels' own size. `net`, `data` and `image` are as in `evaluate_networks`.
     """
     whole = Whole(data, reading.data, [image, "y" + image[1]], reading.restyle)
+    mean, std = reading.network.mean, reading.network.std
     sums = torch.zeros(2, dtype=torch.float64)
     with shared_errors(), eval_mode(net):
         for group in groups(whole, reading, "loss", shared=True):
-            shown = normalise(
-                machine.images(stack(group, image)), reading.network.mean, reading.network.std
-            )
-            for item, logits in zip(group, finite_logits(machine, net, shown), strict=True):
+            images = normalise(machine.images(stack(group, image)), mean, std)
+            for item, logits in zip(group, finite_logits(machine, net, images), strict=True):
                 label = torch.from_numpy(np.asarray(item["y"])).long().to(machine.device)
                 found = upsample(logits[None], (label.shape[0], label.shape[1]))
                 lost = nn.functional.cross_entropy(

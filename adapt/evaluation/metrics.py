@@ -13,7 +13,7 @@ def confusion(
     """int64 (C, C): rows are true classes, columns predictions; `ignore` among the true ones does
     not count. Every other label and prediction must be below C."""
     if truth.dtype == prediction.dtype == np.uint8 and ignore >= classes:
-        joint = np.left_shift(truth, 8, dtype=np.uint16)  # counted as it is, void cut off behind
+        joint = np.left_shift(truth, 8, dtype=np.uint16)  # void is counted, then cut off
         joint |= prediction
         counts = np.bincount(joint.ravel(), minlength=256 * 256).reshape(256, 256)
         return counts[:classes, :classes].copy()

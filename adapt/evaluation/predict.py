@@ -13,15 +13,12 @@ from adapt.disk.files import read_mapping, write_json, write_whole
 from adapt.disk.runs import read_data
 from adapt.disk.tables import csv_of
 from adapt.errors import InputError
-from adapt.evaluation.classification import Views, check_protocol, classify
-from adapt.evaluation.evaluate import shown_to
-from adapt.evaluation.inference import Reading, Whole, groups, stack
-from adapt.evaluation.protocol import predict
+from adapt.evaluation.evaluate import data_for
+from adapt.evaluation.inference import Reading, Whole, classify, groups, predicted
 from adapt.machine.runtime import Runtime, runtime, say
 from adapt.networks.saved import Model, load_model
 from adapt.settings.commands import PredictConfig
-from adapt.settings.groups import DataConfig
-from adapt.settings.mapping import differences, inherit_data, plain
+from adapt.settings.mapping import as_dict, differences, inherit_data
 
 MANIFEST, LABELS = "predictions.json", "predictions.csv"
 
@@ -29,13 +26,13 @@ MANIFEST, LABELS = "predictions.json", "predictions.csv"
 def predictions(config: PredictConfig) -> Path:
     """Write <out>/<name>.png for every image, at its own size, and return the folder.
 
-    Values are class indices, with the VOC colours as palette; of a data set whose masks have other
-    values (Cityscapes) those, as its test server wants them. Started again, it goes on where it
-    was; a folder with another run's predictions is refused. A classifier of whole images writes
-    <out>/predictions.csv instead: name, class, probability.
+    The values are class indices, with the VOC colours as palette, or the values of the data set's
+    own masks where these differ (Cityscapes, as its test server wants them). A classifier of whole
+    images writes <out>/predictions.csv instead: name, class, probability. Started again, the
+    command goes on where it was; a folder with the predictions of another run is refused.
 
     Raises:
-        InputError: an unfinished run, a folder that is something else, images without a domain.
+        InputError: the run is unfinished, the folder is something else, or images have no domain.
     """
     run, out = Path(config.run), Path(config.out)
     model = load_model(run)
@@ -45,31 +42,31 @@ def predictions(config: PredictConfig) -> Path:
         kind = layout_of(settings).classification
         data = DataSet("images", "", model.classes, (), tuple(samples), classification=kind)
     else:
-        domain, settings, data = shown_to(run, model, config.data, config.domain, config.split)
+        domain, settings, data = data_for(run, model, config.data, config.domain, config.split)
         image = f"x{domain[1]}"
     about = {
         "model": model.digest,
         "data": data.name,
         "split": data.split,
         "image": image,
-        "protocol": plain(config.protocol),
+        "protocol": as_dict(config.protocol),
         "codes": list(data.codes),
         "classes": list(model.classes),
     }
     machine = runtime(config.device, config.precision)
     claim(out, about)
+    reading = Reading(settings, model.network, config.batch, config.workers, config.protocol)
     if data.classification:
-        label_images(config, settings, model, data, image, machine)
+        label_images(out / LABELS, machine, model, reading, data, image)
+        say(f"{out / LABELS}: {len(data.samples)} predictions of {run}")
         return out
     waiting = tuple(s for s in data.samples if not (out / f"{s.name}.png").is_file())
     net = machine.place(model.net).eval()
-    reading = Reading(settings, model.network, config.batch, config.workers)
     whole = Whole(replace(data, samples=waiting), settings, [image])
     values = np.array(data.codes or range(len(model.classes)), np.uint8)
     palette = None if data.codes else voc_palette()
     for group in groups(whole, reading, "predict"):
-        shown, size = stack(group, image), group[0]["size"]
-        found = predict(machine, net, model.network, shown, size, config.protocol, config.batch)
+        found = predicted(machine, net, reading, group, image)
         for item, classes in zip(group, found, strict=True):
             write_png(out / f"{item['name']}.png", values[classes], palette)
     say(f"{out}: {len(data.samples)} predictions of {run}, {len(waiting)} of them new")
@@ -77,31 +74,20 @@ def predictions(config: PredictConfig) -> Path:
 
 
 def label_images(
-    config: PredictConfig,
-    settings: DataConfig,
-    model: Model,
-    data: DataSet,
-    image: str,
-    machine: Runtime,
+    file: Path, machine: Runtime, model: Model, reading: Reading, data: DataSet, image: str
 ) -> None:
     """Write the table of predicted classes, unless it is there."""
-    file = Path(config.out) / LABELS
-    check_protocol(config.protocol)
-    if not file.is_file():
-        net = machine.place(model.net).eval()
-        source = Views(data, settings, image, config.protocol.crops)
-        found = classify(
-            machine, net, model.network, source, settings, config.batch, config.workers, "predict"
-        )
-        rows = [["name", "class", "probability"]]
-        for sample, label, chance in zip(data.samples, *found, strict=True):
-            rows.append([sample.name, model.classes[label], f"{chance:.4f}"])
-        write_whole(file, csv_of(rows).encode())
-    say(f"{file}: {len(data.samples)} predictions of {config.run}")
+    if file.is_file():
+        return
+    rows = [["name", "class", "probability"]]
+    found = classify(machine, machine.place(model.net), reading, data, image, "predict")
+    for sample, label, chance in zip(data.samples, *found, strict=True):
+        rows.append([sample.name, model.classes[label], f"{chance:.4f}"])
+    write_whole(file, csv_of(rows).encode())
 
 
 def claim(out: Path, about: dict[str, Any]) -> None:
-    """Make the folder, or recognise it as one with the same predictions."""
+    """Make the folder, or accept it if it holds the same predictions."""
     if (out / MANIFEST).is_file():
         if changed := differences(read_mapping(out / MANIFEST), about):
             raise InputError(

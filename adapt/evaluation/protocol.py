@@ -28,24 +28,23 @@ def predict(
 ) -> np.ndarray:
     """uint8 images (B, 3, h, w) -> classes (B, H, W) at `size`.
 
-    One pass over whole images takes the argmax of their upsampled logits (bilinear). Several scales
-    or mirroring average the softmax probabilities at `size`, one scale after the other: unlike
-    logits they have one range, so no scale outweighs the others (as Zhao et al. 2017 and Chen et
-    al. 2018 evaluate). Held are the sum and one scale's share of it, never all scales.
+    One pass over whole images takes the argmax of their bilinearly upsampled logits. With several
+    scales or mirroring, the softmax probabilities at `size` are averaged (Zhao et al. 2017, Chen et
+    al. 2018); they have one range, so that no scale outweighs the others. Only the sum and the
+    probabilities of one scale are in memory at a time.
 
     Args:
-        machine: device and precision.
-        net: in eval mode.
-        network: normalisation.
+        machine: the device and the precision.
+        net: the network, in eval mode.
+        network: its normalisation.
         images: the network's input before normalisation.
         size: (H, W) of the prediction.
-        protocol: whole, windows, scales.
-        batch: how many windows go through the network together; of each image one at least.
+        protocol: whole images, windows or several scales.
+        batch: how many windows go through the network together, at least one of each image.
 
     Raises:
-        InputError: logits that are not finite, or a size that the network cannot take.
+        InputError: the logits are not finite, or the network cannot take a size.
     """
-
     if protocol.crops != 1:
         raise InputError(
             f"protocol.crops={protocol.crops} is for classification; pixels have protocol.window"
@@ -70,8 +69,8 @@ def predict(
 
 
 def most_likely(logits: Tensor, size: tuple[int, int]) -> Tensor:
-    """Logits (B, C, h, w) -> labels uint8 (B, H, W). One image at a time is upsampled, channels
-    last, where a pixel's classes lie side by side: less memory, and a third of the time."""
+    """Logits (B, C, h, w) -> classes uint8 (B, H, W). Upsampling one image at a time in channels
+    last needs less memory and a third of the time."""
     images = logits.to(memory_format=torch.channels_last).split(1)
     return torch.cat([upsample(one, size).argmax(dim=1).to(torch.uint8) for one in images])
 
@@ -80,22 +79,11 @@ def finite_logits(machine: Runtime, net: nn.Module, x: Tensor) -> Tensor:
     """Logits in float32, without a graph.
 
     Raises:
-        InputError: logits that are not finite, or a size that the network cannot take.
+        InputError: the logits are not finite, or the network cannot take a size.
     """
-    with torch.no_grad(), machine.autocast():
-        found = logits_of(forwarded(net, x)).float()
-    if not found.isfinite().all():
-        raise InputError(
-            "run: the network's logits are not finite: its training diverged; a lower "
-            "schedule.lr usually helps"
-        )
-    return found
-
-
-def forwarded(net: nn.Module, x: Tensor) -> object:
-    """The network's output, or an InputError that says which size it could not take."""
     try:
-        return net(x)
+        with torch.no_grad(), machine.autocast():
+            output = net(x)
     except InputError:
         raise
     except (RuntimeError, ValueError, AssertionError) as error:
@@ -104,15 +92,27 @@ def forwarded(net: nn.Module, x: Tensor) -> object:
             f"network: {len(x)} image(s) of {size} (H x W) fail: {error}; sizes come from "
             "data.resize, protocol.scales and protocol.window, memory goes with batch"
         ) from error
+    found = logits_of(output).float()
+    if not found.isfinite().all():
+        raise InputError(
+            "run: the network's logits are not finite: its training diverged; a lower "
+            "schedule.lr usually helps"
+        )
+    return found
 
 
 def averaged(
     run: Logits, images: Tensor, size: tuple[int, int], protocol: ProtocolConfig
 ) -> Tensor:
-    """Sum of the probabilities (B, C, H, W) over scales, and over mirroring with `flip`."""
+    """The sum of the probabilities (B, C, H, W) over all scales and, with `flip`, mirroring."""
     total = torch.zeros(0)
     for scale in protocol.scales:
-        scaled = rescaled(images, scale)
+        scaled = images
+        if scale != 1:
+            resized = [max(1, round(side * scale)) for side in images.shape[-2:]]
+            scaled = nn.functional.interpolate(
+                images, resized, mode="bilinear", align_corners=False, antialias=scale < 1
+            )
         for mirrored in (False, True) if protocol.flip else (False,):
             logits = run(scaled.flip(-1) if mirrored else scaled)
             found = upsample(logits.flip(-1) if mirrored else logits, size).softmax(dim=1)
@@ -120,20 +120,12 @@ def averaged(
     return total
 
 
-def rescaled(images: Tensor, scale: float) -> Tensor:
-    """Enlarged by a factor, bilinearly, and smoothed first where that shrinks them."""
-    if scale == 1:
-        return images
-    size = [max(1, round(side * scale)) for side in images.shape[-2:]]
-    return nn.functional.interpolate(
-        images, size, mode="bilinear", align_corners=False, antialias=scale < 1
-    )
-
-
 def windowed(logits: Logits, window: list[int], stride: list[int], batch: int = 0) -> Logits:
-    """The same at the image's size from windows that slide over it, their logits averaged where
-    they overlap. A window larger than the image is the image. At most `batch` windows go through
-    the network together, but one of each image at least."""
+    """As `logits`, at the image's size, from windows that slide over it; overlaps are averaged.
+
+    A window larger than the image is the image. At most `batch` windows, but at least one of each
+    image, go through the network together.
+    """
 
     def run(images: Tensor) -> Tensor:
         sides = list(images.shape[-2:])
@@ -160,5 +152,5 @@ def windowed(logits: Logits, window: list[int], stride: list[int], batch: int = 
 
 
 def places(length: int, window: int, stride: int) -> list[int]:
-    """Where windows begin so that they cover 0..length-1; the last ends exactly there."""
+    """The first pixels of windows that cover 0..length-1; the last window ends exactly there."""
     return [*range(0, length - window, stride), length - window]

@@ -1,9 +1,6 @@
-"""New images given the old domain's look, so that the old network may know them: no training.
-
-Two baselines for x2 -> network that move colours only. Both take their target from all training
-images of the old domain, never from one: the usual single reference (albumentations' FDA and
-HistogramMatching take one, too) makes the result depend on which image is drawn, and a test image's
-own partner as reference would hand over what no one has at test time.
+"""Baselines without training: new images get the colours of the old domain before the network sees
+them. Both take their target from all training images of the old domain, because a single reference
+image would make the result depend on the draw, and a test image's partner is unknown at test time.
 """
 
 from collections.abc import Callable, Iterable
@@ -11,13 +8,13 @@ from functools import partial
 
 import numpy as np
 
-from adapt.errors import InputError, unknown
+from adapt.errors import InputError
 
 LEVELS = 256
 Images = Iterable[np.ndarray]
 """uint8 (H, W, 3)."""
 Restyle = Callable[[np.ndarray], np.ndarray]
-"""uint8 (H, W, 3) -> the same in the old domain's look; can be pickled, for loader workers."""
+"""uint8 (H, W, 3) -> the same in the old domain's look. It can be pickled, for loader workers."""
 
 
 def counts(images: Images) -> np.ndarray:
@@ -33,13 +30,9 @@ def matching_table(new: np.ndarray, old: np.ndarray) -> np.ndarray:
     """uint8 (3, 256): the value that `old` has at each value's rank in `new`, channel by channel.
 
     Histogram specification (Gonzalez & Woods): the least value v' whose CDF_old(v') reaches the
-    rank of v. The rank is the middle of the value's range, (CDF_new(v - 1) + CDF_new(v)) / 2: by
-    its end a photocopy's white, most of the image, would become the brightest value that there is.
-    Equal histograms leave every value that occurs.
-
-    Args:
-        new: counts of the domain that the images come from, (3, 256).
-        old: counts of the domain whose look they get, (3, 256).
+    rank of v, which is the middle of its range, (CDF_new(v - 1) + CDF_new(v)) / 2. With the end of
+    the range the white of a photocopy would become the brightest old value. Equal histograms leave
+    every value that occurs. `new` and `old` are counts, (3, 256).
     """
     tables = []
     for source, target in zip(new, old, strict=True):
@@ -48,13 +41,13 @@ def matching_table(new: np.ndarray, old: np.ndarray) -> np.ndarray:
     return np.array(tables).astype(np.uint8)
 
 
-def histogram(old: Images, new: Images) -> Restyle:
-    """Histogram matching with one table for all images: from the whole new domain's histogram to
-    the whole old domain's, so that what differs between two images still does."""
-    return partial(looked_up, table=matching_table(counts(new), counts(old)))
+def histogram(old: Images, new: Images, beta: float = 0) -> Restyle:
+    """Histogram matching with one table for all images, from the histogram of the whole new domain
+    to that of the whole old one, so that differences between images remain. `beta` is not used."""
+    return partial(look_up, table=matching_table(counts(new), counts(old)))
 
 
-def looked_up(image: np.ndarray, table: np.ndarray) -> np.ndarray:
+def look_up(image: np.ndarray, table: np.ndarray) -> np.ndarray:
     """Every value of uint8 (H, W, 3) replaced by its channel's entry of (3, 256)."""
     return np.stack([table[channel][image[..., channel]] for channel in range(3)], axis=2)
 
@@ -89,13 +82,13 @@ def with_amplitude(
     """The image with the lowest frequencies' amplitude replaced and its own phase (FDA: Yang &
     Soatto, CVPR 2020, equations 3 and 4).
 
-    Replaced are the frequencies of at most floor(beta min(h, w)) cycles per image in both
-    directions, the centred window of the shifted spectrum. An image of another size than the
+    The frequencies of at most floor(beta min(h, w)) cycles per image in both directions are
+    replaced, the centred window of the shifted spectrum. An image of another size than the
     amplitude's takes those of as many cycles, scaled by the number of pixels.
 
     Args:
         image: uint8 (h, w, 3).
-        amplitude: float (H, W // 2 + 1, 3), as `mean_amplitude`.
+        amplitude: float (H, W // 2 + 1, 3), from `mean_amplitude`.
         size: (H, W), at least (h, w).
         beta: in (0, 0.5).
     """
@@ -110,25 +103,18 @@ def with_amplitude(
     return np.clip(np.rint(values), 0, 255).astype(np.uint8)
 
 
-def fda(old: Images, beta: float) -> Restyle:
-    """Fourier domain adaptation towards the old domain's mean amplitude.
+def fda(old: Images, new: Images, beta: float) -> Restyle:
+    """Fourier domain adaptation towards the old domain's mean amplitude; `new` is not read.
 
-    Every image gets the same mean colour and the same strength of its lowest waves, which costs a
-    little even where there is no shift.
+    Every image gets the same mean colour and the same strength of its lowest frequencies, which
+    costs a little even where there is no shift.
     """
     amplitude, size = mean_amplitude(old)
     return partial(with_amplitude, amplitude=amplitude, size=size, beta=beta)
 
 
 MAKERS: dict[str, Callable[[Images, Images, float], Restyle]] = {
-    "histogram": lambda old, new, beta: histogram(old, new),
-    "fda": lambda old, new, beta: fda(old, beta),
+    "histogram": histogram,
+    "fda": fda,
 }
-"""(images of the old domain, images of the new one, beta) -> restyling; images are read once, and
-only where they are needed."""
-
-
-def make_restyle(name: str, old: Images, new: Images, beta: float) -> Restyle:
-    if name not in MAKERS:
-        raise unknown("restyle", name, MAKERS)
-    return MAKERS[name](old, new, beta)
+"""(images of the old domain, images of the new one, beta) -> restyling; images are read once."""

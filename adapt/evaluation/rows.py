@@ -1,4 +1,4 @@
-"""What all runs below a folder reached, as rows that tables, figures and reports share."""
+"""The results of all runs below a folder, as rows that tables, figures and reports share."""
 
 import math
 from collections.abc import Iterable
@@ -11,7 +11,7 @@ from adapt.disk.runs import CONFIG, SUMMARY, read_config, read_summary
 from adapt.disk.tables import csv_of_records
 from adapt.errors import InputError
 from adapt.evaluation.metrics import Scores, distortion
-from adapt.networks.saved import origin_of
+from adapt.networks.saved import start_point_of
 from adapt.settings.checks import one_of
 from adapt.settings.choices import ADABN, B0, B1, B2, BASELINES, TEACHER
 from adapt.settings.groups import ProtocolConfig
@@ -23,9 +23,10 @@ class Row:
     """One evaluation: what was evaluated, where, and its scores in percent (None = no labels)."""
 
     shift: str
-    """Name of the new domain's folder; `` for scores on D1."""
+    """The name of the new domain's folder; empty for scores on D1."""
     method: str
-    """One of BASELINES or the name of the objective; `+AdaBN`, `+fda` where it was treated too."""
+    """One of BASELINES or the name of the objective, with `+AdaBN` or `+fda` where these were
+    applied too."""
     penalty: str
     seed: int
     split: str
@@ -33,11 +34,11 @@ class Row:
     class_accuracy: float | None
     pixel_accuracy: float | None
     top1: float | None
-    """Of one label an image; there is no mIoU then."""
+    """Where an image has one label; there is no mIoU then."""
     agreement: float | None
-    """Label-free: mIoU (or top-1) with the teacher's prediction on the old images as truth."""
+    """mIoU (or top-1) with the teacher's prediction on the old images as truth; needs no labels."""
     distortion: float | None
-    """B0 only: how far the shift degrades the teacher (003, section 4.1)."""
+    """Of B0: how far the shift degrades the teacher (003, section 4.1)."""
     steps: int
     seconds: float
     """Training time of the run."""
@@ -54,44 +55,39 @@ def run_folders(runs: Path) -> list[Path]:
 
 
 def method_of(config: dict[str, Any], metrics: dict[str, Any]) -> str:
-    """How tables call an evaluation, from the run's configuration."""
+    """The name of an evaluation in tables, from the run's configuration."""
     if config["teacher"]:
         name = str(config["objective"]["name"])
     elif config["domain"] == "d2":
-        name = B2 if origin_of(config) else B1
+        name = B2 if start_point_of(config) else B1
         if (share := config["data"].get("share", 1.0)) < 1:
             name += f" ({share:.0%} of labels)"
     elif metrics["domain"] == "d1":
         name = TEACHER
     else:
         name = ""
-    treated = [ADABN] if metrics["adabn"] else []
-    treated += [restyle] if (restyle := metrics.get("restyle")) else []  # older files have none
-    label = "+".join([*([name] if name else []), *treated]) or B0
+    treated = (ADABN if metrics["adabn"] else "", metrics.get("restyle", ""))
+    label = "+".join(filter(None, (name, *treated))) or B0
     return f"{label} ({tag})" if (tag := protocol_of(metrics)) else label
 
 
 def protocol_of(metrics: dict[str, Any]) -> str:
-    """The tag of an evaluation's protocol; `` = whole images, as in files of earlier versions."""
+    """The tag of an evaluation's protocol; empty for whole images."""
     return build(ProtocolConfig, metrics.get("protocol", {}), "protocol.").tag
 
 
 def place_of(method: str) -> int:
-    """Of a row's method among BASELINES, however it was evaluated; len(BASELINES) = several of them
-    together, behind that = an objective."""
+    """The position of a method in tables: that of BASELINES, however it was evaluated, then several
+    of them together, then objectives."""
     name = method.partition(" (")[0]
     if name in BASELINES:
         return BASELINES.index(name)
     return len(BASELINES) + (name.partition("+")[0] not in BASELINES)
 
 
-LONGEST = 64
-"""Characters of a data set's, split's or variant's name."""
-
-
 @dataclass
 class ScoresRecord:
-    """Scores of an evaluation's file, in percent; null = there are none."""
+    """Scores in the file of an evaluation, in percent; null = there are none."""
 
     class_accuracy: float | None
     accuracy: list[float | None]
@@ -103,7 +99,7 @@ class ScoresRecord:
 
 @dataclass
 class EvaluationRecord:
-    """What readers need of metrics_*.json. Files of earlier versions lack what has a default."""
+    """What readers need of metrics_*.json; without what has a default it is read as well."""
 
     data: str
     target: str
@@ -125,25 +121,23 @@ def read_evaluation(path: Path) -> dict[str, Any]:
     """The content of a metrics_*.json.
 
     Raises:
-        InputError: not what scripts/evaluate.py writes.
+        InputError: the file is not what scripts/evaluate.py writes.
     """
     found = read_mapping(path)
     check_record(EvaluationRecord, found, str(path))
     build(ProtocolConfig, found.get("protocol", {}), f"{path}: protocol.")
     one_of(f"{path}: domain", found["domain"], ("d1", "d2"))
-    for what in ("data", "split", "variant"):  # the name of the file beside it is made of these
-        if len(found.get(what, "")) > LONGEST or set(found.get(what, "")) & set("/\0"):
+    for what in ("data", "split", "variant"):  # parts of the names of files
+        if set(found.get(what, "")) & set("/\0"):
             raise InputError(f"{path}: {what} is {found[what]!r}, which no file is named by")
+    classes = len(found["classes"])
     for what in ("truth", "agreement"):
         if (scores := found[what]) is None:
             continue
         check_record(ScoresRecord, scores, f"{path}: {what}")
         for name in ("iou", "accuracy"):
-            if name in scores and len(scores[name] or ()) != len(found["classes"]):
-                raise InputError(
-                    f"{path}: {what}: {name} has {len(scores[name] or ())} values for "
-                    f"{len(found['classes'])} classes"
-                )
+            if name in scores and (count := len(scores[name] or ())) != classes:
+                raise InputError(f"{path}: {what}: {name} has {count} values for {classes} classes")
     return found
 
 
@@ -161,7 +155,7 @@ def row_of(run: Path, path: Path) -> Row:
         pixel_accuracy=truth.get("pixel_accuracy"),
         top1=truth.get("top1"),
         agreement=agreement.get("miou", agreement.get("top1")),
-        distortion=_distortion(metrics, path) if not config["teacher"] else None,
+        distortion=None if config["teacher"] else distortion_of(metrics, path),
         steps=summary["steps"],
         seconds=summary["seconds"],
         run=str(run),
@@ -169,24 +163,20 @@ def row_of(run: Path, path: Path) -> Row:
     )
 
 
-def _distortion(metrics: dict[str, Any], path: Path) -> float | None:
-    """Of a teacher on the new domain, where its scores on D1 lie beside."""
+def distortion_of(metrics: dict[str, Any], path: Path) -> float | None:
+    """The distortion of a teacher on the new domain, where its scores on D1 lie beside them."""
     variant = f"_{tag}" if (tag := metrics.get("variant")) else ""
     clean = path.with_name(f"metrics_{metrics['data']}_d1_{metrics['split']}{variant}.json")
-    treated, truth = metrics["adabn"] or metrics.get("restyle"), metrics["truth"]
-    if metrics["domain"] == "d1" or treated or not truth or "miou" not in truth:
+    treated = metrics["domain"] == "d1" or metrics["adabn"] or metrics.get("restyle")
+    if treated or not clean.is_file():
         return None
-    if not clean.is_file() or not (before := read_evaluation(clean)["truth"]):
-        return None
-    names = ("miou", "class_accuracy")
-    if any(truth.get(name) is None or not before.get(name) for name in names):  # a share of 0
-        return None
-    return distortion(scores_in(before), scores_in(truth))
-
-
-def scores_in(record: dict[str, Any]) -> Scores:
-    """The means of an evaluation's scores, which is what a distortion is computed from."""
-    return Scores(record["miou"], record["class_accuracy"], math.nan, (), ())
+    means = []
+    for truth in (read_evaluation(clean)["truth"] or {}, metrics["truth"] or {}):
+        miou, accuracy = truth.get("miou"), truth.get("class_accuracy")
+        if miou is None or accuracy is None:  # no labels, or none of the pixels has one
+            return None
+        means.append(Scores(miou, accuracy, math.nan, (), ()))
+    return distortion(*means)
 
 
 def rows_of(run: Path) -> list[Row]:
@@ -209,21 +199,13 @@ def save(rows: Iterable[Row], folder: Path) -> None:
 
 def text_table(rows: Iterable[Row]) -> str:
     """The table that commands print: a line for each shift and method, percent."""
-
-    def place(row: Row) -> tuple[str, int, str, int]:
-        return row.shift, place_of(row.method), row.method, row.seed
-
-    def cell(value: float | None) -> str:
-        return f"{value:10.1f}" if value is not None else f"{'-':>10}"
-
-    rows = sorted(rows, key=place)
+    rows = sorted(rows, key=lambda row: (row.shift, place_of(row.method), row.method, row.seed))
     wide = max([14, *(len(row.method) + 1 for row in rows)])
     kinds = dict.fromkeys("mIoU" if row.top1 is None else "top-1" for row in rows)
-    names = ("|".join(kinds), "class acc", "agreement")
-    head = "".join(f"{name:>10}" for name in names)
-    lines = [f"{'shift':<12}{'method':<{wide}}{head}{'seed':>6}"]
+    heads = "".join(f"{name:>10}" for name in ("|".join(kinds), "class acc", "agreement"))
+    lines = [f"{'shift':<12}{'method':<{wide}}{heads}{'seed':>6}"]
     for row in rows:
-        first = row.miou if row.top1 is None else row.top1
-        numbers = "".join(map(cell, (first, row.class_accuracy, row.agreement)))
-        lines.append(f"{row.shift or '(clean)':<12}{row.method:<{wide}}{numbers}{row.seed:>6}")
+        scores = (row.miou if row.top1 is None else row.top1, row.class_accuracy, row.agreement)
+        cells = "".join(f"{'-' if v is None else format(v, '.1f'):>10}" for v in scores)
+        lines.append(f"{row.shift or '(clean)':<12}{row.method:<{wide}}{cells}{row.seed:>6}")
     return "\n".join(lines)

@@ -2,22 +2,18 @@
 
 import platform
 import shutil
-import sys
 import tempfile
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from torch import nn
 
-from adapt.data import DataSet, pixels_only
+from adapt.data import pixels_only, some
 from adapt.disk.files import read_mapping, sha256, write_json, write_whole
 from adapt.errors import InputError, Stopped, listing
-from adapt.evaluation.evaluate import shown_to
+from adapt.evaluation.evaluate import data_for
 from adapt.evaluation.inference import Whole
 from adapt.export.files import (
     KIND,
@@ -27,16 +23,16 @@ from adapt.export.files import (
     README,
     description,
     load_text,
-    origin_of,
+    numbers,
+    provenance,
+    readme_text,
 )
 from adapt.export.onnx_graph import NEEDED, check_installed, onnx_bytes
-from adapt.export.parity import POSITIONS, Case, Comparison, check, noise, rounding
-from adapt.export.readme import readme_text, signed
+from adapt.export.parity import TOLERANCE, Case, check, noise
 from adapt.export.recipe import OURS, Recipe, Signature, odd_sizes, recipe_of, signature_of
 from adapt.machine.runtime import say
 from adapt.networks.saved import ABOUT, WEIGHTS, Model, load_model
 from adapt.settings.commands import ExportConfig
-from adapt.settings.groups import DataConfig
 
 FILES = {"safetensors": WEIGHTS, "onnx": ONNX}
 MINE = {ABOUT, WEIGHTS, ONNX, PARITY, LOAD, README, f"{OURS}.py", "__pycache__"}
@@ -46,21 +42,24 @@ def export(config: ExportConfig) -> Path:
     """Write the export folder, whole or not at all, and return it.
 
     Raises:
-        InputError: an unfinished run, a folder that holds something else, packages that are
-            missing, images that the network does not take.
-        Stopped: parity is broken; nothing is left.
+        InputError: the run is unfinished, the folder holds something else, packages are missing, or
+            the network does not take the images.
+        Stopped: an exported format does not compute what the run does; nothing is left.
     """
     run, out = Path(config.run), Path(config.out)
     model = load_model(run)
     if "onnx" in config.formats:
         check_installed()
-    origin = origin_of(run)
+    origin = provenance(run)
     refuse(out, origin["run"], model.digest, config.formats)
-    domain, settings, data = shown_to(run, model, config.data, config.domain, config.split)
+    domain, settings, data = data_for(run, model, config.data, config.domain, config.split)
     pixels_only(data, "export")
     if len(settings.resize) == 1:
         raise InputError(f"data.resize={settings.resize}: export has one size; give [H,W]")
-    cases = photographs(data, settings, domain, config.images)
+    data, image = some(data, config.images), f"x{domain[1]}"
+    whole = Whole(data, settings, [image, f"y{domain[1]}"] if data.labelled else [image])
+    items = [whole[i] for i in range(len(whole))]
+    cases = [Case(x["name"], x[image][None].numpy(), x["size"], x.get("y")) for x in items]
     model.net.eval()
     shape = cases[0].images.shape[2:]
     signature = signature_of(model.net, shape)
@@ -68,31 +67,43 @@ def export(config: ExportConfig) -> Path:
     recipe = recipe_of(model.network, model.net, len(model.classes))
     about = description(model, recipe, signature, settings, origin)
     free = 0 if config.size else signature.multiple
-    cases += noise(odd_sizes(free) if free else [shape, shape])
+    noises = noise(odd_sizes(free) if free else [shape, shape])
     say(f"{run}: {model.network.name} to {out} as {' and '.join(config.formats)}")
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as temporary:
         aside = Path(temporary) / out.name
         aside.mkdir()
         write_formats(aside, run, config, model, about, recipe)
-        paths = installed(recipe)
-        compared = check(aside, config.formats, model.net, model.network, cases, paths)
-        parity = parity_report(compared, cases, data, domain, model.net)
+        found = check(aside, config.formats, model.net, model.network, cases + noises, recipe.root)
+        parity = {
+            "images": {
+                "data": data.name,
+                "domain": domain,
+                "split": data.split,
+                "names": [c.name for c in cases],
+                "labelled": data.labelled,
+                "shapes": sorted({"x".join(map(str, c.images.shape)) for c in cases}),
+            },
+            "noise": [c.name for c in noises],
+            "rule": "fp32 on the CPU, each format in a process without the project: logits may "
+            f"differ by {TOLERANCE:g} of their range, classes where logits lie within twice that",
+            "formats": found,
+        }
         write_json(aside / PARITY, parity)
         write_whole(aside / README, readme_text(about, recipe, parity).encode())
-        for kind, comparison in compared.items():
-            say(line(kind, aside / FILES[kind], comparison))
-        refuse_broken(compared)
-        put(aside, out)
+        for kind, values in found.items():
+            size = (aside / FILES[kind]).stat().st_size / 1e6
+            logits, classes, miou = numbers(values)
+            text = f"logits differ by at most {logits}, equal argmax {classes}, mIoU {miou}"
+            say(f"  {kind}: {size:.1f} MB, {text}")
+            if not values["passed"]:
+                wrong = f"{kind} ({text}, {values['wrong_pixels']} wrong pixels)"
+                raise Stopped(f"error: parity is broken: {wrong}; nothing was written", 1)
+        if out.exists():
+            out.rename(aside.with_name("replaced"))
+        aside.rename(out)
     say(f"{out}: written; its README.md says how to load it")
     return out
-
-
-def installed(recipe: Recipe) -> list[str]:
-    """Where Python looks for modules, without this project, and with the user's own network."""
-    project = Path(__file__).resolve().parents[2]
-    others = [path for path in sys.path if path and Path(path).resolve() != project]
-    return others + ([str(recipe.root)] if recipe.root else [])
 
 
 def refuse_sizes(
@@ -135,35 +146,11 @@ def refuse(out: Path, run: str, digest: str, formats: Sequence[str]) -> None:
         )
 
 
-def put(aside: Path, out: Path) -> None:
-    """Move a finished folder to its place; what it replaces goes where it came from."""
-    old = aside.with_name("replaced")
-    if out.exists():
-        out.rename(old)
-    try:
-        aside.rename(out)
-    except OSError:
-        if old.exists():
-            old.rename(out)
-        raise
-
-
-def photographs(data: DataSet, settings: DataConfig, domain: str, count: int) -> list[Case]:
-    """Evenly spaced images of a data set as the run's network sees them, with labels if there."""
-    every = len(data.samples)
-    chosen = np.unique(np.linspace(0, every - 1, min(count, every)).round().astype(int))
-    data = replace(data, samples=tuple(data.samples[i] for i in chosen))
-    image = f"x{domain[1]}"
-    fields = [image, f"y{domain[1]}"] if data.labelled else [image]
-    whole = Whole(data, settings, fields)
-    items = (whole[i] for i in range(len(whole)))
-    return [Case(i["name"], i[image][None].numpy(), i["size"], i.get("y")) for i in items]
-
-
 def write_formats(
     folder: Path, run: Path, config: ExportConfig, model: Model, about: dict[str, Any], made: Recipe
 ) -> None:
     """The weights with load.py and network.py, the ONNX file, and model.json with their digests."""
+    versions = {"python": platform.python_version(), "torch": torch.__version__}
     if "safetensors" in config.formats:
         shutil.copyfile(run / WEIGHTS, folder / WEIGHTS)
         write_whole(folder / LOAD, load_text(about, made).encode())
@@ -174,65 +161,6 @@ def write_formats(
         metadata = {k: about[k] for k in kept} | {"weights_sha256": model.digest}
         content = onnx_bytes(model.net, model.network, config.size, metadata)
         write_whole(folder / ONNX, content)
-    files = {p.name: sha256(p) for p in sorted(folder.iterdir())}
-    versions = {"python": platform.python_version(), "torch": torch.__version__}
-    if "onnx" in config.formats:
         versions |= {name: version(name) for name in NEEDED}
+    files = {p.name: sha256(p) for p in sorted(folder.iterdir())}
     write_json(folder / ABOUT, about | {"files": files, "exported_with": versions})
-
-
-def parity_report(
-    compared: dict[str, Comparison],
-    cases: Sequence[Case],
-    data: DataSet,
-    domain: str,
-    net: nn.Module,
-) -> dict[str, Any]:
-    """The content of parity.json."""
-    photos = [c for c in cases if not c.noise]
-    return {
-        "reference": "the run's own network, fp32 on the CPU, in the project",
-        "compared": "each format in a process of its own, without the project",
-        "images": {
-            "data": data.name,
-            "domain": domain,
-            "split": data.split,
-            "names": [c.name for c in photos],
-            "labelled": all(c.truth is not None for c in photos),
-            "shapes": sorted({"x".join(map(str, c.images.shape)) for c in photos}),
-        },
-        "noise": [c.name for c in cases if c.noise],
-        "tolerance": {
-            "relative_to_largest_logit": rounding(net),
-            "rule": "L sqrt(n) 2^-24 times the image's largest logit: L weight tensors, dot "
-            "products of at most n terms. A class may differ only where the run's own two best "
-            f"logits lie closer than twice that plus {POSITIONS} 2^-24 cells a side of it.",
-        },
-        "formats": {kind: comparison.report() for kind, comparison in compared.items()},
-    }
-
-
-def line(kind: str, path: Path, found: Comparison) -> str:
-    """A format's line for the terminal."""
-    values = found.report()
-    change = values["miou_difference"]
-    miou = f"agreement {values['agreement_miou']:.3f} %"
-    if change is not None:
-        miou = f"mIoU {values['miou']:.3f} % ({signed(change)})"
-    return (
-        f"  {kind}: {path.stat().st_size / 1e6:.1f} MB, logits differ by at most "
-        f"{found.difference:.2g} of {found.largest:.3g} (allowed {values['tolerance']:.2g}), equal "
-        f"argmax {values['equal_argmax']:.4f} %, {miou}"
-    )
-
-
-def refuse_broken(compared: dict[str, Comparison]) -> None:
-    """Raises Stopped, with status 1, where a format does not compute what the run does."""
-    broken = [
-        f"{kind} (logits differ by {found.share:.3g} times what rounding allows, {found.beyond} "
-        "pixels have another class beyond rounding)"
-        for kind, found in compared.items()
-        if not found.passed
-    ]
-    if broken:
-        raise Stopped(f"error: parity is broken: {'; '.join(broken)}; nothing was written", 1)

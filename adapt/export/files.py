@@ -1,9 +1,10 @@
-"""What stands in an export folder: model.json, and load.py, which makes the network of it."""
+"""The files of an export folder: model.json, load.py, which makes the network, and README.md."""
 
 from pathlib import Path
 from typing import Any
 
 from adapt.disk.runs import read_config, read_environment, read_summary
+from adapt.export.onnx_graph import OPSET
 from adapt.export.recipe import OURS, Recipe, Signature
 from adapt.networks.saved import WEIGHTS, Model
 from adapt.networks.taps import LOGITS, aliases, resolve
@@ -11,15 +12,18 @@ from adapt.settings.groups import DataConfig
 
 FORMAT, KIND = 1, "export"
 ONNX, PARITY, LOAD, README = "model.onnx", "parity.json", "load.py", "README.md"
+LEFT_OUT = ("run", "teacher", "start", "data", "network", "domain", "device", "workers")
+"""Settings in a run's record that stand elsewhere in model.json or belong to one machine."""
 
 
-SETTINGS_LEFT_OUT = ("run", "teacher", "start", "data", "network", "domain", "device", "workers")
-"""Of a run's record: what stands elsewhere in model.json, or names folders of one machine."""
-
-
-def origin_of(run: Path) -> dict[str, Any]:
-    """Where a run's network comes from: teacher, start, settings, versions."""
+def provenance(run: Path) -> dict[str, Any]:
+    """Where a run's network comes from: teacher, start, settings and versions."""
     recorded, inputs, made = read_config(run), read_summary(run)["inputs"], read_environment(run)
+
+    def public(path: str) -> str:
+        """Of an absolute path, which belongs to one machine, the last part."""
+        return Path(path).name if Path(path).is_absolute() else path
+
     return {
         "run": public(recorded["run"]),
         "teacher": public(recorded["teacher"]),
@@ -28,20 +32,15 @@ def origin_of(run: Path) -> dict[str, Any]:
         "start_sha256": inputs.get("start"),
         "data": recorded["data"]["name"],
         "domain": recorded["domain"],
-        "settings": {k: v for k, v in recorded.items() if k not in SETTINGS_LEFT_OUT},
+        "settings": {k: v for k, v in recorded.items() if k not in LEFT_OUT},
         "trained_with": {"python": made["python"], **made["packages"], "git": made["git"]},
     }
-
-
-def public(path: str) -> str:
-    """A run's name as it was given; of an absolute path, which belongs to one machine, the end."""
-    return Path(path).name if Path(path).is_absolute() else path
 
 
 def description(
     model: Model, recipe: Recipe, signature: Signature, settings: DataConfig, origin: dict[str, Any]
 ) -> dict[str, Any]:
-    """What model.json says of the network: all that is needed to make, feed and read it."""
+    """The content of model.json: all that is needed to make, feed and read the network."""
     network, regression = model.network, origin["settings"]["objective"]["regression"]
     regressed = regression["taps"] if regression["weight"] else {}
     layers = {tap: resolve(model.net, tap) for tap in regressed if tap != LOGITS}
@@ -89,51 +88,40 @@ def description(
     }
 
 
+def filled_in(template: str, **values: Any) -> str:
+    """The text of a template in this folder."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        trim_blocks=True,
+        keep_trailing_newline=True,
+        undefined=StrictUndefined,
+    )
+    return environment.get_template(template).render(**values)
+
+
 def load_text(about: dict[str, Any], recipe: Recipe) -> str:
-    """A module that makes the network of torch, safetensors and what the recipe requires."""
-    given, output = about["input"], about["output"]["taken"]
-    imported = f"from {recipe.module} import {recipe.name}"
-    if recipe.module == OURS:
-        imported = f"if __package__:\n    from .{OURS} import {recipe.name}\nelse:\n    {imported}"
-    return f'''"""The network of this folder: `load.network()`. See README.md and model.json."""
-
-import hashlib
-from pathlib import Path
-
-import torch
-from safetensors.torch import load
-
-{imported}
-
-WEIGHTS = Path(__file__).with_name("{WEIGHTS}")
-SHA256 = "{about["weights"]["sha256"]}"
-CLASSES = {about["classes"]!r}
-MEAN, STD = {given["mean"]!r}, {given["std"]!r}
+    """A module that makes the network of torch, safetensors and what the recipe requires. Values
+    stand in it as Python quotes them."""
+    return filled_in(
+        "load.py.j2", about=about, recipe=recipe, ours=OURS, weights=WEIGHTS, repr=repr
+    )
 
 
-def network() -> torch.nn.Module:
-    """The network in eval mode, on the CPU. It takes normalised images; `logits` normalises."""
-    content = WEIGHTS.read_bytes()
-    if hashlib.sha256(content).hexdigest() != SHA256:
-        raise ValueError(f"{{WEIGHTS}} is damaged: its SHA-256 is not {{SHA256}}")
-    net = {recipe.call}
-    net.load_state_dict(load(content))
-    return net.eval()
+def readme_text(about: dict[str, Any], recipe: Recipe, parity: dict[str, Any]) -> str:
+    """README.md: what the folder holds, how to run it, and how close it is to the run."""
+    needs = dict.fromkeys(("torch", "safetensors", *about["architecture"]["requires"]))
+    given = {"about": about, "recipe": recipe, "parity": parity, "opset": OPSET}
+    return filled_in("README.md.j2", **given, needs=", ".join(needs), numbers=numbers)
 
 
-def logits(net: torch.nn.Module, images: torch.Tensor) -> torch.Tensor:
-    """uint8 RGB images (B, 3, H, W) -> logits (B, {len(about["classes"])}, h, w)."""
-    if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] != 3:
-        given = f"{{images.dtype}} {{tuple(images.shape)}}"
-        raise ValueError(f"images are {{given}}; give uint8 (B, 3, H, W)")
-    mean = torch.tensor(MEAN, device=images.device).view(1, 3, 1, 1) * 255
-    std = torch.tensor(STD, device=images.device).view(1, 3, 1, 1) * 255
-    with torch.no_grad():
-        return net((images.float() - mean) / std){output}
-
-
-def classes(logits: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
-    """Logits -> class indices, uint8 (B, H, W), at a size (H, W): bilinear, then argmax."""
-    full = torch.nn.functional.interpolate(logits, size, mode="bilinear", align_corners=False)
-    return full.argmax(dim=1).to(torch.uint8)
-'''
+def numbers(found: dict[str, Any]) -> tuple[str, str, str]:
+    """The parity of a format in words: the logits, the classes, and mIoU with its change or, where
+    labels are missing, the agreement with the run."""
+    change, miou = found["miou_difference"], f"agreement {found['agreement_miou']:.3f} %"
+    if change is not None:
+        miou = f"{found['miou']:.3f} % ({round(change, 4) + 0.0:+.4f})"  # never -0.0000
+    largest, span = f"{found['max_logit_difference']:.2g}", f"{found['logit_range']:.3g}"
+    allowed = f"{largest} of {span} ({found['tolerance']:.2g} allowed)"
+    return allowed, f"{found['equal_argmax']:.4f} %", miou

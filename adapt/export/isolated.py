@@ -1,7 +1,7 @@
 """Runs an exported network in a process of its own that has nothing of this project.
 
-Started as `python -I -B isolated.py FORMAT FOLDER THREADS [PATH ...]`. For each .npy file, uint8
-(B, 3, H, W), that its input names it writes `logits` and `classes` beside it as .npz and says so.
+It is started as `python -I -B isolated.py FORMAT FOLDER WORK THREADS [PATH ...]`. For each <n>.npy
+in WORK, uint8 (B, 3, H, W), it writes `logits` and `classes` to WORK/<FORMAT><n>.npz.
 """
 
 import sys
@@ -10,12 +10,9 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-DONE = "isolated: done"
-Predict = Callable[[Any], tuple[Any, Any]]
 
-
-def safetensors(folder: str, threads: int) -> Predict:
-    """The folder's own load.py: torch and safetensors."""
+def safetensors(folder: str, threads: int) -> Callable[[Any], tuple[Any, Any]]:
+    """The folder's own load.py, with torch and safetensors."""
     import torch
 
     torch.set_num_threads(threads)
@@ -30,30 +27,24 @@ def safetensors(folder: str, threads: int) -> Predict:
     return predict
 
 
-def onnx(folder: str, threads: int) -> Predict:
-    """The folder's model.onnx: onnxruntime."""
+def onnx(folder: str, threads: int) -> Callable[[Any], tuple[Any, Any]]:
+    """The folder's model.onnx, with onnxruntime."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     path, providers = str(Path(folder) / "model.onnx"), ["CPUExecutionProvider"]
     session = onnxruntime.InferenceSession(path, options, providers=providers)
-
-    def predict(images: Any) -> tuple[Any, Any]:
-        return tuple(session.run(["logits", "classes"], {"image": images}))
-
-    return predict
+    return lambda images: tuple(session.run(["logits", "classes"], {"image": images}))
 
 
 if __name__ == "__main__":
-    sys.modules["adapt"] = None  # type: ignore[assignment]  # installed or not: importing it fails
-    kind, folder, threads, *paths = sys.argv[1:]
+    sys.modules["adapt"] = None  # type: ignore[assignment]  # importing it fails, installed or not
+    kind, folder, work, threads, *paths = sys.argv[1:]
     sys.path += paths
     import numpy as np
 
     predict = {"safetensors": safetensors, "onnx": onnx}[kind](folder, int(threads))
-    for line in sys.stdin:
-        path = Path(line.rstrip("\n"))
+    for path in Path(work).glob("*.npy"):
         logits, classes = predict(np.load(path))
-        np.savez(path.with_suffix(".npz"), logits=logits, classes=classes)
-        print(DONE, flush=True)
+        np.savez(path.with_name(f"{kind}{path.stem}.npz"), logits=logits, classes=classes)

@@ -15,32 +15,27 @@ from adapt.settings.groups import NetworkConfig
 
 OPSET = 18
 NEEDED = ("onnx", "onnxscript", "onnxruntime")
-LARGEST = 2**31 - 2**20
-"""Bytes of weights that one protobuf file can hold beside the graph."""
+MOST_BYTES = 2**31 - 2**20
+"""Of weights that one protobuf file can hold beside the graph."""
 EXAMPLE = (2, 128, 192)
-"""Batch, height and width of the traced image: a multiple of 64 whose maps have sides above 1."""
+"""Batch, height and width of the traced image: multiples of 64 whose maps have sides above 1."""
 
 
 def check_installed() -> None:
     """Raises InputError where a package that ONNX needs is missing."""
-    if missing := [name for name in NEEDED if not importable(name)]:
-        raise InputError(
-            f"formats=[onnx] needs {', '.join(missing)}: pip install '.[onnx]' in this project's "
-            "folder, or give formats=[safetensors]"
-        )
-
-
-def importable(name: str) -> bool:
-    try:
-        import_module(name)
-    except ImportError:
-        return False
-    return True
+    for name in NEEDED:
+        try:
+            import_module(name)
+        except ImportError:
+            raise InputError(
+                f"formats=[onnx] needs {name}: pip install '.[onnx]' in this project's folder, or "
+                "give formats=[safetensors]"
+            ) from None
 
 
 class Deployed(nn.Module):
-    """uint8 RGB (B, 3, H, W) -> logits (B, C, h, w), and classes (B, H, W) as uint8: the argmax of
-    the logits, upsampled bilinearly to the image's size."""
+    """uint8 RGB (B, 3, H, W) -> logits (B, C, h, w) and classes, uint8 (B, H, W): the argmax of the
+    logits, upsampled bilinearly to the image's size."""
 
     def __init__(self, net: nn.Module, mean: Sequence[float], std: Sequence[float]) -> None:
         super().__init__()
@@ -53,41 +48,34 @@ class Deployed(nn.Module):
 
 
 def adaptive_average(x: Tensor, size: Sequence[int]) -> Tensor:
-    """adaptive_avg_pool2d of (B, C, H, W) to `size`, as two products whose matrices depend on H and
-    W: the exporter's own version has the traced size built in and is wrong at every other."""
+    """adaptive_avg_pool2d of (B, C, H, W) to `size` as two products with averaging matrices, whose
+    row i has the cells floor(i n / bins) .. ceil((i + 1) n / bins) - 1. The exporter's own version
+    has the traced size built in and is wrong at every other."""
     if all(bins == 1 for bins in size):
         return x.mean(dim=(-2, -1), keepdim=True)
-    rows, columns = (averages(x, axis, bins) for axis, bins in zip((-2, -1), size, strict=True))
+    matrices = []
+    for n, bins in zip(x.shape[-2:], size, strict=True):
+        cell, row = (torch.arange(k, device=x.device) for k in (n, bins))
+        first, stop = row * n // bins, -(-(row + 1) * n // bins)
+        inside = (cell >= first[:, None]) & (cell < stop[:, None])
+        matrices.append(inside.to(x.dtype) / (stop - first)[:, None].to(x.dtype))
+    rows, columns = matrices
     return rows @ x @ columns.mT
-
-
-def averages(x: Tensor, axis: int, bins: int) -> Tensor:
-    """(bins, n): row i averages the cells floor(i n / bins) .. ceil((i + 1) n / bins) - 1."""
-    n = x.shape[axis]
-    at, bin_ = (torch.arange(k, device=x.device) for k in (n, bins))
-    start, stop = bin_ * n // bins, -(-(bin_ + 1) * n // bins)
-    inside = (at >= start[:, None]) & (at < stop[:, None])
-    return inside.to(x.dtype) / (stop - start)[:, None].to(x.dtype)
 
 
 def onnx_bytes(
     net: nn.Module, network: NetworkConfig, size: list[int], metadata: dict[str, Any]
 ) -> bytes:
-    """The checked ONNX file of a network on the CPU.
-
-    Args:
-        net: any network that `torch.export` can trace.
-        network: its normalisation.
-        size: (H, W) of the graph's input; [] = any.
-        metadata: goes into the file; values other than text as JSON.
+    """The checked ONNX file of a network on the CPU, with `metadata` (values other than text as
+    JSON); `size` is the (H, W) of the graph's input, [] = any.
 
     Raises:
-        InputError: a network that cannot be traced or translated, or is too large for one file.
+        InputError: the network cannot be traced or translated, or is too large for one file.
     """
     import onnx
 
     weights = sum(t.numel() * t.element_size() for t in net.state_dict().values())
-    if weights > LARGEST:
+    if weights > MOST_BYTES:
         raise InputError(
             f"formats=[onnx]: one file holds 2 GiB; the weights have {weights} bytes; "
             "give formats=[safetensors]"
@@ -117,14 +105,15 @@ def onnx_bytes(
                 verbose=False,
             )
         except (RuntimeError, TypeError, ValueError, AssertionError) as error:
+            reason = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
             raise InputError(
                 f"formats=[onnx]: {type(net).__name__} cannot be translated "
-                f"({type(error).__name__}: {first_line(error)}). formats=[safetensors] does "
-                "without; size=[H,W] traces one size only"
+                f"({type(error).__name__}: {reason}). formats=[safetensors] does without; "
+                "size=[H,W] traces one size only"
             ) from error
     assert made is not None
     model = made.model_proto
-    tidy(model, fixed=bool(size))
+    tidy(model)
     onnx.helper.set_model_props(
         model, {k: v if isinstance(v, str) else json.dumps(v) for k, v in metadata.items()}
     )
@@ -132,13 +121,8 @@ def onnx_bytes(
     return model.SerializeToString()
 
 
-def first_line(error: BaseException) -> str:
-    """The first line of an error that says something."""
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), "")
-
-
-def tidy(model: Any, *, fixed: bool) -> None:
-    """Drop what the exporter notes of this machine (source lines, say) and name the free sizes."""
+def tidy(model: Any) -> None:
+    """Drop what the exporter notes of this machine, such as source files, and name free sizes."""
     graph = model.graph
     for node in graph.node:
         del node.metadata_props[:]

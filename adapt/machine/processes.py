@@ -50,11 +50,7 @@ def started_by_torchrun() -> bool:
 
 
 def refuse_several(name: str) -> None:
-    """For commands of one process.
-
-    Raises:
-        InputError: torchrun started several.
-    """
+    """InputError where torchrun started several processes of a command for one."""
     if started_by_torchrun():
         raise InputError(f"{name} runs in one process; start it without torchrun")
 
@@ -87,8 +83,8 @@ def all_mean(value: Tensor) -> Tensor:
 
 
 def global_mean(mean: Tensor, count: Tensor) -> Tensor:
-    """The mean over this process's `count` items, scaled so that the average over the processes,
-    which is what DistributedDataParallel makes of gradients, is the mean over all items."""
+    """The mean over this process's `count` items, scaled so that the average over the processes
+    (which is what DistributedDataParallel makes of gradients) is the mean over all items."""
     if world() == 1:
         return mean
     return mean * (count * world() / all_sum(count.double()).clamp(min=1)).to(mean.dtype)

@@ -1,4 +1,4 @@
-"""Device, precision, signals and progress."""
+"""Where and how a command runs: device and precision, signals, what it says, how it fails."""
 
 import platform
 import signal
@@ -18,16 +18,19 @@ from tqdm import tqdm
 from adapt.errors import InputError, Stopped
 from adapt.machine.processes import local_rank, rank, world
 
+ENDING = (signal.SIGTERM, signal.SIGINT)
+REQUEUING = signal.SIGUSR2
+"""What submitit has SLURM send ahead of a time limit; its own handler then queues the job again."""
 TWICE = 0.5
 """Seconds in which a signal that comes again is not a second one."""
 
-
-def native_bf16(device: torch.device) -> bool:
-    """Does the device compute bf16 itself rather than emulate it?"""
-    if device.type == "cuda":
-        return torch.cuda.get_device_capability(device) >= (8, 0)
-    capabilities: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
-    return any(capabilities.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16"))
+STATUS = 4
+"""Exit status of a run that found no memory, or lost a worker or another process."""
+UNREACHABLE = ("gloo", "pair closure", "NCCL")
+"""What PyTorch says when another process of the run is gone."""
+NO_MEMORY = ("can't allocate memory", "not enough memory", "out of memory", "STATUS_ALLOC_FAILED")
+"""What PyTorch says of a full machine or GPU, CUDA of one that another process fills, and cuDNN and
+cuBLAS of their own buffers."""
 
 
 @dataclass(frozen=True)
@@ -59,11 +62,9 @@ def runtime(device: str, precision: str) -> Runtime:
     try:
         place = torch.device(device)
     except RuntimeError:
-        raise InputError(
-            f"device: {device!r} is not known. Choices: auto, cpu, cuda, cuda:N"
-        ) from None
+        place = torch.device("meta")
     if place.type not in ("cpu", "cuda"):
-        raise InputError(f"device: {device!r} is not supported. Choices: auto, cpu, cuda, cuda:N")
+        raise InputError(f"device: {device!r} is not known. Choices: auto, cpu, cuda, cuda:N")
     if place.type == "cuda" and world() > 1:
         if place.index is not None:
             raise InputError(f"device: {device!r} is one GPU for {world()} processes; give cuda")
@@ -77,9 +78,20 @@ def runtime(device: str, precision: str) -> Runtime:
     return Runtime(place, bf16)
 
 
-ENDING = (signal.SIGTERM, signal.SIGINT)
-REQUEUING = signal.SIGUSR2
-"""What submitit has SLURM send ahead of a time limit; its own handler then queues the job again."""
+def native_bf16(device: torch.device) -> bool:
+    """Does the device compute bf16 itself rather than emulate it?"""
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    capabilities: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
+    return any(capabilities.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16"))
+
+
+def processor() -> str:
+    """The CPU's name where Linux tells it, else its kind."""
+    listed = Path("/proc/cpuinfo")
+    lines = listed.read_text(encoding="utf-8").splitlines() if listed.is_file() else []
+    names = (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.machine())
 
 
 @contextmanager
@@ -115,16 +127,9 @@ def stop_signals() -> Iterator[list[int]]:
 
 def progress(items: Iterable, *, what: str, total: int | None = None, initial: int = 0) -> tqdm:
     """A bar with ETA on a terminal, gone when it is full; silence elsewhere."""
-    quiet = not sys.stderr.isatty() or rank() > 0
-    return tqdm(
-        items,
-        desc=what,
-        total=total,
-        initial=initial,
-        disable=quiet,
-        leave=False,
-        dynamic_ncols=True,
-    )
+    hidden = not sys.stderr.isatty() or rank() > 0
+    style = {"disable": hidden, "leave": False, "dynamic_ncols": True}
+    return tqdm(items, desc=what, total=total, initial=initial, **style)
 
 
 def say(text: str) -> None:
@@ -132,15 +137,6 @@ def say(text: str) -> None:
     if rank() == 0:
         tqdm.write(text, file=sys.stdout)
         sys.stdout.flush()
-
-
-STATUS = 4
-"""Exit status of a run that was ended so."""
-
-UNREACHABLE = ("gloo", "pair closure", "NCCL")
-NO_MEMORY = ("can't allocate memory", "not enough memory", "out of memory", "STATUS_ALLOC_FAILED")
-"""What PyTorch says of a full machine or GPU, CUDA of one that another process fills, and cuDNN and
-cuBLAS of their own buffers."""
 
 
 def explained(error: RuntimeError | MemoryError, doing: str = "") -> Stopped | None:
@@ -151,29 +147,20 @@ def explained(error: RuntimeError | MemoryError, doing: str = "") -> Stopped | N
     if isinstance(error, Stopped):
         return error
     text = str(error).strip().split("\n")[0]
-    what = f"{doing}: " if doing else ""
     if isinstance(error, torch.OutOfMemoryError | MemoryError) or any(w in text for w in NO_MEMORY):
         text = text.rstrip(".") or "the machine's memory is full"
-        return Stopped(f"{what}out of memory: {text}. A smaller batch or crop needs less", STATUS)
-    if text.startswith("DataLoader worker"):
-        return Stopped(
-            f"{what}{text.split(' Details')[0].rstrip('.')}. Most often it was killed for memory: "
-            "fewer workers or a smaller batch need less",
-            STATUS,
+        found = f"out of memory: {text}. A smaller batch or crop needs less"
+    elif text.startswith("DataLoader worker"):
+        found = (
+            f"{text.split(' Details')[0].rstrip('.')}. Most often it was killed for memory: "
+            "fewer workers or a smaller batch need less"
         )
-    if isinstance(error, dist.DistError) or any(word in text for word in UNREACHABLE):
+    elif isinstance(error, dist.DistError) or any(word in text for word in UNREACHABLE):
         reason = text.rpartition("] ")[2] if text.startswith("[/") else text
-        return Stopped(
-            f"{what}another process of this run has failed or is gone "
-            f"({reason.split('. ')[0]}); its own message has the cause. The same command resumes",
-            STATUS,
+        found = (
+            "another process of this run has failed or is gone "
+            f"({reason.split('. ')[0]}); its own message has the cause. The same command resumes"
         )
-    return None
-
-
-def processor() -> str:
-    """The CPU's name where Linux tells it, else its kind."""
-    listed = Path("/proc/cpuinfo")
-    lines = listed.read_text(encoding="utf-8").splitlines() if listed.is_file() else []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()
+    else:
+        return None
+    return Stopped(f"{doing}: {found}" if doing else found, STATUS)

@@ -14,7 +14,6 @@ from typing import Any, TypeVar
 
 import cv2
 
-from adapt.data.images import only_reading
 from adapt.errors import Stopped
 from adapt.machine.runtime import STATUS
 
@@ -29,13 +28,11 @@ def _end_workers() -> None:
 
 
 def patient(_: int) -> None:
-    """Of a DataLoader's worker (`worker_init_fn`): it only reads, and the first SIGINT and SIGTERM
-    pass.
+    """Of a DataLoader's worker (`worker_init_fn`): the first SIGINT and SIGTERM pass.
 
     Ctrl-C and batch systems signal every process of a job; it is the main one that finishes its
     step with what the workers deliver, and then ends them.
     """
-    only_reading()
     passed: list[int] = []
 
     def note(number: int, frame: FrameType | None) -> None:
@@ -50,29 +47,23 @@ def patient(_: int) -> None:
 
 def _serve() -> None:
     """Of a pool's process: one core, no Ctrl-C, and no life after the parent's."""
-    cv2.setNumThreads(1)
-    only_reading()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-    Thread(target=_end_with_parent, daemon=True).start()
 
-
-def _end_with_parent() -> None:
-    parent = parent_process()
-    if parent is not None:
+    def end_with(parent: Any) -> None:
         parent.join()
         os._exit(1)
+
+    cv2.setNumThreads(1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    Thread(target=end_with, args=(parent_process(),), daemon=True).start()
 
 
 @contextmanager
 def spread(
     function: Callable[[Any], T], jobs: Iterable[Any], workers: int, chunk: int, what: str
 ) -> Iterator[Iterator[T]]:
-    """Inside, the results of `function` over `jobs` in their order, from so many processes.
-
-    Raises:
-        Stopped: a process died, which is mostly the system's answer to too little memory.
-    """
+    """Inside, the results of `function` over `jobs` in their order, from so many processes. Stopped
+    where one of them died, which is mostly the system's answer to too little memory."""
     with ProcessPoolExecutor(workers, get_context("spawn"), initializer=_serve) as pool:
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # while they start
         try:

@@ -2,8 +2,6 @@
 Yuille, TPAMI 2018; He et al. 2016). Without their CRF and without fused input scales."""
 
 from torch import Tensor, nn
-from torchvision.models import resnet50, resnet101
-from torchvision.models._utils import IntermediateLayerGetter
 
 RATES = (6, 12, 18, 24)
 """Dilations of the parallel classifiers, "ASPP-L" (section 3.2)."""
@@ -12,8 +10,11 @@ CHANNELS = 2048
 
 def dilated_backbone(depth: int) -> nn.Module:
     """torchvision's ResNet of 50 or 101 layers, its last two stages dilated: output stride 8."""
-    resnet = {50: resnet50, 101: resnet101}[depth]
-    layers = resnet(weights=None, replace_stride_with_dilation=[False, True, True])
+    from torchvision.models import get_model
+    from torchvision.models._utils import IntermediateLayerGetter
+
+    dilated = [False, True, True]
+    layers = get_model(f"resnet{depth}", weights=None, replace_stride_with_dilation=dilated)
     return IntermediateLayerGetter(layers, {"layer4": "out"})
 
 

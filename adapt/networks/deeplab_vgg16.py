@@ -28,25 +28,20 @@ class DeepLabVGG16(nn.Module):
             layers: list[nn.Module] = []
             for _ in range(depth):
                 out = max(1, round(wanted * width))
-                layers += self._convolution(channels, out, 3, dilation=2 if number == 5 else 1)
+                layers += self._convolution(channels, out, 3, rate=2 if number == 5 else 1)
                 channels = out
-            setattr(self, f"conv{number}", nn.Sequential(*layers))
-            setattr(
-                self, f"pool{number}", nn.MaxPool2d(3, stride=2 if number < 4 else 1, padding=1)
-            )
+            pool = nn.MaxPool2d(3, stride=2 if number < 4 else 1, padding=1)
+            self.add_module(f"conv{number}", nn.Sequential(*layers))
+            self.add_module(f"pool{number}", pool)
         hidden = max(1, round(1024 * width))
-        self.fc6 = nn.Sequential(*self._convolution(channels, hidden, 3, dilation=12), nn.Dropout())
+        self.fc6 = nn.Sequential(*self._convolution(channels, hidden, 3, rate=12), nn.Dropout())
         self.fc7 = nn.Sequential(*self._convolution(hidden, hidden, 1), nn.Dropout())
         self.classifier = nn.Conv2d(hidden, num_classes, 1)
         self._initialise()
 
-    def _convolution(
-        self, inputs: int, out: int, kernel: int, dilation: int = 1
-    ) -> list[nn.Module]:
-        padding = dilation * (kernel // 2)
-        conv = nn.Conv2d(
-            inputs, out, kernel, padding=padding, dilation=dilation, bias=not self.batch_norm
-        )
+    def _convolution(self, inputs: int, out: int, kernel: int, rate: int = 1) -> list[nn.Module]:
+        padding, bias = rate * (kernel // 2), not self.batch_norm
+        conv = nn.Conv2d(inputs, out, kernel, padding=padding, dilation=rate, bias=bias)
         norm = [nn.BatchNorm2d(out)] if self.batch_norm else []
         return [conv, *norm, nn.ReLU(inplace=True)]
 

@@ -2,7 +2,6 @@
 
 import torch
 from torch import Tensor, nn
-from torchvision.models.vgg import make_layers
 
 STAGES = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))
 """Channels and number of 3x3 convolutions before each pooling."""
@@ -27,14 +26,16 @@ class FCNVGG16(nn.Module):
         self, num_classes: int, stride: int, width: float = 1.0, batch_norm: bool = False
     ) -> None:
         super().__init__()
-        plan: list[str | int] = []
-        channels = [max(1, round(wanted * width)) for wanted, _ in STAGES]
+        layers: list[nn.Module] = []
+        inputs, channels = 3, [max(1, round(wanted * width)) for wanted, _ in STAGES]
         for out, (_, depth) in zip(channels, STAGES, strict=True):
-            plan += [out] * depth + ["M"]
-        self.features = make_layers(plan, batch_norm)
-        self.pools = [i for i, m in enumerate(self.features) if isinstance(m, nn.MaxPool2d)]
-        for place in self.pools:
-            self.features[place].ceil_mode = True
+            for _ in range(depth):
+                norm = [nn.BatchNorm2d(out)] if batch_norm else []
+                layers += [nn.Conv2d(inputs, out, 3, padding=1), *norm, nn.ReLU(inplace=True)]
+                inputs = out
+            layers.append(nn.MaxPool2d(2, ceil_mode=True))
+        self.features = nn.Sequential(*layers)
+        self.pools = [i for i, m in enumerate(layers) if isinstance(m, nn.MaxPool2d)]
         self.aliases = {f"pool{n}": f"features.{i}" for n, i in enumerate(self.pools, 1)}
         hidden = max(1, round(4096 * width))
         self.fc6 = nn.Sequential(
@@ -44,11 +45,11 @@ class FCNVGG16(nn.Module):
         self.score = nn.Conv2d(hidden, num_classes, 1)
         skips = {32: [], 16: [4], 8: [4, 3]}[stride]
         scores = [nn.Conv2d(channels[n - 1], num_classes, 1) for n in skips]
-        self.skips = nn.ModuleDict({f"pool{n}": s for n, s in zip(skips, scores, strict=True)})
         doubling = [
             nn.ConvTranspose2d(num_classes, num_classes, 4, stride=2, padding=1, bias=False)
             for _ in skips
         ]
+        self.skips = nn.ModuleDict({f"pool{n}": s for n, s in zip(skips, scores, strict=True)})
         self.upscore = nn.ModuleDict({f"pool{n}": d for n, d in zip(skips, doubling, strict=True)})
         self._initialise([self.score, *scores], doubling)
 

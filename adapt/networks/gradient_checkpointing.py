@@ -1,7 +1,7 @@
 """Gradient checkpointing (Chen et al. 2016): keep the input of a block, compute its maps again."""
 
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext
 from functools import partial
 
 from torch import nn
@@ -17,7 +17,7 @@ SIZES = range(2, 7)
 
 
 def blocks(net: nn.Module, taps: Iterable[str]) -> list[nn.Module]:
-    """What is computed again as one: the largest modules of 2 to 6 convolutions, no tap inside.
+    """The largest modules of 2 to 6 convolutions without a tap inside, each computed again as one.
 
     Raises:
         InputError: there are none.
@@ -45,7 +45,7 @@ def within(net: nn.Module, prefix: str, tapped: list[str]) -> Iterator[nn.Module
 
 @contextmanager
 def statistics_kept(block: nn.Module) -> Iterator[None]:
-    """Batch norm inside counts nothing: what is computed again was counted the first time."""
+    """Batch norm inside leaves its statistics alone: the first pass has counted these maps."""
     norms = batch_norms(block)
     kept = [dict(norm.named_buffers(recurse=False)) for norm in norms]
     for norm, buffers in zip(norms, kept, strict=True):
@@ -63,26 +63,21 @@ def statistics_kept(block: nn.Module) -> Iterator[None]:
 def recomputed(parts: Iterable[nn.Module]) -> Iterator[None]:
     """In a forward pass inside, the maps within each of `parts` are not kept for the backward pass,
     which computes them again: the same values and gradients, dropout and statistics included."""
-    with ExitStack() as stack:
-        for block in parts:
-            own = vars(block).get("forward")
+    own = {block: vars(block).get("forward") for block in parts}
+    try:
+        for block in own:
+            again = partial(contexts, block)
             block.forward = partial(
-                checkpoint,
-                block.forward,
-                use_reentrant=False,
-                context_fn=partial(contexts, block),
+                checkpoint, block.forward, use_reentrant=False, context_fn=again
             )
-            stack.callback(restore, block, own)
         yield
+    finally:
+        for block, forward in own.items():
+            vars(block).pop("forward", None)
+            if forward is not None:  # one that somebody had put on this very module
+                block.forward = forward
 
 
 def contexts(block: nn.Module) -> tuple:
     """Of the first forward pass of a block and of the second."""
     return nullcontext(), statistics_kept(block)
-
-
-def restore(block: nn.Module, own: object) -> None:
-    """A block's `forward` as it was: its class's, or one that somebody had put on it."""
-    del block.forward
-    if own is not None:
-        block.forward = own  # type: ignore[assignment]

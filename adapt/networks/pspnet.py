@@ -2,8 +2,6 @@
 
 import torch
 from torch import Tensor, nn
-from torchvision.models import resnet50, resnet101
-from torchvision.models._utils import IntermediateLayerGetter
 
 BINS = (1, 2, 3, 6)
 """Cells a side of the pyramid's pooled maps (section 3.2)."""
@@ -46,9 +44,12 @@ class PSPNet(nn.Module):
     """
 
     def __init__(self, num_classes: int, depth: int = 50) -> None:
+        from torchvision.models import get_model
+        from torchvision.models._utils import IntermediateLayerGetter
+
         super().__init__()
-        resnet = {50: resnet50, 101: resnet101}[depth]
-        layers = resnet(weights=None, replace_stride_with_dilation=[False, True, True])
+        dilated = [False, True, True]
+        layers = get_model(f"resnet{depth}", weights=None, replace_stride_with_dilation=dilated)
         self.backbone = IntermediateLayerGetter(layers, {"layer4": "out"})
         self.pyramid = PyramidPooling(2048)
         self.classifier = nn.Sequential(

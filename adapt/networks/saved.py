@@ -1,6 +1,6 @@
 """A network on disk: model.safetensors (plain weights) and model.json (what they are)."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -10,20 +10,20 @@ import torch
 from torch import nn
 
 from adapt.disk.checkpoint import STATE
-from adapt.disk.files import SEAL, check_seal, read_mapping, sealed, sha256, write_json, write_whole
+from adapt.disk.files import read_mapping, sha256, write_json, write_whole
 from adapt.disk.tensors import load_tensors, read_tensors
-from adapt.errors import InputError, listing
+from adapt.errors import InputError
 from adapt.networks import build_network
 from adapt.networks.batchnorm import eval_mode
-from adapt.networks.classifiers import CLASSIFIERS
-from adapt.networks.pretrained import BODY, COCO, IMAGENET, is_pretrained, pretrained
+from adapt.networks.pretrained import AUXILIARY, COCO, IMAGENET, is_pretrained, pretrained
 from adapt.networks.taps import logits_of
+from adapt.settings.choices import BACKBONE, CLASSIFIERS
 from adapt.settings.groups import NetworkConfig
-from adapt.settings.mapping import build, check_record, differences, inherit, plain
+from adapt.settings.mapping import as_dict, build, check_record, differences, inherit
 
 WEIGHTS, ABOUT = "model.safetensors", "model.json"
-FORMAT = 2
-"""1, of before the seal, is read as well."""
+FORMATS = (1, 2)
+"""Of model.json; the last one is written, all of them are read."""
 NO_START = "none"
 """What `start` records where a run began from He initialisation."""
 FILES = (".safetensors", ".pth", ".pt", ".bin")
@@ -42,24 +42,30 @@ class Model:
     """SHA-256 of model.safetensors."""
 
 
+@dataclass
+class About:
+    """What model.json must have."""
+
+    format: int
+    network: dict[str, Any]
+    classes: list[str]
+    sha256: str
+    """Of model.safetensors."""
+
+
 def save_model(
     folder: Path, net: nn.Module, network: NetworkConfig, classes: tuple[str, ...]
 ) -> None:
     """Write a network so that `DeepLabVGG16(...).load_state_dict(load_file(...))` reads it back."""
     tensors = {k: v.detach().cpu().contiguous() for k, v in net.state_dict().items()}
     write_whole(folder / WEIGHTS, safetensors.torch.save(tensors))
-    about = {
-        "format": FORMAT,
-        "network": plain(network),
-        "classes": list(classes),
-        "sha256": sha256(folder / WEIGHTS),
-    }
-    write_json(folder / ABOUT, sealed(about))
+    about = About(FORMATS[-1], as_dict(network), list(classes), sha256(folder / WEIGHTS))
+    write_json(folder / ABOUT, as_dict(about))
 
 
 def is_file(source: str) -> bool:
     """Is a teacher or start a weights file?"""
-    named = Path(source).suffix in FILES and not source.startswith(BODY)
+    named = Path(source).suffix in FILES and not source.startswith(BACKBONE)
     return named and not Path(source).is_dir()
 
 
@@ -68,7 +74,7 @@ def is_run(source: str) -> bool:
     return source not in ("", NO_START) and not is_file(source) and not is_pretrained(source)
 
 
-def origin_of(config: dict[str, Any]) -> str:
+def start_point_of(config: dict[str, Any]) -> str:
     """The teacher, or the network that a supervised run was fine-tuned from; empty = neither.
 
     `config` is a run's record; a start of ImageNet weights is no network for the task.
@@ -96,60 +102,33 @@ def load_model(source: Path, what: str = "run", like: Model | None = None) -> Mo
                 "run=DIR network=NAME data=NAME data.root=DIR"
             )
         return load_complete(str(source), like.network, like.classes, what)
-    folder = source
-    if not folder.is_dir():
-        near = get_close_matches(str(folder), (IMAGENET, COCO, NO_START), n=1)
+    if not source.is_dir():
+        near = get_close_matches(str(source), (IMAGENET, COCO, NO_START), n=1)
         hint = f". Did you mean {near[0]!r}?" if near and what in ("start", "teacher") else ""
-        raise InputError(f"{what}: no such run folder: {folder}{hint}")
-    if (folder / STATE).exists():
+        raise InputError(f"{what}: no such run folder: {source}{hint}")
+    if (source / STATE).exists():
         raise InputError(
-            f"{what}: {folder} is a checkpoint, from which its training goes on by itself; give "
+            f"{what}: {source} is a checkpoint, from which its training goes on by itself; give "
             "the folder of a finished run"
         )
-    path = folder / WEIGHTS
-    if not path.is_file() or not (folder / ABOUT).is_file():
+    path = source / WEIGHTS
+    if not path.is_file() or not (source / ABOUT).is_file():
         raise InputError(
-            f"{what}: {folder} has no {WEIGHTS} with {ABOUT}: its training has not finished "
+            f"{what}: {source} has no {WEIGHTS} with {ABOUT}: its training has not finished "
             "(start the same command again to resume it)"
         )
-    about = read_about(folder / ABOUT)
-    digest = sha256(path)
+    about, digest = read_mapping(source / ABOUT), sha256(path)
+    if about.get("format") not in FORMATS:
+        raise InputError(f"{source / ABOUT}: format {about.get('format')!r}; this is {FORMATS[-1]}")
+    check_record(About, about, str(source / ABOUT))
     if about["sha256"] != digest:
         raise InputError(
             f"{path}: altered or damaged: its SHA-256 is {digest}, {ABOUT} has {about['sha256']}"
         )
-    network = build(NetworkConfig, about["network"], f"{folder / ABOUT}: network.")
+    network = build(NetworkConfig, about["network"], f"{source / ABOUT}: network.")
     net = build_network(network, len(about["classes"]))
     load_tensors(net, read_tensors(path), str(path))
     return Model(net, network, tuple(about["classes"]), digest)
-
-
-@dataclass
-class About:
-    """What model.json must have."""
-
-    format: int
-    network: dict[str, Any]
-    classes: list[str]
-    sha256: str
-
-
-def read_about(path: Path) -> dict[str, Any]:
-    """A run's model.json, verified.
-
-    Raises:
-        InputError: altered, of another format, or with other entries than `save_model` writes.
-    """
-    about = read_mapping(path)
-    if about.get("format") not in (1, FORMAT):
-        raise InputError(f"{path}: format {about.get('format')!r}; this is {FORMAT}")
-    check_record(About, about, str(path))
-    names = {f.name for f in fields(About)} | ({SEAL} if about["format"] == FORMAT else set())
-    if about.keys() != names:
-        raise InputError(f"{path}: not a run's: it has {listing(about)}, not {listing(names)}")
-    if about["format"] == FORMAT:
-        check_seal(about, path)
-    return about
 
 
 def load_run(run: str, given: NetworkConfig) -> Model:
@@ -161,7 +140,7 @@ def load_run(run: str, given: NetworkConfig) -> Model:
     model = load_model(Path(run))
     wanted = inherit(given, model.network)
     if wanted != model.network:
-        changed = "; ".join(differences(plain(model.network), plain(wanted)))
+        changed = "; ".join(differences(as_dict(model.network), as_dict(wanted)))
         raise InputError(f"network differs from the one in {run} (there -> given): {changed}")
     return model
 
@@ -180,25 +159,25 @@ def load_complete(
         net = build_network(network, len(classes))
         tensors, digest = pretrained(source, network, net)
     else:
-        tensors, digest = without_auxiliary(read_tensors(Path(source))), sha256(Path(source))
+        found, digest = read_tensors(Path(source)), sha256(Path(source))
+        tensors = {k: v for k, v in found.items() if not k.startswith(AUXILIARY)}
         net = build_network(network, len(classes) or outputs_in(tensors, network))
     try:
         load_tensors(net, tensors, f"{what}: {source}")
     except InputError as error:
-        hint = f". start={BODY}{source} takes all but its last layers" if what == "start" else ""
-        raise InputError(f"{error}{hint}") from None
-    outputs = count_outputs(net, 224 if network.name in CLASSIFIERS else PROBE)
+        if what != "start":
+            raise
+        hint = f"start={BACKBONE}{source} takes all but its last layers"
+        raise InputError(f"{error}. {hint}") from None
+    side = 224 if network.name in CLASSIFIERS else PROBE
+    with torch.no_grad(), eval_mode(net):
+        outputs = logits_of(net(torch.zeros(1, 3, side, side))).shape[1]
     if classes and outputs != len(classes):
         raise InputError(
             f"{what}: {source} has {outputs} outputs; the data has {len(classes)} classes: "
             f"{', '.join(classes)}"
         )
     return Model(net, network, classes or tuple(f"class {i}" for i in range(outputs)), digest)
-
-
-def without_auxiliary(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Without the head that torchvision's segmentation networks have for training only."""
-    return {k: v for k, v in tensors.items() if not k.startswith("aux_classifier.")}
 
 
 def outputs_in(tensors: dict[str, torch.Tensor], network: NetworkConfig) -> int:
@@ -210,9 +189,3 @@ def outputs_in(tensors: dict[str, torch.Tensor], network: NetworkConfig) -> int:
         single = build_network(network, 1).state_dict()
     found = {v.shape[0] for k, v in tensors.items() if k in single and single[k].shape != v.shape}
     return found.pop() if len(found) == 1 else 1
-
-
-def count_outputs(net: nn.Module, side: int = PROBE) -> int:
-    """Channels of a network's logits, found by a blank image."""
-    with torch.no_grad(), eval_mode(net):
-        return logits_of(net(torch.zeros(1, 3, side, side))).shape[1]

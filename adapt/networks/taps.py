@@ -1,4 +1,4 @@
-"""Feature maps at named layers, computing nothing beyond the deepest one that is asked for."""
+"""Feature maps at named layers; the forward pass stops at the deepest tapped layer."""
 
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
@@ -12,7 +12,7 @@ LOGITS = "logits"
 """The name under which `forward` returns the network's own output."""
 
 
-class _Reached(Exception):
+class _Complete(Exception):
     """Raised from the hook of the last wanted layer to leave the forward pass."""
 
 
@@ -66,8 +66,8 @@ def logits_of(output: object) -> Tensor:
 def forward(net: nn.Module, x: Tensor, wanted: Iterable[str]) -> dict[str, Tensor]:
     """Output of the named submodules, and of the whole network under LOGITS.
 
-    Without LOGITS the pass stops at the layer that completes the set, so what lies behind it costs
-    nothing, gets no gradient and keeps its batch-norm statistics.
+    Without LOGITS the pass stops at the layer that completes the set, so the layers after it cost
+    nothing, get no gradient and keep their batch-norm statistics.
 
     Args:
         net: any module.
@@ -76,8 +76,8 @@ def forward(net: nn.Module, x: Tensor, wanted: Iterable[str]) -> dict[str, Tenso
 
     Raises:
         InputError: a name the network lacks, a layer that the pass never reaches or whose output
-            is not a tensor, or one that the network then overwrites in place (an in-place ReLU
-            behind it, say).
+            is not a tensor, or one that the network then overwrites in place (by an in-place ReLU
+            after it, say).
     """
     wanted = set(wanted)
     taps = {name: resolve(net, name) for name in wanted - {LOGITS}}
@@ -90,7 +90,7 @@ def forward(net: nn.Module, x: Tensor, wanted: Iterable[str]) -> dict[str, Tenso
                 raise InputError(f"taps: {name!r} returns no tensor; tap a layer inside it")
             maps[name], versions[name] = output, output._version
             if maps.keys() == wanted:
-                raise _Reached
+                raise _Complete
 
         return hook
 
@@ -101,7 +101,7 @@ def forward(net: nn.Module, x: Tensor, wanted: Iterable[str]) -> dict[str, Tenso
             output = net(x)
             if LOGITS in wanted:
                 maps[LOGITS] = logits_of(output)
-        except _Reached:
+        except _Complete:
             pass
     if missing := wanted - maps.keys():
         raise InputError(f"taps: the forward pass never reaches {', '.join(sorted(missing))}")
@@ -109,7 +109,7 @@ def forward(net: nn.Module, x: Tensor, wanted: Iterable[str]) -> dict[str, Tenso
         if maps[name]._version != version:
             raise InputError(
                 f"taps: the output of {name!r} is overwritten in place by a later layer; tap the "
-                "layer behind it (its activation or pooling)"
+                "layer after it (its activation or pooling)"
             )
     return maps
 

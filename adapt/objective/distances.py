@@ -123,5 +123,5 @@ DISTANCES: dict[str, Callable[..., Tensor]] = {
 }
 """(student, teacher: (B, C, h, w), valid: (B, H, W) or None, its options) -> scalar."""
 
-OPTIONS = {"temperature": ("cwd",), "margin": ("cosine",)}
-"""Settings of the regression that only some distances have."""
+OPTIONS = {"temperature": "cwd", "margin": "cosine"}
+"""Settings of the regression that only one distance has."""

@@ -1,14 +1,14 @@
 """What the gradient comes from: a weighted sum of named terms over maps of teacher and student."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 
 import torch
 from torch import Tensor, nn
 
 from adapt.data.images import IGNORE
-from adapt.errors import InputError, unknown
+from adapt.errors import InputError
 from adapt.machine.processes import all_sum, global_mean
 from adapt.networks.taps import LOGITS, upsample
 from adapt.objective.distances import DISTANCES, OPTIONS, divergence, masked_mean
@@ -41,29 +41,24 @@ class Term:
 
 def regression(config: RegressionConfig) -> Term:
     """sum_l w_l d(F_l^T(x1), F_l^S(x2)). A layer's gradient reaches the layers up to it only."""
-    if config.distance not in DISTANCES:
-        raise unknown("objective.regression.distance", config.distance, DISTANCES)
     options = {}
-    for option, users in OPTIONS.items():
+    for option, owner in OPTIONS.items():
         value = getattr(config, option)
-        if config.distance in users:
+        if owner == config.distance:
             options[option] = value
         elif value != getattr(RegressionConfig, option):
             raise InputError(
                 f"objective.regression.{option} is {value:g}, but distance={config.distance} has "
-                f"none; it belongs to distance={' and '.join(users)}"
+                f"none; it belongs to distance={owner}"
             )
     distance = partial(DISTANCES[config.distance], **options)
 
     def parts(student: Maps, teacher: Maps, batch: dict[str, Tensor]) -> dict[str, Part]:
-        valid = batch.get("valid")
-        return {
-            f"regression/{tap}": (
-                distance(student[tap].float(), teacher[tap].float(), valid),
-                config.weight * weight,
-            )
-            for tap, weight in config.taps.items()
-        }
+        found = {}
+        for tap, weight in config.taps.items():
+            value = distance(student[tap].float(), teacher[tap].float(), batch.get("valid"))
+            found[f"regression/{tap}"] = value, config.weight * weight
+        return found
 
     taps = frozenset(config.taps)
     return Term(parts, student=taps, teacher=taps)
@@ -94,9 +89,9 @@ def kd(config: KDConfig) -> Term:
     """T^2 mean over cells of KL(softmax(z_T(x1) / T) || softmax(z_S(x2) / T)) (Hinton et al. 2015),
     at the size of the student's own output.
 
-    All layers train. Dropout in front of the student's classifier (VGG's fc6 and fc7) stays on, as
-    in supervised training, and makes the term noisy: with it, equal networks and images give 0 in
-    eval mode only. A teacher whose output is larger or smaller is brought to the student's size.
+    All layers train. Dropout before the student's classifier (VGG's fc6 and fc7) stays on, as in
+    supervised training, and makes the term noisy: with it, equal networks and images give 0 in eval
+    mode only. A teacher whose output is larger or smaller is brought to the student's size.
     """
 
     def parts(student: Maps, teacher: Maps, batch: dict[str, Tensor]) -> dict[str, Part]:
@@ -166,36 +161,22 @@ TERMS: dict[str, Callable[..., Term]] = {
 """Adding a term is one function, one line here and one dataclass in ObjectiveConfig."""
 
 
-@dataclass
 class Objective:
     """The terms of positive weight, and the union of what they need."""
 
-    config: ObjectiveConfig
-    terms: list[Term] = field(init=False)
-    dense: list[str] = field(init=False)
-    """Names of the terms that need one label a pixel."""
-
-    def __post_init__(self) -> None:
-        active = {n: getattr(self.config, n) for n in TERMS if getattr(self.config, n).weight > 0}
+    def __init__(self, config: ObjectiveConfig) -> None:
+        active = {n: getattr(config, n) for n in TERMS if getattr(config, n).weight > 0}
         if not active:
-            raise InputError(f"objective {self.config.name!r}: no term of {', '.join(TERMS)} is on")
-        made = {name: TERMS[name](config) for name, config in active.items()}
-        self.terms = list(made.values())
-        self.dense = [name for name, term in made.items() if term.dense]
-
-    @property
-    def student(self) -> frozenset[str]:
+            raise InputError(f"objective {config.name!r}: no term of {', '.join(TERMS)} is on")
+        terms = {name: TERMS[name](own) for name, own in active.items()}
+        self.terms = list(terms.values())
+        self.student = frozenset[str]().union(*(t.student for t in self.terms))
         """Maps that the student must produce."""
-        return frozenset().union(*(t.student for t in self.terms))
-
-    @property
-    def teacher(self) -> frozenset[str]:
+        self.teacher = frozenset[str]().union(*(t.teacher for t in self.terms))
         """Maps that the teacher must produce; empty = no teacher is needed."""
-        return frozenset().union(*(t.teacher for t in self.terms))
-
-    @property
-    def labels(self) -> bool:
-        return any(t.labels for t in self.terms)
+        self.labels = any(t.labels for t in self.terms)
+        self.dense = [name for name, term in terms.items() if term.dense]
+        """Names of the terms that need one label a pixel."""
 
     def __call__(
         self, student: Maps, teacher: Maps, batch: dict[str, Tensor]

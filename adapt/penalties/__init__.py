@@ -6,18 +6,7 @@ networks", Pattern Recognition 98, 2020, section 3). Quadratic penalties have th
 alpha equals an optimiser's weight decay of the same number.
 """
 
-from adapt.penalties.forms import PENALTIES, Form
-from adapt.penalties.penalty import Anchored, Penalty
-from adapt.penalties.split import KINDS, Split, owned, penalised, split_shared
+from adapt.penalties.penalty import PENALTIES, Penalty
+from adapt.penalties.split import owned, penalised, split_shared
 
-__all__ = [
-    "KINDS",
-    "PENALTIES",
-    "Anchored",
-    "Form",
-    "Penalty",
-    "Split",
-    "owned",
-    "penalised",
-    "split_shared",
-]
+__all__ = ["PENALTIES", "Penalty", "owned", "penalised", "split_shared"]

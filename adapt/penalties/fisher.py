@@ -1,4 +1,5 @@
-"""Diagonal Fisher information of a network's parameters (adapt/penalties/fisher.py holds it).
+"""Diagonal Fisher information of a network's parameters: its estimate, its file, and its use as the
+weights of a penalty.
 
 For m images x_i and a network with weights w, after Li, Grandvalet and Davoine (ICML 2018, section
 3, L2-SP-Fisher, and slides "Estimated Fisher Information Matrix"):
@@ -22,13 +23,12 @@ their number. Two normalisations of log p:
 With `mean` gradients are N times smaller, so F is N^2 times smaller (1.7e-11 for 640 x 380 pixels)
 and a penalty needs an alpha N^2 times larger for the same pull; the ratios within F are the same
 where all images have one size, else `mean` gives small images more weight. (The Fisher information
-of one random pixel would be F_sum / N.) `load_fisher(...).mean` is there to bring either to one
-scale.
+of one random pixel would be F_sum / N.) `metric_of` brings either to one scale.
 """
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,7 +38,7 @@ import torch
 from torch import Tensor, nn
 
 from adapt.data.sampling import image_seed
-from adapt.disk.files import SEAL, check_seal, parse_json, sealed, write_whole
+from adapt.disk.files import parse_json, write_whole
 from adapt.disk.tensors import read_metadata, read_tensors
 from adapt.errors import InputError, listing
 from adapt.networks.batchnorm import eval_mode
@@ -47,6 +47,14 @@ from adapt.settings.checks import at_least, one_of
 from adapt.settings.choices import NORMALISATIONS
 
 Values = dict[str, Tensor]
+"""Parameter's name -> a value for each of its elements."""
+ABOUT = "fisher"
+"""The one key of a Fisher file's metadata: JSON. (Of several keys safetensors keeps no order, so
+two files of the same content would differ.)"""
+FORMATS = (1, 2)
+"""Of a Fisher file; the last one is written, all of them are read."""
+DIGEST = "sha256"
+"""Key of the description: digest of the tensors. safetensors itself has no checksum."""
 
 
 def scored(output: object, size: tuple[int, int]) -> Tensor:
@@ -94,14 +102,6 @@ def add_scores(
     Everything is computed in float32 without TF32, in eval mode, whatever mode the network is in
     and whichever of its parameters are frozen.
 
-    Args:
-        totals: as `zeros` makes them.
-        net: any network whose output is logits.
-        image: normalised (1, 3, H, W), on the network's device.
-        normalisation: `sum` or `mean` over pixels.
-        draws: label maps drawn in dense prediction.
-        generator: of the CPU; draws the labels.
-
     Raises:
         InputError: logits that are not finite; nothing has been added then.
     """
@@ -125,11 +125,6 @@ def add_scores(
                     totals[name].add_(score.double().square_(), alpha=weight)
 
 
-def zeros(net: nn.Module) -> Values:
-    """What scores are added to."""
-    return {n: torch.zeros_like(p, dtype=torch.double) for n, p in net.named_parameters()}
-
-
 def fisher_of(
     net: nn.Module,
     images: Iterable[tuple[str, Tensor]],
@@ -137,7 +132,8 @@ def fisher_of(
     draws: int = 1,
     seed: int = 0,
 ) -> Values:
-    """The diagonal Fisher information of any network: parameter's name -> float32 of its shape.
+    """The diagonal Fisher information of any network: parameter's name -> float32 of its shape, on
+    the CPU.
 
     Args:
         net: a network whose output is logits, (B, C) or (B, C, h, w); left as it was.
@@ -152,24 +148,10 @@ def fisher_of(
     """
     one_of("normalisation", normalisation, NORMALISATIONS)
     at_least("draws", draws, 1)
-    totals, count = zeros(net), 0
-    for name, image in images:
+    totals = {n: torch.zeros_like(p, dtype=torch.double) for n, p in net.named_parameters()}
+    count = 0
+    for count, (name, image) in enumerate(images, 1):  # noqa: B007
         add_scores(totals, net, image, normalisation, draws, generator_of(seed, name))
-        count += 1
-    return averaged(totals, count)
-
-
-def generator_of(seed: int, name: str) -> torch.Generator:
-    """What draws the labels of the image of this name."""
-    return torch.Generator().manual_seed(image_seed(seed, name))
-
-
-def averaged(totals: Values, count: int) -> Values:
-    """Sums over `count` images -> means, float32, on the CPU.
-
-    Raises:
-        InputError: no images, or a value that float32 cannot hold.
-    """
     if not count:
         raise InputError("fisher: there are no images")
     values = {name: (total / count).float().cpu() for name, total in totals.items()}
@@ -178,16 +160,9 @@ def averaged(totals: Values, count: int) -> Values:
     return values
 
 
-ABOUT = "fisher"
-"""The one key of the file's metadata: JSON. (Of several keys safetensors keeps no order, so two
-files of the same content would differ.)"""
-FORMAT = 2
-"""1, of before the digest and the seal, is read as well."""
-
-DIGEST = "sha256"
-"""Key of the description: digest of the tensors. safetensors itself has no checksum."""
-
-"""Parameter's name -> a value for each of its elements."""
+def generator_of(seed: int, name: str) -> torch.Generator:
+    """What draws the labels of the image of this name."""
+    return torch.Generator().manual_seed(image_seed(seed, name))
 
 
 @dataclass(frozen=True)
@@ -195,14 +170,12 @@ class Fisher:
     """A Fisher file's content."""
 
     values: Values
-    """Parameter's name -> float32 of its shape."""
     made: dict[str, Any]
     """How: model (SHA-256), data, split, images, normalisation, draws, seed, versions, ..."""
 
     @property
     def mean(self) -> float:
-        """Over all elements of all parameters; dividing by it makes alpha comparable between
-        normalisations, and with L2-SP's."""
+        """Over all elements of all parameters."""
         total = sum(v.double().sum().item() for v in self.values.values())
         return total / sum(v.numel() for v in self.values.values())
 
@@ -219,8 +192,8 @@ def digest_of(values: Values) -> str:
 def write_fisher(path: Path, values: Values, made: dict[str, Any]) -> None:
     """Equal content gives equal bytes. The order of the names is kept, in the metadata."""
     tensors = {name: value.cpu().contiguous() for name, value in values.items()}
-    about = {"format": FORMAT, "parameters": list(values), DIGEST: digest_of(tensors), **made}
-    text = json.dumps(sealed(about), sort_keys=True)
+    about = {"format": FORMATS[-1], "parameters": list(values), DIGEST: digest_of(tensors), **made}
+    text = json.dumps(about, sort_keys=True)
     write_whole(path, safetensors.torch.save(tensors, {ABOUT: text}))
 
 
@@ -228,43 +201,84 @@ def load_fisher(path: Path) -> Fisher:
     """What `scripts/fisher.py` wrote.
 
     Raises:
-        InputError: no such file, another kind of file, one of which only a part is computed, or
-            values that are negative, not finite or not float32.
+        InputError: no such file, another kind of file, altered tensors, or values that are
+            negative, not finite or not float32.
     """
-    found, made = read_fisher(path)
-    if "done" in made:
+    if path.suffix != ".safetensors":
+        raise InputError(f"{path}: not a .safetensors file")
+    found, metadata = read_tensors(path), read_metadata(path)
+    if ABOUT not in metadata:
         raise InputError(
-            f"{path}: unfinished, {made['done']} of {made.get('images')} images; start the command "
-            "that made it again"
+            f"{path}: not a Fisher file (no {ABOUT!r} in its metadata); make one with "
+            "scripts/fisher.py"
         )
+    made = parse_json(metadata[ABOUT], f"{path}: metadata")
+    if not isinstance(made, dict) or made.pop("format", None) not in FORMATS:
+        raise InputError(f"{path}: not a Fisher file of format {FORMATS[-1]}")
+    names = made.pop("parameters", [])
+    if not isinstance(names, list) or sorted(map(str, names)) != sorted(found):
+        raise InputError(f"{path}: its tensors are not the parameters that its metadata lists")
+    made.pop("seal", None)  # of format 2 at first
+    digest = made.pop(DIGEST, None)  # format 1 has none
+    if digest is not None and digest != digest_of(found):
+        raise InputError(f"{path}: corrupt: tensors {digest_of(found)}, recorded {digest}")
     for name, value in found.items():
         if value.dtype != torch.float32:
             raise InputError(f"{path}: {name} is {value.dtype}; it must be torch.float32")
         if not value.isfinite().all() or (value < 0).any():
             raise InputError(f"{path}: {name} has values that are negative or not finite")
-    return Fisher(found, made)
+    return Fisher({name: found[name] for name in names}, made)
 
 
-def read_fisher(path: Path) -> tuple[Values, dict[str, Any]]:
-    """Tensors and description of a finished or a partial file."""
-    if path.suffix != ".safetensors":
-        raise InputError(f"{path}: not a .safetensors file")
-    found = read_tensors(path)
+def read_fisher(path: str) -> Values:
+    """A penalty's Fisher information: of a file of scripts/fisher.py, which is verified, or of any
+    weights file.
+
+    Raises:
+        InputError: no such file, not readable, or altered where it is our own.
+    """
+    file = Path(path)
     try:
-        made = parse_json(read_metadata(path)[ABOUT], f"{path}: metadata")
-    except KeyError:
-        raise InputError(
-            f"{path}: not a Fisher file (no {ABOUT!r} in its metadata); make one with "
-            "scripts/fisher.py"
-        ) from None
-    if not isinstance(made, dict) or made.get("format") not in (1, FORMAT):
-        raise InputError(f"{path}: not a Fisher file of format {FORMAT}")
-    names = made.pop("parameters", [])
-    if not isinstance(names, list) or sorted(map(str, names)) != sorted(found):
-        raise InputError(f"{path}: its tensors are not the parameters that its metadata lists")
-    if made.pop("format") == FORMAT or SEAL in made or DIGEST in made:
-        check_seal(made | {"format": FORMAT, "parameters": names}, path)
-        if made.get(DIGEST) != (digest := digest_of(found)):
-            raise InputError(f"{path}: corrupt: tensors {digest}, recorded {made.get(DIGEST)}")
-    made = {key: value for key, value in made.items() if key not in (SEAL, DIGEST)}
-    return {name: found[name] for name in names}, made
+        if file.suffix == ".safetensors" and ABOUT in read_metadata(file):
+            return load_fisher(file).values
+        return read_tensors(file)
+    except InputError as error:
+        raise InputError(f"penalty.fisher: {error}") from None
+
+
+def metric_of(fisher: Mapping[str, Tensor], wanted: Mapping[str, Tensor], scale: str) -> Values:
+    """The penalty's F for the parameters `wanted`, fp32, laid out as they are.
+
+    `mean`: divided by its mean over all of these parameters, so that the mean of F is 1 and alpha
+    is of the size that it has without Fisher information, whatever the estimate's own scale (sum or
+    mean over pixels). `raw`: as it stands. What the estimate has beyond `wanted` (a head that the
+    network does not share, say) is not used.
+
+    Raises:
+        InputError: a parameter without an estimate, one of another shape, a value that is negative
+            or not finite, or an estimate that is 0 everywhere.
+    """
+    known = {n: (fisher[n], p) for n, p in wanted.items() if n in fisher}
+    problems = {
+        "missing": list(wanted.keys() - fisher.keys()),
+        "of another shape": [
+            f"{n} {tuple(f.shape)} instead of {tuple(p.shape)}"
+            for n, (f, p) in known.items()
+            if f.shape != p.shape
+        ],
+        "negative or not finite": [
+            n for n, (f, _) in known.items() if not bool((f.isfinite() & (f >= 0)).all())
+        ],
+    }
+    if found := [f"{what}: {listing(names)}" for what, names in problems.items() if names]:
+        raise InputError(f"penalty.fisher does not fit the parameters: {'; '.join(found)}")
+    divisor = 1.0
+    if scale == "mean":
+        total = sum(float(fisher[n].sum(dtype=torch.float64)) for n in wanted)
+        divisor = total / max(1, sum(p.numel() for p in wanted.values()))
+        if wanted and divisor == 0:
+            raise InputError("penalty.fisher is 0 for every parameter: there is nothing to pull by")
+    return {
+        n: torch.empty_like(p, dtype=torch.float32).copy_(fisher[n].double() / divisor)
+        for n, p in wanted.items()
+    }

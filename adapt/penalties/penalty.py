@@ -1,4 +1,4 @@
-"""The penalty of one run: its parameters, and when in a step it acts."""
+"""The penalties by name; the penalty of one run: its parameters, and when in a step it acts."""
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -8,13 +8,56 @@ import torch
 from torch import Tensor, nn
 
 from adapt.errors import InputError
-from adapt.penalties.forms import Form, checked_form
-from adapt.penalties.groups import Groups, groups_of
-from adapt.penalties.metric import metric_of
-from adapt.penalties.norms import Norm, quadratic
-from adapt.penalties.pieces import Pulled
+from adapt.penalties.fisher import metric_of
+from adapt.penalties.norms import Groups, Norm, Pulled, absolute, grouped, groups_of, quadratic
 from adapt.penalties.split import owned, owners, penalised, split_of, split_shared
 from adapt.settings.groups import PenaltyConfig, ScheduleConfig
+
+
+class Form(NamedTuple):
+    """What is done to the shared parameters, at strength alpha. New ones are pulled to 0 by
+    beta/2 |w_new|^2 whatever the form."""
+
+    norm: Norm
+    to_start: bool
+    """Pulled to w0 instead of 0?"""
+    fisher: bool = False
+    """Weighted by Fisher information?"""
+
+
+PENALTIES: dict[str, Form | None] = {
+    "none": None,
+    "l2": Form(quadratic, to_start=False),
+    "l2_sp": Form(quadratic, to_start=True),
+    "l2_sp_fisher": Form(quadratic, to_start=True, fisher=True),
+    "l1_sp": Form(absolute, to_start=True),
+    "gl_sp": Form(grouped, to_start=True),
+    "gl_sp_fisher": Form(grouped, to_start=True, fisher=True),
+}
+"""Equations 1 to 6 of Li et al. 2020, and the last of its section 3."""
+
+
+def checked_form(
+    config: PenaltyConfig,
+    start_point: Mapping[str, Tensor] | None,
+    fisher: Mapping[str, Tensor] | None,
+) -> Form | None:
+    """The form of this name, with all that it needs and nothing that it does not use."""
+    form = PENALTIES[config.name]
+    if form and form.to_start and start_point is None:
+        raise InputError(f"penalty {config.name}: there is no start to pull to; give start=RUN")
+    weighted = form is not None and form.fisher
+    if weighted and fisher is None:
+        raise InputError(
+            f"penalty {config.name} needs penalty.fisher=FILE, the Fisher information of the start "
+            "by parameter name (safetensors)"
+        )
+    if fisher is not None and not weighted:
+        users = ", ".join(name for name, f in PENALTIES.items() if f and f.fisher)
+        raise InputError(
+            f"penalty.fisher is given, but penalty={config.name} does not use it; {users} do"
+        )
+    return form
 
 
 class Anchored(NamedTuple):
@@ -22,7 +65,7 @@ class Anchored(NamedTuple):
 
     name: str
     parameter: nn.Parameter
-    origin: Tensor | None
+    start_point: Tensor | None
     strength: float
     norm: Norm
     fisher: Tensor | None
@@ -32,42 +75,44 @@ class Anchored(NamedTuple):
 class Penalty:
     """Omega of one run.
 
-    w0 is cloned to fp32 here and never aliased; parameters without a gradient (never reached by
-    the objective) are neither pulled nor counted.
+    w0 is cloned to fp32 here and never aliased; parameters without a gradient (because the
+    objective's does not get to them) are neither pulled nor counted.
 
     Args:
-        net: the student. start: the starting checkpoint's tensors (None = none, all is new).
+        net: the student.
+        start_point: the starting checkpoint's tensors; None = none, all is new.
+        config: which penalty, how strong, on what.
         fisher: for the Fisher penalties: parameter name -> diagonal of the Fisher information,
             not negative, at least for the penalised parameters that are shared.
-        reached: names that the objective's gradient gets to, for `split`; None = not known.
+        trained: names that the objective's gradient gets to, for `split`; None = not known.
 
     Raises:
-        InputError: unknown name, a start or Fisher information that the penalty needs and does not
-            have or that does not fit, or Fisher information that it has no use for.
+        InputError: a start or Fisher information that the penalty needs and does not have or that
+            does not fit, or Fisher information that it has no use for.
     """
 
     def __init__(
         self,
         net: nn.Module,
-        start: dict[str, Tensor] | None,
+        start_point: dict[str, Tensor] | None,
         config: PenaltyConfig,
         fisher: Mapping[str, Tensor] | None = None,
-        reached: set[str] | None = None,
+        trained: set[str] | None = None,
     ) -> None:
-        form = checked_form(config, start, fisher)
+        form = checked_form(config, start_point, fisher)
         self.config = config
-        self.shared, self.new = split_shared(net, start)
+        self.shared, self.new = split_shared(net, start_point)
         self.entries: list[Anchored] = []
         if form is not None:
-            self.entries = list(anchored(net, start or {}, self.shared, form, config, fisher or {}))
-        within = [e for e in self.entries if reached is None or e.name in reached]
-        self.to_start = [e for e in within if e.origin is not None]
-        to_zero = {e.name for e in within if e.origin is None}
-        self.split = split_of(
-            net, start, {e.name for e in self.to_start}, to_zero, config.kinds, reached
-        )
+            known = start_point or {}, self.shared, form, config, fisher or {}
+            self.entries = list(anchored(net, *known))
+        within = [e for e in self.entries if trained is None or e.name in trained]
+        self.to_start = [e for e in within if e.start_point is not None]
+        to_zero = {e.name for e in within if e.start_point is None}
+        to_start = {e.name for e in self.to_start}
+        self.split = split_of(net, start_point, to_start, to_zero, config.kinds, trained)
 
-    def reached(self) -> list[Anchored]:
+    def with_gradient(self) -> list[Anchored]:
         return [e for e in self.entries if e.parameter.grad is not None]
 
     def refuse_decay(self, weight_decay: float) -> None:
@@ -103,7 +148,7 @@ class Penalty:
     def digests(self) -> dict[str, str]:
         """SHA-256 over names and fp32 values of w0, and of F, where weights are pulled by them."""
         found = {}
-        for what, field in (("w0", "origin"), ("fisher", "fisher")):
+        for what, field in (("w0", "start_point"), ("fisher", "fisher")):
             tensors = {e.name: getattr(e, field) for e in self.entries}
             digest = hashlib.sha256()
             for name, tensor in sorted((n, t) for n, t in tensors.items() if t is not None):
@@ -112,9 +157,9 @@ class Penalty:
         return found
 
     def summary(self) -> dict[str, Any]:
-        """For summary.json: the split, and how many of the weights that the objective reaches and
-        that are pulled to w0 have its very value (percent; None = there are none)."""
-        pulled = [(e.parameter.detach(), e.origin) for e in self.to_start if e.origin is not None]
+        """For summary.json: the split, and how many of the weights that train and are pulled to w0
+        have its very value (percent; None = there are none)."""
+        pulled = [(e.parameter, e.start_point) for e in self.to_start if e.start_point is not None]
         equal = sum(int(torch.eq(w, w0).sum()) for w, w0 in pulled)
         total = sum(w.numel() for w, _ in pulled)
         return self.split.summary() | {"equal_to_start": 100 * equal / total if total else None}
@@ -122,13 +167,13 @@ class Penalty:
     @torch.no_grad()
     def add_gradient(self) -> None:
         """Add dOmega/dw to the gradients; once per optimiser step, in fp32."""
-        for entries in alike(self.reached(), by=together):
+        for entries in alike(self.with_gradient(), by=fused):
             gradients = [e.parameter.grad for e in entries if e.parameter.grad is not None]
             entries[0].norm.add(self.pulled(entries), gradients, entries[0].strength)
 
     @torch.no_grad()
     def before_step(self, optimizer: torch.optim.Optimizer) -> None:
-        """In front of `optimizer.step()`: the gradient, or the decoupled step w -= lr dOmega/dw
+        """Before `optimizer.step()`: the gradient, or the decoupled step w -= lr dOmega/dw
         (Loshchilov & Hutter 2019), which no momentum and no Adam moment sees."""
         if self.config.apply == "gradient":
             self.add_gradient()
@@ -139,25 +184,25 @@ class Penalty:
 
     @torch.no_grad()
     def after_step(self, optimizer: torch.optim.Optimizer) -> None:
-        """Behind `optimizer.step()`: w <- argmin_v 1/2 |v - w|^2 + lr Omega(v)."""
+        """After `optimizer.step()`: w <- argmin_v 1/2 |v - w|^2 + lr Omega(v)."""
         if self.config.apply == "proximal":
             for entries, rate in self.rated(optimizer):
                 entries[0].norm.proximal(self.pulled(entries), rate * entries[0].strength)
 
     def rated(self, optimizer: torch.optim.Optimizer) -> Iterator[tuple[list[Anchored], float]]:
-        """The reached entries that the optimiser moves, by kind and learning rate, with it."""
+        """Entries with a gradient that the optimiser moves, by kind and learning rate, with it."""
         rates = {id(p): group["lr"] for group in optimizer.param_groups for p in group["params"]}
-        moving = [e for e in self.reached() if rates.get(id(e.parameter))]
-        for entries in alike(moving, by=lambda e: (*together(e), rates[id(e.parameter)])):
+        moving = [e for e in self.with_gradient() if rates.get(id(e.parameter))]
+        for entries in alike(moving, by=lambda e: (*fused(e), rates[id(e.parameter)])):
             yield entries, rates[id(entries[0].parameter)]
 
     @torch.no_grad()
     def value(self) -> float:
-        """Omega at the present weights, over the reached parameters."""
+        """Omega at the present weights, over the parameters with a gradient."""
         return sum(
             (
                 entries[0].strength * float(entries[0].norm.value(self.pulled(entries)))
-                for entries in alike(self.reached(), by=kind)
+                for entries in alike(self.with_gradient(), by=kind)
             ),
             0.0,
         )
@@ -166,7 +211,7 @@ class Penalty:
         """Entries that are all of one kind, as their norm takes them."""
         return Pulled(
             weights=[e.parameter.detach() for e in entries],
-            origins=[e.origin for e in entries if e.origin is not None],
+            start_points=[e.start_point for e in entries if e.start_point is not None],
             fisher=[e.fisher for e in entries if e.fisher is not None],
             groups=[e.groups for e in entries],
             epsilon=0.0 if self.config.apply == "proximal" else self.config.epsilon,
@@ -175,7 +220,7 @@ class Penalty:
 
 def anchored(
     net: nn.Module,
-    start: Mapping[str, Tensor],
+    start_point: Mapping[str, Tensor],
     shared: set[str],
     form: Form,
     config: PenaltyConfig,
@@ -195,16 +240,16 @@ def anchored(
         if name not in shared:
             yield Anchored(name, parameter, None, config.beta, quadratic, None, groups)
             continue
-        origin = owned(parameter, start[name]) if form.to_start else None
+        w0 = owned(parameter, start_point[name]) if form.to_start else None
         own = metric.get(name)
-        yield Anchored(name, parameter, origin, config.alpha, form.norm, own, groups)
+        yield Anchored(name, parameter, w0, config.alpha, form.norm, own, groups)
 
 
 def kind(entry: Anchored) -> tuple[object, ...]:
-    return entry.strength, entry.norm, entry.origin is None
+    return entry.strength, entry.norm, entry.start_point is None
 
 
-def together(entry: Anchored) -> tuple[object, ...]:
+def fused(entry: Anchored) -> tuple[object, ...]:
     """Those of a kind in one fused operation on a GPU; one after the other on a CPU, which has
     nothing to fuse and would write intermediate results of the whole network to memory."""
     return *kind(entry), None if entry.parameter.is_cuda else entry.name

@@ -11,22 +11,22 @@ from adapt.errors import listing
 
 NORMS = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
 CONVOLUTIONS = (nn.modules.conv._ConvNd, nn.Linear)
-KINDS = ("weights", "conv", "all")
 
 
-def owned(parameter: nn.Parameter, origin: Tensor) -> Tensor:
+def owned(parameter: nn.Parameter, start_point: Tensor) -> Tensor:
     """A copy of where a parameter started: fp32, on its device, laid out as the parameter is, so
     that fused operations stay fused."""
     made = torch.empty_like(parameter, dtype=torch.float32, requires_grad=False)
-    return made.copy_(origin.detach())
+    return made.copy_(start_point.detach())
 
 
-def split_shared(net: nn.Module, start: dict[str, Tensor] | None) -> tuple[set[str], set[str]]:
+def split_shared(
+    net: nn.Module, start_point: dict[str, Tensor] | None
+) -> tuple[set[str], set[str]]:
     """Names of the parameters that the start has with the same name and shape, and of the rest."""
-    start = start or {}
-    shapes = {name: tensor.shape for name, tensor in start.items()}
+    known = {name: tensor.shape for name, tensor in (start_point or {}).items()}
     names = {name: p.shape for name, p in net.named_parameters()}
-    shared = {name for name, shape in names.items() if shapes.get(name) == shape}
+    shared = {name for name, shape in names.items() if known.get(name) == shape}
     return shared, names.keys() - shared
 
 
@@ -75,8 +75,7 @@ class Split:
 
     def summary(self) -> dict[str, Any]:
         """For summary.json."""
-        counts = {k: v for k, v in vars(self).items() if k != "left_out"}
-        return {**counts, "new_percent": round(self.new_share, 4), "left_out": self.left_out}
+        return vars(self) | {"new_percent": round(self.new_share, 4)}
 
     def lines(self) -> Iterable[str]:
         """For the user."""
@@ -92,26 +91,26 @@ class Split:
 
 def split_of(
     net: nn.Module,
-    start: dict[str, Tensor] | None,
+    start_point: dict[str, Tensor] | None,
     to_start: set[str],
     to_zero: set[str],
     kinds: str,
-    reached: set[str] | None,
+    trained: set[str] | None,
 ) -> Split:
     """The split of a network whose parameters `to_start` and `to_zero` are pulled, with the reason
     for each of the others.
 
     Args:
         net: the student.
-        start: the starting checkpoint's tensors, if there are any.
+        start_point: the starting checkpoint's tensors, if there are any.
         to_start: names of parameters.
         to_zero: names of parameters.
         kinds: as in `penalised`.
-        reached: names that the objective's gradient gets to; None = not known, all.
+        trained: names that the objective's gradient gets to; None = not known, all.
     """
     own, chosen, pulled = net.state_dict(), penalised(net, kinds), to_start | to_zero
     reasons: dict[str, list[str]] = {}
-    for name, tensor in (start or {}).items():
+    for name, tensor in (start_point or {}).items():
         if name not in own:
             reasons.setdefault("in the start but not in the network", []).append(name)
         elif own[name].shape != tensor.shape:
@@ -121,25 +120,19 @@ def split_of(
             continue
         if not parameter.requires_grad:
             reason = "frozen"
-        elif reached is not None and name not in reached:
+        elif trained is not None and name not in trained:
             reason = "never reached by the objective"
         else:
             reason = "of strength 0" if name in chosen else f"not of the kinds {kinds!r}"
         reasons.setdefault(reason, []).append(name)
     sizes = {name: p.numel() for name, p in net.named_parameters()}
-    shared, new = split_shared(net, start)
+    shared, new = split_shared(net, start_point)
+    kept = reasons if pulled else {}
 
     def count(names: Iterable[str]) -> int:
         return sum(sizes[name] for name in names)
 
-    return Split(
-        count(sizes),
-        count(shared),
-        count(new),
-        count(to_start),
-        count(to_zero),
-        reasons if pulled else {},
-    )
+    return Split(count(sizes), count(shared), count(new), count(to_start), count(to_zero), kept)
 
 
 def by_layer(net: nn.Module, names: Iterable[str]) -> dict[str, list[str]]:

@@ -1,97 +1,58 @@
-"""Checks of single files and of what belongs to one sample: readable, sizes, modes, labels."""
+"""Checks of files, samples and lists: sizes, modes, labels, leaks, duplicates."""
 
-from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
 
 from adapt.data import Sample
-from adapt.data.images import IGNORE
 from adapt.errors import listing
-from adapt.scan.findings import ERROR, WARNING, Finding
-from adapt.scan.measure import IMAGE, LABEL, VALID, Job, Record
-from adapt.scan.members import Members
+from adapt.machine.runtime import progress
+from adapt.scan.measure import IMAGE, LABEL, VALID, Record, Records
+from adapt.scan.members import Finding, Members, error, files, warning
+from adapt.settings.choices import HASH_BITS
 from adapt.settings.groups import DataConfig
 
-Records = Mapping[tuple[Path, str], Record]
-"""(file, role) -> what was measured; a file can serve in two roles."""
-
-ROLES = {"x1": IMAGE, "x2": IMAGE, "y1": LABEL, "y2": LABEL, "valid": VALID}
+CHUNK = 8_000_000
+"""Hash words that are compared at once (64 MB)."""
 
 
-def files(sample: Sample) -> dict[str, Path]:
-    """Field -> file of what a sample has."""
-    return {f: getattr(sample, f) for f in ROLES if getattr(sample, f) is not None}
-
-
-def jobs(samples: Iterable[Sample], described: bool) -> list[Job]:
-    """Every file of the samples once for each role."""
-    found: dict[tuple[Path, str], Job] = {}
-    for sample in samples:
-        for name, path in files(sample).items():
-            wanted = described and sample.x2 is not None and ROLES[name] == IMAGE
-            if wanted or (path, ROLES[name]) not in found:
-                found[path, ROLES[name]] = Job(path, ROLES[name], wanted)
-    return list(found.values())
-
-
-def readable(records: Iterable[Record]) -> list[Finding]:
-    remedy = "replace the file, or take its name out of the list"
-    return [
-        Finding(ERROR, "unreadable", str(r.path), r.error, remedy, {"role": r.role})
-        for r in records
-        if r.error
-    ]
-
-
-def shown(size: tuple[int, int]) -> str:
+def size_text(size: tuple[int, int]) -> str:
     return f"{size[1]}x{size[0]}"
 
 
-def sizes(members: Members, records: Records, config: DataConfig) -> list[Finding]:
+def sizes(members: Members, records: Records, config: DataConfig) -> Iterator[Finding]:
     """Files of one sample that differ in size, and images that do not fit into one batch."""
-    findings = []
-    images: Counter[tuple[int, int]] = Counter()
-    example: dict[tuple[int, int], Path] = {}
+    images: Counter[str] = Counter()
+    example: dict[str, Path] = {}
     for sample in members.samples:
-        found = {
-            path: record.size
-            for name, path in files(sample).items()
-            if not (record := records[path, ROLES[name]]).error
-        }
+        found = {key[0]: records[key].size for key in files(sample) if key in records}
         if not found:
             continue
         size = Counter(found.values()).most_common(1)[0][0]
-        example.setdefault(size, sample.x1)
-        images[size] += 1
+        common = size_text(size)
+        example.setdefault(common, sample.x1)
+        images[common] += 1
         if odd := [path for path, other in found.items() if other != size]:
             rest = listing(path for path, other in found.items() if other == size)
-            problem = f"{shown(found[odd[0]])}, but of its sample {rest}: {shown(size)}"
+            problem = f"{size_text(found[odd[0]])}, but of its sample {rest}: {common}"
             remedy = "bring them to one size (masks by nearest neighbour)"
             details = {str(path): list(other) for path, other in found.items()}
-            findings.append(Finding(ERROR, "size", str(odd[0]), problem, remedy, details))
+            yield error("size", odd[0], problem, remedy, **details)
     if len(images) > 1 and not (config.resize or config.crop):
-        common, rarest = images.most_common(1)[0][0], images.most_common()[-1][0]
-        several = ", ".join(f"{n} of {shown(s)}" for s, n in images.most_common(5))
-        findings.append(
-            Finding(
-                WARNING, "sizes", str(example[rarest]),
-                f"{shown(rarest)}, most images are {shown(common)} ({several})",
-                "set data.crop or data.resize, or they cannot be stacked to batches",
-                {shown(s): n for s, n in images.items()},
-            )
-        )  # fmt: skip
-    return findings
+        common, *_, rarest = (size for size, _ in images.most_common())
+        several = ", ".join(f"{n} of {size}" for size, n in images.most_common(5))
+        problem = f"{rarest}, most images are {common} ({several})"
+        remedy = "set data.crop or data.resize, or they cannot be stacked to batches"
+        yield warning("sizes", example[rarest], problem, remedy, **images)
 
 
-def modes(records: Iterable[Record]) -> list[Finding]:
+def modes(records: Iterable[Record]) -> Iterator[Finding]:
     """Files stored in another mode than most of their role: a few grey images among colour ones."""
-    findings = []
     groups: dict[str, dict[str, list[Path]]] = {}
     for record in records:
-        if not record.error:
-            groups.setdefault(record.role, {}).setdefault(record.mode, []).append(record.path)
+        groups.setdefault(record.role, {}).setdefault(record.mode, []).append(record.path)
     for role, by_mode in groups.items():
         common = max(by_mode, key=lambda mode: len(by_mode[mode]))
         for mode, paths in by_mode.items():
@@ -100,68 +61,135 @@ def modes(records: Iterable[Record]) -> list[Finding]:
                 if len(paths) > 1:
                     problem += f"; so are {listing(p.name for p in paths[1:])}"
                 remedy = "check that these files come from the same source"
-                details = {"files": [str(p) for p in paths]}
-                findings.append(Finding(WARNING, "mode", str(paths[0]), problem, remedy, details))
-    return findings
+                yield warning("mode", paths[0], problem, remedy, files=[str(p) for p in paths])
 
 
-def blank(records: Iterable[Record]) -> list[Finding]:
-    findings = [
-        Finding(WARNING, "blank", str(r.path), "shows one flat tone", "look at it, or take it out")
-        for r in records
-        if r.flat and not r.error
-    ]
-    for r in records:
-        if r.role == VALID and not r.error and not r.values[1]:
+def blank(records: Collection[Record]) -> Iterator[Finding]:
+    for record in records:
+        if record.flat:
+            yield warning("blank", record.path, "shows one flat tone", "look at it, or take it out")
+    for record in records:
+        if record.role == VALID and 1 not in record.values:
             problem = "marks every pixel as invalid, so that its pair counts nowhere"
-            findings.append(Finding(WARNING, "blank", str(r.path), problem, "white = valid"))
-    return findings
+            yield warning("blank", record.path, problem, "white = valid")
 
 
-def histogram(members: Members, records: Records, split: str) -> np.ndarray:
-    """Pixels with each value 0..255 in the labels (y1) of a list."""
-    total = np.zeros(256, np.int64)
-    for sample in members.lists[split]:
-        if sample.y1 is not None:
-            for value, pixels in records[sample.y1, LABEL].values.items():
-                total[value] += pixels
-    return total
+def histogram(members: Members, records: Records, split: str) -> Counter[int]:
+    """Value in the labels (y1) of a list -> pixels."""
+    found = (records.get((sample.y1, LABEL)) for sample in members.lists[split])
+    return sum((Counter(record.values) for record in found if record), Counter())
 
 
-def labels(members: Members, records: Records) -> list[Finding]:
+def labels(members: Members, records: Records) -> Iterator[Finding]:
     """Values that mean nothing, masks without any class, classes that a list never shows."""
-    labelled = [r for (_, role), r in records.items() if role == LABEL and not r.error]
-    if not labelled:
-        return []
+    labelled = [r for (_, role), r in records.items() if role == LABEL]
     if not members.classes:
         problem = "is a label, but the classes are not named"
         remedy = "give data.classes=[…], in the order of the indices"
-        return [Finding(WARNING, "classes", str(labelled[0].path), problem, remedy)]
-    codes = members.codes or tuple(range(len(members.classes)))
-    void = {*members.void, IGNORE} - {*codes}
-    findings = []
+        yield from (warning("classes", r.path, problem, remedy) for r in labelled[:1])
+        return
+    codes, void = members.codes, members.void
     for record in labelled:
         wrong = {v: n for v, n in record.values.items() if v not in void and v not in codes}
         if wrong:
             values = ", ".join(f"{v} ({n} pixels)" for v, n in wrong.items())
-            problem = f"has values of no class: {values}; void is {sorted(void)}"
-            there = f"0..{len(codes) - 1}" if not members.codes else ", ".join(map(str, codes))
+            problem = f"has values of no class: {values}; void is {void}"
+            indices = codes == list(range(len(codes)))
+            there = f"0..{len(codes) - 1}" if indices else ", ".join(map(str, codes))
             remedy = f"classes are {there}: map the values to them or to void"
-            details = {"values": {str(v): n for v, n in wrong.items()}}
-            findings.append(Finding(ERROR, "label", str(record.path), problem, remedy, details))
+            pixels = {str(v): n for v, n in wrong.items()}
+            yield error("label", record.path, problem, remedy, values=pixels)
         elif not any(v in codes for v in record.values):
-            problem = "is void everywhere"
-            findings.append(
-                Finding(WARNING, "label", str(record.path), problem, "label it, or take it out")
-            )
+            yield warning("label", record.path, "is void everywhere", "label it, or take it out")
     for split, samples in members.lists.items():
         counts = histogram(members, records, split)
-        if not counts.any():
+        if not counts:
             continue
+        where = samples[0].y1.parent if samples[0].y1 else split
         for code, name in zip(codes, members.classes, strict=True):
             if not counts[code]:
                 problem = f"{name} (value {code}) occurs in no label of the list {split!r}"
                 remedy = "its IoU is undefined there: check the values, or expect it"
-                where = str(samples[0].y1.parent if samples[0].y1 else split)
-                findings.append(Finding(WARNING, "class", where, problem, remedy))
-    return findings
+                yield warning("class", where, problem, remedy)
+
+
+def exact(members: Members, records: Records, side: str) -> Iterator[Finding]:
+    """Equal pixels on one side: in training and evaluation, with other labels, or just twice."""
+    training = {getattr(s, side) for s in members.lists.get(members.training, [])}
+    held_out = {getattr(s, side) for name in members.evaluated for s in members.lists[name]}
+    groups: dict[bytes, dict[Path, Sample]] = defaultdict(dict)
+    for sample in members.samples:
+        if record := records.get((getattr(sample, side), IMAGE)):
+            groups[record.digest].setdefault(record.path, sample)
+    for group in groups.values():
+        paths = list(group)
+        seen, scored = [p for p in paths if p in training], [p for p in paths if p in held_out]
+        details = {"files": [str(p) for p in paths], "side": side}
+        if seen and scored:
+            same = [p for p in seen if p != scored[0]]
+            problem = f"the same pixels as {listing(same)} of the training list"
+            problem = problem if same else "stands in the training list as well"
+            remedy = "take it out of one of the two, or the score is that of a seen image"
+            yield error("leak", scored[0], problem, remedy, **details)
+        elif len(paths) > 1:
+            problem = f"the same pixels as {listing(paths[1:])}"
+            labels = [(s.y1 if side == "x1" else s.y2, LABEL) for s in group.values()]
+            if len({records[label].digest for label in labels if label in records}) > 1:
+                problem, remedy = f"{problem}, but another label", "one of the labels is wrong"
+                yield error("duplicate", paths[0], problem, remedy, **details)
+            else:
+                remedy = "keep one, unless it shall count twice"
+                yield warning("duplicate", paths[0], problem, remedy, **details)
+
+
+def unshifted(members: Members, records: Records) -> Iterator[Finding]:
+    """Pairs whose two sides are the same pixels: there is nothing to adapt to."""
+    digests = {path: record.digest for (path, role), record in records.items() if role == IMAGE}
+    same = [s for s in members.paired if s.x1 in digests and digests[s.x1] == digests.get(s.x2)]
+    if len(same) > len(members.paired) / 2:
+        problem = f"{len(same)} of {len(members.paired)} pairs show the same pixels on both sides"
+        remedy = "give the new domain's folder as data.target"
+        yield error("unshifted", str(same[0].x2), problem, remedy)
+        return
+    for sample in same:
+        problem = f"the same pixels as its partner {sample.x1}"
+        yield warning("unshifted", str(sample.x2), problem, "check that it is of the new domain")
+
+
+def near(
+    members: Members, records: Records, side: str, threshold: int
+) -> tuple[list[Finding], int | None]:
+    """Images for evaluation that a training image nearly equals, as it is or mirrored.
+
+    Returns the findings and the least distance in bits between a training and an evaluation image
+    that are not equal; None where there is nothing to compare.
+    """
+
+    def hashed(lists: Iterable[str]) -> list[Record]:
+        files = dict.fromkeys(getattr(s, side) for name in lists for s in members.lists[name])
+        return [r for f in files if (r := records.get((f, IMAGE))) and not r.flat]
+
+    old = hashed({members.training} & members.lists.keys())
+    new = hashed(members.evaluated)
+    if not old or not new or threshold < 0:
+        return [], None
+    table = np.stack([r.hashes[0] for r in old])
+    digests = np.array([r.digest for r in old], dtype="S32")
+    findings, least = [], HASH_BITS
+    remedy = "take one of them out, or lower near= if they are different frames that you accept"
+    step = max(1, CHUNK // (8 * len(old)))
+    for start in progress(range(0, len(new), step), what=f"near-duplicates of {side}"):
+        chunk = new[start : start + step]
+        hashes = np.stack([r.hashes for r in chunk])
+        bits = np.bitwise_count(hashes[:, :, None] ^ table).sum(axis=3, dtype=np.int16)
+        for record, distances in zip(chunk, bits, strict=True):
+            distances[:, digests == np.bytes_(record.digest)] = HASH_BITS  # exact() has these
+            mirrored, nearest = np.unravel_index(distances.argmin(), distances.shape)
+            distance, other = int(distances[mirrored, nearest]), str(old[nearest].path)
+            least = min(least, distance)
+            if distance <= threshold:
+                how = f"{'mirrored, ' if mirrored else ''}nearly the training image"
+                problem = f"{how} {other} ({distance} of {HASH_BITS} bits differ)"
+                details = {"other": other, "distance": distance, "mirrored": bool(mirrored)}
+                findings.append(error("leak", record.path, problem, remedy, **details))
+    return findings, least

@@ -1,28 +1,29 @@
 """The scan command: measure every file once, check, print, write the report."""
 
-import os
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict
+from itertools import groupby
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
 from adapt.disk.files import write_json
+from adapt.disk.tables import text_table
 from adapt.errors import Stopped
-from adapt.machine.runtime import progress, say
-from adapt.scan import checks, duplicates
-from adapt.scan.content import content
-from adapt.scan.findings import ERROR, WARNING, Finding, count, plain, show
-from adapt.scan.measure import Record, measured
-from adapt.scan.members import Members, members
-from adapt.scan.summary import figures, overview
+from adapt.machine.runtime import say
+from adapt.scan import checks
+from adapt.scan.checks import size_text
+from adapt.scan.measure import IMAGE, Records, measure_all
+from adapt.scan.members import ERROR, REMEDIES, WARNING, Finding, Members, error, members
+from adapt.scan.pairs import content
+from adapt.settings.choices import HASH_BITS
 from adapt.settings.commands import ScanConfig
-from adapt.settings.mapping import EXPLICIT
-from adapt.settings.mapping import plain as settings
+from adapt.settings.mapping import EXPLICIT, as_dict
 
 FORMAT = 1
-SMALL = 300
-"""Files up to which starting processes takes longer than measuring."""
-
-FAILED = 1
-"""Exit status where there are errors."""
+MOST = 5
+"""Lists, sizes and modes that the summary names."""
 
 
 def scan(config: ScanConfig) -> Path:
@@ -32,53 +33,110 @@ def scan(config: ScanConfig) -> Path:
         InputError: there is nothing to scan: unknown data set, no such folder.
         Stopped: with status 1 if there are errors; the report is written.
     """
-    found = members(config.data)
-    records = measure_all(found, config)
-    findings, summary = check(found, records, config)
+    findings, summary = check(config)
     for line in overview(summary, config.near):
         say(line)
     show(findings, config.shown, config.out)
+    counts = Counter(finding.severity for finding in findings)
+    errors, warnings = counts[ERROR], counts[WARNING]
+    settings = {k: v for k, v in as_dict(config.data).items() if k != EXPLICIT}
+    head = {"format": FORMAT, "errors": errors, "warnings": warnings, "data": settings}
     path = Path(config.out)
-    totals = {"errors": count(findings, ERROR), "warnings": count(findings, WARNING)}
-    given = {k: v for k, v in settings(config.data).items() if k != EXPLICIT}
-    report = {"format": FORMAT, **totals, "data": given, **summary}
-    write_json(path, {**report, "findings": plain(findings)})
-    verdict = f"{path}: {totals['errors']} errors, {totals['warnings']} warnings"
-    if totals["errors"]:
-        raise Stopped(verdict, FAILED)
-    say(verdict)
+    write_json(path, {**head, **summary, "findings": [asdict(f) for f in findings]})
+    last_line = f"{path}: {errors} errors, {warnings} warnings"
+    if errors:
+        raise Stopped(last_line, status=1)
+    say(last_line)
     return path
 
 
-def measure_all(found: Members, config: ScanConfig) -> dict[tuple[Path, str], Record]:
-    jobs = checks.jobs(found.samples, described=config.pairs)
-    workers = config.workers or (1 if len(jobs) <= SMALL else os.cpu_count() or 1)
-    bar = progress(measured(jobs, workers), what="scan", total=len(jobs))
-    return {(r.path, r.role): r for r in bar}
-
-
-def check(
-    found: Members, records: dict[tuple[Path, str], Record], config: ScanConfig
-) -> tuple[list[Finding], dict[str, Any]]:
+def check(config: ScanConfig) -> tuple[list[Finding], dict[str, Any]]:
     """All findings, each once, and the figures that go with them."""
-    every = list(records.values())
+    found = members(config.data)
+    records, broken = measure_all(found.jobs(described=config.pairs), config.workers)
+    remedy = REMEDIES["unreadable"]
     findings = [
         *found.findings,
-        *checks.readable(every),
+        *(error("unreadable", r.path, r.error, remedy, role=r.role) for r in broken),
         *checks.sizes(found, records, config.data),
-        *checks.modes(every),
-        *checks.blank(every),
+        *checks.modes(records.values()),
+        *checks.blank(records.values()),
         *checks.labels(found, records),
-        *duplicates.unshifted(found, records),
+        *checks.unshifted(found, records),
     ]
     nearest = {}
     for side in ("x1", "x2") if found.paired else ("x1",):
-        findings += duplicates.exact(found, records, side)
-        more, nearest[side] = duplicates.near(found, records, side, config.near)
+        findings += checks.exact(found, records, side)
+        more, nearest[side] = checks.near(found, records, side, config.near)
         findings += more
-    summary = figures(found, records) | {"nearest": nearest}
+    sizes = Counter(size_text(r.size) for r in records.values() if r.role == IMAGE)
+    modes = Counter(f"{r.role} {r.mode}" for r in records.values())
+    summary: dict[str, Any] = {
+        "lists": {name: len(samples) for name, samples in found.lists.items()},
+        "samples": len(found.samples),
+        "files": len(records) + len(broken),
+        "sizes": dict(sizes.most_common()),
+        "modes": dict(modes.most_common()),
+        "labels": {name: shares(found, records, name) for name in found.lists},
+        "nearest": nearest,
+    }
     if config.pairs and found.paired:
-        verdict = content(found, records, config)
-        findings += verdict.findings
-        summary["pairs"] = verdict.summary
+        more, summary["pairs"] = content(found, records, config)
+        findings += more
     return list({f.line: f for f in findings}.values()), summary
+
+
+def shares(members: Members, records: Records, split: str) -> dict[str, float]:
+    """Percent of a list's label pixels with each class, with void and with any other value."""
+    counts = checks.histogram(members, records, split)
+    if not counts:
+        return {}
+    rows = {name: counts[code] for name, code in zip(members.classes, members.codes, strict=True)}
+    rows["void"] = sum(counts[value] for value in members.void)
+    rows["other values"] = counts.total() - sum(rows.values())
+    return {name: round(100 * (pixels / counts.total()), 4) for name, pixels in rows.items()}
+
+
+def overview(summary: dict[str, Any], near: int) -> list[str]:
+    """The summary as lines; of lists, sizes and modes the first few."""
+    first = {}
+    for what in ("lists", "sizes", "modes"):
+        counts = [f"{name} {n}" for name, n in summary[what].items()]
+        more = f" and {len(counts) - MOST} more" if len(counts) > MOST else ""
+        first[what] = ", ".join(counts[:MOST]) + more
+    lines = [
+        f"{summary['samples']} samples ({first['lists']}), {summary['files']} files",
+        f"sizes  {first['sizes']}",
+        f"modes  {first['modes']}",
+    ]
+    if labels := {name: percent for name, percent in summary["labels"].items() if percent}:
+        rows = [["% of pixels", *(f"{name:>8}" for name in labels)]]
+        for row in next(iter(labels.values())):
+            rows.append([row, *(f"{percent[row]:.2f}" for percent in labels.values())])
+        lines.append("labels " + text_table(rows).replace("\n", "\n" + " " * len("labels ")))
+    for side, least in summary["nearest"].items():
+        if least is not None:
+            bits = f"at least {least} of {HASH_BITS} bits (a leak: {near} or less)"
+            lines.append(f"leaks  {side} of training and evaluation differ in {bits}")
+    pairs = summary.get("pairs", {})
+    if "skipped" in pairs:
+        lines.append(f"pairs  {pairs['pairs']}, content not compared: {pairs['skipped']}")
+    elif pairs:
+        lines.append(
+            f"pairs  {pairs['pairs']}, each compared with {pairs['compared']} others: these fit "
+            f"better in {pairs['doubt_median']:.1%} (median) and "
+            f"{pairs['doubt_third_quartile']:.1%} (third quartile) of the cases; "
+            f"{pairs['in_doubt']} in doubt"
+        )
+    return lines
+
+
+def show(findings: Sequence[Finding], most: int, report: str) -> None:
+    """Print errors first, at most so many of a kind."""
+    of_a_kind = attrgetter("severity", "kind")
+    for (severity, kind), group in groupby(sorted(findings, key=of_a_kind), key=of_a_kind):
+        every = list(group)
+        for finding in every[:most]:
+            say(finding.line)
+        if len(every) > most:
+            say(f"{severity}: {kind}: and {len(every) - most} more, all in {report}")

@@ -1,21 +1,26 @@
 """One file, decoded once and reduced to a record of about 1.5 kB; runs in worker processes."""
 
 import hashlib
-from collections.abc import Iterator
+import os
+from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 
 from adapt.data.images import image_header, read_image, read_indices, read_valid
 from adapt.errors import InputError
+from adapt.machine.runtime import progress
 from adapt.machine.workers import spread
 
 IMAGE, LABEL, VALID = "image", "label", "valid"
-
 READ = {IMAGE: read_image, LABEL: read_indices, VALID: read_valid}
 
+SMALL = 300
+"""Files up to which starting processes takes longer than measuring."""
 HASH_SIDE = 16
 FLAT = 2.0
 """Standard deviation of the shrunk grey values below which an image shows nothing."""
@@ -25,12 +30,8 @@ LUMINANCE, EDGES, COLOUR = (12, 16), (6, 8), (6, 8)
 DIRECTIONS = 6
 
 
-@dataclass(frozen=True)
-class Job:
-    path: Path
-    role: str
-    described: bool = False
-    """Is the image one side of a pair?"""
+Job = tuple[Path, str, bool]
+"""A file, its role, and whether it is described, as an image of a pair is."""
 
 
 @dataclass
@@ -45,12 +46,16 @@ class Record:
     digest: bytes = b""
     """SHA-256 of shape and decoded pixels."""
     flat: bool = False
-    hashes: np.ndarray | None = None
-    """uint64 (2, 4): perceptual hash of the image and of its mirror image."""
-    descriptor: np.ndarray | None = None
-    """float16 (D,)"""
+    hashes: Any = None
+    """Images: uint64 (2, 4), perceptual hash of the image and of its mirror image."""
+    descriptor: Any = None
+    """Images of a pair: float16 (D,)."""
     values: dict[int, int] = field(default_factory=dict)
-    """Labels: value in the file -> pixels. Valid masks: 0 or 1 -> pixels."""
+    """Labels: value in the file -> pixels. Valid masks: 0 and 1 -> pixels."""
+
+
+Records = Mapping[tuple[Path | None, str], Record]
+"""(file, role) -> what was measured; a file can serve in two roles."""
 
 
 def grey(image: np.ndarray) -> np.ndarray:
@@ -74,14 +79,11 @@ def descriptor(image: np.ndarray) -> np.ndarray:
     pairs (adapt.scan.pairs).
     """
     grey_image = grey(image)
-    rows, columns = LUMINANCE
-    luminance = cv2.resize(grey_image, (columns, rows), interpolation=cv2.INTER_AREA).ravel()
+    luminance = cv2.resize(grey_image, LUMINANCE[::-1], interpolation=cv2.INTER_AREA).ravel()
     _, place, counts = np.unique(luminance, return_inverse=True, return_counts=True)
     ranks = (np.cumsum(counts) - (counts + 1) / 2)[place] / (luminance.size - 1) - 0.5
-    lab = cv2.cvtColor(
-        cv2.resize(image, COLOUR[::-1], interpolation=cv2.INTER_AREA), cv2.COLOR_RGB2LAB
-    )
-    colour = (lab[..., 1:].ravel() - 128.0) / 32
+    small = cv2.resize(image, COLOUR[::-1], interpolation=cv2.INTER_AREA)
+    colour = (cv2.cvtColor(small, cv2.COLOR_RGB2LAB)[..., 1:].ravel() - 128.0) / 32
     return np.concatenate([ranks, edges(grey_image), colour]).astype(np.float16)
 
 
@@ -94,52 +96,49 @@ def edges(grey_image: np.ndarray) -> np.ndarray:
     angle = (np.arctan2(dy, dx) % np.pi) / np.pi * DIRECTIONS
     low = np.floor(angle)
     part = angle - low
-    bins = np.empty((DIRECTIONS, *small.shape), np.float32)
+    cells = []
     for k in range(DIRECTIONS):
-        bins[k] = strength * np.where(low % DIRECTIONS == k, 1 - part, 0)
-        bins[k] += strength * np.where((low + 1) % DIRECTIONS == k, part, 0)
-    cells = [cv2.resize(b, EDGES[::-1], interpolation=cv2.INTER_AREA) for b in bins]
+        lower = strength * np.where(low % DIRECTIONS == k, 1 - part, 0)
+        upper = strength * np.where((low + 1) % DIRECTIONS == k, part, 0)
+        cells.append(cv2.resize(lower + upper, EDGES[::-1], interpolation=cv2.INTER_AREA))
     energy = np.stack(cells)
     return np.sqrt(energy / (energy.mean() + 1e-6)).ravel()
 
 
-def digest(array: np.ndarray) -> bytes:
-    return hashlib.sha256(f"{array.shape}".encode() + array.tobytes()).digest()
-
-
 def measure(job: Job) -> Record:
     """Decode a file strictly and reduce it; what is wrong with it goes into the record."""
-    record = Record(job.path, job.role)
+    path, role, described = job
+    record = Record(path, role)
     try:
-        array = READ[job.role](job.path)
+        array = READ[role](path)
     except InputError as error:
-        record.error = str(error).removeprefix(f"{job.path}: ")
+        record.error = str(error).removeprefix(f"{path}: ")
         return record
-    record.size, record.digest = (array.shape[0], array.shape[1]), digest(array)
-    record.mode = "SBD" if job.path.suffix.lower() == ".mat" else image_header(job.path)[0]
-    if job.role == LABEL:
-        counts = np.bincount(array.ravel(), minlength=256)
+    record.size = (array.shape[0], array.shape[1])
+    record.digest = hashlib.sha256(f"{array.shape}".encode() + array.tobytes()).digest()
+    record.mode = "SBD" if path.suffix.lower() == ".mat" else image_header(path)[0]
+    if role in (LABEL, VALID):
+        counts = np.bincount(array.ravel())
         record.values = {int(v): int(counts[v]) for v in np.flatnonzero(counts)}
-    elif job.role == VALID:
-        yes = int(array.sum())
-        record.values = {0: array.size - yes, 1: yes}
     else:
         small = cv2.resize(grey(array), (64, 64), interpolation=cv2.INTER_AREA)
         record.flat = float(small.std()) < FLAT
         record.hashes = np.stack([perceptual_hash(small), perceptual_hash(small[:, ::-1])])
-        if job.described:
+        if described:
             record.descriptor = descriptor(array)
     return record
 
 
-def measured(jobs: list[Job], workers: int) -> Iterator[Record]:
-    """The records in the jobs' order; one worker measures in this process.
+def measure_all(jobs: list[Job], workers: int) -> tuple[Records, list[Record]]:
+    """The records of all files that could be read, in the jobs' order, and those of the others.
+
+    One worker measures in this process; 0 = one for each core, or one for few files.
 
     Raises:
         Stopped: a worker process died, which is mostly the system's answer to too little memory.
     """
-    if workers == 1:
-        yield from map(measure, jobs)
-        return
-    with spread(measure, jobs, workers, 16, "scan") as found:
-        yield from found
+    workers = workers or (1 if len(jobs) <= SMALL else os.cpu_count() or 1)
+    here = nullcontext(map(measure, jobs))
+    with here if workers == 1 else spread(measure, jobs, workers, 16, "scan") as found:
+        every = list(progress(found, what="scan", total=len(jobs)))
+    return {(r.path, r.role): r for r in every if not r.error}, [r for r in every if r.error]

@@ -1,26 +1,56 @@
 """Which files all lists of a configuration read; what is missing is a finding, not the end."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from adapt.data import Layout, Sample, check_owner, cut, layout_of, prepare, read_split
 from adapt.data.files import MissingFiles, matched
-from adapt.data.pairs import PAIRS, read_csv
-from adapt.data.shards import read_shards, shards_of
+from adapt.data.images import IGNORE
+from adapt.data.pairs import PAIRS, read_csv, read_shards, shards_of
 from adapt.errors import InputError
-from adapt.scan.findings import ERROR, Finding
+from adapt.scan.measure import IMAGE, LABEL, VALID, Job
 from adapt.settings.groups import DataConfig
+
+ERROR, WARNING = "error", "warning"
 
 EVALUATED = ("val", "test")
 """Lists and parts that must have nothing in common with the training list."""
-
 REMEDIES = {
+    "unreadable": "replace the file, or take its name out of the list",
     "missing": "add the file, or take its name out of the list",
     "double": "keep one of the two",
     "outside": "copy the file into the folder",
     "unpaired": "add the partner, or take the name out of both sides",
 }
+ROLES = {"x1": IMAGE, "x2": IMAGE, "y1": LABEL, "y2": LABEL, "valid": VALID}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line, which names a file and says what to do."""
+
+    severity: str
+    """error: would break or falsify a run; warning: worth a look."""
+    kind: str
+    file: str
+    problem: str
+    remedy: str
+    details: dict[str, Any]
+    """For the report: the numbers and the other files."""
+
+    @property
+    def line(self) -> str:
+        return f"{self.severity}: {self.kind}: {self.file}: {self.problem}; {self.remedy}"
+
+
+def error(kind: str, file: Path | str, problem: str, remedy: str, **details: Any) -> Finding:
+    return Finding(ERROR, kind, str(file), problem, remedy, details)
+
+
+def warning(kind: str, file: Path | str, problem: str, remedy: str, **details: Any) -> Finding:
+    return Finding(WARNING, kind, str(file), problem, remedy, details)
 
 
 @dataclass
@@ -30,9 +60,10 @@ class Members:
     lists: dict[str, list[Sample]]
     training: str
     """Name of the list that a run would train on."""
-    classes: tuple[str, ...]
-    void: tuple[int, ...]
-    codes: tuple[int, ...]
+    classes: tuple[str, ...] = ()
+    codes: list[int] = field(default_factory=list)
+    """Value of each class in the masks."""
+    void: list[int] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
 
     @property
@@ -45,6 +76,37 @@ class Members:
     def paired(self) -> list[Sample]:
         return [s for s in self.samples if s.x2 is not None]
 
+    @property
+    def evaluated(self) -> list[str]:
+        """The lists that a training image must not be in."""
+        return [name for name in EVALUATED if name in self.lists and name != self.training]
+
+    def jobs(self, described: bool) -> list[Job]:
+        """Every file of the samples once for each role; described are the images of pairs."""
+        found: dict[tuple[Path, str], bool] = {}
+        for sample in self.samples:
+            for path, role in files(sample):
+                wanted = described and sample.x2 is not None and role == IMAGE
+                found[path, role] = wanted or found.get((path, role), False)
+        return [(*key, wanted) for key, wanted in found.items()]
+
+    def tolerate(self, file: str, read: Callable[[], list[Sample]]) -> list[Sample]:
+        """What `read` gives; what it lacks, or its refusal, becomes a finding."""
+        try:
+            return read()
+        except MissingFiles as missing:
+            for kind, where, problem in missing.problems:
+                self.findings.append(error(kind, where, problem, REMEDIES[kind]))
+            return missing.samples
+        except InputError as refused:
+            self.findings.append(error("list", file, str(refused), "mend the list"))
+            return []
+
+
+def files(sample: Sample) -> Iterable[tuple[Path, str]]:
+    """The files that a sample has, with their roles."""
+    return [(path, role) for name, role in ROLES.items() if (path := getattr(sample, name))]
+
 
 def members(config: DataConfig) -> Members:
     """Every list of the data set, with partners where target, pairs or shards have them.
@@ -56,81 +118,54 @@ def members(config: DataConfig) -> Members:
     check_owner(config)
     prepare(config)
     classes = layout.classes or tuple(config.classes)
-    training = config.train_split or layout.train_split
-    found = Members({}, training, classes, layout.void, layout.codes)
+    codes = list(layout.codes or range(len(classes)))
+    void = sorted({*layout.void, IGNORE} - {*codes})
+    found = Members({}, config.train_split or layout.train_split, classes, codes, void)
+    links = config.follow_links
     if config.pairs:
         if not Path(config.pairs).is_file():
             raise InputError(f"data.pairs: no such file: {config.pairs}")
-        whole = tolerant(
-            found, config.pairs, lambda: read_csv(Path(config.pairs), config.follow_links)
-        )
-        return divided(found, config, whole)
-    if config.shards:
-        shards_of(config.shards, config.follow_links)
-        whole = tolerant(
-            found, config.shards, lambda: read_shards(config.shards, config.follow_links)
-        )
-        return divided(found, config, whole)
-    if not config.root:
-        raise InputError("data.root is empty: give the folder of the images to scan")
-    for place in (config.root, config.target):
-        if place:
+        whole = found.tolerate(config.pairs, lambda: read_csv(Path(config.pairs), links))
+    elif config.shards:
+        shards_of(config.shards, links)
+        whole = found.tolerate(config.shards, lambda: read_shards(config.shards, links))
+    else:
+        if not config.root:
+            raise InputError("data.root is empty: give the folder of the images to scan")
+        for place in filter(None, (config.root, config.target)):
             layout.home(Path(place))
-    for split in dict.fromkeys([*layout.splits(Path(config.root)), training]):
-        if samples := both(found, config, layout, split):
-            found.lists[split] = samples
-    if layout is PAIRS:
-        return divided(found, config, found.lists.get(PAIRS.train_split, []))
-    return found
-
-
-def divided(found: Members, config: DataConfig, samples: list[Sample]) -> Members:
-    """All pairs as the lists of their parts."""
-    found.lists = parts(config, samples)
+        for split in dict.fromkeys([*layout.splits(Path(config.root)), found.training]):
+            if samples := both(found, config, layout, split):
+                found.lists[split] = samples
+        if layout is not PAIRS:
+            return found
+        whole = found.lists.get(PAIRS.train_split, [])
+    named = {p: cut(whole, config.parts, config.parts_seed, p) for p in config.parts}
+    taken = {s.name for part in named.values() for s in part}
+    named["in no part" if named else PAIRS.train_split] = [s for s in whole if s.name not in taken]
+    found.lists = {name: part for name, part in named.items() if part}
     found.training = "train" if "train" in config.parts else PAIRS.train_split
     return found
 
 
-def parts(config: DataConfig, samples: list[Sample]) -> dict[str, list[Sample]]:
-    """The named parts of pairs; without any, all of them as one list."""
-    if not samples or not config.parts:
-        return {PAIRS.train_split: samples} if samples else {}
-    named = {p: cut(samples, config.parts, config.parts_seed, p) for p in config.parts}
-    taken = {s.name for part in named.values() for s in part}
-    rest = [s for s in samples if s.name not in taken]
-    return {k: v for k, v in (named | {"in no part": rest}).items() if v}
-
-
-def tolerant(found: Members, file: str, read: Callable[[], list[Sample]]) -> list[Sample]:
-    """What `read` gives; what it lacks, or its refusal, becomes a finding."""
-    try:
-        return read()
-    except MissingFiles as error:
-        for kind, where, problem in error.problems:
-            found.findings.append(Finding(ERROR, kind, where, problem, REMEDIES[kind]))
-        return error.samples
-    except InputError as error:
-        found.findings.append(Finding(ERROR, "list", file, str(error), "mend the list"))
-        return []
-
-
 def both(found: Members, config: DataConfig, layout: Layout, split: str) -> list[Sample]:
     """The samples of a list; with a target those that have a partner there."""
-    old = tolerant(found, config.root, lambda: read_split(config, layout, Path(config.root), split))
+
+    def read(root: str, config: DataConfig) -> list[Sample]:
+        return found.tolerate(root, lambda: read_split(config, layout, Path(root), split))
+
+    old = read(config.root, config)
     if not config.target or not old:
         return old
-    bare = replace(config, labels="") if layout is PAIRS else config
-    listed = tolerant(
-        found, config.target, lambda: read_split(bare, layout, Path(config.target), split)
-    )
+    listed = read(config.target, replace(config, labels="") if layout is PAIRS else config)
     if not listed:  # which is a finding of its own
         return old
     new = {s.name: s for s in listed}
     known = {f.problem for f in found.findings if f.kind == "missing"}
     try:
         matched((s.name for s in old), new, config.root, config.target)
-    except MissingFiles as error:
-        for kind, where, problem in error.problems:
+    except MissingFiles as missing:
+        for kind, where, problem in missing.problems:
             if not any(problem.split(" has ")[0] in lost for lost in known):
-                found.findings.append(Finding(ERROR, kind, where, problem, REMEDIES[kind]))
+                found.findings.append(error(kind, where, problem, REMEDIES[kind]))
     return [replace(s, x2=new[s.name].x1, y2=new[s.name].y1 or s.y1) for s in old if s.name in new]

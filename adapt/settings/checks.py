@@ -1,36 +1,126 @@
-"""What settings may be: the checks that their dataclasses share."""
+"""What a setting may be: rules that stand in its annotation, for its check and its explanation.
+
+With `alpha: Annotated[float, Range(0)] = 0.0` the value -1 is refused wherever settings are made,
+and `--help` and docs/settings.md say "number at least 0".
+"""
 
 import math
+from collections.abc import Iterable
+from dataclasses import fields
+from functools import cache
+from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 from adapt.errors import InputError, unknown
 
-LARGEST = 100_000_000
-"""Pixels of an image, read or made."""
-MOST_WORKERS = 1024
-MOST_IMAGES = 2**16
-"""In one batch."""
+MOST_PIXELS = 100_000_000
+"""Of an image, read or made."""
 
 
-def one_of(what: str, value: str, choices: tuple[str, ...]) -> None:
-    if value not in choices:
+class Range:
+    """The numbers from `low` to `high`; `above` and `below` leave these two out."""
+
+    def __init__(
+        self, low: float, high: float = math.inf, *, above: bool = False, below: bool = False
+    ) -> None:
+        self.low, self.high, self.above, self.below = low, high, above, below
+
+    def __str__(self) -> str:
+        if self.high == math.inf:
+            return f"{'above' if self.above else 'at least'} {self.low:g}"
+        ends = "(" if self.above else "[", ")" if self.below else "]"
+        return f"in {ends[0]}{self.low:g}, {self.high:g}{ends[1]}"
+
+    def check(self, what: str, value: float) -> None:
+        high_enough = value > self.low if self.above else value >= self.low
+        low_enough = value < self.high if self.below else value <= self.high
+        if not (math.isfinite(value) and high_enough and low_enough):
+            verb = "be" if self.high == math.inf else "lie"
+            raise InputError(f"{what} is {value}; it must {verb} {self}")
+
+
+class OneOf:
+    """One of these names; where `others` says which other ones there are, those pass too."""
+
+    def __init__(self, *names: str, others: str = "") -> None:
+        self.names, self.others = names, others
+
+    def __str__(self) -> str:
+        return " | ".join([*filter(None, self.names), *filter(None, [self.others])])
+
+    def check(self, what: str, value: str) -> None:
+        if not self.others:
+            one_of(what, value, self.names)
+
+
+class Pixels:
+    """A height and a width; an empty list switches off what they are for."""
+
+    def __str__(self) -> str:
+        return "[height, width] in pixels"
+
+    def check(self, what: str, value: list[int]) -> None:
+        if math.prod(value) > MOST_PIXELS:
+            raise InputError(f"{what} is {value}; images have at most {MOST_PIXELS} pixels")
+        if value and (len(value) != 2 or min(value) < 1):
+            raise InputError(f"{what} is {value}; give {self}, or [] to switch it off")
+
+
+Count = Annotated[int, Range(0)]
+Positive = Annotated[int, Range(1)]
+Batch = Annotated[int, Range(1, 2**16)]
+Workers = Annotated[int, Range(0, 1024)]
+Strength = Annotated[float, Range(0)]
+Share = Annotated[float, Range(0, 1)]
+SIZE = Pixels()
+Size = Annotated[list[int], SIZE]
+Precision = Annotated[str, OneOf("auto", "fp32", "bf16")]
+
+
+class Settings:
+    """Base of all settings: what their annotations demand is checked as they are made."""
+
+    where = ""
+    """What stands before the fields' names on the command line."""
+
+    def __init_subclass__(cls, where: str = "") -> None:
+        cls.where = where
+
+    def __post_init__(self) -> None:
+        own: type = type(self)
+        for name, hint in hints(own).items():
+            check(hint, getattr(self, name), f"{self.where}{name}")
+
+
+@cache
+def hints(schema: type) -> dict[str, Any]:
+    """The annotations of a dataclass's fields, rules included."""
+    every = get_type_hints(schema, include_extras=True)
+    return {f.name: every[f.name] for f in fields(schema)}
+
+
+def check(hint: Any, value: Any, what: str) -> None:
+    """Apply the rules of an annotation to a value of its type, and to what that contains.
+
+    Raises:
+        InputError: a rule is broken; the message has the setting's name.
+    """
+    origin, inner = get_origin(hint), get_args(hint)
+    if origin is Annotated:
+        check(inner[0], value, what)
+        for rule in inner[1:]:
+            rule.check(what, value)
+    elif origin is list:
+        for item in value:
+            check(inner[0], item, what)
+    elif origin is dict:
+        for key, item in value.items():
+            check(inner[1], item, f"{what}.{key}")
+
+
+def one_of(what: str, value: str, choices: Iterable[str]) -> None:
+    if value not in (choices := tuple(choices)):
         raise unknown(what, value, choices)
 
 
 def at_least(what: str, value: float, low: float, *, above: bool = False) -> None:
-    fails = not math.isfinite(value) or value < low or (above and value == low)
-    if fails:
-        raise InputError(f"{what} is {value}; it must be {'above' if above else 'at least'} {low}")
-
-
-def within(what: str, value: float, low: float, high: float) -> None:
-    if not low <= value <= high:
-        raise InputError(f"{what} is {value}; it must be in {low:g}..{high:g}")
-
-
-def size_pair(what: str, value: list[int]) -> None:
-    if math.prod(value) > LARGEST:
-        raise InputError(f"{what} is {value}; images have at most {LARGEST} pixels")
-    if value and (len(value) != 2 or min(value) < 1):
-        raise InputError(
-            f"{what} is {value}; give [height, width] in pixels, or [] to switch it off"
-        )
+    Range(low, above=above).check(what, value)

@@ -1,11 +1,12 @@
-"""What each command of scripts/ can be told: a dataclass a command, of config.py's groups."""
+"""Settings of the other commands that work on runs and data: a dataclass a command."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Annotated
 
 from adapt.errors import InputError
-from adapt.settings.checks import MOST_IMAGES, MOST_WORKERS, at_least, one_of, size_pair, within
-from adapt.settings.choices import HASH_BITS, NORMALISATIONS, RESTYLES
+from adapt.settings.checks import Batch, Count, OneOf, Positive, Range, Settings, Size, Workers
+from adapt.settings.choices import ANALYSES, EXPORTS, HASH_BITS, NORMALISATIONS, RESTYLES
 from adapt.settings.groups import (
     DataConfig,
     NetworkConfig,
@@ -17,34 +18,44 @@ from adapt.settings.training import Machine
 
 BETA = 0.01
 """FDA: the smallest of its paper's; larger windows bring clouds into empty parts of an image."""
+PAIRS = "pairs"
+"""`domain` of an analysis: both images of each pair."""
 
 
 @dataclass
-class EvaluateConfig(Machine):
-    """Scores of a run, or of a teacher on any domain (B0, or with adabn or restyle another free
-    baseline)."""
+class OfARun(Settings):
+    """What the commands that take a trained network and images of its data have in common."""
 
     run: str = ""
-    """Evaluated run; empty = the teacher itself (B0)."""
-    teacher: str = ""
-    """Run whose prediction on the old images gives the label-free agreement; empty = the one
-    that the run was adapted or fine-tuned from."""
+    """Run whose network is taken."""
     network: TrustConfig = field(default_factory=TrustConfig)
     data: DataConfig = field(default_factory=DataConfig)
     """Fields that are set replace those that the run was trained with."""
-    domain: str = ""
-    """d1 | d2; empty = the domain that the run was trained for."""
+    domain: Annotated[str, OneOf("", "d1", "d2")] = ""
+    """Domain whose images are read; empty = the one that the run was trained for."""
     split: str = "val"
+    """Split or part of the data whose images are read."""
+
+
+@dataclass
+class EvaluateConfig(OfARun, Machine):
+    """Score run=DIR, or teacher=DIR on domain=d2: B0, with adabn=true AdaBN, and with
+    restyle=histogram or fda the new images in the old domain's look."""
+
+    teacher: str = ""
+    """Run whose prediction on the old images gives the label-free agreement; empty = the one that
+    the run was adapted or fine-tuned from. Without run it is scored itself (B0)."""
     adabn: bool = False
-    """Re-estimate batch-norm statistics on the training images of the domain first."""
-    restyle: str = ""
-    """histogram | fda: give the new images the look of D1's training images first."""
-    restyle_beta: float = BETA
+    """Re-estimate batch-norm statistics on the training images of the domain first (AdaBN)."""
+    restyle: Annotated[str, OneOf("", *RESTYLES)] = ""
+    """Way to give the new images the look of D1's training images first; empty = none."""
+    restyle_beta: Annotated[float, Range(0, 0.5, above=True, below=True)] = BETA
     """fda: half the replaced window, in shares of the shorter side (the paper: .01, .05, .09)."""
     protocol: ProtocolConfig = field(default_factory=ProtocolConfig)
     loss: bool = False
-    """Also the mean cross-entropy of whole images with their labels; costs a second pass."""
-    batch: int = 8
+    """Also compute the mean cross-entropy of whole images with their labels, in a second pass."""
+    batch: Batch = 8
+    """Images in a batch."""
 
     @property
     def variant(self) -> str:
@@ -57,254 +68,211 @@ class EvaluateConfig(Machine):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        one_of("domain", self.domain, ("", "d1", "d2"))
-        one_of("restyle", self.restyle, ("", *RESTYLES))
-        if not 0 < self.restyle_beta < 0.5:
-            raise InputError(f"restyle_beta is {self.restyle_beta}; it must lie in (0, 0.5)")
-        within("batch", self.batch, 1, MOST_IMAGES)
         if not self.run and not self.teacher:
             raise InputError("give run=DIR (a trained run) or teacher=DIR domain=d2 (baseline B0)")
 
 
 @dataclass
-class DistortConfig:
-    """A data set's shifted twin: same layout and names, filtered images."""
+class PredictConfig(OfARun, Machine):
+    """Write index masks by run=DIR into out=DIR: of data and split, or of images=FOLDER."""
+
+    images: str = ""
+    """Folder of images; empty = a split of the data set."""
+    out: str = ""
+    """Folder that receives the index masks."""
+    protocol: ProtocolConfig = field(default_factory=ProtocolConfig)
+    batch: Batch = 8
+    """Images in a batch."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.run or not self.out:
+            raise InputError(f"predict needs run=DIR and out=DIR; got {self.run!r}, {self.out!r}")
+
+
+@dataclass
+class AnalyseConfig(OfARun, Machine):
+    """Compare run=DIR with the network that it started from, layer by layer: activations, weights
+    and scores on the old domain; with fisher=FILE.safetensors look at that file too."""
+
+    teacher: str = ""
+    """The network before the training; empty = the one that the run was adapted or fine-tuned
+    from."""
+    analyses: list[Annotated[str, OneOf(*ANALYSES)]] = field(default_factory=list)
+    """Analyses that are made; [] = all for which something is given."""
+    domain: Annotated[str, OneOf("", "d1", "d2", PAIRS)] = ""
+    """Domain whose images give the activations; empty = the one that the run was trained for. With
+    `pairs` the network before sees x1 and the one after it x2, else both see the same images."""
+    images: Count = 0
+    """Number of evenly spaced images of the split for the activations; 0 = all."""
+    layers: list[str] = field(default_factory=list)
+    """Layers of the activations; [] = the network's main path."""
+    fisher: str = ""
+    """Fisher file, as scripts/fisher.py makes it; it can be looked at without a run."""
+    out: str = ""
+    """Folder that receives tables and records; empty = RUN/analysis."""
+    batch: Batch = 4
+    """Images in a batch."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.run and not (self.fisher and self.out):
+            raise InputError("give run=DIR, or fisher=FILE.safetensors with out=DIR")
+        for name in self.analyses:
+            if name not in self.possible:
+                raise InputError(
+                    f"analyses={name} needs {'fisher=FILE' if self.run else 'run=DIR'}"
+                )
+
+    @property
+    def possible(self) -> list[str]:
+        return [n for n in ANALYSES if (self.fisher if n == "fisher" else self.run)]
+
+    @property
+    def wanted(self) -> list[str]:
+        """What is to be computed."""
+        return [n for n in self.possible if not self.analyses or n in self.analyses]
+
+
+@dataclass
+class ExportConfig(OfARun):
+    """Write the network of run=DIR into out=DIR, as files that need nothing of this project, and
+    compare it."""
+
+    out: str = ""
+    """Folder that receives the export; an earlier one of the same run there is replaced."""
+    formats: list[Annotated[str, OneOf(*EXPORTS)]] = field(default_factory=lambda: list(EXPORTS))
+    """File formats that are written."""
+    size: Size = field(default_factory=list)
+    """Size that the ONNX graph's input has; [] = any."""
+    images: Positive = 8
+    """Number of evenly spaced images that parity is checked on."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.run or not self.out:
+            raise InputError("give run=DIR (a finished run) and out=DIR (the folder to write)")
+        if not self.formats:
+            raise InputError(f"formats is empty: give at least one of {', '.join(EXPORTS)}")
+        if self.size and "onnx" not in self.formats:
+            raise InputError("size fixes the ONNX graph's input; formats has no onnx")
+
+
+@dataclass
+class DistortConfig(Settings):
+    """Make the shifted twin of a data set, VOC or another: same layout and names, filtered
+    images."""
 
     data: DataConfig = field(default_factory=DataConfig)
     shift: ShiftConfig = field(default_factory=ShiftConfig)
     out: str = ""
-    seed: int = 0
-    """Seeds filters that have one, together with each image's name."""
-    labels: str = "given"
-    """`given` = where they were, as in the study; `moved` = with the content that ripple and cubism
-    move (void where the image shows none of it)."""
-    workers: int = 0
-    """Processes that filter; 0 = one for each core, 1 = this process."""
+    """Folder that receives the shifted data set."""
+    seed: Count = 0
+    """Seed of filters that have one, together with each image's name."""
+    labels: Annotated[str, OneOf("given", "moved")] = "given"
+    """Labels of the twin: `given` = where they were, as in the study, `moved` = with the content
+    that ripple and cubism move (void where the image shows none of it)."""
+    workers: Workers = 0
+    """Number of processes that filter; 0 = one for each core, 1 = this process."""
 
     def __post_init__(self) -> None:
-        within("workers", self.workers, 0, MOST_WORKERS)
-        at_least("seed", self.seed, 0)
-        one_of("labels", self.labels, ("given", "moved"))
+        super().__post_init__()
         if not self.out:
             raise InputError("out is empty: give the folder that receives the shifted data set")
 
 
 @dataclass
 class CalibrateConfig(Machine):
-    """Parameters of a filter by which a teacher loses as much as wanted."""
+    """Find the parameters of a filter that degrade teacher=DIR by shift.distortion percent."""
 
     teacher: str = ""
+    """Run that is to be degraded."""
     network: TrustConfig = field(default_factory=TrustConfig)
     data: DataConfig = field(default_factory=DataConfig)
     shift: ShiftConfig = field(default_factory=ShiftConfig)
     split: str = "val"
-    refine: int = 4
-    """Further trials between the two candidates on either side of the wanted distortion."""
-    images: int = 0
-    """Evenly spaced images of the split that are measured; 0 = all."""
-    seed: int = 0
-    """Seeds filters that have one, together with each image's name."""
+    """Split or part of the data that the teacher's loss is measured on."""
+    refine: Count = 4
+    """Number of further trials between the two candidates on either side of the wanted
+    distortion."""
+    images: Count = 0
+    """Number of evenly spaced images of the split that are measured; 0 = all."""
+    seed: Count = 0
+    """Seed of filters that have one, together with each image's name."""
     out: str = ""
-    """JSON file with the table and the choice; empty = <filter>.json."""
+    """JSON file that receives the table and the choice; empty = FILTER.json."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        at_least("images", self.images, 0)
-        at_least("refine", self.refine, 0)
-        at_least("seed", self.seed, 0)
         if not self.teacher:
             raise InputError("teacher is empty: give the run that is to be degraded")
 
 
 @dataclass
-class PredictConfig(Machine):
-    """What a run's network says of images, as PNG files."""
+class FisherConfig(Settings):
+    """Compute the diagonal Fisher information of run=DIR on its old training images, or of
+    start=FILE with network=NAME data=NAME data.root=DIR, into out=FILE.safetensors."""
 
     run: str = ""
-    network: TrustConfig = field(default_factory=TrustConfig)
-    images: str = ""
-    """Folder of images; empty = a split of the data set."""
-    data: DataConfig = field(default_factory=DataConfig)
-    """Fields that are set replace those that the run was trained with."""
-    domain: str = ""
-    """d1 | d2; empty = the domain that the run was trained for."""
-    split: str = "val"
-    out: str = ""
-    protocol: ProtocolConfig = field(default_factory=ProtocolConfig)
-    batch: int = 8
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        one_of("domain", self.domain, ("", "d1", "d2"))
-        within("batch", self.batch, 1, MOST_IMAGES)
-        if not self.run or not self.out:
-            raise InputError(f"predict needs run=DIR and out=DIR; got {self.run!r}, {self.out!r}")
-
-
-@dataclass
-class FisherConfig:
-    """Diagonal Fisher information of a network, for the penalties that use it."""
-
-    run: str = ""
-    """Run whose network and data are taken; or `start` with `network` and `data`."""
+    """Run whose network and data are taken; or give `start` with `network` and `data`."""
     start: str = ""
-    """Weights file (.safetensors, or a state_dict) or `coco`."""
+    """Weights file (.safetensors, or a state_dict) or `coco`, instead of a run."""
     network: NetworkConfig = field(default_factory=NetworkConfig)
     data: DataConfig = field(default_factory=DataConfig)
     """Fields that are set replace those that the run was trained with. Of pairs it is the old
     images, x1, that count; whole, without augmentation."""
     split: str = "train"
-    images: int = 0
-    """Evenly spaced images of the split; 0 = all."""
-    normalisation: str = "sum"
-    """sum | mean: of the log-likelihood over an image's pixels. mean makes F smaller by the square
-    of their number."""
-    draws: int = 1
-    """Label maps drawn from the network's output for each image."""
-    seed: int = 0
-    """Of the drawn labels, together with each image's name."""
+    """Split or part of the data whose images are used."""
+    images: Count = 0
+    """Number of evenly spaced images of the split; 0 = all."""
+    normalisation: Annotated[str, OneOf(*NORMALISATIONS)] = "sum"
+    """What the log-likelihood is over an image's pixels. mean makes F smaller by the square of
+    their number."""
+    draws: Positive = 1
+    """Number of label maps drawn from the network's output for each image."""
+    seed: Count = 0
+    """Seed of the drawn labels, together with each image's name."""
     out: str = ""
-    """The .safetensors file."""
-    checkpoint_every: int = 100
-    """Images after which what there is is saved, in <out's stem>.partial.safetensors."""
+    """The .safetensors file that receives the Fisher information."""
     device: str = "auto"
-    """auto | cpu | cuda | cuda:N. The precision is always fp32."""
-    workers: int = 0
-    """Processes that decode images; 0 = in the main process."""
+    """Device that computes: auto | cpu | cuda | cuda:N. The precision is always fp32."""
+    workers: Workers = 0
+    """Number of processes that decode images; 0 = in the main process."""
 
     def __post_init__(self) -> None:
-        one_of("normalisation", self.normalisation, NORMALISATIONS)
-        for what, low in (("images", 0), ("draws", 1), ("seed", 0)):
-            at_least(what, getattr(self, what), low)
-        within("workers", self.workers, 0, MOST_WORKERS)
-        at_least("checkpoint_every", self.checkpoint_every, 1)
+        super().__post_init__()
         if bool(self.run) == bool(self.start):
             raise InputError("give run=DIR, or start=FILE network=NAME data=NAME data.root=DIR")
         if Path(self.out).suffix != ".safetensors":
             raise InputError(f"out is {self.out!r}; give a file that ends with .safetensors")
 
 
-PAIRS = "pairs"
-NAMES = ("fisher", "weights", "activations", "source")
-
-
 @dataclass
-class AnalyseConfig(Machine):
-    """A run beside the network that it started from, and a Fisher file, layer by layer."""
+class ScanConfig(Settings):
+    """Look at all of a data set or pair list, data=NAME data.root=DIR, before a long run."""
 
-    run: str = ""
-    """The run behind the training; empty = `fisher` alone is looked at."""
-    teacher: str = ""
-    """The network before it; empty = the one that the run was adapted or fine-tuned from."""
-    network: TrustConfig = field(default_factory=TrustConfig)
     data: DataConfig = field(default_factory=DataConfig)
-    """Fields that are set replace those that the run was trained with."""
-    analyses: list[str] = field(default_factory=list)
-    """fisher | weights | activations | source; [] = all for which something is given."""
-    domain: str = ""
-    """Of the activations. d1 | d2: both networks see these images; pairs: the one before x1, the
-    one behind x2; empty = the domain that the run was trained for."""
-    split: str = "val"
-    images: int = 0
-    """Evenly spaced images of the split for the activations; 0 = all."""
-    layers: list[str] = field(default_factory=list)
-    """Layers of the activations; [] = the network's main path."""
-    fisher: str = ""
-    """File of scripts/fisher.py."""
-    out: str = ""
-    """Folder; empty = <run>/analysis."""
-    batch: int = 4
+    near: Annotated[int, Range(-1, HASH_BITS // 2 - 1)] = 24
+    """Bits, of 256, in which the hashes of two near-duplicates may differ; -1 = no search.
+    Re-encoded, resized, blurred and brightened copies stay within 24, other images differ in about
+    128. Frames of a video lie between, the closer in time the lower."""
+    pairs: bool = True
+    """Compare the content of each pair."""
+    doubt: Annotated[float, Range(0, 1, above=True, below=True)] = 0.05
+    """Share of the other images that may fit better than the own partner without a warning. A
+    partner drawn at random is above with probability 1 - doubt."""
+    wrong: Annotated[float, Range(0, 1, above=True, below=True)] = 0.2
+    """Share of the other images above which a better fit is an error."""
+    shown: Positive = 20
+    """Number of findings of one kind that are printed; the report has all."""
+    out: str = "scan.json"
+    """JSON file that receives the report."""
+    workers: Workers = 0
+    """Number of processes that decode; 0 = one for each core, 1 = this process."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        one_of("domain", self.domain, ("", "d1", "d2", PAIRS))
-        for name in self.analyses:
-            one_of("analyses", name, NAMES)
-        at_least("images", self.images, 0)
-        within("batch", self.batch, 1, MOST_IMAGES)
-        if not self.run and not (self.fisher and self.out):
-            raise InputError("give run=DIR, or fisher=FILE.safetensors with out=DIR")
-        for name in self.analyses:
-            if not (self.fisher if name == "fisher" else self.run):
-                raise InputError(
-                    f"analyses={name} needs {'fisher=FILE' if self.run else 'run=DIR'}"
-                )
-
-    @property
-    def wanted(self) -> list[str]:
-        """What is to be computed."""
-        given = [n for n in NAMES if (self.fisher if n == "fisher" else self.run)]
-        return [n for n in given if not self.analyses or n in self.analyses]
-
-
-FORMATS = ("safetensors", "onnx")
-
-
-@dataclass
-class ExportConfig:
-    """A run's network as files that need nothing of this project, compared with it."""
-
-    run: str = ""
-    network: TrustConfig = field(default_factory=TrustConfig)
-    out: str = ""
-    """Folder; an earlier export of the same run there is replaced."""
-    formats: list[str] = field(default_factory=lambda: list(FORMATS))
-    """safetensors | onnx"""
-    size: list[int] = field(default_factory=list)
-    """(H, W) that the ONNX graph's input has; [] = any."""
-    data: DataConfig = field(default_factory=DataConfig)
-    """Fields that are set replace those that the run was trained with."""
-    domain: str = ""
-    """d1 | d2; empty = the domain that the run was trained for."""
-    split: str = "val"
-    images: int = 8
-    """How many images of the split, evenly spaced, parity is checked on."""
-
-    def __post_init__(self) -> None:
-        one_of("domain", self.domain, ("", "d1", "d2"))
-        for name in self.formats:
-            one_of("formats", name, FORMATS)
-        size_pair("size", self.size)
-        at_least("images", self.images, 1)
-        if not self.run or not self.out:
-            raise InputError("give run=DIR (a finished run) and out=DIR (the folder to write)")
-        if not self.formats:
-            raise InputError(f"formats is empty: give at least one of {', '.join(FORMATS)}")
-        if self.size and "onnx" not in self.formats:
-            raise InputError("size fixes the ONNX graph's input; formats has no onnx")
-
-
-@dataclass
-class ScanConfig:
-    """Which data set is scanned, and what counts as alike."""
-
-    data: DataConfig = field(default_factory=DataConfig)
-    near: int = 24
-    """Bits, of 256, in which the hashes of two images may differ for a near-duplicate: re-encoded,
-    resized, blurred and brightened copies stay within 24, other images differ in about 128. Frames
-    of a video lie between, the closer in time the lower. -1 = no search."""
-    pairs: bool = True
-    """Compare the content of each pair."""
-    doubt: float = 0.05
-    """Share of the other images that may fit better than the own partner; above, a warning. A
-    partner drawn at random is above with probability 1 - doubt."""
-    wrong: float = 0.2
-    """Above this share, an error."""
-    shown: int = 20
-    """Findings of one kind printed; the report has all."""
-    out: str = "scan.json"
-    """The report."""
-    workers: int = 0
-    """Processes that decode; 0 = one for each core, 1 = this process."""
-
-    def __post_init__(self) -> None:
-        within("workers", self.workers, 0, MOST_WORKERS)
-        at_least("shown", self.shown, 1)
-        if not -1 <= self.near < HASH_BITS // 2:
-            raise InputError(
-                f"near is {self.near}; it must be in 0..{HASH_BITS // 2 - 1} bits, or -1 = off"
-            )
-        if not 0 < self.doubt <= self.wrong < 1:
+        if self.doubt > self.wrong:
             raise InputError(
                 f"doubt is {self.doubt} and wrong {self.wrong}; 0 < doubt <= wrong < 1 is needed"
             )

@@ -1,14 +1,33 @@
-"""Groups of settings that commands share: plain dataclasses, checked when they are made.
+"""Groups of settings that several commands share.
 
-YAML under configs/ selects and overrides, Hydra composes (only in adapt/cli), `mapping.build` makes
-these objects. A field's meaning stands in the docstring below it.
+YAML under configs/ selects and overrides, Hydra composes (only in adapt/cli) and `mapping.build`
+makes these objects. The docstring below a field is what `--help` and docs/settings.md say of it:
+its first sentence in `--help`, all of it on the page.
 """
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any
 
 from adapt.errors import InputError, unknown
-from adapt.settings.checks import at_least, one_of, size_pair, within
+from adapt.settings.checks import (
+    SIZE,
+    Count,
+    OneOf,
+    Range,
+    Settings,
+    Share,
+    Size,
+    Strength,
+    one_of,
+)
+from adapt.settings.choices import (
+    CLASSIFIERS,
+    DATASETS,
+    FILTERS,
+    NETWORKS,
+    PENALTIES,
+    SCHEDULES,
+)
 
 WHICH = (
     "name", "root", "target", "pairs", "shards", "labels", "sbd", "download", "coarse", "variant",
@@ -22,261 +41,242 @@ WHOLE = "all"
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
+SCALE = Range(0, 16, above=True, below=True)
+"""Factors of an image's size: 100 for 1.00 would ask for any memory."""
+Jitter = Annotated[float, Range(0, 1)]
+Blur = Annotated[float, Range(0, 50)]
+
 
 @dataclass
-class DataConfig:
-    """Which images, how large, which part; unset fields come from the start, teacher or run."""
+class DataConfig(Settings, where="data."):
+    """Which images are read, and how; what is not set comes from the start, teacher or run."""
 
-    name: str = ""
-    """A key of adapt.data.DATASETS; empty = what the start, teacher or evaluated run used."""
+    name: Annotated[str, OneOf("", *DATASETS)] = ""
+    """Data set; empty = the one that the start, the teacher or the evaluated run used."""
     root: str = ""
-    """Folder of D1 (old domain, labelled)."""
+    """Folder of D1, the old, labelled domain."""
     target: str = ""
-    """Folder of D2 (new domain): the same layout and names, other pixels."""
+    """Folder of D2, the new domain: the same layout and names, other pixels."""
     pairs: str = ""
-    """`pairs` only: a CSV with the columns x1,x2[,y1][,y2][,valid] instead of two folders."""
+    """`pairs` only: CSV file with the columns x1,x2[,y1][,y2][,valid], instead of two folders."""
     shards: str = ""
-    """`pairs` only: tar archives of KEY.x1.jpg, KEY.x2.jpg[, KEY.y.png]: a folder of them, a
+    """`pairs` only: tar archives of KEY.x1.jpg, KEY.x2.jpg[, KEY.y.png]. Give a folder of them, a
     pattern (`/disk*/train-*.tar`), one archive, or a text file that lists them."""
     labels: str = ""
-    """`pairs` only: a folder of index masks that match x1 by name, for evaluation."""
+    """`pairs` only: folder of index masks that match x1 by name, for evaluation."""
     sbd: str = ""
-    """`voc` only: SBD's benchmark_RELEASE/dataset folder (.mat labels of trainaug)."""
+    """`voc` only: SBD's folder benchmark_RELEASE/dataset, with the .mat labels of trainaug."""
     download: bool = False
-    """Fetch VOC 2012 (and SBD into data.sbd where that is given), Caltech-256 or Food-101 into
-    data.root."""
+    """Fetch VOC 2012, Caltech-256 or Food-101 into data.root. SBD too is fetched, into data.sbd,
+    where that is given."""
     coarse: bool = False
     """`cityscapes` only: train on train_extra with its coarse labels as well."""
     variant: str = ""
-    """`cityscapes` only: what names in data.target end in, where a frame has several files."""
+    """`cityscapes` only: ending of the names in data.target, where a frame has several files."""
     imagenet_val: str = ""
     """`dogs120` only: ImageNet's validation images, a folder a class, for split=imagenet_val."""
     classes: list[str] = field(default_factory=list)
-    """`pairs` only: class names in index order; may stay empty where there are no labels."""
+    """`pairs` only: names of the classes in the order of their indices. It may stay empty where
+    there are no labels."""
     follow_links: bool = False
     """Read files that symbolic links in the data's folders point to outside of them."""
     train_split: str = ""
-    """The list that training reads; empty = the data set's own (`train`; VOC: `trainaug`)."""
+    """List that training reads; empty = the data set's own (`train`; VOC: `trainaug`)."""
     part: str = ""
-    """Name of one of `parts`, or `all` = the whole training split; empty = all, or inherited."""
-    parts: dict[str, float] = field(default_factory=dict)
-    """Disjoint named shares of the training split, cut by `parts_seed`: {a: 0.5, b: 0.5}."""
-    parts_seed: int = 0
-    share: float = 1.0
-    """Share of the training images that is used, drawn by `parts_seed`; a smaller one lies within a
-    larger one."""
+    """Name of one of data.parts, or `all` = the whole training split; empty = all, or inherited."""
+    parts: dict[str, Annotated[float, Range(0, above=True)]] = field(default_factory=dict)
+    """Disjoint named shares of the training split, such as {a: 0.5, b: 0.5}, cut by parts_seed."""
+    parts_seed: Count = 0
+    """Seed of the cut into data.parts and of the draw of data.share."""
+    share: Annotated[float, Range(0, 1, above=True)] = 1.0
+    """Share of the training images that is used. It is drawn by parts_seed; a smaller one lies
+    within a larger one."""
     resize: list[int] = field(default_factory=list)
-    """(H, W) that images and training labels are brought to, or [S]: the shorter side becomes S
-    and the shape is kept; [] = native. Evaluation upsamples the prediction to the label's own size
-    whatever stands here."""
-    crop: list[int] = field(default_factory=list)
-    """(H, W) of the random training crop, padded with void where it is larger; [] = whole image."""
+    """[height, width] that images and training labels are brought to; [] = as they are. [S] makes
+    the shorter side S and keeps the shape. Evaluation upsamples the prediction to the label's own
+    size whatever stands here."""
+    crop: Size = field(default_factory=list)
+    """Size of the random training crop; [] = the whole image. Smaller images are padded with
+    void."""
     flip: bool = True
     """Mirror half of the training images, both sides of a pair alike."""
     scale: list[float] = field(default_factory=list)
-    """[low, high]: training images are enlarged by a random factor between them; [] = off."""
-    rotate: float = 0.0
-    """Training images are turned by up to so many degrees either way."""
-    jitter_x1: float = 0.0
-    """Random brightness, contrast and saturation of x1, each by up to this share, hue by a
-    quarter of it; drawn apart from that of x2."""
-    jitter_x2: float = 0.0
-    blur_x1: float = 0.0
-    """Gaussian blur of x1 with a random standard deviation of up to so many pixels."""
-    blur_x2: float = 0.0
-    views: int = 0
-    """0 = every epoch draws each image's augmentation anew; n = each image has n fixed ones, and an
-    epoch draws one of them."""
+    """Bounds [low, high] of the random factor by which training images are enlarged; [] = off."""
+    rotate: Annotated[float, Range(0, 180)] = 0.0
+    """Largest angle in degrees by which training images are turned, either way."""
+    jitter_x1: Jitter = 0.0
+    """Largest random change of the colours of x1: brightness, contrast and saturation each by up to
+    this share, hue by a quarter of it. It is drawn apart from that of x2."""
+    jitter_x2: Jitter = 0.0
+    """Largest random change of the colours of x2, as data.jitter_x1."""
+    blur_x1: Blur = 0.0
+    """Largest standard deviation, in pixels, of the random Gaussian blur of x1."""
+    blur_x2: Blur = 0.0
+    """Largest standard deviation, in pixels, of the random Gaussian blur of x2."""
+    views: Count = 0
+    """Number of fixed augmentations that each image has, of which an epoch draws one; 0 = every
+    epoch draws anew."""
     cache: bool = False
-    """Keep decoded images in memory (one copy for each loader worker)."""
+    """Keep decoded images in memory, one copy for each worker."""
     explicit: list[str] = field(default_factory=list)
     """Fields named on the command line: they replace inherited values even by the default."""
 
     def __post_init__(self) -> None:
-        size_pair("data.resize", self.resize * 2 if len(self.resize) == 1 else self.resize)
-        size_pair("data.crop", self.crop)
+        super().__post_init__()
+        shorter = self.resize * 2 if len(self.resize) == 1 else self.resize
+        SIZE.check("data.resize", shorter)
         if self.scale and (len(self.scale) != 2 or not 0 < self.scale[0] <= self.scale[1] < 16):
             raise InputError(
                 f"data.scale is {self.scale}; give [low, high] with 0 < low <= high < 16, or []"
             )
-        for what, high in (("rotate", 180), ("jitter_x1", 1), ("jitter_x2", 1), ("blur_x1", 50),
-                           ("blur_x2", 50)):  # fmt: skip
-            within(f"data.{what}", getattr(self, what), 0, high)
-        at_least("data.parts_seed", self.parts_seed, 0)
-        at_least("data.views", self.views, 0)
-        for name, share in self.parts.items():
-            if name in ("", WHOLE):
+        for name in ("", WHOLE):
+            if name in self.parts:
                 raise InputError(f"data.parts: {name!r} cannot name a part; `{WHOLE}` is all of it")
-            at_least(f"data.parts.{name}", share, 0, above=True)
-        if sum(self.parts.values()) > 1 + 1e-9:
-            raise InputError(
-                f"data.parts add up to {sum(self.parts.values()):g}; at most 1 is there"
-            )
-        if not 0 < self.share <= 1:
-            raise InputError(f"data.share is {self.share}; it must lie in (0, 1]")
+        if (total := sum(self.parts.values())) > 1 + 1e-9:
+            raise InputError(f"data.parts add up to {total:g}; at most 1 is there")
         if self.part and self.part not in (WHOLE, *self.parts):
             raise unknown("data.part", self.part, (WHOLE, *self.parts))
 
 
 @dataclass
-class NetworkConfig:
-    """Architecture and the normalisation that belongs to it."""
+class NetworkConfig(Settings, where="network."):
+    """The architecture, and the normalisation of images that belongs to it."""
 
-    name: str = "deeplab_vgg16"
-    """A key of adapt.networks.NETWORKS; a factory's name where there is one."""
+    name: Annotated[str, OneOf(*NETWORKS, others="a classifier of torchvision")] = "deeplab_vgg16"
+    """Network; a factory's name where there is one."""
     factory: str = ""
-    """`package.module:function` that makes a network of your own; replaces `name`."""
+    """Function `package.module:function` that makes a network of your own, instead of name."""
     arguments: dict[str, Any] = field(default_factory=dict)
-    """The factory's keyword arguments."""
+    """Keyword arguments of the factory."""
     aliases: dict[str, str] = field(default_factory=dict)
     """Short names of layers, for taps: {pool5: encoder.4}."""
-    width: float = 1.0
+    width: Annotated[float, Range(0, 64, above=True)] = 1.0
     """VGG-16 networks: multiplier of every hidden channel count."""
     batch_norm: bool = False
     """VGG-16 networks: batch normalisation after the convolutions."""
-    mean: list[float] = field(default_factory=lambda: list(IMAGENET_MEAN))
-    """Per RGB channel, of values in 0..1."""
-    std: list[float] = field(default_factory=lambda: list(IMAGENET_STD))
+    mean: list[Annotated[float, Range(-1e3, 1e3)]] = field(
+        default_factory=lambda: list(IMAGENET_MEAN)
+    )
+    """Mean of each RGB channel, of values in 0..1, that images are normalised with."""
+    std: list[Annotated[float, Range(0, 1e3, above=True)]] = field(
+        default_factory=lambda: list(IMAGENET_STD)
+    )
+    """Standard deviation of each RGB channel that images are normalised with."""
     explicit: list[str] = field(default_factory=list)
     """As data.explicit."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.factory:
+            one_of("network.name", self.name, (*NETWORKS, *CLASSIFIERS))
         self.name = self.factory or self.name
-        at_least("network.width", self.width, 0, above=True)
-        within("network.width", self.width, 0, 64)
         for what in ("mean", "std"):
             if len(getattr(self, what)) != 3:
                 raise InputError(f"network.{what} is {getattr(self, what)}; give three numbers")
-            for value in getattr(self, what):
-                within(f"network.{what}", value, -1e3, 1e3)
-        if min(self.std) <= 0:
-            raise InputError(f"network.std is {self.std}; every value must be above 0")
 
 
 @dataclass
-class TrustConfig:
+class TrustConfig(Settings):
     """Commands that load a run whose network has a factory must be given its name again."""
 
     factory: str = ""
+    """Factory of the run's network, repeated here as a sign that you trust its code."""
 
 
 @dataclass
-class PenaltyConfig:
-    """Omega(w, w0), applied outside autograd, once for each step of the optimiser."""
+class PenaltyConfig(Settings, where="penalty."):
+    """The pull Omega(w, w0) on the weights, applied once for each step of the optimiser."""
 
-    name: str = "none"
-    """A key of adapt.penalties.PENALTIES."""
-    alpha: float = 0.0
+    name: Annotated[str, OneOf(*PENALTIES)] = "none"
+    """Penalty; none = no pull on the weights."""
+    alpha: Strength = 0.0
     """Strength on the parameters shared with the start."""
-    beta: float = 0.0
-    """Strength on new parameters, pulled to 0: beta/2 |w_new|^2."""
-    kinds: str = "weights"
-    """`weights` = all but biases and norm parameters; `conv` = weights of convolutions and linear
-    layers only; `all`."""
-    apply: str = "gradient"
-    """gradient | decoupled | proximal. `gradient`: added to the objective's, so that momentum and
-    Adam's moments take it in. `decoupled`: w -= lr dOmega/dw, as AdamW's decay. `proximal`: behind
-    the optimiser's step, the threshold being lr alpha; the one that puts weights of L1-SP and GL-SP
-    exactly on their start. The latter two stand outside momentum: with SGD at momentum m an alpha
-    of theirs pulls as alpha (1 - m) of the first."""
-    epsilon: float = 1e-4
-    """L1-SP and GL-SP with `gradient` or `decoupled`: distance of a weight from its start (root
-    mean square over a group) below which the pull fades to 0, since the penalty has a kink there.
-    lr alpha / epsilon should stay below 1."""
-    groups: str = "channel"
-    """GL-SP: `channel` = the fan-in of one output channel; `layer` = a whole tensor."""
+    beta: Strength = 0.0
+    """Strength on new parameters, which are pulled to 0: beta/2 |w_new|^2."""
+    kinds: Annotated[str, OneOf("weights", "conv", "all")] = "weights"
+    """Parameters that are penalised: `weights` = all but biases and norm parameters, `conv` =
+    weights of convolutions and linear layers only."""
+    apply: Annotated[str, OneOf("gradient", "decoupled", "proximal")] = "gradient"
+    """How the pull enters the optimiser's step. `gradient`: it is added to the objective's, so that
+    momentum and Adam's moments take it in. `decoupled`: w -= lr dOmega/dw, as AdamW's decay.
+    `proximal`: after the optimiser's step, the threshold being lr alpha; it is the one that puts
+    weights of L1-SP and GL-SP exactly on their start. The latter two stand outside momentum: with
+    SGD at momentum m an alpha of theirs pulls as alpha (1 - m) of the first."""
+    epsilon: Annotated[float, Range(0, above=True)] = 1e-4
+    """Distance of a weight from its start below which the pull of L1-SP and GL-SP fades to 0, as
+    their penalty has a kink there. It counts with `gradient` or `decoupled` and is the root mean
+    square over a group; lr alpha / epsilon should stay below 1."""
+    groups: Annotated[str, OneOf("channel", "layer")] = "channel"
+    """Groups of GL-SP: `channel` = the fan-in of one output channel, `layer` = a whole tensor."""
     fisher: str = ""
-    """The Fisher penalties: safetensors file of parameter name -> diagonal Fisher information."""
-    fisher_scale: str = "mean"
-    """`mean` = divided by its mean over the penalised shared parameters; `raw` = as it stands."""
-
-    def __post_init__(self) -> None:
-        at_least("penalty.alpha", self.alpha, 0)
-        at_least("penalty.beta", self.beta, 0)
-        at_least("penalty.epsilon", self.epsilon, 0, above=True)
-        one_of("penalty.kinds", self.kinds, ("weights", "conv", "all"))
-        one_of("penalty.apply", self.apply, ("gradient", "decoupled", "proximal"))
-        one_of("penalty.groups", self.groups, ("channel", "layer"))
-        one_of("penalty.fisher_scale", self.fisher_scale, ("mean", "raw"))
+    """Safetensors file of the diagonal Fisher information, for the penalties that use it."""
+    fisher_scale: Annotated[str, OneOf("mean", "raw")] = "mean"
+    """Scale of the Fisher information: `mean` = divided by its mean over the penalised shared
+    parameters, `raw` = as it stands."""
 
 
 @dataclass
-class ScheduleConfig:
-    """Optimiser and learning rate; the rate of a step is a pure function of the step."""
+class ScheduleConfig(Settings, where="schedule."):
+    """The optimiser and its learning rate, which is a pure function of the step."""
 
-    name: str = "poly"
-    """poly | step | cosine | constant"""
-    optimizer: str = "sgd"
-    lr: float = 0.01
-    momentum: float = 0.9
-    """SGD's momentum; AdamW's first beta."""
-    weight_decay: float = 0.0
-    """The optimiser's own decay; refused together with a penalty on the same parameters."""
-    power: float = 0.9
-    """poly: lr (1 - t/steps)^power."""
-    milestones: list[float] = field(default_factory=lambda: [0.667])
+    name: Annotated[str, OneOf(*SCHEDULES)] = "poly"
+    """Course of the learning rate over the steps."""
+    optimizer: Annotated[str, OneOf("sgd", "adamw")] = "sgd"
+    """Optimiser of the student's weights."""
+    lr: Annotated[float, Range(0, above=True)] = 0.01
+    """Learning rate after the warm-up."""
+    momentum: Annotated[float, Range(0, 1, below=True)] = 0.9
+    """Momentum of SGD; the first beta of AdamW."""
+    weight_decay: Strength = 0.0
+    """Decay of the optimiser itself. It is refused together with a penalty on the same
+    parameters."""
+    power: Strength = 0.9
+    """poly: exponent of lr (1 - t/steps)^power."""
+    milestones: list[Share] = field(default_factory=lambda: [0.667])
     """step: shares of the steps after which the rate is multiplied by gamma."""
-    gamma: float = 0.1
-    warmup: int = 0
-    """Steps of linear warm-up."""
-    new_multiplier: float = 1.0
+    gamma: Annotated[float, Range(0, above=True)] = 0.1
+    """step: factor of the rate at each milestone."""
+    warmup: Count = 0
+    """Number of steps in which the rate rises linearly to lr."""
+    new_multiplier: Strength = 1.0
     """Learning-rate factor of parameters that the start does not have."""
-    shared_multiplier: float = 1.0
+    shared_multiplier: Strength = 1.0
     """Learning-rate factor of parameters shared with the start."""
 
-    def __post_init__(self) -> None:
-        one_of("schedule.name", self.name, ("poly", "step", "cosine", "constant"))
-        one_of("schedule.optimizer", self.optimizer, ("sgd", "adamw"))
-        at_least("schedule.lr", self.lr, 0, above=True)
-        for what in ("weight_decay", "new_multiplier", "shared_multiplier", "warmup", "power"):
-            at_least(f"schedule.{what}", getattr(self, what), 0)
-        if not 0 <= self.momentum < 1:
-            raise InputError(f"schedule.momentum is {self.momentum}; it must lie in [0, 1)")
-        at_least("schedule.gamma", self.gamma, 0, above=True)
-        for share in self.milestones:
-            within("schedule.milestones", share, 0, 1)
-
 
 @dataclass
-class ShiftConfig:
-    """One of the filters in transforms/ with its parameters."""
+class ShiftConfig(Settings, where="shift."):
+    """One of the filters that make a new domain, with its parameters."""
 
-    name: str = "photocopy"
+    name: Annotated[str, OneOf(*FILTERS)] = "photocopy"
+    """Filter that is applied to the images of the old domain."""
     parameters: dict[str, Any] = field(default_factory=dict)
-    """Keyword arguments of the filter; checked by the filter before any image is read."""
-    distortion: float = 0.0
-    """Wanted loss of the teacher in percent (003, section 4.1): a study takes the candidate that
-    comes nearest, `calibrate` says which it is; 0 = the parameters as they stand."""
+    """Keyword arguments of the filter, which checks them before any image is read."""
+    distortion: Annotated[float, Range(0, 100)] = 0.0
+    """Wanted loss of the teacher in percent (003, section 4.1); 0 = the parameters as they stand. A
+    study takes the candidate that comes nearest, `calibrate` says which it is."""
     candidates: list[dict[str, Any]] = field(default_factory=list)
     """Changes of the parameters that calibration tries, weakest first."""
 
-    def __post_init__(self) -> None:
-        within("shift.distortion", self.distortion, 0, 100)
-
-
-MOST_SCALE = 16
-"""Scales must be below, as those of training: 100 for 1.00 would ask for any memory."""
-
 
 @dataclass
-class ProtocolConfig:
+class ProtocolConfig(Settings, where="protocol."):
     """How an image becomes a prediction: whole by default, in windows, at several scales."""
 
-    window: list[int] = field(default_factory=list)
-    """(H, W) of windows that slide over the image; [] = the whole image at once."""
-    stride: list[int] = field(default_factory=list)
-    """(H, W) from window to window; [] = two thirds of the window."""
-    scales: list[float] = field(default_factory=lambda: [1.0])
-    """Factors by which the image is enlarged; their probabilities are averaged."""
+    window: Size = field(default_factory=list)
+    """Size of windows that slide over the image; [] = the whole image at once."""
+    stride: Size = field(default_factory=list)
+    """Distance from window to window; [] = two thirds of the window."""
+    scales: list[Annotated[float, SCALE]] = field(default_factory=lambda: [1.0])
+    """Factors by which the image is enlarged; the probabilities are averaged over them."""
     flip: bool = False
     """Average with the prediction of the mirrored image, at every scale."""
     crops: int = 1
-    """Classification: 1 = the centre of data.crop's size; 10 = the centre and the corners, each
-    also mirrored, their probabilities averaged."""
+    """Crops that an image is classified by: 1 = the centre, of data.crop's size, or 10 = the centre
+    and the corners, each also mirrored, with averaged probabilities."""
 
     def __post_init__(self) -> None:
-        size_pair("protocol.window", self.window)
-        size_pair("protocol.stride", self.stride)
+        super().__post_init__()
         if self.stride and not self.window:
             raise InputError(f"protocol.stride is {self.stride}; it needs protocol.window=[H,W]")
         if self.stride and any(s > w for s, w in zip(self.stride, self.window, strict=True)):
@@ -288,20 +288,15 @@ class ProtocolConfig:
             raise InputError(f"protocol.crops is {self.crops}; it must be 1 or 10")
         if not self.scales:
             raise InputError("protocol.scales is empty; [1.0] is the image as it is")
-        for scale in self.scales:
-            at_least("protocol.scales", scale, 0, above=True)
-            if scale >= MOST_SCALE:
-                raise InputError(f"protocol.scales is {scale}; it must be below {MOST_SCALE}")
 
     @property
     def tag(self) -> str:
         """For file names: `` for whole images, `window321x321_scales0.75-1_flip`, say."""
-        parts = []
-        if self.window:
-            parts.append(f"window{'x'.join(map(str, self.window))}")
-        if self.stride:
-            parts.append(f"stride{'x'.join(map(str, self.stride))}")
-        if self.scales != [1.0]:
-            parts.append(f"scales{'-'.join(f'{s:g}' for s in self.scales)}")
-        parts += [f"crops{self.crops}"] if self.crops != 1 else []
-        return "_".join([*parts, *(["flip"] if self.flip else [])])
+        parts = [
+            f"window{'x'.join(map(str, self.window))}" if self.window else "",
+            f"stride{'x'.join(map(str, self.stride))}" if self.stride else "",
+            f"scales{'-'.join(f'{s:g}' for s in self.scales)}" if self.scales != [1.0] else "",
+            f"crops{self.crops}" if self.crops != 1 else "",
+            "flip" if self.flip else "",
+        ]
+        return "_".join(filter(None, parts))

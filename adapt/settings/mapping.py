@@ -1,11 +1,12 @@
-"""Between mappings (YAML, JSON) and the dataclasses of config.py and commands.py."""
+"""From mappings (YAML, JSON) to the dataclasses of settings and of records, and back."""
 
-from dataclasses import MISSING, Field, asdict, fields, is_dataclass, replace
+from dataclasses import MISSING, asdict, fields, is_dataclass, replace
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from adapt.errors import InputError, listing, unknown
+from adapt.settings.choices import start_named
 from adapt.settings.groups import WHICH, DataConfig
 
 T = TypeVar("T")
@@ -17,50 +18,46 @@ EXPLICIT = "explicit"
 """The field of an inheritable group that names what was given on the command line."""
 
 
-def build(schema: type[T], values: Any, where: str = "") -> T:
+def build(schema: type[T], values: Any, where: str = "", others: bool = False) -> T:
     """An instance of the dataclass `schema` from a nested mapping.
 
+    `where` stands before a key in messages; with `others` keys that the schema lacks may be there.
+
     Raises:
-        InputError: a key that the schema lacks, a value of another type, or a value that the
-            dataclass itself refuses; the message has the dotted key and the choices.
+        InputError: a key that the schema lacks, one without default that is missing, a value of
+            another type, or one that the dataclass itself refuses.
     """
+    place = where.rstrip(". :") or "configuration"
     if not isinstance(values, dict):
-        what = where.rstrip(".") or "configuration"
-        raise InputError(f"{what} is {values!r}; it must be a mapping")
-    hints = get_type_hints(schema)
-    names = [f.name for f in fields(schema)]  # type: ignore[arg-type]
+        raise InputError(f"{place} is {values!r:.60}; it must be a mapping")
+    hints, every = get_type_hints(schema), fields(schema)  # type: ignore[arg-type]
+    names = [f.name for f in every]
     for key in values:
-        if key not in names:
+        if key not in names and not others:
             raise unknown(f"{where}{key}", key, names)
-    if missing := [f.name for f in needed(schema) if f.name not in values]:
-        raise InputError(f"{where.rstrip('.') or 'configuration'} has no {listing(missing)}")
-    return schema(**{k: convert(hints[k], v, f"{where}{k}") for k, v in values.items()})
+    needed = (f.name for f in every if f.default is MISSING and f.default_factory is MISSING)
+    if missing := [name for name in needed if name not in values]:
+        raise InputError(f"{place}: it has no {listing(missing)}")
+    known = [name for name in names if name in values]
+    return schema(**{k: convert(hints[k], values[k], f"{where}{k}", others) for k in known})
 
 
-def needed(schema: type) -> list[Field]:
-    """Fields that have no default."""
-    every = fields(schema)
-    return [f for f in every if f.default is MISSING and f.default_factory is MISSING]
-
-
-def convert(hint: Any, value: Any, where: str) -> Any:
+def convert(hint: Any, value: Any, where: str, others: bool = False) -> Any:
     """`value` checked against a type hint; ints pass as floats, nothing else is coerced."""
-    origin, arguments = get_origin(hint), get_args(hint)
+    origin, inner = get_origin(hint), get_args(hint)
     if isinstance(value, str) and "\0" in value:
         raise InputError(f"{where} is {value!r}; no name or path has a NUL character")
-    if isinstance(value, int) and abs(value) >> 63:
-        raise InputError(f"{where} is {value}; an integer has at most 64 bits")
     if hint is Any:
         return value
     if is_dataclass(hint) and isinstance(hint, type):
-        return value if isinstance(value, hint) else build(hint, value, f"{where}.")
+        return value if isinstance(value, hint) else build(hint, value, f"{where}.", others)
     if origin is list and isinstance(value, list | tuple):
-        return [convert(arguments[0], v, f"{where}[{i}]") for i, v in enumerate(value)]
+        return [convert(inner[0], v, f"{where}[{i}]", others) for i, v in enumerate(value)]
     if origin is dict and isinstance(value, dict):
-        return {str(k): convert(arguments[1], v, f"{where}.{k}") for k, v in value.items()}
+        return {str(k): convert(inner[1], v, f"{where}.{k}", others) for k, v in value.items()}
     if origin is UnionType:  # X | None
-        wanted = next(a for a in arguments if a is not NoneType)
-        return None if value is None else convert(wanted, value, where)
+        wanted = next(a for a in inner if a is not NoneType)
+        return None if value is None else convert(wanted, value, where, others)
     if hint is float and isinstance(value, int | float) and not isinstance(value, bool):
         return float(value)
     if origin not in (list, dict) and isinstance(value, hint):
@@ -72,27 +69,12 @@ def convert(hint: Any, value: Any, where: str) -> Any:
 
 
 def check_record(schema: type, values: Any, where: str) -> None:
-    """A file's mapping must have what its readers use: the fields of a dataclass. Others may stand
-    beside them.
-
-    Raises:
-        InputError: no mapping, a field without default that is missing, or one of another type.
-    """
-    if not isinstance(values, dict):
-        raise InputError(f"{where}: holds a {type(values).__name__}; it must be a mapping")
-    hints = get_type_hints(schema)
-    if missing := [f.name for f in needed(schema) if f.name not in values]:
-        raise InputError(f"{where}: it has no {listing(missing)}")
-    for known in fields(schema):
-        if known.name in values:
-            hint, value, name = hints[known.name], values[known.name], f"{where}: {known.name}"
-            if is_dataclass(hint):
-                check_record(hint, value, name)  # type: ignore[arg-type]
-            else:
-                convert(hint, value, name)
+    """A file's mapping must have what its readers use, the fields of a dataclass; others may stand
+    beside them. It raises as `build` does."""
+    build(schema, values, f"{where}: ", others=True)
 
 
-def plain(config: Any) -> dict[str, Any]:
+def as_dict(config: Any) -> dict[str, Any]:
     """A dataclass as nested dicts and lists, ready for YAML or JSON."""
     return asdict(config)
 
@@ -104,10 +86,10 @@ def inherit(given: T, recorded: T) -> T:
     This is how `evaluate` and `adapt` know the crop, the size and the network of the run that they
     continue without being told again.
     """
-    default, values = type(given)(), plain(given)
+    default, values = type(given)(), as_dict(given)
     explicit = values.get(EXPLICIT, [])
     kept = {k: v for k, v in values.items() if k in explicit or v != getattr(default, k)}
-    return build(type(given), {**plain(recorded), **kept, EXPLICIT: []})
+    return build(type(given), {**as_dict(recorded), **kept, EXPLICIT: []})
 
 
 def inherit_data(given: DataConfig, recorded: DataConfig) -> DataConfig:
@@ -131,6 +113,8 @@ def inherit_data(given: DataConfig, recorded: DataConfig) -> DataConfig:
 def filled(values: dict[str, Any], default: dict[str, Any]) -> dict[str, Any]:
     """`values` with what it lacks taken from `default`, in nested mappings too: a record of an
     earlier version, which did not know every setting."""
+    if isinstance(values.get("start"), str):
+        values = values | {"start": start_named(values["start"])}
     return {
         key: filled(values[key], value)
         if isinstance(value, dict) and value and isinstance(values.get(key), dict)

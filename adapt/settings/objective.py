@@ -1,35 +1,33 @@
 """Settings of the objective: a dataclass a term. A term of weight 0 is off and costs nothing."""
 
 from dataclasses import dataclass, field
+from typing import Annotated
 
 from adapt.errors import InputError
-from adapt.settings.checks import at_least, one_of
+from adapt.settings.checks import OneOf, Range, Settings, Strength
+from adapt.settings.choices import DISTANCES
+
+Temperature = Annotated[float, Range(0, above=True)]
+Confidence = Annotated[float, Range(0, 1, below=True)]
 
 
 @dataclass
-class RegressionConfig:
-    """sum_l w_l d(F_l^T(x1), F_l^S(x2)): seed paper 003, section 3.1."""
+class RegressionConfig(Settings, where="objective.regression."):
+    """Feature regression, sum_l w_l d(F_l^T(x1), F_l^S(x2)): seed paper 003, section 3.1."""
 
-    weight: float = 0.0
-    taps: dict[str, float] = field(default_factory=dict)
-    """Layer name -> w_l."""
-    distance: str = "relative"
-    """`relative`, `mean`, `sum` (the paper), `l1`, `cosine` or `cwd`: see
-    adapt.objective.distances."""
-    temperature: float = 1.0
-    """`cwd` only: of the softmax over space; its paper has 4."""
-    margin: float = 1.0
-    """`cosine` only: cells whose cosine is above it are left alone; 1 = none, Larsson has 0.8."""
+    weight: Strength = 0.0
+    """Weight of the term; 0 = off."""
+    taps: dict[str, Annotated[float, Range(0, above=True)]] = field(default_factory=dict)
+    """Weight w_l of each layer whose maps are regressed: {pool3: 0.5, pool5: 1.0}."""
+    distance: Annotated[str, OneOf(*DISTANCES)] = "relative"
+    """Distance d between the maps of student and teacher; `sum` is the paper's."""
+    temperature: Temperature = 1.0
+    """`cwd` only: temperature of the softmax over space; its paper has 4."""
+    margin: Annotated[float, Range(-1, 1, above=True)] = 1.0
+    """`cosine` only: cosine above which a cell is left alone; 1 = none is, Larsson has 0.8."""
 
     def __post_init__(self) -> None:
-        at_least("objective.regression.weight", self.weight, 0)
-        at_least("objective.regression.temperature", self.temperature, 0, above=True)
-        if not -1 < self.margin <= 1:
-            raise InputError(
-                f"objective.regression.margin is {self.margin}; a cosine lies in (-1, 1]"
-            )
-        for tap, weight in self.taps.items():
-            at_least(f"objective.regression.taps.{tap}", weight, 0, above=True)
+        super().__post_init__()
         if self.weight and not self.taps:
             raise InputError(
                 "objective.regression.taps is empty: name layers and weights, for example "
@@ -38,66 +36,58 @@ class RegressionConfig:
 
 
 @dataclass
-class KDConfig:
-    """Distillation of the teacher's class probabilities on x1 into the student's on x2."""
+class SupervisedConfig(Settings, where="objective.supervised."):
+    """Cross-entropy with the labels of the images in `domain`."""
 
-    weight: float = 0.0
-    temperature: float = 1.0
-    """Of both softmaxes; 2 or 4 shows more of what the teacher thinks of the other classes."""
-
-    def __post_init__(self) -> None:
-        at_least("objective.kd.weight", self.weight, 0)
-        at_least("objective.kd.temperature", self.temperature, 0, above=True)
+    weight: Strength = 0.0
+    """Weight of the term; 0 = off."""
 
 
 @dataclass
-class PseudoConfig:
+class KDConfig(Settings, where="objective.kd."):
+    """Distillation of the teacher's class probabilities on x1 into the student's on x2."""
+
+    weight: Strength = 0.0
+    """Weight of the term; 0 = off."""
+    temperature: Temperature = 1.0
+    """Temperature of both softmaxes; 2 or 4 shows more of what the teacher thinks of the other
+    classes."""
+
+
+@dataclass
+class PseudoConfig(Settings, where="objective.pseudo."):
     """Cross-entropy with the teacher's own labels of x1, where it is confident."""
 
-    weight: float = 0.0
-    tau: float = 0.968
-    """Confident = the teacher's probability of its label is at least this."""
-    threshold: str = "fixed"
-    """fixed: tau for all; class_median: each class's median in the batch, at most `cap`, so that
-    half of what the teacher calls a rare class counts, however unsure it is of it."""
-    cap: float = 0.9
-    """`class_median` only."""
-    weighting: str = "ignore"
-    """ignore: other pixels do not count; share: all pixels count, times the confident share."""
+    weight: Strength = 0.0
+    """Weight of the term; 0 = off."""
+    tau: Confidence = 0.968
+    """Probability that the teacher must give its label to be called confident."""
+    threshold: Annotated[str, OneOf("fixed", "class_median")] = "fixed"
+    """Threshold of confidence: `fixed` = tau for all classes, `class_median` = each class's median
+    in the batch, at most cap. With the latter half of what the teacher calls a rare class counts,
+    however unsure it is of it."""
+    cap: Confidence = 0.9
+    """`class_median` only: largest threshold."""
+    weighting: Annotated[str, OneOf("ignore", "share")] = "ignore"
+    """What happens to the other pixels: `ignore` = they do not count, `share` = all pixels count,
+    times the confident share."""
 
     def __post_init__(self) -> None:
-        at_least("objective.pseudo.weight", self.weight, 0)
-        one_of("objective.pseudo.threshold", self.threshold, ("fixed", "class_median"))
-        for what in ("tau", "cap"):
-            if not 0 <= getattr(self, what) < 1:
-                raise InputError(
-                    f"objective.pseudo.{what} is {getattr(self, what)}; it must lie in [0, 1)"
-                )
+        super().__post_init__()
         unused = "cap" if self.threshold == "fixed" else "tau"
         if getattr(self, unused) != getattr(PseudoConfig, unused):
             raise InputError(
                 f"objective.pseudo.{unused} is {getattr(self, unused)}, but threshold="
                 f"{self.threshold} does not use it"
             )
-        one_of("objective.pseudo.weighting", self.weighting, ("ignore", "share"))
 
 
 @dataclass
-class SupervisedConfig:
-    """Cross-entropy with the labels of the images in `domain`."""
-
-    weight: float = 0.0
-
-    def __post_init__(self) -> None:
-        at_least("objective.supervised.weight", self.weight, 0)
-
-
-@dataclass
-class ObjectiveConfig:
-    """A weighted sum of named terms."""
+class ObjectiveConfig(Settings):
+    """The objective of a training: a weighted sum of terms."""
 
     name: str = "custom"
-    """How tables and figures call it."""
+    """Name in tables and figures."""
     regression: RegressionConfig = field(default_factory=RegressionConfig)
     supervised: SupervisedConfig = field(default_factory=SupervisedConfig)
     kd: KDConfig = field(default_factory=KDConfig)

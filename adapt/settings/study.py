@@ -1,10 +1,11 @@
 """Settings of the study command."""
 
 from dataclasses import dataclass, field
+from typing import Annotated
 
 from adapt.errors import InputError
-from adapt.settings.checks import at_least, one_of
-from adapt.settings.choices import B2, RESTYLES
+from adapt.settings.checks import Batch, Count, OneOf, Positive, Range, Settings, one_of
+from adapt.settings.choices import B2, BATCH_NORM, RESTYLES
 from adapt.settings.groups import (
     DataConfig,
     NetworkConfig,
@@ -19,96 +20,106 @@ from adapt.settings.viz import InvertConfig
 
 
 @dataclass
-class Stage:
+class Stage(Settings):
     """Budget of one kind of training in a study."""
 
     start: str = ""
-    """`supervised` only: what teacher and B1 start from, as TrainConfig.start (`imagenet`)."""
-    steps: int = 1000
-    eval_every: int = 0
-    checkpoint_every: int = 500
+    """What the stage starts from, as `start` of train: `imagenet`, say. It is for `supervised`
+    only: the teacher and B1."""
+    steps: Count = 1000
+    """Number of optimiser steps."""
+    eval_every: Count = 0
+    """Steps from one evaluation on the val split to the next; 0 = none while training."""
+    checkpoint_every: Positive = 500
+    """Steps from one checkpoint to the next."""
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
     penalty: PenaltyConfig = field(default_factory=PenaltyConfig)
-    ema: float = 0.0
-    """As TrainConfig.ema."""
+    ema: Annotated[float, Range(0, 1, below=True)] = 0.0
+    """Decay of an average of the student's weights, as `ema` of train; 0 = off."""
 
 
 @dataclass
 class StudyConfig(Machine):
-    """A grid of cells: teacher, shifts, baselines and objectives, for every seed; with penalties,
-    each objective under each of them; with penalties alone, fine-tuning."""
+    """Do all cells of a grid (teacher, shifts, baselines and objectives, for every seed), then
+    inversions and the report; the same command goes on where it was stopped. With penalties each
+    objective is trained under each of them; with penalties alone the study is a fine-tuning."""
 
     name: str = "study"
+    """Name of the study."""
     runs: str = ""
-    """Folder of the study's runs; empty = runs/<name>."""
+    """Folder of the study's runs; empty = runs/NAME."""
     source: str = ""
     """Folder of another study, whose teachers and shifted twins serve this one as well."""
     data: DataConfig = field(default_factory=DataConfig)
     network: NetworkConfig = field(default_factory=NetworkConfig)
     shifts: dict[str, ShiftConfig] = field(default_factory=dict)
+    """New domains of the grid by name."""
     objectives: dict[str, ObjectiveConfig] = field(default_factory=dict)
+    """Objectives that the teacher's network is adapted with, by name."""
     penalties: dict[str, PenaltyConfig] = field(default_factory=dict)
-    """Each objective is adapted under each, instead of under the adaptation's own, and scored on
-    the old domain and on `selection` as well. Those that need Fisher information get the
-    teacher's. Without shifts and objectives: one training of the `supervised` stage under each."""
+    """Penalties by name, under each of which each objective is adapted, instead of under the
+    adaptation's own. Such students are scored on the old domain and on `selection` as well.
+    Penalties that need Fisher information get the teacher's. Without shifts and objectives there is
+    one training of the `supervised` stage under each."""
     freezes: list[str] = field(default_factory=list)
-    """Further adaptations under the adaptation's own penalty: TrainConfig.freeze for each."""
+    """Further adaptations under the adaptation's own penalty, with `freeze` of train for each."""
     selection: str = ""
-    """Split or part of the data (data.parts) that choices are made on, by labels or without."""
+    """Split or part of the data that choices are made on, by labels or without."""
     rates: dict[str, list[float]] = field(default_factory=dict)
-    """Objective, or `B2` -> learning rates that it is adapted with instead of the stage's (B2:
-    beside it). Where there are several, each is scored on `selection` as well."""
-    shares: list[float] = field(default_factory=list)
-    """B2 is trained with these shares of the labels too, the smaller within the larger."""
+    """Learning rates that an objective, or `B2`, is trained with instead of the stage's (B2: beside
+    it). Where there are several, each is scored on `selection` as well."""
+    shares: list[Annotated[float, Range(0, 1, above=True, below=True)]] = field(
+        default_factory=list
+    )
+    """Shares of the labels that further B2 are trained with, the smaller within the larger; B2
+    itself is 1."""
     teacher_part: str = ""
-    """Part of the data (data.parts) that the teacher learns from, so that pairs can be images that
-    it has never seen; empty = the pairs' own, as in 003."""
+    """Part of the data that the teacher learns from; empty = the pairs' own, as in 003. With a part
+    of its own the pairs can be images that it has never seen."""
     moved: bool = False
     """Score also against labels that follow what ripple and cubism move."""
     features: list[str] = field(default_factory=list)
     """Layers whose maps of x2, before and after adapting, are compared with the teacher's of x1."""
     features_of: list[str] = field(default_factory=list)
     """Objectives whose students are compared so; [] = the first."""
-    fisher_images: int = 0
-    """Images that Fisher information is computed from; 0 = all of the teacher's."""
+    fisher_images: Count = 0
+    """Number of images that Fisher information is computed from; 0 = all of the teacher's."""
     protocols: dict[str, ProtocolConfig] = field(default_factory=dict)
-    """Fine-tuning study: how each network is evaluated; empty = once, as it is by default."""
+    """Protocols by name that each network of a fine-tuning is evaluated with; {} = the default."""
     loss: bool = False
-    """Fine-tuning study: EvaluateConfig.loss beside the scores, on both splits."""
-    baselines: list[str] = field(default_factory=lambda: ["b0", "adabn", "b1", "b2"])
+    """Compute the mean cross-entropy beside the scores of a fine-tuning, on both splits."""
+    baselines: list[Annotated[str, OneOf("b0", "adabn", *RESTYLES, "b1", "b2")]] = field(
+        default_factory=lambda: ["b0", "adabn", "b1", "b2"]
+    )
+    """Baselines of each shift."""
     supervised: Stage = field(default_factory=Stage)
-    """Teacher and B1; its penalty serves B2 as well."""
+    """The training of the teacher and B1; its penalty serves B2 as well."""
     adaptation: Stage = field(default_factory=Stage)
     """The method; its steps and schedule serve B2 as well."""
-    bn: str = "train"
-    batch: int = 8
+    bn: Annotated[str, OneOf(*BATCH_NORM)] = "train"
+    """Batch norm of the student, as `bn` of train."""
+    batch: Batch = 8
+    """Images in a batch."""
     seeds: list[int] = field(default_factory=lambda: [0])
+    """Seeds that the whole grid is done with."""
     split: str = "val"
-    """What every cell is scored on."""
-    inversions: int = 1
-    """How many images of that split, evenly spaced, are inverted by the teacher and by each shift's
-    student; none where there are no objectives."""
+    """Split that every cell is scored on."""
+    inversions: Count = 1
+    """Number of evenly spaced images of that split that the teacher and each shift's student
+    invert. There are none where there are no objectives."""
     inversions_of: str = ""
     """Objective whose students these are; empty = the first."""
     inversion: InvertConfig = field(default_factory=InvertConfig)
     report: str = ""
-    """HTML file; empty = <runs>/report.html; `none` = no report."""
+    """HTML file that receives the report; empty = RUNS/report.html, `none` = no report."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        one_of("bn", self.bn, ("eval", "affine", "train"))
-        for baseline in self.baselines:
-            one_of("baselines", baseline, ("b0", "adabn", *RESTYLES, "b1", "b2"))
         if not self.seeds:
             raise InputError("seeds is empty: give at least one, for example seeds=[0]")
         for name in self.rates:
             one_of("rates", name, (*self.objectives, B2))
         for name in self.features_of:
-            one_of("features_of", name, tuple(self.objectives))
+            one_of("features_of", name, self.objectives)
         if self.inversions_of:
-            one_of("inversions_of", self.inversions_of, tuple(self.objectives))
-        for share in self.shares:
-            if not 0 < share < 1:
-                raise InputError(f"shares has {share}; each must lie in (0, 1): B2 itself is 1")
-        at_least("inversions", self.inversions, 0)
-        at_least("fisher_images", self.fisher_images, 0)
+            one_of("inversions_of", self.inversions_of, self.objectives)

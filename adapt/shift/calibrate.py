@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from adapt.data import DataSet, Sample, load
+from adapt.data import DataSet, load, some
 from adapt.data.augment import resize
-from adapt.data.sampling import Decoder, image_seed, some, tensor
+from adapt.data.sampling import Decoder, image_seed, tensor
 from adapt.disk.files import write_json
 from adapt.disk.runs import read_data
 from adapt.errors import InputError
-from adapt.evaluation.metrics import Scores, confusion, distortion, scores
+from adapt.evaluation.metrics import confusion, distortion, scores
 from adapt.evaluation.protocol import predict
 from adapt.machine.runtime import Runtime, progress, runtime, say
 from adapt.networks.saved import Model, load_model
@@ -22,9 +22,12 @@ from adapt.settings.groups import DataConfig, ShiftConfig
 from adapt.settings.mapping import inherit_data
 from adapt.shift.distort import apply_shift
 
+CLOSE = 0.5
+"""Percent: as near as the wanted distortion needs to be met."""
+
 
 @dataclass(frozen=True)
-class Trial:
+class Attempt:
     """What one set of parameters does to the teacher; scores and distortion in percent."""
 
     parameters: dict[str, Any]
@@ -33,11 +36,7 @@ class Trial:
     distortion: float
 
 
-CLOSE = 0.5
-"""Percent: as near as the wanted distortion needs to be met."""
-
-
-def between(trials: list[Trial], wanted: float) -> dict[str, Any] | None:
+def between(trials: list[Attempt], wanted: float) -> dict[str, Any] | None:
     """Parameters between the nearest trials on either side of the wanted distortion.
 
     Every number moves by the share of the way that the distortion has to go, a tenth at least; by
@@ -67,18 +66,14 @@ def mixed(low: dict[str, Any], high: dict[str, Any], share: float) -> dict[str, 
     found = dict(low)
     for name, first in low.items():
         last = high[name]
-        if number(first) and number(last):
+        if all(isinstance(end, int | float) and not isinstance(end, bool) for end in (first, last)):
             found[name] = round(first + share * (last - first), 4)
         elif first != last:
             return None
     return None if found == low else found
 
 
-def number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def nearest(trials: list[Trial], wanted: float) -> Trial:
+def nearest(trials: list[Attempt], wanted: float) -> Attempt:
     """The trial whose distortion is nearest to the wanted one; the earliest of equals."""
     return min(trials, key=lambda trial: abs(trial.distortion - wanted))
 
@@ -118,17 +113,19 @@ def calibrate(config: CalibrateConfig) -> Path:
     measure = partial(confused, machine, teacher, settings, data, config.seed)
     matrix = measure(None)
     clean, constant = scores(matrix), scores(one_answer(matrix))
-    trials = []
-    for candidate in candidates:
-        found = scores(measure(candidate))
-        trials.append(trial(candidate, clean, found))
-        say(row(trials[-1]))
-    for _ in range(config.refine):
-        if (parameters := between(trials, shift.distortion)) is None:
+    trials: list[Attempt] = []
+    for _ in range(len(candidates) + config.refine):
+        if candidates:  # first all of them
+            candidate = candidates.pop(0)
+        elif parameters := between(trials, shift.distortion):
+            candidate = replace(shift, parameters=parameters)
+        else:
             break
-        candidate = replace(shift, parameters=parameters)
-        trials.append(trial(candidate, clean, scores(measure(candidate))))
-        say(row(trials[-1]))
+        found = scores(measure(candidate))
+        miou, accuracy, loss = found.miou, found.class_accuracy, distortion(clean, found)
+        trials.append(Attempt(candidate.parameters, miou, accuracy, loss))
+        given = ", ".join(f"{k}={v}" for k, v in candidate.parameters.items())
+        say(f"distortion {loss:5.1f} %  mIoU {miou:5.1f}  class accuracy {accuracy:5.1f}  {given}")
     chosen = nearest(trials, shift.distortion)
     ceiling = distortion(clean, constant)
     say(
@@ -166,27 +163,15 @@ def confused(
     total = np.zeros((len(data.classes),) * 2, np.int64)
     what = " ".join(f"{k}={v}" for k, v in shift.parameters.items()) if shift else "clean"
     for sample in progress(data.samples, what=what):
-        total += confused_by(machine, teacher, settings, decode, sample, seed, shift)
+        arrays = decode.native(sample)
+        image = arrays["x1"]
+        if shift is not None:
+            image = apply_shift(image, shift, image_seed(seed, sample.name))
+        size = (image.shape[0], image.shape[1])
+        images = tensor(resize({"x1": image}, settings.resize)["x1"])[None]
+        found = predict(machine, teacher.net, teacher.network, images, size)[0]
+        total += confusion(arrays["y"], found, len(teacher.classes))
     return total
-
-
-def confused_by(
-    machine: Runtime,
-    teacher: Model,
-    settings: DataConfig,
-    decode: Decoder,
-    sample: Sample,
-    seed: int,
-    shift: ShiftConfig | None,
-) -> np.ndarray:
-    arrays = decode.native(sample)
-    image = arrays["x1"]
-    if shift is not None:
-        image = apply_shift(image, shift, image_seed(seed, sample.name))
-    size = (image.shape[0], image.shape[1])
-    shown = tensor(resize({"x1": image}, settings.resize)["x1"])[None]
-    found = predict(machine, teacher.net, teacher.network, shown, size)[0]
-    return confusion(arrays["y"], found, len(teacher.classes))
 
 
 def one_answer(matrix: np.ndarray) -> np.ndarray:
@@ -194,15 +179,3 @@ def one_answer(matrix: np.ndarray) -> np.ndarray:
     constant = np.zeros_like(matrix)
     constant[:, matrix.sum(axis=1).argmax()] = matrix.sum(axis=1)
     return constant
-
-
-def trial(shift: ShiftConfig, clean: Scores, found: Scores) -> Trial:
-    return Trial(shift.parameters, found.miou, found.class_accuracy, distortion(clean, found))
-
-
-def row(found: Trial) -> str:
-    settings = ", ".join(f"{k}={v}" for k, v in found.parameters.items())
-    return (
-        f"distortion {found.distortion:5.1f} %  mIoU {found.miou:5.1f}  class accuracy "
-        f"{found.class_accuracy:5.1f}  {settings}"
-    )

@@ -4,6 +4,7 @@ import hashlib
 import inspect
 import os
 from collections.abc import Callable, Iterable
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -29,35 +30,36 @@ PALETTE = voc_palette()
 
 
 @dataclass(frozen=True)
-class Job:
+class Output:
     """One file of the twin, made from the source's file of the same sample."""
 
-    name: str
     source: Path
     target: Path
-    make: Callable[["Job"], bytes]
+    make: Callable[["Output"], bytes]
     shift: ShiftConfig
     seed: int
     void: int
     """Value of labels that show none of the scene."""
 
 
-def filtered(job: Job) -> bytes:
+def filtered(output: Output) -> bytes:
     """The image, filtered."""
-    return png(apply_shift(read_image(job.source), job.shift, job.seed))
+    return png(apply_shift(read_image(output.source), output.shift, output.seed))
 
 
-def copied(job: Job) -> bytes:
+def copied(output: Output) -> bytes:
     """The label as it is, if it is one."""
-    read_indices(job.source)
-    return job.source.read_bytes()
+    read_indices(output.source)
+    return output.source.read_bytes()
 
 
-def moved(job: Job) -> bytes:
+def moved(output: Output) -> bytes:
     """The label, moved with what the filter moves."""
-    labels = read_indices(job.source)
-    sources = sources_of(labels.shape, job.shift, job.seed)
-    return png(moved_labels(labels, sources, job.void), PALETTE)
+    labels, shift = read_indices(output.source), output.shift
+    known = inspect.signature(SOURCES[shift.name]).parameters
+    parameters = {k: v for k, v in (shift.parameters | {"seed": output.seed}).items() if k in known}
+    sources = SOURCES[shift.name](labels.shape, **parameters)
+    return png(moved_labels(labels, sources, output.void), PALETTE)
 
 
 def apply_shift(image: np.ndarray, shift: ShiftConfig, seed: int) -> np.ndarray:
@@ -79,58 +81,38 @@ def apply_shift(image: np.ndarray, shift: ShiftConfig, seed: int) -> np.ndarray:
         raise InputError(f"shift.parameters of {shift.name}: {error}") from None
 
 
-def sources_of(size: tuple[int, ...], shift: ShiftConfig, seed: int) -> np.ndarray:
-    """Which pixel (x, y) each pixel of a filtered image of `size` (H, W) shows, (H, W, 2)."""
-    known = inspect.signature(SOURCES[shift.name]).parameters
-    parameters = {k: v for k, v in (shift.parameters | {"seed": seed}).items() if k in known}
-    return SOURCES[shift.name](tuple(size), **parameters)
-
-
-def perform(job: Job) -> str:
+def make(output: Output) -> str:
     """Make one file, unless an interrupted call has left it there whole; returns its SHA-256."""
-    if job.target.exists() and intact(job):
-        return sha256(job.target)
-    content = job.make(job)
-    write_whole(job.target, content, durable=False)
+    if output.target.exists() and intact(output):
+        return sha256(output.target)
+    content = output.make(output)
+    write_whole(output.target, content, durable=False)
     return hashlib.sha256(content).hexdigest()
 
 
-def intact(job: Job) -> bool:
+def intact(output: Output) -> bool:
     """Whether the file of an interrupted call survived: power failures leave empty or torn ones."""
-    if job.make is copied:
-        return job.target.read_bytes() == job.source.read_bytes()
+    if output.make is copied:
+        return output.target.read_bytes() == output.source.read_bytes()
     try:
-        return read_image(job.target).size > 0
+        return read_image(output.target).size > 0
     except InputError:
         return False
 
 
-def below(path: Path, root: Path, out: Path, folder: str) -> Path:
-    """Where a file of the source goes; one from outside its root (SBD's .mat) into `folder`."""
-    inside = path.is_relative_to(root)
-    return out / path.relative_to(root) if inside else out / folder / path.name
+def twin(sample: Sample, root: Path, out: Path, moving: bool) -> Sample:
+    """The sample's files in the twin: PNG images, and labels as they were or PNG.
 
+    Files from outside the source's root (SBD's .mat) go into a folder of their own.
+    """
 
-def twin(sample: Sample, root: Path, out: Path, labels: Callable[[Job], bytes]) -> Sample:
-    """The sample's files in the twin: PNG images, and labels as they were or PNG."""
-    x1 = below(sample.x1, root, out, "images").with_suffix(".png")
-    y1 = below(sample.y1, root, out, "SegmentationClassAug") if sample.y1 else None
-    if y1 is not None and labels is moved:
-        y1 = y1.with_suffix(".png")
-    return replace(sample, x1=x1, y1=y1)
+    def below(path: Path, folder: str) -> Path:
+        inside = path.is_relative_to(root)
+        return out / (path.relative_to(root) if inside else Path(folder, path.name))
 
-
-def splits_of(config: DataConfig, layout: Layout, root: Path) -> dict[str, list[Sample]]:
-    """Every list of the data set, with the training list that the configuration asks for."""
-    bare = replace(config, target="")
-    names = dict.fromkeys([*layout.splits(root), config.train_split or layout.train_split])
-    return {name: read_split(bare, layout, root, name) for name in names}
-
-
-def check_folders(root: Path, out: Path) -> None:
-    source, target = root.resolve(), out.resolve()
-    if source == target or target.is_relative_to(source) or source.is_relative_to(target):
-        raise InputError(f"out: {out} and the source {root} must not contain each other")
+    x1 = below(sample.x1, "images").with_suffix(".png")
+    y1 = below(sample.y1, "SegmentationClassAug") if sample.y1 else None
+    return replace(sample, x1=x1, y1=y1.with_suffix(".png") if y1 and moving else y1)
 
 
 def make_distorted(config: DistortConfig) -> Path:
@@ -150,55 +132,47 @@ def make_distorted(config: DistortConfig) -> Path:
     if not config.data.root:
         raise InputError("data.root is empty: give the folder of the images to distort")
     root, out = layout.home(Path(config.data.root)), Path(config.out)
-    check_folders(root, out)
+    source, target = root.resolve(), out.resolve()
+    if target.is_relative_to(source) or source.is_relative_to(target):
+        raise InputError(f"out: {out} and the source {root} must not contain each other")
     apply_shift(np.zeros((8, 8, 3), np.uint8), config.shift, 0)
     lists = splits_of(config.data, layout, root)
     samples = {s.name: s for split in lists.values() for s in split}
-    labels = moved if config.labels == "moved" and config.shift.name in SOURCES else copied
-    twins = {name: twin(sample, root, out, labels) for name, sample in samples.items()}
-    if labels is moved:
+    moving = config.labels == "moved" and config.shift.name in SOURCES
+    if moving:
         check_label_sizes(samples.values())
-    refuse_foreign(out)
-    with only_writer(out / LOCK, f"out: another process is writing {out}"):
-        claim(out, config)
-        try:
-            return write_twin(config, layout, lists, samples, twins, labels)
-        finally:
-            clear(out.rglob(".*"))
-
-
-def write_twin(
-    config: DistortConfig,
-    layout: Layout,
-    lists: dict[str, list[Sample]],
-    samples: dict[str, Sample],
-    twins: dict[str, Sample],
-    labels: Callable[[Job], bytes],
-) -> Path:
-    """Every file that is not there yet, the lists and, last, the manifest."""
-    out = Path(config.out)
+    if out.is_dir() and not (out / MADE_WITH).is_file() and strangers(out, {LOCK}):
+        raise InputError(f"out: {out} is not empty and not a shifted data set")
+    twins = {name: twin(sample, root, out, moving) for name, sample in samples.items()}
     void = next(iter(layout.void), IGNORE)
-    jobs = []
+    outputs = []
     for name, sample in samples.items():
         given = (config.shift, image_seed(config.seed, name), void)
-        jobs.append(Job(name, sample.x1, twins[name].x1, filtered, *given))
-        if sample.y1 is not None and (target := twins[name].y1) is not None:
-            jobs.append(Job(name, sample.y1, target, labels, *given))
-    digests = run_jobs(jobs, config)
-    for split, members in lists.items():
-        layout.write_list(out, split, [twins[s.name] for s in members])
-    files = {
-        job.target.relative_to(out).as_posix(): digest
-        for job, digest in zip(jobs, digests, strict=True)
-    }
-    made_with = read_mapping(out / MADE_WITH)
-    os.sync()  # the files before the manifest that vouches for them
-    write_json(
-        out / MANIFEST,
-        {**made_with, "splits": {k: len(v) for k, v in lists.items()}, "sha256": files},
-    )
-    say(f"{out}: {len(samples)} images, {', '.join(f'{k} {len(v)}' for k, v in lists.items())}")
+        outputs.append(Output(sample.x1, twins[name].x1, filtered, *given))
+        if sample.y1 and (y1 := twins[name].y1):
+            outputs.append(Output(sample.y1, y1, moved if moving else copied, *given))
+    with only_writer(out / LOCK, f"out: another process is writing {out}"):
+        made_with = claim(out, config)
+        try:
+            digests = make_all(outputs, config.workers)
+            for split, members in lists.items():
+                layout.write_list(out, split, [twins[s.name] for s in members])
+            names = [output.target.relative_to(out).as_posix() for output in outputs]
+            counts = {split: len(members) for split, members in lists.items()}
+            os.sync()  # the files before the manifest that vouches for them
+            files = dict(zip(names, digests, strict=True))
+            write_json(out / MANIFEST, {**made_with, "splits": counts, "sha256": files})
+        finally:
+            clear(out.rglob(".*"))
+    say(f"{out}: {len(samples)} images, {', '.join(f'{k} {n}' for k, n in counts.items())}")
     return out / MANIFEST
+
+
+def splits_of(config: DataConfig, layout: Layout, root: Path) -> dict[str, list[Sample]]:
+    """Every list of the data set, with the training list that the configuration asks for."""
+    bare = replace(config, target="")
+    names = dict.fromkeys([*layout.splits(root), config.train_split or layout.train_split])
+    return {name: read_split(bare, layout, root, name) for name in names}
 
 
 def check_label_sizes(samples: Iterable[Sample]) -> None:
@@ -218,15 +192,7 @@ def check_label_sizes(samples: Iterable[Sample]) -> None:
             )
 
 
-def refuse_foreign(out: Path) -> None:
-    """Only an empty or new folder becomes a twin, or what a killed call left of one."""
-    if (out / MADE_WITH).is_file() or not out.is_dir():
-        return
-    if strangers(out, {LOCK}, [MADE_WITH]):
-        raise InputError(f"out: {out} is not empty and not a shifted data set")
-
-
-def claim(out: Path, config: DistortConfig) -> None:
+def claim(out: Path, config: DistortConfig) -> dict[str, Any]:
     """Mark `out` as this twin's, or check that it is; clear what a killed call left."""
     made_with: dict[str, Any] = {
         "format": FORMAT,
@@ -236,20 +202,17 @@ def claim(out: Path, config: DistortConfig) -> None:
         "seed": config.seed,
         "labels": config.labels,
     }
-    if (out / MADE_WITH).is_file():
-        if changed := differences({"labels": "given"} | read_mapping(out / MADE_WITH), made_with):
-            raise InputError(
-                f"out: {out} was made otherwise (there -> given): {'; '.join(changed)}"
-            )
-    else:
+    if not (out / MADE_WITH).is_file():
         write_json(out / MADE_WITH, made_with)
+    elif changed := differences({"labels": "given"} | read_mapping(out / MADE_WITH), made_with):
+        raise InputError(f"out: {out} was made otherwise (there -> given): {'; '.join(changed)}")
     clear(out.rglob(".*"))
+    return read_mapping(out / MADE_WITH)
 
 
-def run_jobs(jobs: list[Job], config: DistortConfig) -> list[str]:
-    """All digests in the jobs' order; one worker runs in this process."""
-    workers = config.workers or os.cpu_count() or 1
-    if workers == 1:
-        return [perform(job) for job in progress(jobs, what="distort")]
-    with spread(perform, jobs, workers, 4, "distort") as found:
-        return list(progress(found, what="distort", total=len(jobs)))
+def make_all(outputs: list[Output], workers: int) -> list[str]:
+    """All digests in the files' order; 0 workers = one for each core, 1 = this process."""
+    workers = workers or os.cpu_count() or 1
+    here = nullcontext(map(make, outputs))
+    with here if workers == 1 else spread(make, outputs, workers, 4, "distort") as found:
+        return list(progress(found, what="distort", total=len(outputs)))

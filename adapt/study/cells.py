@@ -1,27 +1,30 @@
-"""The cells of a study: one command each, finished as soon as the file that it ends with exists."""
+"""The cells of a study, one command each, and the checks before the first of them."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from adapt.analysis.analyse import analyse
-from adapt.analysis.fisher import fisher
-from adapt.disk.files import read_json
+import numpy as np
+
+from adapt.data import load
 from adapt.disk.runs import SUMMARY
+from adapt.errors import InputError, unknown
 from adapt.evaluation.evaluate import evaluate, metrics_path
-from adapt.settings.commands import (
-    AnalyseConfig,
-    CalibrateConfig,
-    DistortConfig,
-    EvaluateConfig,
-    FisherConfig,
-)
-from adapt.settings.groups import DataConfig, ShiftConfig
-from adapt.settings.training import TrainConfig
-from adapt.shift.calibrate import calibrate
-from adapt.shift.distort import MANIFEST, make_distorted
+from adapt.machine.runtime import runtime
+from adapt.objective.terms import Objective
+from adapt.penalties import PENALTIES
+from adapt.settings.checks import at_least
+from adapt.settings.commands import EvaluateConfig
+from adapt.settings.objective import ObjectiveConfig, SupervisedConfig
+from adapt.settings.study import Stage, StudyConfig
+from adapt.settings.training import Machine, TrainConfig
+from adapt.shift.distort import apply_shift
 from adapt.training.train import train
+
+SUPERVISED = ObjectiveConfig("supervised", supervised=SupervisedConfig(weight=1.0))
+NAMED = ("shifts", "objectives", "penalties", "protocols")
+"""Settings whose keys become parts of the names of folders and files."""
 
 
 @dataclass(frozen=True)
@@ -33,49 +36,65 @@ class Cell:
     perform: Callable[[], Any]
 
 
-def within(root: Path, path: Path) -> Path:
-    """The path as cells' names have it: below the study's folder, or another study's as it is."""
-    return path.relative_to(root) if path.is_relative_to(root) else path
+class Plan:
+    """What all studies have in common: a folder, and cells that train and evaluate."""
+
+    def __init__(self, config: StudyConfig) -> None:
+        self.config = config
+        self.root = Path(config.runs or f"runs/{config.name}")
+        self.machine: dict[str, Any] = {f.name: getattr(config, f.name) for f in fields(Machine)}
+
+    def name(self, path: Path) -> Path:
+        """A path in the names of cells: relative to the study, or as it is in another study."""
+        return path.relative_to(self.root) if path.is_relative_to(self.root) else path
+
+    def training(self, made: TrainConfig) -> Cell:
+        run = Path(made.run)
+        return Cell(f"train {self.name(run)}", run / SUMMARY, lambda: train(made))
+
+    def evaluation(self, run: Path, **settings: Any) -> Cell:
+        made = EvaluateConfig(run=str(run), batch=self.config.batch, **settings, **self.machine)
+        result = metrics_path(run, made.data, made.domain, made.split, made.variant)
+        where = f"{self.name(run)} on {result.stem.removeprefix('metrics_')}"
+        return Cell(f"evaluate {where}", result, lambda: evaluate(made))
 
 
-def training(root: Path, made: TrainConfig) -> Cell:
-    run = Path(made.run)
-    return Cell(f"train {within(root, run)}", run / SUMMARY, lambda: train(made))
+def budget(stage: Stage) -> dict[str, Any]:
+    """What teacher and B1, or the method and B2, have in common."""
+    common = ("steps", "eval_every", "checkpoint_every", "schedule", "ema")
+    return {name: getattr(stage, name) for name in common}
 
 
-def scoring(root: Path, made: EvaluateConfig) -> Cell:
-    """Scores of a run, named by the run and by what it is scored on."""
-    run = Path(made.run)
-    result = metrics_path(run, made.data, made.domain, made.split, made.variant)
-    where = f"{within(root, run)} on {result.stem.removeprefix('metrics_')}"
-    return Cell(f"evaluate {where}", result, lambda: evaluate(made))
+def check_study(config: StudyConfig) -> None:
+    """Check what can be known without training: the device, names, seeds, shifts with all their
+    candidates, objectives, penalties and splits.
 
-
-def informing(made: FisherConfig, name: str) -> Cell:
-    return Cell(f"fisher {name}", Path(made.out), lambda: fisher(made))
-
-
-def comparing(root: Path, made: AnalyseConfig) -> Cell:
-    """Maps of x2 beside the teacher's maps of x1."""
-    out = Path(made.out)
-    return Cell(f"compare {within(root, out)}", out / "activations.json", lambda: analyse(made))
-
-
-def calibrating(made: CalibrateConfig) -> Cell:
-    out = Path(made.out)
-    return Cell(f"calibrate {out.stem}", out, lambda: calibrate(made))
-
-
-def distorting(
-    data: DataConfig, shift: ShiftConfig, out: Path, labels: str, workers: int, found: Path | None
-) -> Cell:
-    """A shifted twin, with the parameters that a calibration found where one is named."""
-
-    def perform() -> None:
-        chosen = replace(shift, parameters=read_json(found)["parameters"]) if found else shift
-        made = DistortConfig(
-            data=data, shift=chosen, out=str(out), labels=labels, workers=workers or 1
-        )
-        make_distorted(made)
-
-    return Cell(f"distort {out.name}", out / MANIFEST, perform)
+    Raises:
+        InputError: for the first that is wrong.
+    """
+    runtime(config.device, config.precision)
+    for group in NAMED:
+        for name in getattr(config, group):
+            if not name or name.startswith(".") or set(name) & set("/\\"):
+                raise InputError(f"{group}: {name!r} cannot be the name of a folder")
+    for seed in config.seeds:
+        at_least("seeds", seed, 0)
+    if len(set(config.seeds)) < len(config.seeds):
+        raise InputError(f"seeds is {config.seeds}: each may stand there once")
+    for name, shift in config.shifts.items():
+        for changes in ({}, *shift.candidates):
+            try:
+                tried = type(shift)(shift.name, shift.parameters | changes)
+                apply_shift(np.zeros((8, 8, 3), np.uint8), tried, 0)
+            except InputError as error:
+                raise InputError(f"shifts.{name}: {error}") from None
+    for objective in config.objectives.values():
+        Objective(objective)
+    stages = {f"{k}.penalty": getattr(config, k).penalty for k in ("supervised", "adaptation")}
+    own = {f"penalties.{k}": penalty for k, penalty in config.penalties.items()}
+    for where, penalty in (stages | own).items():
+        if penalty.name not in PENALTIES:
+            raise unknown(where, penalty.name, PENALTIES)
+    for split in dict.fromkeys((config.split, config.selection)):
+        if split:
+            load(config.data, split)

@@ -1,37 +1,48 @@
-"""A study: every training and evaluation of a grid as a list of cells, each done once."""
+"""Studies as grids: every training and evaluation is a cell, in the order of doing."""
 
 from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 
+from adapt.analysis.analyse import analyse
+from adapt.analysis.fisher import fisher
 from adapt.data import layout_of
+from adapt.disk.files import read_json
 from adapt.errors import InputError
 from adapt.machine.runtime import say
 from adapt.networks import build_network
 from adapt.networks.batchnorm import batch_norms
-from adapt.settings.choices import B2, RESTYLES
+from adapt.penalties import PENALTIES
+from adapt.settings.choices import B1, B2, RESTYLES
 from adapt.settings.commands import (
     PAIRS,
     AnalyseConfig,
     CalibrateConfig,
-    EvaluateConfig,
+    DistortConfig,
     FisherConfig,
 )
-from adapt.settings.groups import DataConfig
+from adapt.settings.groups import DataConfig, PenaltyConfig, ProtocolConfig, ShiftConfig
 from adapt.settings.study import StudyConfig
 from adapt.settings.training import TrainConfig
-from adapt.study import cells
-from adapt.study.cells import Cell
-from adapt.study.trainings import Runs
+from adapt.shift.calibrate import calibrate
+from adapt.shift.distort import MANIFEST, make_distorted
+from adapt.study.cells import SUPERVISED, Cell, Plan, budget
 from transforms import SOURCES
 
 MOVED = "_moved"
-"""What the twin is called whose labels follow the content."""
+"""Ends the name of a twin whose labels follow the content."""
 
 
-class Study(Runs):
-    """The configurations of a study's commands; `cells` lists them in the order of doing."""
+class Study(Plan):
+    """A study of adaptation. `cells` lists its commands in the order of doing.
+
+    Teacher and B1 have the budget of the supervised stage. The method and B2 have that of the
+    adaptation stage, so that they differ in what they learn from and in nothing else.
+    """
 
     def __init__(self, config: StudyConfig) -> None:
         if not config.shifts or not (config.objectives or config.baselines):
@@ -39,6 +50,7 @@ class Study(Runs):
                 "a study needs shifts and objectives, or penalties; give experiment=NAME"
             )
         super().__init__(config)
+        self.source = Path(config.source) if config.source else self.root
         self.baselines = list(config.baselines)
         with torch.device("meta"):
             classes = layout_of(config.data).classes or tuple(config.data.classes)
@@ -47,16 +59,116 @@ class Study(Runs):
             say(f"AdaBN left out: {config.network.name} has no batch norm, so it would equal B0")
             self.baselines.remove("adabn")
 
+    # ---- folders, and the configurations of trainings
+
+    def run(self, seed: int, *names: str) -> Path:
+        return self.root.joinpath(f"seed{seed}", *names)
+
+    def teacher(self, seed: int) -> Path:
+        return self.source / f"seed{seed}" / "teacher"
+
+    def fisher(self, seed: int) -> Path:
+        return self.run(seed, "fisher.safetensors")
+
+    def paired(self, shift: str) -> DataConfig:
+        """The study's data with the twin of a shift as the new domain."""
+        return replace(self.config.data, target=str(self.source / "shifts" / shift))
+
+    def scored(self, shift: str) -> list[DataConfig]:
+        """The twins of a shift: with the labels as given and, if wanted, moved with the content."""
+        moved = self.config.moved and self.config.shifts[shift].name in SOURCES
+        return [self.paired(shift), *([self.paired(shift + MOVED)] if moved else [])]
+
+    def teaching(self, seed: int) -> TrainConfig:
+        """The supervised budget on D1, from the stage's own start."""
+        config, stage = self.config, self.config.supervised
+        return TrainConfig(
+            run=str(self.teacher(seed)),
+            start=stage.start,
+            data=replace(config.data, part=config.teacher_part or config.data.part),
+            network=config.network,
+            objective=SUPERVISED,
+            penalty=stage.penalty,
+            batch=config.batch,
+            seed=seed,
+            **budget(stage),
+            **self.machine,
+        )
+
+    def scratch(self, seed: int, shift: str) -> TrainConfig:
+        """B1: as the teacher, on D2."""
+        run = str(self.run(seed, shift, B1))
+        return replace(self.teaching(seed), run=run, data=self.paired(shift), domain="d2")
+
+    def tuning(self, seed: int, shift: str) -> TrainConfig:
+        """B2: supervised fine-tuning of the teacher on D2, with the budget of the adaptation."""
+        return replace(
+            self.scratch(seed, shift),
+            run=str(self.run(seed, shift, B2)),
+            start=str(self.teacher(seed)),
+            bn=self.config.bn,
+            **budget(self.config.adaptation),
+        )
+
+    def tunings(self, seed: int) -> list[TrainConfig]:
+        """B2 at other learning rates, and with shares of the labels."""
+        made = []
+        for shift in self.config.shifts:
+            b2 = self.tuning(seed, shift)
+            for rate in self.config.rates.get(B2, []):
+                if rate != b2.schedule.lr:
+                    schedule = replace(b2.schedule, lr=rate)
+                    made.append(replace(b2, run=f"{b2.run}_lr_{rate:g}", schedule=schedule))
+            for share in self.config.shares:
+                data = replace(b2.data, share=share)
+                made.append(replace(b2, run=f"{b2.run}_share_{share:g}", data=data))
+        return made
+
+    def variants(self, objective: str) -> dict[str, dict[str, Any]]:
+        """How an objective is adapted: under each penalty, and under the adaptation's own penalty
+        with each number of frozen layers and at each of its learning rates. The keys are parts of
+        the names of run folders, the values settings."""
+        config, stage = self.config, self.config.adaptation
+        made: dict[str, dict[str, Any]] = {k: {"penalty": p} for k, p in config.penalties.items()}
+        made |= {f"freeze_{k}": {"freeze": k} for k in config.freezes}
+        for rate in config.rates.get(objective, []):
+            name = f"lr_{rate:g}" if rate != stage.schedule.lr else ""
+            made[name] = {"schedule": replace(stage.schedule, lr=rate)}
+        return {k: {"penalty": stage.penalty} | v for k, v in (made or {"": {}}).items()}
+
+    def adapting(self, seed: int, shift: str, name: str, variant: str = "") -> TrainConfig:
+        """The method with one of the study's objectives, in one of its variants."""
+        settings = self.variants(name)[variant]
+        if self.needs_fisher(settings["penalty"]):
+            settings["penalty"] = replace(settings["penalty"], fisher=str(self.fisher(seed)))
+        return replace(
+            self.tuning(seed, shift),
+            run=str(self.run(seed, shift, "_".join(filter(None, (name, variant))))),
+            start="",
+            teacher=str(self.teacher(seed)),
+            objective=replace(self.config.objectives[name], name=name),
+            **settings,
+        )
+
+    @staticmethod
+    def needs_fisher(penalty: PenaltyConfig) -> bool:
+        """Does a penalty need Fisher information and name no file?"""
+        form = PENALTIES.get(penalty.name)
+        return form is not None and form.fisher and not penalty.fisher
+
+    # ---- cells
+
     def cells(self) -> Iterator[Cell]:
-        """The teacher; the twins with the baselines that nobody trains; the first objective and B2;
-        the other objectives; what else B2 is asked for; and B1, the longest."""
+        """The teacher; the twins with the baselines that need no training; the first objective and
+        B2; the other objectives; the other variants of B2; and B1, which takes longest."""
         config = self.config
         for seed in config.seeds:
             teacher = self.teacher(seed)
-            yield cells.training(self.root, self.teaching(seed))
+            yield self.training(self.teaching(seed))
             yield self.scoring(teacher, seed, config.data, "d1")
             for shift in config.shifts:
-                yield from self.twins(seed, shift)
+                if seed == config.seeds[0]:
+                    yield from self.twins(seed, shift)
                 for free in [b for b in ("b0", "adabn", *RESTYLES) if b in self.baselines]:
                     for data in self.scored(shift)[: None if free == "b0" else 1]:
                         yield self.scoring(teacher, seed, data, "d2", free)
@@ -68,30 +180,62 @@ class Study(Runs):
             yield from self.supervised(seed, "b2", self.tunings(seed))
             yield from self.supervised(seed, "b1", [self.scratch(seed, s) for s in config.shifts])
 
+    def twins(self, seed: int, shift: str) -> Iterator[Cell]:
+        """The images of a shift, once for all seeds. Where a distortion is wanted, parameters that
+        give it to this seed's teacher are found first, on `selection` if that is set."""
+        config, wanted, found = self.config, self.config.shifts[shift], None
+        if wanted.distortion:
+            found = Path(f"{self.paired(shift).target}.json")
+            settings = CalibrateConfig(
+                teacher=str(self.teacher(seed)),
+                data=config.data,
+                shift=wanted,
+                split=config.selection or config.split,
+                out=str(found),
+                **self.machine,
+            )
+            yield Cell(f"calibrate {shift}", found, lambda: calibrate(settings))
+        for data, labels in zip(self.scored(shift), ("given", "moved"), strict=False):
+            out = Path(data.target)
+            perform = partial(self.distort, wanted, out, labels, found)
+            yield Cell(f"distort {out.name}", out / MANIFEST, perform)
+
+    def distort(self, shift: ShiftConfig, out: Path, labels: str, found: Path | None) -> None:
+        """Make a twin, with the parameters that a calibration found where there was one."""
+        if found:
+            shift = replace(shift, parameters=read_json(found)["parameters"])
+        config, workers = self.config, self.config.workers or 1
+        make_distorted(DistortConfig(config.data, shift, str(out), labels=labels, workers=workers))
+
+    def informing(self, seed: int) -> Iterator[Cell]:
+        """Fisher information of the teacher, where a penalty needs it and names no file."""
+        variants = (v for name in self.config.objectives for v in self.variants(name).values())
+        if any(self.needs_fisher(v["penalty"]) for v in variants):
+            out, run, config = self.fisher(seed), str(self.teacher(seed)), self.config
+            made = FisherConfig(
+                run=run, images=config.fisher_images, out=str(out), device=config.device
+            )
+            yield Cell(f"fisher seed{seed}", out, lambda: fisher(made))
+
     def adaptations(self, seed: int, objectives: list[str]) -> Iterator[Cell]:
         for name in objectives:
             for variant in self.variants(name):
                 for shift in self.config.shifts:
                     made = self.adapting(seed, shift, name, variant)
-                    yield cells.training(self.root, made)
+                    yield self.training(made)
                     yield from self.scorings(made, seed, shift)
 
     def supervised(self, seed: int, wanted: str, runs: list[TrainConfig]) -> Iterator[Cell]:
         for made in runs if wanted in self.baselines else ():
-            yield cells.training(self.root, made)
+            yield self.training(made)
             for data in self.scored(Path(made.data.target).name):
                 yield self.scoring(Path(made.run), seed, data, "d2")
             if self.config.rates.get(B2) and wanted == "b2":
                 yield self.selecting(made, seed)
 
-    def scored(self, shift: str) -> list[DataConfig]:
-        """The twins of a shift: with the labels as given, and moved with the content if wanted."""
-        moved = self.config.moved and self.config.shifts[shift].name in SOURCES
-        return [self.paired(shift), *([self.paired(shift + MOVED)] if moved else [])]
-
     def scorings(self, made: TrainConfig, seed: int, shift: str) -> Iterator[Cell]:
-        """Of an adapted student: on the new domain; where variants are compared also on what
-        choices are made on and on the old domain; and its maps beside the teacher's."""
+        """Of an adapted student: its scores on the new domain; where variants are compared, also on
+        what choices are made on and on the old domain; and its maps beside the teacher's."""
         config, run = self.config, Path(made.run)
         for data in self.scored(shift):
             yield self.scoring(run, seed, data, "d2")
@@ -109,42 +253,29 @@ class Study(Runs):
     def selecting(self, made: TrainConfig, seed: int) -> Cell:
         return self.scoring(Path(made.run), seed, made.data, "d2", split=self.config.selection)
 
-    def informing(self, seed: int) -> Iterator[Cell]:
-        """Fisher information of the teacher, where a penalty needs it and names no file."""
-        if any(
-            self.informed(v.penalty) for name in self.config.objectives for v in self.variants(name)
-        ):
-            made = FisherConfig(
-                run=str(self.teacher(seed)),
-                images=self.config.fisher_images,
-                out=str(self.fisher(seed)),
-                device=self.config.device,
-            )
-            yield cells.informing(made, f"seed{seed}")
-
-    def twins(self, seed: int, shift: str) -> Iterator[Cell]:
-        """The shift's images, once, with parameters that give a wanted distortion to the first
-        seed's teacher, measured on `selection` where there is one."""
-        config, wanted, out = self.config, self.config.shifts[shift], self.twin(shift)
-        if seed != config.seeds[0]:
-            return
-        found = out.with_name(f"{shift}.json") if wanted.distortion else None
-        if found:
-            yield cells.calibrating(
-                CalibrateConfig(
-                    teacher=str(self.teacher(seed)),
-                    data=config.data,
-                    shift=wanted,
-                    split=config.selection or config.split,
-                    out=str(found),
-                    **self.machine,
-                )
-            )
-        for data, labels in zip(self.scored(shift), ("given", "moved"), strict=False):
-            out = Path(data.target)
-            yield cells.distorting(config.data, wanted, out, labels, config.workers, found)
+    def scoring(
+        self,
+        run: Path,
+        seed: int,
+        data: DataConfig,
+        domain: str,
+        baseline: str = "b0",
+        split: str = "",
+    ) -> Cell:
+        """Scores of `run` on a domain, with its label-free agreement with the seed's teacher, and
+        with the baseline without training that is named."""
+        return self.evaluation(
+            run,
+            teacher=str(self.teacher(seed)),
+            data=data,
+            domain=domain,
+            split=split or self.config.split,
+            adabn=baseline == "adabn",
+            restyle=baseline if baseline in RESTYLES else "",
+        )
 
     def comparing(self, run: Path, seed: int, shift: str, out: Path) -> Cell:
+        """The maps that `run` has of x2 beside those that the teacher has of x1."""
         made = AnalyseConfig(
             run=str(run),
             teacher=str(self.teacher(seed)),
@@ -157,28 +288,50 @@ class Study(Runs):
             batch=self.config.batch,
             **self.machine,
         )
-        return cells.comparing(self.root, made)
+        return Cell(f"compare {self.name(out)}", out / "activations.json", lambda: analyse(made))
 
-    def scoring(
-        self,
-        run: Path,
-        seed: int,
-        data: DataConfig,
-        domain: str,
-        baseline: str = "b0",
-        split: str = "",
-    ) -> Cell:
-        """Scores of `run` on a domain, with its label-free agreement with the seed's teacher;
-        treated as a baseline without training where one is named."""
-        made = EvaluateConfig(
-            run=str(run),
-            teacher=str(self.teacher(seed)),
-            data=data,
-            domain=domain,
-            split=split or self.config.split,
-            adabn=baseline == "adabn",
-            restyle=baseline if baseline in RESTYLES else "",
-            batch=self.config.batch,
+
+class FineTuning(Plan):
+    """A study of fine-tuning: one training under each penalty and seed, evaluated by each protocol.
+    Its trainings differ in the penalty and the seed, and in nothing else."""
+
+    def cells(self) -> Iterator[Cell]:
+        """All penalties of a seed before the next seed, so that a study cut short compares."""
+        config = self.config
+        protocols = list(config.protocols.values()) or [ProtocolConfig()]
+        scored = [(config.split, protocol) for protocol in protocols]
+        scored += [(config.selection, ProtocolConfig())] if config.selection else []
+        for seed in config.seeds:
+            for name, penalty in config.penalties.items():
+                made = self.tuning(seed, name, penalty)
+                yield self.training(made)
+                for split, protocol in scored:
+                    yield self.evaluation(
+                        Path(made.run),
+                        data=config.data,
+                        domain="d1",
+                        split=split,
+                        protocol=protocol,
+                        loss=config.loss,
+                    )
+
+    def tuning(self, seed: int, name: str, penalty: PenaltyConfig) -> TrainConfig:
+        config, stage = self.config, self.config.supervised
+        return TrainConfig(
+            run=str(self.root / f"seed{seed}" / name),
+            start=stage.start,
+            data=config.data,
+            network=config.network,
+            objective=SUPERVISED,
+            penalty=penalty,
+            bn=config.bn,
+            batch=config.batch,
+            seed=seed,
+            **budget(stage),
             **self.machine,
         )
-        return cells.scoring(self.root, made)
+
+
+def study_of(config: StudyConfig) -> Study | FineTuning:
+    """The study that a configuration describes."""
+    return FineTuning(config) if config.penalties and not config.shifts else Study(config)

@@ -52,19 +52,13 @@ class Verdict:
 
 
 def adapt(config: TrainConfig) -> Path:
-    """Train as configured, then judge; returns the run's folder, with verdict.json.
-
-    Without a teacher or without held-out pairs there is nothing to judge by, and it says so.
-
-    Raises:
-        InputError, Stopped: as `train`.
-    """
+    """Train as configured, then judge; returns the run's folder, with verdict.json. Without a
+    teacher or without held-out pairs there is nothing to judge by, and it says so."""
     folder = train(config)
-    recorded = read_config(folder)
     data = read_data(folder)
     if (folder / VERDICT).is_file():
         say(f"{folder}: {build(Verdict, read_mapping(folder / VERDICT), VERDICT)}")
-    elif not recorded["teacher"]:
+    elif not read_config(folder)["teacher"]:
         say(f"{folder}: no teacher, so no verdict without labels; see scripts/evaluate.py")
     elif layout_of(data).classification:
         command = f"scripts/evaluate.py run={folder} split={layout_of(data).val_split}"

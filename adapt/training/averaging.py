@@ -1,18 +1,22 @@
 """The student's weights averaged over steps (Polyak & Juditsky 1992; Tarvainen & Valpola 2017)."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 
-def warmed_up(decay: float) -> Callable[[Sequence[Tensor], Sequence[Tensor], int | Tensor], None]:
-    """The update average <- d average + (1 - d) current behind `count` earlier ones, with
+def averaged(net: nn.Module, decay: float) -> AveragedModel:
+    """A copy of a network, one more in memory, whose `update_parameters(net)` moves it:
+    average <- d average + (1 - d) current after `count` earlier updates, with
     d = min(decay, (1 + count) / (10 + count)), the warm-up of TensorFlow's
     ExponentialMovingAverage.
 
-    Integer tensors are copied; values that do not change stay bit-equal.
+    The first update copies, so that the average holds no share of where training began. Batch
+    norm's statistics are averaged like the weights: the weights' average does not fit the
+    statistics of the last step's network. Integer tensors are copied; values that do not change
+    stay bit-equal.
     """
 
     @torch.no_grad()
@@ -23,14 +27,4 @@ def warmed_up(decay: float) -> Callable[[Sequence[Tensor], Sequence[Tensor], int
         else:
             torch._foreach_copy_(list(average), list(current))
 
-    return update
-
-
-def averaged(net: nn.Module, decay: float) -> AveragedModel:
-    """A copy of a network, one more in memory, whose `update_parameters(net)` moves it.
-
-    The first update copies, so that the average holds no share of where training began. Batch
-    norm's statistics are averaged like the weights: the weights' average does not fit the
-    statistics of the last step's network.
-    """
-    return AveragedModel(net, multi_avg_fn=warmed_up(decay), use_buffers=True)
+    return AveragedModel(net, multi_avg_fn=update, use_buffers=True)

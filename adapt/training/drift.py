@@ -10,17 +10,18 @@ from adapt.penalties.split import by_layer
 
 
 class Drift:
-    """The start's shared parameters beside the network's, by the layer that owns them.
+    """The start point's shared parameters beside the network's, by the layer that owns them.
 
     Args:
-        net: the student. start: the starting checkpoint's tensors; copied to fp32 where net is.
+        net: the student.
+        start_point: the starting checkpoint's tensors; copied to fp32 where `net` is.
     """
 
-    def __init__(self, net: nn.Module, start: dict[str, Tensor]) -> None:
-        shared, _ = split_shared(net, start)
+    def __init__(self, net: nn.Module, start_point: dict[str, Tensor]) -> None:
+        shared, _ = split_shared(net, start_point)
         parameters = dict(net.named_parameters())
         self.layers = {
-            layer: [(parameters[n], owned(parameters[n], start[n])) for n in names]
+            layer: [(parameters[n], owned(parameters[n], start_point[n])) for n in names]
             for layer, names in by_layer(net, shared).items()
         }
 
@@ -30,8 +31,7 @@ class Drift:
         left out."""
         found = {}
         for layer, pairs in self.layers.items():
-            size = length(origin for _, origin in pairs)
-            if size:
+            if size := length(w0 for _, w0 in pairs):
                 found[layer] = length(w.detach().float() - w0 for w, w0 in pairs) / size
         return found
 

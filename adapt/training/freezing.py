@@ -1,4 +1,5 @@
-"""The first layers of a network kept as they are (Yosinski et al. 2014; Li et al. 2020, 5.2)."""
+"""The first layers of a network kept as they are (Yosinski et al. 2014; Li et al. 2020, 5.2), and
+which parameters a gradient gets to."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -12,6 +13,45 @@ from adapt.errors import InputError, listing
 from adapt.networks.batchnorm import eval_mode, freeze
 from adapt.networks.taps import forward, resolve
 from adapt.penalties.split import CONVOLUTIONS
+
+
+def freeze_first(net: nn.Module, until: str, size: tuple[int, int]) -> set[str]:
+    """Freeze all that has run when the layer `until`, by name or alias, is done; or, for a number
+    k, the first k convolution and linear layers in the order of the forward pass, with what stands
+    between them and after the last (batch norm, activation).
+
+    Frozen parameters have no gradient; frozen modules, batch norm's statistics and dropout among
+    them, stay in eval mode whatever `.train()` says, so that the part computes what the start
+    computes. An activation or dropout that is used again further on is left alone.
+
+    Args:
+        net: a network from (1, 3, H, W).
+        until: a layer's name or alias, or a number; empty or 0 = nothing.
+        size: (H, W).
+
+    Returns:
+        The names of the parameters that it froze.
+
+    Raises:
+        InputError: as `end_of`.
+    """
+    if until in ("", "0"):
+        return set()
+    modules = dict(net.named_modules())
+    free = {name for name, p in net.named_parameters() if p.requires_grad}
+    events = events_of(net, size)
+    end = end_of(events, net, until)
+    before = leaves(t for e in events[:end] for t in e.outputs or ())  # also of unfinished modules
+    later = {e.name for e in events[end:] if e.outputs is None}
+    for name in {e.name for e in events[:end] if e.outputs is not None}:
+        module = modules[name]
+        has_own = [*module.parameters(), *module.buffers()]
+        if not list(module.children()) and (has_own or name not in later):
+            freeze(module)
+    for parameter in net.parameters():
+        if id(parameter) in before:
+            parameter.requires_grad_(False)
+    return {name for name in free if not net.get_parameter(name).requires_grad}
 
 
 class Event(NamedTuple):
@@ -41,24 +81,19 @@ def events_of(net: nn.Module, size: tuple[int, int]) -> list[Event]:
 
 
 def end_of(events: list[Event], net: nn.Module, until: str) -> int:
-    """How many of the events belong to the frozen part.
-
-    Raises:
-        InputError: more layers than there are, an unknown one, or one that is never called.
-    """
-    modules = dict(net.named_modules())
+    """How many of the events belong to the frozen part; InputError for more layers than there are,
+    an unknown one, and one that is never called."""
     if until.isdigit():
-        starts = {
-            e.name: i
-            for i, e in reversed(list(enumerate(events)))
-            if e.outputs is None and isinstance(modules[e.name], CONVOLUTIONS)
-        }
-        order, count = sorted(starts.values()), int(until)
-        if count > len(order):
+        modules, starts = dict(net.named_modules()), dict[str, int]()
+        for i, event in enumerate(events):
+            if event.outputs is None and isinstance(modules[event.name], CONVOLUTIONS):
+                starts.setdefault(event.name, i)
+        order = [*starts.values(), len(events)]
+        if int(until) >= len(order):
             raise InputError(
-                f"freeze={until}: the network has {len(order)} convolution and linear layers"
+                f"freeze={until}: the network has {len(starts)} convolution and linear layers"
             )
-        return order[count] if count < len(order) else len(events)
+        return order[int(until)]
     name = resolve(net, until, "freeze")
     for i, event in enumerate(events):
         if event.name == name and event.outputs is not None:
@@ -66,56 +101,21 @@ def end_of(events: list[Event], net: nn.Module, until: str) -> int:
     raise InputError(f"freeze={until}: the forward pass never reaches that layer")
 
 
-def freeze_first(net: nn.Module, until: str, size: tuple[int, int]) -> set[str]:
-    """Freeze all that has run when the layer `until`, by name or alias, is done; or, for a number
-    k, the first k convolution and linear layers in the order of the forward pass, with what stands
-    between them and behind the last (batch norm, activation).
-
-    Frozen parameters have no gradient; frozen modules, batch norm's statistics and dropout among
-    them, stay in eval mode whatever `.train()` says, so that the part computes what the start
-    computes. An activation or dropout that is used again further on is left alone.
-
-    Args:
-        net: a network from (1, 3, H, W).
-        until: a layer's name or alias, or a number; empty or 0 = nothing.
-        size: (H, W).
-
-    Returns:
-        The names of the parameters that it froze.
-
-    Raises:
-        InputError: as `end_of`.
-    """
-    if until in ("", "0"):
-        return set()
-    modules = dict(net.named_modules())
-    free = {name for name, p in net.named_parameters() if p.requires_grad}
-    events = events_of(net, size)
-    end = end_of(events, net, until)
-    outputs = [t for e in events[:end] for t in e.outputs or ()]
-    behind = leaves(outputs)  # also what a module that is not done yet owns itself
-    later = {e.name for e in events[end:] if e.outputs is None}
-    for name in {e.name for e in events[:end] if e.outputs is not None}:
-        module = modules[name]
-        leaf, own = not list(module.children()), [*module.parameters(), *module.buffers()]
-        if leaf and (own or name not in later):
-            freeze(module)
-    for parameter in net.parameters():
-        if id(parameter) in behind:
-            parameter.requires_grad_(False)
-    return {name for name in free if not net.get_parameter(name).requires_grad}
-
-
-def refuse_new(frozen: set[str], start: dict[str, Tensor] | None, until: str) -> None:
-    """Only layers that the start has can be kept.
-
-    Raises:
-        InputError: frozen parameters that were initialised at random.
-    """
-    if frozen and start is None:
+def refuse_new(frozen: set[str], start_point: dict[str, Tensor] | None, until: str) -> None:
+    """InputError for frozen parameters that were initialised at random: only layers that the start
+    has can be kept."""
+    if frozen and start_point is None:
         raise InputError(f"freeze={until}: there is no start whose layers to keep; give start=RUN")
-    if random := frozen - (start or {}).keys():
+    if random := frozen - (start_point or {}).keys():
         raise InputError(f"freeze={until}: the start does not have {listing(random)}")
+
+
+def with_gradient(net: nn.Module, taps: Iterable[str], size: tuple[int, int]) -> set[str]:
+    """Names of the trainable parameters that a gradient from the maps at `taps` gets to, found in
+    eval mode on a zero image of (H, W)."""
+    with probing(net, size) as image:
+        found = leaves(forward(net, image, taps).values())
+    return {name for name, p in net.named_parameters() if id(p) in found}
 
 
 @contextmanager
@@ -141,13 +141,3 @@ def leaves(outputs: Iterable[Tensor]) -> set[int]:
                 seen.add(after)
                 waiting.append(after)
     return found
-
-
-def reached(net: nn.Module, taps: Iterable[str], size: tuple[int, int]) -> set[str]:
-    """Names of the trainable parameters that a gradient from the maps at `taps` gets to.
-
-    Found in eval mode on a zero image of (H, W).
-    """
-    with probing(net, size) as image:
-        found = leaves(forward(net, image, taps).values())
-    return {name for name, p in net.named_parameters() if id(p) in found}

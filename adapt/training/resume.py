@@ -6,12 +6,25 @@ import torch
 from torch import Tensor
 
 from adapt.disk import checkpoint
-from adapt.disk.runs import RunFolder, check_inputs, read_metrics
+from adapt.disk.runs import RunFolder, read_metrics
 from adapt.disk.tensors import load_tensors
 from adapt.errors import InputError
 from adapt.machine.processes import all_gather, rank, rank_zero_first, rank_zero_only
 from adapt.machine.runtime import say
+from adapt.settings.mapping import differences
 from adapt.training.setup import Setup, process_seed
+
+
+def save(setup: Setup, run: RunFolder, step: int, seconds: float) -> None:
+    """A checkpoint of everything that step + 1 depends on, of all processes."""
+    state = {
+        "student": setup.student.state_dict(),
+        "optimizer": setup.optimizer.state_dict(),
+        "rng": all_gather(rng_states(setup.machine.device)),
+    }
+    if setup.average is not None:
+        state["average"] = setup.average.state_dict()
+    rank_zero_only(checkpoint.save)(run.checkpoints, step, state, inputs_of(setup, run), seconds)
 
 
 def restore(setup: Setup, run: RunFolder) -> tuple[int, float]:
@@ -22,9 +35,7 @@ def restore(setup: Setup, run: RunFolder) -> tuple[int, float]:
     Raises:
         InputError: changed inputs, or processes that see different checkpoints.
     """
-    found, warnings = rank_zero_first(
-        lambda: checkpoint.newest(run.checkpoints)
-    )  # sets damaged ones aside
+    found, warnings = rank_zero_first(lambda: checkpoint.newest(run.checkpoints))  # sets aside
     for warning in warnings:
         say(f"warning: {warning}")
     steps = set(all_gather(found.step if found else 0))
@@ -38,12 +49,17 @@ def restore(setup: Setup, run: RunFolder) -> tuple[int, float]:
             say(f"warning: {run.path} has no checkpoint: it begins again at step 0")
         run.rewind(0)
         return 0, 0.0
-    check_inputs(found.meta["inputs"], setup.inputs, run.path)
+    recorded: dict[str, str] = found.meta["inputs"]
+    present = {key: value for key, value in inputs_of(setup, run).items() if key in recorded}
+    if changed := differences(recorded, present):
+        raise InputError(
+            f"run: {run.path} cannot be resumed, its inputs changed: {'; '.join(changed)}"
+        )
     try:
         bring_back(setup, found.state, found.step)
+    except InputError:
+        raise
     except (KeyError, IndexError, TypeError, ValueError, AttributeError, RuntimeError) as error:
-        if isinstance(error, InputError):
-            raise
         raise InputError(
             f"{run.checkpoints}: the checkpoint of step {found.step} holds no training's state of "
             f"this network and optimiser ({type(error).__name__}: {error})"
@@ -53,40 +69,27 @@ def restore(setup: Setup, run: RunFolder) -> tuple[int, float]:
     return found.step, float(found.meta["seconds"])
 
 
+def inputs_of(setup: Setup, run: RunFolder) -> dict[str, str]:
+    """Digests of all that a run is started from, which must be what it is resumed from."""
+    return {**setup.inputs, "configuration": run.configuration}
+
+
 def bring_back(setup: Setup, state: dict[str, Any], step: int) -> None:
     """Student, optimiser, average and random state as a checkpoint has them."""
     load_tensors(setup.student, state["student"], "the checkpoint")
     setup.optimizer.load_state_dict(state["optimizer"])
     if setup.average is not None:
         setup.average.load_state_dict(state["average"])
-    states = state["rng"]
-    if rank() < len(states):
-        set_rng_states(states[rank()], setup.machine.device)
-    else:
+    if rank() >= len(state["rng"]):
         torch.manual_seed(process_seed(setup.config.seed, step))
+        return
+    on_cpu, *on_gpu = state["rng"][rank()]
+    torch.set_rng_state(on_cpu)
+    if on_gpu and setup.machine.device.type == "cuda":
+        torch.cuda.set_rng_state(on_gpu[0], setup.machine.device)
 
 
 def rng_states(device: torch.device) -> list[Tensor]:
     """What dropout draws from, on the CPU and on the GPU that is used."""
     gpu = [torch.cuda.get_rng_state(device)] if device.type == "cuda" else []
     return [torch.get_rng_state(), *gpu]
-
-
-def set_rng_states(states: list[Tensor], device: torch.device) -> None:
-    torch.set_rng_state(states[0])
-    if device.type == "cuda" and len(states) > 1:
-        torch.cuda.set_rng_state(states[1], device)
-
-
-def save(setup: Setup, run: RunFolder, step: int, seconds: float) -> None:
-    """A checkpoint of everything that step + 1 depends on, of all processes."""
-    state = {
-        "student": setup.student.state_dict(),
-        "optimizer": setup.optimizer.state_dict(),
-        "rng": all_gather(rng_states(setup.machine.device)),
-    }
-    if setup.average is not None:
-        state["average"] = setup.average.state_dict()
-    rank_zero_only(checkpoint.save)(
-        run.checkpoints, step, state, {"inputs": setup.inputs, "seconds": seconds}
-    )

@@ -10,9 +10,10 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
+import adapt.data
 from adapt.data import DataSet, layout_of, load
-from adapt.data import prepare as prepare_files
 from adapt.data.images import image_size
 from adapt.data.sampling import Batch, check_sizes
 from adapt.disk.runs import read_data
@@ -21,23 +22,38 @@ from adapt.machine.processes import on_rank_zero, rank, world
 from adapt.machine.runtime import Runtime, runtime
 from adapt.networks import build_network
 from adapt.networks.batchnorm import freeze, train_mode
-from adapt.networks.gradient_checkpointing import blocks
+from adapt.networks.gradient_checkpointing import blocks, recomputed
 from adapt.networks.layers import Layer, check, trace
 from adapt.networks.pretrained import is_pretrained, pretrained
 from adapt.networks.saved import NO_START, Model, is_file, is_run, load_complete, load_model
 from adapt.networks.taps import forward
 from adapt.objective.terms import Maps, Objective
 from adapt.penalties import Penalty
-from adapt.penalties.metric import read_fisher
+from adapt.penalties.fisher import read_fisher
 from adapt.settings.groups import DataConfig, NetworkConfig
-from adapt.settings.mapping import differences, inherit, inherit_data, plain
+from adapt.settings.mapping import as_dict, differences, inherit, inherit_data
 from adapt.settings.training import TrainConfig
 from adapt.training.averaging import AveragedModel, averaged
 from adapt.training.drift import Drift
-from adapt.training.freezing import freeze_first, reached, refuse_new
-from adapt.training.replicas import replicated
+from adapt.training.freezing import freeze_first, refuse_new, with_gradient
 from adapt.training.schedules import make_optimizer
 from adapt.training.teacher_cache import TeacherCache, cached
+
+
+class Tapped(nn.Module):
+    """A network's maps at some taps, as a module: (B, 3, H, W) -> name -> (B, C, h, w). Those
+    inside the blocks `again` are not kept for the backward pass."""
+
+    def __init__(
+        self, net: nn.Module, taps: frozenset[str], again: Sequence[nn.Module] = ()
+    ) -> None:
+        super().__init__()
+        self.net, self.taps = net, taps
+        self.again = tuple(again)  # no ModuleList: they are the network's own
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        with recomputed(self.again):
+            return forward(self.net, images, self.taps)
 
 
 @dataclass
@@ -66,8 +82,11 @@ class Setup:
 
     @cached_property
     def tapped(self) -> nn.Module:
-        """The student's maps that the objective needs, its gradients shared between processes."""
-        return replicated(self.student, self.objective.student, self.again)
+        """The student's maps that the objective needs. Its gradients are averaged over the
+        processes, so every trainable parameter must get one (`with_gradient`), or they wait for
+        each other for ever."""
+        tapped = Tapped(self.student, self.objective.student, self.again)
+        return DistributedDataParallel(tapped) if world() > 1 else tapped
 
     @torch.no_grad()
     def target(self, x1: Tensor, batch: Batch) -> Maps:
@@ -100,8 +119,8 @@ class Setup:
 def resolve(config: TrainConfig) -> tuple[TrainConfig, Model | None, Model | None]:
     """The configuration with everything that start and teacher determine, and those two models.
 
-    A start of pretrained weights (`imagenet`) has no model of its own: its body is loaded into a
-    freshly initialised network by `prepare`.
+    A start of pretrained weights (`imagenet`) has no model of its own: its backbone is loaded into
+    a freshly initialised network by `prepare`.
 
     Raises:
         InputError: a network that differs from the start's, or a needed start or teacher missing.
@@ -110,12 +129,11 @@ def resolve(config: TrainConfig) -> tuple[TrainConfig, Model | None, Model | Non
     models = {what: load_model(Path(s), what) for what, s in sources.items() if is_run(s)}
     recorded, given = DataConfig(), NetworkConfig()
     for what, model in models.items():  # the start's, else the teacher's
-        given = model.network
-        recorded = read_data(Path(sources[what]), what)
+        recorded, given = read_data(Path(sources[what]), what), model.network
     data, network = inherit_data(config.data, recorded), inherit(config.network, given)
-    on_rank_zero(lambda: prepare_files(data))
+    on_rank_zero(lambda: adapt.data.prepare(data))
     if models and network != given:
-        changed = "; ".join(differences(plain(given), plain(network)))
+        changed = "; ".join(differences(as_dict(given), as_dict(network)))
         where = " or ".join(sources[what] for what in models)
         raise InputError(f"network differs from the one in {where} (there -> given): {changed}")
     for what, source in sources.items():
@@ -129,6 +147,99 @@ def resolve(config: TrainConfig) -> tuple[TrainConfig, Model | None, Model | Non
     precision = runtime(config.device, config.precision).precision
     resolved = replace(config, data=data, network=network, start=start, precision=precision)
     return resolved, models.get("start"), teacher
+
+
+def prepare(config: TrainConfig, start: Model | None, teacher: Model | None) -> Setup:
+    """Data and networks of a resolved configuration, loaded and checked: InputError where they do
+    not fit together."""
+    # 1. What the settings alone tell is wrong is said before anything is read.
+    machine = runtime(config.device, config.precision)
+    if config.batch % world():
+        raise InputError(f"batch is {config.batch}; {world()} processes cannot share it equally")
+    objective = Objective(config.objective)
+    check_teacher(config, objective, teacher)
+    data = load(config.data, "train")
+    check_data(config, data, objective)
+    classes = data.classes or (teacher.classes if teacher else ())
+    fixed = start or teacher
+    if fixed is not None and data.classes and tuple(fixed.classes) != tuple(data.classes):
+        raise InputError(
+            f"classes of the data ({', '.join(data.classes)}) are not those of the start "
+            f"({', '.join(fixed.classes)})"
+        )
+    data = replace(data, classes=tuple(classes))
+    inputs = {k: m.digest for k, m in (("start", start), ("teacher", teacher)) if m is not None}
+
+    # 2. New weights are the first that is drawn from the seed, so that they depend on nothing else.
+    torch.manual_seed(config.seed)
+    student = start.net if start is not None else build_network(config.network, len(classes))
+
+    # 3. w0 is cloned before anything can change the student.
+    start_point: dict[str, Tensor] | None = None
+    if start is not None:
+        start_point = {k: v.clone() for k, v in student.state_dict().items()}
+    elif is_pretrained(config.start):
+        start_point, inputs["start"] = pretrained(config.start, config.network, student)
+        student.load_state_dict(student.state_dict() | start_point)
+    student = machine.place(student)
+    if world() > 1 and machine.device.type == "cuda" and config.bn == "train":
+        student = nn.SyncBatchNorm.convert_sync_batchnorm(student)
+
+    # 4. Taps are checked on the networks as they will run, at the size of a batch.
+    size = size_of(config.data, data)
+    layers = trace(student, size)
+    check_kind(layers, data, objective)
+    check(layers, objective.student, "objective")
+    if teacher is not None:
+        check(trace(teacher.net, size), objective.teacher, "objective, on the teacher")
+
+    # 5. Frozen layers and batch norm's policy say what may train; then the objective says what of
+    #    that gets a gradient. The penalty reports on both, so the rest is switched off after it.
+    refuse_new(freeze_first(student, config.freeze, size), start_point, config.freeze)
+    train_mode(student, config.bn)
+    trained = with_gradient(student, objective.student, size)
+    if not trained:
+        raise InputError(
+            f"nothing to train: objective {config.objective.name!r} reaches no parameter that is "
+            f"not frozen (freeze={config.freeze!r})"
+        )
+    fisher = read_fisher(config.penalty.fisher) if config.penalty.fisher else None
+    penalty = Penalty(student, start_point, config.penalty, fisher, trained)
+    for name, parameter in student.named_parameters():  # DDP would wait for the others' gradients
+        parameter.requires_grad_(name in trained)
+    penalty.refuse_decay(config.schedule.weight_decay)
+    penalty.refuse_overshoot(config.schedule)
+    inputs |= penalty.digests() | {"samples": pairing(data)}
+
+    # 6. Optimiser, average, cache and drift are made of the finished student and teacher.
+    frozen = freeze(machine.place(teacher.net)) if objective.teacher and teacher else None
+    held_out = None
+    if config.eval_every:
+        val_split = layout_of(config.data).val_split
+        held_out = replace(load(config.data, val_split), classes=data.classes)
+    setup = Setup(
+        config=config,
+        machine=machine,
+        data=data,
+        held_out=held_out,
+        student=student,
+        teacher=frozen,
+        objective=objective,
+        penalty=penalty,
+        optimizer=make_optimizer(student, penalty.shared, config.schedule),
+        inputs=inputs,
+        average=averaged(student, config.ema) if config.ema else None,
+        again=blocks(student, objective.student) if config.gradient_checkpointing else [],
+        cache=cached(config, machine, data, objective, frozen, size) if frozen else None,
+        drift=Drift(student, start_point) if start_point and config.drift_every else None,
+    )
+
+    # 7. Every image's header is read last, because that takes longest. From here on nothing is
+    #    drawn before the first step: rank 0 draws dropout as a run of one process does.
+    check_sizes(data, setup.fields)
+    if rank():
+        torch.manual_seed(process_seed(config.seed, 0))
+    return setup
 
 
 def process_seed(seed: int, step: int) -> int:
@@ -150,104 +261,20 @@ def pairing(data: DataSet) -> str:
     return f"{len(data.samples)} samples, SHA-256 of their names and files {digest}"
 
 
-def prepare(config: TrainConfig, start: Model | None, teacher: Model | None) -> Setup:
-    """Load data and networks of a resolved configuration and check that they fit together."""
-    machine = runtime(config.device, config.precision)
-    if config.batch % world():
-        raise InputError(f"batch is {config.batch}; {world()} processes cannot share it equally")
-    objective = Objective(config.objective)
-    check_teacher(config, objective, teacher)
-    data = load(config.data, "train")
-    check_data(config, data, objective)
-    classes = data.classes or (teacher.classes if teacher else ())
-    fixed = start or teacher
-    if fixed is not None and data.classes and tuple(fixed.classes) != tuple(data.classes):
-        raise InputError(
-            f"classes of the data ({', '.join(data.classes)}) are not those of the start "
-            f"({', '.join(fixed.classes)})"
-        )
-    inputs = {k: m.digest for k, m in (("start", start), ("teacher", teacher)) if m is not None}
-    torch.manual_seed(config.seed)
-    student = start.net if start is not None else build_network(config.network, len(classes))
-    origin = {k: v.clone() for k, v in student.state_dict().items()} if start is not None else None
-    if is_pretrained(config.start) and start is None:
-        origin, inputs["start"] = pretrained(config.start, config.network, student)
-        student.load_state_dict(student.state_dict() | origin)
-    student = machine.place(student)
-    if world() > 1 and machine.device.type == "cuda" and config.bn == "train":
-        student = nn.SyncBatchNorm.convert_sync_batchnorm(student)
-    size = size_of(config.data, data)
-    layers = trace(student, size)
-    check_kind(layers, data, objective)
-    check(layers, objective.student, "objective")
-    if teacher is not None:
-        check(trace(teacher.net, size), objective.teacher, "objective, on the teacher")
-    refuse_new(freeze_first(student, config.freeze, size), origin, config.freeze)
-    train_mode(student, config.bn)
-    within = reached(student, objective.student, size)
-    if not within:
-        raise InputError(
-            f"nothing to train: objective {config.objective.name!r} reaches no parameter that is "
-            f"not frozen (freeze={config.freeze!r})"
-        )
-    fisher = read_fisher(config.penalty.fisher) if config.penalty.fisher else None
-    penalty = Penalty(student, origin, config.penalty, fisher, within)
-    for name, parameter in student.named_parameters():  # the rest would wait for gradients
-        parameter.requires_grad_(name in within)
-    penalty.refuse_decay(config.schedule.weight_decay)
-    penalty.refuse_overshoot(config.schedule)
-    inputs |= penalty.digests()
-    inputs["samples"] = pairing(data)
-    frozen = freeze(machine.place(teacher.net)) if objective.teacher and teacher else None
-    again = blocks(student, objective.student) if config.gradient_checkpointing else []
-    setup = Setup(
-        config=config,
-        machine=machine,
-        data=replace(data, classes=tuple(classes)),
-        held_out=replace(
-            load(config.data, layout_of(config.data).val_split), classes=tuple(classes)
-        )
-        if config.eval_every
-        else None,
-        student=student,
-        teacher=frozen,
-        objective=objective,
-        penalty=penalty,
-        optimizer=make_optimizer(student, penalty.shared, config.schedule),
-        inputs=inputs,
-        average=averaged(student, config.ema) if config.ema else None,
-        again=again,
-        cache=cached(config, machine, data, objective, frozen, size) if frozen else None,
-        drift=Drift(student, origin) if origin and config.drift_every else None,
-    )
-    check_sizes(setup.data, setup.fields)
-    if rank():  # one process draws dropout as a run of one does, the others on their own
-        torch.manual_seed(process_seed(config.seed, 0))
-    return setup
-
-
 def check_teacher(config: TrainConfig, objective: Objective, teacher: Model | None) -> None:
-    """An objective that needs a teacher has one, and reads no labels of the old domain.
-
-    Raises:
-        InputError: it is not so.
-    """
-    if not objective.teacher:
-        return
-    if teacher is None:
+    """InputError for an objective without the teacher that it needs, or with labels of the old
+    domain beside it."""
+    if objective.teacher and teacher is None:
         raise InputError(f"objective {config.objective.name!r} needs teacher=RUN")
-    if objective.labels and config.domain != "d2":
+    if objective.teacher and objective.labels and config.domain != "d2":
         raise InputError(
             f"domain is {config.domain}; a supervised term beside a regression needs domain=d2"
         )
 
 
 def check_data(config: TrainConfig, data: DataSet, objective: Objective) -> None:
-    """The data set has the images and labels that the objective reads, in batches of one size.
-
-    Raises:
-        InputError: it has not.
-    """
+    """InputError for a data set without the images and labels that the objective reads, or with
+    images that do not make batches of one size."""
     if (objective.teacher or config.domain == "d2") and not data.paired:
         raise InputError("data.target is empty: give the folder of the new domain (D2)")
     resized = len(config.data.resize)
@@ -266,18 +293,15 @@ def check_data(config: TrainConfig, data: DataSet, objective: Objective) -> None
 
 
 def check_kind(layers: list[Layer], data: DataSet, objective: Objective) -> None:
-    """Networks for whole images go with data sets of whole images, and with terms for them.
-
-    Raises:
-        InputError: one label a pixel and one an image, mixed; or a term that needs pixels.
-    """
+    """InputError where network and data set mix one label a pixel with one an image, or where a
+    term needs pixels that there are not."""
     logits = next(layer.shape for layer in layers if not layer.name)
     if (len(logits) == 2) != data.classification:
         kinds = ("one label a pixel", "one label an image")
         raise InputError(
             f"network: it has {kinds[len(logits) == 2]}, but the data set {data.name} "
             f"{kinds[data.classification]}; network=resnet101 and other classifiers of torchvision "
-            "are for images, the others of configs/network for pixels"
+            "are for images, the other choices of network= for pixels"
         )
     if data.classification and (unfit := objective.dense):
         raise InputError(f"objective: {', '.join(unfit)} is for one label a pixel only")

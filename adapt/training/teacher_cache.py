@@ -33,7 +33,7 @@ def free_memory() -> int:
         return free
 
 
-def channels_behind(maps: Maps) -> Maps:
+def channels_last(maps: Maps) -> Maps:
     """Maps (B, C, h, w) as (B, h, w, C), the order in which networks compute them here; sums over
     them are then taken in the same order."""
     return {tap: found.movedim(1, -1) for tap, found in maps.items()}
@@ -48,10 +48,7 @@ class TeacherCache:
 
     def __init__(self, entries: int, example: Maps, folder: Path | None) -> None:
         """For maps like those of `example`, (1, C, h, w) each; in `folder`, None = in memory.
-
-        Raises:
-            InputError: they do not fit.
-        """
+        InputError where they do not fit."""
         self.entries, self.example, self.folder = entries, example, folder
         self.known = torch.zeros(entries, dtype=torch.bool)
         self.bytes = entries * sum(found.nbytes for found in example.values())
@@ -67,32 +64,26 @@ class TeacherCache:
             )
 
     def __str__(self) -> str:
-        where = "in memory" if self.folder is None else f"in {self.folder}"
-        return (
-            f"teacher's maps of {self.entries:,} views are kept {where}: {self.bytes / 1e9:.2f} GB"
-        )
+        where = f"in {self.folder}" if self.folder else "in memory"
+        size = f"{self.bytes / 1e9:.2f} GB"
+        return f"teacher's maps of {self.entries:,} views are kept {where}: {size}"
 
     @cached_property
     def maps(self) -> Maps:
-        """Tap -> (entries, h, w, C), parts of one buffer; what is untouched takes no memory."""
-        buffer, offset, maps = self._buffer(), 0, Maps()
-        for tap, found in channels_behind(self.example).items():
-            length = self.entries * found.nbytes
-            part = buffer[offset : offset + length].view(found.dtype)
-            maps[tap] = part.view(self.entries, *found.shape[1:])
-            offset += length
-        return maps
+        """Tap -> (entries, h, w, C); what is untouched takes no memory."""
+        return {tap: self._room(found) for tap, found in channels_last(self.example).items()}
 
-    def _buffer(self) -> Tensor:
+    def _room(self, like: Tensor) -> Tensor:
+        shape = torch.Size((self.entries, *like.shape[1:]))
         if self.folder is None:
-            return torch.empty(self.bytes, dtype=torch.uint8)
+            return torch.empty(shape, dtype=like.dtype)
         path = self.folder / f".teacher_maps.tmp-{os.getpid()}"
         with writing(path):
             with path.open("wb") as stream:
-                os.posix_fallocate(stream.fileno(), 0, self.bytes)
-            buffer = torch.from_file(str(path), shared=True, size=self.bytes, dtype=torch.uint8)
+                os.posix_fallocate(stream.fileno(), 0, self.entries * like.nbytes)
+            room = torch.from_file(str(path), shared=True, size=shape.numel(), dtype=like.dtype)
             path.unlink()  # the mapping keeps it, and nothing is left whatever ends the process
-        return buffer
+        return room.view(shape)
 
     def __call__(self, views: Tensor, compute: Callable[[], Maps], device: torch.device) -> Maps:
         """The maps of a batch's views (B,): those that are kept, or else what `compute` gives."""
@@ -100,7 +91,7 @@ class TeacherCache:
             kept = {tap: maps[views].to(device) for tap, maps in self.maps.items()}
             return {tap: maps.movedim(-1, 1) for tap, maps in kept.items()}
         found = compute()
-        for tap, maps in channels_behind(found).items():
+        for tap, maps in channels_last(found).items():
             self.maps[tap][views] = maps.cpu()
         self.known[views] = True
         return found
@@ -114,11 +105,8 @@ def cached(
     teacher: nn.Module,
     size: tuple[int, int],
 ) -> TeacherCache | None:
-    """Room for the teacher's maps of every view of every training image, if they are to be kept.
-
-    Raises:
-        InputError: images with views without end, or maps that do not fit.
-    """
+    """Room for the teacher's maps of every view of every training image, if they are to be kept;
+    InputError for images with views without end, and maps that do not fit."""
     if config.cache_teacher == "off":
         return None
     views = PairedAugmentation(config.data).views

@@ -1,53 +1,45 @@
 """TensorBoard's copy of the numbers of metrics.jsonl, written in step with it."""
 
-import os
-import time
+import threading
 from collections.abc import Mapping
 from pathlib import Path
-
-from tensorboard.compat.proto.event_pb2 import Event, SessionLog
-from tensorboard.compat.proto.summary_pb2 import Summary
-from tensorboard.summary.writer.record_writer import RecordWriter
+from typing import Any
 
 from adapt.disk.files import writing
-from adapt.machine.processes import rank
+from adapt.machine.processes import rank_zero_only
 
 
-class Board:
-    """An event file in `folder` for the steps from `first` on.
+class TensorBoard:
+    """Scalars of the steps from `first` on, in an event file in `folder` that rank 0 writes.
 
     TensorBoard drops what earlier files of the folder have of these steps, so that a resumed run
-    shows each of them once. Unlike its own writer this one has no thread and no queue: what was
-    added is in the file, and a full disk is an OSError here. In several processes the first writes.
+    shows each of them once. The writer and its thread are made with the first values, when the
+    data loader's workers are forked already.
     """
 
     def __init__(self, folder: Path, first: int) -> None:
-        self.records: RecordWriter | None = None
-        if rank():
-            return
-        moment = time.time()
-        self.path = folder / f"events.out.tfevents.{int(moment):010d}.{os.getpid()}.{first}"
-        with writing(self.path):
-            folder.mkdir(parents=True, exist_ok=True)
-            self.stream = self.path.open("wb")
-            self.records = RecordWriter(self.stream)
-        self._write(Event(wall_time=moment, file_version="brain.Event:2"))
-        start = SessionLog(status=SessionLog.START)
-        self._write(Event(wall_time=moment, step=first, session_log=start))
+        self.folder, self.first = folder, first
+        self.writer: Any = None
 
+    @rank_zero_only
     def add(self, values: Mapping[str, float], step: int) -> None:
-        """Tag -> value of one step."""
-        found = Summary(value=[Summary.Value(tag=t, simple_value=v) for t, v in values.items()])
-        self._write(Event(wall_time=time.time(), step=step, summary=found))
+        """Tag -> value of one step. They are in the file when this returns, or an OSError tells
+        why not."""
+        with writing(self.folder):
+            if self.writer is None:
+                self.writer = self._open()
+            for tag, value in values.items():
+                self.writer.add_scalar(tag, value, step)
+            self.writer.flush()  # raises what the thread met
 
-    def _write(self, event: Event) -> None:
-        if self.records is None:
-            return
-        with writing(self.path):
-            self.records.write(event.SerializeToString())
-            self.stream.flush()
+    def _open(self) -> Any:
+        from torch.utils.tensorboard import SummaryWriter  # only where a run is written
+
+        printed = threading.excepthook
+        threading.excepthook = lambda met: issubclass(met.exc_type, OSError) or printed(met)
+        return SummaryWriter(str(self.folder), purge_step=self.first)
 
     def close(self) -> None:
-        if self.records is not None:
-            with writing(self.path):
-                self.stream.close()
+        if self.writer is not None:
+            with writing(self.folder):
+                self.writer.close()

@@ -27,12 +27,100 @@ from adapt.machine.runtime import explained, progress, say, stop_signals
 from adapt.networks.saved import save_model
 from adapt.networks.taps import normalise
 from adapt.objective.terms import Maps, Part
-from adapt.settings.mapping import plain
+from adapt.settings.mapping import as_dict
 from adapt.settings.training import TrainConfig
 from adapt.training.resume import restore, save
 from adapt.training.schedules import set_rate
 from adapt.training.setup import Setup, prepare, resolve
-from adapt.training.tensorboard import Board
+from adapt.training.tensorboard import TensorBoard
+
+
+def train(config: TrainConfig, on_step: Callable[[int], None] | None = None) -> Path:
+    """Run, or resume, or recognise as finished, one training; returns its folder.
+
+    `on_step(step)` is called after every completed step (tests interrupt runs with it).
+
+    Raises:
+        InputError: wrong configuration or data, before anything is written where possible.
+        Stopped: a signal (status 143 or 130), a non-finite value (3), too little memory or a worker
+            that died (4); the folder can be resumed.
+    """
+    path = Path(config.run)
+    with shared_errors():
+        resolved, start, teacher = resolve(config)
+        setup = prepare(resolved, start, teacher)
+    with open_run(path, as_dict(resolved), as_dict(TrainConfig())) as run:
+        if run.finished:
+            say(f"{path} is finished already; nothing to do")
+            return path
+        step, before = restore(setup, run)
+        say(describe(setup, run))
+        fit(setup, run, step, before, on_step)
+    return path
+
+
+def describe(setup: Setup, run: RunFolder) -> str:
+    """What is about to be trained, and how its parameters are split."""
+    config, split = setup.config, setup.penalty.split
+    pulled = (split.to_start + split.to_zero) / 1e6
+    how = "" if config.penalty.apply == "gradient" else f" ({config.penalty.apply})"
+    line = (
+        f"{run.path}: {config.objective.name}, penalty {config.penalty.name}{how} on {pulled:.2f} "
+        f"of {split.parameters / 1e6:.2f} M parameters, {config.steps} steps of {config.batch} "
+        f"from {len(setup.data.samples)} samples, {setup.machine.device} in {config.precision}"
+    )
+    if setup.cache is not None:
+        line += f"; {setup.cache}"
+    if world() > 1:
+        line += f", {world()} processes of {config.batch // world()} each"
+    return "\n".join([line, *split.lines()])
+
+
+def fit(
+    setup: Setup, run: RunFolder, begin: int, before: float, on_step: Callable[[int], None] | None
+) -> None:
+    """Steps begin..steps-1 with logging, evaluation and checkpoints, then the finished model."""
+    config, started = setup.config, time.monotonic() - before
+    kept = setup.cache is not None
+    stream = Stream(setup.data, config.data, setup.fields, config.seed, numbered=kept)
+    on_gpu = setup.machine.device.type == "cuda"
+    source = batches(stream, config.batch, begin, config.steps, config.workers, pin=on_gpu)
+    bar = progress(in_lockstep(source), what=run.path.name, total=config.steps, initial=begin)
+    tensorboard = TensorBoard(run.path / "tensorboard", begin + 1)
+    step, batch = begin, Batch()
+    with stop_signals() as signals, closing(tensorboard):
+        try:
+            for batch in bar:
+                entry = one_step(setup, batch, step)
+                step += 1
+                last, seconds = step == config.steps, time.monotonic() - started
+                if step % config.log_every == 0 or last:
+                    line = record(setup, entry, seconds)
+                    if setup.drift and (last or step // config.log_every % config.drift_every == 0):
+                        line["distances"] = setup.drift.relative()
+                    log(run, tensorboard, line)
+                    bar.set_postfix(loss=f"{line['loss']:.4f}", lr=f"{line['lr']:.2e}")
+                if setup.held_out and (step % config.eval_every == 0 or last):
+                    validate(setup, run, tensorboard, step)
+                if on_step is not None:
+                    on_step(step)
+                stopping = all_max(signals[0] if signals else 0)
+                if step % config.checkpoint_every == 0 or last or stopping:
+                    save(setup, run, step, seconds)
+                if stopping:
+                    break
+        except InputError:  # a broken image, say: nothing that was reached is lost
+            if step > begin:
+                save(setup, run, step, time.monotonic() - started)
+            raise
+        except (RuntimeError, MemoryError) as error:
+            if stop := explained(error, doing(step, batch) if batch else ""):
+                raise stop from None
+            raise
+    if stopping := all_max(signals[0] if signals else 0):  # or while the last step was saved
+        where = f"stopped by a signal; {run.path} resumes at step {step}"
+        raise Stopped(where, 128 + stopping, everywhere=True)
+    finish(setup, run, time.monotonic() - started)
 
 
 def one_step(setup: Setup, batch: Batch, step: int) -> dict[str, Any]:
@@ -44,15 +132,15 @@ def one_step(setup: Setup, batch: Batch, step: int) -> dict[str, Any]:
     config, machine = setup.config, setup.machine
     rate = set_rate(setup.optimizer, step, config.steps, config.schedule)
     tensors = {k: batch[k].to(machine.device) for k in masks_of(batch)}
-    shown: Maps = {
+    images: Maps = {
         key: normalise(machine.images(batch[key]), config.network.mean, config.network.std)
         for key in ("x1", "x2")
         if key in batch
     }
     with machine.autocast():
-        target = setup.target(shown["x1"], batch) if setup.teacher is not None else {}
-        maps = setup.tapped(shown[setup.image])
-    loss, parts = setup.objective(maps, target, tensors | shown)
+        target = setup.target(images["x1"], batch) if setup.teacher is not None else {}
+        maps = setup.tapped(images[setup.image])
+    loss, parts = setup.objective(maps, target, tensors | images)
     setup.optimizer.zero_grad(set_to_none=True)
     loss.backward()
     gradients = [p.grad for p in setup.student.parameters() if p.grad is not None]
@@ -64,13 +152,8 @@ def one_step(setup: Setup, batch: Batch, step: int) -> dict[str, Any]:
     setup.penalty.after_step(setup.optimizer)
     if setup.average is not None:
         setup.average.update_parameters(setup.student)
-    return {
-        "step": step + 1,
-        "lr": rate,
-        "loss": loss.item(),
-        "grad_norm": norm.item(),
-        "parts": parts,
-    }
+    numbers = {"step": step + 1, "lr": rate, "loss": loss.item(), "grad_norm": norm.item()}
+    return {**numbers, "parts": parts}
 
 
 def masks_of(batch: Batch) -> list[str]:
@@ -98,6 +181,12 @@ def refuse_non_finite(
     )
 
 
+def doing(step: int, batch: Batch) -> str:
+    """What a step works on, for messages."""
+    sizes = ", ".join(f"{k} {tuple(v.shape)}" for k, v in batch.items() if k != "name")
+    return f"step {step + 1} ({sizes}; samples {', '.join(batch['name'])})"
+
+
 def record(setup: Setup, entry: dict[str, Any], seconds: float) -> dict[str, Any]:
     """A line of metrics.jsonl: the step's numbers with raw and weighted value of every part."""
     raws = {k: all_mean(raw.detach()).item() for k, (raw, _) in entry["parts"].items()}
@@ -105,129 +194,15 @@ def record(setup: Setup, entry: dict[str, Any], seconds: float) -> dict[str, Any
     return {**entry, "parts": parts, "penalty": setup.penalty.value(), "seconds": round(seconds, 3)}
 
 
-def train(config: TrainConfig, on_step: Callable[[int], None] | None = None) -> Path:
-    """Run, or resume, or recognise as finished, one training; returns its folder.
-
-    `on_step(step)` is called after every completed step (tests interrupt runs with it).
-
-    Raises:
-        InputError: wrong configuration or data, before anything is written where possible.
-        Stopped: a signal (status 143 or 130), a non-finite value (3), too little memory or a worker
-            that died (4); the folder can be resumed.
-    """
-    path = Path(config.run)
-    with shared_errors():
-        resolved, start, teacher = resolve(config)
-        setup = prepare(resolved, start, teacher)
-    with open_run(path, plain(resolved), plain(TrainConfig())) as run:
-        if run.finished:
-            say(f"{path} is finished already; nothing to do")
-            return path
-        step, before = restore(setup, run)
-        say(describe(setup, run))
-        fit(setup, run, step, before, on_step)
-    return path
-
-
-def describe(setup: Setup, run: RunFolder) -> str:
-    """What is about to be trained, and how its parameters are split."""
-    config, split = setup.config, setup.penalty.split
-    pulled = (split.to_start + split.to_zero) / 1e6
-    how = "" if config.penalty.apply == "gradient" else f" ({config.penalty.apply})"
-    line = (
-        f"{run.path}: {config.objective.name}, penalty {config.penalty.name}{how} on {pulled:.2f} "
-        f"of {split.parameters / 1e6:.2f} M parameters, {config.steps} steps of {config.batch} "
-        f"from {len(setup.data.samples)} samples, {setup.machine.device} in {config.precision}"
-    )
-    if setup.cache is not None:
-        line += f"; {setup.cache}"
-    if world() > 1:
-        line += f", {world()} processes of {config.batch // world()} each"
-    return "\n".join([line, *split.lines()])
-
-
-def described(step: int, batch: Batch) -> str:
-    """What a step works on, for messages."""
-    sizes = ", ".join(f"{k} {tuple(v.shape)}" for k, v in batch.items() if k != "name")
-    return f"step {step + 1} ({sizes}; samples {', '.join(batch['name'])})"
-
-
-def fit(
-    setup: Setup, run: RunFolder, begin: int, before: float, on_step: Callable[[int], None] | None
-) -> None:
-    """Steps begin..steps-1 with logging, evaluation and checkpoints, then the finished model."""
-    config, started = setup.config, time.monotonic() - before
-    kept = setup.cache is not None
-    stream = Stream(setup.data, config.data, setup.fields, config.seed, numbered=kept)
-    on_gpu = setup.machine.device.type == "cuda"
-    source = batches(stream, config.batch, begin, config.steps, config.workers, pin=on_gpu)
-    bar = progress(in_lockstep(source), what=run.path.name, total=config.steps, initial=begin)
-    step, batch = begin, Batch()
-    with stop_signals() as signals, closing(Board(run.path / "tensorboard", begin + 1)) as board:
-        try:
-            for batch in bar:
-                entry = one_step(setup, batch, step)
-                step += 1
-                last, seconds = step == config.steps, time.monotonic() - started
-                if step % config.log_every == 0 or last:
-                    line = record(setup, entry, seconds)
-                    if setup.drift and (
-                        last or step % (config.log_every * config.drift_every) == 0
-                    ):
-                        line["distances"] = setup.drift.relative()
-                    note(run, board, line)
-                    bar.set_postfix(loss=f"{line['loss']:.4f}", lr=f"{line['lr']:.2e}")
-                if setup.held_out and (step % config.eval_every == 0 or last):
-                    validate(setup, run, board, step)
-                if on_step is not None:
-                    on_step(step)
-                stopping = all_max(signals[0] if signals else 0)
-                if step % config.checkpoint_every == 0 or last or stopping:
-                    save(setup, run, step, seconds)
-                if stopping:
-                    break
-        except InputError:  # a broken image, say: nothing that was reached is lost
-            if step > begin:
-                save(setup, run, step, time.monotonic() - started)
-            raise
-        except (RuntimeError, MemoryError) as error:
-            if stop := explained(error, described(step, batch) if batch else ""):
-                raise stop from None
-            raise
-    if stopping := all_max(signals[0] if signals else 0):  # or while the last step was saved
-        where = f"stopped by a signal; {run.path} resumes at step {step}"
-        raise Stopped(where, 128 + stopping, everywhere=True)
-    finish(setup, run, time.monotonic() - started)
-
-
-def finish(setup: Setup, run: RunFolder, seconds: float) -> None:
-    """The finished model and the summary that marks the run as finished."""
-    config = setup.config
-    on_rank_zero(lambda: save_model(run.path, setup.result, config.network, setup.data.classes))
-    split = setup.penalty.summary()
-    summary = {
-        "steps": config.steps,
-        "seconds": round(seconds, 1),
-        "samples": len(setup.data.samples),
-        "ema": config.ema,
-        "inputs": setup.inputs,
-        "parameters": split,
-    }
-    run.finish(summary)
-    resting = split["equal_to_start"]
-    at_start = f"; {resting:.1f} % of the pulled weights are their start" if resting else ""
-    say(f"{run.path}: finished {config.steps} steps in {seconds:.0f} s{at_start}")
-
-
-def note(run: RunFolder, board: Board, line: dict[str, Any]) -> None:
+def log(run: RunFolder, tensorboard: TensorBoard, line: dict[str, Any]) -> None:
     """A step's numbers to metrics.jsonl and TensorBoard."""
     run.log(line)
     own = {tag: line[tag] for tag in ("loss", "penalty", "lr", "grad_norm")}
     parts = {name: values["raw"] for name, values in line["parts"].items()}
-    board.add(own | parts, line["step"])
+    tensorboard.add(own | parts, line["step"])
 
 
-def validate(setup: Setup, run: RunFolder, board: Board, step: int) -> None:
+def validate(setup: Setup, run: RunFolder, tensorboard: TensorBoard, step: int) -> None:
     """Scores on the val split, beside the training's numbers; training goes on undisturbed."""
     assert setup.held_out is not None
     config = setup.config
@@ -235,4 +210,23 @@ def validate(setup: Setup, run: RunFolder, board: Board, step: int) -> None:
     networks = (setup.result, reading, setup.held_out, setup.image, setup.teacher)
     found = headline(evaluate_networks(setup.machine, *networks))
     run.log({"step": step, "evaluation": found})
-    board.add({f"val/{tag}": value for tag, value in found.items()}, step)
+    tensorboard.add({f"val/{tag}": value for tag, value in found.items()}, step)
+
+
+def finish(setup: Setup, run: RunFolder, seconds: float) -> None:
+    """The finished model and the summary that marks the run as finished."""
+    config, split = setup.config, setup.penalty.summary()
+    on_rank_zero(lambda: save_model(run.path, setup.result, config.network, setup.data.classes))
+    run.finish(
+        {
+            "steps": config.steps,
+            "seconds": round(seconds, 1),
+            "samples": len(setup.data.samples),
+            "ema": config.ema,
+            "inputs": setup.inputs,
+            "parameters": split,
+        }
+    )
+    resting = split["equal_to_start"]
+    at_start = f"; {resting:.1f} % of the pulled weights are their start" if resting else ""
+    say(f"{run.path}: finished {config.steps} steps in {seconds:.0f} s{at_start}")

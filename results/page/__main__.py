@@ -10,7 +10,8 @@ from results.page.page import results
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="python -m results.page", description=__doc__)
     parser.add_argument("--runs", nargs="+", type=Path, default=[], help="studies to record first")
-    parser.add_argument("--judge", type=Path, help="a run whose network measures inversions' style")
+    parser.add_argument("--judge", type=Path, help="a run, such as another seed's teacher, whose "
+                        "network measures the style of the first study's inversions")  # fmt: skip
     parser.add_argument("--records", type=Path, default=Path("results/evidence"))
     parser.add_argument("--out", type=Path, default=Path("docs/results.md"))
     parser.add_argument("--pictures", type=Path, default=Path("docs/pictures"))

@@ -1,25 +1,34 @@
-"""The paper's claims (003, sections 4.3 and 5), each judged by a function of the records."""
+"""The paper's claims (003, sections 4.3 and 5), each judged by a function of the records: by
+differences between runs of one seed, never by differences of means."""
 
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
-from results.page import longer
-from results.page.ranking import ranked
-from results.page.rates import at_best, rejected
 from results.page.records import (
     GIVEN,
     GRID,
     MOVED,
     SHARED,
     SHIFTS,
+    TUNE,
     Evidence,
     differences,
     mean,
-    shown,
+    percent,
 )
-from results.page.verdicts import GAIN, REACH, Part, Verdict
+from results.page.variations import LONG, at_best, rejected, steps_of
 from results.page.words import plain_label
 
+HOLDS, FAILS, PARTLY, OPEN, MISSING = "holds", "fails", "in part", "seeds disagree", "not run yet"
+REACH = 1.0
+"""Points of mIoU by which `reaches` may fall short."""
+GAIN = 1.0
+"""Points of mIoU from which on something counts as a gain: about what seeds differ by."""
+RANKED = 0.8
+"""Spearman's rho from which on agreement counts as ranking checkpoints."""
+FEWEST = 5
+"""Checkpoints below which no rank correlation is computed."""
 METHOD = "pool5"
 SEVERAL = ("w_inc", "w_dec")
 TRAINED = "w_inc_kd"
@@ -37,127 +46,179 @@ SWEEPS = {
 """What a sweep over alpha is called -> its study and shift."""
 
 
+@dataclass(frozen=True)
+class Comparison:
+    """What is claimed of some differences, seed by seed."""
+
+    what: str
+    differences: Mapping[int, float]
+    least: float = 0.0
+    """The claim is that every difference is above this."""
+    negated: bool = False
+    """The claim is that no difference is."""
+    words: str = ""
+    """Where mean and deviation do not say it."""
+
+    @property
+    def verdict(self) -> str:
+        if not self.differences:
+            return MISSING
+        above = [d > self.least for d in self.differences.values()]
+        if all(above):
+            return FAILS if self.negated else HOLDS
+        if not any(above):
+            return HOLDS if self.negated else FAILS
+        return OPEN
+
+    def __str__(self) -> str:
+        return self.words or f"{self.what} {percent(self.differences, signed=True)}"
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A claim, what became of it, and its numbers."""
+
+    letter: str
+    text: str
+    comparisons: list[Comparison]
+    notes: list[str] = field(default_factory=list)
+    """Further sentences, such as a tested reason."""
+    summary: str = ""
+    """The numbers in a line; empty = all comparisons."""
+
+    @property
+    def numbers(self) -> str:
+        return self.summary or "; ".join(str(one) for one in self.comparisons if one.differences)
+
+    @property
+    def verdict(self) -> str:
+        return joined(one.verdict for one in self.comparisons)
+
+    @property
+    def seeds(self) -> int:
+        """The fewest that a comparison which was run has."""
+        return min((len(c.differences) for c in self.comparisons if c.differences), default=0)
+
+    @property
+    def missing(self) -> int:
+        return sum(not one.differences for one in self.comparisons)
+
+
+def joined(verdicts: Iterable[str]) -> str:
+    """One word for several comparisons; those not run yet do not count."""
+    found = {verdict for verdict in verdicts if verdict != MISSING}
+    if not found:
+        return MISSING
+    if len(found) == 1:
+        return found.pop()
+    return PARTLY if HOLDS in found else OPEN
+
+
 def against(
     found: Evidence, study: str, a: str, b: str, shifts: Iterable[str] = SHIFTS, **how: Any
-) -> list[Part]:
+) -> list[Comparison]:
     """a - b in mIoU on each shift."""
-    made = []
-    for shift in shifts:
-        gaps = differences(found.values(study, a, shift), found.values(study, b, shift))
-        made.append(Part(shift, gaps, **how))
-    return made
+    return [Comparison(shift, found.gap(study, a, b, shift), **how) for shift in shifts]
 
 
-def reaches(found: Evidence) -> Verdict:
+def listed(comparisons: Iterable[Comparison]) -> str:
+    """Those that were run."""
+    return ", ".join(str(one) for one in comparisons if one.differences)
+
+
+def reaches(found: Evidence) -> Claim:
     trained, tuned = at_best(found, (TRAINED, "B2")).values()
-    notes = []
+    notes = ["B2 is at the rate that its own labels on tune choose."] * (tuned != "B2")
     pairs = {
         f"{METHOD} minus B2": (METHOD, tuned),
         f"Reason tested: {METHOD} leaves the classifier as it was. {plain_label(trained)}, which "
         "trains it, minus B2": (trained, tuned),
     }
     if tuned != "B2":
-        notes.append("B2 is at the rate that its own labels on tune choose.")
         pairs[f"{METHOD} minus B2 at {METHOD}'s rate"] = (METHOD, "B2")
     for what, (a, b) in pairs.items():
         for protocol in GRID:
             if text := listed(against(found, GRID[protocol], a, b)):
                 notes.append(f"{what}, {protocol} pairs: {text}.")
     for what, (a, b) in pairs.items():
-        if text := listed(against(found, longer.STUDY, a, b)):
-            steps = longer.steps_of(found, longer.STUDY)
-            notes.append(f"{what}, {steps:,} steps each, shared pairs: {text}.")
+        if text := listed(against(found, LONG, a, b)):
+            notes.append(f"{what}, {steps_of(found, LONG):,} steps each, shared pairs: {text}.")
     for protocol in GRID:
         if text := best_without_labels(found, GRID[protocol]):
             notes.append(f"The best without labels, {protocol} pairs: {text}.")
-    parts = against(found, GRID[SHARED], METHOD, tuned, least=-REACH)
-    claim = f"Without labels, {METHOD} reaches B2's mIoU (to {REACH:g} point)"
-    return Verdict("a", claim, parts, notes)
-
-
-def listed(parts: Iterable[Part]) -> str:
-    """Those that were run."""
-    return ", ".join(str(part) for part in parts if part.differences)
+    text = f"Without labels, {METHOD} reaches B2's mIoU (to {REACH:g} point)"
+    return Claim("a", text, against(found, GRID[SHARED], METHOD, tuned, least=-REACH), notes)
 
 
 def best_without_labels(found: Evidence, study: str) -> str:
     """On each shift the adapted student of the highest mean mIoU, at its chosen rate, beside B2."""
-    texts, unchosen, tuned = [], rejected(found), at_best(found, ["B2"])["B2"]
+    baselines = ("teacher", "B0", "AdaBN", "histogram", "fda", "B1", "B2")
+    dropped, tuned = rejected(found), at_best(found, ["B2"])["B2"]
+    names = [n for n in found.names(study) if not n.startswith(baselines) and n not in dropped]
+    texts = []
     for shift in SHIFTS:
         b2 = found.values(study, tuned, shift)
-        names = [n for n in found.names(study) if adapted(n) and n not in unchosen]
         there = {n: v for n in names if (v := found.values(study, n, shift)).keys() >= b2.keys()}
         if b2 and there:
             name = max(there, key=lambda n: mean({s: there[n][s] for s in b2}))
-            gap = shown(differences(there[name], b2), signed=True)
+            gap = percent(differences(there[name], b2), signed=True)
             texts.append(f"{shift} {plain_label(name)} {gap}")
     return "; ".join(texts)
 
 
-def adapted(name: str) -> bool:
-    """Is it a student that was adapted without labels?"""
-    baselines = ("teacher", "B0", "AdaBN", "histogram", "fda", "B1", "B2")
-    return not name.startswith(baselines)
-
-
-def deepest_alone(found: Evidence) -> Verdict:
+def deepest_alone(found: Evidence) -> Claim:
     found = found.as_recorded()  # the others were not trained again
-    parts = alone(found, GIVEN)
-    claim = f"{METHOD} alone beats the regression of several layers"
     notes = [f"{METHOD} minus the better of {' and '.join(SEVERAL)}, seed by seed."]
     if text := listed(alone(found, MOVED)):
         notes.append(
             "Reason tested: labels that stay while content moves might favour either; against "
             f"moved labels: {text}."
         )
-    return Verdict("b", claim, parts, notes)
+    text = f"{METHOD} alone beats the regression of several layers"
+    return Claim("b", text, alone(found, GIVEN), notes)
 
 
-def alone(found: Evidence, labels: str) -> list[Part]:
+def alone(found: Evidence, labels: str) -> list[Comparison]:
     """The deepest layer minus the better of several layers."""
-    parts = []
+    made = []
     for shift in SHIFTS:
         deepest, *joint = (
             found.values(GRID[SHARED], name, shift, labels=labels) for name in (METHOD, *SEVERAL)
         )
-        seeds = set(deepest).intersection(*joint)
-        parts.append(Part(shift, {s: deepest[s] - max(v[s] for v in joint) for s in sorted(seeds)}))
-    return parts
+        seeds = sorted(set(deepest).intersection(*joint))
+        made.append(Comparison(shift, {s: deepest[s] - max(v[s] for v in joint) for s in seeds}))
+    return made
 
 
-def increasing(found: Evidence) -> Verdict:
-    parts = against(found, GRID[SHARED], *SEVERAL, ("cubism",))
+def increasing(found: Evidence) -> Claim:
     elsewhere = listed(against(found, GRID[SHARED], *SEVERAL, ("photocopy", "ripple")))
     notes = [f"Elsewhere: {elsewhere}."] * bool(elsewhere)
-    return Verdict("c", "W_inc beats W_dec on cubism", parts, notes)
+    made = against(found, GRID[SHARED], *SEVERAL, ("cubism",))
+    return Claim("c", "W_inc beats W_dec on cubism", made, notes)
 
 
-def low_layers(found: Evidence) -> Verdict:
+def low_layers(found: Evidence) -> Claim:
     """Photocopy gains from layers up to pool3, ripple and cubism do not."""
-    parts, beyond = [], []
+    made, beyond = [], []
     for shift in SHIFTS:
         for layer in LOW:
-            gains = differences(
-                found.values(GRID[SHARED], layer, shift), found.values(GRID[SHARED], "B0", shift)
-            )
-            parts.append(Part(f"{shift} {layer}", gains, GAIN, negated=shift != "photocopy"))
-            free = found.values(GRID[SHARED], "AdaBN", shift)
-            over = differences(found.values(GRID[SHARED], layer, shift), free)
-            if over:
-                beyond.append(f"{shift} {layer} {shown(over, signed=True)}")
+            gains = found.gap(GRID[SHARED], layer, "B0", shift)
+            negated = shift != "photocopy"
+            made.append(Comparison(f"{shift} {layer}", gains, GAIN, negated))
+            if over := found.gap(GRID[SHARED], layer, "AdaBN", shift):
+                beyond.append(f"{shift} {layer} {percent(over, signed=True)}")
     notes = [f"A gain is more than {GAIN:g} point over B0."]
     if beyond:
         notes.append(
             "Reason tested: the student's batch norm moves whatever is regressed, so AdaBN, which "
             f"moves nothing else, is the fairer line. Over AdaBN: {', '.join(beyond)}."
         )
-    claim = "Photocopy gains already with layers up to pool3; ripple and cubism do not"
-    return Verdict("d", claim, parts, notes)
+    text = "Photocopy gains already with layers up to pool3; ripple and cubism do not"
+    return Claim("d", text, made, notes)
 
 
-def finetuned(found: Evidence) -> Verdict:
+def finetuned(found: Evidence) -> Claim:
     tuned = at_best(found, ["B2"])["B2"]
-    parts = against(found, GRID[SHARED], tuned, "B1")
     notes = [
         f"{name} has {scores[0].run['steps']:,} steps {whence}."
         for name, whence in (("B1", "from scratch, as the teacher"), ("B2", "from the teacher"))
@@ -165,76 +226,78 @@ def finetuned(found: Evidence) -> Verdict:
     ]
     for what, finetuned_in, scratch_in in (
         ("minus B1 with no more steps than B2 has", GRID[SHARED], SHORT),
-        ("with as many steps as B1 has, minus B1", longer.STUDY, GRID[SHARED]),
+        ("with as many steps as B1 has, minus B1", LONG, GRID[SHARED]),
     ):
-        gaps = [
-            Part(s, differences(found.values(finetuned_in, tuned, s), scratch))
-            for s in SHIFTS
-            if (scratch := found.values(scratch_in, "B1", s))
-        ]
+        gaps = (Comparison(s, found.gap(finetuned_in, tuned, "B1", s, scratch_in)) for s in SHIFTS)
         if text := listed(gaps):
             notes.append(f"Reason tested: B2 {what}: {text}.")
-    return Verdict("e", "B2 (fine-tuned) beats B1 (from scratch)", parts, notes)
+    text = "B2 (fine-tuned) beats B1 (from scratch)"
+    return Claim("e", text, against(found, GRID[SHARED], tuned, "B1"), notes)
 
 
-def maps_return(found: Evidence) -> Verdict:
-    parts = returns(found, METHOD)
-    notes = []
-    if control := returns(found, CONTROL):
+def maps_return(found: Evidence) -> Claim:
+    made, control, notes = returns(found, METHOD), returns(found, CONTROL), []
+    if control:
         notes.append(
             f"Reason tested: {METHOD} leaves what lies below it free. With {CONTROL}, which "
             f"regresses those layers too: {counted(control)}."
         )
-    claim = "Feature maps move back towards the teacher's, at every layer"
-    return Verdict("g", claim, parts, notes, counted(parts))
+    text = "Feature maps move back towards the teacher's, at every layer"
+    return Claim("g", text, made, notes, counted(made))
 
 
-def returns(found: Evidence, method: str) -> list[Part]:
-    """How much nearer the teacher's each layer's maps are after than before, on each shift."""
-    parts = []
+def maps_of(found: Evidence, shift: str, method: str) -> list[tuple[int, dict, dict]]:
+    """Seed, and a layer's maps before and after, of every record of the shared grid."""
+    made = []
     for record in found.of(GRID[SHARED]):
-        for shift in SHIFTS:
-            before = record["features"].get(f"before {shift}", [])
-            after = record["features"].get(f"after {shift}/{method}", [])
-            for old, new in zip(before, after, strict=False):
-                what = f"{shift} {old['layer']}, seed {record['seed']}"
-                seed = record["seed"]
-                nearer = old["distance"] - new["distance"]
-                parts.append(Part(f"{what}: distance", {seed: nearer}))
-                parts.append(Part(f"{what}: R2", {seed: new["r2"] - old["r2"]}))
-    return parts
+        maps = (
+            record["features"].get(k, []) for k in (f"before {shift}", f"after {shift}/{method}")
+        )
+        made += [(record["seed"], old, new) for old, new in zip(*maps, strict=False)]
+    return made
 
 
-def counted(parts: list[Part]) -> str:
+def returns(found: Evidence, method: str) -> list[Comparison]:
+    """How much nearer the teacher's each layer's maps are after than before, on each shift."""
+    made = []
+    for shift in SHIFTS:
+        for seed, old, new in maps_of(found, shift, method):
+            what = f"{shift} {old['layer']}, seed {seed}"
+            nearer = old["distance"] - new["distance"]
+            made.append(Comparison(f"{what}: distance", {seed: nearer}))
+            made.append(Comparison(f"{what}: R2", {seed: new["r2"] - old["r2"]}))
+    return made
+
+
+def counted(made: list[Comparison]) -> str:
     """In how many layers, shifts and seeds distances fell and R2 rose."""
     counts = []
     for kind, word in (("distance", "smaller"), ("R2", "higher")):
-        gains = [d for part in parts if part.what.endswith(kind) for d in part.differences.values()]
+        gains = [d for one in made if one.what.endswith(kind) for d in one.differences.values()]
         if gains:
             counts.append(f"{kind} {word} in {sum(d > 0 for d in gains)} of {len(gains)}")
     return "; ".join(counts) + " (layer, shift, seed)" if counts else ""
 
 
-def anchored(found: Evidence) -> Verdict:
+def anchored(found: Evidence) -> Claim:
     """L2-SP at the strength that agreement on `tune` chooses, against none."""
-    parts, notes = [], []
+    made, notes = [], []
     for what, (study, shift) in SWEEPS.items():
         alpha = chosen_alpha(found, study, shift)
         if not alpha:
             continue
-        name, none = f"{METHOD}_l2_sp_{alpha}", f"{METHOD}_none"
         for domain, where in (("D2", shift), ("D1", "")):
-            gaps = differences(found.values(study, name, where), found.values(study, none, where))
-            parts.append(Part(f"{what}, alpha {ALPHAS[alpha]:g}, {domain}", gaps))
+            gaps = found.gap(study, f"{METHOD}_l2_sp_{alpha}", f"{METHOD}_none", where)
+            made.append(Comparison(f"{what}, alpha {ALPHAS[alpha]:g}, {domain}", gaps))
         notes.append(f"{what}: agreement on tune chooses alpha {ALPHAS[alpha]:g} among the four.")
-    claim = "L2-SP helps: in accuracy on D2, and in what is kept on D1"
-    return Verdict("h", claim, parts, notes)
+    text = "L2-SP helps: in accuracy on D2, and in what is kept on D1"
+    return Claim("h", text, made, notes)
 
 
 def chosen_alpha(found: Evidence, study: str, shift: str) -> str:
     """The strength of the highest mean agreement on `tune`; `` = none was scored there."""
     scored = {
-        alpha: found.values(study, f"{METHOD}_l2_sp_{alpha}", shift, "agreement", split="tune")
+        alpha: found.values(study, f"{METHOD}_l2_sp_{alpha}", shift, "agreement", split=TUNE)
         for alpha in ALPHAS
     }
     most = max((len(v) for v in scored.values()), default=0)
@@ -242,7 +305,74 @@ def chosen_alpha(found: Evidence, study: str, shift: str) -> str:
     return max(complete, key=lambda a: complete[a]) if complete else ""
 
 
-CLAIMS: tuple[Callable[[Evidence], Verdict], ...] = (
+class Checkpoint(NamedTuple):
+    """An evaluated checkpoint of an adapted student."""
+
+    protocol: str
+    shift: str
+    seed: int
+    agreement: float
+    miou: float
+
+
+def checkpoints(found: Evidence) -> list[Checkpoint]:
+    """Of all students, those that were trained again included."""
+    protocols = {at: p for p, study in GRID.items() for at in found.places(study)}
+    return [
+        Checkpoint(
+            protocols[record["study"]], run["shift"], record["seed"],
+            point["agreement_miou"], point["miou"],
+        )
+        for record in found.records
+        if record["study"] in protocols
+        for run in record["runs"].values()
+        if run["shift"] in SHIFTS
+        for point in run["curve"]
+        if "agreement_miou" in point
+    ]  # fmt: skip
+
+
+def correlation(points: Sequence[Checkpoint]) -> float | None:
+    """Spearman's rho; None of too few."""
+    from scipy.stats import spearmanr
+
+    if len(points) < FEWEST:
+        return None
+    return float(spearmanr([p.agreement for p in points], [p.miou for p in points]).statistic)
+
+
+def ranked(found: Evidence) -> Claim:
+    """Judged within shifts: over all of them any score would rise and fall with the others."""
+    points = checkpoints(found)
+    made, pooled, own = [], [], []
+    for protocol in GRID:
+        there = [p for p in points if p.protocol == protocol]
+        if (rho := correlation(there)) is not None:
+            pooled.append(f"{protocol}: {rho:.2f} over {len(there)}")
+        for shift in SHIFTS:
+            dots = [p for p in there if p.shift == shift]
+            if (rho := correlation(dots)) is None:
+                continue
+            words = f"{protocol}, {shift}: {rho:.2f} over {len(dots)}"
+            made.append(Comparison(f"{protocol} {shift}", {0: rho}, RANKED, words=words))
+            seeds = sorted({p.seed for p in dots})
+            within = [correlation([p for p in dots if p.seed == seed]) for seed in seeds]
+            if text := ", ".join(f"{rho:.2f}" for rho in within if rho is not None):
+                own.append(f"{protocol}, {shift}: {text}")
+    text = (
+        "Label-free agreement ranks a shift's checkpoints as true mIoU does (Spearman's rho above "
+        f"{RANKED:g})"
+    )
+    notes = [f"Checkpoints of all shifts together: {'; '.join(pooled)}."] * bool(pooled)
+    if own:
+        notes.append(
+            "Reason tested: each seed has its teacher, and a user chooses among the students of "
+            f"one. Within a seed, {'; '.join(own)}."
+        )
+    return Claim("i", text, made, notes)
+
+
+CLAIMS: tuple[Callable[[Evidence], Claim], ...] = (
     reaches, deepest_alone, increasing, low_layers, finetuned, maps_return, anchored, ranked,
 )  # fmt: skip
-"""All but that about style (results/page/style_claim.py), which has a record of its own."""
+"""All but that about style (results/page/style.py), which has a record of its own."""

@@ -1,71 +1,53 @@
-"""The page's figures, as PNG bytes; those of 003 in viz.figures' style."""
+"""The page's figures, as PNG bytes; those of 003 in the report's style."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
-from matplotlib.ticker import MaxNLocator
-
-from results.page.ranking import checkpoints
-from results.page.rates import at_best
-from results.page.records import GRID, SHARED, SHIFTS, Evidence
+from results.page.claims import checkpoints
+from results.page.records import GRID, SCORES, SHARED, SHIFTS, VAL, Evidence, mean
+from results.page.tables import DECAY_SCORES, DECAY_SPLITS, DECAYS, STARTS, of_decay
+from results.page.variations import Worth, at_best
 from results.page.words import plain_label
-from results.page.worth import Worth
-from viz.figures import (
-    COLOURS,
-    MARKERS,
-    Bars,
-    Layers,
-    Stat,
-    baseline_bars,
-    drawing,
-    layer_chart,
-    png,
-)
-from viz.report.tables import stat
+from viz.figures import facets, look, whole_ticks
+from viz.report.charts import Scores, baseline_bars, layer_chart
+from viz.report.tables import Stat, stat
 
-SCORES = {"miou": "mIoU", "class_accuracy": "mean class accuracy"}
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
 SINGLE = ("pool1", "pool2", "pool3", "pool4", "pool5")
 LAYERS = (*SINGLE, "w_inc", "w_dec")
 BARS = ("B0", "AdaBN", "pool5", "kd", "pool5_kd", "w_inc_kd", "B2", "B1")
 CURVES = ("pool1", "pool3", "pool5", "w_inc", "kd", "B2")
 
 
-def pair(values: Mapping[int, float]) -> Stat | None:
-    found = stat(values.values())
-    return (found.mean, found.std) if found else None
-
-
-def by_shift(found: Evidence, study: str, name: str, key: str) -> dict[str, Stat]:
-    """Shift -> (mean, deviation), where there is one."""
-    made = {shift: pair(found.values(study, name, shift, key)) for shift in SHIFTS}
-    return {shift: value for shift, value in made.items() if value is not None}
+def scores(found: Evidence, protocol: str, names: dict[str, str]) -> dict[str, Scores]:
+    """A panel for each of SCORES, of named runs and of the teacher."""
+    panels: dict[str, Scores] = {}
+    for key, title in SCORES.items():
+        made: dict[str, dict[str, Stat]] = {}
+        for name, run in {"teacher": "teacher", **names}.items():
+            shifts = ("",) if name == "teacher" else SHIFTS
+            values = {s: stat(found.values(GRID[protocol], run, s, key).values()) for s in shifts}
+            if there := {shift: value for shift, value in values.items() if value}:
+                made[name] = there
+        panels[title] = made
+    return panels
 
 
 def bars(found: Evidence, protocol: str) -> bytes | None:
     """003, Figure 3, methods at their chosen rates; None without a method and a baseline."""
-    study, panels, best = GRID[protocol], [], at_best(found, BARS)
-    for key, title in SCORES.items():
-        methods = {n: v for n, run in best.items() if (v := by_shift(found, study, run, key))}
-        clean = pair(found.values(study, "teacher", "", key))
-        panels.append(Bars(title, methods, clean[0] if clean else None))
-    return baseline_bars(panels, SHIFTS) if len(panels[0].methods) > 1 else None
+    panels = scores(found, protocol, at_best(found, BARS))
+    several = len(panels["mIoU"].keys() - {"teacher"}) > 1
+    return baseline_bars(panels, SHIFTS) if several else None
 
 
 def layers(found: Evidence) -> bytes | None:
     """003, Figure 4, B2 at its chosen rate; None with fewer than two regressions."""
-    study, panels, there = GRID[SHARED], [], []
-    baselines = at_best(found, ("B0", "B2"))
-    for key, title in SCORES.items():
-        scored = {n: v for n in LAYERS if (v := by_shift(found, study, n, key))}
-        there = [n for n in LAYERS if n in scored]
-        references = {n: by_shift(found, study, run, key) for n, run in baselines.items()}
-        panels.append(
-            Layers(
-                title,
-                {s: {n: scored[n][s] for n in there if s in scored[n]} for s in SHIFTS},
-                {s: {n: v[s] for n, v in references.items() if s in v} for s in SHIFTS},
-            )
-        )
-    return layer_chart(panels, there, set(SINGLE)) if len(there) > 1 else None
+    regressions = {name: name for name in LAYERS}
+    panels = scores(found, SHARED, regressions | at_best(found, ("B0", "B2")))
+    there = [name for name in LAYERS if name in panels["mIoU"]]
+    return layer_chart(panels, there, SHIFTS, SINGLE) if len(there) > 1 else None
 
 
 def curves(found: Evidence) -> bytes | None:
@@ -80,24 +62,20 @@ def curves(found: Evidence) -> bytes | None:
             steps.setdefault(point["step"], []).append(point["miou"])
     if not points:
         return None
-    with drawing(9.5, 3.2, len(SHIFTS)) as (figure, axes):
-        for axis, shift in zip(axes, SHIFTS, strict=True):
-            start = found.values(GRID[SHARED], "B0", shift)
-            for name, colour, marker in zip(CURVES, COLOURS, MARKERS, strict=False):
-                steps = dict(points.get((shift, name), {}))
-                if not steps:
-                    continue
-                if start:
-                    steps[0] = list(start.values())
-                at = sorted(steps)
-                means = [sum(steps[s]) / len(steps[s]) for s in at]
-                axis.plot(at, means, marker, ls="-", color=colour, label=name)
-            axis.set(title=shift, xlabel="step")
-            axis.xaxis.set_major_locator(MaxNLocator(4, integer=True))
-        axes[0].set_ylabel("mIoU on val")
-        handles, labels = axes[0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside lower center", ncols=len(labels))
-        return png(figure)
+
+    def draw(axis: "Axes", shift: str) -> None:
+        start = found.values(GRID[SHARED], "B0", shift)
+        for number, name in enumerate(CURVES):
+            if not (steps := points.get((shift, name), {})):
+                continue
+            if start:
+                steps[0] = list(start.values())
+            at, (colour, marker) = sorted(steps), look(number)
+            means = [sum(steps[s]) / len(steps[s]) for s in at]
+            axis.plot(at, means, marker, ls="-", color=colour, label=name)
+        whole_ticks(axis, 4)
+
+    return by_shift(SHIFTS, 9.5, draw, "step")
 
 
 def labels_chart(worths: Sequence[Worth]) -> bytes | None:
@@ -105,26 +83,21 @@ def labels_chart(worths: Sequence[Worth]) -> bytes | None:
     shifts = list(dict.fromkeys(w.shift for w in worths))
     if not shifts:
         return None
-    with drawing(3.2 * len(shifts) + 0.4, 3.2, len(shifts)) as (figure, axes):
-        for axis, shift in zip(axes, shifts, strict=True):
-            chosen = [w for w in worths if w.shift == shift]
-            counts = [n for n, _ in chosen[0].points]
-            found = [stat(v.values()) for _, v in chosen[0].points]
-            means = [s.mean for s in found if s]
-            spread = [s.std for s in found if s]
-            axis.errorbar(counts, means, yerr=spread, fmt="o-", color="#5F5F5F", capsize=2,
-                          label="B2 on so many labels")  # fmt: skip
-            for one, colour in zip(chosen, COLOURS, strict=False):
-                value = sum(one.scores.values()) / len(one.scores)
-                label = plain_label(one.method)
-                axis.axhline(value, color=colour, ls="--", label=f"{label}, no labels")
-            axis.set(title=shift, xlabel="labelled images", xscale="log")
-            axis.set_xticks(counts, [str(count) for count in counts])
-            axis.minorticks_off()
-        axes[0].set_ylabel("mIoU on val")
-        handles, labels = axes[0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside lower center", ncols=len(labels))
-        return png(figure)
+
+    def draw(axis: "Axes", shift: str) -> None:
+        there = [w for w in worths if w.shift == shift]
+        counts = [n for n, _ in there[0].points]
+        found = [s for _, values in there[0].points if (s := stat(values.values()))]
+        axis.errorbar(counts, [s.mean for s in found], yerr=[s.std for s in found], fmt="o-",
+                      color="#5F5F5F", capsize=2, label="B2 on so many labels")  # fmt: skip
+        for number, one in enumerate(there):
+            label = f"{plain_label(one.method)}, no labels"
+            axis.axhline(mean(one.scores), color=look(number)[0], ls="--", label=label)
+        axis.set_xscale("log")
+        axis.set_xticks(counts, [str(count) for count in counts])
+        axis.minorticks_off()
+
+    return by_shift(shifts, 3.2 * len(shifts) + 0.4, draw, "labelled images")
 
 
 def scatter(found: Evidence) -> bytes | None:
@@ -132,19 +105,44 @@ def scatter(found: Evidence) -> bytes | None:
     points = checkpoints(found)
     if len(points) < 5:
         return None
-    with drawing(9.5, 3.2, len(SHIFTS)) as (figure, axes):
-        for axis, shift in zip(axes, SHIFTS, strict=True):
-            for protocol, colour in zip(GRID, COLOURS, strict=False):
-                chosen = [
-                    (p.agreement, p.miou)
-                    for p in points
-                    if (p.protocol, p.shift) == (protocol, shift)
-                ]
-                if chosen:
-                    axis.plot(*zip(*chosen, strict=True), "o", ms=3.5, color=colour, alpha=0.7,
-                              label=f"{protocol} pairs")  # fmt: skip
-            axis.set(title=shift, xlabel="agreement with teacher(x1)")
-        axes[0].set_ylabel("mIoU on val")
-        handles, labels = axes[0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside lower center", ncols=2)
-        return png(figure)
+
+    def draw(axis: "Axes", shift: str) -> None:
+        for number, protocol in enumerate(GRID):
+            dots = [p for p in points if (p.protocol, p.shift) == (protocol, shift)]
+            if dots:
+                axis.plot([p.agreement for p in dots], [p.miou for p in dots], "o", ms=3.5,
+                          color=look(number)[0], alpha=0.7, label=f"{protocol} pairs")  # fmt: skip
+
+    return by_shift(SHIFTS, 9.5, draw, "agreement with teacher(x1)")
+
+
+def by_shift(
+    shifts: Sequence[str], width: float, draw: Callable[["Axes", str], None], xlabel: str
+) -> bytes:
+    """A panel of mIoU on val for each shift."""
+
+    def titled(axis: "Axes", shift: str) -> None:
+        draw(axis, shift)
+        axis.set(title=shift, xlabel=xlabel)
+
+    return facets(shifts, titled, (width, 3.2), ylabel="mIoU on val")
+
+
+def decay(found: Evidence) -> bytes | None:
+    """Figure 6.1 of Dai 2018: loss and mIoU of training images and val over the weight decay; None
+    with fewer than two decays."""
+    there = [d for d in DECAYS if any(of_decay(found, s, d, "miou", VAL) for s in STARTS)]
+    if len(there) < 2:
+        return None
+
+    def draw(axis: "Axes", score: str) -> None:
+        for number, start in enumerate(STARTS):
+            for split, line in zip(DECAY_SPLITS, ("--", "-"), strict=True):
+                values = [of_decay(found, start, name, score, split) for name in there]
+                points = {place: mean(v) for place, v in enumerate(values) if v}
+                axis.plot(list(points), list(points.values()), "o", ls=line, ms=4,
+                          color=look(number)[0], label=f"{start}, {split}")  # fmt: skip
+        axis.set(title=DECAY_SCORES[score], xlabel="weight decay")
+        axis.set_xticks(range(len(there)), [DECAYS[d] for d in there])
+
+    return facets(DECAY_SCORES, draw, (8.4, 3.2))

@@ -6,7 +6,7 @@ from pathlib import Path
 from adapt.disk.files import read_json, write_json, write_whole
 from adapt.errors import InputError
 from adapt.machine.runtime import say
-from results.page import decay, drawings, front, gap, longer, missing, rates, tables, words, worth
+from results.page import drawings, front, tables, variations, words
 from results.page.claims import CLAIMS
 from results.page.records import (
     DISJOINT,
@@ -16,15 +16,13 @@ from results.page.records import (
     SHIFTS,
     VAL,
     Evidence,
+    days,
     load,
     relative,
     table,
 )
 from results.page.records_of_runs import TEACHER, record
-from results.page.repeats import DRAWS, PRECISION, repeated
-from results.page.style import style_record
-from results.page.style_claim import in_style
-from results.page.verdicts import Verdict
+from results.page.style import in_style, style_record
 
 STYLE = "style.json"
 
@@ -37,17 +35,7 @@ def results(
     pictures: Path = Path("docs/pictures"),
     readme: Path | None = None,
 ) -> None:
-    """Record, then write the page.
-
-    Args:
-        runs: folders of studies that are recorded first.
-        judge: a run, such as another seed's teacher, whose network measures the style of the first
-            study's inversions.
-        records: folder of the committed records.
-        out: the page.
-        pictures: folder of the figures; their names begin with `results_`.
-        readme: what lies between its marks (results/page/front.py) is replaced by the one table and
-            picture that stand at its front.
+    """Record what __main__.py describes, then write the page.
 
     Raises:
         InputError: a folder without finished runs, or no records at all.
@@ -74,118 +62,108 @@ class Page:
         """`records`: the folder of what was measured besides."""
         self.found, self.out, self.pictures = found, out, pictures
         self.style = read_json(records / STYLE) if (records / STYLE).is_file() else []
-        self.trials = gap.trials(records)
-        self.worths = worth.of_methods(found)
+        self.changes = variations.changes(records)
+        self.worths = variations.worths(found)
+        self.machines = [made for record in found.records for made in record["machines"]]
+        self.gpus = sorted({gpu for made in self.machines for gpu in made["gpus"]})
 
     def text(self) -> str:
-        sections = [
+        found = self.found
+        repeated = [variations.repeated(found, x) for x in (variations.PRECISION, variations.DRAWS)]
+        made = [
             words.TITLE,
             self.header(),
-            self.verdicts(),
+            self.claims(),
             self.protocol(SHARED, "Pairs shared with the teacher, as in the paper"),
             self.protocol(DISJOINT, "Pairs that the teacher has not seen"),
             self.worth(),
-            section("Closing the gap to B2", gap.section(self.found, self.trials), words.GAP),
-            section("What each shift is and costs", tables.shifts(self.found), words.SHIFTS),
-            section("Other strengths", tables.strengths(self.found), words.STRENGTHS),
-            section("Learning rates", rates.rates(self.found), words.RATES),
-            section("More steps", longer.longer(self.found), words.LONGER),
-            section("What bfloat16 costs", repeated(self.found, PRECISION), words.PRECISION),
-            section("Other draws", repeated(self.found, DRAWS), words.DRAWS),
-            section("L2-SP over alpha", tables.sweep(self.found), words.SWEEP),
-            section("Maps before and after", tables.features(self.found), words.FEATURES),
+            section("Closing the gap to B2", variations.tried(found, self.changes), words.GAP),
+            section("What each shift is and costs", tables.shifts(found), words.SHIFTS),
+            section("Other strengths", tables.strengths(found), words.STRENGTHS),
+            section("Learning rates", variations.rates(found), words.RATES),
+            section("More steps", variations.longer(found), words.LONGER),
+            section("What bfloat16 costs", repeated[0], words.PRECISION),
+            section("Other draws", repeated[1], words.DRAWS),
+            section("L2-SP over alpha", tables.sweep(found), words.SWEEP),
+            section("Maps before and after", tables.features(found), words.FEATURES),
             self.agreement(),
             self.decay(),
             self.by_class(),
-            self.missing(),
+            section("Not run yet", words.NO_GPU) if not self.gpus else "",
         ]
-        return "\n\n".join(part for part in sections if part) + "\n"
+        return "\n\n".join(part for part in made if part) + "\n"
 
-    def picture(self, name: str, content: bytes | None, told: str) -> str:
+    def picture(self, name: str, content: bytes | None, alt: str) -> str:
         """The figure's file and the Markdown that shows it; `` where there is none."""
         path = self.pictures / f"results_{name}.png"
         if content is None:
             path.unlink(missing_ok=True)
             return ""
         write_whole(path, content)
-        return f"![{told}]({relative(path, self.out.parent)})"
+        return f"![{alt}]({relative(path, self.out.parent)})"
 
     def header(self) -> str:
-        """Hardware, date, versions, seeds, duration."""
+        """Hardware, date, versions, seeds, duration, budgets."""
         every = [run for record in self.found.records for run in record["runs"].values()]
         runs = [run for place, run in enumerate(every) if run not in every[:place]]
-        machines = [made for record in self.found.records for made in record["machines"]]
-        days = sorted({run["finished"] for run in runs})
-        named = sorted(
-            {f"{m['cpu']}, {m['threads']} thread(s), {m['precision']}" for m in machines}
+        texts = (
+            {f"{m['cpu']}, {m['threads']} thread(s), {m['precision']}" for m in self.machines},
+            {f"Python {m['python']}, torch {m['packages']['torch']}" for m in self.machines},
+            {f"commit {m['commit'][:7]}" for m in self.machines if m.get("commit")},
         )
-        named += sorted({gpu for m in machines for gpu in m["gpus"]})
-        versions = sorted(
-            {f"Python {m['python']}, torch {m['packages']['torch']}" for m in machines}
-        )
+        hardware, versions, commits = map(sorted, texts)
         seeds = sorted({record["seed"] for record in self.found.records})
         hours = sum(run["seconds"] for run in runs) / 3600
-        period = days[0] if len(days) == 1 else f"{days[0]} to {days[-1]}"
+        images = [s.numbers["images"] for s in self.found.scores if s.split == VAL]
         return (
-            f"*{period}; {'; '.join(named)}, beside other work; {'; '.join(versions)}; seeds "
-            f"{', '.join(map(str, seeds))}; {len(runs)} trainings, {hours:.1f} hours of training "
-            f"by one thread. {self.budgets()} {words.SETTING.format(val=self.images())}*"
+            f"*{days(runs)}; {'; '.join(hardware + self.gpus)}, beside other work; "
+            f"{'; '.join(versions + commits)}; seeds {', '.join(map(str, seeds))}; {len(runs)} "
+            f"trainings, {hours:.1f} hours of training by one thread. {self.budgets()} "
+            f"{words.SETTING.format(val=max(images, default=0))}*"
         )
 
     def budgets(self) -> str:
         """How many images and steps each protocol has."""
-        told = []
+        texts = []
         for protocol, study in GRID.items():
             runs = [r for record in self.found.of(study) for r in record["runs"].items()]
             teachers = [run for name, run in runs if name == TEACHER]
             students = [run for name, run in runs if name != TEACHER and run["share"] == 1]
             if teachers and students:
                 one, other = teachers[0], min(students, key=lambda run: run["steps"])
-                told.append(
+                texts.append(
                     f"{protocol.capitalize()} pairs: the teacher has {one['samples']} images and "
                     f"{one['steps']:,} steps of {one['batch']}, students and B2 {other['samples']} "
                     f"pairs and {other['steps']:,} steps."
                 )
-        return " ".join(told)
+        return " ".join(texts)
 
-    def images(self) -> int:
-        """Of the split that figures are of."""
-        return max((s.numbers["images"] for s in self.found.scores if s.split == VAL), default=0)
-
-    def verdicts(self) -> str:
-        made: list[Verdict] = [claim(self.found) for claim in CLAIMS]
-        made.append(in_style(self.style))
-        made.sort(key=lambda verdict: verdict.letter)
+    def claims(self) -> str:
+        made = [*(judge(self.found) for judge in CLAIMS), in_style(self.style)]
+        made.sort(key=lambda claim: claim.letter)
         rows = []
-        for verdict in made:
-            word = f"**{verdict.verdict}**"
-            if verdict.seeds == 1 and verdict.letter not in "fgi":
-                word += " (one seed)"
-            if verdict.missing and verdict.seeds:
-                word += f"; {verdict.missing} of {len(verdict.parts)} comparisons not run"
-            rows.append([verdict.letter, verdict.claim, word, verdict.numbers])
+        for claim in made:
+            verdict = f"**{claim.verdict}**"
+            if claim.seeds == 1 and claim.letter not in "fgi":
+                verdict += " (one seed)"
+            if claim.missing and claim.seeds:
+                verdict += f"; {claim.missing} of {len(claim.comparisons)} comparisons not run"
+            rows.append([claim.letter, claim.text, verdict, claim.numbers])
         heads = ("", "claim", "verdict", "numbers: mIoU, differences within a seed")
-        notes = [f"- ({v.letter}) {note}" for v in made for note in v.notes]
-        return "\n\n".join([
-            "## The paper's claims",
-            table(heads, rows),
-            words.JUDGED,
-            "\n".join(notes),
-        ])  # fmt: skip
+        notes = "\n".join(f"- ({claim.letter}) {note}" for claim in made for note in claim.notes)
+        return "\n\n".join(["## The paper's claims", table(heads, rows), words.JUDGED, notes])
 
     def protocol(self, protocol: str, title: str) -> str:
         """The grid of one protocol, with labels as given and moved."""
-        if not tables.grid(self.found, protocol, "miou"):
-            return f"## {title}\n\n{words.EMPTY}"
-        parts = [f"## {title}"]
-        if protocol == DISJOINT:
-            parts.append(words.DISJOINT)
+        parts = [words.DISJOINT] if protocol == DISJOINT else []
         for key, heading in (
             ("miou", "mIoU"),
             ("class_accuracy", "Mean class accuracy"),
             ("agreement", "Label-free agreement with the teacher on x1"),
         ):
-            parts += [f"**{heading}**", tables.grid(self.found, protocol, key)]
+            if not (grid := tables.grid(self.found, protocol, key)):
+                return section(title, "")
+            parts += [f"**{heading}**", grid]
             if key == "miou" and (moved := tables.grid(self.found, protocol, key, MOVED)):
                 parts += [words.MOVED, moved]
         chart = drawings.bars(self.found, protocol)
@@ -195,39 +173,29 @@ class Page:
             parts.append(self.picture("layers", chart, "Figure 4: score by regressed layer"))
             chart = drawings.curves(self.found)
             parts.append(self.picture("curves", chart, "mIoU on val against steps"))
-        return "\n\n".join(part for part in parts if part)
+        return section(title, "\n\n".join(filter(None, parts)))
 
     def worth(self) -> str:
-        title = "## What pairs are worth"
+        title = "What pairs are worth"
         if not self.worths:
-            return f"{title}\n\nB2 on shares of the labels: not run yet."
+            return section(title, "B2 on shares of the labels: not run yet.")
         sentences = "\n".join(f"- {one.sentence()}" for one in self.worths)
-        chart = drawings.labels_chart(self.worths)
-        return "\n\n".join(
-            [title, words.WORTH, sentences, self.picture("labels", chart, "B2 over its labels")]
-        )
+        chart = self.picture("labels", drawings.labels_chart(self.worths), "B2 over its labels")
+        return section(title, f"{sentences}\n\n{chart}", words.WORTH)
 
     def agreement(self) -> str:
         chart = self.picture("agreement", drawings.scatter(self.found), "mIoU against agreement")
-        return f"## Agreement as a judge without labels\n\n{chart}" if chart else ""
+        return section("Agreement as a judge without labels", chart) if chart else ""
 
     def decay(self) -> str:
-        shown = self.picture("decay", decay.figure(self.found), "Figure 6.1 of that thesis")
-        content = "\n\n".join(filter(None, [decay.tables(self.found), shown]))
+        chart = self.picture("decay", drawings.decay(self.found), "Figure 6.1 of that thesis")
+        content = "\n\n".join(filter(None, [tables.decays(self.found), chart]))
         return section("Pre-training and weight decay", content, words.DECAY)
 
     def by_class(self) -> str:
-        parts = [
-            f"**{shift}**\n\n{made}"
-            for shift in SHIFTS
-            if (made := tables.classes(self.found, SHARED, shift))
-        ]
-        return "\n\n".join(["## Class by class", *parts]) if parts else ""
-
-    def missing(self) -> str:
-        lines = [f"- {line}" for line in missing.missing(self.found)]
-        title = "## Not run yet"
-        return "\n".join([title, "", *lines]) if lines else f"{title}\n\nNothing."
+        made = {shift: tables.classes(self.found, SHARED, shift) for shift in SHIFTS}
+        parts = [f"**{shift}**\n\n{text}" for shift, text in made.items() if text]
+        return section("Class by class", "\n\n".join(parts)) if parts else ""
 
 
 def section(title: str, content: str, note: str = "") -> str:

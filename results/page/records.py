@@ -10,7 +10,7 @@ from typing import Any
 from adapt.disk.files import read_json
 from adapt.errors import InputError
 from results.page.records_of_runs import FORMAT, TEACHER
-from viz.report.tables import Stat, stat
+from viz.report.tables import stat
 
 SHARED, DISJOINT = "shared", "disjoint"
 GRID = {SHARED: "camvid_evidence", DISJOINT: "camvid_evidence_disjoint"}
@@ -20,7 +20,13 @@ AGAIN = {"camvid_evidence": "camvid_evidence_draws",
 """Study -> one that trained some of its cells again, with draws apart: they count instead."""
 SHIFTS = ("photocopy", "ripple", "cubism")
 SEEDS = (0, 1, 2)
-VAL, GIVEN, MOVED = "val", "given", "moved"
+VAL, TUNE = "val", "tune"
+GIVEN, MOVED = "given", "moved"
+SCORES = {"miou": "mIoU", "class_accuracy": "mean class accuracy"}
+"""What the figures of 003 are drawn of."""
+
+Values = dict[int, float]
+"""Seed -> one number."""
 
 
 @dataclass(frozen=True)
@@ -38,9 +44,6 @@ class Score:
     numbers: Mapping[str, Any]
     run: Mapping[str, Any]
     """What the training was."""
-
-    def get(self, key: str) -> float | None:
-        return self.numbers.get(key)
 
 
 class Evidence:
@@ -65,14 +68,6 @@ class Evidence:
             found |= self.by_place.get((at, name, shift, labels, split), {})
         return dict(sorted(found.items()))
 
-    def places(self, study: str) -> list[str]:
-        """A study and what counts instead of it, where there is both."""
-        return [study, *filter(None, [self.again.get(study)])]
-
-    def as_recorded(self) -> "Evidence":
-        """The same with every study by itself."""
-        return Evidence(self.records, {})
-
     def values(
         self,
         study: str,
@@ -81,10 +76,29 @@ class Evidence:
         key: str = "miou",
         labels: str = GIVEN,
         split: str = VAL,
-    ) -> dict[int, float]:
-        """Seed -> one number of the score."""
+    ) -> Values:
+        """One number of the score."""
         found = self.find(study, name, shift, labels, split)
-        return {seed: v for seed, s in found.items() if (v := s.get(key)) is not None}
+        return {seed: v for seed, s in found.items() if (v := s.numbers.get(key)) is not None}
+
+    def by_shift(
+        self, study: str, name: str, key: str = "miou", labels: str = GIVEN, split: str = VAL
+    ) -> list[Values]:
+        """`values` of each of SHIFTS."""
+        return [self.values(study, name, shift, key, labels, split) for shift in SHIFTS]
+
+    def gap(self, study: str, a: str, b: str, shift: str, other: str = "") -> Values:
+        """mIoU of `a` minus that of `b`, in the same study or in another."""
+        found = (self.values(at, n, shift) for at, n in ((study, a), (other or study, b)))
+        return differences(*found)
+
+    def places(self, study: str) -> list[str]:
+        """A study and what counts instead of it, where there is both."""
+        return [study, *filter(None, [self.again.get(study)])]
+
+    def as_recorded(self) -> "Evidence":
+        """The same with every study by itself."""
+        return Evidence(self.records, {})
 
     def names(self, study: str) -> list[str]:
         return list(dict.fromkeys(s.name for s in self.scores if s.study in self.places(study)))
@@ -111,7 +125,7 @@ def load(folder: Path) -> Evidence:
     """
     paths = sorted(folder.glob("*_seed*.json"))
     if not paths:
-        raise InputError(f"records: no *_seed*.json in {folder}; make some with runs=[DIR,…]")
+        raise InputError(f"records: no *_seed*.json in {folder}; make some with --runs DIR")
     records = []
     for path in paths:
         record = read_json(path)
@@ -129,30 +143,45 @@ def scores_of(record: Mapping[str, Any]) -> Iterable[Score]:
         yield Score(record["study"], record["seed"], *where, found, record["runs"][run])
 
 
-def differences(a: Mapping[int, float], b: Mapping[int, float]) -> dict[int, float]:
+def differences(a: Mapping[int, float], b: Mapping[int, float]) -> Values:
     """a - b for each seed that both have, so that what a teacher's seed brings cancels out."""
     return {seed: a[seed] - b[seed] for seed in a if seed in b}
 
 
-def shown(values: Mapping[int, float] | Stat | None, *, signed: bool = False, full: int = 0) -> str:
+def mean(values: Mapping[Any, float]) -> float:
+    return statistics.fmean(values.values())
+
+
+def percent(values: Mapping[int, float], *, signed: bool = False, full: int = 0) -> str:
     """`48.2 ± 0.4`, mean and sample deviation; with how many seeds where not `full`; - = none."""
-    found = values if isinstance(values, Stat) else stat(values.values()) if values else None
+    found = stat(values.values())
     if found is None:
         return "-"
-    text = f"{found.mean:+.1f}" if signed else f"{found.mean:.1f}"
-    text = text.replace("-", "\u2212")
+    text = with_minus(f"{found.mean:+.1f}" if signed else f"{found.mean:.1f}")
     text += f" ± {found.std:.1f}" if found.n > 1 else ""
     return text if not full or found.n == full else f"{text} (n = {found.n})"
 
 
-def mean(values: Mapping[int, float]) -> float:
-    return statistics.fmean(values.values())
+def over_seeds(values: Mapping[int, float], *, signed: bool = False) -> str:
+    """As `percent`; with how many seeds where they are not all."""
+    return percent(values, signed=signed, full=len(SEEDS))
+
+
+def with_minus(number: str) -> str:
+    return number.replace("-", "\u2212")
 
 
 def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A Markdown table; the first column is the names."""
-    lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
-    return "\n".join([*lines, *(f"| {' | '.join(row)} |" for row in rows)])
+    """A Markdown table, the first column the names; `` without rows."""
+    lines = [f"| {' | '.join(row)} |" for row in rows]
+    head = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
+    return "\n".join([*head, *lines]) if lines else ""
+
+
+def days(runs: Iterable[Mapping[str, Any]]) -> str:
+    """When they were finished: `2026-11-21 to 2026-11-22`."""
+    every = sorted({run["finished"] for run in runs})
+    return every[0] if len(every) == 1 else f"{every[0]} to {every[-1]}"
 
 
 def relative(path: Path, folder: Path) -> str:

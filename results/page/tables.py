@@ -1,141 +1,177 @@
 """The page's tables, as Markdown."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
-from results.page import rates
-from results.page.claims import ALPHAS, METHOD, SWEEPS
+from results.page.claims import ALPHAS, METHOD, SWEEPS, maps_of
 from results.page.records import (
     DISJOINT,
     GIVEN,
     GRID,
-    SEEDS,
     SHARED,
     SHIFTS,
+    TUNE,
+    VAL,
     Evidence,
-    differences,
-    shown,
+    Values,
+    mean,
+    over_seeds,
+    percent,
     table,
 )
+from results.page.variations import at_best
 from results.page.words import NAMES, label_of
+from viz.report.tables import stat
 
 OTHERS = ("photocopy_gegl", "ripple_gegl", "ripple_50", "cubism_gegl", "cubism_256")
 """The shifts at other strengths."""
 CLASSES = ("B0", "AdaBN", "pool5", "w_inc", "kd", "pool5_kd", "w_inc_kd", "B2", "B1")
 """Whose scores are printed class by class."""
+RAW, TRAINED = "from scratch", "pre-trained"
+STARTS = {RAW: "camvid_evidence_decay_raw", TRAINED: "camvid_evidence_decay_pre"}
+DECAYS = {"none": "0", "l2_1em4": "1e-4", "l2_5em4": "5e-4", "l2_1em3": "1e-3"}
+"""Penalty in run folders -> the strength as tables have it."""
+DECAY_SPLITS = {"training images": "fit", VAL: VAL}
+DECAY_SCORES = {"loss": "loss", "miou": "mIoU"}
+STRENGTHS = ("B0", "AdaBN", METHOD, "B2")
 
 
 def grid(found: Evidence, protocol: str, key: str, labels: str = GIVEN) -> str:
-    """Methods down, shifts across, mean ± deviation over seeds; `` where nothing was run."""
-    study, rows = GRID[protocol], []
-    clean = found.values(study, "teacher", "", key)
-    for name in names_of(found):
-        values = [found.values(study, name, shift, key, labels) for shift in SHIFTS]
+    """Methods down, shifts across, mean ± deviation over seeds, each method followed by its run at
+    the chosen learning rate where that is another; `` where nothing was run."""
+    rows = []
+    for name in dict.fromkeys(run for both in at_best(found, NAMES).items() for run in both):
+        values = found.by_shift(GRID[protocol], name, key, labels)
         if any(values):
-            rows.append([label_of(name), *(shown(v, full=len(SEEDS)) for v in values)])
-    if not rows:
-        return ""
-    if clean and labels == GIVEN:
-        rows.insert(0, [f"the teacher on D1: {shown(clean, full=len(SEEDS))}", "", "", ""])
+            rows.append([label_of(name), *map(over_seeds, values)])
+    clean = found.values(GRID[protocol], "teacher", "", key)
+    if rows and clean and labels == GIVEN:
+        rows.insert(0, [f"the teacher on D1: {over_seeds(clean)}", "", "", ""])
     return table(["", *SHIFTS], rows)
-
-
-def names_of(found: Evidence) -> list[str]:
-    """NAMES, each followed by the run at its chosen learning rate where that is another."""
-    return list(dict.fromkeys(run for both in rates.at_best(found, NAMES).items() for run in both))
 
 
 def shifts(found: Evidence) -> str:
     """What each shift is, and what it costs the teachers."""
     about = {k: v for r in found.of(GRID[SHARED]) for k, v in r["shifts"].items()}
     rows = []
-    for name in (*SHIFTS, *OTHERS):
-        if name not in about:
-            continue
-        made = about[name]
-        settings = ", ".join(f"{k} {v:g}" for k, v in made["parameters"].items() if number(v))
+    for name in (n for n in (*SHIFTS, *OTHERS) if n in about):
+        made, numbers = about[name], about[name]["parameters"].items()
+        settings = ", ".join(f"{k} {v:g}" for k, v in numbers if type(v) in (int, float))
         goal = made.get("calibration")
         wanted = f"{goal['wanted']:g} ({goal['distortion']:.1f})" if goal else ""
-        costs = [
-            shown(found.values(GRID[p], "B0", name, "distortion"), full=len(SEEDS))
-            for p in (SHARED, DISJOINT)
-        ]
-        rows.append([name, f"{made['filter']}: {settings}", wanted, *costs])
-    heads = ("", "filter", "wanted (on tune)", "on val, shared", "on val, disjoint")
-    return table(heads, rows) if rows else ""
-
-
-def number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+        costs = [found.values(GRID[p], "B0", name, "distortion") for p in (SHARED, DISJOINT)]
+        rows.append([name, f"{made['filter']}: {settings}", wanted, *map(over_seeds, costs)])
+    return table(("", "filter", "wanted (on tune)", "on val, shared", "on val, disjoint"), rows)
 
 
 def strengths(found: Evidence) -> str:
     """Other strengths of the shifts."""
-    names = ("B0", "AdaBN", "pool5", "B2")
     rows = []
     for shift in OTHERS:
-        values = [found.values(GRID[SHARED], name, shift) for name in names]
+        values = [found.values(GRID[SHARED], name, shift) for name in STRENGTHS]
         if any(values):
-            gap = differences(values[2], values[3])
-            cells = [shown(v, full=len(SEEDS)) for v in values]
-            rows.append([shift, *cells, shown(gap, signed=True)])
-    return table(["", *names, "pool5 minus B2"], rows) if rows else ""
+            gap = percent(found.gap(GRID[SHARED], METHOD, "B2", shift), signed=True)
+            rows.append([shift, *map(over_seeds, values), gap])
+    return table(["", *STRENGTHS, f"{METHOD} minus B2"], rows)
 
 
 def sweep(found: Evidence) -> str:
     """L2-SP over alpha: new domain, what is kept of the old one, agreement on tune."""
     rows = []
     for what, (study, shift) in SWEEPS.items():
-        for name in ("none", *(f"l2_sp_{alpha}" for alpha in ALPHAS)):
-            run = f"{METHOD}_{name}"
+        for alpha in ("none", *ALPHAS):
+            run = f"{METHOD}_l2_sp_{alpha}" if alpha in ALPHAS else f"{METHOD}_{alpha}"
             cells = [
                 found.values(study, run, shift),
                 found.values(study, run, ""),
-                found.values(study, run, shift, "agreement", split="tune"),
+                found.values(study, run, shift, "agreement", split=TUNE),
             ]
             if any(cells):
-                alpha = f"{ALPHAS[name[6:]]:g}" if name != "none" else "none"
-                rows.append([what, alpha, *(shown(v, full=len(SEEDS)) for v in cells)])
-    heads = ("", "alpha", "D2 (photocopies)", "D1 kept", "agreement on tune")
-    return table(heads, rows) if rows else ""
+                strength = f"{ALPHAS[alpha]:g}" if alpha in ALPHAS else alpha
+                rows.append([what, strength, *map(over_seeds, cells)])
+    return table(("", "alpha", "D2 (photocopies)", "D1 kept", "agreement on tune"), rows)
 
 
 def features(found: Evidence) -> str:
     """Relative distance and R2 of each layer's maps of x2 to the teacher's of x1."""
     rows = []
     for shift in SHIFTS:
-        layers: dict[str, list[Mapping[str, Mapping[str, float]]]] = {}
-        for record in found.of(GRID[SHARED]):
-            before = record["features"].get(f"before {shift}", [])
-            after = record["features"].get(f"after {shift}/{METHOD}", [])
-            for old, new in zip(before, after, strict=False):
-                layers.setdefault(old["layer"], []).append({"old": old, "new": new})
+        layers: dict[str, list[tuple[dict, dict]]] = {}
+        for _, old, new in maps_of(found, shift, METHOD):
+            layers.setdefault(old["layer"], []).append((old, new))
         for layer, pairs in layers.items():
             cells = [
-                f"{sum(p[when][key] for p in pairs) / len(pairs):.2f}"
+                f"{sum(pair[when][key] for pair in pairs) / len(pairs):.2f}"
                 for key in ("distance", "r2")
-                for when in ("old", "new")
+                for when in (0, 1)
             ]
             rows.append([shift, layer, *cells, str(len(pairs))])
-    heads = ("", "layer", "distance before", "after", "R2 before", "after", "n")
-    return table(heads, rows) if rows else ""
+    return table(("", "layer", "distance before", "after", "R2 before", "after", "n"), rows)
 
 
 def classes(found: Evidence, protocol: str, shift: str) -> str:
     """IoU of every class, means over seeds; methods at their chosen rates."""
     study = GRID[protocol]
-    names: list[str] = next((r["classes"] for r in found.of(study)), [])
-    columns: dict[str, Sequence[Sequence[float | None]]] = {}
-    if clean := found.find(study, "teacher", ""):
-        columns["teacher on D1"] = [s.numbers["iou"] for s in clean.values()]
-    for name, run in rates.at_best(found, CLASSES).items():
-        if scores := found.find(study, run, shift):
+    columns: dict[str, list[Sequence[float | None]]] = {}
+    runs = [("teacher on D1", "teacher", "")]
+    runs += [(name, run, shift) for name, run in at_best(found, CLASSES).items()]
+    for name, run, where in runs:
+        if scores := found.find(study, run, where):
             columns[name] = [s.numbers["iou"] for s in scores.values()]
     rows = []
-    for place, of_class in enumerate(names):
-        cells = []
-        for ious in columns.values():
-            there = [v for iou in ious if (v := iou[place]) is not None]
-            cells.append(f"{sum(there) / len(there):.1f}" if there else "-")
-        rows.append([of_class, *cells])
+    for place, of_class in enumerate(next((r["classes"] for r in found.of(study)), [])):
+        means = [stat(iou[place] for iou in ious) for ious in columns.values()]
+        rows.append([of_class, *(f"{m.mean:.1f}" if m else "-" for m in means)])
     return table(["IoU", *columns], rows) if len(columns) > 1 else ""
+
+
+# Pre-training against weight decay: Tables 1.1 and 1.2 of a thesis (Dai 2018)
+
+
+def of_decay(found: Evidence, start: str, decay: str, score: str, split: str) -> Values:
+    """Loss in nats or mIoU in percent."""
+    return found.values(STARTS[start], decay, "", score, split=DECAY_SPLITS[split])
+
+
+def decay_cell(values: Values, score: str) -> str:
+    spread = stat(values.values())
+    if score == "miou" or spread is None:
+        return percent(values)
+    return f"{spread.mean:.3f}" + (f" ± {spread.std:.3f}" if spread.n > 1 else "")
+
+
+def decays(found: Evidence) -> str:
+    """What the runs were, without decay (Table 1.1), and under each decay (Table 1.2)."""
+    runs = [r for study in STARTS.values() for o in found.of(study) for r in o["runs"].values()]
+    if not runs:
+        return ""
+    kinds = [(split, score) for score in DECAY_SCORES for split in DECAY_SPLITS]
+    heads = [f"{DECAY_SCORES[score]}, {split}" for split, score in kinds]
+    first = [
+        [start, *(decay_cell(of_decay(found, start, "none", k, s), k) for s, k in kinds)]
+        for start in STARTS
+    ]
+    second = [
+        [head, *(decay_pair(found, decay, score, split) for decay in DECAYS)]
+        for head, (split, score) in zip(heads, kinds, strict=True)
+    ]
+    budgets = sorted(
+        {(r["samples"], r["steps"], round(r["steps"] * r["batch"] / r["samples"])) for r in runs}
+    )
+    parts = [
+        "; ".join(f"{n} labelled images, {s:,} steps ({e} epochs)" for n, s, e in budgets) + ".",
+        "**Without weight decay** (its Table 1.1)",
+        table(["", *heads], first),
+        f"**Under each decay** (its Table 1.2): {RAW} / {TRAINED}, the better in bold",
+        table(["weight decay", *DECAYS.values()], second),
+    ]
+    return "\n\n".join(parts)
+
+
+def decay_pair(found: Evidence, decay: str, score: str, split: str) -> str:
+    """`from scratch / pre-trained`; bold is the lower loss or the higher mIoU."""
+    values = [of_decay(found, start, decay, score, split) for start in STARTS]
+    cells = [decay_cell(v, score) for v in values]
+    if all(values):
+        best = (min if score == "loss" else max)(range(2), key=lambda i: mean(values[i]))
+        cells[best] = f"**{cells[best]}**"
+    return " / ".join(cells)

@@ -58,12 +58,12 @@ from adapt.settings.commands import (
 from adapt.settings.groups import DataConfig, ShiftConfig
 from adapt.settings.mapping import EXPLICIT, build
 from adapt.settings.study import StudyConfig
-from adapt.settings.training import TrainConfig
+from adapt.settings.training import AdaptConfig, TrainConfig
 from adapt.settings.viz import FiltersConfig, InvertConfig, LayersConfig, ReportConfig
 from adapt.shift.calibrate import calibrate
 from adapt.shift.distort import make_distorted
-from adapt.study.checks import check_study
-from adapt.study.finetuning import study_of
+from adapt.study.cells import check_study
+from adapt.study.grid import study_of
 from adapt.training.adapt import adapt
 from adapt.training.train import train
 from viz.filters import filters
@@ -75,7 +75,7 @@ MEMORY = 12 << 30
 NAN, INF = float("nan"), float("inf")
 ABSURD: dict[Any, list[Any]] = {
     bool: [True, False, "yes", 1, None],
-    int: [-1, 0, 10**12, 10**30, 1.5, "1", None, True],
+    int: [-1, 0, 10**12, 1.5, "1", None, True],
     float: [-1.0, 0.0, 1e-300, 1e30, NAN, INF, -INF, "1", None, True],
     str: ["", "no_such", "a/b", "a\0b", "x" * 300, "/dev/null/x", "..", 5, None, ["a"]],
     list[int]: [[], [0], [1], [0, 0], [-1, -1], [1, 1], [1, 2, 3], [10**6, 10**6], [1.5, 2], "12"],
@@ -145,7 +145,7 @@ COMMANDS: dict[str, Command] = {
     "train": Command(TrainConfig, train, lambda w, out: {
         "run": f"{out}/run", "data": w.data, "network": w.network, "objective": SUPERVISED, **SMALL,
     }),
-    "adapt": Command(TrainConfig, adapt, lambda w, out: {
+    "adapt": Command(AdaptConfig, adapt, lambda w, out: {
         "run": f"{out}/run", "data": {"target": f"{w.root}/d2"}, "teacher": f"{w.root}/teacher",
         "objective": POOL3, "penalty": L2_SP, "domain": "d2", **SMALL,
     }),

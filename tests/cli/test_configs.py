@@ -1,95 +1,56 @@
-"""Every file under configs/ composes, and makes settings that their dataclasses accept."""
+"""Every choice composes with the commands that use it, and makes settings that are accepted."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from hydra import compose, initialize_config_dir
-from hydra.core.config_store import ConfigStore
-from omegaconf import OmegaConf
+from commands import settings_of
 
-from adapt.networks import NETWORKS
-from adapt.networks.classifiers import CLASSIFIERS
+from adapt.cli.commands import COMMANDS
+from adapt.cli.help import choices
 from adapt.objective.terms import Objective
-from adapt.settings.commands import (
-    AnalyseConfig,
-    CalibrateConfig,
-    DistortConfig,
-    EvaluateConfig,
-    FisherConfig,
-    ScanConfig,
-)
 from adapt.settings.groups import DataConfig
-from adapt.settings.mapping import build, inherit_data
-from adapt.settings.study import StudyConfig
-from adapt.settings.training import TrainConfig
-from adapt.settings.viz import FiltersConfig
+from adapt.settings.mapping import inherit_data
 from adapt.shift.distort import apply_shift
-from adapt.study.finetuning import study_of
-from results.page.page import ResultsConfig
+from adapt.study.grid import study_of
 
-CONFIGS = Path(__file__).resolve().parents[2] / "configs"
-SCHEMAS = {
-    "train": TrainConfig, "adapt": TrainConfig, "evaluate": EvaluateConfig, "study": StudyConfig,
-    "make_distorted_voc": DistortConfig, "calibrate": CalibrateConfig, "fisher": FisherConfig,
-    "analyse": AnalyseConfig, "scan": ScanConfig, "filters": FiltersConfig,
-    "results": ResultsConfig,
+NEEDED = {
+    "fisher": ["run=r", "out=f.safetensors"],
+    "predict": ["run=r", "out=o"], "export": ["run=r", "out=o"], "calibrate": ["teacher=t"],
+    "evaluate": ["run=r"], "analyse": ["run=r"], "make_distorted_voc": ["out=o"],
 }  # fmt: skip
-
-
-@pytest.fixture(scope="module", autouse=True)
-def composer() -> Iterator[None]:
-    for name, schema in SCHEMAS.items():
-        ConfigStore.instance().store(name=f"{name}_schema", node=schema)
-    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
-        yield
-
-
-def made(command: str, *overrides: str):  # type: ignore[no-untyped-def]
-    composed = compose(command, list(overrides))
-    return build(SCHEMAS[command], OmegaConf.to_container(composed, resolve=True))
-
-
-def names(group: str) -> list[str]:
-    return sorted(path.stem for path in (CONFIGS / group).glob("*.yaml"))
+"""What a command cannot do without."""
+USED = {group: name for name, command in COMMANDS.items() for group in command.groups}
+"""A command that uses a group."""
 
 
 @pytest.mark.parametrize(
-    "name", [n for n in names("objective") if n not in ("custom", "supervised")]
+    ("group", "choice"), [(g, c) for g in USED if g != "experiment" for c in choices(g)]
 )
-def test_objectives(name: str) -> None:
-    config = made("adapt", f"objective={name}").objective
-    assert config.name == name
-    assert Objective(config).teacher, "all of them learn from a teacher"
+def test_every_choice_composes_and_says_its_name(group: str, choice: str) -> None:
+    own = ["+objective.regression.taps={pool3: 1.0}"] if choice == "custom" else []
+    command = USED[group]
+    config = settings_of(command, *NEEDED.get(command, []), f"{group}={choice}", *own)
+    if group not in ("augment", "protocol", "shift") and choice != "inherit":
+        assert getattr(config, group).name == choice
+    if group == "protocol":
+        assert bool(config.protocol.tag) == (choice != "whole")
+    if group == "objective" and choice != "supervised":
+        assert Objective(config.objective).teacher, "all of them learn from a teacher"
 
 
-def test_networks_are_those_of_the_tables() -> None:
-    assert set(NETWORKS) <= set(names("network")) <= {*NETWORKS, *CLASSIFIERS}
-    for name in names("network"):
-        assert made("train", f"network={name}").network.name == name
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_composes_as_it_is(command: str) -> None:
+    assert settings_of(command, *NEEDED.get(command, []))
 
 
-@pytest.mark.parametrize("name", [n for n in names("data") if n != "inherit"])
-def test_data_sets(name: str) -> None:
-    assert made("train", f"data={name}").data.name == name
-
-
-@pytest.mark.parametrize("name", names("augment"))
-def test_augmentations_belong_to_the_data(name: str) -> None:
-    plain, data = (
-        replace(made("train", "data=camvid", *given).data, explicit=[])
-        for given in ([], [f"augment={name}"])
-    )
-    assert (data != plain) == (name not in ("none", "inherit"))
-
-
-@pytest.mark.parametrize("name", names("augment"))
+@pytest.mark.parametrize("name", choices("augment"))
 def test_augmentations_replace_what_the_teachers_run_used(name: str) -> None:
     """All of it: nothing of another preset stays on, unless it is asked to be inherited."""
-    data = made("adapt", f"augment={name}").data
+    data = settings_of("adapt", f"augment={name}").data
     before = DataConfig(name="camvid", crop=[8, 8])
+    assert (replace(data, explicit=[]) != DataConfig()) == (name not in ("none", "inherit"))
     much = replace(
         before, scale=[0.7, 1.3], rotate=5.0, jitter_x1=0.2, jitter_x2=0.1, blur_x1=2.0, blur_x2=3.0
     )
@@ -98,14 +59,9 @@ def test_augmentations_replace_what_the_teachers_run_used(name: str) -> None:
     assert (from_much == from_little) == (name != "inherit")
 
 
-@pytest.mark.parametrize("name", names("protocol"))
-def test_protocols(name: str) -> None:
-    assert bool(made("evaluate", "run=x", f"protocol={name}").protocol.tag) == (name != "whole")
-
-
-@pytest.mark.parametrize("name", names("shift"))
+@pytest.mark.parametrize("name", choices("shift"))
 def test_shifts_and_all_their_candidates_are_accepted_by_the_filters(name: str) -> None:
-    shift = made("calibrate", "teacher=x", f"shift={name}").shift
+    shift = settings_of("calibrate", "teacher=x", f"shift={name}").shift
     assert len(shift.candidates) > 5
     image = np.zeros((8, 8, 3), np.uint8)
     for changes in ({}, *shift.candidates):
@@ -113,29 +69,19 @@ def test_shifts_and_all_their_candidates_are_accepted_by_the_filters(name: str) 
         assert apply_shift(image, shift, 0).shape == image.shape
 
 
-@pytest.mark.parametrize("name", [*names("penalty"), *names("schedule")])
-def test_penalties_and_schedules(name: str) -> None:
-    group = "penalty" if name in names("penalty") else "schedule"
-    assert getattr(made("adapt", f"{group}={name}"), group).name == name
-
-
-@pytest.mark.parametrize("name", names("experiment"))
+@pytest.mark.parametrize("name", choices("experiment"))
 def test_experiments_plan_a_study(name: str) -> None:
-    study = study_of(made("study", f"experiment={name}"))
+    study = study_of(settings_of("study", f"experiment={name}"))
     assert study.config.name == name
     cells = list(study.cells())
     assert len({cell.result for cell in cells}) == len(cells) > 3
 
 
-@pytest.mark.parametrize(
-    ("command", "needed"),
-    [
-        ("fisher", ["run=r", "out=f.safetensors"]),
-        ("analyse", ["run=r"]),
-        ("scan", ["data.root=d", "data=camvid"]),
-        ("filters", []),
-        ("results", []),
-    ],
-)
-def test_commands_without_groups_compose(command: str, needed: list[str]) -> None:
-    assert made(command, *needed)
+def test_a_users_folder_may_override_choices_that_are_no_files(tmp_path: Path) -> None:
+    (tmp_path / "experiment").mkdir()
+    mine = "# @package _global_\ndefaults:\n  - /schedule@adaptation.schedule: cosine\n"
+    mine += "  - override /data: camvid\n  - override /network: fcn8s_vgg16\n"
+    (tmp_path / "experiment" / "mine.yaml").write_text(mine)
+    config = settings_of("study", f"hydra.searchpath=[file://{tmp_path}]", "experiment=mine")
+    assert config.network.name == "fcn8s_vgg16" and config.adaptation.schedule.name == "cosine"
+    assert config.data.root == "data/camvid"

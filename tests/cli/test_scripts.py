@@ -1,35 +1,19 @@
 """The commands of the README, by subprocess, from another folder, on a small CamVid-like tree."""
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import yaml
+from commands import run
 
-ROOT = Path(__file__).resolve().parents[2]
 SMALL = [
     "network.width=0.03125", "network.batch_norm=true", "data.crop=[32,40]", "batch=2",
     "device=cpu",
 ]  # fmt: skip
 
 pytestmark = pytest.mark.system
-
-
-def run(script: str, *overrides: str, cwd: Path, ok: bool = True) -> subprocess.CompletedProcess:
-    done = subprocess.run(
-        [sys.executable, str(ROOT / "scripts" / script), *overrides],
-        cwd=cwd,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert not ok or done.returncode == 0, done.stderr
-    return done
 
 
 @pytest.fixture(scope="module")
@@ -71,64 +55,3 @@ def test_the_commands_of_the_readme_in_their_order(place: Path) -> None:
         "run=runs/photocopy_pool5", "steps=3", "batch=2", "data.crop=[]", cwd=place,
     )  # fmt: skip
     assert "finished already" in again.stdout
-
-
-def test_study_goes_on_where_it_was_stopped(place: Path) -> None:
-    overrides = [
-        "experiment=camvid_small", "data.root=photos", "data.resize=[]", "data.crop=[32,40]",
-        "network.width=0.03125", "supervised.steps=2", "adaptation.steps=2", "batch=2",
-        "inversion.steps=2", "~objectives.pool1", "~shifts.ripple", "device=cpu",
-    ]  # fmt: skip
-    done = run("study.py", *overrides, cwd=place)
-    results = json.loads((place / "runs/camvid_small/results.json").read_text())
-    found = {(r["shift"], r["method"]) for r in results}
-    methods = {"B0", "AdaBN", "B1", "B2", "pool5", "pool3", "w_inc"}
-    assert found == {("", "teacher")} | {(s, m) for s in ("photocopy", "cubism") for m in methods}
-    assert (place / "runs/camvid_small/report.html").is_file()
-    assert "photocopy" in done.stdout and "mIoU" in done.stdout
-    (place / "runs/camvid_small/seed0/cubism/B1/metrics_camvid_d2_cubism_val.json").unlink()
-    again = run("study.py", *overrides, cwd=place)
-    assert [
-        line for line in again.stdout.splitlines() if "] evaluate" in line or "] train" in line
-    ] == [line for line in done.stdout.splitlines() if "evaluate seed0/cubism/B1" in line]
-
-
-@pytest.mark.parametrize(
-    ("script", "overrides", "words"),
-    [
-        ("adapt.py", ["objective=pool9", "run=runs/x"], ["objective/pool9", "pool5", "w_inc"]),
-        ("train.py", ["data=camvid", "data.root=fotos", "run=runs/x"], ["fotos"]),
-        ("train.py", ["run=runs/x"], ["scenes, camvid, voc, cityscapes, pairs"]),
-        ("report.py", ["runs=nothing"], ["nothing"]),
-        ("invert.py", ["run=runs/teacher", "image=no.png"], ["no.png"]),
-    ],
-)
-def test_wrong_input_ends_in_one_clear_message(
-    place: Path, script: str, overrides: list[str], words: list[str]
-) -> None:
-    done = run(script, *overrides, cwd=place, ok=False)
-    assert done.returncode != 0
-    assert "Traceback" not in done.stderr
-    for word in words:
-        assert word in done.stderr
-    assert not (place / "runs/x").exists()
-
-
-def test_weights_load_into_the_bare_class_without_training_code(place: Path) -> None:
-    code = (
-        "from safetensors.torch import load_file\n"
-        "from adapt.networks.deeplab_vgg16 import DeepLabVGG16\n"
-        "net = DeepLabVGG16(11, width=1 / 32, batch_norm=True)\n"
-        "net.load_state_dict(load_file('runs/teacher/model.safetensors'))\n"
-        "import sys\n"
-        "assert 'adapt.training.train' not in sys.modules\n"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        cwd=place,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stderr

@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 
@@ -13,11 +12,9 @@ import pytest
 import torch
 from tiny import adapting
 
-from adapt.data import load
 from adapt.data.augment import FILL, WINDOW, PairedAugmentation, flips, own, window
 from adapt.data.images import IGNORE
 from adapt.data.sampling import Stream, batches
-from adapt.errors import InputError
 from adapt.networks.taps import forward, normalise
 from adapt.objective.distances import relative_distance
 from adapt.settings.groups import DataConfig
@@ -26,7 +23,6 @@ from adapt.training.train import masks_of, one_step
 
 H, W = 48, 64
 GEOMETRY = DataConfig(scale=[0.5, 2.0], rotate=10.0, crop=[40, 40])
-SEEDS = range(25)
 
 
 def coordinates() -> np.ndarray:
@@ -44,14 +40,15 @@ def sample() -> dict[str, np.ndarray]:
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("seed", range(12))
 def test_all_sides_keep_their_pixels_together(seed: int) -> None:
-    """Where a pixel of x1 came from is written in it: x2 says the same, and the label fits."""
+    """Where a pixel of x1 came from is written in it: x2 says the same, and the label fits. What no
+    image covers is void and not valid."""
     found = PairedAugmentation(GEOMETRY)(sample(), seed)
     assert all(array.shape[:2] == (40, 40) for array in found.values())
     assert np.array_equal(found["x1"], found["x2"])
-    inside = found["valid"] == 1
-    assert inside.any()
+    assert set(np.unique(found["valid"])) <= {0, 1}
+    inside, outside = found["valid"] == 1, found["valid"] == 0
     place = found["x1"].astype(float)
     rows, columns = place[..., 0] / 2, place[..., 1] / 2
     sure = inside & (found["x1"][..., 2] == 255)  # no mixture with the fill
@@ -60,13 +57,6 @@ def test_all_sides_keep_their_pixels_together(seed: int) -> None:
     assert sure.any()
     wanted = (rows // 12) * 4 + columns // 16
     assert np.array_equal(found["y"][sure], wanted[sure].astype(np.uint8))
-
-
-@pytest.mark.parametrize("seed", SEEDS)
-def test_what_no_image_covers_is_void_and_invalid(seed: int) -> None:
-    found = PairedAugmentation(GEOMETRY)(sample(), seed)
-    outside = found["valid"] == 0
-    assert set(np.unique(found["valid"])) <= {0, 1}
     assert np.array_equal(found["y"] == IGNORE, outside)
     assert set(np.unique(found["y"])) <= {*range(16), IGNORE}, "labels are never mixed"
     core = outside & np.roll(outside, 1, 0) & np.roll(outside, 1, 1)
@@ -110,33 +100,14 @@ def test_draws_do_not_depend_on_each_other() -> None:
         assert 0.15 < (high[:, a] & high[:, b]).mean() < 0.35, (a, b)
 
 
-@pytest.mark.parametrize(
-    "config",
-    [
-        DataConfig(crop=[40, 40], jitter_x1=0.3, blur_x2=2.0),
-        DataConfig(flip=False, jitter_x1=0.3),
-        DataConfig(crop=[60, 80]),
-        GEOMETRY,
-    ],
-)
-def test_what_is_augmented_stays_as_it_is(config: DataConfig) -> None:
+@pytest.mark.parametrize("config", [{"crop": [40, 40], "blur_x2": 2.0}, {"flip": False}, {}])
+def test_what_is_augmented_stays_as_it_is(config: dict) -> None:
     """data.cache gives the same arrays again."""
-    arrays, augment = sample(), PairedAugmentation(config)
+    arrays, augment = sample(), PairedAugmentation(DataConfig(jitter_x1=0.3, **config))
     before = {key: array.copy() for key, array in arrays.items()}
     for seed in range(10):
         augment(arrays, seed)
     assert all(np.array_equal(arrays[key], before[key]) for key in before)
-
-
-def test_the_range_of_scales_is_reached() -> None:
-    """Of the seeds' crops, the smallest and the largest step between neighbouring pixels."""
-    steps = []
-    for seed in range(60):
-        config = DataConfig(scale=[0.5, 2.0], flip=False)
-        image = PairedAugmentation(config)({"x1": coordinates()}, seed)["x1"]
-        assert H // 2 <= image.shape[0] <= 2 * H and W // 2 <= image.shape[1] <= 2 * W
-        steps.append(image.shape[0] / H)
-    assert min(steps) < 0.65 and max(steps) > 1.85
 
 
 @pytest.mark.parametrize("scale", [[0.5, 0.8], [0.8, 1.2], [1.2, 2.0]])
@@ -144,12 +115,15 @@ def test_scaled_labels_lie_on_their_pixels(scale: list[float]) -> None:
     """Where a label comes from is, on average, where its pixel comes from: nothing is shifted."""
     columns = np.broadcast_to(np.arange(W), (H, W)).astype(np.uint8)
     arrays = {"x1": np.repeat(4 * columns[..., None], 3, axis=2), "y": columns}
-    apart = []
+    apart, heights = [], []
     for seed in range(60):
         found = PairedAugmentation(DataConfig(scale=scale, flip=False))(arrays, seed)
+        heights.append(found["y"].shape[0] / H)
         inner = np.s_[:, 4:-4]  # enlarged images end in copies of their edge
         apart.append(np.mean(found["y"][inner] - found["x1"][inner][..., 0] / 4))
     assert abs(np.mean(apart)) < 0.1 and np.abs(apart).max() <= 0.5  # at half the size a tie
+    assert scale[0] - 0.02 <= min(heights) < scale[0] * 1.15
+    assert scale[1] + 0.02 >= max(heights) > scale[1] * 0.9
 
 
 def test_rotation_turns_by_at_most_what_is_asked() -> None:
@@ -181,53 +155,14 @@ def test_photometry_is_drawn_for_each_side_and_moves_nothing() -> None:
         assert np.array_equal(alone[one], both[one]), "whatever the other side has"
         assert np.array_equal(alone[other], plain[other])
 
-
-def test_blur_smooths_and_keeps_the_mean() -> None:
-    plain, blurred = jittered()["x2"].astype(float), jittered(blur_x2=3.0)["x2"].astype(float)
-    assert blurred.std() < 0.9 * plain.std()
-    assert blurred.mean() == pytest.approx(plain.mean(), abs=2)
-
-
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
-        ({"scale": [2.0, 0.5]}, r"data\.scale is \[2\.0, 0\.5\]"),
-        ({"scale": [0.5]}, r"data\.scale is \[0\.5\]"),
-        ({"scale": [0.0, 1.0]}, r"data\.scale"),
-        ({"rotate": -1.0}, r"data\.rotate is -1\.0; it must be in 0\.\.180"),
-        ({"jitter_x2": 1.5}, r"data\.jitter_x2 is 1\.5"),
-        ({"blur_x1": float("nan")}, r"data\.blur_x1 is nan"),
-    ],
-)
-def test_wrong_strengths_are_named(settings: dict, message: str) -> None:
-    with pytest.raises(InputError, match=message):
-        DataConfig(**settings)
-
-
-STRONG = DataConfig(
-    scale=[0.5, 2.0], rotate=10.0, crop=[32, 40], jitter_x1=0.3, jitter_x2=0.3, blur_x2=1.0
-)
-
-
-def stream(world: Path, fields: list[str]) -> Stream:
-    config = replace(STRONG, name="camvid", root=str(world / "d1"), target=str(world / "d2"))
-    return Stream(load(config, "train"), config, fields, seed=3)
-
-
-def test_augmented_batches_do_not_depend_on_workers_or_on_where_they_begin(world: Path) -> None:
-    fields = ["x1", "x2", "y2", "valid"]
-    straight = list(batches(stream(world, fields), 2, 0, 6))
-    workers = list(batches(stream(world, fields), 2, 0, 6, workers=2))
-    resumed = list(batches(stream(world, fields), 2, 3, 6))
-    for a, b in [*zip(straight, workers, strict=True), *zip(straight[3:], resumed, strict=True)]:
-        assert a["name"] == b["name"]
-        assert all(torch.equal(a[k], b[k]) for k in ("x1", "x2", "y", "valid"))
-    assert any((batch["valid"] == 0).any() for batch in straight), "padding occurs, and is marked"
+    blurred = jittered(blur_x2=3.0)["x2"].astype(float)
+    assert blurred.std() < 0.9 * plain["x2"].std()
+    assert blurred.mean() == pytest.approx(plain["x2"].mean(), abs=2)
 
 
 def test_padding_is_not_regressed(world: Path, tmp_path: Path) -> None:
     """The loss of a step is that of the cells which the batch's own mask leaves."""
-    data = replace(STRONG, target=str(world / "d2"), scale=[0.5, 0.6])
+    data = DataConfig(target=str(world / "d2"), scale=[0.5, 0.6], rotate=10.0, crop=[32, 40])
     config, start, teacher = resolve(adapting(world, tmp_path / "run", data=data))
     setup = prepare(config, start, teacher)
     source = Stream(setup.data, config.data, setup.fields, config.seed)
@@ -259,10 +194,8 @@ def test_starting_asks_no_network() -> None:
         "import socket\n"
         "def asked(*_): raise SystemExit('asked the network')\n"
         "socket.getaddrinfo = socket.socket.connect = asked\n"
-        "import adapt.data.augment"
+        "import adapt, albumentations"
     )
     clean = {k: v for k, v in os.environ.items() if k != "NO_ALBUMENTATIONS_UPDATE"}
-    done = subprocess.run(
-        [sys.executable, "-c", code], env=clean, stderr=subprocess.PIPE, text=True
-    )
-    assert (done.returncode, done.stderr) == (0, "")
+    done = subprocess.run([sys.executable, "-c", code], env=clean, capture_output=True)
+    assert (done.returncode, done.stderr) == (0, b"")

@@ -1,8 +1,8 @@
-"""Index scripts of public paired sets, on small trees of their layouts, by the real commands."""
+"""Index scripts of public paired sets, on small trees of their layouts."""
 
-import os
-import subprocess
+import runpy
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -16,31 +16,39 @@ from adapt.settings.groups import DataConfig
 
 ROOT = Path(__file__).resolve().parents[2]
 RNG = np.random.default_rng(0)
-pytestmark = pytest.mark.system
+Index = Callable[..., str]
 
 
-def photo(path: Path, size: tuple[int, int] = (20, 30)) -> np.ndarray:
+def saved(path: Path, pixels: np.ndarray) -> np.ndarray:
     path.parent.mkdir(parents=True, exist_ok=True)
-    image = RNG.integers(0, 256, (*size, 3), dtype=np.uint8)
-    Image.fromarray(image).save(path)
-    return image
+    if path.suffix == ".tif":
+        tifffile.imwrite(path, pixels)
+    else:
+        Image.fromarray(pixels).save(path)
+    return pixels
 
 
-def tiff(path: Path, bands: np.ndarray) -> np.ndarray:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    tifffile.imwrite(path, bands)
-    return bands
+def noise(path: Path, *shape: int, values: int = 256) -> np.ndarray:
+    return saved(path, RNG.integers(0, values, shape or (20, 30, 3), dtype=np.uint8))
 
 
-def index(script: str, root: Path, *options: str, ok: bool = True) -> str:
-    done = subprocess.run(
-        [sys.executable, str(ROOT / "scripts" / f"index_{script}.py"), str(root), *options],
-        cwd=root, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True,
-        timeout=120,
-    )  # fmt: skip
-    assert (done.returncode == 0) == ok, done.stderr
-    assert "Traceback" not in done.stderr
-    return done.stdout if ok else done.stderr
+@pytest.fixture
+def index(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> Index:
+    """Runs a script; what it prints, or says of an error."""
+
+    def run(script: str, root: Path, *options: str, ok: bool = True) -> str:
+        path = ROOT / "scripts" / f"index_{script}.py"
+        monkeypatch.setattr(sys, "argv", [str(path), str(root), *options])
+        monkeypatch.setattr(sys, "path", [*sys.path])
+        try:
+            runpy.run_path(str(path), run_name="__main__")
+        except SystemExit as end:
+            assert not ok and end.code == 2
+        said = capsys.readouterr()
+        assert bool(said.err) != ok, said.err
+        return said.out if ok else said.err
+
+    return run
 
 
 def read(root: Path, classes: int) -> DataSet:
@@ -48,16 +56,15 @@ def read(root: Path, classes: int) -> DataSet:
     return load(DataConfig(name="pairs", pairs=str(root / "pairs.csv"), classes=names), "all")
 
 
-def test_acdc(tmp_path: Path) -> None:
+def test_acdc(index: Index, tmp_path: Path) -> None:
     for condition in ("fog", "night", "rain", "snow"):
         for number in range(2):
             name = f"GOPR0475_frame_{number:06d}"
-            photo(tmp_path / f"rgb_anon/{condition}/train/GOPR0475/{name}_rgb_anon.png")
-            photo(tmp_path / f"rgb_anon/{condition}/train_ref/GOPR0475/{name}_rgb_ref_anon.png")
+            noise(tmp_path / f"rgb_anon/{condition}/train/GOPR0475/{name}_rgb_anon.png")
+            noise(tmp_path / f"rgb_anon/{condition}/train_ref/GOPR0475/{name}_rgb_ref_anon.png")
             for part, kind in (("train", "gt"), ("train_ref", "gt_ref")):
                 label = tmp_path / f"gt/{condition}/{part}/GOPR0475/{name}_{kind}_labelTrainIds.png"
-                label.parent.mkdir(parents=True, exist_ok=True)
-                Image.fromarray(RNG.integers(0, 19, (20, 30), dtype=np.uint8)).save(label)
+                noise(label, 20, 30, values=19)
     said = index("acdc", tmp_path)
     assert "8 pairs, 8 with labels" in said and "data.classes=[road,sidewalk," in said
     data = read(tmp_path, 19)
@@ -71,18 +78,15 @@ def test_acdc(tmp_path: Path) -> None:
     assert "its clear partner is missing" in index("acdc", tmp_path, ok=False)
 
 
-def test_virtual_kitti_2(tmp_path: Path) -> None:
+def test_virtual_kitti_2(index: Index, tmp_path: Path) -> None:
     colours = np.array([(210, 0, 200), (255, 127, 80), (0, 0, 0)], np.uint8)
     for number in range(3):
         for variation in ("clone", "fog"):
-            photo(tmp_path / f"Scene01/{variation}/frames/rgb/Camera_0/rgb_{number:05d}.jpg")
+            noise(tmp_path / f"Scene01/{variation}/frames/rgb/Camera_0/rgb_{number:05d}.jpg")
         ids = RNG.integers(0, 3, (20, 30))
         ids[0, :3] = range(3)
-        label = (
-            tmp_path / f"Scene01/clone/frames/classSegmentation/Camera_0/classgt_{number:05d}.png"
-        )
-        label.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(colours[ids]).save(label)
+        label = f"Scene01/clone/frames/classSegmentation/Camera_0/classgt_{number:05d}.png"
+        saved(tmp_path / label, colours[ids])
     assert "3 pairs, 3 with labels" in index("vkitti2", tmp_path)
     sample = read(tmp_path, 14).samples[2]
     assert "/clone/" in str(sample.x1) and "/fog/" in str(sample.x2) and sample.y1 is not None
@@ -91,20 +95,15 @@ def test_virtual_kitti_2(tmp_path: Path) -> None:
     assert "partner is missing" in index("vkitti2", tmp_path, "--variation", "rain", ok=False)
 
 
-def test_nlcd_l(tmp_path: Path) -> None:
+def test_nlcd_l(index: Index, tmp_path: Path) -> None:
     codes = np.array([0, 11, 41, 95], np.uint8)
     for place in ("0000005", "0000009"):
         scene = f"{place}/LE07_{place}"
-        old = tiff(
-            tmp_path / f"ssl4eo_l_etm_sr_benchmark/{scene}/all_bands.tif",
-            RNG.integers(0, 256, (6, 16, 18), dtype=np.uint8),
-        )
-        new = tiff(
-            tmp_path / f"ssl4eo_l_oli_sr_benchmark/{place}/LC08_{place}/all_bands.tif",
-            RNG.integers(0, 256, (7, 16, 18), dtype=np.uint8),
-        )
+        old = noise(tmp_path / f"ssl4eo_l_etm_sr_benchmark/{scene}/all_bands.tif", 6, 16, 18)
+        other = f"ssl4eo_l_oli_sr_benchmark/{place}/LC08_{place}/all_bands.tif"
+        new = noise(tmp_path / other, 7, 16, 18)
         ids = RNG.integers(0, 4, (16, 18))
-        tiff(tmp_path / f"ssl4eo_l_etm_nlcd/{scene}/nlcd_2019.tif", codes[ids])
+        saved(tmp_path / f"ssl4eo_l_etm_nlcd/{scene}/nlcd_2019.tif", codes[ids])
     assert "2 pairs, 2 with labels" in index("nlcd", tmp_path)
     sample = read(tmp_path, 20).samples[1]
     assert sample.x2 is not None and sample.y1 is not None
@@ -118,29 +117,20 @@ def test_nlcd_l(tmp_path: Path) -> None:
     assert "33 is no NLCD code" in index("nlcd", tmp_path, ok=False)
 
 
-def test_flair_hub(tmp_path: Path) -> None:
+def test_flair_hub(index: Index, tmp_path: Path) -> None:
     for row in range(2):
         patch = f"AA-S1-32_{row}-7"
-        today = tiff(
-            tmp_path / f"D004-2021_AERIAL_RGBI/AA-S1-32/D004-2021_AERIAL_RGBI_{patch}.tif",
-            RNG.integers(0, 256, (512, 512, 4), dtype=np.uint8),
-        )
-        tiff(
-            tmp_path / f"D004-195X_AERIAL-RLT_PAN/AA-S1-32/D004-195X_AERIAL-RLT_PAN_{patch}.tif",
-            np.full((256, 256), 40 * (row + 1), np.uint8),
-        )
-        kind = "D004-2021_AERIAL_LABEL-COSIA"
-        mask = tiff(
-            tmp_path / f"{kind}/AA-S1-32/{kind}_{patch}.tif",
-            RNG.integers(0, 19, (512, 512), dtype=np.uint8),
-        )
+        kinds = ("2021_AERIAL_RGBI", "195X_AERIAL-RLT_PAN", "2021_AERIAL_LABEL-COSIA")
+        new, old, label = (tmp_path / f"D004-{k}/AA-S1-32/D004-{k}_{patch}.tif" for k in kinds)
+        today, mask = noise(new, 512, 512, 4), noise(label, 512, 512, values=19)
+        saved(old, np.full((256, 256), 40 * (row + 1), np.uint8))
     assert "2 pairs, 2 with labels" in index("flair", tmp_path)
     sample = read(tmp_path, 19).samples[1]
     assert sample.name.endswith("D004_AA-S1-32_1-7")
     assert sample.x2 is not None and sample.y1 is not None
     assert np.array_equal(read_image(sample.x1), today[..., :3])
-    old = read_image(sample.x2)
-    assert old.shape == (512, 512, 3) and set(np.unique(old)) == {80}
+    past = read_image(sample.x2)
+    assert past.shape == (512, 512, 3) and set(np.unique(past)) == {80}
     assert np.array_equal(read_mask(sample.y1, 19), mask)
     made = (tmp_path / "x1/D004_AA-S1-32_0-7.png").stat().st_mtime_ns
     index("flair", tmp_path)
@@ -148,6 +138,6 @@ def test_flair_hub(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("script", ["acdc", "vkitti2", "nlcd", "flair"])
-def test_an_empty_folder_is_named(script: str, tmp_path: Path) -> None:
+def test_an_empty_folder_is_named(index: Index, script: str, tmp_path: Path) -> None:
     assert str(tmp_path) in index(script, tmp_path, ok=False)
     assert not (tmp_path / "pairs.csv").exists()

@@ -38,18 +38,8 @@ def median_by_class(many: list[Scene], measure: Measure) -> dict[str, float]:
     return {name: float(np.median(found)) for name, found in values.items()}
 
 
-def luminance(image: np.ndarray, region: np.ndarray) -> float:
-    return float(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)[region].mean())
-
-
 def redness(image: np.ndarray, region: np.ndarray) -> float:
     return float(image[region, 0].mean() - image[region, 1].mean())
-
-
-def solidity(image: np.ndarray, region: np.ndarray) -> float:
-    """Share of the convex hull that the object fills."""
-    hull = cv2.convexHull(np.argwhere(region).astype(np.int32))
-    return float(region.sum()) / cv2.contourArea(hull)
 
 
 def coherence(image: np.ndarray, region: np.ndarray) -> float:
@@ -67,14 +57,9 @@ def test_equal_arguments_give_equal_scenes() -> None:
     np.random.seed(1)  # noqa: NPY002
     again, mask_again = draw_scene(3, 7)
     assert image.tobytes() == again.tobytes() and mask.tobytes() == mask_again.tobytes()
-
-
-@pytest.mark.parametrize("other", [(3, 8), (4, 7), (7, 3)])
-def test_seed_and_index_both_matter(other: tuple[int, int]) -> None:
-    image, mask = draw_scene(3, 7)
-    other_image, other_mask = draw_scene(*other)
-    assert (image != other_image).mean() > 0.5
-    assert (mask != other_mask).mean() > 0.05
+    for other in ((3, 8), (4, 7), (7, 3)):
+        other_image, other_mask = draw_scene(*other)
+        assert (image != other_image).mean() > 0.5 and (mask != other_mask).mean() > 0.05
 
 
 @pytest.mark.parametrize("size", [(96, 128), (97, 131), (33, 50), (16, 90), (140, 60)])
@@ -86,19 +71,6 @@ def test_any_size(size: tuple[int, int]) -> None:
         assert image.std() > 10
         assert set(np.unique(mask)) <= {*range(len(CLASSES)), BORDER}
         assert len(np.unique(mask)) >= 4
-
-
-def test_size_scales_the_scene() -> None:
-    _, small = draw_scene(2, 4, (60, 80))
-    _, large = draw_scene(2, 4, (120, 160))
-    inner = (small != BORDER) & (large[::2, ::2] != BORDER)
-    assert (small == large[::2, ::2])[inner].mean() > 0.98
-
-
-@pytest.mark.parametrize("bad", [(0, 0, (15, 128)), (0, 0, (96, 8)), (-1, 0), (0, -1)])
-def test_bad_arguments(bad: tuple) -> None:
-    with pytest.raises(ValueError):
-        draw_scene(*bad)
 
 
 def test_every_class_is_common(many: list[Scene]) -> None:
@@ -124,33 +96,11 @@ def test_border_parts_all_labels_and_nothing_else(many: list[Scene]) -> None:
     assert between > 0.97 * total
 
 
-def test_backgrounds_vary(many: list[Scene]) -> None:
-    means = np.array([image[mask == 0].mean(axis=0) for image, mask in many])
-    assert means.std(axis=0).min() > 25
-
-
-def test_texture_alone_tells_the_eggs_apart(many: list[Scene]) -> None:
-    direction = median_by_class(many, coherence)
-    shape, light = median_by_class(many, solidity), median_by_class(many, luminance)
+def test_texture_and_colour_tell_classes_of_one_shape_apart(many: list[Scene]) -> None:
+    direction, red = median_by_class(many, coherence), median_by_class(many, redness)
     assert direction["striped_egg"] > 0.6 > 0.35 > direction["dotted_egg"]
-    assert abs(shape["striped_egg"] - shape["dotted_egg"]) < 0.05
-    assert abs(light["striped_egg"] - light["dotted_egg"]) < 30
-
-
-def test_contour_tells_fish_and_butterflies_from_eggs(many: list[Scene]) -> None:
-    direction, shape = median_by_class(many, coherence), median_by_class(many, solidity)
     assert direction["fish"] > 0.5 and direction["butterfly"] < 0.5
-    assert shape["striped_egg"] > shape["fish"] + 0.1
-    assert shape["dotted_egg"] > shape["butterfly"] + 0.1
-    assert shape["star"] < 0.8
-
-
-def test_colour_alone_tells_the_leaves_apart(many: list[Scene]) -> None:
-    red, light = median_by_class(many, redness), median_by_class(many, luminance)
-    shape = median_by_class(many, solidity)
     assert red["autumn_leaf"] > 25 > -5 > red["green_leaf"]
-    assert light["autumn_leaf"] > light["green_leaf"] + 40
-    assert abs(shape["autumn_leaf"] - shape["green_leaf"]) < 0.05
 
 
 def test_written_data_set(tmp_path: Path) -> None:
@@ -161,10 +111,6 @@ def test_written_data_set(tmp_path: Path) -> None:
     assert train == "scene_000000\nscene_000001\nscene_000002\n"
     assert val == "scene_000003\nscene_000004\n"
     names = [*train.split(), *val.split()]
-    for folder in ("JPEGImages", "SegmentationClass"):
-        assert sorted(path.name for path in (root / folder).iterdir()) == [
-            f"{name}.png" for name in names
-        ]
     assert json.loads((root / "scenes.json").read_text()) == {
         "format": 1, "seed": 9, "size": [40, 56], "train": 3, "val": 2, "classes": list(CLASSES)
     }  # fmt: skip
@@ -176,32 +122,27 @@ def test_written_data_set(tmp_path: Path) -> None:
         assert stored.mode == "RGB" and np.array_equal(np.array(stored), image)
         labels = Image.open(root / "SegmentationClass" / f"{name}.png")
         assert labels.mode == "P" and np.array_equal(np.array(labels), mask)
-        palette = labels.getpalette()
-        assert palette is not None
-        assert palette[:15] == [0, 0, 0, 128, 0, 0, 0, 128, 0, 128, 128, 0, 0, 0, 128]
-        assert palette[-3:] == [224, 224, 192]
+        palette = labels.getpalette() or []
+        assert palette[:9] == [0, 0, 0, 128, 0, 0, 0, 128, 0] and palette[-3:] == [224, 224, 192]
 
 
-def test_an_existing_root_is_refused_and_kept(tmp_path: Path) -> None:
+def test_an_interrupted_call_leaves_nothing_and_an_existing_root_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     root = tmp_path / "scenes"
+
+    def fails_later(seed: int, index: int, size: tuple[int, int]) -> Scene:
+        if index == 2:
+            assert len(list(tmp_path.glob("scenes.tmp-*/JPEGImages/*.png"))) == 2
+            assert not root.exists()
+            raise KeyboardInterrupt
+        return draw_scene(seed, index, size)
+
+    monkeypatch.setattr(scenes, "draw_scene", fails_later)
+    with pytest.raises(KeyboardInterrupt):
+        write_scenes(root, train=3, val=1, seed=0, size=(32, 32))
+    assert list(tmp_path.iterdir()) == []
     root.mkdir()
     with pytest.raises(InputError, match="exists already"):
         write_scenes(root, train=1, val=1, seed=0, size=(32, 32))
     assert list(tmp_path.rglob("*")) == [root]
-
-
-@pytest.mark.parametrize("interruption", [KeyboardInterrupt, OSError])
-def test_an_interrupted_call_leaves_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, interruption: type[BaseException]
-) -> None:
-    def fails_later(seed: int, index: int, size: tuple[int, int]) -> Scene:
-        if index == 2:
-            assert len(list(tmp_path.glob("scenes.tmp-*/JPEGImages/*.png"))) == 2
-            assert not (tmp_path / "scenes").exists()
-            raise interruption
-        return draw_scene(seed, index, size)
-
-    monkeypatch.setattr(scenes, "draw_scene", fails_later)
-    with pytest.raises(interruption):
-        write_scenes(tmp_path / "scenes", train=3, val=1, seed=0, size=(32, 32))
-    assert list(tmp_path.iterdir()) == []

@@ -13,20 +13,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 from scans import report
-from test_data import edit
 from tiny import adapting, curve, same
 from trees import scene
 
-from adapt.data import DataSet, Sample, load
-from adapt.data import tar as headers
-from adapt.data.archives import opened, part
-from adapt.data.images import image_size, read_image, read_mask, read_valid
-from adapt.data.sampling import Stream, batches
-from adapt.data.shards import read_shards
-from adapt.data.tar import Member, members
+from adapt.data import load
+from adapt.data.archives import Part, members, opened, part
+from adapt.data.images import image_size, png, read_image, read_indices, read_mask, read_valid
+from adapt.data.pairs import read_shards
 from adapt.errors import InputError
 from adapt.settings.groups import DataConfig
 from adapt.training.setup import pairing
@@ -57,17 +52,15 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def documented(folder: Path, pairs: int, labels: bool = False) -> Path:
-    """Shards made in the folder's copy by the command of docs/data.md."""
+def documented(folder: Path, pairs: int, labels: bool) -> None:
+    """Make shards in the folder's copy by the command of docs/data.md."""
     text = (ROOT / "docs/data.md").read_text(encoding="utf-8")
     script = text.split("```bash\n")[1].split("```")[0].replace("--lines 1000", f"--lines {pairs}")
     if labels:
-        with_labels = re.findall(r"`('s,[^`]*')`, and\s`(;s,[^`]*,)`", text)
-        ((listing, renaming),) = with_labels
+        ((listing, renaming),) = re.findall(r"`('s,[^`]*')`, and\s`(;s,[^`]*,)`", text)
         script = script.replace(r"'s,.*,old/&\nnew/&,'", listing)
         script = script.replace(r"\1.x2.\2,'", rf"\1.x2.\2,{renaming}'")
     subprocess.run(["bash", "-euc", script], cwd=folder, check=True, timeout=60)
-    return folder
 
 
 @pytest.fixture(scope="module")
@@ -92,11 +85,6 @@ def config(folders: Path | None = None, shards: Path | str = "", **changes: obje
     return DataConfig(**given | changes)  # type: ignore[arg-type]
 
 
-def pixels(sample: Sample) -> list[np.ndarray]:
-    assert sample.x2 is not None and sample.y1 is not None
-    return [read_image(sample.x1), read_image(sample.x2), read_mask(sample.y1, len(CLASSES))]
-
-
 def archive(path: Path, files: dict[str, bytes], kind: str = "gnu") -> Path:
     with tarfile.open(path, "w", format=FORMATS[kind]) as tar:
         for name, content in files.items():
@@ -114,37 +102,20 @@ def pair(key: str, *fields: str) -> dict[str, bytes]:
 # The same as folders
 
 
-def test_the_documented_command_makes_shards_of_the_same_pixels(
-    folders: Path, shards: Path
+def test_the_documented_commands_make_shards_of_the_same_pixels(
+    folders: Path, shards: Path, tmp_path: Path
 ) -> None:
     assert sorted(p.name for p in shards.glob("*.tar")) == [f"shard-{i:05d}.tar" for i in range(3)]
     packed, loose = (load(c, "train").samples for c in (config(None, shards), config(folders)))
     assert [s.name for s in packed] == [s.name for s in loose] == [f"p{i:03d}" for i in range(12)]
     for a, b in zip(packed, loose, strict=True):
         assert a.y2 == a.y1 and a.valid is None
-        assert all(np.array_equal(x, y) for x, y in zip(pixels(a), pixels(b), strict=True))
+        for field, read in (("x1", read_image), ("x2", read_image), ("y1", read_indices)):
+            assert np.array_equal(read(getattr(a, field)), read(getattr(b, field)))
         assert image_size(a.x1) == image_size(b.x1)
-
-
-def test_the_documented_command_without_labels(folders: Path, tmp_path: Path) -> None:
-    shutil.copytree(folders, tmp_path, dirs_exist_ok=True)
-    made = read_shards(str(documented(tmp_path, pairs=COUNT)))
-    assert len(made) == COUNT and all(s.y1 is None for s in made)
-
-
-@pytest.mark.parametrize("workers", [0, 2])
-def test_batches_are_those_of_folders(folders: Path, shards: Path, workers: int) -> None:
-    fields, how = ("x1", "x2", "y1", "valid"), {"crop": [24, 32], "parts": {"train": 1.0}}
-    streams = [
-        Stream(load(c, "train"), c, fields, seed=3)
-        for c in (config(folders, **how), config(None, shards, **how))
-    ]
-    loose, packed = (
-        list(batches(s, 4, 2, 8, n)) for s, n in zip(streams, (0, workers), strict=True)
-    )
-    for a, b in zip(loose, packed, strict=True):
-        assert a.pop("name") == b.pop("name") and a.keys() == b.keys()
-        assert all(torch.equal(a[k], b[k]) for k in a)
+    documented(Path(shutil.copytree(folders, tmp_path / "bare")), pairs=COUNT, labels=False)
+    bare = read_shards(str(tmp_path / "bare"))
+    assert len(bare) == COUNT and all(s.y1 is None for s in bare)
 
 
 def test_a_run_from_shards_is_a_run_from_folders(
@@ -171,21 +142,16 @@ def test_a_run_from_shards_is_a_run_from_folders(
 def test_a_run_is_not_resumed_on_other_shards(shards: Path, tmp_path: Path) -> None:
     """The place of a member is part of what a run's samples are."""
     kept = pairing(load(config(None, shards), "train"))
-    content = {
-        m.name: read(shards / "shard-00001.tar", m) for m in members(shards / "shard-00001.tar")
-    }
     here = Path(shutil.copytree(shards, tmp_path / "shards"))
     moved = pairing(load(config(None, here), "train"))
-    archive(
-        here / "shard-00001.tar", dict(sorted(content.items(), key=lambda x: x[0].split(".")[1]))
-    )
+    content = contents(here / "shard-00001.tar")
+    archive(here / "shard-00001.tar", dict(sorted(content.items(), key=lambda x: x[0][5:])))
     assert len({kept, moved, pairing(load(config(None, here), "train"))}) == 3
 
 
-def read(path: Path, member: Member) -> bytes:
-    with path.open("rb") as stream:
-        stream.seek(member.offset)
-        return stream.read(member.size)
+def contents(path: Path) -> dict[str, bytes]:
+    whole = path.read_bytes()
+    return {name: whole[at : at + size] for name, at, size in members(path)}
 
 
 def test_scan_looks_into_shards(folders: Path, shards: Path, tmp_path: Path) -> None:
@@ -217,21 +183,16 @@ def test_shards_are_named_in_four_ways(shards: Path, tmp_path: Path) -> None:
     assert [s.name for s in read_shards(str(two))] == every[5:]
 
 
-def test_a_list_leads_to_other_disks_only_where_the_user_says_so(
+def test_what_leads_out_of_its_folder_is_read_only_where_the_user_says_so(
     shards: Path, tmp_path: Path
 ) -> None:
-    for line in (str(shards / "shard-00000.tar"), f"../{shards.name}/shard-00000.tar"):
-        (tmp_path / "list.txt").write_text(line + "\n")
+    wanted, listed = str(shards / "shard-00000.tar"), tmp_path / "list.txt"
+    for line in (f"../{shards.name}/shard-00000.tar", wanted):
+        listed.write_text(line + "\n")
         with pytest.raises(InputError, match=r"list\.txt:1: .*(must be a path relative|leads out)"):
-            read_shards(str(tmp_path / "list.txt"))
-    (tmp_path / "list.txt").write_text(str(shards / "shard-00000.tar"))
-    assert len(read_shards(str(tmp_path / "list.txt"), follow_links=True)) == 5
-
-
-def test_a_link_out_of_its_folder_is_followed_only_where_the_user_says_so(
-    shards: Path, tmp_path: Path
-) -> None:
-    (tmp_path / "a.tar").symlink_to(shards / "shard-00000.tar")
+            read_shards(str(listed))
+    assert len(read_shards(str(listed), follow_links=True)) == 5
+    (tmp_path / "a.tar").symlink_to(wanted)
     for where in (tmp_path, tmp_path / "a.tar", f"{tmp_path}/*.tar"):
         with pytest.raises(InputError, match=r"a\.tar: is a link to .*data\.follow_links=true"):
             read_shards(str(where))
@@ -242,11 +203,9 @@ def test_a_link_out_of_its_folder_is_followed_only_where_the_user_says_so(
     ("where", "message"),
     [
         ("empty", r"data\.shards: no \.tar files in .*empty"),
-        ("none-*.tar", r"data\.shards: no \.tar files in .*none-\*\.tar"),
         ("gone.tar", r"data\.shards: no \.tar file: .*gone\.tar"),
         ("gone", r"data\.shards: no such folder, archive or list: .*gone"),
         ("twice.txt", r"twice\.txt: listed twice: .*a\.tar"),
-        ("other.txt", r"data\.shards: no \.tar file: .*a\.zip"),
         ("bare.tar", r"data\.shards: no pairs in the archives of .*bare\.tar"),
     ],
 )
@@ -254,9 +213,7 @@ def test_shards_that_are_not_there_are_named(tmp_path: Path, where: str, message
     archive(tmp_path / "a.tar", pair("a"))
     archive(tmp_path / "bare.tar", {"README": b"x", "a.json": b"{}", "._a.x1.jpg": b"Mac"})
     (tmp_path / "empty").mkdir()
-    (tmp_path / "a.zip").write_bytes(b"")
     (tmp_path / "twice.txt").write_text("a.tar\na.tar\n")
-    (tmp_path / "other.txt").write_text("a.zip\n")
     with pytest.raises(InputError, match=message):
         load(config(None, tmp_path / where), "train")
 
@@ -264,7 +221,7 @@ def test_shards_that_are_not_there_are_named(tmp_path: Path, where: str, message
 def test_shards_belong_to_pairs_and_are_one_of_two_lists(shards: Path) -> None:
     with pytest.raises(InputError, match=r"data\.shards is for data=pairs only; data is camvid"):
         load(DataConfig(name="camvid", shards=str(shards)), "train")
-    both = edit(config(None, shards), pairs="list.csv")
+    both = replace(config(None, shards), pairs="list.csv")
     with pytest.raises(InputError, match=r"data\.pairs is list\.csv, data\.shards .*give one"):
         load(both, "train")
 
@@ -273,7 +230,7 @@ def test_shards_belong_to_pairs_and_are_one_of_two_lists(shards: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", FORMATS)
-def test_members_are_where_tarfile_finds_them(tmp_path: Path, kind: str) -> None:
+def test_members_have_the_bytes_that_were_packed(tmp_path: Path, kind: str) -> None:
     rng = np.random.default_rng(0)
     files = {f"{i}.x1.jpg": rng.bytes(int(n)) for i, n in enumerate(rng.integers(0, 3000, 40))}
     files |= {"d" * 90 + "/" + "n" * 60 + ".x2.jpg": b"prefix", "é ü.x1.png": b"accents"}
@@ -284,60 +241,18 @@ def test_members_are_where_tarfile_finds_them(tmp_path: Path, kind: str) -> None
         folder = tarfile.TarInfo("folder")
         folder.type = tarfile.DIRTYPE
         tar.addfile(folder)
-    with tarfile.open(path) as tar:
-        wanted = [
-            Member(m.name.removeprefix("./"), m.offset_data, m.size) for m in tar if m.isfile()
-        ]
-    found = list(members(path))
-    assert found == wanted and len(found) == len(files)
-    assert [read(path, m) for m in found] == list(files.values())
-
-
-def test_a_size_that_only_an_extended_header_tells(tmp_path: Path) -> None:
-    """pax has it decimal beside a 0, as of members above 8 GB."""
-    path = archive(tmp_path / "a.tar", {"a.x1.jpg": b"12345"}, "pax")
-    with tarfile.open(tmp_path / "b.tar", "w", format=tarfile.PAX_FORMAT) as tar:
-        about = tarfile.TarInfo("a.x1.jpg")
-        about.pax_headers = {"size": "5", "comment": "no size"}
-        tar.addfile(about)
-    extended = (tmp_path / "b.tar").read_bytes()[:1024]
-    whole = bytearray(extended + path.read_bytes())
-    whole[1024 + 124 : 1024 + 136] = b"00000000000\0"
-    seal(whole, 1024)
-    (tmp_path / "c.tar").write_bytes(whole)
-    assert list(members(tmp_path / "c.tar")) == [Member("a.x1.jpg", 1536, 5)]
-
-
-def seal(content: bytearray, at: int = 0) -> None:
-    """Make a header's checksum agree."""
-    content[at + 148 : at + 156] = b" " * 8
-    content[at + 148 : at + 156] = b"%06o\0 " % sum(content[at : at + 512])
-
-
-def test_a_large_size_is_read_in_gnus_form(tmp_path: Path) -> None:
-    content = bytearray(archive(tmp_path / "a.tar", {"a": b"123"}).read_bytes())
-    content[124:136] = b"\x80" + (3).to_bytes(11, "big")
-    seal(content)
-    (tmp_path / "a.tar").write_bytes(content)
-    assert list(members(tmp_path / "a.tar")) == [Member("a", 512, 3)]
-
-
-def test_sides_may_lie_in_two_shards_and_folders(tmp_path: Path) -> None:
-    for side in ("x1", "x2"):
-        archive(tmp_path / f"{side}.tar", pair("d/a", side) | pair("d/b.c", side))
-    found = read_shards(str(tmp_path))
-    assert [s.name for s in found] == ["d__a", "d__b.c"]
-    assert [s.x1.parents[1].name for s in found] == ["x1.tar", "x1.tar"]
+    found, wanted = contents(path), {n.removeprefix("./"): content for n, content in files.items()}
+    assert found == wanted and list(found) == list(wanted), "in their order"
 
 
 def test_valid_and_second_labels_are_read(tmp_path: Path) -> None:
-    masks = {}
-    for number, field in enumerate(("y", "y2", "valid")):
-        buffer = io.BytesIO()
-        Image.fromarray(np.full((40, 56), number, np.uint8)).save(buffer, format="PNG")
-        masks[f"a.{field}.png"] = buffer.getvalue()
-    (sample,) = read_shards(str(archive(tmp_path / "a.tar", masks | pair("a"))))
-    assert sample.y1 and sample.y2 and sample.valid
+    """Also where the sides lie in two archives, in folders."""
+    fields = enumerate(("y", "y2", "valid"))
+    masks = {f"d/a.{field}.png": png(np.full((40, 56), n, np.uint8)) for n, field in fields}
+    archive(tmp_path / "a.tar", masks | pair("d/a", "x1"))
+    archive(tmp_path / "b.tar", pair("d/a", "x2"))
+    (sample,) = read_shards(str(tmp_path))
+    assert sample.name == "d__a" and sample.y1 and sample.y2 and sample.valid
     assert read_mask(sample.y1, 2).max() == 0 and read_mask(sample.y2, 2).min() == 1
     assert read_valid(sample.valid).min() == 1
 
@@ -348,18 +263,17 @@ def test_a_header_costs_a_fraction_of_its_image(
     """The sizes of a million images are not read by reading the images."""
     noise = np.random.default_rng(0).integers(0, 256, (400, 500, 3), dtype=np.uint8)
     path = archive(tmp_path / "a.tar", {"a.x1.jpg": jpeg(noise)})
-    (member,) = members(path)
-    read_bytes = [0]
-    preadv = os.preadv
+    ((_, offset, size),) = members(path)
+    taken, readinto = [0], Part.readinto
 
-    def counted(*given: object) -> int:
-        found = preadv(*given)  # type: ignore[arg-type]
-        read_bytes[0] += found
+    def counted(file: Part, buffer: memoryview) -> int:
+        found = readinto(file, buffer)
+        taken[0] += found
         return found
 
-    monkeypatch.setattr(os, "preadv", counted)
-    assert image_size(part(path, member.offset, member.size, "a.jpg")) == (400, 500)
-    assert 0 < read_bytes[0] < member.size / 10
+    monkeypatch.setattr(Part, "readinto", counted)
+    assert image_size(part(path, offset, size, "a.jpg")) == (400, 500)
+    assert 0 < taken[0] < size / 10
 
 
 def linked(kind: bytes) -> Callable[[Path], None]:
@@ -386,60 +300,22 @@ def changed(change: Callable[[bytearray], bytes | bytearray]) -> Callable[[Path]
     return make
 
 
-def sized(field: bytes) -> Callable[[Path], None]:
-    def change(content: bytearray) -> bytearray:
-        content[124:136] = field
-        seal(content)
-        return content
-
-    return changed(change)
-
-
-def extended(body: bytes, kind: bytes = b"x") -> Callable[[Path], None]:
-    def change(content: bytearray) -> bytearray:
-        header = bytearray(content[:512])
-        header[124:136], header[156:157] = b"%011o\0" % len(body), kind
-        seal(header)
-        return header + body + bytes(-len(body) % 512) + content
-
-    return changed(change)
-
-
-def record(text: str) -> bytes:
-    """One record of a pax header: its length, itself included, comes first."""
-    length = next(n for n in range(len(text), len(text) + 9) if n == len(f"{n} {text}\n"))
-    return f"{length} {text}\n".encode()
-
-
+KINDS = {
+    "hard link": tarfile.LNKTYPE, "symbolic link": tarfile.SYMTYPE, "device": tarfile.CHRTYPE,
+    "GNU sparse": tarfile.GNUTYPE_SPARSE,
+}  # fmt: skip
 REFUSED: dict[str, tuple[Callable[[Path], object], str]] = {
-    "hard link": (linked(tarfile.LNKTYPE), "'a.x1.jpg' is a hard link; tar --hard-dereference"),
-    "symbolic link": (linked(tarfile.SYMTYPE), "'a.x1.jpg' is a symbolic link; tar --dereference"),
-    "device": (linked(tarfile.CHRTYPE), "'a.x1.jpg' is a device"),
-    "unknown kind": (linked(b"Z"), "'a.x1.jpg' is of a kind b'Z' that is not read"),
-    "GNU sparse": (linked(tarfile.GNUTYPE_SPARSE), "'a.x1.jpg' is a sparse file"),
-    "pax sparse": (extended(record("GNU.sparse.major=1")), "a member is a sparse file"),
+    **{what: (linked(kind), "'a.x1.jpg' is a link, a device or a sparse file; tar --dereference")
+       for what, kind in KINDS.items()},
     "absolute": (named("/etc/a.x1.jpg"), "'/etc/a.x1.jpg' leads out of the archive"),
     "above": (named("b/../../a.x1.jpg"), "leads out of the archive"),
-    "NUL": (extended(record("path=a\0b.x1.jpg")), r"'a\\x00b.x1.jpg' leads out of the archive"),
-    "endless name": (extended(record("path=" + "a" * 2000)), "a member's name of 2000 letters"),
-    "pax bomb": (extended(bytes(70_000)), "an extended header of 70000 bytes; at most 65536"),
-    "long-name bomb": (extended(bytes(70_000), b"L"), "an extended header of 70000 bytes"),
-    "broken pax": (extended(b"999 path=a\n"), "damaged: a broken extended header at byte 512"),
-    "wordless pax": (extended(b"path=a.x1.jpg\n"), "damaged: a broken extended header"),
-    "size for all": (extended(record("size=5"), b"g"), "header for all members gives their name"),
-    "pax size": (extended(record("size=-5")), "damaged: no size in the header at byte 1024"),
-    "negative": (sized(b"\xff" * 12), "damaged: no size in the header at byte 0"),
-    "no number": (sized(b"0_1\0\0\0\0\0\0\0\0\0"), "damaged: no size in the header at byte 0"),
-    "huge": (sized(b"\x80" + b"\xff" * 11), "damaged: no size in the header at byte 0"),
-    "beyond": (sized(b"77777777777\0"), "cut off: its member at byte 512 is not whole"),
-    "checksum": (changed(lambda c: c[:1024] + b"!" + c[1025:]), "damaged: no header at byte 1024"),
-    "cut in a header": (changed(lambda c: c[:1200]), "cut off: it has no end"),
-    "cut between": (changed(lambda c: c[:2048]), "cut off: it has no end"),
-    "joined by cat": (changed(lambda c: c + c), "more follows behind its end"),
-    "padding": (changed(lambda c: c + bytes(2 << 20)), "more follows behind its end"),
-    "packed": (lambda p: p.write_bytes(gzip.compress(b"x" * 2000)), "packed by gzip"),
-    "text": (lambda p: p.write_bytes(b"version " * 200), "no tar archive"),
-    "nothing": (lambda p: p.write_bytes(b""), "no tar archive"),
+    "checksum": (changed(lambda c: c[:1024] + b"!" + c[1025:]), "no member and no end at"),
+    "cut in a header": (changed(lambda c: c[:1200]), "cut off or damaged: .* byte 1024"),
+    "cut in a member": (changed(lambda c: c[:1540]), "no plain tar archive, or cut off"),
+    "cut between": (changed(lambda c: c[:2048]), "no member and no end at byte 2048"),
+    "joined by cat": (changed(lambda c: c + c), "more follows its end"),
+    "packed": (lambda p: p.write_bytes(gzip.compress(b"x" * 2000)), "unpack a .tar.gz first"),
+    "text": (lambda p: p.write_bytes(b"version " * 200), "no plain tar archive"),
     "pipe": (os.mkfifo, r"no \.tar file"),
     "no sample": (named("0017.jpg"), r"'0017\.jpg' belongs to no sample; names are KEY\.x1\.jpg"),
     "half": (
@@ -463,50 +339,14 @@ def test_what_is_no_shard_is_refused_by_name(tmp_path: Path, what: str) -> None:
     assert "hostile.tar" in str(refusal.value)
 
 
-def test_an_archive_has_an_end_of_members(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    archive(tmp_path / "a.tar", pair("a") | pair("b"))
-    monkeypatch.setattr(headers, "MAX_MEMBERS", 3)
-    with pytest.raises(InputError, match=r"a\.tar: more than 3 members; make several shards"):
-        read_shards(str(tmp_path))
-
-
-def test_random_damage_ends_in_words(tmp_path: Path) -> None:
-    """Whatever bytes change: samples, or an error that names the archive; never anything else."""
-    whole = archive(tmp_path / "a.tar", pair("a") | pair("b" * 120), "pax").read_bytes()
-    rng, seen = np.random.default_rng(0), set()
-    for _ in range(400):
-        content = bytearray(whole[: rng.integers(1, len(whole))] if rng.random() < 0.2 else whole)
-        for at in rng.integers(0, len(content), rng.integers(1, 4)):
-            at = at // 512 * 512 + at % 160 if rng.random() < 0.7 else at
-            content[min(at, len(content) - 1)] = rng.integers(0, 256)
-        if rng.random() < 0.5 and len(content) >= 512:
-            seal(content)
-        (tmp_path / "a.tar").write_bytes(content)
-        try:
-            read_shards(str(tmp_path / "a.tar"))
-            seen.add("read")
-        except InputError as error:
-            assert "a.tar" in str(error)
-            seen.add(re.sub(r"[^a-z ]+.*", "", str(error).partition("a.tar: ")[2]))
-    assert len(seen) >= 4
-
-
 def test_a_member_that_is_not_there_any_more(tmp_path: Path) -> None:
     path = archive(tmp_path / "a.tar", pair("a"))
     (sample,) = read_shards(str(path))
     with pytest.raises(InputError, match=r"a\.x1\.jpg: 300000000 bytes; at most 268435456 are"):
         opened(part(path, 512, 300_000_000, "a.x1.jpg"), 1 << 28)
     path.write_bytes(path.read_bytes()[:600])
-    with pytest.raises(InputError, match=r"a\.x1\.jpg: the archive has become shorter than that"):
+    with pytest.raises(InputError, match=r"a\.x1\.jpg: .* its archive has become shorter"):
         read_image(sample.x1)
     path.unlink()
     with pytest.raises(InputError, match=r"a\.tar: no such shard"):
         read_image(sample.x1)
-
-
-def test_a_folder_may_be_called_like_a_place(tmp_path: Path) -> None:
-    place = tmp_path / "@12+34"
-    place.mkdir()
-    (place / "a.jpg").write_bytes(jpeg(np.zeros((4, 6, 3), np.uint8)))
-    assert read_image(place / "a.jpg").shape == (4, 6, 3)
-    assert isinstance(load(DataConfig(name="pairs", root=str(place)), "all"), DataSet)

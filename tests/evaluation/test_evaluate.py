@@ -2,12 +2,13 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
-from tiny import adapting, teaching
+from tiny import adapting
 
 from adapt.errors import InputError
 from adapt.evaluation.evaluate import evaluate
@@ -26,8 +27,8 @@ def read(path: Path) -> dict:
     return json.loads(path.read_text())
 
 
-def prediction(run: Path, image: Path) -> np.ndarray:
-    """Argmax of logits that torch brings to the image's size, written out plainly."""
+def logits_at_full_size(run: Path, image: Path) -> np.ndarray:
+    """(C, H, W), which torch brings to the image's size, written out plainly."""
     model = load_model(run)
     pixels = np.array(Image.open(image).convert("RGB"), dtype=np.float32) / 255
     pixels = (pixels - np.float32(model.network.mean)) / np.float32(model.network.std)
@@ -35,7 +36,7 @@ def prediction(run: Path, image: Path) -> np.ndarray:
     with torch.no_grad():
         logits = model.net.eval()(tensor)
         full = torch.nn.functional.interpolate(logits, pixels.shape[:2], mode="bilinear")
-    return full[0].argmax(0).numpy()
+    return full[0].numpy()
 
 
 def mean_iou(truth: list[np.ndarray], found: list[np.ndarray], classes: int) -> float:
@@ -51,49 +52,34 @@ def mean_iou(truth: list[np.ndarray], found: list[np.ndarray], classes: int) -> 
 
 
 def test_figures_equal_an_independent_count(world: Path, student: Path) -> None:
-    path = evaluate(EvaluateConfig(device="cpu", run=str(student), precision="fp32", batch=2))
-    found = read(path)
-    names = [line.split()[0] for line in (world / "d2" / "val.txt").read_text().splitlines()]
-    new = [prediction(student, world / "d2" / name) for name in names]
-    labels = [np.array(Image.open(world / "d2" / "valannot" / Path(n).name)) for n in names]
-    assert found["images"] == 3
-    assert found["truth"]["miou"] == pytest.approx(mean_iou(labels, new, 11))
-    stems = [Path(n).stem for n in names]
-    old_files = [next((world / "d1" / "val").glob(f"{stem}.*")) for stem in stems]
-    old = [prediction(world / "teacher", f) for f in old_files]
-    assert found["agreement"]["miou"] == pytest.approx(mean_iou(old, new, 11))
-
-
-def test_loss_equals_an_independent_mean_over_labelled_pixels(world: Path, student: Path) -> None:
     how = {"device": "cpu", "run": str(student), "precision": "fp32", "batch": 2}
     found = read(evaluate(EvaluateConfig(**how, loss=True)))  # type: ignore[arg-type]
-    model, lost = load_model(student), []
     names = [line.split()[0] for line in (world / "d2" / "val.txt").read_text().splitlines()]
-    for name in names:
-        image = np.array(Image.open(world / "d2" / name)) / 255
-        shown = (image - np.array(model.network.mean)) / np.array(model.network.std)
-        with torch.no_grad():
-            logits = model.net.eval()(torch.tensor(shown.transpose(2, 0, 1)[None]).float())
-        size = image.shape[:2]
-        logits = torch.nn.functional.interpolate(logits, size, mode="bilinear").double()[0].numpy()
-        label = np.array(Image.open(world / "d2" / "valannot" / Path(name).name))
-        chance = np.exp(logits) / np.exp(logits).sum(axis=0)
+    new = [logits_at_full_size(student, world / "d2" / name) for name in names]
+    labels = [np.array(Image.open(world / "d2" / "valannot" / Path(n).name)) for n in names]
+    assert found["images"] == 3
+    wanted = mean_iou(labels, [logits.argmax(0) for logits in new], 11)
+    assert found["truth"]["miou"] == pytest.approx(wanted)
+    files = [next((world / "d1" / "val").glob(f"{Path(n).stem}.*")) for n in names]
+    old = [logits_at_full_size(world / "teacher", f).argmax(0) for f in files]
+    wanted = mean_iou(old, [logits.argmax(0) for logits in new], 11)
+    assert found["agreement"]["miou"] == pytest.approx(wanted)
+    lost = []
+    for logits, label in zip(new, labels, strict=True):
+        chance = np.exp(logits.astype(float)) / np.exp(logits.astype(float)).sum(axis=0)
         rows, columns = np.nonzero(label < 11)
-        lost += [-np.log(chance[label[rows, columns], rows, columns])]
+        lost.append(-np.log(chance[label[rows, columns], rows, columns]))
     assert found["loss"] == pytest.approx(np.concatenate(lost).mean(), rel=1e-4)
     assert read(evaluate(EvaluateConfig(**how)))["loss"] is None  # type: ignore[arg-type]
 
 
 def test_domains_and_adabn_have_files_of_their_own(world: Path) -> None:
     teacher, target = str(world / "teacher"), DataConfig(target=str(world / "d2"))
-    paths = [
-        evaluate(EvaluateConfig(device="cpu", teacher=teacher)),
-        evaluate(EvaluateConfig(device="cpu", teacher=teacher, data=target, domain="d2")),
-        evaluate(
-            EvaluateConfig(device="cpu", teacher=teacher, data=target, domain="d2", adabn=True)
-        ),
-        evaluate(EvaluateConfig(device="cpu", teacher=teacher, split="train")),
-    ]
+    asked: list[dict[str, Any]] = [
+        {}, {"data": target, "domain": "d2"}, {"data": target, "domain": "d2", "adabn": True},
+        {"split": "train"},
+    ]  # fmt: skip
+    paths = [evaluate(EvaluateConfig(device="cpu", teacher=teacher, **more)) for more in asked]
     assert [p.name for p in paths] == [
         "metrics_camvid_d1_val.json",
         "metrics_camvid_d2_d2_val.json",
@@ -133,24 +119,11 @@ def test_unlabelled_pairs_still_get_an_agreement(world: Path, student: Path) -> 
         ({}, "give run=DIR"),
         ({"run": "nowhere"}, "run: no such run folder: nowhere"),
         ({"split": "tset"}, "tset.txt: no such list .beside it: train.txt, val.txt"),
-        ({"domain": "d3"}, r"Choices: '' \(empty\), d1, d2"),
         ({"domain": "d2"}, "data.target"),
-        ({"data": DataConfig(name="vco")}, "Did you mean 'voc'"),
         ({"device": "cuda:7"}, "GPUs are there"),
-        ({"device": "tpu"}, "Choices: auto, cpu, cuda"),
     ],
 )
 def test_wrong_settings_are_named(world: Path, config: dict, message: str) -> None:
     run = {} if not config else {"run": str(world / "teacher")}
     with pytest.raises(InputError, match=message):
         evaluate(EvaluateConfig(**{"device": "cpu"} | run | config))
-
-
-def test_unfinished_run_is_named(world: Path, tmp_path: Path) -> None:
-    def stop(step: int) -> None:
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        train(teaching(world, run=str(tmp_path / "r")), stop)
-    with pytest.raises(InputError, match="has not finished"):
-        evaluate(EvaluateConfig(device="cpu", run=str(tmp_path / "r")))

@@ -37,12 +37,8 @@ def test_scoring_the_files_gives_evaluates_scores(
         truth = read_mask(sample.y1, 11, data.void)
         found = np.array(Image.open(out / f"{sample.name}.png"))
         total += confusion(truth, found, 11)
-    recorded = evaluate(
-        EvaluateConfig(
-            teacher=str(world / "teacher"), domain="d1", device="cpu", precision="fp32",
-            protocol=protocol,
-        )
-    )  # fmt: skip
+    how = {"device": "cpu", "precision": "fp32", "protocol": protocol}
+    recorded = evaluate(EvaluateConfig(teacher=str(world / "teacher"), domain="d1", **how))
     assert scores(total).miou == pytest.approx(read_json(recorded)["truth"]["miou"])
 
 

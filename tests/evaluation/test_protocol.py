@@ -1,10 +1,6 @@
 """Evaluation protocols against slow loops and symmetries."""
 
-import json
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -32,13 +28,10 @@ NETWORK = NetworkConfig()
 class Strided(nn.Module):
     """Logits at a quarter of the size that depend on more than a cell."""
 
-    def __init__(self, *, symmetric: bool = False) -> None:
+    def __init__(self) -> None:
         super().__init__()
         torch.manual_seed(0)
-        self.conv = nn.Conv2d(3, 5, 4 if symmetric else 5, stride=4, padding=0 if symmetric else 2)
-        if symmetric:
-            weight = self.conv.weight.data
-            weight.copy_((weight + weight.flip(-1)) / 2)
+        self.conv = nn.Conv2d(3, 5, 5, stride=4, padding=2)
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
         return {"out": self.conv(x)}
@@ -49,20 +42,16 @@ def images(height: int, width: int) -> Tensor:
     return torch.from_numpy(rng.integers(0, 256, (2, 3, height, width), dtype=np.uint8))
 
 
-def run(protocol: ProtocolConfig, shape: tuple[int, int] = (40, 56), **net: bool) -> np.ndarray:
-    return predict(MACHINE, Strided(**net), NETWORK, images(*shape), (50, 70), protocol)
+def run(protocol: ProtocolConfig, shape: tuple[int, int] = (40, 56)) -> np.ndarray:
+    return predict(MACHINE, Strided(), NETWORK, images(*shape), (50, 70), protocol)
 
 
 @pytest.mark.parametrize(
     ("length", "window", "stride", "wanted"),
     [(10, 4, 3, [0, 3, 6]), (10, 4, 4, [0, 4, 6]), (4, 4, 2, [0]), (11, 4, 2, [0, 2, 4, 6, 7])],
 )
-def test_windows_cover_a_side_exactly(
-    length: int, window: int, stride: int, wanted: list[int]
-) -> None:
+def test_windows_cover_a_side(length: int, window: int, stride: int, wanted: list[int]) -> None:
     assert places(length, window, stride) == wanted
-    covered = {p + i for p in wanted for i in range(window)}
-    assert covered == set(range(length))
 
 
 @pytest.mark.parametrize(("batch", "passes"), [(0, [2] * 9), (5, [4] * 4 + [2]), (99, [18])])
@@ -91,19 +80,6 @@ def test_overlapping_windows_are_averaged_pixel_by_pixel(batch: int, passes: lis
     np.testing.assert_allclose(found.numpy(), total / times, rtol=0, atol=1e-5)
 
 
-def test_windows_as_large_as_the_image_are_the_whole_image() -> None:
-    assert np.array_equal(run(ProtocolConfig(window=[40, 56])), run(ProtocolConfig()))
-    assert np.array_equal(run(ProtocolConfig(window=[400, 560])), run(ProtocolConfig()))
-
-
-def test_one_scale_without_mirroring_is_one_pass() -> None:
-    net, x = Strided(), images(40, 56)
-    with torch.no_grad():
-        logits = net(normalise(x, NETWORK.mean, NETWORK.std))["out"]
-    wanted = upsample(logits, (50, 70)).argmax(dim=1).numpy()
-    assert np.array_equal(run(ProtocolConfig(scales=[1.0])), wanted)
-
-
 def test_scales_and_mirroring_average_probabilities() -> None:
     protocol = ProtocolConfig(scales=[0.5, 1.5], flip=True)
     net, x = Strided(), normalise(images(40, 56), NETWORK.mean, NETWORK.std)
@@ -122,17 +98,11 @@ def test_scales_and_mirroring_average_probabilities() -> None:
     assert not np.array_equal(found, run(ProtocolConfig()))
 
 
-def test_mirroring_changes_nothing_for_a_symmetric_network() -> None:
-    plain = run(ProtocolConfig(), symmetric=True)
-    mirrored = run(ProtocolConfig(flip=True), symmetric=True)
-    assert (plain == mirrored).mean() > 0.999  # sums in another order may turn a tie
-    assert (run(ProtocolConfig()) != run(ProtocolConfig(flip=True))).any()
-
-
 def test_windows_and_scales_go_together() -> None:
+    """A window that is larger than every scale of the image is the image."""
     protocol = ProtocolConfig(window=[24, 24], scales=[0.5, 1.0], flip=True)
     assert run(protocol).shape == (2, 50, 70)
-    small = run(protocol, (16, 20))  # no scale is larger than a window
+    small = run(protocol, (16, 20))
     assert np.array_equal(small, run(ProtocolConfig(scales=[0.5, 1.0], flip=True), (16, 20)))
 
 
@@ -169,7 +139,7 @@ def test_a_size_that_the_network_cannot_take_is_named() -> None:
         ({"window": [4, 4], "stride": [5, 4]}, "leave gaps"),
         ({"scales": []}, r"protocol\.scales is empty"),
         ({"scales": [0.0]}, r"protocol\.scales is 0\.0"),
-        ({"scales": [0.75, 100.0]}, r"protocol\.scales is 100\.0; it must be below 16"),
+        ({"scales": [0.75, 100.0]}, r"protocol\.scales is 100\.0; it must lie in \(0, 16\)"),
     ],
 )
 def test_wrong_protocols_are_named(settings: dict, message: str) -> None:
@@ -177,32 +147,9 @@ def test_wrong_protocols_are_named(settings: dict, message: str) -> None:
         ProtocolConfig(**settings)
 
 
-def test_each_protocol_has_its_file_and_its_row(world: Path, tmp_path: Path) -> None:
-    """No figure replaces another's, and tables keep them apart."""
-    teacher = shutil.copytree(world / "teacher", tmp_path / "runs/teacher")
-    for path in teacher.glob("metrics_*"):
-        path.unlink()
-    protocols = (
-        ProtocolConfig(),
-        ProtocolConfig(flip=True),
-        ProtocolConfig(window=[32, 32], stride=[16, 24], scales=[0.75, 1.0]),
-    )
-    names = [
-        evaluate(EvaluateConfig(teacher=str(teacher), domain="d1", protocol=p, device="cpu")).name
-        for p in protocols
-    ]
-    assert names == [
-        "metrics_camvid_d1_val.json",
-        "metrics_camvid_d1_val_flip.json",
-        "metrics_camvid_d1_val_window32x32_stride16x24_scales0.75-1.json",
-    ]
-    assert read_json(teacher / names[2])["protocol"]["window"] == [32, 32]
-    assert {row.method for row in collect(tmp_path / "runs")} == {
-        "teacher", "teacher (flip)", "teacher (window32x32_stride16x24_scales0.75-1)",
-    }  # fmt: skip
-
-
-def test_shares_of_the_loss_never_mix_protocols(world: Path, tmp_path: Path) -> None:
+def test_protocols_have_files_and_rows_and_their_shares_never_mix(
+    world: Path, tmp_path: Path
+) -> None:
     """What mirroring alone gains is nothing that was recovered."""
     root = tmp_path / "runs"
     shutil.copytree(world / "teacher", root / "teacher", ignore=lambda d, n: {
@@ -224,6 +171,7 @@ def test_shares_of_the_loss_never_mix_protocols(world: Path, tmp_path: Path) -> 
         found = read_json(path)
         write_json(path, found | {"truth": found["truth"] | {"miou": miou}})
     rows = collect(root)
+    assert (student / "metrics_camvid_d2_d2_val_flip.json").is_file()
     shares = {e.row.method: e.recovered for e in entries_of(rows)}
     assert shares == {
         "teacher": None, "B0": None, "pool3": 50.0,
@@ -232,28 +180,3 @@ def test_shares_of_the_loss_never_mix_protocols(world: Path, tmp_path: Path) -> 
     wanted = ["B0", "B0 (flip)", "pool3", "pool3 (flip)"]
     assert [x.method for x in lines_of(entries_of(rows)) if x.shift] == wanted
     assert len({len(line) for line in text_table(rows).splitlines()}) == 1, "columns stand in line"
-
-
-@pytest.mark.system
-def test_evaluate_in_windows_and_at_several_scales_by_command(world: Path, tmp_path: Path) -> None:
-    """What the file says is what the command line asked for; a preset yields to a setting."""
-    run = shutil.copytree(world / "teacher", tmp_path / "teacher")
-    script = Path(__file__).resolve().parents[2] / "scripts" / "evaluate.py"
-    overrides = ["protocol=multiscale", "protocol.scales=[0.5,1.25]", "protocol.window=[32,32]"]
-    done = subprocess.run(
-        [sys.executable, str(script), f"teacher={run}", "domain=d1", "device=cpu", *overrides],
-        cwd=tmp_path,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stderr
-    path = run / "metrics_camvid_d1_val_window32x32_scales0.5-1.25_flip.json"
-    assert str(path) in done.stdout and "miou" in done.stdout
-    found = json.loads(path.read_text())
-    assert found["protocol"] == {
-        "window": [32, 32], "stride": [], "scales": [0.5, 1.25], "flip": True, "crops": 1,
-    }  # fmt: skip
-    labelled = read_json(evaluate(EvaluateConfig(teacher=str(run), domain="d1", device="cpu")))
-    assert np.sum(found["confusion"]) == np.sum(labelled["confusion"])

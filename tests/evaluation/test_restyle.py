@@ -15,24 +15,22 @@ from tiny import teaching
 from adapt.errors import InputError
 from adapt.evaluation.evaluate import evaluate
 from adapt.evaluation.restyle import (
+    MAKERS,
     counts,
     fda,
     histogram,
-    make_restyle,
     matching_table,
     mean_amplitude,
     with_amplitude,
 )
 from adapt.evaluation.rows import collect, text_table
+from adapt.settings.choices import RESTYLES
 from adapt.settings.commands import EvaluateConfig
-from adapt.settings.groups import DataConfig, ScheduleConfig, ShiftConfig
-from adapt.settings.objective import ObjectiveConfig, RegressionConfig
-from adapt.settings.study import StudyConfig
-from adapt.study.grid import Study
+from adapt.settings.groups import DataConfig, ScheduleConfig
 from adapt.training.train import train
 from viz.report.tables import entries_of, lines_of
 
-SIZES = [(8, 10), (9, 10), (8, 11), (9, 11), (33, 20)]
+SIZES = [(8, 10), (9, 10), (9, 11), (33, 20)]
 
 
 def images(number: int, size: tuple[int, int] = (12, 15), seed: int = 0) -> list[np.ndarray]:
@@ -40,9 +38,6 @@ def images(number: int, size: tuple[int, int] = (12, 15), seed: int = 0) -> list
     rng = np.random.default_rng(seed)
     low, high = rng.integers(20, 90, 3), rng.integers(120, 230, 3)
     return [rng.integers(low, high, (*size, 3)).astype(np.uint8) for _ in range(number)]
-
-
-# Histogram
 
 
 def test_equal_histograms_change_nothing() -> None:
@@ -70,14 +65,6 @@ def test_matching_table_by_a_slow_loop() -> None:
             assert table[channel, value] == wanted
 
 
-def test_matched_data_set_has_the_old_histogram() -> None:
-    """Every one of 180 values a channel occurs once in `old` and in `new`, brighter by 40."""
-    values = np.stack([np.arange(20, 200)] * 3, 1).reshape(12, 15, 3)
-    old = [np.random.default_rng(0).permutation(values.reshape(-1, 3)).reshape(12, 15, 3)]
-    restyle = histogram([i.astype(np.uint8) for i in old], [(values + 40).astype(np.uint8)])
-    assert np.array_equal(restyle((values + 40).astype(np.uint8)), values)
-
-
 def test_a_value_of_most_pixels_goes_to_the_middle_of_its_ranks() -> None:
     """White paper with a few black strokes becomes the old domain's grey, not its highlights."""
     paper = np.full((10, 20, 3), 255, np.uint8)
@@ -85,22 +72,6 @@ def test_a_value_of_most_pixels_goes_to_the_middle_of_its_ranks() -> None:
     old = np.repeat(np.arange(200, dtype=np.uint8).reshape(10, 20, 1), 3, 2)
     found = histogram([old], [paper])(paper)
     assert set(np.unique(found)) == {9, 109}  # ranks 0.05 and 0.55 of 0..199
-
-
-def test_channels_are_matched_each_on_its_own() -> None:
-    new = images(2, seed=3)
-    old = [np.stack([i[..., 0], i[..., 1] // 2, 255 - i[..., 2]], 2) for i in new]
-    restyle = histogram(old, new)
-    for image in new:
-        assert np.array_equal(
-            restyle(image)[..., :2], np.stack([image[..., 0], image[..., 1] // 2], 2)
-        )
-    # 255 - v turns ranks around, so the brightest pixels stay the brightest
-    order = np.argsort(new[0][..., 2].ravel(), kind="stable")
-    assert (np.diff(restyle(new[0])[..., 2].ravel()[order].astype(int)) >= 0).all()
-
-
-# Fourier domain adaptation
 
 
 def slow_fda(image: np.ndarray, old: list[np.ndarray], beta: float) -> np.ndarray:
@@ -124,36 +95,23 @@ def slow_fda(image: np.ndarray, old: list[np.ndarray], beta: float) -> np.ndarra
 
 
 @pytest.mark.parametrize("size", SIZES, ids=str)
-@pytest.mark.parametrize("beta", [0.01, 0.13, 0.3, 0.49])
+@pytest.mark.parametrize("beta", [0.01, 0.13, 0.49])
 def test_fda_is_the_full_shifted_transforms(size: tuple[int, int], beta: float) -> None:
     (image,), old = images(1, size, seed=4), images(3, size, seed=5)
     exact = slow_fda(image, old, beta)
-    found = fda(old, beta)(image)
+    found = fda(old, [], beta)(image)
     assert np.abs(found - np.clip(exact, 0, 255)).max() < 0.5 + 1e-3
     assert np.abs(exact - image).max() > 5, "the case must change something"
-
-
-@pytest.mark.parametrize("size", SIZES, ids=str)
-def test_an_images_own_amplitude_leaves_it(size: tuple[int, int]) -> None:
-    for image in images(2, size):
-        assert np.array_equal(fda([image, image], 0.3)(image), image)
-
-
-def test_smallest_window_moves_the_mean_colour_alone() -> None:
-    """beta min(h, w) < 1: frequency 0 only, so each channel is shifted by one number."""
-    (image,), old = images(1, (20, 30), seed=6), images(4, (20, 30), seed=7)
-    found = fda(old, 0.04)(image).astype(int) - image
-    wanted = np.mean([o.mean((0, 1)) for o in old], 0) - image.mean((0, 1))
-    assert np.array_equal(found, np.broadcast_to(np.rint(wanted), found.shape))
+    assert np.array_equal(fda([image, image], [], beta)(image), image), "its own amplitude"
 
 
 def test_values_are_rounded_and_clipped() -> None:
+    """With beta min(h, w) < 1 each channel is shifted by one number, its mean colour's change."""
     image = np.full((6, 6, 3), 10, np.uint8)
     image[::2] = 250
     bright, dark = np.full((6, 6, 3), 255, np.uint8), np.zeros((6, 6, 3), np.uint8)
-    assert fda([bright], 0.01)(image).max() == 255
-    assert fda([dark], 0.01)(image).min() == 0
-    assert fda([bright], 0.01)(image)[1, 0, 0] == 135  # 10 + 255 - 130
+    assert np.unique(fda([bright], [], 0.01)(image)).tolist() == [135, 255]  # 10 + 255 - 130
+    assert np.unique(fda([dark], [], 0.01)(image)).tolist() == [0, 120]
 
 
 def test_a_smaller_image_takes_the_same_cycles() -> None:
@@ -168,33 +126,18 @@ def test_a_smaller_image_takes_the_same_cycles() -> None:
     assert np.abs(found.astype(int) - wave(24, 40, 100.0)).max() <= 4  # 10 cos(...) is rounded
 
 
-def test_images_of_several_sizes_have_no_mean() -> None:
-    with pytest.raises(InputError, match="no mean spectrum"):
-        mean_amplitude([*images(1, (8, 8)), *images(1, (8, 9))])
-
-
-# The table
-
-
 def test_fda_never_reads_the_new_domain_and_nothing_is_read_twice() -> None:
+    assert tuple(MAKERS) == RESTYLES
     old, new = images(2, seed=8), images(2, seed=9)
 
     def untouchable() -> Iterator[np.ndarray]:
         yield pytest.fail("the new domain was read")
 
     image = new[0]
-    found = make_restyle("fda", iter(old), untouchable(), 0.1)(image)
-    assert np.array_equal(found, fda(old, 0.1)(image))
-    found = make_restyle("histogram", iter(old), iter(new), 0.1)(image)
+    found = MAKERS["fda"](iter(old), untouchable(), 0.1)(image)
+    assert np.array_equal(found, fda(old, [], 0.1)(image))
+    found = MAKERS["histogram"](iter(old), iter(new), 0.1)(image)
     assert np.array_equal(found, histogram(old, new)(image))
-
-
-def test_unknown_name_lists_the_choices() -> None:
-    with pytest.raises(InputError, match=r"Did you mean 'histogram'.* fda"):
-        make_restyle("histgram", [], [], 0.1)
-
-
-# The command
 
 
 @pytest.fixture
@@ -213,42 +156,24 @@ def asked(world: Path, tmp_path: Path) -> Callable[..., dict]:
     return ask
 
 
-def test_old_domain_restyled_to_itself_scores_as_it_is(
-    world: Path, asked: Callable[..., dict]
-) -> None:
-    found = asked(world / "d1", restyle="histogram")
-    assert found["confusion"] == asked(world / "d1")["confusion"]
-    assert found["agreement"]["miou"] == 100
-    assert (found["restyle"], found["restyle_beta"]) == ("histogram", None)
-
-
-@pytest.mark.parametrize("name", ["histogram", "fda"])
+@pytest.mark.parametrize(("name", "workers"), [("histogram", 0), ("fda", 2)])
 def test_evaluation_is_that_of_images_restyled_beforehand(
-    world: Path, tmp_path: Path, asked: Callable[..., dict], name: str
+    world: Path, tmp_path: Path, asked: Callable[..., dict], name: str, workers: int
 ) -> None:
     """By hand: the tables and spectra of both training splits, the images written to disk."""
-    names = {
-        split: sorted(p.name for p in (world / "d2" / split).iterdir())
-        for split in ("train", "val")
-    }
     old, new = (
-        [np.array(Image.open(world / d / "train" / n)) for n in names["train"]]
-        for d in ("d1", "d2")
+        [np.array(Image.open(path)) for path in sorted((world / domain / "train").iterdir())]
+        for domain in ("d1", "d2")
     )
-    restyle = make_restyle(name, old, new, 0.1)
-    made = tmp_path / "made"
+    restyle, made = MAKERS[name](old, new, 0.1), tmp_path / "made"
     shutil.copytree(world / "d2", made)
-    for n in names["val"]:
-        image = np.array(Image.open(made / "val" / n))
-        Image.fromarray(restyle(image)).save(made / "val" / n)
+    for path in (made / "val").iterdir():
+        Image.fromarray(restyle(np.array(Image.open(path)))).save(path)
     wanted = asked(made)
-    found = asked(world / "d2", restyle=name, restyle_beta=0.1)
+    found = asked(world / "d2", restyle=name, restyle_beta=0.1, workers=workers)
+    assert (found["restyle"], found["restyle_beta"]) == (name, 0.1 if name == "fda" else None)
     assert found["confusion"] == wanted["confusion"] != asked(world / "d2")["confusion"]
     assert found["agreement"] == wanted["agreement"], "the teacher sees x1 as it is"
-    assert (
-        found["confusion"]
-        == asked(world / "d2", restyle=name, restyle_beta=0.1, workers=2)["confusion"]
-    )
 
 
 def test_the_partners_of_the_scored_images_are_never_looked_at(
@@ -267,15 +192,17 @@ def test_the_partners_of_the_scored_images_are_never_looked_at(
 def test_images_of_several_sizes_are_evaluated(
     world: Path, tmp_path: Path, asked: Callable[..., dict]
 ) -> None:
+    """They have no mean spectrum, so the training images are brought to one size."""
     for domain in ("d1", "d2"):
         shutil.copytree(world / domain, tmp_path / domain)
-        for split in ("train", "val"):
-            for folder in (split, f"{split}annot"):
-                path = sorted((tmp_path / domain / folder).iterdir())[0]
-                Image.open(path).resize((40, 48), Image.Resampling.NEAREST).save(path)
+        for folder in ("train", "trainannot", "val", "valannot"):
+            path = sorted((tmp_path / domain / folder).iterdir())[0]
+            Image.open(path).resize((40, 48), Image.Resampling.NEAREST).save(path)
     for name in ("histogram", "fda"):
         found = asked(tmp_path / "d2", root=tmp_path / "d1", restyle=name, restyle_beta=0.1)
         assert np.sum(found["confusion"]) > 0
+    with pytest.raises(InputError, match="no mean spectrum"):
+        mean_amplitude([*images(1, (8, 8)), *images(1, (8, 9))])
 
 
 def test_files_and_tables_tell_restylings_apart(
@@ -293,30 +220,12 @@ def test_files_and_tables_tell_restylings_apart(
         "_adabn_histogram": "AdaBN+histogram",
     }  # fmt: skip
     assert [r.distortion for r in rows if r.method != "B0"] == [None] * 5
-    lines = lines_of(entries_of(rows))
-    assert [line.label for line in lines] == [
-        "B0", "AdaBN", "histogram", "fda (restyle_beta=0.01)", "fda (restyle_beta=0.2)",
-        "AdaBN+histogram",
+    assert [(line.label, line.objective) for line in lines_of(entries_of(rows))] == [
+        (label, False) for label in ("B0", "AdaBN", "histogram", "fda (restyle_beta=0.01)",
+        "fda (restyle_beta=0.2)", "AdaBN+histogram")
     ]  # fmt: skip
-    assert not any(line.objective for line in lines)
     printed = [line.split()[1] for line in text_table(rows).splitlines()[1:]]
     assert printed[:3] == ["B0", "AdaBN", "histogram"]
-
-
-def test_study_plans_them_where_they_are_asked_for() -> None:
-    config = StudyConfig(
-        data=DataConfig(name="camvid", root="photos"),
-        shifts={"a": ShiftConfig("ripple")},
-        objectives={"pool5": ObjectiveConfig("pool5", RegressionConfig(1.0, {"pool5": 1.0}))},
-    )
-    plain = [cell.name for cell in Study(config).cells()]
-    asked = [*config.baselines, "fda", "histogram"]
-    found = list(Study(replace(config, baselines=asked)).cells())
-    added = [cell for cell in found if cell.name not in plain]
-    assert [cell.result.name for cell in added] == [
-        f"metrics_camvid_d2_a_val_{name}.json" for name in ("histogram", "fda")
-    ]
-    assert [cell.name for cell in found if cell.name in plain] == plain
 
 
 @pytest.mark.parametrize(
@@ -324,12 +233,9 @@ def test_study_plans_them_where_they_are_asked_for() -> None:
     [
         ({"restyle": "fourier"}, r"Choices: '' \(empty\), histogram, fda"),
         ({"restyle": "fda", "restyle_beta": 0.5}, "restyle_beta is 0.5"),
-        ({"restyle": "fda", "restyle_beta": 0.0}, "restyle_beta is 0.0"),
         ({"restyle": "fda", "domain": "d1"}, "give domain=d2"),
     ],
 )
-def test_wrong_settings_are_named(
-    world: Path, asked: Callable[..., dict], settings: dict, message: str
-) -> None:
+def test_wrong_settings_are_named(world: Path, settings: dict, message: str) -> None:
     with pytest.raises(InputError, match=message):
-        asked(world / "d2", **settings)
+        evaluate(EvaluateConfig(device="cpu", teacher=str(world / "teacher"), **settings))

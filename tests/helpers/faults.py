@@ -84,10 +84,10 @@ def out_of_memory_at(argument: str) -> None:
     """`STEP,RANK`: the student's pass finds no memory."""
     import torch
 
-    import adapt.machine.processes
+    import adapt.training.setup
 
     step, where = (int(part) for part in argument.split(","))
-    original = adapt.machine.processes.Tapped.forward
+    original = adapt.training.setup.Tapped.forward
     calls = iter(range(1, 1000))
 
     def exhausted(*arguments: Any) -> Any:
@@ -95,7 +95,7 @@ def out_of_memory_at(argument: str) -> None:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
         return original(*arguments)
 
-    adapt.machine.processes.Tapped.forward = exhausted
+    adapt.training.setup.Tapped.forward = exhausted
 
 
 def loader_dies_at(position: str) -> None:
@@ -171,18 +171,18 @@ def slow_evaluation(argument: str) -> None:
 
 
 def slow_loader(argument: str) -> None:
-    """So does every sample behind the first four, in whichever process reads it."""
-    slow("adapt.data.sampling", "Decoder._decode", argument, "0.5", 4)
+    """So does every sample after the first four, in whichever process reads it."""
+    slow("adapt.data.sampling", "Decoder.native", argument, "0.5", 4)
 
 
 def slow_filter(argument: str) -> None:
-    """So does every image behind the third to be filtered."""
+    """So does every image after the third to be filtered."""
     slow("adapt.shift.distort", "apply_shift", argument, "5", 4)
 
 
 def slow_scores(argument: str) -> None:
-    """So do the Fisher scores of every image behind the second."""
-    slow("adapt.analysis.fisher", "add_scores", argument, "1", 2)
+    """So do the Fisher scores of every image after the second."""
+    slow("adapt.penalties.fisher", "add_scores", argument, "1", 2)
 
 
 def slow_prediction(argument: str) -> None:
@@ -191,7 +191,7 @@ def slow_prediction(argument: str) -> None:
 
 
 def save_forever(folder: str) -> None:
-    """Commits checkpoints of 100 kB, one behind the other, until it is killed."""
+    """Commits checkpoints of 100 kB, one after the other, until it is killed."""
     from itertools import count
     from pathlib import Path
 
@@ -201,7 +201,7 @@ def save_forever(folder: str) -> None:
 
     for step in count(1):
         state = {"student": {"w": torch.full((25_000,), float(step))}}
-        checkpoint.save(Path(folder), step, state, {"inputs": {}})
+        checkpoint.save(Path(folder), step, state, {}, 0.0)
 
 
 def measure(argument: str) -> None:

@@ -16,6 +16,7 @@ from tiny import adapting
 from adapt.data.images import IGNORE
 from adapt.machine.processes import processes, rank, world
 from adapt.objective.terms import Objective
+from adapt.settings.choices import DISTANCES
 from adapt.settings.groups import ScheduleConfig
 from adapt.settings.objective import (
     KDConfig,
@@ -27,7 +28,6 @@ from adapt.settings.objective import (
 from adapt.training.train import train
 
 SIZE, CLASSES, IMAGES = (12, 10), 5, 4
-DISTANCES = ("relative", "mean", "sum", "l1", "cosine", "cwd")
 OBJECTIVES = {
     "supervised": ObjectiveConfig("supervised", supervised=SupervisedConfig(1.0)),
     "kd": ObjectiveConfig("kd", kd=KDConfig(1.0)),

@@ -1,12 +1,13 @@
 """Runs that take a second: a width-1/32 DeepLab on a CamVid-like tree and its photocopied twin."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import torch
 from safetensors.torch import load_file
 
-from adapt.disk.files import read_mapping, sealed, write_json
+from adapt.disk.files import read_mapping, write_json
 from adapt.disk.runs import read_metrics
 from adapt.settings.groups import (
     DataConfig,
@@ -52,10 +53,24 @@ def adapting(world: Path, run: Path, **changes: object) -> TrainConfig:
     return replace(config, **changes)  # type: ignore[arg-type]
 
 
-def reseal(path: Path, **changes: object) -> None:
-    """Change entries of meta.json or model.json and make the seal agree; None = take it out."""
+class Interrupted(Exception):
+    """Stands for a crash between two steps."""
+
+
+def crash_at(step: int) -> Callable[[int], None]:
+    """For `train`: the crash after a completed step."""
+
+    def on_step(done: int) -> None:
+        if done == step:
+            raise Interrupted
+
+    return on_step
+
+
+def edit_record(path: Path, **changes: object) -> None:
+    """Change entries of meta.json or model.json; None = take it out."""
     content = {k: v for k, v in (read_mapping(path) | changes).items() if v is not None}
-    write_json(path, sealed(content))
+    write_json(path, content)
 
 
 def weights(run: Path) -> dict[str, torch.Tensor]:

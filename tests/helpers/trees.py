@@ -42,3 +42,12 @@ def camvid(root: Path, train: int = 6, val: int = 3, scale: int = 1) -> Path:
         rows = [f"/SegNet/CamVid/{split}/{n} /SegNet/CamVid/{split}annot/{n}" for n in names]
         (root / f"{split}.txt").write_text("\n".join(rows) + "\n")
     return root
+
+
+def images(folder: Path, *files: str, size: tuple[int, int] = (4, 3)) -> Path:
+    """Black grey images of `size` (W, H) under these names; returns the folder."""
+    for file in files:
+        path = folder / file
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("L", size).save(path)
+    return folder

@@ -124,7 +124,7 @@ TRAINED = (
 IMPORTED = (
     "adapt.cli.main", "adapt.training.adapt", "adapt.shift.distort", "adapt.analysis.fisher",
     "adapt.evaluation.evaluate", "adapt.cli.study", "albumentations", "torchvision",
-    "tensorboard.summary.writer.record_writer",
+    "torch.utils.tensorboard",
     "hydra._internal.hydra", "hydra.core.override_parser.overrides_parser", "faults",
 )  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""What only a GPU shows. Without one these are skipped, but for what can be said of its errors."""
+"""What only a GPU shows; without one all of these are skipped."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -8,21 +8,17 @@ import numpy as np
 import pytest
 import torch
 from several import torchrun
-from test_train import Interrupted, crash_at
-from tiny import adapting, curve, teaching, weights
+from tiny import Interrupted, adapting, crash_at, curve, teaching, weights
 
-from adapt.data import load
-from adapt.data.sampling import Stream, batches
 from adapt.disk import checkpoint
 from adapt.disk.files import read_mapping
 from adapt.errors import Stopped
 from adapt.evaluation.evaluate import evaluate
-from adapt.machine.runtime import STATUS, explained, runtime
+from adapt.machine.runtime import STATUS, runtime
 from adapt.networks import build_network
 from adapt.penalties import Penalty
 from adapt.settings.commands import EvaluateConfig
 from adapt.settings.groups import NetworkConfig, PenaltyConfig
-from adapt.training.resume import rng_states, set_rng_states
 from adapt.training.train import train
 from viz.inversion.style import invert_image
 
@@ -35,22 +31,6 @@ TOLERANCE = 2e-3
 
 def losses(run: Path) -> np.ndarray:
     return np.array([entry["loss"] for entry in curve(run)])
-
-
-@pytest.mark.parametrize(
-    "said",
-    [
-        "CUDA error: out of memory\nCUDA kernel errors might be reported at another call",
-        "cuDNN error: CUDNN_STATUS_ALLOC_FAILED",
-        "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
-    ],
-)
-def test_a_full_gpu_is_said_however_its_libraries_say_it(said: str) -> None:
-    stop = explained(RuntimeError(said), "step 3")
-    assert stop is not None and stop.status == STATUS
-    assert str(stop) == (
-        f"step 3: out of memory: {said.splitlines()[0]}. A smaller batch or crop needs less"
-    )
 
 
 @needs_gpu
@@ -66,17 +46,6 @@ def test_a_gpu_too_small_is_said_with_the_step_and_the_samples(world: Path, tmp_
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0)
     assert stop.value.status == STATUS
-
-
-@needs_gpu
-def test_dropout_goes_on_where_a_state_was_kept() -> None:
-    device = torch.device(GPU, 0)
-    states = rng_states(device)
-    ones = torch.ones(1000, device=device)
-    first = torch.nn.functional.dropout(ones)
-    assert not torch.equal(first, torch.nn.functional.dropout(ones))
-    set_rng_states(states, device)
-    assert torch.equal(first, torch.nn.functional.dropout(ones))
 
 
 @needs_gpu
@@ -113,21 +82,6 @@ def test_a_run_of_the_gpu_is_scored_alike_on_both(world: Path, tmp_path: Path) -
         told = EvaluateConfig(run=str(tmp_path / "r"), device=device, precision="fp32")
         found.append(read_mapping(evaluate(told))["truth"]["miou"])
     assert found[0] == pytest.approx(found[1], abs=1.0)
-
-
-@needs_gpu
-def test_batches_are_pinned_and_reach_the_gpu_whole(world: Path) -> None:
-    config = teaching(world).data
-    stream = Stream(load(config, "train"), config, ["x1", "y1"], seed=0)
-    for workers in (0, 2):
-        pinned = list(batches(stream, 2, 0, 3, workers, pin=True))
-        plain = list(batches(stream, 2, 0, 3, 0))
-        machine = runtime(GPU, "fp32")
-        for one, other in zip(pinned, plain, strict=True):
-            assert one["x1"].is_pinned() and one["y"].is_pinned()
-            there = machine.images(one["x1"])
-            assert there.is_contiguous(memory_format=torch.channels_last)
-            assert torch.equal(there.cpu(), other["x1"])
 
 
 @needs_gpu

@@ -1,5 +1,6 @@
 """Taps on networks of two lines, and what stands beside them in adapt.networks.taps."""
 
+from collections.abc import Callable
 from types import SimpleNamespace
 
 import pytest
@@ -8,17 +9,6 @@ from torch import Tensor, nn
 
 from adapt.errors import InputError
 from adapt.networks.taps import LOGITS, check_taps, forward, logits_of, normalise, upsample
-
-
-class Branches(nn.Module):
-    """Two branches of which one is never used."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.used, self.unused = nn.Conv2d(3, 2, 1), nn.Conv2d(3, 2, 1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.used(x)
 
 
 class AddInPlace(nn.Module):
@@ -32,11 +22,6 @@ class AddInPlace(nn.Module):
         y = self.conv(x)
         y += x
         return self.last(y)
-
-
-def test_a_layer_that_the_pass_never_reaches_is_refused() -> None:
-    with pytest.raises(InputError, match="never reaches unused"):
-        forward(Branches(), torch.zeros(1, 3, 4, 4), ["used", "unused"])
 
 
 def test_in_place_addition_is_noticed_with_and_without_gradient() -> None:
@@ -67,31 +52,43 @@ def test_upsampling_keeps_pixel_centres_where_they_are() -> None:
     assert found.shape == (1, 1, 24, 48)
 
 
+class Odd(nn.Module):
+    """Its output is wrapped, one layer returns a pair, and one is never used."""
+
+    def __init__(self, wrap: Callable[[Tensor], object]) -> None:
+        super().__init__()
+        self.conv, self.unused, self.wrap = nn.Conv2d(3, 2, 1), nn.Conv2d(3, 2, 1), wrap
+        self.pair = nn.MaxPool2d(1, return_indices=True)
+
+    def forward(self, x: Tensor) -> object:
+        return self.wrap(self.conv(self.pair(x)[0]))
+
+
 @pytest.mark.parametrize(
     "wrap", [lambda z: z, lambda z: {"out": z, "aux": z + 1}, lambda z: SimpleNamespace(logits=z)]
 )
-def test_logits_are_found_in_every_kind_of_output(wrap) -> None:  # type: ignore[no-untyped-def]
-    class Wrapped(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.conv = nn.Conv2d(3, 2, 1)
-
-        def forward(self, x: Tensor) -> object:
-            return wrap(self.conv(x))
-
-    net, x = Wrapped(), torch.ones(1, 3, 4, 5)
+def test_logits_are_found_in_every_kind_of_output(wrap: Callable[[Tensor], object]) -> None:
+    net, x = Odd(wrap), torch.ones(1, 3, 4, 5)
     maps = forward(net, x, ["conv", LOGITS])
     assert torch.equal(maps[LOGITS], net.conv(x)) and torch.equal(maps["conv"], maps[LOGITS])
 
 
 @pytest.mark.parametrize(
-    ("output", "shown"),
+    ("output", "words"),
     [((torch.zeros(1, 2, 3, 4),), "tuple"), ({"logits": torch.zeros(1)}, "dict"),
      (torch.zeros(2, 3, 4), r"tensor \(2, 3, 4\)"), (None, "NoneType")],
 )  # fmt: skip
-def test_other_outputs_are_refused_by_what_they_are(output: object, shown: str) -> None:
-    with pytest.raises(InputError, match=shown + ".*must be logits"):
+def test_other_outputs_are_refused_by_what_they_are(output: object, words: str) -> None:
+    with pytest.raises(InputError, match=words + ".*must be logits"):
         logits_of(output)
+
+
+def test_layers_that_cannot_be_tapped_are_refused() -> None:
+    net, x = Odd(lambda z: z), torch.zeros(1, 3, 4, 4)
+    with pytest.raises(InputError, match="never reaches unused"):
+        forward(net, x, ["conv", "unused"])
+    with pytest.raises(InputError, match="'pair' returns no tensor"):
+        forward(net, x, ["pair"])
 
 
 def test_an_alias_is_another_name_of_a_layer() -> None:
@@ -101,20 +98,3 @@ def test_an_alias_is_another_name_of_a_layer() -> None:
     assert torch.equal(forward(net, x, ["pool5"])["pool5"], net(x))
     with pytest.raises(InputError, match=r"'pool4' is not known.*'pool5'.*pool5, conv, last"):
         check_taps(net, ["pool4"])
-
-
-def test_a_layer_that_returns_no_tensor_cannot_be_tapped() -> None:
-    class Pair(nn.Module):
-        def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-            return x, x
-
-    class Net(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.pair = Pair()
-
-        def forward(self, x: Tensor) -> Tensor:
-            return self.pair(x)[0]
-
-    with pytest.raises(InputError, match="'pair' returns no tensor"):
-        forward(Net(), torch.zeros(1, 3, 4, 4), ["pair"])

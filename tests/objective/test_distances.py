@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from adapt.objective.distances import DISTANCES, cells, divergence
+from adapt.objective.distances import DISTANCES, cells
 
 BATCH, CHANNELS, H, W = 3, 4, 5, 7
 IMAGE = (39, 53)
@@ -101,64 +101,34 @@ def slow(
 
 @pytest.mark.parametrize("masked", [False, True])
 @every_variant
-def test_distances_are_their_formulas(name: str, options: dict[str, Any], masked: bool) -> None:
-    student, teacher = maps(0), maps(1)
-    valid = mask() if masked else None
-    everywhere = np.ones((BATCH, *IMAGE))
-    found = DISTANCES[name](student, teacher, valid, **options)
-    seen = everywhere if valid is None else valid.numpy()
-    wanted = slow(name, student.numpy(), teacher.numpy(), seen, **options)
+def test_distances_and_gradients_are_their_formulas(
+    name: str, options: dict[str, Any], masked: bool
+) -> None:
+    student, teacher, valid = maps(0).requires_grad_(), maps(1), mask() if masked else None
+    distance = partial(DISTANCES[name], valid=valid, **options)
+    seen = np.ones((BATCH, *IMAGE)) if valid is None else valid.numpy()
+    wanted = slow(name, student.detach().numpy(), teacher.numpy(), seen, **options)
     # The mask is float32, but 0 and 1 are exact in it; what is left is the order of summation, and
     # what 1 - cos loses by cancelling.
     assert wanted > 0.01
-    assert found.item() == pytest.approx(wanted, rel=1e-12)
-
-
-@pytest.mark.parametrize("size", [(5, 7), (2, 3), (20, 27), IMAGE], ids=str)
-def test_a_cell_is_valid_where_its_nearest_pixel_is(size: tuple[int, int]) -> None:
-    valid = mask()
-    found = cells(valid, size)
-    for i in range(size[0]):
-        for j in range(size[1]):
-            pixels = valid[:, i * IMAGE[0] // size[0], j * IMAGE[1] // size[1]]
-            assert torch.equal(found[:, 0, i, j], pixels.float())
-
-
-@pytest.mark.parametrize("masked", [False, True])
-@every_variant
-def test_gradients_of_distances_are_right(name: str, options: dict[str, Any], masked: bool) -> None:
-    student, teacher = maps(0).requires_grad_(), maps(1)
-    distance = partial(DISTANCES[name], valid=mask() if masked else None, **options)
+    assert distance(student, teacher).item() == pytest.approx(wanted, rel=1e-12)
     assert torch.autograd.gradcheck(lambda s: distance(s, teacher), student)
 
 
 @every_variant
-def test_values_outside_the_mask_do_not_count(name: str, options: dict[str, Any]) -> None:
+def test_what_the_mask_leaves_out_does_not_count(name: str, options: dict[str, Any]) -> None:
+    """A mask of all pixels is none; one of none makes the value and its gradient 0."""
     student, teacher, valid = maps(0), maps(1), mask()
+    distance = partial(DISTANCES[name], **options)
+    full, nothing = torch.ones_like(valid), torch.zeros_like(valid)
+    whole = distance(student, teacher, full).item()
+    assert whole == pytest.approx(distance(student, teacher, None).item(), rel=1e-12)  # other order
+    wanted = distance(student, teacher, valid)
     outside = cells(valid, (H, W)).expand_as(student) == 0
-    wanted = DISTANCES[name](student, teacher, valid, **options)
     student[outside], teacher[outside] = 1e3, -1e3
-    assert torch.equal(DISTANCES[name](student, teacher, valid, **options), wanted)
-
-
-@every_variant
-def test_a_mask_of_all_pixels_is_no_mask(name: str, options: dict[str, Any]) -> None:
-    student, teacher = maps(0), maps(1)
-    full = torch.ones(BATCH, *IMAGE, dtype=torch.uint8)
-    found = DISTANCES[name](student, teacher, full, **options)
-    # Another order of summation.
-    assert found.item() == pytest.approx(
-        DISTANCES[name](student, teacher, None, **options).item(), rel=1e-12
-    )
-
-
-@every_variant
-def test_without_any_valid_pixel_the_value_is_0_and_the_gradient_too(
-    name: str, options: dict[str, Any]
-) -> None:
-    student, teacher = maps(0).float().requires_grad_(), maps(1).float()
-    nothing = torch.zeros(BATCH, *IMAGE, dtype=torch.uint8)
-    value = DISTANCES[name](student, teacher, nothing, **options)
+    assert torch.equal(distance(student, teacher, valid), wanted)
+    student = maps(0).float().requires_grad_()
+    value = distance(student, maps(1).float(), nothing)
     value.backward()
     assert value.item() == 0
     assert student.grad is not None and not student.grad.any()  # NaN would count as true
@@ -179,25 +149,6 @@ def test_equal_maps_give_exactly_zero_and_no_gradient(
     assert student.grad is not None and not student.grad.any()
 
 
-@pytest.mark.parametrize("name", ["relative", "cosine"])
-def test_the_layers_scale_does_not_matter(name: str) -> None:
-    student, teacher = maps(0), maps(1)
-    once, scaled = (DISTANCES[name](f * student, f * teacher) for f in (1, 1024))
-    assert torch.equal(once, scaled)  # a power of two rounds nothing
-
-
-def test_cosine_does_not_see_the_students_own_scale_and_cwd_not_its_offset() -> None:
-    student, teacher = maps(0), maps(1)
-    assert torch.equal(
-        DISTANCES["cosine"](4 * student, teacher), DISTANCES["cosine"](student, teacher)
-    )
-    shifted = student + torch.arange(CHANNELS).view(1, CHANNELS, 1, 1)
-    # Rounding of the sum only.
-    assert DISTANCES["cwd"](shifted, teacher).item() == pytest.approx(
-        DISTANCES["cwd"](student, teacher).item(), rel=1e-12
-    )
-
-
 def test_cosine_of_zero_vectors_is_finite_and_so_is_its_gradient() -> None:
     """Zero beside something is half of what a right angle is; zero beside zero is equal."""
     zero, other = torch.zeros(1, 4, 1, 1), torch.tensor([3.0, 0, 4, 0]).view(1, 4, 1, 1)
@@ -207,22 +158,3 @@ def test_cosine_of_zero_vectors_is_finite_and_so_is_its_gradient() -> None:
         value.backward()
         assert value.item() == pytest.approx(wanted)
         assert student.grad is not None and student.grad.abs().max() <= 1
-
-
-@pytest.mark.parametrize("temperature", [1.0, 4.0])
-def test_cwd_has_its_least_value_where_the_channels_shapes_agree(temperature: float) -> None:
-    teacher = maps(1)
-    student = maps(0).requires_grad_()
-    optimizer = torch.optim.SGD([student], lr=20.0)
-    first = DISTANCES["cwd"](student, teacher, None, temperature).item()
-    for _ in range(300):
-        optimizer.zero_grad()
-        DISTANCES["cwd"](student, teacher, None, temperature).backward()
-        optimizer.step()
-    assert DISTANCES["cwd"](student, teacher, None, temperature).item() < 1e-3 * first
-
-
-def test_divergence_is_torchs() -> None:
-    p, q = (maps(seed).log_softmax(dim=1) for seed in (0, 1))
-    wanted = nn.functional.kl_div(q, p, log_target=True, reduction="none").sum(dim=1)
-    assert torch.allclose(divergence(p, q, dim=1), wanted, rtol=0, atol=1e-14)

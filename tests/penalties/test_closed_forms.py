@@ -92,39 +92,32 @@ def test_the_convex_combination_of_equation_8(apply: str) -> None:
     values, basis = torch.linalg.eigh(x.T @ x)  # Hessian = P diag(values) P^T
     free = torch.linalg.lstsq(x, y.T).solution  # (p, count)
     rate = 1.0 / float(values[-1] + ALPHA)
-    found = trained(x, y, PenaltyConfig("l2_sp", ALPHA, apply=apply), 1500, rate)
+    found = trained(x, y, PenaltyConfig("l2_sp", ALPHA, apply=apply), 500, rate)
     shares = (values / (values + ALPHA))[:, None]
     assert 0 < shares.min() < 0.9 < shares.max() < 1
     wanted = shares * (basis.T @ free) + (1 - shares) * (basis.T @ W0)[:, None]
     assert torch.allclose(basis.T @ found.T, wanted, atol=1e-4)  # float32
 
 
-def test_l1_sp_is_the_soft_threshold_towards_the_start() -> None:
-    """Orthonormal design: w0 + soft(X^T y - w0, alpha), with the very w0 inside the threshold."""
-    x, alpha = design(orthonormal=True), 0.4
+@pytest.mark.parametrize(
+    ("name", "alpha", "size"), [("l1_sp", 0.4, 1), ("gl_sp", 0.55, PREDICTORS)]
+)
+def test_the_optimum_is_the_soft_threshold_towards_the_start(
+    name: str, alpha: float, size: int
+) -> None:
+    """Orthonormal design: d = X^T y - w0 is shortened by alpha s_g, group by group, to the very w0
+    within it; a group of GL-SP is a row, one output's fan-in."""
+    x = design(orthonormal=True)
     y = responses(x, TRUTH, 200)
-    found = trained(x, y, PenaltyConfig("l1_sp", alpha, apply="proximal"), 100, 0.5)
-    away = y @ x - W0
-    wanted = W0 + away.sign() * (away.abs() - alpha).clamp(min=0)
-    assert torch.allclose(found, wanted, atol=1e-5)  # float32
-    resting, clear = away.abs() <= alpha, (away.abs() - alpha).abs() > 1e-4
-    assert torch.equal((found == W0)[clear], resting[clear])
-    assert 0.2 < resting.float().mean() < 0.8
-
-
-def test_gl_sp_is_the_group_soft_threshold_towards_the_start() -> None:
-    """Orthonormal design; a row, one output's fan-in, is a group with s_g = sqrt(p)."""
-    x, alpha = design(orthonormal=True), 0.55
-    y = responses(x, TRUTH, 200)
-    found = trained(x, y, PenaltyConfig("gl_sp", alpha, apply="proximal"), 100, 0.5)
-    away = y @ x - W0
-    length, threshold = away.norm(dim=1, keepdim=True), alpha * sqrt(PREDICTORS)
-    wanted = W0 + away * (1 - threshold / length).clamp(min=0)
+    found = trained(x, y, PenaltyConfig(name, alpha, apply="proximal"), 100, 0.5)
+    away, t = (y @ x - W0).reshape(200, -1, size), alpha * sqrt(size)
+    length = away.norm(dim=2, keepdim=True)
+    wanted = W0 + (away * (1 - t / length).clamp(min=0)).reshape(200, -1)
     assert torch.allclose(found, wanted, atol=1e-4)  # float32
-    resting, clear = (length <= threshold)[:, 0], ((length - threshold).abs() > 1e-3)[:, 0]
-    assert torch.equal((found == W0).all(1)[clear], resting[clear])
-    assert not torch.any((found == W0)[clear & ~resting].all(1))
-    assert 0.2 < resting.float().mean() < 0.8
+    still = (found == W0).reshape(200, -1, size).all(2, keepdim=True)
+    clear = (length - t).abs() > 1e-3
+    assert torch.equal(still[clear], (length <= t)[clear])
+    assert 0.2 < still.float().mean() < 0.8
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
+from adapt.disk.tensors import read_metadata
 from adapt.errors import InputError
 from adapt.networks.taps import upsample
 from adapt.penalties.fisher import Values, drawn, fisher_of, generator_of, load_fisher, write_fisher
@@ -25,11 +26,7 @@ def classifier(classes: int) -> nn.Module:
     """Convolution, batch norm with moved statistics, ReLU, linear: (B, 3, 4, 5) -> (B, C)."""
     torch.manual_seed(0)
     net = nn.Sequential(
-        nn.Conv2d(3, 4, 3),
-        nn.BatchNorm2d(4),
-        nn.ReLU(inplace=True),
-        nn.Flatten(),
-        nn.Linear(24, classes),
+        nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(True), nn.Flatten(), nn.Linear(24, classes)
     )
     net(torch.randn(9, 3, 4, 5) * 2 + 1)
     return net
@@ -37,11 +34,8 @@ def classifier(classes: int) -> nn.Module:
 
 def dense(stride: int = 1, classes: int = 2) -> nn.Module:
     torch.manual_seed(1)
-    return nn.Sequential(
-        nn.Conv2d(3, 4, 3, padding=1, stride=stride),
-        nn.ReLU(),
-        nn.Conv2d(4, classes, 1),
-    )
+    first = nn.Conv2d(3, 4, 3, padding=1, stride=stride)
+    return nn.Sequential(first, nn.ReLU(), nn.Conv2d(4, classes, 1))
 
 
 def close(found: Values, wanted: dict[str, Tensor], tolerance: float = 1e-4) -> None:
@@ -62,23 +56,23 @@ def test_softmax_regression_has_the_closed_form() -> None:
     """F of weight (k, i) is the mean of x_i^2 p_k (1 - p_k), of bias k that of p_k (1 - p_k)."""
     torch.manual_seed(0)
     net = nn.Sequential(nn.Flatten(), nn.Linear(3 * 2 * 3, 4))
-    shown = images(7, 2, 3)
-    x = torch.cat([image for _, image in shown]).flatten(1).double()
+    pictures = images(7, 2, 3)
+    x = torch.cat([image for _, image in pictures]).flatten(1).double()
     p = net.double()(x.view(-1, 3, 2, 3)).softmax(1).detach()
     spread = p * (1 - p)
     wanted = {"1.weight": spread.T @ x.square() / 7, "1.bias": spread.mean(0)}
-    close(fisher_of(net.float(), shown), wanted)
+    close(fisher_of(net.float(), pictures), wanted)
 
 
 def test_classification_sums_over_all_classes() -> None:
-    net, shown = classifier(5).eval(), images(4, 4, 5)
+    net, pictures = classifier(5).eval(), images(4, 4, 5)
     wanted = {n: torch.zeros_like(p, dtype=torch.double) for n, p in net.named_parameters()}
-    for _, image in shown:
+    for _, image in pictures:
         logs = net(image).log_softmax(1)[0]
         for log_p in logs:
             for name, square in squares(net, log_p).items():
-                wanted[name] += log_p.detach().exp() * square / len(shown)
-    found = fisher_of(net, shown)
+                wanted[name] += log_p.detach().exp() * square / len(pictures)
+    found = fisher_of(net, pictures)
     close(found, wanted)
     assert all(value.max() > 0 for value in found.values())
 
@@ -99,31 +93,31 @@ def moments(net: nn.Module, image: Tensor, normalisation: str) -> tuple[dict, di
     return mean, {n: second[n] - mean[n] ** 2 for n in mean}
 
 
-@pytest.mark.parametrize("stride", [1, 2], ids=["logits at 2x2", "logits at 1x1, upsampled"])
-@pytest.mark.parametrize("normalisation", ["sum", "mean"])
+@pytest.mark.parametrize(("stride", "normalisation"), [(1, "mean"), (2, "sum")])
 def test_drawn_labels_estimate_the_expectation_over_all_label_maps(
     stride: int, normalisation: str
 ) -> None:
-    """Within five standard errors, for one image and for the mean of two."""
-    net, shown, draws = dense(stride), images(2, 2, 2), 1500
-    expected = [moments(net, image, normalisation) for _, image in shown]
+    """Within five standard errors, for one image and for the mean of two; logits of 2x2, and of
+    1x1, which are upsampled."""
+    net, pictures, draws = dense(stride), images(2, 2, 2), 500
+    expected = [moments(net, image, normalisation) for _, image in pictures]
     for count in (1, 2):
-        found = fisher_of(net, shown[:count], normalisation, draws, seed=5)
+        found = fisher_of(net, pictures[:count], normalisation, draws, seed=5)
         for name, value in found.items():
             mean = sum(m[name] for m, _ in expected[:count]) / count
             error = (sum(v[name] for _, v in expected[:count]) / draws).clamp(min=0).sqrt() / count
             assert ((value - mean).abs() <= 5 * error + 1e-5 * mean.max()).all(), name
-            assert float(error.max()) < 0.1 * float(mean.max()), "the bound says something"
+            assert float(error.max()) < 0.2 * float(mean.max()), "the bound says something"
 
 
 def test_one_draw_is_the_square_of_each_images_own_gradient() -> None:
     """Against torch.func's per-sample gradients of a batch of four, same labels."""
-    net, shown = dense(2, 3), images(4, 6, 8)
-    x = torch.cat([image for _, image in shown])
+    net, pictures = dense(2, 3), images(4, 6, 8)
+    x = torch.cat([image for _, image in pictures])
     weights = {n: p.detach() for n, p in net.named_parameters()}
     logits = upsample(net(x), (6, 8))
     labels = torch.cat(
-        [drawn(logits[k : k + 1], generator_of(2, name)) for k, (name, _) in enumerate(shown)]
+        [drawn(logits[k : k + 1], generator_of(2, name)) for k, (name, _) in enumerate(pictures)]
     )
 
     def cost(weights: dict[str, Tensor], image: Tensor, y: Tensor) -> Tensor:
@@ -131,25 +125,22 @@ def test_one_draw_is_the_square_of_each_images_own_gradient() -> None:
         return nn.functional.cross_entropy(upsample(found, (6, 8)), y[None], reduction="sum")
 
     each = torch.func.vmap(torch.func.grad(cost), (None, 0, 0))(weights, x, labels)
-    found = fisher_of(net, shown, "sum", 1, seed=2)
+    found = fisher_of(net, pictures, "sum", 1, seed=2)
     close(found, {n: g.double().square().mean(0) for n, g in each.items()})
     batch = {n: g.double().mean(0).square() for n, g in each.items()}
     assert all(not torch.allclose(found[n].double(), batch[n], rtol=0.1) for n in batch)
 
 
-def test_sum_and_mean_differ_by_the_square_of_the_pixels() -> None:
-    net, shown = dense(2, 3), images(3, 6, 8)
-    total, mean = (fisher_of(net, shown, how, 2, seed=1) for how in ("sum", "mean"))
-    close(total, {n: v.double() * 48**2 for n, v in mean.items()})
-
-
 def test_order_and_company_do_not_matter_but_seed_and_name_do() -> None:
-    net, shown = dense(1, 3), images(4, 6, 8)
-    found = fisher_of(net, shown)
-    close(fisher_of(net, shown[::-1]), {n: v.double() for n, v in found.items()}, 1e-6)
-    alone = [fisher_of(net, [image]) for image in shown]
+    """And `mean` is `sum` divided by the square of the number of pixels."""
+    net, pictures = dense(2, 3), images(4, 6, 8)
+    found = fisher_of(net, pictures)
+    close(found, {n: v.double() * 48**2 for n, v in fisher_of(net, pictures, "mean").items()})
+    close(fisher_of(net, pictures[::-1]), {n: v.double() for n, v in found.items()}, 1e-6)
+    alone = [fisher_of(net, [image]) for image in pictures]
     close(found, {n: sum(a[n].double() for a in alone) / 4 for n in found}, 1e-6)
-    for other in (fisher_of(net, shown, seed=1), fisher_of(net, [(f"x{n}", x) for n, x in shown])):
+    renamed = [(f"x{name}", picture) for name, picture in pictures]
+    for other in (fisher_of(net, pictures, seed=1), fisher_of(net, renamed)):
         assert all(not torch.equal(found[n], other[n]) for n in found)
 
 
@@ -165,13 +156,13 @@ def test_labels_are_drawn_by_their_probabilities() -> None:
 
 def test_the_network_is_left_as_it_was_and_may_be_frozen() -> None:
     """Batch norm in train mode would move its statistics and use those of one image."""
-    net, shown = classifier(3), images(3, 4, 5)
-    wanted = fisher_of(net.eval(), shown)
+    net, pictures = classifier(3), images(3, 4, 5)
+    wanted = fisher_of(net.eval(), pictures)
     net.train()
     net[3].eval()
     net.requires_grad_(False)
     before = {k: v.clone() for k, v in net.state_dict().items()}
-    found = fisher_of(net, shown)
+    found = fisher_of(net, pictures)
     assert all(torch.equal(found[n], wanted[n]) for n in wanted)
     assert net.training and net[1].training and not net[3].training
     assert all(torch.equal(v, before[k]) for k, v in net.state_dict().items())
@@ -192,26 +183,40 @@ class Unused(nn.Module):
 
 
 def test_parameters_that_nothing_reaches_have_none_and_shared_ones_count_once() -> None:
-    net, shown = Unused(), images(2, 2, 2)
-    found = fisher_of(net, shown)
+    net, pictures = Unused(), images(2, 2, 2)
+    found = fisher_of(net, pictures)
     assert found.keys() == dict(net.named_parameters()).keys() and "last.weight" not in found
     assert not found["unused.weight"].any() and found["first.weight"].all()
 
 
 def test_wrong_input() -> None:
-    net, shown = dense(), images(1, 2, 2)
+    net, pictures = dense(), images(1, 2, 2)
     with pytest.raises(InputError, match="'men' is not known"):
-        fisher_of(net, shown, "men")
+        fisher_of(net, pictures, "men")
     with pytest.raises(InputError, match="draws is 0; it must be at least 1"):
-        fisher_of(net, shown, draws=0)
+        fisher_of(net, pictures, draws=0)
     with pytest.raises(InputError, match="no images"):
         fisher_of(net, [])
     nn.init.constant_(net[2].bias, float("nan"))
     with pytest.raises(InputError, match="logits are not finite"):
-        fisher_of(net, shown)
+        fisher_of(net, pictures)
+    flat = nn.Conv2d(3, 2, 1)
+    nn.init.zeros_(flat.weight)
+    with pytest.raises(InputError, match="values of weight are not finite"):
+        fisher_of(flat, [("far", torch.full((1, 3, 2, 2), 1e25))])
 
 
 MADE = {"model": "00", "images": 3, "normalisation": "sum"}
+VALUES = {"v": torch.ones(1), "w": torch.ones(2)}
+
+
+def described(path: Path, values: Values = VALUES, **changes: object) -> Path:
+    """A Fisher file with other entries in its description; None takes one out."""
+    write_fisher(path, values, MADE)
+    about = json.loads(read_metadata(path)["fisher"]) | changes
+    text = json.dumps({k: v for k, v in about.items() if v is not None})
+    path.write_bytes(safetensors.torch.save(values, {"fisher": text}))
+    return path
 
 
 def test_a_file_gives_back_what_was_written(tmp_path: Path) -> None:
@@ -224,24 +229,27 @@ def test_a_file_gives_back_what_was_written(tmp_path: Path) -> None:
     assert all(torch.equal(found.values[n], v) for n, v in values.items())
     every = torch.cat([v.flatten() for v in values.values()])
     assert found.mean == pytest.approx(float(every.double().mean()))
+    for earlier in ({"format": 1, "sha256": None}, {"seal": "5a"}):
+        assert load_fisher(described(tmp_path / "c.safetensors", **earlier)).made == MADE
 
 
 @pytest.mark.parametrize(
-    ("change", "message"),
+    ("values", "changes", "message"),
     [
-        ({"w": torch.tensor([1.0, -1.0])}, "w has values that are negative or not finite"),
-        ({"w": torch.tensor([1.0, float("nan")])}, "w has values that are negative or not finite"),
-        ({"w": torch.tensor([float("inf")])}, "w has values that are negative or not finite"),
-        ({"w": torch.ones(2, dtype=torch.double)}, "w is torch.float64"),
+        ({"w": torch.tensor([1.0, -1.0])}, {}, "w has values that are negative or not finite"),
+        ({"w": torch.tensor([float("nan")])}, {}, "w has values that are negative or not finite"),
+        ({"w": torch.tensor([float("inf")])}, {}, "w has values that are negative or not finite"),
+        ({"w": torch.ones(2, dtype=torch.double)}, {}, "w is torch.float64"),
+        (VALUES, {"format": 99}, "not a Fisher file of format 2"),
+        (VALUES, {"parameters": ["v"]}, "not the parameters that its metadata lists"),
+        (VALUES, {"sha256": "00"}, "corrupt: tensors"),
     ],
 )
-def test_values_that_no_fisher_information_has_are_refused(
-    tmp_path: Path, change: Values, message: str
+def test_what_no_fisher_information_has_is_refused(
+    tmp_path: Path, values: Values, changes: dict, message: str
 ) -> None:
-    path = tmp_path / "f.safetensors"
-    write_fisher(path, {"v": torch.ones(1), **change}, MADE)
     with pytest.raises(InputError, match=message):
-        load_fisher(path)
+        load_fisher(described(tmp_path / "f.safetensors", values, **changes))
 
 
 def test_files_of_another_kind_are_refused(tmp_path: Path) -> None:
@@ -251,16 +259,8 @@ def test_files_of_another_kind_are_refused(tmp_path: Path) -> None:
     path.write_bytes(b"nothing of the kind")
     with pytest.raises(InputError, match="not a readable safetensors file"):
         load_fisher(path)
-    path.write_bytes(safetensors.torch.save({"w": torch.ones(1)}))
+    path.write_bytes(safetensors.torch.save(VALUES))
     with pytest.raises(InputError, match=r"not a Fisher file \(no 'fisher' in its metadata\)"):
-        load_fisher(path)
-    about = {"fisher": json.dumps({"format": 99})}
-    path.write_bytes(safetensors.torch.save({"w": torch.ones(1)}, about))
-    with pytest.raises(InputError, match="not a Fisher file of format 2"):
-        load_fisher(path)
-    about = {"fisher": json.dumps({"format": 1, "parameters": ["v"]})}
-    path.write_bytes(safetensors.torch.save({"w": torch.ones(1)}, about))
-    with pytest.raises(InputError, match="not the parameters that its metadata lists"):
         load_fisher(path)
     with pytest.raises(InputError, match=r"not a \.safetensors file"):
         load_fisher(tmp_path / "f.pth")

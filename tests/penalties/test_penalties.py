@@ -1,38 +1,78 @@
-"""L2 and L2-SP against autograd, and which parameters they touch."""
+"""Every penalty against slow formulations, the equalities between them, and what each leaves alone
+(Li et al. 2020)."""
 
-from collections.abc import Callable
-from math import isclose
+from collections.abc import Iterable
+from math import isclose, sqrt
 
+import numpy as np
 import pytest
 import torch
+from scipy.optimize import minimize
 from torch import Tensor, nn
 
 from adapt.errors import InputError
-from adapt.networks.batchnorm import train_mode
-from adapt.networks.deeplab_vgg16 import DeepLabVGG16
-from adapt.networks.taps import forward
-from adapt.penalties import PENALTIES, Penalty, penalised, split_shared
+from adapt.penalties import PENALTIES, Penalty, penalised
+from adapt.penalties import penalty as penalties
 from adapt.settings.groups import PenaltyConfig, ScheduleConfig
 from adapt.training.schedules import make_optimizer
 
 Start = dict[str, Tensor]
+EVERY = [name for name in PENALTIES if name != "none"]
+SP = [name for name in EVERY if "_sp" in name]
+EPSILON = 0.02
+BETA = 0.07
+every_apply = pytest.mark.parametrize("apply", ["gradient", "decoupled", "proximal"])
+every_penalty = pytest.mark.parametrize("name", EVERY)
 
 
-def network(seed: int, classes: int = 5) -> nn.Module:
-    """Convolutions with and without bias, batch and layer norm, and a head of its own."""
+class Line(nn.Sequential):
+    """Convolutions of all kinds: grouped, 1x1, transposed and grouped, without bias; norms."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            nn.Conv2d(3, 4, (3, 2)), nn.BatchNorm2d(4), nn.Conv2d(4, 6, 1, groups=2, bias=False),
+            nn.GroupNorm(2, 6), nn.ConvTranspose2d(6, 4, (2, 3), groups=2), nn.Conv2d(4, 5, 1),
+        )  # fmt: skip
+
+
+class Tower(nn.Sequential):
+    """Linear layers around a layer norm, and a bare parameter that belongs to no layer."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            nn.Flatten(), nn.Linear(3 * 6 * 7, 4), nn.LayerNorm(4), nn.Linear(4, 5, bias=False)
+        )
+        self.gain = nn.Parameter(torch.ones(5, 2))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x) @ self.gain
+
+
+NETS = {"line": Line, "tower": Tower}
+HEADS = {"line": "5.", "tower": "3."}
+
+
+def made(name: str, seed: int) -> nn.Module:
     torch.manual_seed(seed)
-    net = nn.Sequential()
-    net.add_module("conv", nn.Conv2d(3, 4, 3))
-    net.add_module("norm", nn.BatchNorm2d(4))
-    net.add_module("deep", nn.Sequential(nn.Conv2d(4, 4, 1, bias=False), nn.GroupNorm(2, 4)))
-    net.add_module("head", nn.Conv2d(4, classes, 1))
+    net = NETS[name]().to(memory_format=torch.channels_last)
     for parameter in net.parameters():
-        nn.init.normal_(parameter)
+        nn.init.normal_(parameter, std=0.3)
     return net
 
 
-def start_of(net: nn.Module) -> Start:
-    return {k: v.clone() for k, v in net.state_dict().items()}
+def start_for(net: nn.Module, name: str, seed: int = 99) -> Start:
+    """A start near the net, contiguous, without its head, and with a head of its own."""
+    torch.manual_seed(seed)
+    shared = {n: p for n, p in net.named_parameters() if not n.startswith(HEADS[name])}
+    start = {n: (p.detach() + 0.1 * torch.randn_like(p)).contiguous() for n, p in shared.items()}
+    return {**start, "old_head.weight": torch.zeros(3)}
+
+
+def fisher_for(start: Start, seed: int = 7) -> Start:
+    """Positive values over four orders of magnitude, and some zeros."""
+    rng = torch.Generator().manual_seed(seed)
+    found = {n: 10 ** (-4 * torch.rand(v.shape, generator=rng)) for n, v in start.items()}
+    return {n: v * (torch.rand(v.shape, generator=rng) > 0.1) for n, v in found.items()}
 
 
 def loss(net: nn.Module, seed: int = 0) -> Tensor:
@@ -40,208 +80,433 @@ def loss(net: nn.Module, seed: int = 0) -> Tensor:
     return net(x).square().mean()
 
 
-def slow_omega(net: nn.Module, start: Start, config: PenaltyConfig) -> Tensor:
-    """Equations 1 and 2 of Li et al. 2018, by autograd and parameter after parameter."""
+def fan_ins(w: Tensor, module: nn.Module, groups: str) -> list[Tensor]:
+    """The elements of each group, gathered channel after channel."""
+    if groups == "layer":
+        return [w.reshape(-1)]
+    if w.ndim == 1:
+        return list(w.reshape(-1, 1))
+    if isinstance(module, nn.ConvTranspose2d):
+        inputs = w.shape[0] // module.groups
+        return [
+            w[g * inputs : (g + 1) * inputs, o].reshape(-1)
+            for g in range(module.groups)
+            for o in range(w.shape[1])
+        ]
+    return [w[o].reshape(-1) for o in range(w.shape[0])]
+
+
+def slow_omega(
+    net: nn.Module, start: Start, config: PenaltyConfig, fisher: Start, epsilon: float
+) -> Tensor:
+    """Equations 1 to 6 of Li et al. 2020 in double precision, for autograd, group after group."""
+    modules = dict(net.named_modules())
+    chosen = penalised(net, config.kinds)
+    raw = {n: f.double() for n, f in fisher.items() if n in chosen}
+    mean = sum(f.sum() for f in raw.values()) / sum(f.numel() for f in raw.values())
     total = torch.zeros((), dtype=torch.double)
-    for name, w in net.named_parameters():
-        is_weight = name in ("conv.weight", "deep.0.weight", "head.weight")
-        if config.kinds == "weights" and not is_weight:
+    for name, parameter in net.named_parameters():
+        w = parameter.double()
+        if name not in chosen:
             continue
-        is_shared = name in start and start[name].shape == w.shape
-        strength = config.alpha if is_shared else config.beta
-        origin = start[name] if is_shared and config.name == "l2_sp" else torch.zeros_like(w)
-        total = total + strength / 2 * (w.double() - origin.double()).square().sum()
+        if name not in start:
+            total = total + config.beta / 2 * w.square().sum()
+            continue
+        d = w - start[name].double() if "_sp" in config.name else w
+        f = raw[name] / mean if config.name.endswith("fisher") else torch.ones_like(d)
+        if config.name.startswith("l2"):
+            total = total + config.alpha / 2 * (f * d * d).sum()
+        elif config.name.startswith("l1"):
+            total = total + config.alpha * ((d * d + epsilon**2).sqrt() - epsilon).sum()
+        else:
+            module = modules[name.rpartition(".")[0]]
+            gathered = (fan_ins(x, module, config.groups) for x in (d, f))
+            for dg, fg in zip(*gathered, strict=True):
+                p = dg.numel()
+                length = ((fg * dg * dg).sum() + p * epsilon**2).sqrt() - sqrt(p) * epsilon
+                total = total + config.alpha * sqrt(p) * length
     return total
 
 
-@pytest.mark.parametrize("kinds", ["weights", "all"])
-@pytest.mark.parametrize("name", ["l2", "l2_sp"])
-@pytest.mark.parametrize("seed", range(3))
-def test_value_and_gradient_are_autograds(name: str, kinds: str, seed: int) -> None:
-    """The start has a head for 3 classes, so that the net's head for 5 is new."""
-    net, start = network(seed), start_of(network(seed + 10, classes=3))
-    config = PenaltyConfig(name, alpha=0.3, beta=0.07, kinds=kinds)
-    penalty = Penalty(net, start, config)
+def fisher_of(name: str, start: Start) -> Start | None:
+    return fisher_for(start) if name.endswith("fisher") else None
+
+
+def pulled(
+    name: str, apply: str, alpha: float = 0.3, beta: float = BETA
+) -> tuple[nn.Module, Penalty]:
+    net = made("line", 0)
+    start = start_for(net, "line")
+    config = PenaltyConfig(name, alpha, beta, "all", apply, EPSILON)
+    return net, Penalty(net, start, config, fisher_of(name, start))
+
+
+def update(net: nn.Module, penalty: Penalty, optimizer: torch.optim.Optimizer, n: int = 1) -> None:
+    for _ in range(n):
+        optimizer.zero_grad(set_to_none=True)
+        loss(net).backward()
+        penalty.before_step(optimizer)
+        optimizer.step()
+        penalty.after_step(optimizer)
+
+
+def alone(net: nn.Module, penalty: Penalty, groups: Iterable[object], rate: float) -> None:
+    """A step of an optimiser that changes nothing itself: what is left is the penalty's."""
+    for parameter in net.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    optimizer = torch.optim.SGD(groups, lr=rate)  # type: ignore[arg-type]
+    penalty.before_step(optimizer)
+    if penalty.config.apply == "gradient":
+        optimizer.step()
+    penalty.after_step(optimizer)
+
+
+@pytest.mark.parametrize("net_name", NETS)
+@pytest.mark.parametrize("kinds", ["weights", "conv", "all"])
+@pytest.mark.parametrize(
+    ("name", "groups"),
+    [*((n, "channel") for n in EVERY), ("gl_sp", "layer"), ("gl_sp_fisher", "layer")],
+)
+def test_value_and_gradient_are_autograds(
+    net_name: str, kinds: str, name: str, groups: str
+) -> None:
+    net = made(net_name, 0)
+    start = start_for(net, net_name)
+    config = PenaltyConfig(name, 0.3, BETA, kinds, epsilon=EPSILON, groups=groups)
+    penalty = Penalty(net, start, config, fisher_of(name, start))
     loss(net).backward()
     before = {n: p.grad.clone() for n, p in net.named_parameters() if p.grad is not None}
-    omega = slow_omega(net, start, config)
+    omega = slow_omega(net, start, config, fisher_for(start), EPSILON)
     parameters = dict(net.named_parameters())
     wanted = torch.autograd.grad(omega, list(parameters.values()), allow_unused=True)
     penalty.add_gradient()
     assert isclose(penalty.value(), omega.item(), rel_tol=1e-5)  # float32 against double
+    assert omega.item() > 0
     for (n, p), gradient in zip(parameters.items(), wanted, strict=True):
-        added = torch.zeros_like(p) if gradient is None else gradient
         assert p.grad is not None
-        assert torch.allclose(p.grad, before[n] + added, rtol=1e-5, atol=1e-6), n  # float32
         if gradient is None:
-            assert torch.equal(p.grad, before[n])
+            assert torch.equal(p.grad, before[n]), n
+        else:
+            assert torch.allclose(p.grad, before[n] + gradient, rtol=1e-5, atol=1e-6), n  # float32
 
 
-def test_l2_sp_is_nothing_at_the_start() -> None:
-    net = network(0)
-    penalty = Penalty(net, start_of(net), PenaltyConfig("l2_sp", 0.5, 0.5, "all"))
+@every_apply
+@pytest.mark.parametrize(
+    ("fisher", "plain"), [("l2_sp_fisher", "l2_sp"), ("gl_sp_fisher", "gl_sp")]
+)
+def test_fisher_of_one_is_the_penalty_without(fisher: str, plain: str, apply: str) -> None:
+    """Whatever constant the Fisher information is, as it is divided by its mean."""
+    found = []
+    for name in (fisher, plain):
+        net = made("line", 0)
+        start = start_for(net, "line")
+        constant = {n: torch.full_like(v, 4.0) for n, v in start.items()}
+        config = PenaltyConfig(name, 0.3, BETA, "all", apply)
+        penalty = Penalty(net, start, config, constant if name == fisher else None)
+        optimizer = torch.optim.SGD(net.parameters(), lr=0.1, momentum=0.9)
+        update(net, penalty, optimizer, 3)
+        found.append((penalty.value(), [p.detach().clone() for p in net.parameters()]))
+    assert isclose(found[0][0], found[1][0], rel_tol=1e-5)  # float32
+    for a, b in zip(found[0][1], found[1][1], strict=True):
+        assert torch.allclose(a, b, rtol=1e-5, atol=1e-5)  # three steps in float32
+
+
+@every_apply
+def test_groups_of_one_are_l1_sp(apply: str) -> None:
+    """Depthwise 1x1 convolutions: the fan-in of an output channel is one weight."""
+    found = []
+    for name in ("gl_sp", "l1_sp"):
+        torch.manual_seed(0)
+        net = nn.Sequential(nn.Conv2d(3, 6, 1, groups=3), nn.Conv2d(6, 6, 1, groups=6))
+        start = {n: p.detach() + 0.1 * torch.randn_like(p) for n, p in net.named_parameters()}
+        penalty = Penalty(net, start, PenaltyConfig(name, 0.1, 0, "all", apply))
+        optimizer = torch.optim.SGD(net.parameters(), lr=0.1, momentum=0.9)
+        update(net, penalty, optimizer, 6)
+        found.append((penalty.value(), [p.detach() for p in net.parameters()]))
+    assert isclose(found[0][0], found[1][0], rel_tol=1e-5)  # float32
+    for (a, b), n in zip(zip(found[0][1], found[1][1], strict=True), start, strict=True):
+        assert torch.allclose(a, b, rtol=1e-5, atol=1e-6), n  # float32
+        if apply == "proximal":
+            assert torch.equal(a == start[n], b == start[n]), "the same weights rest"
+    if apply == "proximal":
+        rests = torch.cat([(p == start[n]).flatten() for n, p in net.named_parameters()])
+        assert 0 < int(rests.sum()) < len(rests)
+
+
+@every_apply
+@pytest.mark.parametrize("name", ["none", *SP])
+def test_at_the_start_nothing_is_pulled(name: str, apply: str) -> None:
+    """Also where a measure has its kink, and where its norm's derivative is 0 / 0."""
+    net = made("line", 0)
+    start = {n: p.detach().clone() for n, p in net.named_parameters()}
+    penalty = Penalty(
+        net, start, PenaltyConfig(name, 0.5, 0.5, "all", apply), fisher_of(name, start)
+    )
+    alone(net, penalty, net.parameters(), 0.1)
+    assert penalty.value() == 0 and bool(penalty.entries) == (name != "none")
+    for n, p in net.named_parameters():
+        assert torch.equal(p, start[n]) and p.grad is not None and not p.grad.any()
+
+
+@pytest.mark.parametrize("aliased", ["net", "half", "start"])
+def test_the_start_point_is_owned_in_fp32_and_never_aliased(aliased: str) -> None:
+    """Neither training nor whoever holds the start's tensors can move what the weights go to."""
+    net = made("line", 0)
+    start = {n: p.detach().clone() for n, p in net.named_parameters()}
+    kept = {n: v.half().float() if aliased == "half" else v.clone() for n, v in start.items()}
+    if aliased != "start":
+        start = {n: v.half() if aliased == "half" else v for n, v in net.state_dict().items()}
+    penalty = Penalty(net, start, PenaltyConfig("l2_sp", 1.0, 1.0, "all"))
     loss(net).backward()
-    before = [p.grad.clone() for p in net.parameters() if p.grad is not None]
-    penalty.add_gradient()
+    with torch.no_grad():
+        for tensor in (*start.values(), *net.parameters()):
+            tensor.copy_(torch.full_like(tensor, 0.25))
+    wanted = sum((0.25 - v.double()).square().sum().item() / 2 for v in kept.values())
+    assert penalty.value() == pytest.approx(wanted, rel=1e-5)  # float32
+    for e in penalty.entries:  # or fused operations would read across memory
+        assert e.start_point is not None and e.start_point.stride() == e.parameter.stride()
+
+
+@every_penalty
+@pytest.mark.parametrize("strength", [0.05, 0.6])
+def test_the_proximal_step_is_the_argmin(name: str, strength: float) -> None:
+    """Against a general minimiser of 1/2 |v - w|^2 + lr Omega(v), group by group."""
+    torch.manual_seed(1)
+    net = nn.Conv2d(2, 6, (1, 2), bias=False)
+    start = {"weight": net.weight.detach() + 0.1 * torch.randn_like(net.weight)}
+    fisher = fisher_for(start) if name.endswith("fisher") else None
+    config = PenaltyConfig(name, strength, 0, apply="proximal", fisher_scale="raw")
+    penalty, rate = Penalty(net, start, config, fisher), 0.5
+    w = net.weight.detach().double().reshape(6, 4).numpy()
+    w0 = start["weight"].double().reshape(6, 4).numpy() * ("_sp" in name)
+    f = fisher["weight"].double().reshape(6, 4).numpy() if fisher else np.ones_like(w)
+    alone(net, penalty, net.parameters(), rate)
+    found = net.weight.detach().double().reshape(6, 4).numpy()
+
+    def objective(v: np.ndarray, g: int) -> float:
+        d = v - w0[g]
+        measure = {
+            "l2": 0.5 * (f[g] * d * d).sum(),
+            "l1": np.abs(d).sum(),
+            "gl": 2 * np.sqrt((f[g] * d * d).sum()),
+        }[name[:2]]
+        return float(0.5 * ((v - w[g]) ** 2).sum() + rate * strength * measure)
+
+    for g in range(6):
+        best = min(
+            (
+                minimize(objective, x, (g,), "Powell", options={"xtol": 1e-10, "ftol": 1e-14})
+                for x in (w[g], w0[g], (w[g] + w0[g]) / 2)
+            ),
+            key=lambda r: r.fun,
+        )
+        assert objective(found[g], g) <= best.fun + 1e-8  # float32 against double
+        assert np.allclose(found[g], best.x, atol=2e-4), "flat around the minimum: 1e-8 in value"
+
+
+@pytest.mark.parametrize("groups", ["channel", "layer"])
+@pytest.mark.parametrize("name", SP)
+def test_weights_within_the_threshold_are_their_start_bit_for_bit(name: str, groups: str) -> None:
+    """L1-SP: |d| <= lr alpha; GL-SP: |d_g| <= lr alpha s_g; with F: |F^(-1/2) d_g| <= lr alpha s_g.
+    L2-SP has no such weights."""
+    net = made("line", 3)
+    start = {n: p.detach() + 0.02 * torch.randn_like(p) for n, p in net.named_parameters()}
+    fisher = {n: 0.5 + torch.rand_like(v) for n, v in start.items()}
+    config = PenaltyConfig(name, 1.0, 0, "all", "proximal", groups=groups, fisher_scale="raw")
+    weighted = name.endswith("fisher")
+    penalty = Penalty(net, start, config, fisher if weighted else None)
+    before = {n: p.detach().clone() for n, p in net.named_parameters()}
+    rate = 0.02
+    alone(net, penalty, net.parameters(), rate)
+    resting = moving = 0
+    for prefix, module in net.named_modules():
+        for short, p in module.named_parameters(recurse=False):
+            n = f"{prefix}.{short}"
+            d = (before[n] - start[n]).double()
+            f = fisher[n].double() if weighted else torch.ones_like(d)
+            rows = (fan_ins(x, module, groups) for x in (d, f, p.detach(), start[n]))
+            for dg, fg, found, origin in zip(*rows, strict=True):
+                if name.startswith("l2"):
+                    rests = torch.zeros_like(found).bool()
+                elif name == "l1_sp":
+                    rests = dg.abs() <= rate
+                else:
+                    length = float((dg * dg / fg).sum().sqrt())
+                    rests = torch.full_like(found, length <= rate * sqrt(dg.numel())).bool()
+                assert torch.equal(found == origin, rests), n
+                resting, moving = resting + int(rests.sum()), moving + int((~rests).sum())
+    assert moving > 10 and (resting > 10 or name.startswith("l2"))
+
+
+@pytest.mark.parametrize("name", SP)
+def test_alpha_to_infinity_gives_the_start_bit_for_bit(name: str) -> None:
+    """By the proximal step, for the quadratic penalties too, whose step is d / (1 + lr alpha F)."""
+    net = made("line", 0)
+    start = {n: p.detach() + 0.1 * torch.randn_like(p) for n, p in net.named_parameters()}
+    fisher = {n: 1e-3 + torch.rand_like(v) for n, v in start.items()}
+    config = PenaltyConfig(name, 1e30, 0, "all", "proximal")
+    penalty = Penalty(net, start, config, fisher if name.endswith("fisher") else None)
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.01, momentum=0.9)
+    update(net, penalty, optimizer, 2)
+    assert all(torch.equal(p, start[n]) for n, p in net.named_parameters())
     assert penalty.value() == 0
-    after = [p.grad for p in net.parameters() if p.grad is not None]
-    assert all(torch.equal(a, b) for a, b in zip(after, before, strict=True))
 
 
-def test_l2_sp_to_zeros_is_l2() -> None:
+@every_penalty
+@pytest.mark.parametrize("optimizer", ["sgd", "momentum", "adamw"])
+def test_coupled_equals_decoupled_for_plain_sgd_only(name: str, optimizer: str) -> None:
     found = []
-    for name in ("l2", "l2_sp"):
-        net = network(0)
-        zeros = {k: torch.zeros_like(v) for k, v in net.state_dict().items()}
-        penalty = Penalty(net, zeros, PenaltyConfig(name, 0.5, 0.5))
-        loss(net).backward()
-        penalty.add_gradient()
-        found.append((penalty.value(), [p.grad for p in net.parameters()]))
-    assert found[0][0] == found[1][0]
-    pairs = zip(found[0][1], found[1][1], strict=True)
-    assert all(a is not None and b is not None and torch.equal(a, b) for a, b in pairs)
+    for apply in ("gradient", "decoupled"):
+        net, penalty = pulled(name, apply, 0.5, 0.5)
+        chosen = {
+            "sgd": lambda p: torch.optim.SGD(p, lr=0.05),
+            "momentum": lambda p: torch.optim.SGD(p, lr=0.05, momentum=0.9),
+            "adamw": lambda p: torch.optim.AdamW(p, lr=0.05, weight_decay=0),
+        }[optimizer](net.parameters())
+        update(net, penalty, chosen, 3)
+        found.append(torch.cat([p.detach().reshape(-1) for p in net.parameters()]))
+    apart = (found[0] - found[1]).abs().max()
+    assert (apart < 1e-5) == (optimizer == "sgd"), apart  # float32
 
 
-def test_l2_is_the_optimisers_weight_decay_of_the_same_number() -> None:
-    """So alpha can be compared with published weight decays."""
+@pytest.mark.parametrize("apply", ["gradient", "decoupled"])
+def test_l2_is_the_optimisers_weight_decay_of_the_same_number(apply: str) -> None:
+    """So alpha can be compared with published weight decays: SGD's, or AdamW's decoupled one."""
     found = []
-    for decay in (0.0, 0.01):
-        net = network(0)
-        config = PenaltyConfig("none" if decay else "l2", 0.01, 0.01, "all")
+    for decay in (0.0, 0.1):
+        net = made("tower", 0)
+        config = PenaltyConfig("none" if decay else "l2", 0.1, 0.1, "all", apply)
         penalty = Penalty(net, None, config)
-        optimizer = torch.optim.SGD(net.parameters(), lr=0.1, momentum=0.9, weight_decay=decay)
-        for _ in range(3):
-            optimizer.zero_grad()
-            loss(net).backward()
-            penalty.add_gradient()
-            optimizer.step()
-        found.append([p.detach().clone() for p in net.parameters()])
+        optimizer = {
+            "gradient": lambda p, d: torch.optim.SGD(p, 0.1, momentum=0.9, weight_decay=d),
+            "decoupled": lambda p, d: torch.optim.AdamW(p, 0.05, weight_decay=d),
+        }[apply](net.parameters(), decay)
+        update(net, penalty, optimizer, 4)
+        found.append([p.detach() for p in net.parameters()])
     for a, b in zip(*found, strict=True):
         assert torch.allclose(a, b, rtol=1e-5, atol=1e-6)  # the same sum in another order
 
 
-@pytest.mark.parametrize("aliased", ["net", "start"])
-def test_the_start_is_owned_and_never_aliased(aliased: str) -> None:
-    """Neither training nor whoever holds the start's tensors can move what the weights go to."""
-    net = network(0)
-    start = dict(net.state_dict()) if aliased == "net" else start_of(net)
-    origin = start_of(net)
-    penalty = Penalty(net, start, PenaltyConfig("l2_sp", 1.0, 1.0, "all"))
-    with torch.no_grad():
-        for tensor in start.values():
-            tensor.add_(1)
-        for parameter in net.parameters():
-            parameter.copy_(torch.full_like(parameter, 0.25))
-    loss(net).backward()
-    wanted = sum((0.25 - origin[n]).square().sum().item() / 2 for n, _ in net.named_parameters())
-    assert penalty.value() == pytest.approx(wanted, rel=1e-5)  # float32
+@pytest.mark.parametrize("apply", ["decoupled", "proximal"])
+@every_penalty
+def test_each_parameter_moves_by_its_own_learning_rate(name: str, apply: str) -> None:
+    """Groups with a multiplier, as `schedule.new_multiplier`: ten times the rate, ten alphas. What
+    has the rate 0, or is not the optimiser's, stays."""
+    found = []
+    for alpha, multiplier in ((0.05, 10.0), (0.5, 1.0)):
+        net, penalty = pulled(name, apply, alpha, alpha)
+        parameters = list(net.parameters())
+        before = [p.detach().clone() for p in parameters]
+        moving = {"params": parameters[::3], "lr": 0.01 * multiplier}
+        alone(net, penalty, [moving, {"params": parameters[1::3], "lr": 0.0}], 1.0)
+        kept = [torch.equal(a, b) for a, b in zip(before, parameters, strict=True)]
+        assert kept == [n % 3 > 0 for n in range(len(kept))]
+        found.append([p.detach() for p in parameters])
+    for a, b in zip(*found, strict=True):
+        assert torch.allclose(a, b, rtol=1e-6, atol=1e-7)  # float32
 
 
-def test_a_start_in_half_precision_is_kept_in_fp32() -> None:
-    net = network(0)
-    half = {k: v.to(torch.float16) for k, v in net.state_dict().items() if v.is_floating_point()}
-    penalty = Penalty(net, half, PenaltyConfig("l2_sp", 1.0, 1.0))
-    assert all(e.origin is not None and e.origin.dtype == torch.float32 for e in penalty.entries)
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda f: f.pop("0.weight"), "missing: 0.weight"),
+        (lambda f: f.update({"0.weight": f["0.weight"][:1]}), r"another shape: 0.weight \(1, 3"),
+        (lambda f: f["2.weight"].fill_(-1.0), "negative or not finite: 2.weight"),
+        (lambda f: f["2.weight"][0].fill_(float("nan")), "negative or not finite: 2.weight"),
+        (lambda f: [v.zero_() for v in f.values()], "0 for every parameter"),
+    ],
+)
+def test_fisher_information_that_does_not_fit_is_refused(change, message: str) -> None:  # type: ignore[no-untyped-def]
+    net = made("line", 0)
+    start = start_for(net, "line")
+    fisher = fisher_for(start)
+    change(fisher)
+    with pytest.raises(InputError, match=message):
+        Penalty(net, start, PenaltyConfig("l2_sp_fisher", 0.1, 0.1), fisher)
 
 
-def step(net: nn.Module, penalty: Penalty, objective: Callable[[], Tensor]) -> None:
-    config = ScheduleConfig(lr=0.1, momentum=0.9)
-    optimizer = make_optimizer(net, penalty.shared, config)
-    for _ in range(2):
-        optimizer.zero_grad(set_to_none=True)
-        objective().backward()
-        penalty.add_gradient()
-        optimizer.step()
+def test_what_a_penalty_needs_and_what_it_does_not_go_with() -> None:
+    net = made("line", 0)
+    start = start_for(net, "line")
+    with pytest.raises(InputError, match="l2_sp_fisher needs penalty"):
+        Penalty(net, start, PenaltyConfig("l2_sp_fisher", 0.1, 0.1))
+    with pytest.raises(InputError, match="penalty=gl_sp does not use it; l2_sp_fisher, gl_sp_fish"):
+        Penalty(net, start, PenaltyConfig("gl_sp", 0.1, 0.1), fisher_for(start))
+    for name in SP:
+        with pytest.raises(InputError, match=f"{name}: there is no start"):
+            Penalty(net, None, PenaltyConfig(name, 0.1, 0.1))
+    with pytest.raises(InputError, match=r"weight_decay=0\.0005 and penalty=l2"):
+        Penalty(net, start, PenaltyConfig("l2", 0.1, 0.1)).refuse_decay(5e-4)
+    Penalty(net, start, PenaltyConfig("l2", 0.1, 0.1)).refuse_decay(0.0)
+    for config in (PenaltyConfig("none"), PenaltyConfig("l2_sp", 0.0, 0.0)):
+        Penalty(net, start, config).refuse_decay(5e-4)
 
 
-@pytest.mark.parametrize("name", ["l2", "l2_sp"])
-def test_parameters_that_the_objective_never_reaches_are_left_alone(name: str) -> None:
-    """A head behind the deepest tap must not shrink because nobody trains it."""
-    torch.manual_seed(0)
-    net = DeepLabVGG16(3, width=1 / 16)
-    elsewhere = {k: v + 1 for k, v in net.state_dict().items()}
-    penalty = Penalty(net, elsewhere, PenaltyConfig(name, 0.1, 0.1, "all"))
-    before = start_of(net)
-    x = torch.randn(1, 3, 17, 25)
-    step(net, penalty, lambda: forward(net, x, ["pool3"])["pool3"].mean())
-    same = {n for n, p in net.named_parameters() if torch.equal(p, before[n])}
-    behind = ("conv4", "conv5", "fc6", "fc7", "classifier")
-    assert same == {n for n, _ in net.named_parameters() if n.startswith(behind)}
-    front = [n for n, _ in net.named_parameters() if not n.startswith(behind)]
-    origin = elsewhere if name == "l2_sp" else {n: torch.zeros(()) for n in front}
-    parameters = dict(net.named_parameters())
-    wanted = sum((parameters[n] - origin[n]).square().sum().item() * 0.05 for n in front)
-    assert penalty.value() == pytest.approx(wanted, rel=1e-5)  # float32
+@every_apply
+@every_penalty
+def test_what_has_no_gradient_is_left_alone(name: str, apply: str) -> None:
+    """A layer that the objective does not reach, and a frozen one."""
+    net = made("line", 0)
+    net[0].requires_grad_(False)
+    start = {n: p.detach() + 0.1 for n, p in net.named_parameters()}
+    fisher = {n: torch.rand_like(v) + 0.1 for n, v in start.items()}
+    config = PenaltyConfig(name, 0.5, 0.5, "all", apply)
+    penalty = Penalty(net, start, config, fisher if name.endswith("fisher") else None)
+    before = {n: p.detach().clone() for n, p in net.named_parameters()}
+    optimizer = torch.optim.SGD([p for p in net.parameters() if p.requires_grad], lr=0.1)
+    nn.Sequential(*list(net)[:4])(torch.randn(2, 3, 6, 7)).square().mean().backward()
+    penalty.before_step(optimizer)
+    optimizer.step()
+    penalty.after_step(optimizer)
+    moved = {n for n, p in net.named_parameters() if not torch.equal(p, before[n])}
+    assert moved == {n for n in before if n[0] in "123"}
+    assert penalty.value() > 0
+    net.zero_grad(set_to_none=True)
+    assert penalty.value() == 0, "the gradient gets nowhere"
 
 
-def test_frozen_parameters_are_left_alone() -> None:
-    net = network(0)
-    train_mode(net, "eval")
-    penalty = Penalty(net, None, PenaltyConfig("l2", 0.1, 0.1, "all"))
-    before = start_of(net)
-    step(net, penalty, lambda: loss(net))
-    same = {n for n in before if torch.equal(net.state_dict()[n], before[n])}
-    assert same == {k for k in before if k.startswith("norm.")}
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+@every_apply
+def test_an_overshooting_strength_is_refused_where_it_would_diverge(
+    apply: str, optimizer: str
+) -> None:
+    """Against what the steps do: at the limit the distance from w0 no longer shrinks."""
+    rate, momentum = 0.1, 0.5
+    schedule = ScheduleConfig("constant", optimizer, rate, momentum)
+    limit = 2 * (1 + momentum) if apply == "gradient" else 2.0
+    for factor in (0.98, 1.02):
+        net = nn.Linear(4, 3, bias=False)
+        start = {"weight": net.weight.detach() + torch.randn(3, 4)}
+        config = PenaltyConfig("l2_sp", factor * limit / rate, 0, apply=apply)
+        penalty = Penalty(net, start, config)
+        free = apply == "proximal" or (apply, optimizer) == ("gradient", "adamw")
+        if factor > 1 and not free:
+            with pytest.raises(InputError, match=r"overshoot from .*penalty\.apply=proximal"):
+                penalty.refuse_overshoot(schedule)
+        else:
+            penalty.refuse_overshoot(schedule)
+        steps = make_optimizer(net, penalty.shared, schedule)
+        away = float((net.weight.detach() - start["weight"]).norm())
+        for _ in range(400):
+            net.weight.grad = torch.zeros_like(net.weight)
+            penalty.before_step(steps)
+            steps.step()
+            penalty.after_step(steps)
+        left = float((net.weight.detach() - start["weight"]).norm())
+        if not free:
+            assert left < 0.05 * away if factor < 1 else left > 20 * away
 
 
-def test_buffers_are_never_penalised() -> None:
-    net = network(0)
-    penalty = Penalty(net, None, PenaltyConfig("l2", 1.0, 1.0, "all"))
-    assert {id(e.parameter) for e in penalty.entries} == {id(p) for p in net.parameters()}
-
-
-def test_no_penalty_is_nothing() -> None:
-    net = network(0)
-    penalty = Penalty(net, start_of(net), PenaltyConfig("none", 1.0, 1.0))
-    loss(net).backward()
-    before = [p.grad.clone() for p in net.parameters() if p.grad is not None]
-    penalty.add_gradient()
-    assert penalty.entries == [] and penalty.value() == 0
-    after = [p.grad for p in net.parameters() if p.grad is not None]
-    assert all(torch.equal(a, b) for a, b in zip(after, before, strict=True))
-
-
-def test_shared_means_the_same_name_and_shape() -> None:
-    net = network(0)
-    start = start_of(network(1, classes=3))
-    start["deep.0.weight"] = start["deep.0.weight"].reshape(1, 4, 4, 1)
-    del start["norm.bias"]
-    start["elsewhere"] = torch.zeros(3)
-    shared, new = split_shared(net, start)
-    assert new == {"head.weight", "head.bias", "deep.0.weight", "norm.bias"}
-    assert shared == {n for n, _ in net.named_parameters()} - new
-    assert split_shared(net, None) == (set(), shared | new)
-
-
-def test_kinds_are_all_or_all_but_biases_and_norms() -> None:
-    net = network(0)
-    assert penalised(net, "all") == {n for n, _ in net.named_parameters()}
-    assert penalised(net, "weights") == {"conv.weight", "deep.0.weight", "head.weight"}
-
-
-def test_weights_of_a_batch_norm_deeplab_are_its_16_convolutions() -> None:
-    net = DeepLabVGG16(3, width=1 / 16, batch_norm=True)
-    convolutions = {f"{n}.weight" for n, m in net.named_modules() if isinstance(m, nn.Conv2d)}
-    assert len(convolutions) == 16
-    assert penalised(net, "weights") == convolutions
-
-
-@pytest.mark.parametrize("name", ["l2", "l2_sp"])
-def test_weight_decay_beside_a_penalty_is_refused(name: str) -> None:
-    net = network(0)
-    penalty = Penalty(net, start_of(net), PenaltyConfig(name, 0.1, 0.1))
-    with pytest.raises(InputError, match=rf"weight_decay=0\.0005 and penalty={name}"):
-        penalty.refuse_decay(5e-4)
-    penalty.refuse_decay(0.0)
-    Penalty(net, start_of(net), PenaltyConfig("none")).refuse_decay(5e-4)
-    Penalty(net, start_of(net), PenaltyConfig(name, 0.0, 0.0)).refuse_decay(5e-4)
-
-
-def test_l2_sp_without_a_start_is_refused() -> None:
-    with pytest.raises(InputError, match="l2_sp: there is no start"):
-        Penalty(network(0), None, PenaltyConfig("l2_sp", 0.1, 0.1))
-
-
-def test_an_unknown_penalty_names_the_choices() -> None:
-    with pytest.raises(InputError, match=f"Did you mean 'l2_sp'.*{', '.join(PENALTIES)}"):
-        Penalty(network(0), {}, PenaltyConfig("l2sp"))
+@every_apply
+@every_penalty
+def test_parameters_together_move_as_one_after_the_other(
+    name: str, apply: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The fused operations over lists, which a GPU takes, against a CPU's: the same bits."""
+    found = []
+    for key in (penalties.fused, penalties.kind):
+        monkeypatch.setattr(penalties, "fused", key)
+        net, penalty = pulled(name, apply)
+        update(net, penalty, torch.optim.SGD(net.parameters(), lr=0.1, momentum=0.9))
+        found.append([p.detach() for p in net.parameters()])
+    assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))

@@ -1,63 +1,32 @@
-"""Which parameters are shared, new, or left out; what the objective reaches."""
+"""Which parameters are shared, new, or left out, and for what reason."""
 
-import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from adapt.networks import build_network
-from adapt.networks.deeplab_vgg16 import DeepLabVGG16
-from adapt.networks.taps import LOGITS, forward
-from adapt.penalties import Penalty, penalised
+from adapt.penalties import Penalty, penalised, split_shared
 from adapt.settings.groups import NetworkConfig, PenaltyConfig
-from adapt.training.freezing import reached
-
-SIZE = (49, 65)
-
-
-def backward_reaches(net: nn.Module, taps: list[str]) -> set[str]:
-    """By a backward pass: who has a gradient afterwards."""
-    net.zero_grad(set_to_none=True)
-    maps = forward(net.eval(), torch.randn(1, 3, *SIZE), taps)
-    torch.stack([m.float().sum() for m in maps.values()]).sum().backward()
-    return {name for name, p in net.named_parameters() if p.grad is not None}
-
-
-@pytest.mark.parametrize("taps", [["pool3"], ["pool1", "pool5"], [LOGITS], ["pool2", LOGITS]])
-@pytest.mark.parametrize(
-    "name", ["deeplab_vgg16", "fcn16s_vgg16", "pspnet_resnet50", "lraspp_mobilenet_v3_large"]
-)
-def test_reached_is_what_a_backward_pass_reaches(name: str, taps: list[str]) -> None:
-    torch.manual_seed(0)
-    width = 1 / 16 if name.endswith("vgg16") else 1.0
-    net = build_network(NetworkConfig(name, width=width), 5)
-    before = {k: v.clone() for k, v in net.state_dict().items()}
-    state = torch.get_rng_state()
-    found = reached(net.train(), taps, SIZE)
-    assert net.training and torch.equal(state, torch.get_rng_state())
-    assert all(torch.equal(v, before[k]) for k, v in net.state_dict().items())
-    assert found == backward_reaches(net, taps)
 
 
 class Unused(nn.Module):
-    """An auxiliary head that runs and leads nowhere, and a layer that never runs."""
+    """An auxiliary head that leads nowhere, and a layer that never runs."""
 
     def __init__(self) -> None:
         super().__init__()
         self.body, self.side = nn.Conv2d(3, 4, 3), nn.Conv2d(4, 2, 1)
         self.head, self.spare = nn.Conv2d(4, 2, 1), nn.Conv2d(4, 2, 1)
 
-    def forward(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
-        body = self.body(x).relu_()
-        return {"out": self.head(body), "aux": self.side(body)}
 
-
-def test_what_leads_nowhere_is_not_reached() -> None:
+def test_shared_means_the_same_name_and_shape() -> None:
     net = Unused()
-    assert reached(net, [LOGITS], SIZE) == {
-        "body.weight", "body.bias", "head.weight", "head.bias"
-    }  # fmt: skip
-    net.body.requires_grad_(False)
-    assert reached(net, [LOGITS], SIZE) == {"head.weight", "head.bias"}
+    start: dict[str, Tensor] = {k: v.clone() for k, v in net.state_dict().items()}
+    start["head.weight"] = start["head.weight"].reshape(1, 4, 2, 1)
+    del start["side.bias"]
+    start["elsewhere"] = torch.zeros(3)
+    shared, new = split_shared(net, start)
+    assert new == {"head.weight", "side.bias"}
+    assert shared == {n for n, _ in net.named_parameters()} - new
+    assert split_shared(net, None) == (set(), shared | new)
 
 
 def test_the_split_names_a_reason_for_every_tensor_that_is_left_out() -> None:
@@ -66,8 +35,8 @@ def test_the_split_names_a_reason_for_every_tensor_that_is_left_out() -> None:
     start = {k: v.clone() for k, v in net.state_dict().items()}
     start["side.weight"] = torch.zeros(9, 4, 1, 1)
     start["fc.weight"] = torch.zeros(3, 3)
-    within = reached(net, [LOGITS], SIZE)
-    split = Penalty(net, start, PenaltyConfig("l2_sp", 0.1, 0.1), reached=within).split
+    within = {"body.weight", "body.bias", "head.bias"}  # of the objective's gradient
+    split = Penalty(net, start, PenaltyConfig("l2_sp", 0.1, 0.1), trained=within).split
     assert (split.parameters, split.new) == (sum(p.numel() for p in net.parameters()), 8)
     assert (split.to_start, split.to_zero) == (net.body.weight.numel(), 0)
     assert split.left_out == {
@@ -84,25 +53,20 @@ def test_the_split_names_a_reason_for_every_tensor_that_is_left_out() -> None:
     }
     text = "\n".join(split.lines())
     assert "8 new (" in text and "frozen: 1 (head.weight)" in text
-    assert Penalty(net, start, PenaltyConfig("none"), reached=within).split.left_out == {}
+    assert Penalty(net, start, PenaltyConfig("none"), trained=within).split.left_out == {}
 
 
-def test_what_is_frozen_is_no_part_of_the_penalty() -> None:
+def test_what_is_frozen_or_of_strength_0_is_no_part_of_the_penalty() -> None:
     """Also where nobody says what the objective reaches."""
     net = nn.Sequential(nn.Conv2d(3, 4, 1, bias=False), nn.Conv2d(4, 2, 1, bias=False))
     start = {k: v.clone() for k, v in net.state_dict().items()}
+    split = Penalty(net, {"0.weight": start["0.weight"]}, PenaltyConfig("l1_sp", 0.1, 0.0)).split
+    assert split.left_out == {"of strength 0": ["1.weight"]}
+    assert (split.shared, split.new, split.to_start, split.to_zero) == (12, 8, 12, 0)
     net[0].requires_grad_(False)
     penalty = Penalty(net, start, PenaltyConfig("l2_sp", 0.1))
     assert [e.name for e in penalty.entries] == ["1.weight"]
     assert (penalty.split.to_start, penalty.split.left_out) == (8, {"frozen": ["0.weight"]})
-
-
-def test_a_strength_of_zero_is_a_reason() -> None:
-    net = nn.Sequential(nn.Conv2d(3, 4, 1, bias=False), nn.Conv2d(4, 2, 1, bias=False))
-    start = {"0.weight": net[0].weight.detach().clone()}
-    split = Penalty(net, start, PenaltyConfig("l1_sp", 0.1, 0.0)).split
-    assert split.left_out == {"of strength 0": ["1.weight"]}
-    assert (split.shared, split.new, split.to_start, split.to_zero) == (12, 8, 12, 0)
 
 
 def test_conv_is_the_weights_of_convolutions_and_linear_layers() -> None:
@@ -136,14 +100,3 @@ def test_the_share_of_new_parameters_is_the_papers() -> None:
     assert 0.05 < new_percent("fcn8s_vgg16") < 0.1
     auxiliary = 9 * 1024 * 256 + 2 * 256 + 256 * 19 + 19
     assert round(new_percent("pspnet_resnet101", auxiliary), 1) == 37.5
-
-
-def test_the_origin_is_laid_out_as_its_parameter() -> None:
-    """Or fused operations fall back to one for each tensor, and read across memory."""
-    net = DeepLabVGG16(3, width=1 / 16).to(memory_format=torch.channels_last)
-    start = {k: v.contiguous() for k, v in net.state_dict().items()}
-    penalty = Penalty(net, start, PenaltyConfig("l2_sp", 1.0, 1.0))
-    for entry in penalty.entries:
-        assert entry.origin is not None and entry.origin.stride() == entry.parameter.stride()
-        assert torch.equal(entry.origin, entry.parameter)
-        assert entry.origin.data_ptr() != entry.parameter.data_ptr()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from tiny import adapting, reseal, teaching
+from tiny import adapting, edit_record, teaching
 from warm import Warm
 
 from adapt.analysis.analyse import analyse
@@ -136,7 +136,7 @@ def own(warm: Warm, world: Path) -> Path:
     network = read_json(run / "model.json")["network"]
     network |= {"factory": "r06_net:make", "name": "r06_net:make"}
     network |= {"width": 1.0, "batch_norm": False}
-    reseal(run / "model.json", network=network)
+    edit_record(run / "model.json", network=network)
     recorded = yaml.safe_load((run / "config.yaml").read_text())
     (run / "config.yaml").write_text(yaml.safe_dump(recorded | {"network": network}))
     return run

@@ -17,21 +17,16 @@ from scans import command, report
 
 from adapt.data.scenes import draw_scene
 from adapt.errors import InputError, Stopped
-from adapt.scan.command import scan
-from adapt.scan.findings import ERROR, WARNING, Finding, show
-from adapt.scan.measure import IMAGE, Job, measure, measured
+from adapt.scan.command import scan, show
+from adapt.scan.measure import measure, measure_all
+from adapt.scan.members import error, warning
 from adapt.settings.commands import ScanConfig
 from adapt.settings.groups import DataConfig
 from adapt.settings.mapping import build
 
-Tree = Callable[..., Path]
-
 
 def rewrite(path: Path, change: Callable[[np.ndarray], np.ndarray]) -> None:
     Image.fromarray(change(np.array(Image.open(path)))).save(path)
-
-
-# ---- planted defects -------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -70,34 +65,21 @@ def data(tree: Path, **changes: Any) -> DataConfig:
     return DataConfig(**given)  # type: ignore[arg-type]
 
 
-def test_a_clean_set_gives_no_finding_and_status_0(tree: Path) -> None:
-    done = command(
-        f"data.root={tree / 'd1'}", f"data.target={tree / 'd2'}", "data=camvid", cwd=tree
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stderr == "", "no bars where nobody watches"
-    assert "26 samples (train 20, val 6), 104 files" in done.stdout
-    assert "scan.json: 0 errors, 0 warnings" in done.stdout
-    found = json.loads((tree / "scan.json").read_text())
+def test_a_clean_set_gives_no_finding(tree: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    found = report(tree / "scan.json", data(tree))
+    text = capsys.readouterr()
+    assert text.err == "", "no bars where nobody watches"
+    assert "26 samples (train 20, val 6), 104 files" in text.out
+    assert "scan.json: 0 errors, 0 warnings" in text.out
     assert found["findings"] == []
     assert found["sizes"] == {"64x48": 52}
     assert found["modes"] == {"image RGB": 52, "label L": 52}
     assert found["pairs"]["pairs"] == 26 and found["pairs"]["in_doubt"] == 0
-
-
-def test_label_shares_are_counted_per_list(tree: Path) -> None:
-    found = report(tree / "s.json", data(tree))["labels"]
-    for split, count in (("train", 20), ("val", 6)):
+    for split in ("train", "val"):
         masks = [np.array(Image.open(p)) for p in (tree / "d1" / f"{split}annot").iterdir()]
-        assert len(masks) == count
         pixels = np.bincount(np.stack(masks).ravel(), minlength=12)
-        shares = dict(zip([*found[split]][:11], 100 * pixels[:11] / pixels.sum(), strict=True))
-        assert found[split] == pytest.approx(
-            shares | {"void": 100 * pixels[11] / pixels.sum(), "other values": 0}, abs=1e-4
-        )
-
-
-Change = Callable[[np.ndarray], np.ndarray]
+        percent = [*(100 * pixels / pixels.sum()), 0]  # the classes, void, other values
+        assert [*found["labels"][split].values()] == pytest.approx(percent, abs=1e-4)
 
 
 def half(path: Path) -> None:
@@ -125,16 +107,8 @@ def recoded(source: Path, target: Path) -> None:
     Image.open(source).resize((56, 42)).save(target, "JPEG")
 
 
-def mirrored(source: Path, target: Path) -> None:
-    Image.open(source).transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(target)
-
-
-def resized(scale: float) -> Change:
-    return lambda a: cv2.resize(a, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-
-
-def grey(image: np.ndarray) -> np.ndarray:
-    return cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
+def enlarged(array: np.ndarray) -> np.ndarray:
+    return array.repeat(2, 0).repeat(2, 1)
 
 
 def relabelled(mask: np.ndarray) -> np.ndarray:
@@ -153,36 +127,20 @@ PLANTED: dict[str, tuple[Callable[[Path], object], str, str, str, str]] = {
         lambda d: half(d / "d1/train/003.png"),
         "error", "unreadable", "d1/train/003.png", "broken image",
     ),
-    "empty": (
-        lambda d: (d / "d2/train/003.png").write_bytes(b""),
-        "error", "unreadable", "d2/train/003.png", "not a readable JPEG or PNG",
-    ),
-    "text": (
-        lambda d: (d / "d1/valannot/021.png").write_text("no image"),
-        "error", "unreadable", "d1/valannot/021.png", "not a readable JPEG or PNG",
-    ),
-    "16 bits": (
-        lambda d: rewrite(d / "d1/train/003.png", lambda a: a[..., 0].astype(np.uint16) * 256),
-        "error", "unreadable", "d1/train/003.png", "mode I;16 is not supported",
-    ),
     "colour mask": (
         lambda d: rewrite(d / "d1/trainannot/004.png", lambda a: np.stack([a] * 3, axis=2)),
         "error", "unreadable", "d1/trainannot/004.png", "class indices",
     ),
-    "image of another size": (
-        lambda d: rewrite(d / "d1/train/005.png", resized(0.5)),
-        "error", "size", "d1/train/005.png", "32x24",
-    ),
     "label of another size": (
-        lambda d: rewrite(d / "d1/trainannot/005.png", lambda a: a.repeat(2, 0).repeat(2, 1)),
+        lambda d: rewrite(d / "d1/trainannot/005.png", enlarged),
         "error", "size", "d1/trainannot/005.png", "128x96",
     ),
     "partner of another size": (
-        lambda d: rewrite(d / "d2/val/023.png", resized(2)),
+        lambda d: rewrite(d / "d2/val/023.png", enlarged),
         "error", "size", "d2/val/023.png", "128x96",
     ),
     "grey image": (
-        lambda d: rewrite(d / "d1/train/006.png", grey),
+        lambda d: rewrite(d / "d1/train/006.png", lambda a: cv2.cvtColor(a, cv2.COLOR_RGB2GRAY)),
         "warning", "mode", "d1/train/006.png", "mode L, but",
     ),
     "unknown label": (
@@ -219,7 +177,7 @@ PLANTED: dict[str, tuple[Callable[[Path], object], str, str, str, str]] = {
         "error", "leak", "d1/val/024.png", "nearly the training image",
     ),
     "a training image in val, mirrored": (
-        lambda d: mirrored(d / SEEN, d / "d1/val/024.png"),
+        lambda d: copy(d / SEEN, d / "d1/val/024.png") or rewrite(d / "d1/val/024.png", np.fliplr),
         "error", "leak", "d1/val/024.png", "mirrored, nearly the training image",
     ),
     "an image of the old domain among the new": (
@@ -243,10 +201,6 @@ PLANTED: dict[str, tuple[Callable[[Path], object], str, str, str, str]] = {
     "a list that cannot be read": (
         lambda d: (d / "d1/val.txt").write_text("three columns here\n"),
         "error", "list", "d1", "expected 'image label'",
-    ),
-    "a list of the new domain that cannot be read": (
-        lambda d: (d / "d2/val.txt").write_text("three columns here\n"),
-        "error", "list", "d2", "expected 'image label'",
     ),
 }  # fmt: skip
 
@@ -281,57 +235,37 @@ def test_all_defects_at_once_by_the_command(tree: Path) -> None:
     done = command(f"data.root={tree / 'd1'}", f"data.target={tree / 'd2'}", "data=camvid",
                    "workers=2", "out=reports/all.json", cwd=tree)  # fmt: skip
     assert done.returncode == 1
-    lines = done.stdout.splitlines()
     for _, severity, kind, file, words in (PLANTED[defect] for defect in together):
         start = f"{severity}: {kind}: {tree / file}: "
-        assert any(line.startswith(start) and words in line for line in lines), (start, done.stdout)
+        assert any(line.startswith(start) and words in line for line in done.stdout.splitlines())
     found = json.loads((tree / "reports/all.json").read_text())
     assert f"all.json: {found['errors']} errors, {found['warnings']} warnings" in done.stderr
     assert "Traceback" not in done.stderr
-    again = report(tree / "one.json", data(tree))
-    assert again == found, "the number of workers changes nothing"
+    assert report(tree / "one.json", data(tree)) == found, "the number of workers changes nothing"
 
 
-def test_layouts_of_voc_and_cityscapes(voc_tree: Tree, tmp_path: Path) -> None:
-    root = voc_tree(train=4, val=2)
-    voc = DataConfig(name="voc", root=str(root), train_split="train")
-    found = report(tmp_path / "v.json", voc)
-    assert found["lists"] == {"train": 4, "val": 2} and found["findings"] == []
-    (root / "JPEGImages/2007_000002.jpg").unlink()
-    (root / "SegmentationClass/2007_000003.png").unlink()
-    lost = report(tmp_path / "w.json", voc)
-    assert lost["lists"] == {"train": 2, "val": 2}
-    missing = {f["problem"] for f in lost["findings"] if f["kind"] == "missing"}
-    assert len(missing) == 2 and len(lost["findings"]) == 2
-    for city, count in (("train/ulm", 3), ("val/bern", 2)):
-        for i in range(count):
-            image, mask = draw_scene(9, 10 * count + i, (48, 64))
-            name = f"{Path(city).name}_{i:06d}_000019"
-            for folder, array in (("leftImg8bit", image), ("gtFine", np.where(mask, 7, 0))):
-                end = "labelIds" if folder == "gtFine" else ""
-                file = f"{name}_{folder}{'_' + end if end else ''}.png"
-                (tmp_path / "city" / folder / city).mkdir(parents=True, exist_ok=True)
-                Image.fromarray(array.astype(np.uint8)).save(
-                    tmp_path / "city" / folder / city / file
-                )
-    city = DataConfig(name="cityscapes", root=str(tmp_path / "city"))
-    found = report(tmp_path / "c.json", city)
-    assert found["lists"] == {"train": 3, "val": 2}
-    assert {f["kind"] for f in found["findings"]} == {"class"}, "only the road is there"
-    assert len(found["findings"]) == 2 * 18
+def test_classes_have_the_codes_of_the_data_set(tmp_path: Path) -> None:
+    """In Cityscapes the road is 7: nothing else is there, and nothing is wrong."""
+    for number, place in enumerate(("train/ulm", "val/bern")):
+        for folder, end in (("leftImg8bit", "leftImg8bit"), ("gtFine", "gtFine_labelIds")):
+            image, mask = draw_scene(9, number, (48, 64))
+            array = image if folder == "leftImg8bit" else np.where(mask, 7, 0).astype(np.uint8)
+            file = tmp_path / folder / place / f"{Path(place).name}_000000_000019_{end}.png"
+            file.parent.mkdir(parents=True)
+            Image.fromarray(array).save(file)
+    found = report(tmp_path / "c.json", DataConfig(name="cityscapes", root=str(tmp_path)))
+    assert found["lists"] == {"train": 1, "val": 1}
+    assert [f["kind"] for f in found["findings"]] == ["class"] * 2 * 18
+    assert found["labels"]["val"]["road"] + found["labels"]["val"]["void"] == 100
 
 
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"near": 200}, "near is 200"),
         ({"doubt": 0.3}, "doubt is 0.3 and wrong 0.2"),
-        ({"out": ""}, "out is empty"),
-        ({"workers": -1}, "workers is -1"),
         ({"data": {"name": "camvid"}}, "data.root is empty"),
         ({"data": {"name": "camvid", "root": "nowhere"}}, "nowhere"),
-        ({"data": {"name": "kitti", "root": "."}}, "Choices: scenes, camvid"),
-        ({"data": {"name": "camvid", "root": ".", "pairs": "a.csv"}}, "data=pairs only"),
+        ({"data": {"name": "kitti", "root": "."}}, "'kitti' is not known"),
         ({"data": {"name": "pairs", "pairs": "nowhere/a.csv"}}, "nowhere"),
     ],
 )
@@ -346,21 +280,14 @@ def test_wrong_settings_are_refused(
 
 def test_a_record_keeps_no_pixels(tmp_path: Path) -> None:
     """What 100,000 files need: a record does not grow with the image."""
-    sizes = []
-    for side in (64, 1024):
-        path = tmp_path / f"{side}.png"
-        Image.fromarray(np.random.default_rng(0).integers(0, 256, (side, side, 3), np.uint8)).save(
-            path
-        )
-        sizes.append(len(pickle.dumps(measure(Job(path, "image", described=True)))))
-    assert sizes[0] == pytest.approx(sizes[1], abs=20)
-    assert sizes[1] < 2500
+    path, rng = tmp_path / "noise.png", np.random.default_rng(0)
+    Image.fromarray(rng.integers(0, 256, (1024, 1024, 3), np.uint8)).save(path)
+    assert len(pickle.dumps(measure((path, "image", True)))) < 2500
 
 
 def test_only_some_findings_of_a_kind_are_printed(capsys: pytest.CaptureFixture[str]) -> None:
-    findings = [Finding(WARNING, "blank", f"{i}.png", "flat", "look") for i in range(7)]
-    findings.append(Finding(ERROR, "leak", "x.png", "seen", "take it out"))
-    show(findings, 3, "s.json")
+    findings = [warning("blank", f"{i}.png", "flat", "look") for i in range(7)]
+    show([*findings, error("leak", "x.png", "seen", "take it out")], 3, "s.json")
     assert capsys.readouterr().out.splitlines() == [
         "error: leak: x.png: seen; take it out",
         *[f"warning: blank: {i}.png: flat; look" for i in range(3)],
@@ -369,15 +296,12 @@ def test_only_some_findings_of_a_kind_are_printed(capsys: pytest.CaptureFixture[
 
 
 class Deadly:
-    """A job that ends the process it runs in, as the system does when memory runs out."""
+    """A job that ends the process that unpickles it, as the system does when memory runs out."""
 
-    role = IMAGE
-
-    @property
-    def path(self) -> Path:
-        os._exit(1)
+    def __reduce__(self) -> tuple:
+        return os._exit, (1,)
 
 
 def test_a_dead_worker_ends_the_scan() -> None:
     with pytest.raises(Stopped, match="a worker process died"):
-        list(measured([Deadly()], 2))  # type: ignore[list-item]
+        measure_all([Deadly()], 2)  # type: ignore[list-item]

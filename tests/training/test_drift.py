@@ -14,20 +14,20 @@ from adapt.training.drift import Drift
 from adapt.training.train import train
 
 
-def test_is_what_the_analysis_finds_and_owns_its_start() -> None:
+def test_is_what_the_analysis_finds_and_owns_its_start_point() -> None:
     torch.manual_seed(0)
     net = DeepLabVGG16(5, width=1 / 32, batch_norm=True)
-    start = {k: v.clone() for k, v in net.state_dict().items()}
-    drift = Drift(net, start)
+    start_point = {k: v.clone() for k, v in net.state_dict().items()}
+    drift = Drift(net, start_point)
     assert set(drift.relative().values()) == {0.0}
     with torch.no_grad():
         for parameter in net.parameters():
             parameter += 0.1 * torch.rand_like(parameter)
     before = drift.relative()
-    rows, _ = weight_distances(net, start)
+    rows, _ = weight_distances(net, start_point)
     expected = {row["layer"]: row["relative"] for row in rows if row["layer"] != "(all)"}
     assert before == pytest.approx(expected, rel=1e-5)
-    for tensor in start.values():
+    for tensor in start_point.values():
         tensor.zero_()
     assert drift.relative() == before
 

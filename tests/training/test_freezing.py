@@ -1,5 +1,6 @@
 """The first layers kept as the start has them: which, and that nothing moves them."""
 
+from copy import deepcopy
 from pathlib import Path
 
 import pytest
@@ -28,9 +29,9 @@ def vgg() -> DeepLabVGG16:
 CONVOLUTIONS = [n for n, m in vgg().named_modules() if isinstance(m, nn.Conv2d)]
 
 
-@pytest.mark.parametrize("k", [0, 1, 2, 3, 7, 15, 16])
+@pytest.mark.parametrize("k", [0, 1, 3, 15, 16])
 def test_a_number_freezes_so_many_convolutions_and_their_norms(k: int) -> None:
-    """In DeepLab-VGG16 the batch norm stands one place behind its convolution."""
+    """In DeepLab-VGG16 the batch norm stands one place after its convolution."""
     net = vgg()
     layers = CONVOLUTIONS[:k]
     norms = [f"{n.rpartition('.')[0]}.{int(n.rpartition('.')[2]) + 1}" for n in layers if "." in n]
@@ -61,12 +62,12 @@ def test_a_name_or_alias_freezes_up_to_and_with_it(until: str, front: tuple[str,
 
 
 def test_residual_stages_freeze_whole() -> None:
-    """Also the shortcut's convolution, which runs behind the main branch's."""
+    """Also the shortcut's convolution, which runs after the main branch's."""
     net = build_network(NetworkConfig("fcn_resnet50"), 3)
-    frozen = freeze_first(net, "pool2", SIZE)
     front = ("backbone.conv1.", "backbone.bn1.", "backbone.layer1.")
-    assert frozen == {n for n, _ in net.named_parameters() if n.startswith(front)}
-    assert freeze_first(build_network(NetworkConfig("fcn_resnet50"), 3), "11", SIZE) == frozen
+    wanted = {n for n, _ in net.named_parameters() if n.startswith(front)}
+    assert freeze_first(deepcopy(net), "pool2", SIZE) == wanted
+    assert freeze_first(net, "11", SIZE) == wanted
 
 
 class Embedded(nn.Module):
@@ -86,7 +87,7 @@ class Embedded(nn.Module):
 
 
 def test_parameters_that_a_frozen_layers_input_depends_on_are_frozen_with_it() -> None:
-    """But a dropout that is used again behind them is not."""
+    """But a dropout that is used again after them is not."""
     net = Embedded()
     assert freeze_first(net, "1", SIZE) == {"position", "patch.weight", "patch.bias"}
     net.train()
@@ -125,8 +126,8 @@ def test_an_objective_inside_the_frozen_part_is_refused(world: Path, tmp_path: P
 
 
 def test_zero_is_the_run_without_freezing(world: Path, tmp_path: Path) -> None:
-    plain, zero = (train(adapting(world, tmp_path / f"s{k}", freeze=k)) for k in ("", "0"))
-    assert same(plain, zero)
+    free, zero = (train(adapting(world, tmp_path / f"s{k}", freeze=k)) for k in ("", "0"))
+    assert same(free, zero)
     assert read_config(zero)["freeze"] == ""
 
 
@@ -165,7 +166,7 @@ def test_freezing_layers_that_the_start_lacks_is_refused() -> None:
 
 
 def test_the_frozen_part_computes_what_it_computed() -> None:
-    """In train mode, with dropout and batch norm behind it at work."""
+    """In train mode, with dropout and batch norm after it at work."""
     net = vgg()
     x = torch.randn(2, 3, *SIZE)
     wanted = forward(net.eval(), x, ["fc6"])["fc6"]

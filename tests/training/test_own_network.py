@@ -1,6 +1,5 @@
 """docs/own_network.md: its commands, on two small folders, with the network beside it."""
 
-import ast
 import os
 import re
 import shutil
@@ -79,26 +78,6 @@ def test_the_story_from_its_layers_to_the_exported_student(home: Path) -> None:
         [sys.executable, "-I", "-c", code], cwd=home, capture_output=True, text=True, timeout=120
     )
     assert done.stdout.split() == ["11", "sky", "1", "11", "32", "48"], done.stderr
-
-
-def test_the_native_size_is_refused_before_anything_is_written(home: Path) -> None:
-    names = ("data.resize=[]", "run=runs/native", "device=cpu")
-    with pytest.raises(AssertionError, match=r"cannot take an image of 36x48.*data\.resize"):
-        run(home, "adapt", *names)
-    assert not (home / "runs/native").exists()
-
-
-def test_the_network_knows_nothing_of_this_project() -> None:
-    for path in STORY.glob("*.py"):
-        modules = {
-            name.split(".")[0]
-            for node in ast.walk(ast.parse(path.read_text()))
-            for name in (
-                [node.module or ""] if isinstance(node, ast.ImportFrom)
-                else [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
-            )
-        }  # fmt: skip
-        assert modules <= {"itertools", "torch", "numpy", "PIL", "pathlib", "sys", "unet"}
 
 
 def test_its_training_script_learns(tmp_path: Path) -> None:

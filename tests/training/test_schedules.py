@@ -26,20 +26,6 @@ def config(name: str, **changes: object) -> ScheduleConfig:
 
 
 @pytest.mark.parametrize("name", SCHEDULES)
-def test_factors_are_the_published_formulas(name: str) -> None:
-    for t in range(STEPS):
-        assert factor(t, STEPS, config(name)) == pytest.approx(FORMULAS[name](t), rel=1e-12)
-
-
-@pytest.mark.parametrize("name", SCHEDULES)
-def test_every_schedule_starts_at_1_and_never_reaches_0(name: str) -> None:
-    factors = [factor(t, 1000, config(name)) for t in range(1000)]
-    assert factors[0] == 1
-    assert factors[-1] > 0
-    assert factors == sorted(factors, reverse=True)
-
-
-@pytest.mark.parametrize("name", SCHEDULES)
 def test_warm_up_rises_linearly_and_then_leaves_the_schedule_alone(name: str) -> None:
     warm = config(name, warmup=4)
     for t in range(STEPS):
@@ -56,12 +42,9 @@ SHARED = {"old.weight", "old.bias"}
 
 
 @pytest.mark.parametrize("name", SCHEDULES)
-@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
-def test_the_rate_depends_on_the_step_alone_and_not_on_what_was_before(
-    name: str, optimizer: str
-) -> None:
+def test_the_rate_depends_on_the_step_alone_and_not_on_what_was_before(name: str) -> None:
     """So a resumed run needs no state of the schedule, and cosine cannot collapse by recursion."""
-    made = config(name, optimizer=optimizer, lr=0.3, shared_multiplier=0.5, new_multiplier=10)
+    made = config(name, lr=0.3, shared_multiplier=0.5, new_multiplier=10)
     optimiser = make_optimizer(network(), SHARED, made)
     order = [*range(STEPS), *range(STEPS)]
     random.Random(0).shuffle(order)
@@ -77,20 +60,16 @@ def test_every_trainable_parameter_is_in_the_group_of_its_kind_once(optimizer: s
     net = network()
     net["new"].bias.requires_grad_(False)  # type: ignore[index]
     made = config("poly", optimizer=optimizer, shared_multiplier=0.5, new_multiplier=10)
-    found = [
-        (group["multiplier"], [id(p) for p in group["params"]])
-        for group in make_optimizer(net, SHARED, made).param_groups
-    ]
-    ids = {name: id(p) for name, p in net.named_parameters()}
-    assert found == [(0.5, [ids["old.weight"], ids["old.bias"]]), (10, [ids["new.weight"]])]
+    ids = {id(p): name for name, p in net.named_parameters()}
 
+    def groups(shared: set[str]) -> list[tuple[float, list[str]]]:
+        found = make_optimizer(net, shared, made).param_groups
+        return [(group["multiplier"], [ids[id(p)] for p in group["params"]]) for group in found]
 
-@pytest.mark.parametrize("shared", [set(), {"old.weight", "old.bias", "new.weight", "new.bias"}])
-def test_an_empty_group_is_left_out(shared: set[str]) -> None:
-    made = config("poly", shared_multiplier=0.5, new_multiplier=10)
-    groups = make_optimizer(network(), shared, made).param_groups
-    assert [g["multiplier"] for g in groups] == [0.5 if shared else 10]
-    assert len(groups[0]["params"]) == 4
+    every = ["old.weight", "old.bias", "new.weight"]
+    assert groups(SHARED) == [(0.5, every[:2]), (10, every[2:])]
+    assert groups(set()) == [(10, every)], "an empty group is left out"
+    assert groups(set(every)) == [(0.5, every)]
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw"])

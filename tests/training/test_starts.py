@@ -1,6 +1,5 @@
-"""Teachers and starts that are files: every form that people have, and nothing that runs code."""
+"""Teachers and starts that are files, in every form that people have."""
 
-import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from adapt.disk.files import read_json
 from adapt.disk.runs import read_config
 from adapt.errors import InputError
 from adapt.evaluation.evaluate import evaluate
-from adapt.networks.saved import is_file, is_run, load_complete, origin_of
+from adapt.networks.saved import is_file, is_run, load_complete, start_point_of
 from adapt.settings.commands import EvaluateConfig
 from adapt.settings.groups import DataConfig, NetworkConfig
 from adapt.training.train import train
@@ -66,59 +65,15 @@ def test_a_file_teaches_as_the_run_that_it_came_from(world: Path, tmp_path: Path
     )  # fmt: skip
     assert same(by_run, by_file)
     assert read_json(by_file / "model.json")["classes"] == [f"class {i}" for i in range(11)]
-    assert origin_of(read_config(by_file)) == str(file)
+    assert start_point_of(read_config(by_file)) == str(file)
     data = DataConfig(target=str(world / "d2/train"))
     scores = evaluate(EvaluateConfig(run=str(by_file), split="train", data=data, device="cpu"))
     assert read_json(scores)["agreement"]["miou"] > 0
 
 
-def test_a_resumed_run_refuses_a_file_that_changed(world: Path, tmp_path: Path) -> None:
-    file = stored(tmp_path, "bare", world)
-    config = adapting(
-        world, tmp_path / "run", steps=4, checkpoint_every=1, network=NETWORK, teacher=str(file),
-        data=DataConfig(
-            name="camvid", root=str(world / "d1"), target=str(world / "d2"), crop=[32, 40]
-        ),
-    )  # fmt: skip
-
-    class Interrupted(Exception):
-        pass
-
-    def interrupt(step: int) -> None:
-        if step == 3:
-            raise Interrupted
-
-    with pytest.raises(Interrupted):
-        train(config, on_step=interrupt)
-    state = torch.load(file, weights_only=True)
-    torch.save(state | {"classifier.bias": state["classifier.bias"] + 1}, file)
-    with pytest.raises(InputError, match=r"its inputs changed: .*teacher"):
-        train(config)
-
-
-class Trap:
-    """Unpickled, it makes a folder."""
-
-    def __init__(self, target: Path) -> None:
-        self.target = target
-
-    def __reduce__(self) -> tuple:
-        return os.mkdir, (str(self.target),)
-
-
-def test_a_file_with_code_inside_is_refused_and_not_run(world: Path, tmp_path: Path) -> None:
-    torch.save({"state_dict": Trap(tmp_path / "sprung")}, tmp_path / "w.pth")
-    config = teaching(world, run=str(tmp_path / "run"), start=str(tmp_path / "w.pth"), steps=0)
-    with pytest.raises(InputError, match=r"w\.pth: refused: not a torch file with tensors only"):
-        train(config)
-    assert not (tmp_path / "sprung").exists() and not (tmp_path / "run").exists()
-
-
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"no weights", r"w\.pth: refused"),
-        (b"", r"w\.pth: refused"),
         ([1, 2], "holds a list; give a state_dict"),
         ({}, "holds a dict; give a state_dict"),
         ({"a": torch.zeros(1), "lr": 0.1}, "no tensors under lr"),
@@ -129,10 +84,7 @@ def test_what_is_wrong_with_a_file_is_said(
     content: object, message: str, world: Path, tmp_path: Path
 ) -> None:
     file = tmp_path / "w.pth"
-    if isinstance(content, bytes):
-        file.write_bytes(content)
-    else:
-        torch.save(content, file)
+    torch.save(content, file)
     with pytest.raises(InputError, match=message):
         train(teaching(world, run=str(tmp_path / "run"), start=str(file), steps=0))
     assert not (tmp_path / "run").exists()
@@ -143,10 +95,7 @@ def test_a_slip_of_the_pen_is_noticed(world: Path, tmp_path: Path) -> None:
         train(teaching(world, run=str(tmp_path / "run"), start="imagnet"))
 
 
-def test_a_missing_file_and_one_of_other_classes_are_named(world: Path, tmp_path: Path) -> None:
-    gone = teaching(world, run=str(tmp_path / "run"), start=str(tmp_path / "gone.pth"), steps=0)
-    with pytest.raises(InputError, match=r"gone\.pth: no such file"):
-        train(gone)
+def test_a_file_of_other_classes_is_named(world: Path, tmp_path: Path) -> None:
     two = DataConfig(
         name="pairs", root=str(world / "d1/train"), target=str(world / "d2/train"),
         classes=["a", "b"],
@@ -163,7 +112,7 @@ def test_the_kind_of_a_source_shows_in_its_name(tmp_path: Path) -> None:
     assert is_run(str(tmp_path / "v1.pt")), "a run folder may be called so"
     assert not any(map(is_run, ("", "none", "imagenet", "x.pth", "VGG16_Weights.DEFAULT")))
     record = {"teacher": "", "start": "imagenet"}
-    assert origin_of(record) == "" and origin_of(record | {"start": "w.pth"}) == "w.pth"
+    assert start_point_of(record) == "" and start_point_of(record | {"start": "w.pth"}) == "w.pth"
 
 
 def test_evaluating_a_bare_file_says_how_to_make_it_a_run(world: Path, tmp_path: Path) -> None:

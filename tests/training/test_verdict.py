@@ -1,7 +1,6 @@
 """The verdict after an adaptation: what evaluate says of teacher and student, without labels."""
 
 import csv
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -69,13 +68,9 @@ def test_masked_pixels_do_not_count(world: Path, tmp_path: Path) -> None:
             Image.open(world / "d2/train" / name).save(root / f"two_{name}")
             table.writerow([f"one_{name}", f"two_{name}", f"valid_{name}"])
     data = DataConfig(
-        name="pairs",
-        pairs=str(root / "pairs.csv"),
-        crop=[32, 40],
-        parts={"train": 0.5, "val": 0.5},
-        part="train",
-        explicit=["pairs", "target", "root"],
-    )
+        name="pairs", pairs=str(root / "pairs.csv"), crop=[32, 40], part="train",
+        parts={"train": 0.5, "val": 0.5}, explicit=["pairs", "target", "root"],
+    )  # fmt: skip
     run = adapt(adapting(world, tmp_path / "run", steps=1, data=data))
     found = Verdict(**read_json(run / VERDICT))
     assert found.pairs == 3 and found.better == found.worse == 0
@@ -84,14 +79,10 @@ def test_masked_pixels_do_not_count(world: Path, tmp_path: Path) -> None:
 def test_without_held_out_pairs_or_teacher_it_says_so(
     world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    bare = replace(
-        adapting(world, tmp_path / "bare").data,
-        name="pairs",
-        root=str(world / "d1/train"),
-        target=str(world / "d2/train"),
-        part="all",
+    bare = DataConfig(
+        name="pairs", root=str(world / "d1/train"), target=str(world / "d2/train"), part="all",
         explicit=["name", "root", "part"],
-    )
+    )  # fmt: skip
     run = adapt(adapting(world, tmp_path / "bare", steps=1, data=bare))
     assert "no verdict: the data has no split or part named val" in capsys.readouterr().out
     assert not (run / VERDICT).exists()

@@ -1,5 +1,6 @@
 """The filters on tensors, and as augmentations of kornia and albumentations."""
 
+import inspect
 import json
 from typing import Any
 
@@ -92,7 +93,7 @@ def test_each_image_has_its_own_seed(images: np.ndarray) -> None:
 def test_gradients_reach_the_images(images: np.ndarray, name: str) -> None:
     """Against finite differences along a random direction, where nothing jumps."""
     apply = getattr(batched, name)
-    settings = {"photocopy": {"white": 0.0}, "ripple": {}, "cubism": {"seed": 1}}[name]
+    settings = {"photocopy": {"white": 0.0}, "cubism": {"seed": 1}}.get(name, {})
     base = (0.2 + 0.6 * tensor(images).double() / 255).requires_grad_()
     weights = torch.rand(base.shape, generator=torch.Generator().manual_seed(0)).double()
     direction = torch.rand(base.shape, generator=torch.Generator().manual_seed(1)).double() - 0.5
@@ -111,20 +112,12 @@ def test_gradients_reach_the_images(images: np.ndarray, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", FILTERS)
-@pytest.mark.parametrize(
-    "wrong",
-    [
-        np.zeros((1, 3, 4, 4), np.uint8),
-        torch.zeros(3, 4, 4, dtype=torch.uint8),
-        torch.zeros(1, 1, 4, 4),
-        torch.zeros(1, 3, 4, 4, dtype=torch.long),
-        torch.zeros(1, 3, 0, 4),
-    ],
-    ids=["array", "one image", "grey", "long", "empty"],
-)
-def test_wrong_batches(name: str, wrong: object) -> None:
-    with pytest.raises(ValueError, match=r"^images must be .*\(B, 3, H, W\)"):
-        getattr(batched, name)(wrong)
+def test_wrong_batches(name: str) -> None:
+    shapes = ((3, 4, 4), (1, 1, 4, 4), (1, 3, 0, 4))
+    long = torch.zeros(1, 3, 4, 4, dtype=torch.long)
+    for wrong in (np.zeros((1, 3, 4, 4), np.uint8), long, *map(torch.zeros, shapes)):
+        with pytest.raises(ValueError, match=r"^images must be .*\(B, 3, H, W\)"):
+            getattr(batched, name)(wrong)
 
 
 def augmentations(library: Any, **common: Any) -> dict[str, Any]:
@@ -136,7 +129,16 @@ def augmentations(library: Any, **common: Any) -> dict[str, Any]:
     }
 
 
-# kornia
+def test_augmentations_take_the_filters_parameters() -> None:
+    """All but the seed, in their order and with their defaults; those of their own come after."""
+    for library in (for_kornia, for_albumentations):
+        for name, apply in FILTERS.items():
+            given = inspect.signature(apply).parameters.values()
+            wanted = [(p.name, p.default) for p in given if p.name not in ("image", "seed")]
+            found = inspect.signature(getattr(library, name.capitalize())).parameters.values()
+            assert [(p.name, p.default) for p in found][: len(wanted)] == wanted
+            names = inspect.signature(getattr(batched, name)).parameters
+            assert [*names][1:] == [p.name for p in given][1:]
 
 
 @pytest.mark.parametrize("name", FILTERS)
@@ -163,58 +165,46 @@ def test_kornia_gives_what_the_filter_gives(images: np.ndarray, name: str) -> No
     for i, image in enumerate(images):
         drawn = {k: values[i] for k, values in numbers.items()}
         expected = FILTERS[name](image, **drawn, **fixed)
-        error = np.abs(255 * result[i].permute(1, 2, 0).numpy() - expected)
-        assert error.max() <= 1
+        assert np.abs(255 * result[i].permute(1, 2, 0).numpy() - expected).max() <= 1
 
 
 def test_kornia_moves_masks_only_on_request(images: np.ndarray) -> None:
     shown, masks = tensor(images).float() / 255, torch.randint(0, 11, (3, 1, 41, 53)).float()
     settings = {"abyss_policy": "black", "amplitude": (3, 9), "period": (10, 40), "p": 1.0}
-    for moved in (False, True):
-        one = for_kornia.Ripple(**settings, move_mask=moved, fill_mask=255)
-        chain = K.AugmentationSequential(one, data_keys=["input", "mask"])
-        _, found = chain(shown, masks)
-        if not moved:
-            assert torch.equal(found, masks)
-            continue
-        numbers = {k: one._params[k].tolist() for k in one.spans}
-        for i in range(3):
-            drawn = {k: values[i] for k, values in numbers.items()}
-            sources = ripple_sources((41, 53), **drawn, abyss_policy="black")
-            expected = moved_labels(masks[i, 0].numpy(), sources, 255)
-            np.testing.assert_array_equal(found[i, 0].numpy(), expected)
-    untouched = K.AugmentationSequential(for_kornia.Cubism(p=1.0), data_keys=["input", "mask"])
-    assert torch.equal(untouched(shown, masks)[1], masks)
-
-
-# albumentations
+    for still in (for_kornia.Ripple(**settings), for_kornia.Cubism(p=1.0)):
+        chain = K.AugmentationSequential(still, data_keys=["input", "mask"])
+        assert torch.equal(chain(shown, masks)[1], masks)
+    one = for_kornia.Ripple(**settings, move_mask=True, fill_mask=255)
+    _, found = K.AugmentationSequential(one, data_keys=["input", "mask"])(shown, masks)
+    numbers = {k: one._params[k].tolist() for k in one.spans}
+    for i in range(3):
+        drawn = {k: values[i] for k, values in numbers.items()}
+        sources = ripple_sources((41, 53), **drawn, abyss_policy="black")
+        expected = moved_labels(masks[i, 0].numpy(), sources, 255)
+        np.testing.assert_array_equal(found[i, 0].numpy(), expected)
 
 
 @pytest.mark.parametrize("name", FILTERS)
-def test_albumentations_saved_and_loaded_gives_the_same(images: np.ndarray, name: str) -> None:
-    chain = A.Compose([augmentations(for_albumentations, p=0.7)[name]], seed=5)
+def test_albumentations_saves_loads_and_replays(images: np.ndarray, name: str) -> None:
+    chain = A.ReplayCompose([augmentations(for_albumentations, p=0.7)[name]])
     loaded = A.from_dict(json.loads(json.dumps(A.to_dict(chain))))
-    loaded.set_random_seed(5)
-    mask = np.arange(41 * 53).reshape(41, 53)
-    results = [chain(image=images[0], mask=mask) for _ in range(6)]
-    for result in results:
+    mask, seen = np.arange(41 * 53).reshape(41, 53), set()
+    for seed in range(6):
+        for one in (chain, loaded):
+            one.set_random_seed(seed)
+        result = chain(image=images[0], mask=mask)
         np.testing.assert_array_equal(loaded(image=images[0])["image"], result["image"])
         np.testing.assert_array_equal(result["mask"], mask)
-    kinds = {result["image"].tobytes() for result in results}
-    assert len(kinds) > 2
-
-
-@pytest.mark.parametrize("name", FILTERS)
-def test_albumentations_replays(images: np.ndarray, name: str) -> None:
-    chain = A.ReplayCompose([augmentations(for_albumentations, p=1.0)[name]])
-    first = chain(image=images[0])
-    again = A.ReplayCompose.replay(first["replay"], image=images[0])
-    np.testing.assert_array_equal(again["image"], first["image"])
-    assert (chain(image=images[0])["image"] != first["image"]).any()
-    (applied,) = first["replay"]["transforms"]
-    drawn = {k: v for k, v in applied["params"].items() if k not in ("shape", "fill_mask")}
-    fixed = {"bg_color": (9, 8, 7)} if name == "cubism" else {}
-    np.testing.assert_array_equal(FILTERS[name](images[0], **drawn, **fixed), first["image"])
+        again = A.ReplayCompose.replay(result["replay"], image=images[0])["image"]
+        np.testing.assert_array_equal(again, result["image"])
+        seen.add(result["image"].tobytes())
+        (applied,) = result["replay"]["transforms"]
+        if applied["applied"]:
+            drawn = {k: v for k, v in applied["params"].items() if k not in ("shape", "fill_mask")}
+            fixed = {"bg_color": (9, 8, 7)} if name == "cubism" else {}
+            expected = FILTERS[name](images[0], **drawn, **fixed)
+            np.testing.assert_array_equal(result["image"], expected)
+    assert len(seen) > 2
 
 
 def test_albumentations_moves_masks_on_request(images: np.ndarray) -> None:
@@ -236,18 +226,10 @@ def test_albumentations_moves_masks_on_request(images: np.ndarray) -> None:
         ("Photocopy", {"white": (0.5, 0.1)}, r"white must go from the smaller .*\(0.5, 0.1\)"),
         ("Photocopy", {"black": (0.1, 0.2, 0.3)}, r"black must be a number or two"),
         ("Ripple", {"wave_type": "square"}, "wave_type .*sine, triangle, sawtooth.*'square'"),
-        ("Ripple", {"angle": "up"}, r"angle .*\[-180, 180\], got 'up'"),
         ("Ripple", {"move_mask": 1}, "move_mask must be True or False"),
-        ("Cubism", {"tile_size": 0.5}, r"tile_size .*\[1, 256\], got 0.5"),
         ("Cubism", {"bg_color": (0, 0, 256)}, r"bg_color\[2\] .*\[0, 255\], got 256"),
     ],
 )
 def test_wrong_ranges(library: Any, name: str, settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         getattr(library, name)(**settings)
-
-
-def test_albumentations_wants_rgb_bytes() -> None:
-    one = for_albumentations.Photocopy(p=1.0)
-    with pytest.raises(ValueError, match=r"image must be a uint8 array \(H, W, 3\).*float32"):
-        one(image=np.zeros((4, 5, 3), np.float32))

@@ -1,160 +1,17 @@
-"""The photocopy filter against plain Python loops, and what holds for every filter."""
-
-import math
-from collections.abc import Callable
-from itertools import pairwise
+"""The photocopy filter where its answer is known; against GEGL's outputs in test_gegl.py."""
 
 import numpy as np
 import pytest
 
-from transforms import FILTERS, photocopy
-
-
-@pytest.fixture
-def image() -> np.ndarray:
-    """Dark and bright blocks with noise, (13, 17, 3): pixels on both sides of the threshold."""
-    rng = np.random.default_rng(5)
-    blocks = np.kron(rng.integers(0, 200, (4, 5, 3)), np.ones((4, 4, 1), int))[:13, :17]
-    return (blocks + rng.integers(0, 56, blocks.shape)).astype(np.uint8)
-
-
-# A slow photocopy: floats and lists only.
-
-
-def slow_linear(value: int) -> float:
-    v = value / 255
-    return v / 12.92 if v <= 0.04045 else ((v + 0.055) / 1.055) ** 2.4
-
-
-def slow_srgb(value: float) -> int:
-    v = min(max(value, 0.0), 1.0)
-    return round(255 * (12.92 * v if v <= 0.0031308 else 1.055 * v ** (1 / 2.4) - 0.055))
-
-
-def slow_line(x: list[float], sigma: float) -> list[float]:
-    n = len(x)
-    if sigma < 1:
-        length = math.ceil(6.5 * sigma)
-        half = (length if length % 2 else length + 1) // 2
-        weights = [math.exp(-(k**2) / (2 * sigma**2)) for k in range(-half, half + 1)]
-        return [
-            sum(w * x[min(max(i + k - half, 0), n - 1)] for k, w in enumerate(weights))
-            / sum(weights)
-            for i in range(n)
-        ]
-    if sigma >= 2.5:
-        q = 0.98711 * sigma - 0.96330
-    else:
-        q = 3.97156 - 4.14554 * math.sqrt(1 - 0.26891 * sigma)
-    b0 = 1.57825 + 2.44413 * q + 1.4281 * q * q + 0.422205 * q * q * q
-    a1 = (2.44413 * q + 2.8562 * q * q + 1.266615 * q * q * q) / b0
-    a2 = -(1.4281 * q * q + 1.266615 * q * q * q) / b0
-    a3 = 0.422205 * q * q * q / b0
-    gain = 1 - a1 - a2 - a3
-    # No formula for the far edge here: the line really goes on until the filter has settled.
-    far = x + [x[-1]] * 600
-    u = [x[0]] * 3
-    for value in far:
-        u.append(gain * value + a1 * u[-1] + a2 * u[-2] + a3 * u[-3])
-    v = [x[-1]] * (len(far) + 3)
-    for i in reversed(range(len(far))):
-        v[i] = gain * u[i + 3] + a1 * v[i + 1] + a2 * v[i + 2] + a3 * v[i + 3]
-    # The quirk: the states of samples n-1, n, n+1 stand one sample too far.
-    w = [0.0] * n + v[n - 1 : n + 2]
-    for i in reversed(range(n)):
-        w[i] = gain * u[i + 3] + a1 * w[i + 1] + a2 * w[i + 2] + a3 * w[i + 3]
-    return w[:n]
-
-
-def slow_blur(plane: list[list[float]], radius: float) -> list[list[float]]:
-    sigma = (radius + 1) / 3.3290428
-    rows = [slow_line(row, sigma) for row in plane]
-    columns = [slow_line(list(column), sigma) for column in zip(*rows, strict=True)]
-    return [list(row) for row in zip(*columns, strict=True)]
-
-
-def slow_photocopy(
-    image: np.ndarray, mask_radius: float, sharpness: float, black: float, white: float
-) -> np.ndarray:
-    weights = (0.22248840, 0.71690369, 0.06060791)
-    y = [
-        [sum(w * slow_linear(int(c)) for w, c in zip(weights, p, strict=True)) for p in row]
-        for row in image
-    ]
-    v = slow_blur(y, max(1, 10 * (1 - sharpness)))
-    m = slow_blur(y, mask_radius)
-    height, width = len(y), len(y[0])
-    d = [[v[i][j] / m[i][j] for j in range(width)] for i in range(height)]
-    dark = sorted(math.floor(1000 * r) for row in d for r in row if 0 <= r < 0.75)
-    up = 1.0
-    if dark and white > 0:
-        # The first bin with more than this share of values at or below it.
-        shares = [(b, sum(c <= b for c in dark) / len(dark)) for b in dark]
-        up = next((0.75 - b / 1000 for b, share in shares if share > white), 0.0)
-    out = np.empty((height, width, 3), np.uint8)
-    for i in range(height):
-        for j in range(width):
-            light, r = v[i][j], d[i][j]
-            if r < 0.75:
-                grey = light * (0.25 + r) if black > 0 and dark else 0.0
-            else:
-                s = min(up, r - 0.75) / up if up else 1.0
-                grey = s + light - s * light
-            out[i, j] = slow_srgb(grey)
-    return out
-
-
-@pytest.mark.parametrize(
-    ("mask_radius", "sharpness", "black", "white"),
-    [
-        (10.0, 0.5, 0.2, 0.2),
-        (50.0, 0.0, 0.2, 0.6),  # sigmas far larger than the image
-        (6.0, 0.7, 0.0, 0.3),  # sigmas below 2.5
-        (1.0, 1.0, 0.2, 0.2),  # sampled Gaussians
-        (2.4, 1.0, 0.2, 0.9),  # one of each kind
-        (25.0, 0.9, 1.0, 0.0),
-    ],
-)
-def test_equals_the_slow_loops(
-    image: np.ndarray, mask_radius: float, sharpness: float, black: float, white: float
-) -> None:
-    fast = photocopy(
-        image, mask_radius=mask_radius, sharpness=sharpness, black=black, white=white
-    ).astype(int)
-    slow = slow_photocopy(image, mask_radius, sharpness, black, white)
-    assert len(np.unique(slow)) > 10  # not a comparison of two blank sheets
-    assert np.abs(fast - slow).max() <= 1
-    assert (fast != slow).mean() < 0.02
+from transforms import photocopy
 
 
 @pytest.mark.parametrize("level", [1, 40, 128, 255])
 def test_flat_image_gets_a_quarter_of_the_way_to_white(level: int) -> None:
-    expected = slow_srgb(0.25 + 0.75 * slow_linear(level))
+    light = level / 255 / 12.92 if level < 11 else ((level / 255 + 0.055) / 1.055) ** 2.4
+    expected = 255 * (1.055 * (0.25 + 0.75 * light) ** (1 / 2.4) - 0.055)
     flat = photocopy(np.full((9, 30, 3), level, np.uint8))
     assert np.abs(flat.astype(int) - expected).max() <= 1
-
-
-def test_output_is_grey_and_turns_with_the_image(image: np.ndarray) -> None:
-    result = photocopy(image)
-    assert (result == result[..., :1]).all()
-    turned = photocopy(image.transpose(1, 0, 2)).transpose(1, 0, 2)
-    assert np.abs(turned.astype(int) - result).max() <= 1
-
-
-def test_black_matters_only_where_it_is_zero(image: np.ndarray) -> None:
-    result = photocopy(image, black=0.01)
-    np.testing.assert_array_equal(result, photocopy(image, black=1.0))
-    without = photocopy(image, black=0.0)
-    changed = without != result
-    assert 0 < changed.mean() < 1
-    assert (without[changed] == 0).all()
-
-
-def test_more_white_never_darkens(image: np.ndarray) -> None:
-    levels = [photocopy(image, white=white) for white in (0.0, 0.1, 0.5, 0.9, 1.0)]
-    for less, more in pairwise(levels):
-        assert (less <= more).all()
-    assert levels[0].mean() + 5 < levels[-1].mean()
 
 
 def test_black_surroundings_give_black_or_white() -> None:
@@ -166,84 +23,11 @@ def test_black_surroundings_give_black_or_white() -> None:
     assert result[20, 25, 0] == 255
 
 
-def test_black_area_does_not_count_as_dark_detail(image: np.ndarray) -> None:
+def test_black_area_does_not_count_as_dark_detail() -> None:
+    image = np.random.default_rng(5).integers(0, 256, (13, 17, 3), dtype=np.uint8)
+
     def beside_black(columns: int) -> np.ndarray:
         wide = np.pad(image, ((0, 0), (0, columns), (0, 0)))
         return photocopy(wide, mask_radius=2.0, sharpness=1.0, white=0.5)[:, : image.shape[1]]
 
     np.testing.assert_array_equal(beside_black(5), beside_black(200))
-
-
-@pytest.mark.parametrize("shape", [(1, 1), (1, 9), (9, 1), (2, 2)])
-@pytest.mark.parametrize(("mask_radius", "sharpness"), [(0, 1), (50, 0)])
-def test_tiny_images(shape: tuple[int, int], mask_radius: float, sharpness: float) -> None:
-    tiny = np.random.default_rng(0).integers(1, 256, (*shape, 3), dtype=np.uint8)
-    fast = photocopy(tiny, mask_radius=mask_radius, sharpness=sharpness)
-    slow = slow_photocopy(tiny, mask_radius, sharpness, 0.2, 0.2)
-    assert np.abs(fast.astype(int) - slow).max() <= 1
-
-
-@pytest.mark.parametrize(
-    ("name", "value", "allowed"),
-    [
-        ("mask_radius", -0.1, r"\[0, 50\]"),
-        ("mask_radius", math.nan, r"\[0, 50\]"),
-        ("sharpness", 1.01, r"\[0, 1\]"),
-        ("black", "0.2", r"\[0, 1\]"),
-        ("white", True, r"\[0, 1\]"),
-    ],
-)
-def test_bad_parameters(image: np.ndarray, name: str, value: object, allowed: str) -> None:
-    with pytest.raises(ValueError, match=f"^{name} .*{allowed}, got {value!r}$"):
-        photocopy(image, **{name: value})  # type: ignore[arg-type]
-
-
-# What holds for every filter.
-
-every_filter = pytest.mark.parametrize("apply", FILTERS.values(), ids=FILTERS.keys())
-Filter = Callable[..., np.ndarray]
-
-
-@every_filter
-def test_memory_layout_does_not_matter(image: np.ndarray, apply: Filter) -> None:
-    expected = apply(image)
-    assert expected.shape == image.shape
-    assert expected.dtype == np.uint8
-    assert expected.flags.c_contiguous
-    frozen = image.copy()
-    frozen.flags.writeable = False
-    padded = np.zeros((15, 40, 3), np.uint8)
-    padded[1:14, 3:37:2] = image
-    bgr = np.ascontiguousarray(image[..., ::-1])
-    upside_down = np.ascontiguousarray(image[::-1, ::-1])
-    same = [np.asfortranarray(image), frozen, padded[1:14, 3:37:2], bgr[..., ::-1]]
-    for other in [*same, upside_down[::-1, ::-1]]:
-        np.testing.assert_array_equal(apply(other), expected)
-
-
-@every_filter
-def test_pure_and_deterministic(image: np.ndarray, apply: Filter) -> None:
-    before = image.copy()
-    random_state = str(np.random.get_state())  # noqa: NPY002
-    first = apply(image)
-    assert not np.shares_memory(first, image)
-    np.testing.assert_array_equal(image, before)
-    assert str(np.random.get_state()) == random_state  # noqa: NPY002
-    np.testing.assert_array_equal(apply(image), first)
-
-
-@every_filter
-@pytest.mark.parametrize(
-    "wrong",
-    [
-        [[[0, 0, 0]]],
-        np.zeros((4, 4, 3), np.float32),
-        np.zeros((4, 4), np.uint8),
-        np.zeros((4, 4, 4), np.uint8),
-        np.zeros((0, 4, 3), np.uint8),
-    ],
-    ids=["list", "float", "grey", "rgba", "empty"],
-)
-def test_wrong_arrays(apply: Filter, wrong: object) -> None:
-    with pytest.raises(ValueError, match=r"^image must be a uint8 array \(H, W, 3\)"):
-        apply(wrong)

@@ -1,6 +1,5 @@
 """Penalties and frozen layers side by side: what is chosen, what is averaged, what is drawn."""
 
-import io
 import json
 import re
 from dataclasses import replace
@@ -9,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from adapt.analysis.analyse import analyse
 from adapt.cli.study import study
@@ -19,12 +17,9 @@ from adapt.settings.groups import DataConfig, NetworkConfig, PenaltyConfig, Shif
 from adapt.settings.objective import ObjectiveConfig, RegressionConfig
 from adapt.settings.study import Stage, StudyConfig
 from adapt.settings.viz import ReportConfig
-from viz.report import penalty_figures
-from viz.report.layer_figures import box_plots, distances_over_time, limits_of
-from viz.report.layer_section import analyses_section
+from viz.report.layer_section import analyses_section, box_plots, distances_over_time, limits_of
 from viz.report.page import report
-from viz.report.penalties import AGREEMENT, DROP, NEW, OLD, Trial, choose
-from viz.report.penalty_panels import panels_of
+from viz.report.penalties import AGREEMENT, DROP, NEW, OLD, Trial, choose, is_grid, panels_of
 from viz.report.penalty_section import penalties_section, rejected
 from viz.report.tables import Entry, lines_of, source_of
 
@@ -71,7 +66,7 @@ def entry(
 
 
 def trial(alpha: float, **scores: dict[int, float]) -> Trial:
-    made = Trial("l2_sp", alpha, 0.0, "", (), "L2-SP")
+    made = Trial("l2_sp", alpha, 0.0, "", {}, "L2-SP")
     made.scores = {
         (NEW, split): {(seed, "t"): v for seed, v in by_seed.items()}
         for split, by_seed in scores.items()
@@ -79,18 +74,15 @@ def trial(alpha: float, **scores: dict[int, float]) -> Trial:
     return made
 
 
-def test_the_best_on_the_selection_split_is_chosen_whatever_val_says() -> None:
+def test_the_best_on_the_selection_split_is_chosen_on_the_seeds_that_all_have() -> None:
+    """Whatever val says; seed 1 is easy: who alone has it would win by it."""
     weak = trial(0.01, tune={0: 50.0, 1: 40.0}, val={0: 90.0, 1: 90.0})
     strong = trial(0.1, tune={0: 44.0, 1: 48.0}, val={0: 10.0, 1: 10.0})
     chosen = choose([weak, strong], "tune")
     assert chosen and chosen.trial is strong and chosen.seeds == (0, 1) and chosen.among == 2
     assert (other := choose([weak, strong], "val")) and other.trial is weak
-
-
-def test_trials_are_compared_on_the_seeds_that_all_have() -> None:
-    """Seed 1 is easy: who alone has it would win by it."""
-    lucky = trial(0.01, tune={0: 40.0, 1: 90.0})
-    better, absent = trial(0.1, tune={0: 41.0}), trial(1.0, val={0: 99.0})
+    lucky, better = trial(0.01, tune={0: 40.0, 1: 90.0}), trial(0.1, tune={0: 41.0})
+    absent = trial(1.0, val={0: 99.0})
     chosen = choose([lucky, better, absent], "tune")
     assert chosen and chosen.trial is better and chosen.seeds == (0,)
     assert chosen.without == (absent.label,) and chosen.among == 2
@@ -130,7 +122,7 @@ def test_scores_are_those_by_hand() -> None:
     panels = panels_of(entries)
     assert [p.title for p in panels] == ["fog", "night"]
     for panel in panels:
-        assert (panel.shown, panel.selection, panel.metric) == ("val", "tune", "mIoU")
+        assert (panel.split, panel.selection, panel.metric) == ("val", "tune", "mIoU")
         assert panel.before[NEW] and panel.before[NEW].mean == 20.0
         assert panel.before[OLD] and panel.before[OLD].mean == 81.0
         for t in panel.trials:
@@ -165,7 +157,7 @@ def test_forms_grids_and_other_settings_are_told_apart() -> None:
     (panel,) = panels_of([*grid, *coupled, *grouped])
     assert list(panel.forms) == ["L2", "L2-SP", "GL-SP (groups channel)", "GL-SP (groups layer)"]
     assert [*panel.lines][:3] == ["L2", "L2-SP, beta 0.2", "L2-SP, beta 2"]
-    assert list(penalty_figures.grids_of(panel)) == ["L2-SP"]
+    assert [form for form, trials in panel.forms.items() if is_grid(trials)] == ["L2-SP"]
     rates = [entry(50, alpha=a, lr=lr) for a in (0.1, 1.0) for lr in (0.5, 0.05)]
     apart = panels_of(rates)
     assert len(apart) == 2 and len({p.title for p in apart}) == 2
@@ -180,14 +172,11 @@ def test_nothing_is_chosen_on_what_runs_were_trained_on_or_by_guess() -> None:
     (panel,) = panels_of([*val, *fitted])
     assert panel.selection == ""
     (panel,) = panels_of([*val, *fitted], "fit")
-    assert panel.choices()["L2-SP"].trial.alpha == 1.0 and panel.shown == "val"
+    assert panel.choices()["L2-SP"].trial.alpha == 1.0 and panel.split == "val"
     assert panels_of([entry(50)]) == []
-
-
-def test_without_labels_agreement_is_what_is_compared() -> None:
-    entries = [entry(None, alpha=a, split=s, agreement=60 + 10 * a * (1 if s == "val" else -1))
-               for a in (0.1, 1.0) for s in ("val", "tune")]  # fmt: skip
-    (panel,) = panels_of(entries)
+    unlabelled = [entry(None, alpha=a, split=s, agreement=60 + 10 * a * (1 if s == "val" else -1))
+                  for a in (0.1, 1.0) for s in ("val", "tune")]  # fmt: skip
+    (panel,) = panels_of(unlabelled)
     assert panel.metric == AGREEMENT and panel.choices()["L2-SP"].trial.alpha == 0.1
 
 
@@ -199,10 +188,6 @@ def test_students_of_two_shifts_are_not_joined_on_the_old_domain() -> None:
     assert old == ["pool5 (adapted to=fog)", "pool5 (adapted to=night)"]
 
 
-def size(png: bytes) -> tuple[int, int]:
-    return Image.open(io.BytesIO(png)).size
-
-
 def test_every_figure_is_drawn_also_of_what_is_incomplete() -> None:
     entries, _ = scored()
     grid = [entry(40 + a + b, "l2", a, beta=b, split=s) for a in (1.0, 2.0) for b in (3.0, 4.0)
@@ -210,42 +195,27 @@ def test_every_figure_is_drawn_also_of_what_is_incomplete() -> None:
     named = [entry(41, "none", 0.0, freeze=name) for name in ("conv3", "pool4")]
     new_only = [entry(40, "none", 0.0, shift="rain"), entry(41, alpha=0.5, shift="rain")]
     section = penalties_section(panels_of([*entries, *grid, *named, *new_only]))
-    assert section
-    drawn = [chart.alt for chart in section.charts]
-    for start in ("Score of every penalty", "Score kept on D1", "Score against alpha, fog",
-                  "Score over alpha and beta, fog",
-                  "Score against the number of frozen layers, fog",
-                  "Score against the number of frozen layers, night"):  # fmt: skip
-        assert sum(alt.startswith(start) for alt in drawn) == 1, start
-    text = " ".join(section.sentences)
+    assert len(section["side_by_side"]) == len(section["forgetting"]) == 1
+    drawn = {p.title: (bool(alphas), bool(grids)) for p, alphas, grids in section["strengths"]}
+    assert drawn == {"fog": (True, True), "night": (True, False), "rain": (False, False)}
+    assert [panel.title for panel, _ in section["frozen"]] == ["fog", "night"]
+    text = " ".join(section["sentences"])
     assert "seeds that all alphas have: L2 on 0." in text
     assert "by mIoU on tune, scores are of val" in text and "at an end of the alphas" in text
-    cells = [cell for table in section.tables for line in table.lines for cell in line]
-    assert "–" in cells and len(section.tables) == 3  # noqa: RUF001
-
-
-def test_the_frame_of_the_heat_map_follows_the_selection_split() -> None:
-    def drawn(best: float) -> bytes:
-        entries = [entry(40 + a + b, alpha=a, beta=b) for a in (1.0, 2.0) for b in (3.0, 4.0)]
-        entries += [entry(50.0 if a == best else 40.0, alpha=a, beta=b, split="tune")
-                    for a in (1.0, 2.0) for b in (3.0, 4.0)]  # fmt: skip
-        (panel,) = panels_of(entries)
-        return penalty_figures.heat_map(panel, penalty_figures.grids_of(panel))
-
-    first, second = drawn(1.0), drawn(2.0)
-    assert size(first) == size(second) and first != second
+    cells = [cell for *_, lines in section["tables"] for line in lines for cell in line]
+    assert "–" in cells and len(section["tables"]) == 3  # noqa: RUF001
+    assert penalties_section([]) == {}
 
 
 def test_layers_without_values_and_without_motion_are_left_out() -> None:
-    boxes = [{"label": "a", "n": 3, "mean": 0.5, "whislo": 0.1, "q1": 0.2, "med": 0.5, "q3": 0.8,
-              "whishi": 0.9, "outliers": 0, "fliers": []},
-             {"label": "b", "n": 0, "mean": None, "whislo": None, "q1": None, "med": None,
-              "q3": None, "whishi": None, "outliers": 0, "fliers": []}]  # fmt: skip
-    assert size(box_plots({"run": boxes, "other": boxes}, "R2", 0, 1))[0] > 400
+    names = ("mean", "whislo", "q1", "med", "q3", "whishi")
+    full = dict(zip(names, (0.5, 0.1, 0.2, 0.5, 0.8, 0.9), strict=True)) | {"label": "a", "n": 3}
+    boxes = [full | {"fliers": []}, {"label": "b", "n": 0} | dict.fromkeys(names)]
+    assert box_plots({"run": boxes, "other": boxes}, "R2", 0, 1) != box_plots({"run": boxes}, "R2")
     lines = [{"step": s, "distances": {"a": 0.5 * s, "b": 0.0}} for s in range(3)]
     assert limits_of([lines]) == (pytest.approx(0.5 / 1.2), pytest.approx(1.2))
     assert limits_of([[{"step": 0, "distances": {"a": 0.0}}]]) is None
-    assert size(distances_over_time({"run": lines, "still": lines[:1]}))[0] > 400
+    assert distances_over_time({"run": lines, "still": lines[:1]}).startswith(b"\x89PNG")
 
 
 @pytest.fixture(scope="module")
@@ -253,7 +223,7 @@ def compared(world: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small study of penalties and frozen layers, with analyses of a run, and distances."""
     root = tmp_path_factory.mktemp("compared")
     data = DataConfig(name="camvid", root=str(world / "d1"), parts={"fit": 0.7, "tune": 0.3})
-    grid = {f"{a}_{b}": PenaltyConfig("l2_sp", a, b) for a in (0.1, 1.0) for b in (0.0, 0.1)}
+    grid = {f"{a}": PenaltyConfig("l2_sp", a, 0.1) for a in (0.1, 1.0)}
     run_config = StudyConfig(
         runs=str(root),
         data=replace(data, part="fit"),
@@ -281,36 +251,32 @@ def compared(world: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def test_report_of_a_study_of_penalties(compared: Path) -> None:
+def test_report_of_a_study_of_penalties_and_what_it_chose(compared: Path) -> None:
+    """Every figure; and the best row of the tuning part, with the scores of its row on val."""
     page = (compared / "report.html").read_text()
     alts = re.findall(r'alt="([^"]*)"', page)
     for start in ("Score of every penalty", "Score kept on D1", "Score against alpha, p",
-                  "Score over alpha and beta, p", "Score against the number of frozen layers, p",
-                  "Box-plots of R2", "Box-plots of log Fisher", "Distance of each layer from its "
-                  "start", "Distance of each layer from its start over time"):  # fmt: skip
+                  "Score against the number of frozen layers, p", "Box-plots of R2",
+                  "Box-plots of log Fisher", "Distance of each layer from its start",
+                  "Distance of each layer from its start over time"):  # fmt: skip
         assert any(alt.startswith(start) for alt in alts), start
     assert len(re.findall("<img ", page)) == len([a for a in alts if a])
-    assert "Old domain before and behind the training" in page
+    assert "Old domain before and after the training" in page
     assert "penalties.json, penalties.csv" in page
-    assert page.index(">p, val<") < page.index(">p, tune<")  # what is shown comes first
-
-
-def test_what_the_report_chose_is_the_best_row_of_the_tuning_part(compared: Path) -> None:
+    assert page.index(">p, val<") < page.index(">p, tune<")  # the figures' split comes first
     (panel,) = json.loads((compared / "penalties.json").read_text())
     rows = json.loads((compared / "results.json").read_text())
-    tuned = {r["run"]: r["miou"] for r in rows if r["split"] == "tune"}
     assert (panel["selection"], panel["shown"]) == ("tune", "val")
-    trials = [t for t in panel["trials"] if t["penalty"] == "l2_sp"]
-    best = max(tuned[t["runs"][0]] for t in trials)
-    at = panel["chosen"]["L2-SP"]
-    (chosen,) = [t for t in trials if (t["alpha"], t["beta"]) == (at["alpha"], at["beta"])]
-    assert tuned[chosen["runs"][0]] == best and at["among"] == 4
+    at, tuned = panel["chosen"]["L2-SP"], {}
     for t in panel["trials"]:
         (run,) = t["runs"]
         found = {(r["split"], bool(r["shift"])): r["miou"] for r in rows if r["run"] == run}
         assert t["scores"]["val"]["new"]["mean"] == found["val", True]
         assert t["scores"]["val"]["old"]["mean"] == found["val", False]
         assert t["scores"]["tune"]["new"]["mean"] == found["tune", True]
+        if t["penalty"] == "l2_sp":
+            tuned[t["alpha"]] = found["tune", True]
+    assert at["among"] == len(tuned) == 2 and tuned[at["alpha"]] == max(tuned.values())
 
 
 def test_broken_analyses_are_said_and_foreign_files_passed_over(
@@ -320,20 +286,11 @@ def test_broken_analyses_are_said_and_foreign_files_passed_over(
     path.mkdir()
     (path / "source.json").write_text("{")
     (path / "weights.json").write_text("[1, 2]")
-    section = analyses_section(compared, [])
-    assert section and len(section.sentences) == 1
-    assert section.sentences[0].startswith(f"Not shown: {path / 'source.json'}: broken JSON")
-    assert analyses_section(tmp_path, []) is None
+    (sentence,) = analyses_section(compared, [])["sentences"]
+    assert sentence.startswith(f"Not shown: {path / 'source.json'}: broken JSON")
+    assert analyses_section(tmp_path, []) == {}
 
 
-@pytest.mark.parametrize(
-    ("start", "name"),
-    [
-        ("body:runs/scenes/model.safetensors", "scenes"),
-        ("places.pth", "places.pth"),
-        ("runs/teacher", "teacher"),
-        ("imagenet", "imagenet"),
-    ],
-)
-def test_sources_have_short_names(start: str, name: str) -> None:
-    assert source_of(start) == name
+def test_sources_have_short_names() -> None:
+    starts = ("backbone:runs/scenes/model.safetensors", "places.pth", "runs/teacher", "imagenet")
+    assert [source_of(s) for s in starts] == ["scenes", "places.pth", "teacher", "imagenet"]

@@ -7,17 +7,18 @@ import pytest
 from PIL import Image
 
 from adapt.errors import InputError
-from viz.figures import Bars, Layers, baseline_bars, heat, layer_chart, montage, training_curves
+from viz.figures import heat, picture_grid
 from viz.pictures import coloured, encode, error_view, most_changed, palette, shrunk
+from viz.report.charts import baseline_bars, layer_chart, training_curves
+from viz.report.tables import Stat
 
 
-def test_wrong_pixels_are_white_and_void_ones_black() -> None:
+def test_labels_have_their_colours_wrong_pixels_are_white_and_void_ones_black() -> None:
     truth = np.array([[0, 1, 2, 255]], np.uint8)
     found = np.array([[0, 2, 2, 1]], np.uint8)
-    view = error_view(found, truth, 3)
-    colours = palette(3)
-    expected = [colours[0].tolist(), [255, 255, 255], colours[2].tolist(), [0, 0, 0]]
-    assert view[0].tolist() == expected
+    first, second, third = palette(3).tolist()
+    assert coloured(truth, 3)[0].tolist() == [first, second, third, [0, 0, 0]]
+    assert error_view(found, truth, 3)[0].tolist() == [first, [255] * 3, third, [0, 0, 0]]
     with pytest.raises(InputError, match="against"):
         error_view(found, truth[:, :2], 3)
 
@@ -28,14 +29,6 @@ def test_class_colours_are_distinct_and_neither_white_nor_black(classes: int) ->
     assert len({tuple(c) for c in colours.tolist()}) == classes
     for colour in colours:
         assert np.abs(colour - 255).sum() > 60 and colour.sum() > 60
-
-
-def test_label_map_keeps_its_classes() -> None:
-    labels = np.arange(6, dtype=np.uint8).reshape(2, 3)
-    labels[1, 2] = 255
-    view = coloured(labels, 5)
-    assert view[1, 2].tolist() == [0, 0, 0]
-    assert view[0, 1].tolist() == palette(5)[1].tolist()
 
 
 def test_most_changed_channel_is_a_live_one() -> None:
@@ -59,33 +52,35 @@ def test_shrunk_labels_are_not_mixed() -> None:
     assert shrunk(picture, 500) is picture
 
 
-def test_encoding_loses_nothing() -> None:
-    picture = np.random.default_rng(0).integers(0, 256, (9, 7, 3)).astype(np.uint8)
-    for shown in (picture, np.repeat(picture[:2, :2], 4, axis=0)):
-        decoded = np.array(Image.open(io.BytesIO(encode(shown))).convert("RGB"))
-        assert np.array_equal(decoded, shown)
-
-
 def drawn(png: bytes) -> np.ndarray:
     return np.array(Image.open(io.BytesIO(png)).convert("RGB"))
 
 
+def test_encoding_loses_nothing() -> None:
+    picture = np.random.default_rng(0).integers(0, 256, (9, 7, 3)).astype(np.uint8)
+    for image in (picture, np.repeat(picture[:2, :2], 4, axis=0)):
+        assert np.array_equal(drawn(encode(image)), image)
+
+
 def test_charts_show_their_values() -> None:
     """A taller bar has more coloured pixels; a missing method is no error."""
+    clean = {"teacher": {"": Stat(90.0, 0.0, 1)}}
     low, high = (
-        drawn(baseline_bars([Bars("mIoU", {"B0": {"a": (value, 0.0)}}, 90.0)], ["a"]))
+        drawn(baseline_bars({"mIoU": clean | {"B0": {"a": Stat(value, 0.0, 1)}}}, ["a"]))
         for value in (20.0, 80.0)
     )
     grey = np.array([0xB6, 0xBC, 0xC6])
     assert (high == grey).all(-1).sum() > 2 * (low == grey).all(-1).sum()
-    panel = Layers(
-        "mIoU", {"a": {"pool1": (1.0, 0.1), "pool5": (2.0, 0.0)}}, {"a": {"B2": (3.0, 0.0)}}
+    names = ("pool1", "pool5", "B2")
+    scores = {name: {"a": Stat(i, 0.1, 2)} for i, name in enumerate(names)}
+    with_line, without = (
+        drawn(layer_chart({"mIoU": scores}, names[:2], ["a"], joined)) for joined in (names, ())
     )
-    assert drawn(layer_chart([panel], ["pool1", "pool5"], {"pool1", "pool5"})).std() > 1
+    assert not np.array_equal(with_line, without)
     records = [
         {"step": s, "loss": 1 / s, "lr": 0.1, "parts": {"x": {"raw": 1, "weighted": 1 / s}}}
         for s in (1, 2)
     ]
     scored = training_curves([*records, {"step": 2, "evaluation": {"miou": 3.0}}])
     assert drawn(scored).shape[1] == drawn(training_curves(records)).shape[1]
-    assert drawn(montage({"a": np.zeros((8, 8, 3), np.uint8)})).std() > 1
+    assert drawn(picture_grid([("", [("a", np.zeros((8, 8, 3), np.uint8))])])).std() > 1

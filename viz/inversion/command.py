@@ -1,10 +1,8 @@
 """The invert command: one image as teacher and students see it, side by side (003, Figure 6)."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-
-import numpy as np
 
 from adapt.data.augment import resize
 from adapt.data.images import read_image, write_png
@@ -13,10 +11,11 @@ from adapt.disk.runs import read_config
 from adapt.errors import InputError
 from adapt.machine.runtime import Runtime, runtime, say
 from adapt.networks.saved import is_run, load_model
-from adapt.settings.mapping import plain
+from adapt.settings.mapping import as_dict
 from adapt.settings.viz import TEACHER, InvertConfig
-from viz.figures import inversion_curves, montage
+from viz.figures import COLOURS, drawing, picture_grid, png
 from viz.inversion.style import Inversion, invert_image
+from viz.pictures import is_file_name
 
 TAPS = {f"pool{number}": 1.0 for number in range(1, 6)}
 """The paper's layers, used where the configuration names none."""
@@ -27,9 +26,8 @@ ORIGINAL, CURVES, MONTAGE = "original", "curves.json", "montage.png"
 def invert(config: InvertConfig) -> Path:
     """Invert one image by a run's network and, where it has one, by its teacher.
 
-    Returns the folder: `config.out` or <run>/inversion/<image's stem>, with the pictures
-    original.png, teacher.png and student.png (network.png for a run without teacher), their
-    curves (curves.json, curves.png) and montage.png. What lies there is replaced.
+    Returns the folder, `config.out` or <run>/inversion/<image's stem>, where `invert_all` writes;
+    the names are teacher and student, or network for a run without teacher.
 
     Raises:
         InputError: no such run or image, or a layer that the network lacks.
@@ -52,7 +50,8 @@ def invert_all(networks: Mapping[str, Path], image: Path, out: Path, config: Inv
     Args:
         networks: name in titles and file names -> run folder.
         image: the image, at any size.
-        out: receives original.png, <name>.png, curves.json, curves.png, montage.png.
+        out: receives original.png, <name>.png, curves.json, curves.png, montage.png; what lies
+            there is replaced.
         config: everything else; its run, image and out are not read. The size is config.size or
             what the first run was trained at.
 
@@ -65,38 +64,34 @@ def invert_all(networks: Mapping[str, Path], image: Path, out: Path, config: Inv
     models = {n: runs.get(n) or load_model(p, n, like=like) for n, p in networks.items()}
     size = config.size or read_config(first)["data"]["resize"]
     original = resize({"x1": read_image(image)}, size)["x1"]
-    taps = config.taps or TAPS
+    taps = dict(config.taps or TAPS)
     machine = machine_of(config)
     if config.maps == TEACHER and TEACHER not in models:
         raise InputError(f"maps=teacher needs a run with a teacher; there is {', '.join(models)}")
     wanted = machine.place(models[TEACHER].net).eval() if config.maps == TEACHER else None
+    names = ("content", "style", "tv", "optimizer", "lr", "steps", "seed")
+    settings = {name: getattr(config, name) for name in names}
     found: dict[str, Inversion] = {}
     for name, model in models.items():
+        net = machine.place(model.net)
         found[name] = invert_image(
-            machine.place(model.net),
-            model.network,
-            original,
-            taps,
-            content=config.content,
-            style=config.style,
-            tv=config.tv,
-            optimizer=config.optimizer,
-            lr=config.lr,
-            steps=config.steps,
-            seed=config.seed,
-            machine=machine,
-            wanted=wanted,
+            net, model.network, original, taps, machine=machine, wanted=wanted, **settings
         )
         curve = found[name].curve
         if curve[-1]["loss"] > curve[0]["loss"]:
             say(f"warning: {name}: the loss rose; try a lower lr than {config.lr or 'the default'}")
-    settings = replace(config, run="", image=str(image), out="", taps=dict(taps), size=size)
+    given = replace(config, run="", image=str(image), out="", taps=taps, size=size)
     about = {
         name: {"run": str(run), "model": models[name].digest, "curve": found[name].curve}
         for name, run in networks.items()
     }
-    write_json(out / CURVES, {"settings": plain(settings), "networks": about})
-    write(out, original, found)
+    write_json(out / CURVES, {"settings": as_dict(given), "networks": about})
+    pictures = {ORIGINAL: original} | {name: one.image for name, one in found.items()}
+    for name, picture in pictures.items():
+        write_png(out / f"{name}.png", picture)
+    write_whole(out / "curves.png", curves_chart({name: one.curve for name, one in found.items()}))
+    montage = picture_grid([("", list(pictures.items()))], side=2.6)
+    write_whole(out / MONTAGE, montage)  # the last one: that it is there says that all is
     say(f"{out}: {image.name} as seen by {', '.join(networks)}")
     return out
 
@@ -112,16 +107,25 @@ def check_names(networks: Mapping[str, Path]) -> None:
     if not networks:
         raise InputError("inversion: no networks given")
     for name in networks:
-        plain_name = name and not name.startswith(".") and not set(name) & set("/\\\0")
-        if not plain_name or name in (ORIGINAL, "curves", "montage"):
+        if not is_file_name(name) or name in (ORIGINAL, "curves", "montage"):
             raise InputError(f"inversion: {name!r} cannot name a network: it becomes a file's name")
 
 
-def write(out: Path, original: np.ndarray, found: Mapping[str, Inversion]) -> None:
-    """All pictures of one inversion; the montage, written last, says that the rest is there."""
-    pictures = {ORIGINAL: original} | {name: one.image for name, one in found.items()}
-    for name, picture in pictures.items():
-        write_png(out / f"{name}.png", picture)
-    curves = inversion_curves({name: one.curve for name, one in found.items()})
-    write_whole(out / "curves.png", curves)
-    write_whole(out / MONTAGE, montage(pictures))
+def curves_chart(curves: Mapping[str, Sequence[Mapping[str, float]]]) -> bytes:
+    """Raw content and style terms of each layer against steps, one panel for each network."""
+    with drawing(4.2 * len(curves), 3.2, len(curves)) as (figure, axes):
+        for axis, (name, curve) in zip(axes, curves.items(), strict=True):
+            steps = [entry["step"] for entry in curve]
+            terms = [key for key in curve[0] if "/" in key]
+            taps = dict.fromkeys(key.split("/", 1)[1] for key in terms)
+            colours = dict(zip(taps, COLOURS * len(taps), strict=False))
+            for key in terms:
+                kind, tap = key.split("/", 1)
+                values = [entry[key] for entry in curve]
+                line = "-" if kind == "content" else ":"
+                axis.plot(steps, values, line, color=colours[tap], label=key)
+            axis.plot(steps, [e["loss"] for e in curve], color="black", alpha=0.5, label="loss")
+            axis.set(title=name, xlabel="step", yscale="log")
+        axes[0].set_ylabel("relative squared difference")
+        axes[-1].legend(ncols=2, fontsize=7)
+        return png(figure)

@@ -1,7 +1,7 @@
 """The layers command: a network's layers as a table, and how much successive maps change."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from adapt.data import load
 from adapt.data.images import SUFFIXES
 from adapt.disk.files import write_json, write_whole
 from adapt.disk.runs import read_config, read_data
-from adapt.disk.tables import csv_of
+from adapt.disk.tables import csv_of_records, text_table
 from adapt.errors import InputError
 from adapt.machine.runtime import runtime, say
 from adapt.networks import build_network
@@ -21,10 +21,8 @@ from adapt.networks.saved import Model, load_run
 from adapt.settings.groups import DataConfig
 from adapt.settings.mapping import inherit_data
 from adapt.settings.viz import LayersConfig
-from viz.layers.figure import similarity_chart
-from viz.layers.similarity import measure
+from viz.layers.similarity import measure, similarity_chart
 
-TABLE, FIGURE = "layers", "similarity"
 SIZE = (321, 321)
 """(H, W) where neither the command nor a run has one: the crop of DeepLab and of seed paper 003."""
 POWERS = (1, 2, 4, 8, 16, 32, 64, 128)
@@ -48,7 +46,7 @@ def layers(config: LayersConfig) -> list[Layer]:
         raise InputError("image makes a figure, which needs out=DIR")
     recorded = read_config(Path(config.run)) if config.run else {}
     data = read_data(Path(config.run)) if recorded else DataConfig()
-    model = network_of(config)
+    model = load_run(config.run, config.network) if config.run else fresh(config)
     resized = data.resize if len(data.resize) == 2 else []
     height, width = config.size or resized or data.crop or SIZE
     found = trace(model.net, (height, width))
@@ -59,45 +57,45 @@ def layers(config: LayersConfig) -> list[Layer]:
     say(
         f"{model.network.name} ({where}), {whole.shape[1]} classes, {whole.parameters:,} "
         f"parameters; for {height}x{width} pixels (H x W) {short(whole.macs)} "
-        f"multiply-accumulates\n\n{text_table(listed(found, config.depth))}"
+        f"multiply-accumulates\n\n{table_of(listed(found, config.depth))}"
     )
     if not config.out:
         return found
-    files = {f"{TABLE}.csv": csv_table(found).encode()}
-    records: dict[str, Any] = {f"{TABLE}.json": [record(x) for x in found]}
+    out, records = Path(config.out), [asdict(x) | {"obstacle": x.obstacle} for x in found]
+    joined = [
+        {k: " ".join(map(str, v)) if isinstance(v, tuple) else v for k, v in record.items()}
+        for record in records
+    ]
+    written = ["layers.csv", "layers.json"]
     if paths:
         wanted = [x for x in found if {x.name, *x.aliases} & set(config.taps)]
         path = wanted or main_path(model.net, found)
         machine = runtime(config.device, "fp32")
         result = measure(machine, model, path, paths, config.size or data.resize)
-        title = f"{model.network.name}, {where}, {len(paths)} images"
-        files[f"{FIGURE}.png"] = similarity_chart(result, title)
-        records[f"{FIGURE}.json"] = result.plain() | {"images": [p.name for p in paths]}
         for kind, (mean, spread, count) in result.by_kind().items():
             say(f"similarity (CKA) of successive maps {kind}: {mean:.3f} ± {spread:.3f}, n {count}")
-    out = Path(config.out)
-    for name, content in files.items():
-        write_whole(out / name, content)
-    for name, content in records.items():
-        write_json(out / name, content)
-    say(f"{out}: {', '.join(sorted({**files, **records}))}")
+        title = f"{model.network.name}, {where}, {len(paths)} images"
+        write_whole(out / "similarity.png", similarity_chart(result, title))
+        write_json(out / "similarity.json", result.as_dict() | {"images": [p.name for p in paths]})
+        written += ["similarity.json", "similarity.png"]
+    write_whole(out / "layers.csv", csv_of_records(joined).encode())
+    write_json(out / "layers.json", records)
+    say(f"{out}: {', '.join(written)}")
     return found
 
 
-def network_of(config: LayersConfig) -> Model:
-    """The run's network, or a freshly initialised one."""
-    if not config.run:
-        torch.manual_seed(config.seed)
-        net = build_network(config.network, config.classes)
-        names = tuple(f"class {i}" for i in range(config.classes))
-        return Model(net.eval(), config.network, names, "")
-    return load_run(config.run, config.network)
+def fresh(config: LayersConfig) -> Model:
+    """A network that was not trained."""
+    torch.manual_seed(config.seed)
+    net = build_network(config.network, config.classes)
+    names = tuple(f"class {i}" for i in range(config.classes))
+    return Model(net.eval(), config.network, names, "")
 
 
 def images_of(config: LayersConfig, recorded: dict[str, Any], data: DataConfig) -> list[Path]:
     """Evenly spaced images: of `image`, else of what the run's network sees in its val split.
 
-    A run's images may be gone; that is said, and there is no figure.
+    A run's images may be gone; then a line says so, and there is no figure.
     """
     given = Path(config.image)
     if config.image and not given.is_dir():
@@ -123,8 +121,12 @@ def images_of(config: LayersConfig, recorded: dict[str, Any], data: DataConfig) 
 def listed(layers: Iterable[Layer], depth: int) -> list[Layer]:
     """Layers whose names have at most `depth` parts (0 = all), those with an alias, the network;
     without bare lists of modules, which have no pass of their own."""
-    shown = [x for x in layers if not depth or x.aliases or not x.name or x.name.count(".") < depth]
-    return [x for x in shown if x.type not in ("ModuleList", "ModuleDict")]
+    return [
+        x
+        for x in layers
+        if (not depth or x.aliases or not x.name or x.name.count(".") < depth)
+        and x.type not in ("ModuleList", "ModuleDict")
+    ]
 
 
 def short(number: int) -> str:
@@ -138,15 +140,15 @@ def short(number: int) -> str:
 
 def stride_of(layer: Layer) -> str:
     """`8`, or `8x4` where height and width differ; a side that was rounded still has stride 8."""
-    shown = []
+    strides = []
     for cells, exact in zip(layer.shape[2:], layer.stride or (), strict=True):
         side = round(exact * cells)
         fit = [s for s in POWERS if cells > 1 and cells in (side // s, -(-side // s))]
-        shown.append(str(fit[0]) if fit else f"{exact:.3g}")
-    return "x".join(dict.fromkeys(shown)) or "-"
+        strides.append(str(fit[0]) if fit else f"{exact:.3g}")
+    return "x".join(dict.fromkeys(strides)) or "-"
 
 
-def verdict(layer: Layer) -> str:
+def tappable(layer: Layer) -> str:
     """Can it be tapped, and what is to know about it?"""
     if not layer.name:
         return "the logits"
@@ -157,34 +159,15 @@ def verdict(layer: Layer) -> str:
     return f"yes, same as {layer.same_as}" if layer.same_as else "yes"
 
 
-def text_table(layers: Iterable[Layer]) -> str:
+def table_of(layers: Sequence[Layer]) -> str:
     """The table that the command prints, in the order of computing."""
-    rows = [[*HEADS]]
+    rows: list[tuple[str, ...]] = [HEADS]
     for x in layers:
         cost = [short(x.parameters_until), f"{100 * x.share:.1f} %", f"{100 * x.share_until:.1f} %"]
         names = [x.name or NETWORK, " ".join(x.aliases), x.type]
         output = ["x".join(map(str, x.shape[1:])) or "-", stride_of(x), short(x.parameters)]
-        rows.append([*names, *output, *(cost if x.calls else "---"), verdict(x)])
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    if not any(row[1] for row in rows[1:]):
-        rows, widths = [[r[0], *r[2:]] for r in rows], [widths[0], *widths[2:]]
-    lines = []
-    for row in rows:
-        cells = zip(row, widths, range(len(row), 0, -1), strict=True)
-        lines.append("  ".join(f"{c:>{w}}" if 1 < n < 7 else f"{c:<{w}}" for c, w, n in cells))
-    return "\n".join(line.rstrip() for line in lines)
-
-
-def record(layer: Layer) -> dict[str, Any]:
-    """As layers.json has it."""
-    return asdict(layer) | {"obstacle": layer.obstacle}
-
-
-def csv_table(layers: Iterable[Layer]) -> str:
-    names = [f.name for f in fields(Layer)]
-    rows: list[Sequence[object]] = [[*names, "obstacle"]]
-    for layer in layers:
-        values = (getattr(layer, name) for name in names)
-        cells = (" ".join(map(str, v)) if isinstance(v, tuple) else v for v in values)
-        rows.append([*cells, layer.obstacle])
-    return csv_of(rows)
+        rows.append((*names, *output, *(cost if x.calls else "---"), tappable(x)))
+    if not any(x.aliases for x in layers):
+        rows = [(row[0], *row[2:]) for row in rows]
+    last = len(rows[0]) - 1
+    return text_table(rows, left=(*range(last - 5), last))

@@ -1,61 +1,121 @@
-"""The report's Figures 3 and 4 of 003, from its tables' lines."""
+"""Charts of runs: training curves, and Figures 3 and 4 of 003 from the report's tables."""
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable, Mapping, Sequence
+from math import ceil
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from adapt.settings.choices import B0, B2, BASELINES, TEACHER
-from viz.figures import Bars, Layers, Stat, baseline_bars, layer_chart
-from viz.report.tables import Line, headline, rank
+from viz.figures import COLOURS, MARKERS, drawing, facets, literal, look, png, whole_ticks
+from viz.report.tables import Line, Stat, headline, rank, shifts_of
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+T = TypeVar("T")
+Scores = Mapping[str, Mapping[str, Stat]]
+"""Method -> shift -> score; the teacher's on D1 is of the shift ``."""
+TITLES = {"miou": "mIoU", "class_accuracy": "mean class accuracy"}
 
 
-def shifts_of(lines: Iterable[Line]) -> list[str]:
-    return list(dict.fromkeys(line.shift for line in lines if line.shift))
+def batches(items: Iterable[T], size: int) -> list[list[T]]:
+    """The items in order, `size` at a time."""
+    every = list(items)
+    return [every[start : start + size] for start in range(0, len(every), size)]
+
+
+def training_curves(records: Sequence[Mapping[str, Any]]) -> bytes:
+    """Loss and its weighted parts, learning rate and, where there are any, evaluations.
+
+    Args:
+        records: lines of metrics.jsonl (adapt.disk.runs.read_metrics).
+    """
+    steps = [r for r in records if "loss" in r]
+    scored = [r for r in records if "evaluation" in r]
+    with drawing(9.0, 2.5, 3 if scored else 2) as (figure, axes):
+        at = [r["step"] for r in steps]
+        axes[0].plot(at, [r["loss"] for r in steps], color="black", alpha=0.45, label="loss")
+        every = (part for r in steps for part in r.get("parts", {}).items())
+        parts = dict.fromkeys(name for name, value in every if value["weighted"])
+        for number, name in enumerate(parts):
+            values = [r.get("parts", {}).get(name, {}).get("weighted", float("nan")) for r in steps]
+            axes[0].plot(at, values, "--", color=look(number)[0], label=name)
+        positive = any(r["loss"] > 0 for r in steps)
+        axes[0].set(title="Loss", xlabel="step", yscale="log" if positive else "linear")
+        axes[1].plot(at, [r.get("lr", float("nan")) for r in steps], color=COLOURS[4])
+        axes[1].set(title="Learning rate", xlabel="step")
+        if scored:
+            at = [r["step"] for r in scored]
+            names = dict.fromkeys(name for r in scored for name in r["evaluation"])
+            for colour, marker, name in zip(COLOURS, MARKERS, names, strict=False):
+                values = [r["evaluation"].get(name, float("nan")) for r in scored]
+                label = name.replace("_", " ")
+                axes[2].plot(at, values, marker, ls="-", color=colour, label=label)
+            axes[2].set(title="Evaluation, percent", xlabel="step")
+        for axis in axes:
+            if axis is not axes[1]:
+                axis.legend()
+            whole_ticks(axis)
+        return png(figure)
 
 
 def scored(lines: Iterable[Line], score: str) -> dict[str, dict[str, Stat]]:
-    """Method -> shift -> (mean, std), for methods on a shift."""
+    """As `Scores`; of several lines of one method the first."""
     found: dict[str, dict[str, Stat]] = {}
     for line in lines:
         value = line.scores[score]
-        if line.shift and value is not None:
-            found.setdefault(line.method, {}).setdefault(line.shift, (value.mean, value.std))
+        if value is not None and (line.shift or line.method == TEACHER):
+            found.setdefault(line.method, {}).setdefault(line.shift, value)
     return found
-
-
-SCORES = {"miou": "mIoU", "class_accuracy": "mean class accuracy"}
 
 
 def bars(lines: list[Line]) -> bytes | None:
     """003, Figure 3: baselines and the method; None without labels."""
-    method, panels = headline(lines), []
-    for score, title in SCORES.items():
+    kept, scores = (*BASELINES, headline(lines)), {}
+    for score, title in TITLES.items():
         found = scored(lines, score)
-        kept = {m: found[m] for m in (*BASELINES, method) if m in found}
-        clean = next((x.scores[score] for x in lines if x.method == TEACHER), None)
-        panels.append(Bars(title, kept, clean.mean if clean else None))
-    return baseline_bars(panels, shifts_of(lines)) if any(p.methods for p in panels) else None
+        scores[title] = {name: found[name] for name in kept if name in found}
+    labelled = any(methods.keys() - {TEACHER} for methods in scores.values())
+    return baseline_bars(scores, shifts_of(lines)) if labelled else None
+
+
+def baseline_bars(scores: Mapping[str, Scores], shifts: Sequence[str]) -> bytes:
+    """Methods against baselines (003, Figure 3), a panel a score; the dashed line is the teacher on
+    D1."""
+
+    def draw(axis: "Axes", title: str) -> None:
+        methods = {name: of for name, of in scores[title].items() if name != TEACHER}
+        width = 0.84 / max(1, len(methods))
+        for number, (name, of) in enumerate(methods.items()):
+            there = [(i, of[shift]) for i, shift in enumerate(shifts) if shift in of]
+            spread = [score.std for _, score in there]
+            axis.bar(
+                [i + (number + 0.5) * width - 0.42 for i, _ in there],
+                [score.mean for _, score in there],
+                0.92 * width,
+                yerr=spread if any(spread) else None,
+                color=look(number)[0] if number else "#B6BCC6",
+                error_kw={"elinewidth": 1, "capsize": 2, "ecolor": "#111827"},
+                label=name,
+            )
+        if clean := scores[title].get(TEACHER, {}).get(""):
+            axis.axhline(clean.mean, color="black", ls="--", lw=1.2, label="teacher on D1")
+        axis.set(title=title, ylim=(0, None))
+        axis.set_xticks(range(len(shifts)), [literal(shift) for shift in shifts])
+
+    size = (max(7.0, 1.5 + 2.4 * len(shifts) * len(scores)), 3.4)
+    count = len(next(iter(scores.values())))
+    return facets(scores, draw, size, ceil(count / ceil(count / 8)), "percent")
 
 
 def layer_figure(lines: list[Line]) -> bytes | None:
     """003, Figure 4: the score against the regressed layer; None without a grid."""
-    order = sorted(
-        {x.method for x in lines if x.objective and x.shift and x.entries[0].plain}, key=rank
-    )
-    if len(order) < 2:
-        return None
-    panels = []
-    for score, title in SCORES.items():
-        found = scored(lines, score)
-        by_shift = {
-            shift: {m: found[m][shift] for m in order if shift in found.get(m, {})}
-            for shift in shifts_of(lines)
-        }
-        references = {
-            shift: {b: found[b][shift] for b in (B0, B2) if shift in found.get(b, {})}
-            for shift in shifts_of(lines)
-        }
-        panels.append(Layers(title, by_shift, references))
-    joined = {x.method for x in lines if x.objective and single_layer(x)}
-    return layer_chart(panels, order, joined) if any(scored(lines, "miou").values()) else None
+    students = [x for x in lines if x.objective and x.shift]
+    untreated = {x.method for x in students if not (x.entries[0].treated or x.entries[0].protocol)}
+    order = sorted(untreated, key=rank)
+    scores = {title: scored(lines, score) for score, title in TITLES.items()}
+    joined = {x.method for x in students if single_layer(x)}
+    several = len(order) > 1 and scores["mIoU"].keys() - {TEACHER}
+    return layer_chart(scores, order, shifts_of(lines), joined) if several else None
 
 
 def single_layer(line: Line) -> bool:
@@ -63,3 +123,38 @@ def single_layer(line: Line) -> bool:
     objective = line.entries[0].config["objective"]
     terms = [n for n, term in objective.items() if isinstance(term, dict) and term["weight"]]
     return terms == ["regression"] and len(objective["regression"]["taps"]) == 1
+
+
+def layer_chart(
+    scores: Mapping[str, Scores],
+    order: Sequence[str],
+    shifts: Sequence[str],
+    joined: Container[str],
+) -> bytes:
+    """Scores of the objectives in `order` against the regressed layer (003, Figure 4), a panel a
+    score, B0 and B2 as horizontal lines.
+
+    A line runs through the objectives in `joined`, single layers; mixtures stand beside them.
+    """
+
+    def draw(axis: "Axes", title: str) -> None:
+        for number, shift in enumerate(shifts):
+            colour, marker = look(number)
+            of = {name: by_shift.get(shift) for name, by_shift in scores[title].items()}
+            found = {i: score for i, name in enumerate(order) if (score := of.get(name))}
+            means, spread = [s.mean for s in found.values()], [s.std for s in found.values()]
+            axis.errorbar(
+                list(found), means, spread, color=colour, fmt=marker, capsize=2, label=shift
+            )
+            single = {i: score.mean for i, score in found.items() if order[i] in joined}
+            axis.plot(list(single), list(single.values()), color=colour)
+            for name, dashes in ((B0, ":"), (B2, "--")):
+                if value := of.get(name):
+                    label = f"{name}, {shift}"
+                    axis.axhline(value.mean, color=colour, ls=dashes, lw=1.2, label=label)
+        axis.set(title=title, xlabel="regressed layer")
+        names = [literal(name) for name in order]
+        axis.set_xticks(range(len(order)), names, rotation=30 if len(order) > 6 else 0)
+        axis.margins(x=0.06)
+
+    return facets(scores, draw, (9.0, 3.6), 6, "percent")

@@ -4,45 +4,18 @@ import statistics
 from pathlib import Path
 from typing import Any
 
-from adapt.disk.files import read_json, write_json, write_whole
+from adapt.disk.files import read_json, read_mapping, write_json, write_whole
 from adapt.disk.runs import read_summary
-from adapt.disk.tables import csv_of
+from adapt.disk.tables import csv_of, text_table
+from adapt.errors import InputError
 from adapt.evaluation.rows import collect
-from adapt.study.finetuning import FineTuning
-from viz.report.records import METRICS, read_comparison
+from adapt.study.grid import FineTuning
 from viz.report.tables import Line, entries_of, lines_of
 
 PAPERS = Path(__file__).resolve().parents[2] / "results" / "papers.json"
 COMPARISON, CLASSES = "comparison.json", "comparison_classes.csv"
+METRICS = {"miou": "mIoU", "top1": "top-1"}
 PER_CLASS = {"miou": "iou", "top1": "accuracy"}
-
-
-def metric_of(line: Line) -> str:
-    """The one of METRICS that a line has; `` = no labels."""
-    return next((name for name in METRICS if line.scores[name] is not None), "")
-
-
-def counts_of(line: Line) -> dict[str, int]:
-    """How many images a line's runs were trained and evaluated on, and how many classes."""
-    entry = line.entries[0]
-    return {
-        "train": int(read_summary(Path(entry.row.run))["samples"]),
-        "evaluated": int(entry.metrics["images"]),
-        "classes": len(entry.metrics["classes"]),
-    }
-
-
-def of_classes(line: Line) -> list[float | None]:
-    """IoU, or accuracy where an image has one label, of every class: means over seeds."""
-    key = PER_CLASS[metric_of(line)]
-    columns = zip(*(entry.metrics["truth"][key] for entry in line.entries), strict=True)
-    there = [[v for v in column if v is not None] for column in columns]
-    return [statistics.fmean(values) if values else None for values in there]
-
-
-def figure_of(figures: list[dict[str, Any]], **wanted: str) -> dict[str, Any] | None:
-    """The paper's figure with these values, where it prints one."""
-    return next((f for f in figures if all(f[k] == v for k, v in wanted.items())), None)
 
 
 def compare(study: FineTuning) -> dict[str, Any]:
@@ -52,25 +25,30 @@ def compare(study: FineTuning) -> dict[str, Any]:
     """
     config, papers = study.config, read_json(PAPERS)
     names = {protocol.tag: name for name, protocol in config.protocols.items()}
-    figures = [f for f in papers["figures"] if f["experiment"] == config.name]
     data: dict[str, Any] = next((d for d in papers["data"] if config.name in d["experiments"]), {})
     rows: list[dict[str, Any]] = []
     columns: dict[str, list[float | None]] = {}
     classes: list[str] = []
     for line in lines_of(entries_of(collect(study.root))):
-        metric = metric_of(line)
+        metric = next((name for name in METRICS if line.scores[name] is not None), "")
         if not metric or line.split != config.split:
             continue
-        protocol = names.get(line.entries[0].protocol, line.entries[0].protocol)
-        paper = figure_of(
-            figures, penalty=line.penalty, protocol=protocol, metric=metric, split=line.split
-        )
-        counts, label = counts_of(line), line.penalty + line.label.removeprefix(line.method)
+        first, label = line.entries[0], line.penalty + line.label.removeprefix(line.method)
+        protocol = names.get(first.protocol, first.protocol)
+        wanted = {"experiment": config.name, "penalty": line.penalty, "protocol": protocol,
+                  "metric": metric, "split": line.split}  # fmt: skip
+        paper = next((f for f in papers["figures"] if wanted.items() <= f.items()), None)
+        classes = first.metrics["classes"]
+        counts = {
+            "train": int(read_summary(Path(first.row.run))["samples"]),
+            "evaluated": int(first.metrics["images"]),
+            "classes": len(classes),
+        }
         stats = {name: line.scores[name] for name in (metric, "class_accuracy")}
         rows.append(
             {
                 "label": label,
-                "start": line.entries[0].config["start"],
+                "start": first.config["start"],
                 "penalty": line.penalty,
                 "protocol": protocol,
                 "split": line.split,
@@ -82,8 +60,7 @@ def compare(study: FineTuning) -> dict[str, Any]:
                 "same_counts": all(data.get(k) == n for k, n in counts.items()),
             }
         )
-        classes = line.entries[0].metrics["classes"]
-        columns[f"{label} {protocol}".strip()] = of_classes(line)
+        columns[f"{label} {protocol}".strip()] = by_class(line, PER_CLASS[metric])
         if paper and len(paper.get("per_class", ())) == len(classes):
             columns[f"{label} {protocol}, paper".strip()] = paper["per_class"]
     return {
@@ -95,7 +72,14 @@ def compare(study: FineTuning) -> dict[str, Any]:
     }
 
 
-def shown(score: dict[str, Any] | None) -> str:
+def by_class(line: Line, score: str) -> list[float | None]:
+    """A score of every class: means over seeds."""
+    columns = zip(*(entry.metrics["truth"][score] for entry in line.entries), strict=True)
+    there = [[v for v in column if v is not None] for column in columns]
+    return [statistics.fmean(values) if values else None for values in there]
+
+
+def percent(score: dict[str, Any] | None) -> str:
     """`74.9 ± 0.2`; without a deviation where there is one value."""
     if score is None:
         return "-"
@@ -105,33 +89,36 @@ def shown(score: dict[str, Any] | None) -> str:
 
 def cells(row: dict[str, Any]) -> tuple[str, ...]:
     """A row of the table as text."""
-    scores, paper = row["scores"], row["paper"]
-    printed = f"{shown(paper)} ({paper['table']}, from {paper['start']})" if paper else "-"
+    scores, paper, metric = row["scores"], row["paper"], row["metric"]
+    printed = f"{percent(paper)} ({paper['table']}, from {paper['start']})" if paper else "-"
     if paper and not row["same_counts"]:
         printed += ", other data"
     return (
-        row["label"], row["protocol"] or "-", METRICS[row["metric"]], shown(scores[row["metric"]]),
-        shown(scores.get("class_accuracy")), str(len(row["seeds"])), printed,
+        row["label"], row["protocol"] or "-", METRICS[metric], percent(scores[metric]),
+        percent(scores.get("class_accuracy")), str(len(row["seeds"])), printed,
     )  # fmt: skip
 
 
 def text(found: dict[str, Any]) -> str:
     """The table that the study prints."""
     heads = ("penalty", "protocol", "score", "", "class acc", "n", "the paper's")
-    table = [heads, *map(cells, found["rows"])]
-    widths = [max(len(line[i]) for line in table) for i in range(len(heads))]
-    lines = ["  ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)) for line in table]
-    return "\n".join(line.rstrip() for line in lines)
+    return text_table([heads, *map(cells, found["rows"])], left=range(len(heads)))
 
 
 def for_report(runs: Path) -> dict[str, Any] | None:
-    """What a study left below `runs`, as the report shows it; None = it was no fine-tuning."""
-    if not (runs / COMPARISON).is_file():
+    """What a study left below `runs`, as report.html has it; None = it was no fine-tuning.
+
+    Raises:
+        InputError: not what a study writes.
+    """
+    path = runs / COMPARISON
+    if not path.is_file():
         return None
-    found = read_comparison(runs / COMPARISON)
-    kinds = {PER_CLASS[row["metric"]] for row in found["rows"]}
-    lines = [cells(row) for row in found["rows"]]
-    return found | {"lines": lines, "by_class": ", ".join(sorted(kinds))}
+    found = read_mapping(path)
+    if not found.keys() >= {"experiment", "note", "rows", "classes", "columns"}:
+        raise InputError(f"{path}: not the comparison of a fine-tuning study")
+    kinds = sorted({PER_CLASS[row["metric"]] for row in found["rows"]})
+    return found | {"lines": list(map(cells, found["rows"])), "by_class": ", ".join(kinds)}
 
 
 def save(found: dict[str, Any], folder: Path) -> None:

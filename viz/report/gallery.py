@@ -1,72 +1,50 @@
 """What networks see and say: Figure 5's feature maps and predictions beside their labels."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
-from adapt.data import DataSet, load, pixels_only
+from adapt.data import DataSet, load, pixels_only, some
 from adapt.data.augment import resize
 from adapt.data.images import read_image
 from adapt.data.sampling import Decoder, tensor
+from adapt.disk.files import read_mapping
 from adapt.disk.runs import read_config, read_data
 from adapt.errors import InputError
 from adapt.evaluation.protocol import predict
 from adapt.machine.runtime import Runtime, runtime
 from adapt.networks.saved import Model, load_model
-from adapt.networks.taps import forward, normalise, resolve
+from adapt.networks.taps import resolve
 from adapt.settings.groups import DataConfig
 from adapt.settings.mapping import inherit_data
 from viz.figures import heat
-from viz.pictures import coloured, data_uri, encode, error_view, most_changed, palette, shrunk
-from viz.report.records import read_inverted
+from viz.layers.similarity import maps_of
+from viz.pictures import coloured, error_view, is_file_name, most_changed, palette, thumbnail
 
-SIDE, CHART = 260, 1200
-"""Pixels of the longer side of a picture and of a chart that is read from a file."""
+CHART = 1200
+"""Pixels of the longer side of a chart that is read from a file."""
 
+Arrays = Mapping[str, np.ndarray]
+"""x1, x2 uint8 (H, W, 3) and, where there are labels, y (H, W) of a sample."""
 Pictures = dict[str, str]
 """Caption -> data URI."""
 
 
-@dataclass(frozen=True)
-class Legend:
-    """Class names with their colours in predictions (#rrggbb)."""
-
-    name: str
-    colour: str
-
-
-@dataclass(frozen=True)
-class Gallery:
-    """Everything that is shown of one shift."""
-
-    shift: str
-    features: Pictures
-    tap: str
-    channel: int
-    predictions: dict[str, Pictures]
-    """Sample's name -> pictures."""
-    legend: list[Legend]
-
-
-def picture(image: np.ndarray, *, labels: bool = False, side: int = SIDE) -> str:
-    return data_uri(encode(shrunk(image, side, labels=labels)))
-
-
 def gallery(
     shift: str, student: Path, others: Mapping[str, Path], split: str, count: int
-) -> Gallery:
-    """Pictures of `count` evenly spaced samples of a split.
+) -> dict[str, Any]:
+    """Pictures of one shift, as report.html has them: feature maps of the first sample, predictions
+    of each, and a legend of class names with their colours (#rrggbb).
 
     Args:
         shift: its name, for the heading.
         student: run folder of an adapted student; its teacher and data come from its record.
         others: caption -> run folder of further networks that see x2 (B2, say).
         split: the data set's split.
-        count: how many samples; the first also gives the feature maps.
+        count: how many evenly spaced samples.
 
     Raises:
         InputError: runs or images that are no longer there.
@@ -82,91 +60,75 @@ def gallery(
         machine.place(model.net).eval()
     data = load(settings, split)
     pixels_only(data, "pictures")
-    data = replace(data, classes=models["student"].classes)
-    chosen = (
-        np.linspace(0, len(data.samples) - 1, min(count, len(data.samples))).round().astype(int)
-    )
-    fields = ["x1", "x2", *(["y2"] if data.labelled else [])]
-    read = Decoder(data, settings, fields)
-    natives = {data.samples[i].name: read.native(data.samples[i]) for i in chosen}
+    data = replace(data, classes=adapted.classes)
+    samples = some(data, count).samples if count else ()
+    read = Decoder(data, settings, ["x1", "x2", *(["y2"] if data.labelled else [])])
+    natives = {sample.name: read.native(sample) for sample in samples}
+    layers = [name for name, _ in adapted.net.named_modules()]
     regressed = config["objective"]["regression"]["taps"]
-    net = models["student"].net
-    layers = [name for name, _ in net.named_modules()]
-    tap = max(regressed, key=lambda name: layers.index(resolve(net, name)), default="")
-    first = next(iter(natives.values()), None)
+    tap = max(regressed, key=lambda name: layers.index(resolve(adapted.net, name)), default="")
     features: Pictures = {}
     channel = -1
-    if first is not None and tap:
-        features, channel = feature_maps(
-            machine, models, resize(only_images(first), settings.resize), tap
-        )
-    return Gallery(
-        shift=shift,
-        features=features,
-        tap=tap,
-        channel=channel,
-        predictions={
-            n: predictions(machine, models, a, settings, data) for n, a in natives.items()
+    if natives and tap:
+        first = images_of(next(iter(natives.values())), settings)
+        features, channel = feature_maps(machine, models, first, tap)
+    colours = ["#{:02x}{:02x}{:02x}".format(*colour) for colour in palette(len(data.classes))]
+    return {
+        "shift": shift,
+        "tap": tap,
+        "channel": channel,
+        "features": features,
+        "predictions": {
+            name: predictions(machine, models, arrays, settings, data)
+            for name, arrays in natives.items()
         },
-        legend=[
-            Legend(name, "#{:02x}{:02x}{:02x}".format(*colour))
-            for name, colour in zip(data.classes, palette(len(data.classes)), strict=True)
-        ],
-    )
+        "legend": list(zip(data.classes, colours, strict=True)),
+    }
 
 
-def only_images(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    return {key: arrays[key] for key in ("x1", "x2")}
+def images_of(arrays: Arrays, settings: DataConfig) -> dict[str, np.ndarray]:
+    """x1 and x2 at the size at which networks see them."""
+    return resize({key: arrays[key] for key in ("x1", "x2")}, settings.resize)
 
 
 def feature_maps(
-    machine: Runtime, models: Mapping[str, Model], images: dict[str, np.ndarray], tap: str
+    machine: Runtime, models: Mapping[str, Model], images: Arrays, tap: str
 ) -> tuple[Pictures, int]:
     """003, Figure 5: one channel of teacher(x1), teacher(x2) and student(x2), and its number."""
-    seen = {
-        "teacher(x1)": ("teacher", "x1"),
-        "teacher(x2)": ("teacher", "x2"),
-        "student(x2)": ("student", "x2"),
-    }
     maps = {}
-    for caption, (name, key) in seen.items():
-        model = models[name]
-        image = normalise(
-            machine.images(tensor(images[key])[None]), model.network.mean, model.network.std
-        )
-        with torch.no_grad():
-            maps[caption] = forward(model.net, image, [tap])[tap][0].float().cpu().numpy()
+    for name, key in (("teacher", "x1"), ("teacher", "x2"), ("student", "x2")):
+        found = maps_of(machine, models[name], images[key], [tap])
+        maps[f"{name}({key})"] = found[tap][0].numpy()
     channel = most_changed(maps["teacher(x1)"], maps["teacher(x2)"])
-    shown = heat(m[channel] for m in maps.values())
     size = list(images["x1"].shape[:2])
-    pictures = {"x1": picture(images["x1"]), "x2": picture(images["x2"])}
-    for caption, colours in zip(maps, shown, strict=True):
-        pictures[caption] = picture(resize({"y": colours}, size)["y"])
-    return pictures, channel
+    drawn = {"x1": images["x1"], "x2": images["x2"]}
+    for caption, colours in zip(maps, heat(m[channel] for m in maps.values()), strict=True):
+        drawn[caption] = resize({"y": colours}, size)["y"]
+    return {caption: thumbnail(image) for caption, image in drawn.items()}, channel
 
 
 def predictions(
     machine: Runtime,
     models: Mapping[str, Model],
-    arrays: dict[str, np.ndarray],
+    arrays: Arrays,
     settings: DataConfig,
     data: DataSet,
 ) -> Pictures:
     """x1, x2, the label, and each network's prediction: with a label, wrong pixels are white."""
     classes, label = len(data.classes), arrays.get("y")
-    images = resize(only_images(arrays), settings.resize)
+    images = images_of(arrays, settings)
     size = (arrays["x2"].shape[0], arrays["x2"].shape[1])
-    shown = {"x1 (old domain)": picture(arrays["x1"]), "x2 (new domain)": picture(arrays["x2"])}
+    drawn = {"x1 (old domain)": thumbnail(arrays["x1"]), "x2 (new domain)": thumbnail(arrays["x2"])}
     if label is not None:
-        shown["label"] = picture(coloured(label, classes), labels=True)
+        drawn["label"] = thumbnail(coloured(label, classes), labels=True)
     views = {"teacher(x1)": ("teacher", "x1"), "B0: teacher(x2)": ("teacher", "x2")}
     views |= {f"{name}(x2)": (name, "x2") for name in models if name != "teacher"}
     for caption, (name, key) in views.items():
         model = models[name]
         found = predict(machine, model.net, model.network, tensor(images[key])[None], size)[0]
         view = coloured(found, classes) if label is None else error_view(found, label, classes)
-        shown[caption] = picture(view, labels=True)
-    return shown
+        drawn[caption] = thumbnail(view, labels=True)
+    return drawn
 
 
 def montages(runs: Path) -> tuple[list[dict[str, Any]], list[str]]:
@@ -175,11 +137,26 @@ def montages(runs: Path) -> tuple[list[dict[str, Any]], list[str]]:
     found, notes = [], []
     for path in sorted(runs.rglob("inversion/*/montage.png")):
         try:
-            names = ("original", *read_inverted(path.with_name("curves.json")))
-            shown = {n: picture(read_image(path.with_name(f"{n}.png"))) for n in names}
-            curves = picture(read_image(path.with_name("curves.png")), side=CHART)
+            names = ("original", *networks_in(path.with_name("curves.json")))
+            pictures = {n: thumbnail(read_image(path.with_name(f"{n}.png"))) for n in names}
+            curves = thumbnail(read_image(path.with_name("curves.png")), side=CHART)
         except InputError as error:
             notes.append(f"{path.parent.name}: {error}")
         else:
-            found.append({"name": path.parent.name, "pictures": shown, "curves": curves})
+            found.append({"name": path.parent.name, "pictures": pictures, "curves": curves})
     return found, notes
+
+
+def networks_in(path: Path) -> list[str]:
+    """Names of the networks that an inversion was made by, each a picture's beside `path`.
+
+    Raises:
+        InputError: not what scripts/invert.py writes, or a name that leads elsewhere.
+    """
+    networks = read_mapping(path).get("networks")
+    if not isinstance(networks, dict) or not networks:
+        raise InputError(f"{path}: it has no networks")
+    for name in networks:
+        if not is_file_name(name):
+            raise InputError(f"{path}: {name!r} cannot name a picture beside it")
+    return list(networks)

@@ -1,21 +1,136 @@
-"""The report's part about what trainings did to their networks, layer by layer."""
+"""The report's section about what trainings did to their networks, layer by layer."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from adapt.disk.files import read_json
 from adapt.disk.runs import read_metrics
 from adapt.errors import InputError
-from adapt.settings.commands import NAMES, PAIRS
-from viz.report.layer_figures import box_plots, distance_lines, distances_over_time, limits_of
-from viz.report.records import check_analysis
-from viz.report.sections import PANELS, Section, Table, parts_of
+from adapt.settings.choices import ANALYSES as NAMES
+from adapt.settings.commands import PAIRS
+from viz.figures import drawing, literal, look, png, whole_ticks
+from viz.report.charts import batches
 
-TOGETHER = 4
-"""Runs that one box-plot shows side by side."""
-TIMED = 18
-"""Runs whose distances over time are drawn."""
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+WIDEST = 11.0
+"""Inches; wider, a page's width would make the letters too small."""
+ALL = "(all)"
+"""Layer of adapt.analysis.weights.weight_distances that is all of them together."""
+SIDE_BY_SIDE, LINES, PANELS, TIMED = 4, 7, 3, 18
+"""Runs in a box-plot, in a figure of distances, in a row of panels; runs whose distances over time
+are drawn."""
+
+Record = Mapping[str, Any]
+
+
+def box_plots(
+    boxes: Mapping[str, Sequence[Record]],
+    what: str,
+    low: float | None = None,
+    high: float | None = None,
+) -> bytes:
+    """A box for each layer and run, runs side by side; layers without values stay empty. Values
+    beyond the whiskers are not drawn. `boxes` has, for each run, what `Axes.bxp` draws for each
+    layer (adapt.analysis.weights.box), the same layers for all; `low` and `high` limit the y axis.
+    """
+    layers = [literal(str(b["label"])) for b in next(iter(boxes.values()))]
+    step, wide = len(boxes) + 0.8, len(layers) * (0.24 + 0.16 * len(boxes))
+    with drawing(min(max(7.0, 1.0 + wide), WIDEST), 3.6, 1) as (figure, (axis,)):
+        for number, (run, stats) in enumerate(boxes.items()):
+            there = [(i, dict(b)) for i, b in enumerate(stats) if b["n"]]
+            colour, _ = look(number)
+            line = {"color": colour, "linewidth": 1.1}
+            axis.bxp(
+                [b for _, b in there],
+                positions=[i * step + number for i, _ in there],
+                widths=0.72,
+                showfliers=False,
+                patch_artist=True,
+                boxprops={"facecolor": colour, "alpha": 0.35, "edgecolor": colour},
+                medianprops={"color": colour, "linewidth": 2},
+                whiskerprops=line,
+                capprops=line,
+                manage_ticks=False,
+            )
+            axis.bar([0], [0], color=colour, alpha=0.5, label=run)
+        at = [i * step + (len(boxes) - 1) / 2 for i in range(len(layers))]
+        named_ticks(axis, at, layers, slanted=len(layers) > 8)
+        axis.set(ylabel=what, xlim=(-1, len(layers) * step - 0.8), ylim=(low, high))
+        axis.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=3)
+        return png(figure)
+
+
+def distance_lines(runs: Mapping[str, Sequence[Record]]) -> bytes:
+    """Relative distance |w - w0| / |w0| of each layer after the training, a line for each run; norm
+    layers are hollow points apart from it. Layers that did not move are left out."""
+    names = list(dict.fromkeys(str(row["layer"]) for rows in runs.values() for row in rows))
+    with drawing(min(max(7.0, 1.5 + 0.33 * len(names)), WIDEST), 3.6, 1) as (figure, (axis,)):
+        for number, (run, rows) in enumerate(runs.items()):
+            moved = {str(r["layer"]): r for r in rows if r["relative"] and r["layer"] != ALL}
+            colour, marker = look(number)
+            points = [(i, moved[name]) for i, name in enumerate(names) if name in moved]
+            norms = {i: r["relative"] for i, r in points if "Norm" in r["type"]}
+            others = {i: r["relative"] for i, r in points if i not in norms}
+            axis.plot(*along(others), marker=marker, ms=4, color=colour, label=run)
+            axis.plot(*along(norms), marker, ms=4, color=colour, mfc="none")
+        at = [i for i, name in enumerate(names) if name != ALL]
+        named_ticks(axis, at, [literal(names[i]) for i in at])
+        axis.set(ylabel="|w - w0| / |w0|", yscale="log")
+        axis.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=3)
+        return png(figure)
+
+
+def named_ticks(axis: "Axes", at: list, names: list[str], slanted: bool = True) -> None:
+    style: dict[str, Any] = (
+        {"rotation": 60, "ha": "right"} if slanted else {"rotation": 0, "ha": "center"}
+    )
+    axis.set_xticks(at, names, rotation_mode="anchor", fontsize=8, **style)
+
+
+def along(points: Mapping[int, float]) -> tuple[list[int], list[float]]:
+    """x and y of a line."""
+    return list(points), list(points.values())
+
+
+def limits_of(runs: Iterable[Sequence[Record]]) -> tuple[float, float] | None:
+    """A little beyond the least and the greatest distance above 0; None without any."""
+    values = [v for lines in runs for line in lines for v in line["distances"].values() if v]
+    return (min(values) / 1.2, max(values) * 1.2) if values else None
+
+
+def distances_over_time(
+    runs: Mapping[str, Sequence[Record]], limits: tuple[float, float] | None = None
+) -> bytes:
+    """Relative distance of each layer from its start against steps, a panel for each run; first
+    layers are dark, last ones bright. Steps at which a layer has not moved are left out. `runs`:
+    name -> lines of metrics.jsonl with `distances`; `limits`: of a y axis that figures share."""
+    import matplotlib
+
+    every = [line["distances"] for lines in runs.values() for line in lines]
+    layers = [name for name in dict.fromkeys(n for found in every for n in found) if name != ALL]
+    viridis = matplotlib.colormaps["viridis"]
+    shades = [viridis(0.92 * i / max(1, len(layers) - 1)) for i in range(len(layers))]
+    looks = {name: {"color": c, "label": name} for name, c in zip(layers, shades, strict=True)}
+    looks[ALL] = {"color": "black", "ls": "--", "label": "all layers"}
+    limits = limits or limits_of(runs.values())
+    with drawing(1.6 + 3.6 * len(runs), 3.6, len(runs)) as (figure, axes):
+        for axis, (run, lines) in zip(axes, runs.items(), strict=True):
+            for name, style in looks.items():
+                there = {x["step"]: v for x in lines if (v := x["distances"].get(name))}
+                if there or name != ALL:
+                    axis.plot(*along(there), **style)
+            axis.set(title=run, xlabel="step")
+            axis.title.set_fontsize(8.5)
+            if limits:
+                axis.set(yscale="log", ylim=limits)
+            whole_ticks(axis)
+        axes[0].set_ylabel("|w - w0| / |w0|")
+        handles, labels = axes[0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside right center", fontsize=7)
+        return png(figure)
 
 
 def found_below(runs: Path, name: str) -> tuple[dict[str, dict[str, Any]], list[str]]:
@@ -25,89 +140,60 @@ def found_below(runs: Path, name: str) -> tuple[dict[str, dict[str, Any]], list[
     for path in sorted(runs.rglob(f"{name}.json")):
         try:
             content = read_json(path)
-            if isinstance(content, dict) and "made" in content:
-                check_analysis(name, content, str(path))
         except InputError as error:
             broken.append(f"Not shown: {error}")
             continue
-        if isinstance(content, dict) and "made" in content:
+        needed = {"made", "scores" if name == "source" else "layers"}
+        if isinstance(content, dict) and content.keys() >= needed:
             folder = path.parent.relative_to(runs)
             found[str(folder.parent if folder.name == "analysis" else folder)] = content
     return found, broken
 
 
-def source_table(found: Mapping[str, dict[str, Any]]) -> Table:
-    """What each run lost on the source (001, Table 5)."""
-    names = list(dict.fromkeys(name for content in found.values() for name in content["scores"]))
-    heads = ["run", "split", *(f"{n.replace('_', ' ')}: before, behind, lost" for n in names)]
-    lines = []
-    for run, content in found.items():
-        cells = [run, content["made"]["split"]]
-        for name in names:
-            s = content["scores"].get(name)
-            cells.append(f"{s['before']:.1f}, {s['after']:.1f}, {s['drop']:.1f}" if s else "\u2013")
-        lines.append([*cells, f"{content['agreement_miou']:.1f}"])
-    return Table("Old domain before and behind the training", [*heads, "agreement"], lines)
-
-
-def timed(trained: Sequence[Path], runs: Path) -> dict[str, list[dict[str, Any]]]:
-    """Run -> its lines of metrics.jsonl with distances, of the runs that have any."""
-    found = {}
-    for run in trained:
-        if lines := [line for line in read_metrics(run) if line.get("distances")]:
-            found[str(run.relative_to(runs))] = lines
-    return found
-
-
-def analyses_section(runs: Path, trained: Sequence[Path]) -> Section | None:
-    """What the analyse command left below `runs`, and the distances that trainings noted; None
-    where there is neither."""
-    made, found = Section("Layer by layer"), {}
+def analyses_section(runs: Path, trained: Sequence[Path]) -> dict[str, Any]:
+    """What the analyse command left below `runs`, and the distances that trainings noted, as
+    report.html has them; empty where there is neither."""
+    found, sentences = {}, []
     for name in NAMES:
         found[name], broken = found_below(runs, name)
-        made.sentences += broken
+        sentences += broken
     activations: dict[tuple[str, ...], dict[str, list]] = {}
     for name, content in found["activations"].items():
-        domain, layers = content["made"]["domain"], content["layers"]
-        key = (domain, *(x["layer"] for x in layers))
-        activations.setdefault(key, {})[name] = [x["r2"] for x in layers]
-    for (domain, *_), alike in activations.items():
-        shown = "before on x1, behind on x2" if domain == PAIRS else f"both on images of {domain}"
-        for group in parts_of(alike, TOGETHER):
-            made.draw(box_plots(group, "R2 of the units' activations", 0, 1.02),
-                      "Box-plots of R2 for each layer",
-                      f"As Figure 4 of Li, Grandvalet and Davoine (2020): how much of each unit's "
-                      f"activation before training explains that behind it, "
-                      f"{shown}.")  # fmt: skip
+        domain = content["made"]["domain"]
+        inputs = "before on x1, after on x2" if domain == PAIRS else f"both on images of {domain}"
+        key = (inputs, *(x["layer"] for x in content["layers"]))
+        activations.setdefault(key, {})[name] = [x["r2"] for x in content["layers"]]
     fishers: dict[tuple[str, ...], dict[str, list]] = {}
     for name, content in found["fisher"].items():
-        key = tuple(x["layer"] for x in content["layers"])
+        alike = fishers.setdefault(tuple(x["layer"] for x in content["layers"]), {})
         boxes = [x["log10"] for x in content["layers"]]
-        if boxes not in fishers.setdefault(key, {}).values():  # several runs looked at one file
-            fishers[key][name] = boxes
-    for alike in fishers.values():
-        for group in parts_of(alike, TOGETHER):
-            made.draw(box_plots(group, "log10 of Fisher information"),
-                      "Box-plots of log Fisher information for each layer",
-                      "As Figure 5: diagonal Fisher information of every parameter; elements that "
-                      "are 0 have no logarithm and are left out.")  # fmt: skip
-    if found["weights"]:
-        rows = {name: content["layers"] for name, content in found["weights"].items()}
-        for group in parts_of(rows, 7):
-            made.draw(distance_lines(group), "Distance of each layer from its start",
-                      "How far each layer went from its start: convolution and linear layers "
-                      "joined by a line, norm layers as hollow points; what did not move is "
-                      "left out.")  # fmt: skip
-    if found["source"]:
-        made.tables.append(source_table(found["source"]))
-    noted = timed(trained, runs)
-    drawn = dict(list(noted.items())[:TIMED])
-    limits = limits_of(drawn.values())
-    for group in parts_of(drawn, PANELS):
-        made.draw(distances_over_time(group, limits),
-                  "Distance of each layer from its start over time",
-                  "Distance from the start over time, relative to the start's size; first layers "
-                  "are dark.")  # fmt: skip
-    if len(noted) > TIMED:
-        made.sentences.append(f"{len(noted) - TIMED} more runs have distances in metrics.jsonl.")
-    return made if made.charts or made.tables or made.sentences else None
+        if boxes not in alike.values():  # several runs looked at one file
+            alike[name] = boxes
+    weights = [(name, content["layers"]) for name, content in found["weights"].items()]
+    metrics = {str(run.relative_to(runs)): read_metrics(run) for run in trained}
+    noted = {run: [x for x in lines if x.get("distances")] for run, lines in metrics.items()}
+    moving = [(run, lines) for run, lines in noted.items() if lines]
+    if len(moving) > TIMED:
+        sentences.append(f"{len(moving) - TIMED} more runs have distances in metrics.jsonl.")
+    if not (any(found.values()) or moving or sentences):
+        return {}
+    limits = limits_of(lines for _, lines in moving[:TIMED])
+    return {
+        "sentences": sentences,
+        "activations": [
+            (box_plots(dict(group), "R2 of the units' activations", 0, 1.02), inputs)
+            for (inputs, *_), alike in activations.items()
+            for group in batches(alike.items(), SIDE_BY_SIDE)
+        ],
+        "fisher": [
+            box_plots(dict(group), "log10 of Fisher information")
+            for alike in fishers.values()
+            for group in batches(alike.items(), SIDE_BY_SIDE)
+        ],
+        "weights": [distance_lines(dict(group)) for group in batches(weights, LINES)],
+        "distances": [
+            distances_over_time(dict(group), limits) for group in batches(moving[:TIMED], PANELS)
+        ],
+        "source": found["source"],
+        "scores": list(dict.fromkeys(n for of in found["source"].values() for n in of["scores"])),
+    }

@@ -16,29 +16,27 @@ from adapt.evaluation.rows import collect, save
 from adapt.machine.runtime import say
 from adapt.settings.choices import B0, B2, TEACHER
 from adapt.settings.viz import ReportConfig
-from viz.figures import training_curves
 from viz.pictures import data_uri
 from viz.report import comparison
-from viz.report.charts import bars, layer_figure, shifts_of
-from viz.report.gallery import Gallery, gallery, montages
+from viz.report.charts import bars, layer_figure, training_curves
+from viz.report.gallery import gallery, montages
 from viz.report.layer_section import analyses_section
-from viz.report.penalty_panels import panels_of
-from viz.report.penalty_section import flat, penalties_section, rejected, told
-from viz.report.tables import Line, entries_of, headline, heads_of, lines_of, per_class
+from viz.report.penalties import panels_of
+from viz.report.penalty_section import csv_of_trials, described, penalties_section, rejected
+from viz.report.tables import Line, entries_of, headline, heads_of, lines_of, per_class, shifts_of
 
-TEMPLATES = Path(__file__).parent
 TABLE, CLASSES = "report.json", "per_class.csv"
 PENALTIES, TRIALS = "penalties.json", "penalties.csv"
 CURVES = 12
-"""Training curves shown; every other run's lie in its metrics.jsonl."""
+"""Training curves that are drawn; every other run's lie in its metrics.jsonl."""
 
 
 def report(config: ReportConfig) -> Path:
     """Write the report of all finished, evaluated runs below `config.runs`; returns its path.
 
-    Beside the runs go results.json/csv (a line an evaluation), report.json (the tables as shown)
-    and per_class.csv; penalties.json/csv too where runs differ in penalty or frozen layers. What
-    cannot be shown is said in the report.
+    Beside the runs go results.json/csv (a line an evaluation), report.json (the tables) and
+    per_class.csv; penalties.json/csv too where runs differ in penalty or frozen layers. What cannot
+    be drawn is named in the report.
 
     Raises:
         InputError: no such folder, or no evaluated run in it.
@@ -52,59 +50,67 @@ def report(config: ReportConfig) -> Path:
     entries = entries_of(rows)
     panels = panels_of(entries, config.selection)
     every, dropped = lines_of(entries), rejected(panels)
-    lines = [x for x in of_one_split(every) if not dropped.issuperset(e.row.run for e in x.entries)]
+    splits = [line.split for line in every]
+    lines = [x for x in every if not dropped.issuperset(e.row.run for e in x.entries)]
+    kept = [line.split for line in lines]
+    # Figures and sentences are of the split that most lines are of: they never mix splits.
+    lines = [line for line in lines if line.split == max(kept, key=kept.count)]
+    tables: dict[tuple[str, str], list[Line]] = {}
+    for line in sorted(every, key=lambda line: line.split != lines[0].split):
+        tables.setdefault((line.split, line.shift), []).append(line)
+    trained = runs_of(every)
     save(rows, runs)
-    write_json(runs / TABLE, [line.plain() for line in every])
+    write_json(runs / TABLE, [line.as_dict() for line in every])
     write_whole(runs / CLASSES, csv_of_records(per_class(entries)).encode())
     files = [TABLE, CLASSES, "results.json", "results.csv"]
     if panels:
-        write_json(runs / PENALTIES, [panel.plain() for panel in panels])
-        write_whole(runs / TRIALS, flat(panels).encode())
+        write_json(runs / PENALTIES, [panel.as_dict() for panel in panels])
+        write_whole(runs / TRIALS, csv_of_trials(panels).encode())
         files += [PENALTIES, TRIALS]
-    firsts = list(dict.fromkeys(Path(x.entries[0].row.run) for x in every))
-    sections = [penalties_section(panels), analyses_section(runs, firsts)]
-    galleries, notes = pictures(lines, config.examples)
+    firsts = list(dict.fromkeys(Path(line.entries[0].row.run) for line in every))
+    galleries, notes = galleries_of(lines, config.examples)
     inversions, broken = montages(runs)
-    drawn = curves(every)
-    figure = data_uri(chart) if (chart := bars(lines)) else ""
-    layers = data_uri(chart) if (chart := layer_figure(lines)) else ""
+    curves = [(str(r), found) for r in trained[:CURVES] if (found := read_metrics(r))]
     environment = Environment(
-        loader=FileSystemLoader(TEMPLATES),
+        loader=FileSystemLoader(Path(__file__).parent),
         autoescape=select_autoescape(default=True),
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["data_uri"] = data_uri
     html = environment.get_template("report.html").render(
         today=date.today().isoformat(),
         runs=str(runs),
-        machines=machines(trained(every)),
-        split=lines[0].split if len({line.split for line in every}) > 1 else "",
-        summary=summary(lines, told(panels)),
+        machines=machines(trained),
+        split=lines[0].split if len(set(splits)) > 1 else "",
+        summary=summary(lines, described(panels)),
         comparison=comparison.for_report(runs),
-        tables=tables(sorted(every, key=lambda x: x.split != lines[0].split)),
-        bars=figure,
-        layers=layers,
+        tables=[(*place, group, heads_of(group)) for place, group in tables.items()],
+        bars=bars(lines),
+        layers=layer_figure(lines),
+        penalties=penalties_section(panels),
+        analyses=analyses_section(runs, firsts),
         classes=class_tables(lines),
         galleries=galleries,
         notes=notes,
         montages=inversions,
         broken=broken,
-        curves=drawn,
-        more_curves=len(trained(every)) - len(drawn),
-        configurations=configurations(every),
+        curves=[(run, training_curves(found)) for run, found in curves],
+        more_curves=len(trained) - len(curves),
+        configurations=[
+            (str(run), yaml.safe_dump(read_config(run), sort_keys=False)) for run in trained
+        ],
         files=files,
-        sections=[section for section in sections if section],
     )
     write_whole(out, html.encode())
     say(f"report: {out.resolve()}")
     return out
 
 
-def of_one_split(lines: list[Line]) -> list[Line]:
-    """The lines of the split that most lines are of: figures and sentences never mix splits."""
-    splits = [line.split for line in lines]
-    return [line for line in lines if line.split == max(splits, key=splits.count)]
+def runs_of(lines: Iterable[Line]) -> list[Path]:
+    """Every run once, in the tables' order."""
+    return list(dict.fromkeys(Path(e.row.run) for line in lines for e in line.entries))
 
 
 def machines(runs: Iterable[Path]) -> list[str]:
@@ -118,47 +124,20 @@ def machines(runs: Iterable[Path]) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def summary(lines: list[Line], chosen: Mapping[str, str]) -> list[str]:
-    """The story in a sentence a shift, computed from the table; `chosen` says of a run which it is
-    among several."""
-    method, sentences = headline(lines), []
+def summary(lines: list[Line], chosen: Mapping[str, str]) -> list[dict[str, Any]]:
+    """The facts of report.html's sentence on each shift, from the table; `chosen` says of a run
+    which it is among several."""
+    method, facts = headline(lines), []
     clean = next((x.scores["miou"] for x in lines if x.method == TEACHER), None)
     for shift in shifts_of(lines):
-        found = {x.method: x for x in reversed(lines) if x.shift == shift}
-        if clean is None or B0 not in found or method not in found:
-            continue
-        b0, best = found[B0].scores["miou"], found[method].scores
-        if b0 is None or best["miou"] is None:
-            continue
-        which, run = "", found[method].entries[0].row.run
-        if run in chosen:
-            which = f" ({chosen[run]})"
-        elif (
-            sum(x.method == method and x.shift == shift for x in lines) > 1
-        ):  # not its scores' best
-            which = f" ({found[method].label}, penalty {found[method].penalty})"
-        text = (
-            f"{shift}: the teacher falls from {clean.mean:.1f} to {b0.mean:.1f} mIoU; "
-            f"{method}{which} trained without labels reaches {best['miou'].mean:.1f}"
-        )
-        if (share := best["recovered"]) is not None:
-            text += f", recovering {share.mean:.0f}\u00a0% of the loss"
-        if B2 in found and (b2 := found[B2].scores["miou"]) is not None:
-            text += f" (supervised fine-tuning, B2: {b2.mean:.1f})"
-        sentences.append(text + ".")
-    return sentences
-
-
-def tables(lines: list[Line]) -> list[dict[str, Any]]:
-    """One table for each split and shift; scores on the old domain come first. Where images have
-    one label there is a top-1 instead of mIoU and pixel accuracy."""
-    groups: dict[tuple[str, str], list[Line]] = {}
-    for line in lines:
-        groups.setdefault((line.split, line.shift), []).append(line)
-    return [
-        {"split": s, "shift": shift, "lines": group, "heads": heads_of(group)}
-        for (s, shift), group in groups.items()
-    ]
+        alike = [x for x in lines if x.shift == shift]
+        found = {x.method: x for x in reversed(alike) if x.scores["miou"]}
+        if clean and found.keys() >= {B0, method}:
+            best, several = found[method], sum(x.method == method for x in alike) > 1
+            which = f"{best.label}, penalty {best.penalty}" if several else ""
+            which = chosen.get(best.entries[0].row.run, which)
+            facts.append({"clean": clean, "lines": found, "best": best, "which": which})
+    return facts
 
 
 def class_tables(lines: list[Line]) -> list[dict[str, Any]]:
@@ -178,37 +157,18 @@ def class_tables(lines: list[Line]) -> list[dict[str, Any]]:
     return made
 
 
-def pictures(lines: list[Line], count: int) -> tuple[list[Gallery], list[str]]:
+def galleries_of(lines: list[Line], count: int) -> tuple[list[dict[str, Any]], list[str]]:
     """Galleries of the shifts whose runs and images are still there, and a note for the others."""
     method, made, notes = headline(lines), [], []
     for shift in shifts_of(lines):
-        found = {x.method: x.entries[0] for x in reversed(lines) if x.shift == shift}
+        found = {x.method: x.entries[0].row for x in reversed(lines) if x.shift == shift}
         if method not in found:
             notes.append(f"{shift}: no adapted student, so no pictures.")
             continue
-        others = {B2: Path(found[B2].row.run)} if B2 in found else {}
-        row = found[method].row
+        others = {B2: Path(found[B2].run)} if B2 in found else {}
+        row = found[method]
         try:
             made.append(gallery(shift, Path(row.run), others, row.split, count))
         except InputError as error:
             notes.append(f"{shift}: no pictures: {error}")
     return made, notes
-
-
-def trained(lines: list[Line]) -> list[Path]:
-    """Every run once, in the tables' order."""
-    return list(dict.fromkeys(Path(e.row.run) for line in lines for e in line.entries))
-
-
-def curves(lines: list[Line]) -> list[dict[str, str]]:
-    records = ((run, read_metrics(run)) for run in trained(lines)[:CURVES])
-    return [
-        {"run": str(r), "image": data_uri(training_curves(found))} for r, found in records if found
-    ]
-
-
-def configurations(lines: list[Line]) -> list[dict[str, str]]:
-    return [
-        {"run": str(run), "text": yaml.safe_dump(read_config(run), sort_keys=False)}
-        for run in trained(lines)
-    ]

@@ -3,15 +3,14 @@
 import re
 import statistics
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from adapt.disk.runs import MAY_DIFFER, read_config
 from adapt.evaluation.rows import Row, place_of, protocol_of, read_evaluation
-from adapt.networks.pretrained import BODY
-from adapt.networks.saved import WEIGHTS, is_run, origin_of
-from adapt.settings.choices import B0, B1, BASELINES, TEACHER
+from adapt.networks.saved import WEIGHTS, is_run, start_point_of
+from adapt.settings.choices import B0, B1, BACKBONE, BASELINES, TEACHER
 from adapt.settings.mapping import flatten
 
 SCORES = {
@@ -21,7 +20,7 @@ SCORES = {
 """Every score, and how tables call it."""
 LEAST_LOSS = 1.0
 """Percentage points of mIoU that a shift must cost before a share of it is computed."""
-TOLD = 3
+NAMED = 3
 """How many differing settings a label names at most."""
 PLACES = tuple(f"data.{name}" for name in ("root", "target", "pairs", "labels", "sbd"))
 NAMES = ("objective.name", "penalty.name")
@@ -29,7 +28,7 @@ ASIDE = (*MAY_DIFFER, *PLACES, *NAMES, "seed", "teacher", "start", "precision", 
 """Settings by which lines are not told apart."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class Entry:
     """A row with what else its run recorded."""
 
@@ -43,7 +42,7 @@ class Entry:
     @property
     def origin(self) -> str:
         """Run folder of the network that this one came from; a teacher's is its own."""
-        return str(Path(origin_of(self.config) or self.row.run).resolve())
+        return str(Path(start_point_of(self.config) or self.row.run).resolve())
 
     @property
     def protocol(self) -> str:
@@ -56,13 +55,13 @@ class Entry:
         return self.row.method.removesuffix(f" ({self.protocol})")
 
     @property
-    def plain(self) -> bool:
-        """Whole images, neither restyled nor with statistics of their own."""
-        treated = self.metrics["adabn"] or self.metrics.get("restyle")
-        return not (treated or self.protocol)
+    def treated(self) -> bool:
+        """Restyled, or with batch-norm statistics of its own."""
+        return bool(self.metrics["adabn"] or self.metrics.get("restyle"))
 
     @property
     def settings(self) -> dict[str, Any]:
+        """By which lines are told apart."""
         flat = flatten(self.config) | {"adabn": self.metrics["adabn"]}
         flat |= {"restyle_beta": self.metrics.get("restyle_beta")}
         flat["penalty.fisher"] = Path(flat.get("penalty.fisher") or "").name  # a file for each seed
@@ -76,7 +75,7 @@ class Entry:
 
 def source_of(start: str) -> str:
     """What tables call a start: a run's folder, or a file's name."""
-    path = Path(start.removeprefix(BODY))
+    path = Path(start.removeprefix(BACKBONE))
     return path.parent.name if path.name == WEIGHTS else path.name
 
 
@@ -93,12 +92,12 @@ class Stat:
 
 
 def stat(values: Iterable[float | None]) -> Stat | None:
+    """None without a value."""
     there = [v for v in values if v is not None]
     if not there:
         return None
-    return Stat(
-        statistics.fmean(there), statistics.stdev(there) if len(there) > 1 else 0.0, len(there)
-    )
+    deviation = statistics.stdev(there) if len(there) > 1 else 0.0
+    return Stat(statistics.fmean(there), deviation, len(there))
 
 
 @dataclass(frozen=True)
@@ -111,13 +110,14 @@ class Line:
     penalty: str
     label: str
     entries: list[Entry]
-    scores: dict[str, Stat | None] = field(default_factory=dict)
+    scores: dict[str, Stat | None]
 
     @property
     def objective(self) -> bool:
+        """Is it a student that was adapted, not a baseline?"""
         return place_of(self.method) > len(BASELINES)
 
-    def plain(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, Any]:
         """As report.json has it."""
         names = ("shift", "split", "method", "penalty", "label")
         return {name: getattr(self, name) for name in names} | {
@@ -131,30 +131,24 @@ class Line:
 def entries_of(rows: Iterable[Row]) -> list[Entry]:
     """Rows with their files, and the share of the loss that each recovers."""
     entries = [Entry(r, read_config(Path(r.run)), read_evaluation(Path(r.metrics))) for r in rows]
-    clean = {
-        (e.origin, e.protocol, e.row.split): e.row.miou for e in entries if e.method == TEACHER
-    }
-    shifted = {
+    references = {
         (e.origin, e.protocol, e.row.shift, e.row.split): e.row.miou
         for e in entries
-        if e.method == B0
+        if e.method in (TEACHER, B0)
     }
-    seeds = {e.row.seed: e.origin for e in entries if e.method == TEACHER}
-    joined = []
+    teachers = {e.row.seed: e.origin for e in entries if e.method == TEACHER}
     for entry in entries:
-        row, origin, protocol = entry.row, entry.origin, entry.protocol
+        row, origin = entry.row, entry.origin
+        if not row.shift or entry.method == B0:
+            continue
         if entry.method == B1:  # from scratch: held against its seed's teacher, or the only one
-            only = next(iter(seeds.values())) if len(set(seeds.values())) == 1 else ""
-            origin = seeds.get(row.seed, only)
-        share = recovered(
-            row.miou,
-            shifted.get((origin, protocol, row.shift, row.split)),
-            clean.get((origin, protocol, row.split)),
+            only = next(iter(teachers.values())) if len(set(teachers.values())) == 1 else ""
+            origin = teachers.get(row.seed, only)
+        b0, clean = (
+            references.get((origin, entry.protocol, shift, row.split)) for shift in (row.shift, "")
         )
-        if row.shift and entry.method != B0:
-            entry = Entry(row, entry.config, entry.metrics, share)
-        joined.append(entry)
-    return joined
+        entry.recovered = recovered(row.miou, b0, clean)
+    return entries
 
 
 def recovered(miou: float | None, b0: float | None, clean: float | None) -> float | None:
@@ -169,33 +163,25 @@ def lines_of(entries: Iterable[Entry]) -> list[Line]:
     groups: dict[tuple[str, str, str, str], dict[str, list[Entry]]] = {}
     for entry in entries:
         row = entry.row
-        variants = groups.setdefault((row.split, row.shift, row.method, row.penalty), {})
+        variants = groups.setdefault((row.shift, row.split, row.method, row.penalty), {})
         variants.setdefault(repr(sorted(entry.settings.items())), []).append(entry)
     lines = []
-    for (split, shift, method, penalty), variants in groups.items():
+    for place, variants in groups.items():
         settings = [members[0].settings for members in variants.values()]
-        differing = sorted(
-            key
-            for key in {k for s in settings for k in s}
-            if len({repr(s.get(key)) for s in settings}) > 1
-        )
+        keys = sorted({key for values in settings for key in values})
+        differing = [k for k in keys if len({repr(values.get(k)) for values in settings}) > 1]
         for members, values in zip(variants.values(), settings, strict=True):
-            told = ", ".join(
-                f"{key.removeprefix('penalty.')}={values.get(key)}" for key in differing
-            )
-            if len(differing) > TOLD:  # other data or another network: the run says it better
-                told = Path(members[0].row.run).name
-            label = f"{method} ({told})" if told else method
-            lines.append(Line(shift, split, method, penalty, label, members, scores_of(members)))
+            note = ", ".join(f"{k.removeprefix('penalty.')}={values.get(k)}" for k in differing)
+            if len(differing) > NAMED:  # other data or another network: the run says it better
+                note = Path(members[0].row.run).name
+            label = f"{place[2]} ({note})" if note else place[2]
+            lines.append(Line(*place, label, members, scores_of(members)))
     return sorted(lines, key=lambda x: (x.split, x.shift, rank(x.method), x.penalty, x.label))
 
 
 def scores_of(members: Iterable[Entry]) -> dict[str, Stat | None]:
-    members = list(members)
-    scores = {
-        name: stat(getattr(e.row, name) for e in members) for name in SCORES if name != "recovered"
-    }
-    return {name: scores.get(name, stat(e.recovered for e in members)) for name in SCORES}
+    values = [asdict(e.row) | {"recovered": e.recovered} for e in members]
+    return {name: stat(v[name] for v in values) for name in SCORES}
 
 
 def heads_of(lines: Iterable[Line]) -> dict[str, str]:
@@ -206,7 +192,7 @@ def heads_of(lines: Iterable[Line]) -> dict[str, str]:
 
 
 def rank(method: str) -> tuple[int, list[tuple[int, str]]]:
-    """Baselines first in their order, then objectives with pool10 behind pool9."""
+    """Baselines first in their order, then objectives with pool10 after pool9."""
     place = place_of(method)
     if method in BASELINES:
         return place, []
@@ -215,8 +201,8 @@ def rank(method: str) -> tuple[int, list[tuple[int, str]]]:
 
 
 def headline(lines: Iterable[Line]) -> str:
-    """The objective that summary, bars and pictures show: the one that regresses the deepest layer,
-    alone rather than among others. Chosen without a look at the scores."""
+    """The objective that summary, bars and pictures are of: the one that regresses the deepest
+    layer, alone rather than among others. Chosen without a look at the scores."""
 
     def depth(line: Line) -> tuple[Any, ...]:
         taps = list(line.entries[0].config["objective"]["regression"]["taps"])
@@ -226,24 +212,24 @@ def headline(lines: Iterable[Line]) -> str:
     return max(candidates, key=depth).method if candidates else ""
 
 
+def shifts_of(lines: Iterable[Line]) -> list[str]:
+    return list(dict.fromkeys(line.shift for line in lines if line.shift))
+
+
 def per_class(entries: Iterable[Entry]) -> list[Mapping[str, Any]]:
     """Long table: one record for each class of each evaluation."""
     records: list[Mapping[str, Any]] = []
     for entry in entries:
         truth, agreement = entry.metrics["truth"] or {}, entry.metrics["agreement"] or {}
+        about = {
+            name: getattr(entry.row, name)
+            for name in ("shift", "split", "method", "penalty", "seed", "run")
+        }
         for index, name in enumerate(entry.metrics["classes"]):
-            records.append(
-                {
-                    "shift": entry.row.shift,
-                    "split": entry.row.split,
-                    "method": entry.row.method,
-                    "penalty": entry.row.penalty,
-                    "seed": entry.row.seed,
-                    "run": entry.row.run,
-                    "class": name,
-                    "iou": truth["iou"][index] if truth.get("iou") else None,
-                    "accuracy": truth["accuracy"][index] if truth else None,
-                    "agreement_iou": agreement["iou"][index] if agreement.get("iou") else None,
-                }
-            )
+            scores = {
+                "iou": truth["iou"][index] if truth.get("iou") else None,
+                "accuracy": truth["accuracy"][index] if truth else None,
+                "agreement_iou": agreement["iou"][index] if agreement.get("iou") else None,
+            }
+            records.append(about | {"class": name} | scores)
     return records

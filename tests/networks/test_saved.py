@@ -1,0 +1,82 @@
+"""Networks on disk: plain weights, verified, never partly loaded."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from adapt.disk.files import read_mapping, sha256, write_json
+from adapt.errors import InputError
+from adapt.networks import build_network
+from adapt.networks.deeplab_vgg16 import DeepLabVGG16
+from adapt.networks.saved import load_model, save_model
+from adapt.settings.groups import NetworkConfig
+
+CONFIG = NetworkConfig(width=1 / 32, batch_norm=True)
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> Path:
+    save_model(tmp_path, build_network(CONFIG, 3), CONFIG, ("a", "b", "c"))
+    return tmp_path
+
+
+def described(folder: Path, **changes: object) -> None:
+    """Other entries in model.json; None takes one out."""
+    content = read_mapping(folder / "model.json") | changes
+    write_json(folder / "model.json", {k: v for k, v in content.items() if v is not None})
+
+
+@pytest.mark.parametrize("changes", [{}, {"seal": "5a"}, {"format": 1}], ids=str)
+def test_weights_load_into_the_bare_class(saved: Path, changes: dict) -> None:
+    """Descriptions of earlier versions, some of which carry a seal, are read as well."""
+    described(saved, **changes)
+    bare = DeepLabVGG16(3, width=1 / 32, batch_norm=True)
+    bare.load_state_dict(load_file(saved / "model.safetensors"))
+    loaded = load_model(saved)
+    for key, value in loaded.net.state_dict().items():
+        assert torch.equal(value, bare.state_dict()[key])
+    assert loaded.digest == sha256(saved / "model.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda t: t.pop("classifier.bias"), "missing: classifier.bias"),
+        (lambda t: t.update(stray=torch.ones(1)), "not in the network: stray"),
+        (lambda t: t.update({"classifier.bias": torch.ones(7)}), r"\(7,\) instead of \(3,\)"),
+    ],
+)
+def test_weights_that_do_not_fit_are_named(saved: Path, change, message: str) -> None:
+    tensors = load_file(saved / "model.safetensors")
+    change(tensors)
+    save_file(tensors, saved / "model.safetensors")
+    described(saved, sha256=sha256(saved / "model.safetensors"))
+    with pytest.raises(InputError, match=message):
+        load_model(saved)
+
+
+def flipped(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(bytes(content))
+
+
+@pytest.mark.parametrize(
+    ("break_it", "message"),
+    [
+        (lambda p: flipped(p / "model.safetensors"), "altered or damaged: its SHA-256"),
+        (lambda p: (p / "model.safetensors").unlink(), "has not finished"),
+        (lambda p: (p / "model.json").unlink(), "has not finished"),
+        (lambda p: described(p, format=7), "format 7; this is 2"),
+        (lambda p: described(p, classes=None), r"model\.json: it has no classes"),
+        (lambda p: (p / "model.json").write_text("{"), r"model\.json: broken JSON"),
+    ],
+)
+def test_what_is_damaged_or_incomplete_is_explained(saved: Path, break_it, message: str) -> None:
+    break_it(saved)
+    with pytest.raises(InputError, match=message):
+        load_model(saved)
+    with pytest.raises(InputError, match="no such run folder"):
+        load_model(saved / "gone")

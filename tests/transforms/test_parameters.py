@@ -1,0 +1,138 @@
+"""What holds for every filter: checks of parameters and arrays, purity, and a light import."""
+
+import math
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import transforms
+from adapt.settings import choices
+from transforms import FILTERS, SOURCES, cubism_sources, ripple_displacement, ripple_sources
+
+Filter = Callable[..., np.ndarray]
+every_filter = pytest.mark.parametrize("apply", FILTERS.values(), ids=FILTERS.keys())
+
+
+@pytest.fixture
+def image() -> np.ndarray:
+    rng = np.random.default_rng(5)
+    blocks = np.kron(rng.integers(0, 200, (4, 5, 3)), np.ones((4, 4, 1), int))[:13, :17]
+    return (blocks + rng.integers(0, 56, blocks.shape)).astype(np.uint8)
+
+
+def test_the_settings_know_all_filters() -> None:
+    assert tuple(FILTERS) == choices.FILTERS
+    assert SOURCES.keys() < FILTERS.keys()
+
+
+def test_numba_is_imported_by_the_first_call_only() -> None:
+    code = """
+import sys
+import numpy as np
+import transforms
+transforms.ripple_displacement((4, 5))
+assert not {"numba", "torch", "cv2", "scipy"} & sys.modules.keys()
+transforms.photocopy(np.zeros((4, 5, 3), np.uint8))
+assert "numba" in sys.modules
+"""
+    root = Path(transforms.__file__).parents[1]
+    subprocess.run([sys.executable, "-c", code], cwd=root, check=True, timeout=120)
+
+
+@every_filter
+def test_memory_layout_does_not_matter(image: np.ndarray, apply: Filter) -> None:
+    expected = apply(image)
+    assert expected.shape == image.shape
+    assert expected.dtype == np.uint8
+    assert expected.flags.c_contiguous
+    frozen = image.copy()
+    frozen.flags.writeable = False
+    padded = np.zeros((15, 40, 3), np.uint8)
+    padded[1:14, 3:37:2] = image
+    bgr = np.ascontiguousarray(image[..., ::-1])
+    upside_down = np.ascontiguousarray(image[::-1, ::-1])
+    same = [np.asfortranarray(image), frozen, padded[1:14, 3:37:2], bgr[..., ::-1]]
+    for other in [*same, upside_down[::-1, ::-1]]:
+        np.testing.assert_array_equal(apply(other), expected)
+
+
+@every_filter
+def test_pure_and_deterministic(image: np.ndarray, apply: Filter) -> None:
+    before = image.copy()
+    random_state = str(np.random.get_state())  # noqa: NPY002
+    first = apply(image)
+    assert not np.shares_memory(first, image)
+    np.testing.assert_array_equal(image, before)
+    assert str(np.random.get_state()) == random_state  # noqa: NPY002
+    np.testing.assert_array_equal(apply(image), first)
+
+
+@every_filter
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        [[[0, 0, 0]]],
+        np.zeros((4, 4, 3), np.float32),
+        np.zeros((4, 4), np.uint8),
+        np.zeros((4, 4, 4), np.uint8),
+        np.zeros((0, 4, 3), np.uint8),
+    ],
+    ids=["list", "float", "grey", "rgba", "empty"],
+)
+def test_wrong_arrays(apply: Filter, wrong: object) -> None:
+    with pytest.raises(ValueError, match=r"^image must be a uint8 array \(H, W, 3\)"):
+        apply(wrong)
+
+
+@pytest.mark.parametrize("wrong", [(0, 3), (3,), 5, (2.0, 3)])
+@pytest.mark.parametrize("made", [ripple_displacement, ripple_sources, cubism_sources])
+def test_wrong_sizes(made: Filter, wrong: object) -> None:
+    with pytest.raises(ValueError, match=r"^size"):
+        made(wrong)
+
+
+@pytest.mark.parametrize(
+    ("name", "parameter", "value", "message"),
+    [
+        ("photocopy", "mask_radius", -0.1, "a number in [0, 50], got -0.1"),
+        ("photocopy", "mask_radius", math.nan, "a number in [0, 50], got nan"),
+        ("photocopy", "sharpness", 1.01, "a number in [0, 1], got 1.01"),
+        ("photocopy", "black", "0.2", "a number in [0, 1], got '0.2'"),
+        ("photocopy", "white", True, "a number in [0, 1], got True"),
+        ("ripple", "amplitude", 1000.5, "a number in [0, 1000], got 1000.5"),
+        ("ripple", "period", math.inf, "a number in [0, 1000], got inf"),
+        ("ripple", "phi", -1.5, "a number in [-1, 1], got -1.5"),
+        ("ripple", "angle", None, "a number in [-180, 180], got None"),
+        ("ripple", "sampler_type", "lanczos", "one of nearest, linear, cubic, got 'lanczos'"),
+        ("ripple", "wave_type", 1, "one of sine, triangle, sawtooth, got 1"),
+        ("ripple", "abyss_policy", "Clamp", "one of clamp, loop, black, white, none, got 'Clamp'"),
+        ("ripple", "tileable", 1, "True or False, got 1"),
+        ("cubism", "tile_size", 0.5, "a number in [1, 256], got 0.5"),
+        ("cubism", "tile_saturation", 11, "a number in [0, 10], got 11"),
+        ("cubism", "bg_color", (0, 0), "three integers in [0, 255], got (0, 0)"),
+        ("cubism", "bg_color", 0, "three integers in [0, 255], got 0"),
+        ("cubism", "bg_color[1]", (0, 256, 0), "an integer in [0, 255], got 256"),
+        ("cubism", "bg_color[0]", "red", "an integer in [0, 255], got 'r'"),
+        ("cubism", "seed", -1, "an integer in [0, 4294967295], got -1"),
+        ("cubism", "seed", 1.0, "an integer in [0, 4294967295], got 1.0"),
+        ("cubism", "seed", True, "an integer in [0, 4294967295], got True"),
+    ],
+)
+def test_wrong_values(
+    image: np.ndarray, name: str, parameter: str, value: Any, message: str
+) -> None:
+    with pytest.raises(ValueError, match=f"^{re.escape(f'{parameter} must be {message}')}$"):
+        FILTERS[name](image, **{parameter.partition("[")[0]: value})
+
+
+def test_unknown_parameters_are_errors(image: np.ndarray) -> None:
+    with pytest.raises(TypeError, match="amplitud"):
+        FILTERS["ripple"](image, amplitud=3.0)
+    with pytest.raises(TypeError, match="sampler_type"):
+        ripple_sources((3, 4), sampler_type="cubic")

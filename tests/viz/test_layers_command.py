@@ -1,0 +1,197 @@
+"""What scripts/layers.py prints and draws: its table, its similarities, and their sources."""
+
+import csv
+import json
+import math
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+from torchvision.models.segmentation import fcn_resnet50
+
+from adapt.errors import InputError
+from adapt.networks.deeplab_vgg16 import DeepLabVGG16
+from adapt.networks.layers import Layer, main_path, trace
+from adapt.settings.groups import NetworkConfig
+from adapt.settings.viz import LayersConfig
+from viz.layers.command import layers, listed, short, stride_of, table_of
+from viz.layers.similarity import AFTER, INSIDE, INTO, cells_of, cka, kinds, principal, similarities
+
+SIZE = (32, 48)
+
+
+@pytest.fixture(scope="module")
+def fcn() -> nn.Module:
+    return fcn_resnet50(weights=None, weights_backbone=None, num_classes=5).eval()
+
+
+def named(found: list[Layer]) -> dict[str, Layer]:
+    return {x.name: x for x in found}
+
+
+def test_stride_is_known_in_spite_of_rounding() -> None:
+    found = named(trace(DeepLabVGG16(5, width=1 / 32), (321, 33)))
+    assert [stride_of(found[f"pool{i}"]) for i in range(1, 6)] == ["2", "4", "8", "8", "8"]
+    flat = nn.Sequential(nn.Conv2d(3, 5, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    assert stride_of(named(trace(flat, SIZE))["2"]) == "-"
+    flat = nn.Sequential(nn.Conv2d(3, 5, 1, stride=(2, 4)))
+    assert stride_of(named(trace(flat, SIZE))["0"]) == "2x4"
+
+
+def test_table_is_aligned_and_holds_what_was_asked(fcn: nn.Module) -> None:
+    found = trace(fcn, SIZE)
+    lines = table_of(listed(found, 2)).splitlines()
+    names = [line.split()[0] for line in lines[1:]]
+    assert "backbone.layer4" in names and "backbone.layer4.0" not in names
+    assert lines[0].startswith("layer ") and len({line.index("  ") > 0 for line in lines}) == 1
+    starts = {line.rindex(" % ") for line in lines[1:]}
+    assert len(starts) == 1
+    assert len(table_of(listed(found, 0)).splitlines()) == len(found) + 1
+    numbers = {0: "0", 999: "999", 1234: "1.23 k", 123_456: "123 k", 9_999_999: "10.00 M"}
+    assert {number: short(number) for number in numbers} == numbers
+
+
+def slow_cka(x: np.ndarray, y: np.ndarray) -> float:
+    """Song et al. 2012, equation 5, with kernel matrices."""
+
+    def hsic(k: np.ndarray, m: np.ndarray) -> float:
+        n = len(k)
+        k, m = k.copy(), m.copy()
+        np.fill_diagonal(k, 0)
+        np.fill_diagonal(m, 0)
+        ones = np.ones(n)
+        both = (ones @ k @ ones) * (ones @ m @ ones) / ((n - 1) * (n - 2))
+        return np.trace(k @ m) + both - 2 / (n - 2) * (ones @ k @ m @ ones)
+
+    k, m = x @ x.T, y @ y.T
+    return hsic(k, m) / math.sqrt(hsic(k, k) * hsic(m, m))
+
+
+@pytest.mark.parametrize("small", [0, 2048])
+def test_cka_by_a_slow_loop(small: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With and without kept kernel matrices."""
+    monkeypatch.setattr("viz.layers.similarity.SMALL", small)
+    rng = np.random.default_rng(0)
+    x = rng.normal(3, 2, (40, 7))
+    y = x @ rng.normal(0, 1, (7, 11)) + rng.normal(-5, 1, (40, 11))
+    found = cka(cells_of(torch.from_numpy(x)), cells_of(torch.from_numpy(y)))
+    assert found == pytest.approx(slow_cka(x, y), rel=1e-9) and 0.3 < found < 1
+    assert math.isnan(cka(cells_of(torch.from_numpy(x)), cells_of(torch.ones(40, 3))))
+
+
+def test_maps_of_two_sizes_meet_on_the_coarser() -> None:
+    rng = torch.Generator().manual_seed(0)
+    fine = torch.randn(1, 4, 12, 16, generator=rng)
+    coarse = nn.functional.avg_pool2d(fine, 2)
+    found = similarities([fine, coarse, torch.randn(1, 4, 12, 16, generator=rng)])
+    assert found[0, 1] == pytest.approx(1) and np.array_equal(found, found.T)
+    assert abs(found[0, 2]) < 0.2
+
+
+def test_principal_component_and_its_sign() -> None:
+    rng = np.random.default_rng(0)
+    wave = np.sin(np.arange(60) / 7).reshape(6, 10)
+    for channels in (5, 90):  # fewer and more than cells
+        feature_map = np.multiply.outer(rng.normal(0, 1, channels), 4 * wave)
+        feature_map += rng.normal(0, 0.01, feature_map.shape)
+        for like in (wave, -wave):
+            found = principal(torch.from_numpy(feature_map)[None], np.kron(like, np.ones((3, 3))))
+            assert np.corrcoef(found.ravel(), like.ravel())[0, 1] > 0.99
+            assert found.min() == 0 and found.max() == 1
+
+
+def test_steps_lie_inside_a_stage_into_a_pooling_or_after_it(fcn: nn.Module) -> None:
+    def steps(net: nn.Module) -> tuple[list[str], list[str]]:
+        path = main_path(net, trace(net, SIZE))
+        return [x.name for x in path], kinds(path)
+
+    _, found = steps(DeepLabVGG16(5, width=1 / 32, batch_norm=True))
+    assert found[:4] == [INSIDE, INTO, AFTER, INSIDE] and found.count(INTO) == 5
+    names, found = steps(fcn)
+    assert [names[i + 1] for i, kind in enumerate(found) if kind == INTO] == [
+        "backbone.maxpool", "backbone.layer2.0",
+    ]  # fmt: skip
+
+
+def test_command_writes_table_and_figure(
+    world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    found = layers(LayersConfig(run=str(world / "teacher"), out=str(out), images=2, device="cpu"))
+    printed = capsys.readouterr().out
+    assert "pool5" in printed and "32x40 pixels" in printed and "into a pooling" in printed
+    stored = json.loads((out / "layers.json").read_text())
+    assert [x["name"] for x in stored] == [x.name for x in found]
+    with (out / "layers.csv").open() as stream:
+        rows = list(csv.DictReader(stream))
+    assert [int(r["macs"]) for r in rows] == [x.macs for x in found]
+    numbers = json.loads((out / "similarity.json").read_text())
+    assert len(numbers["images"]) == 2 and len(numbers["steps"]) == len(numbers["layers"]) - 1
+    inside = [s["mean"] for s in numbers["steps"] if s["kind"] == INSIDE]
+    assert numbers["kinds"][INSIDE]["mean"] == pytest.approx(np.mean(inside))
+    picture = np.array(Image.open(out / "similarity.png"))
+    assert picture.shape[1] > 1000 and picture.std() > 20
+
+
+def test_command_without_a_run_or_images(tmp_path: Path) -> None:
+    small = NetworkConfig(width=1 / 32)
+    out = tmp_path / "out"
+    layers(LayersConfig(network=small, classes=3, size=[32, 40], out=str(out)))
+    assert sorted(p.name for p in out.iterdir()) == ["layers.csv", "layers.json"]
+    photo = tmp_path / "photo.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (50, 60, 3), np.uint8)).save(photo)
+    layers(
+        LayersConfig(
+            network=small, size=[32, 40], out=str(out), image=str(photo), taps=["pool1", "conv2"],
+            device="cpu",
+        )
+    )  # fmt: skip
+    assert json.loads((out / "similarity.json").read_text())["layers"] == ["pool1", "conv2"]
+
+
+def test_wrong_settings_write_nothing(world: Path, tmp_path: Path) -> None:
+    out = str(tmp_path / "out")
+    small = {"network": NetworkConfig(width=1 / 32), "size": [32, 40], "out": out}
+    (tmp_path / "empty").mkdir()
+    wrong: list[tuple[dict, str]] = [
+        ({"image": str(tmp_path / "no.png")}, r"no\.png"),
+        ({"image": str(tmp_path / "empty")}, "no file that ends with"),
+        ({"image": "x.png", "out": ""}, "needs out=DIR"),
+        ({"taps": ["pool9"]}, "Did you mean 'pool5'"),
+        ({"taps": ["conv1.0", "pool1"]}, "overwritten in conv1.1"),
+        (
+            {"run": str(world / "teacher"), "network": NetworkConfig(width=0.5)},
+            "width: 0.03125 -> 0.5",
+        ),
+        ({"run": str(tmp_path)}, "not a run folder"),
+    ]
+    for changes, message in wrong:
+        with pytest.raises(InputError, match=message):
+            layers(LayersConfig(**small | changes))
+    with pytest.raises(InputError, match="size"):
+        LayersConfig(size=[32])
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.system
+def test_script_lists_a_network_of_ones_own(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(
+        "from torch import nn\n"
+        "def net(classes):\n"
+        "    return nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Conv2d(4, classes, 1))\n"
+    )
+    script = Path(__file__).resolve().parents[2] / "scripts" / "layers.py"
+    settings = ("network.factory=mine:net", "+network.aliases={deep: '1'}", "classes=7")
+    done = subprocess.run(
+        [sys.executable, str(script), *settings, "size=[20,30]", "depth=1"],
+        cwd=tmp_path, capture_output=True, text=True, timeout=120, check=True,
+    )  # fmt: skip
+    lines = [line.split() for line in done.stdout.splitlines()[2:]]
+    assert [line[0] for line in lines] == ["layer", "0", "1", "2", "(network)"]
+    assert lines[2][1:4] == ["deep", "ReLU", "4x18x28"] and lines[3][2] == "7x18x28"
+    assert done.stderr == "" and list(tmp_path.glob("*.json")) == []
