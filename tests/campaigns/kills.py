@@ -1,6 +1,6 @@
 """kill -9 at random moments: every run, started again until it ends, equals the undisturbed one.
 
-    python tests/campaigns/kills.py --count 200 --out results/campaign_kills.json
+    python tests/campaigns/kills.py [--count 200] [--seed 0] [--fresh 20]
 
 Each round starts train, adapt, make_distorted_voc or fisher by its script, kills it at a moment
 drawn uniformly from its undisturbed duration, starts the same command again, up to three times
@@ -9,8 +9,8 @@ the newest two checkpoints, metrics.jsonl but for its timings, verdict.json; eve
 the Fisher file. Half of the kills hit the process alone, half its workers as well.
 
 Commands are forked from a process that has imported everything; `--fresh 20` starts those of every
-twentieth round, and all undisturbed ones, as new interpreters, killed in their imports too. Rounds
-that are in `--out` already are not done again.
+twentieth round as new interpreters, killed in their imports too. Rounds that are in `--out` already
+are not done again.
 """
 
 import argparse
@@ -23,12 +23,11 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import dataclass
 from datetime import date
 from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parents[1]), str(HERE.parent / "helpers")]
@@ -37,46 +36,31 @@ import numpy as np
 import torch
 from tqdm import tqdm
 from trees import camvid
-from warm import Command, Warm
+from warm import TRAINED, Warm
 
 from adapt.disk import checkpoint
 from adapt.disk.files import write_json
 from adapt.disk.runs import read_metrics
 from adapt.machine.runtime import processor
 
-PENALTY = ["penalty=l2_sp_fisher", "penalty.alpha=0.01", "penalty.fisher=fisher.safetensors"]
-TRAINED = ["device=cpu", "precision=fp32", "batch=2", "log_every=1"]
-
-
-@dataclass(frozen=True)
-class Case:
-    """A command, where it writes, what it is judged by, and how far a killed one had come."""
-
-    script: str
-    overrides: tuple[str, ...]
-    out: str
-    """The setting that names its output."""
-    suffix: str
-    judged: Callable[[Path], dict[str, Any]]
-    phase: Callable[[Path], str]
-    every: tuple[int, ...] = ()
-    """Choices of checkpoint_every, which changes when it saves and nothing of the result."""
+STEPS = 60
+"""Of each training."""
+IMPORTS = 4.0
+"""About how many seconds a new interpreter imports."""
 
 
 def run_result(run: Path) -> dict[str, Any]:
     """What a training leaves, but for timings."""
     found: dict[str, Any] = {
         name: sha256((run / name).read_bytes()).hexdigest()
-        for name in ("model.safetensors", "model.json", "verdict.json", "config.yaml")
+        for name in ("model.safetensors", "model.json", "verdict.json")
         if (run / name).is_file()
     }
     found["metrics"] = [
         {k: v for k, v in line.items() if k != "seconds"} for line in read_metrics(run)
     ]
     for folder in checkpoint.committed(run / "checkpoints")[-checkpoint.KEPT :]:
-        saved = checkpoint.load(folder)
-        found[folder.name] = digest(saved.state)
-    del found["config.yaml"]  # it names the run's own folder
+        found[folder.name] = digest(checkpoint.load(folder).state)
     return found
 
 
@@ -92,83 +76,54 @@ def digest(value: Any) -> Any:
 
 def files_result(folder: Path) -> dict[str, Any]:
     """Every file below a folder."""
-    return {
-        p.relative_to(folder).as_posix(): sha256(p.read_bytes()).hexdigest()
-        for p in sorted(folder.rglob("*"))
-        if p.is_file()
-    }
+    paths = (path for path in sorted(folder.rglob("*")) if path.is_file())
+    return {str(p.relative_to(folder)): sha256(p.read_bytes()).hexdigest() for p in paths}
 
 
 def file_result(path: Path) -> dict[str, Any]:
-    """One file, and that nothing else of its name is left beside it."""
-    beside = [p.name for p in path.parent.iterdir() if path.stem in p.name and p != path]
-    return {"file": sha256(path.read_bytes()).hexdigest(), "beside": beside}
+    return {path.suffix: sha256(path.read_bytes()).hexdigest()}
 
 
-def run_phase(run: Path) -> str:
-    if not (run / "config.yaml").is_file():
-        return "before the run folder"
-    if (run / "summary.json").is_file():
-        return "after the training"
-    saves = run / "checkpoints"
-    if any(saves.glob("*.tmp-*")):
-        return "in a save"
-    return "in training" if checkpoint.committed(saves) else "before the first checkpoint"
+class Case(NamedTuple):
+    """A command, the setting that names its output, which file marks its end, and how the output is
+    judged; choices of checkpoint_every change when it saves and nothing of the result."""
+
+    script: str
+    overrides: tuple[str, ...]
+    out: str
+    end: str
+    judged: Callable[[Path], dict[str, Any]]
+    every: tuple[int, ...] = ()
 
 
-def twin_phase(out: Path) -> str:
-    if (out / "manifest.json").is_file():
-        return "after the manifest"
-    return "among the files" if list(out.rglob("*.png")) else "before the first file"
-
-
-def fisher_phase(out: Path) -> str:
-    return "after the file" if out.is_file() else "before the file"
-
-
+PENALTY = ("penalty=l2_sp_fisher", "penalty.alpha=0.01", "penalty.fisher=fisher.safetensors")
 CASES = {
-    "train": Case(
-        "train.py",
-        ("data=camvid", "data.root=d1", "network.width=0.03125", "network.batch_norm=true",
-         "data.crop=[32,40]", "data.scale=[0.8,1.25]", "eval_every=3", *TRAINED),
-        "run", "", run_result, run_phase, (1, 2, 3),
-    ),
+    "train": Case("train.py", (*TRAINED, "data.scale=[0.8,1.25]", "eval_every=3"), "run",
+                  "summary.json", run_result, (1, 2, 3)),
     "adapt": Case(
         "adapt.py",
         ("data.target=d2", "teacher=teacher", "objective=pool3", "schedule.optimizer=adamw",
-         "schedule.lr=0.001", "ema=0.9", "bn=train", *PENALTY, *TRAINED),
-        "run", "", run_result, run_phase, (1, 2, 3),
+         "schedule.lr=0.001", "ema=0.9", "bn=train", *PENALTY, "device=cpu", "precision=fp32",
+         "batch=2", "log_every=1"),
+        "run", "summary.json", run_result, (1, 2, 3),
     ),
     "make_distorted_voc": Case(
         "make_distorted_voc.py",
         ("data=camvid", "data.root=photos", "shift=cubism", "labels=moved"),
-        "out", "", files_result, twin_phase,
+        "out", "manifest.json", files_result,
     ),
-    "fisher": Case(
-        "fisher.py",
-        ("run=teacher", "draws=60", "device=cpu"),
-        "out", ".safetensors", file_result, fisher_phase,
-    ),
+    "fisher": Case("fisher.py", ("run=teacher", "draws=60", "device=cpu"), "out", "", file_result),
 }  # fmt: skip
 SHARES = {"train": 0.35, "adapt": 0.35, "make_distorted_voc": 0.2, "fisher": 0.1}
 
 
-def world(root: Path, warm: Warm) -> None:
-    """Data, teacher and Fisher file that the cases need."""
-    if (root / "fisher.safetensors").is_file():
-        return
-    camvid(root / "d1", train=10, val=3)
-    camvid(root / "photos", train=60, val=10, scale=4)
-    warm.run("train.py", *CASES["train"].overrides, "steps=20", "run=teacher")
-    warm.run("make_distorted_voc.py", "data=camvid", "data.root=d1", "shift=photocopy", "out=d2",
-             "shift.parameters.mask_radius=5", "workers=1")  # fmt: skip
-    warm.run("fisher.py", "run=teacher", "out=fisher.safetensors", "device=cpu")
-
-
-STEPS = 60
-"""Of each training."""
-IMPORTS = 4.0
-"""About how many seconds a new interpreter imports."""
+def phase(target: Path, end: str) -> str:
+    """How far a killed command had come."""
+    if (target / end if end else target).is_file():
+        return "after the end"
+    if any(target.parent.glob(f".{target.name}.tmp-*")) or any(target.rglob("*.tmp-*")):
+        return "in a write"
+    return "under way" if target.exists() else "before its output"
 
 
 def remove(path: Path) -> None:
@@ -185,64 +140,51 @@ class Campaign:
         self, root: Path, warm: Warm, seed: int, fresh: int = 0, steps: int = STEPS
     ) -> None:
         self.root, self.warm, self.seed, self.fresh, self.steps = root, warm, seed, fresh, steps
-        self.results: dict[tuple[str, int], dict[str, Any]] = {}
-        self.seconds: dict[tuple[str, int, int], float] = {}
+        self.straight: dict[tuple[str, int, int], tuple[dict[str, Any], float]] = {}
 
-    def overrides(self, case: Case, out: str, every: int, workers: int) -> list[str]:
+    def command(self, name: str, out: str, every: int, workers: int) -> tuple[list[str], Path]:
+        """Script and settings, and where they write."""
+        case, suffix = CASES[name], "" if CASES[name].end else ".safetensors"
         more = [f"checkpoint_every={every}"] if every else []
         more += [f"steps={self.steps}"] if case.out == "run" else []
-        more += [f"workers={workers}"]
-        return [*case.overrides, f"{case.out}={out}{case.suffix}", *more]
+        given = [case.script, *case.overrides, f"{case.out}={out}{suffix}", *more]
+        return [*given, f"workers={workers}"], self.root / (out + suffix)
 
-    def undisturbed(self, name: str, every: int) -> dict[str, Any]:
-        """What the case leaves, by an interpreter of its own."""
-        if (name, every) not in self.results:
-            case, out = CASES[name], f"straight_{name}_{every}"
-            workers = 0 if case.every else 1
-            given = self.overrides(case, out, every, workers)
+    def undisturbed(self, name: str, every: int, workers: int) -> tuple[dict[str, Any], float]:
+        """What the case leaves, and its seconds without imports."""
+        key = (name, every, workers)
+        if key not in self.straight:
+            given, target = self.command(name, f"straight_{name}_{every}_{workers}", every, workers)
+            remove(target)
             started = time.monotonic()
-            if (status := self.warm.start(case.script, *given, fresh=bool(self.fresh)).wait()) != 0:
-                raise RuntimeError(f"{case.script} {given} ended with {status}")
-            if not self.fresh:
-                self.seconds[name, every, workers] = time.monotonic() - started
-            self.results[name, every] = case.judged(self.root / (out + case.suffix))
-        return self.results[name, every]
-
-    def duration(self, name: str, every: int, workers: int) -> float:
-        """Seconds that the case takes where nothing disturbs it, without imports."""
-        if (name, every, workers) not in self.seconds:
-            case, out = CASES[name], f"timed_{name}_{every}_{workers}"
-            remove(self.root / (out + case.suffix))
-            started = time.monotonic()
-            self.warm.run(case.script, *self.overrides(case, out, every, workers))
-            self.seconds[name, every, workers] = time.monotonic() - started
-        return self.seconds[name, every, workers]
+            self.warm.run(*given)
+            self.straight[key] = CASES[name].judged(target), time.monotonic() - started
+        return self.straight[key]
 
     def round(self, number: int, name: str = "") -> dict[str, Any]:
-        """Kill one run, of a random case unless it is named, up to three times; the record."""
+        """Kills of one run and what it is in the end."""
         rng = np.random.default_rng([self.seed, number])
         name = name or str(rng.choice(list(SHARES), p=list(SHARES.values())))
         case = CASES[name]
         every = int(rng.choice(case.every)) if case.every else 0
-        workers = 0 if case.every else 1
-        workers = 2 if rng.random() < (0.25 if case.every else 0.1) else workers
-        wanted, took = self.undisturbed(name, every), self.duration(name, every, workers)
-        out = f"killed_{number}"
-        given = self.overrides(case, out, every, workers)
-        target = self.root / (out + case.suffix)
+        workers = 2 if rng.random() < (0.25 if every else 0.1) else int(not every)
+        wanted, took = self.undisturbed(name, every, workers)
+        given, target = self.command(name, f"killed_{number}", every, workers)
         remove(target)
         fresh = bool(self.fresh) and number % self.fresh == self.fresh - 1
         kills: list[str] = []
         for _ in range(int(rng.integers(1, 4))):
             moment, group = rng.uniform(0, took), bool(rng.random() < 0.5)
-            moment += IMPORTS * rng.random() if fresh else 0
-            if not self.killed(case, given, moment, group, fresh):
+            command = self.warm.start(*given, fresh=fresh)
+            time.sleep(moment + (IMPORTS * rng.random() if fresh else 0))
+            (command.kill_all if group else command.kill)()
+            if (status := command.wait()) != -9:
+                assert status == 0, command.stderr
                 break
-            phase = case.phase(target)
-            kills.append(f"{phase}, {'with its workers' if group else 'alone'}")
-            if phase.startswith("after"):
+            kills.append(f"{phase(target, case.end)}, {'with its workers' if group else 'alone'}")
+            if kills[-1].startswith("after"):
                 break  # what is started again has nothing left to do
-        last = self.warm.start(case.script, *given)
+        last = self.warm.start(*given)
         status = last.wait(300)
         found = case.judged(target) if status == 0 else {}
         differing = sorted(k for k in wanted.keys() | found.keys() if wanted.get(k) != found.get(k))
@@ -252,29 +194,16 @@ class Campaign:
         }  # fmt: skip
         if status == 0 and not differing:
             remove(target)
-        else:
-            record["stderr"] = last.stderr[-2000:]
-        return record
-
-    def killed(self, case: Case, given: list[str], moment: float, group: bool, fresh: bool) -> bool:
-        """Start, wait, kill -9; whether it was still running."""
-        command: Command = self.warm.start(case.script, *given, fresh=fresh)
-        time.sleep(moment)
-        running = command.poll() is None
-        if running:
-            (command.kill_all if group else command.kill)()
-        status = command.wait()
-        if status not in (0, -9):
-            raise RuntimeError(f"{case.script} ended with {status}: {command.stderr}")
-        return status == -9
+            return record
+        return {**record, "stderr": last.stderr[-2000:]}
 
 
 def table(rounds: list[dict[str, Any]]) -> dict[str, Any]:
     """Counts of kills by case and phase, and of rounds that did not end as they should."""
     phases = Counter((r["case"], k.partition(",")[0]) for r in rounds for k in r["kills"])
     cases: dict[str, dict[str, int]] = {}
-    for (case, phase), count in sorted(phases.items()):
-        cases.setdefault(case, {})[phase] = count
+    for (case, how_far), count in sorted(phases.items()):
+        cases.setdefault(case, {})[how_far] = count
     kills = [k for r in rounds for k in r["kills"]]
     return {
         "rounds": len(rounds),
@@ -286,45 +215,48 @@ def table(rounds: list[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def campaign(count: int, seed: int, out: Path, work: Path, fresh: int) -> dict[str, Any]:
-    """Rounds until `count` kills are recorded in `out`."""
-    done = json.loads(out.read_text())["record"] if out.is_file() else []
+def campaign(given: argparse.Namespace, work: Path) -> dict[str, Any]:
+    """Rounds until so many kills are recorded."""
+    done = json.loads(given.out.read_text())["record"] if given.out.is_file() else []
+    result: dict[str, Any] = {}
     with (
         closing(Warm(work, work / "logs")) as warm,
-        tqdm(total=count, disable=not sys.stderr.isatty()) as bar,
+        tqdm(total=given.count, disable=not sys.stderr.isatty()) as bar,
     ):
-        world(work, warm)
-        made = Campaign(work, warm, seed, fresh)
-        while (kills := sum(len(r["kills"]) for r in done)) < count:
+        camvid(work / "d1", train=10, val=3)
+        camvid(work / "photos", train=60, val=10, scale=4)
+        warm.run("train.py", *CASES["train"].overrides, "steps=20", "run=teacher")
+        warm.run("make_distorted_voc.py", "data=camvid", "data.root=d1", "shift=photocopy",
+                 "out=d2", "shift.parameters.mask_radius=5", "workers=1")  # fmt: skip
+        warm.run("fisher.py", "run=teacher", "out=fisher.safetensors", "device=cpu")
+        made = Campaign(work, warm, given.seed, given.fresh)
+        while (kills := sum(len(r["kills"]) for r in done)) < given.count:
             bar.update(kills - bar.n)
             done.append(made.round(len(done)))
-            command = f"tests/campaigns/kills.py --count {count} --seed {seed} --fresh {fresh}"
+            told = f"--count {given.count} --seed {given.seed} --fresh {given.fresh}"
             result = {
-                "command": command,
+                "command": f"python tests/campaigns/kills.py {told}",
                 "date": date.today().isoformat(),
                 "versions": {p: version(p) for p in ("torch", "numpy", "safetensors")},
                 "cpu": processor(),
                 **table(done),
                 "record": done,
             }
-            write_json(out, result)
-    return result if done else {}
+            write_json(given.out, result)
+    return result
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    layout = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=layout)
     parser.add_argument("--count", type=int, default=200, help="kills")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--fresh", type=int, default=20, help="0 = no new interpreters")
     parser.add_argument("--out", type=Path, default=Path("results/campaign_kills.json"))
-    parser.add_argument("--work", type=Path, help="where the runs lie; default: a temporary folder")
     given = parser.parse_args()
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    with tempfile.TemporaryDirectory() as temporary:
-        work = given.work or Path(temporary)
-        found = campaign(given.count, given.seed, given.out, work, given.fresh)
+    with tempfile.TemporaryDirectory() as work:
+        found = campaign(given, Path(work))
     print(json.dumps({k: v for k, v in found.items() if k != "record"}, indent=1))
     sys.exit(bool(found.get("not equal")))
 
