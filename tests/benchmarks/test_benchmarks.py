@@ -145,7 +145,7 @@ def test_every_hand_makes_the_same_step(tap: str, monkeypatch: pytest.MonkeyPatc
             assert (found[key] - weight).norm() <= 0.01 * far[key] + 1e-6, (name, key)
 
 
-@pytest.mark.parametrize("part", [*gpu_parts.WHAT, *gpu_parts.STEPS.keys() - {"searched"}])
+@pytest.mark.parametrize("part", sorted({*gpu_parts.WHAT, *gpu_parts.STEPS} - {"searched"}))
 def test_a_part_for_gpus_runs(part: str, run: Any, camvid_tree: Callable[..., Path]) -> None:
     camvid = str(camvid_tree()) if part == "camvid" else ""
     for line in run("gpu_parts", part, "--small", "1", "--camvid", camvid):

@@ -31,7 +31,7 @@ def outcomes(base: Path, place: Path, name: str, count: int) -> Counter[str]:
 def test_a_damaged_file_is_refused_or_as_it_was_saved(
     name: str, base: Path, tmp_path: Path
 ) -> None:
-    found = outcomes(base, tmp_path / "copy", name, 8)
+    found = outcomes(base, tmp_path / "copy", name, 20)
     assert not {outcome: found[outcome] for outcome in FAILURES if found[outcome]}
     assert found["refused"] > 2, "damage that nobody notices proves little"
 
