@@ -22,7 +22,7 @@ from omegaconf.errors import (
 )
 
 from adapt.cli.commands import CHOICES, COMMANDS
-from adapt.cli.help import CONFIGS, groups, help_page, settings
+from adapt.cli.help import CONFIGS, help_page, sections
 from adapt.errors import InputError, unknown
 
 ERRORS = (HydraException, OmegaConfBaseException, yaml.YAMLError)
@@ -34,8 +34,6 @@ HYDRA = {
 """Hydra only composes: it makes no run folder, no log and no change of directory. A sweep (-m)
 leaves its record, multirun.yaml, in runs."""
 QUIET = [{f"override hydra/{what}_logging": "none"} for what in ("job", "hydra")]
-UNWANTED = ("--experimental-rerun",)
-"""Options of Hydra that do not exist here: this one unpickles a file."""
 NOISE = re.compile("To append|See http|Available options|Config search path|Set the env|\t| {4}")
 """Beginnings of lines of Hydra's messages that serve nobody here."""
 
@@ -66,9 +64,9 @@ def arguments(name: str, given: list[str]) -> Namespace:
 
     parser = get_args_parser()
     parser.error = refuse  # type: ignore[method-assign]
-    if wrong := [a for a in given if a.partition("=")[0] in UNWANTED]:
-        refuse(f"unrecognized arguments: {wrong[0]}")
     options = parser.parse_intermixed_args(given)
+    if options.experimental_rerun:
+        refuse("unrecognized arguments: --experimental-rerun, which would unpickle a file")
     for override in OverridesParser.create().parse_overrides(options.overrides):
         group, value = override.key_or_group, override.value()
         if not group:
@@ -149,10 +147,7 @@ def ill_typed(name: str, error: OmegaConfBaseException) -> str:
     reason = str(error).splitlines()[0].rstrip(".")
     if found := re.search('raised while resolving interpolation: "(.*)"', reason):
         return f"{error.full_key}: {found[1]}"
-    schema = COMMANDS[name].settings()
-    kinds = {s.name: s.kind for s in settings(schema)}
-    for group, inside, _ in groups(schema):
-        kinds |= {s.name: s.kind for s in settings(inside, before=f"{group}.")}
+    kinds = {s.name: s.kind for _, part in sections(COMMANDS[name].settings()) for s in part}
     wanted = kinds.get(str(error.full_key)) if isinstance(error, ValidationError) else None
     return f"{error.full_key}: {reason}" + (f" (give: {wanted})" if wanted else "")
 

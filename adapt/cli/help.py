@@ -127,23 +127,28 @@ def help_page(name: str, values: Any, chosen: dict[str, str], folders: Iterable[
         folders: those that choices are read from, configs/ and the like.
     """
     schema = COMMANDS[name].settings()
-    lines = [fill(meaning(schema), WIDTH), "", USAGE.format(name), "Settings"]
-    lines += map(line, settings(schema, values))
+    lines = [fill(meaning(schema), WIDTH), "", USAGE.format(name)]
     if chosen:
-        lines += ["", "Choices, each of which sets several of the settings below at once"]
+        lines.append("Choices, each of which sets several of the settings below at once")
     for group, choice in chosen.items():
         lines.append(entry(f"{group}={choice}", f"<{' | '.join(choices(group, folders))}>"))
+    for about, part in sections(schema, values):
+        lines += ["", fill(about, WIDTH)]
+        for s in part:
+            lines.append(entry(f"{s.name}={s.value}", f"{first_sentence(s.meaning)} <{s.kind}>"))
+    return "\n".join(lines)
+
+
+def sections(schema: type, values: Any = None) -> Iterator[tuple[str, list[Setting]]]:
+    """The settings of a dataclass, then those of each group in it: what they are about, and they
+    themselves, with their defaults or these values."""
+    yield "Settings", list(settings(schema, values))
     for group, inside, about in groups(schema):
         part = values
         for key in group.split("."):
             part = (part or {}).get(key)
-        if rows := list(settings(inside, part, f"{group}.")):
-            lines += ["", fill(f"{group}: {first_sentence(about)}", WIDTH), *map(line, rows)]
-    return "\n".join(lines)
-
-
-def line(of: Setting) -> str:
-    return entry(f"{of.name}={of.value}", f"{first_sentence(of.meaning)} <{of.kind}>")
+        if found := list(settings(inside, part, f"{group}.")):
+            yield f"{group}: {first_sentence(about)}", found
 
 
 def entry(head: str, text: str) -> str:

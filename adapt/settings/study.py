@@ -100,7 +100,7 @@ class StudyConfig(Machine):
     """Batch norm of the student, as `bn` of train."""
     batch: Batch = 8
     """Images in a batch."""
-    seeds: list[int] = field(default_factory=lambda: [0])
+    seeds: list[Count] = field(default_factory=lambda: [0])
     """Seeds that the whole grid is done with."""
     split: str = "val"
     """Split that every cell is scored on."""

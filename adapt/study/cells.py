@@ -14,7 +14,6 @@ from adapt.evaluation.evaluate import evaluate, metrics_path
 from adapt.machine.runtime import runtime
 from adapt.objective.terms import Objective
 from adapt.penalties import PENALTIES
-from adapt.settings.checks import at_least
 from adapt.settings.commands import EvaluateConfig
 from adapt.settings.objective import ObjectiveConfig, SupervisedConfig
 from adapt.settings.study import Stage, StudyConfig
@@ -77,8 +76,6 @@ def check_study(config: StudyConfig) -> None:
         for name in getattr(config, group):
             if not name or name.startswith(".") or set(name) & set("/\\"):
                 raise InputError(f"{group}: {name!r} cannot be the name of a folder")
-    for seed in config.seeds:
-        at_least("seeds", seed, 0)
     if len(set(config.seeds)) < len(config.seeds):
         raise InputError(f"seeds is {config.seeds}: each may stand there once")
     for name, shift in config.shifts.items():

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import pytest
 
 from adapt.cli.commands import COMMANDS
-from adapt.cli.help import first_sentence, groups, meaning, settings
+from adapt.cli.help import first_sentence, sections
 from adapt.cli.main import main
 from docs.make_settings import page
 
@@ -86,11 +86,7 @@ def test_the_page_says_what_the_settings_say() -> None:
 @pytest.mark.parametrize("name", COMMANDS)
 def test_help_explains_every_setting_of_a_command(name: str, tell: Callable[..., Told]) -> None:
     """With a sentence, on the page as well, and only those of groups that the command has."""
-    schema = COMMANDS[name].settings()
-    every = list(settings(schema))
-    for group, inside, _ in groups(schema):
-        assert meaning(inside), inside
-        every += settings(inside, before=f"{group}.")
+    every = [setting for _, part in sections(COMMANDS[name].settings()) for setting in part]
     said = tell(name, "--help").out
     told, text = " ".join(said.split()), page().replace("\\|", "|")
     for setting in every:
