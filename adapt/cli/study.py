@@ -8,7 +8,7 @@ from pathlib import Path
 
 from adapt.data import load, some
 from adapt.disk.lock import only_writer
-from adapt.evaluation.rows import Row, collect, rows_of, save, text_table
+from adapt.evaluation.rows import Row, collect, rows_of, save, score_table
 from adapt.machine.runtime import say
 from adapt.settings.study import StudyConfig
 from adapt.settings.viz import OWN, ReportConfig
@@ -65,7 +65,7 @@ def study(config: StudyConfig) -> Path:
             comparison.save(found, root)
             say(f"{comparison.text(found)}\n{found['note']}")
         else:
-            say(text_table(rows))
+            say(score_table(rows))
         if config.report == NO_REPORT:
             return root / "results.json"
         out = config.report or str(root / "report.html")

@@ -197,7 +197,7 @@ def save(rows: Iterable[Row], folder: Path) -> None:
     write_whole(folder / "results.csv", text.encode())
 
 
-def text_table(rows: Iterable[Row]) -> str:
+def score_table(rows: Iterable[Row]) -> str:
     """The table that commands print: a line for each shift and method, percent."""
     rows = sorted(rows, key=lambda row: (row.shift, place_of(row.method), row.method, row.seed))
     wide = max([14, *(len(row.method) + 1 for row in rows)])

@@ -9,11 +9,10 @@ import numpy as np
 
 from adapt.data import load
 from adapt.disk.runs import SUMMARY
-from adapt.errors import InputError, unknown
+from adapt.errors import InputError
 from adapt.evaluation.evaluate import evaluate, metrics_path
 from adapt.machine.runtime import runtime
 from adapt.objective.terms import Objective
-from adapt.penalties import PENALTIES
 from adapt.settings.commands import EvaluateConfig
 from adapt.settings.objective import ObjectiveConfig, SupervisedConfig
 from adapt.settings.study import Stage, StudyConfig
@@ -66,7 +65,7 @@ def budget(stage: Stage) -> dict[str, Any]:
 
 def check_study(config: StudyConfig) -> None:
     """Check what can be known without training: the device, names, seeds, shifts with all their
-    candidates, objectives, penalties and splits.
+    candidates, objectives and splits.
 
     Raises:
         InputError: for the first that is wrong.
@@ -87,11 +86,6 @@ def check_study(config: StudyConfig) -> None:
                 raise InputError(f"shifts.{name}: {error}") from None
     for objective in config.objectives.values():
         Objective(objective)
-    stages = {f"{k}.penalty": getattr(config, k).penalty for k in ("supervised", "adaptation")}
-    own = {f"penalties.{k}": penalty for k, penalty in config.penalties.items()}
-    for where, penalty in (stages | own).items():
-        if penalty.name not in PENALTIES:
-            raise unknown(where, penalty.name, PENALTIES)
     for split in dict.fromkeys((config.split, config.selection)):
         if split:
             load(config.data, split)

@@ -42,7 +42,7 @@ from adapt.disk.runs import read_config, read_metrics
 from adapt.disk.tensors import load_tensors, read_tensors
 from adapt.errors import InputError
 from adapt.evaluation.evaluate import evaluate
-from adapt.evaluation.rows import collect, text_table
+from adapt.evaluation.rows import collect, score_table
 from adapt.machine.runtime import processor
 from adapt.networks import build_network
 from adapt.networks.saved import load_model
@@ -184,10 +184,10 @@ KINDS = {
     ),
     "metrics_*.json in a table": Kind(
         "runs/student/metrics_scenes_d2_d2_val.json",
-        lambda base: text_table(collect(base / "runs")),
+        lambda base: score_table(collect(base / "runs")),
     ),
     "summary.json in a table": Kind(
-        "runs/student/summary.json", lambda base: text_table(collect(base / "runs"))
+        "runs/student/summary.json", lambda base: score_table(collect(base / "runs"))
     ),
 }
 

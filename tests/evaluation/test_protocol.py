@@ -13,7 +13,7 @@ from adapt.disk.files import read_json, write_json
 from adapt.errors import InputError
 from adapt.evaluation.evaluate import evaluate
 from adapt.evaluation.protocol import places, predict, windowed
-from adapt.evaluation.rows import collect, text_table
+from adapt.evaluation.rows import collect, score_table
 from adapt.machine.runtime import runtime
 from adapt.networks.taps import normalise, upsample
 from adapt.settings.commands import EvaluateConfig
@@ -179,4 +179,4 @@ def test_protocols_have_files_and_rows_and_their_shares_never_mix(
     }  # fmt: skip
     wanted = ["B0", "B0 (flip)", "pool3", "pool3 (flip)"]
     assert [x.method for x in lines_of(entries_of(rows)) if x.shift] == wanted
-    assert len({len(line) for line in text_table(rows).splitlines()}) == 1, "columns stand in line"
+    assert len({len(line) for line in score_table(rows).splitlines()}) == 1, "columns stand in line"

@@ -23,7 +23,7 @@ from adapt.evaluation.restyle import (
     mean_amplitude,
     with_amplitude,
 )
-from adapt.evaluation.rows import collect, text_table
+from adapt.evaluation.rows import collect, score_table
 from adapt.settings.choices import RESTYLES
 from adapt.settings.commands import EvaluateConfig
 from adapt.settings.groups import DataConfig, ScheduleConfig
@@ -224,7 +224,7 @@ def test_files_and_tables_tell_restylings_apart(
         (label, False) for label in ("B0", "AdaBN", "histogram", "fda (restyle_beta=0.01)",
         "fda (restyle_beta=0.2)", "AdaBN+histogram")
     ]  # fmt: skip
-    printed = [line.split()[1] for line in text_table(rows).splitlines()[1:]]
+    printed = [line.split()[1] for line in score_table(rows).splitlines()[1:]]
     assert printed[:3] == ["B0", "AdaBN", "histogram"]
 
 

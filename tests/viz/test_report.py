@@ -17,7 +17,7 @@ from tiny import adapting, teaching
 
 from adapt.errors import InputError
 from adapt.evaluation.evaluate import evaluate
-from adapt.evaluation.rows import collect, text_table
+from adapt.evaluation.rows import collect, score_table
 from adapt.settings.commands import EvaluateConfig
 from adapt.settings.groups import DataConfig
 from adapt.settings.viz import InvertConfig, ReportConfig
@@ -105,7 +105,7 @@ def test_seeds_are_joined_and_rows_are_right(runs: Path) -> None:
     assert joined.std == pytest.approx(abs(values[0] - values[1]) / 2**0.5)
     methods = {"B0", "AdaBN", "B1", "B2", "pool3", "pool5"}
     assert set(lines) == {("", "teacher")} | {("d2", m) for m in methods}
-    assert [line.split()[1] for line in text_table(rows).splitlines()[1:]] == [
+    assert [line.split()[1] for line in score_table(rows).splitlines()[1:]] == [
         "teacher", "B0", "AdaBN", "B1", "B2", "pool3", "pool3", "pool5",
     ]  # fmt: skip
     line = lines["d2", "pool3"]
