@@ -14,14 +14,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from adapt.disk.files import (
-    read_mapping,
-    sha256,
-    sync_folder,
-    write_json,
-    write_whole,
-    writing,
-)
+from adapt.disk.files import read_mapping, sha256, sync_folder, write_json, write_whole, writing
 from adapt.disk.tensors import read_torch
 from adapt.errors import InputError
 from adapt.settings.mapping import check_record

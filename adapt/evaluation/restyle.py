@@ -113,8 +113,5 @@ def fda(old: Images, new: Images, beta: float) -> Restyle:
     return partial(with_amplitude, amplitude=amplitude, size=size, beta=beta)
 
 
-MAKERS: dict[str, Callable[[Images, Images, float], Restyle]] = {
-    "histogram": histogram,
-    "fda": fda,
-}
+MAKERS: dict[str, Callable[[Images, Images, float], Restyle]] = {"histogram": histogram, "fda": fda}
 """(images of the old domain, images of the new one, beta) -> restyling; images are read once."""

@@ -8,7 +8,7 @@ from typing import Any
 
 from adapt.disk.files import read_mapping, write_json, write_whole
 from adapt.disk.runs import CONFIG, SUMMARY, read_config, read_summary
-from adapt.disk.tables import csv_of_records
+from adapt.disk.tables import csv_of_records, text_table
 from adapt.errors import InputError
 from adapt.evaluation.metrics import Scores, distortion
 from adapt.networks.saved import start_point_of
@@ -200,12 +200,12 @@ def save(rows: Iterable[Row], folder: Path) -> None:
 def score_table(rows: Iterable[Row]) -> str:
     """The table that commands print: a line for each shift and method, percent."""
     rows = sorted(rows, key=lambda row: (row.shift, place_of(row.method), row.method, row.seed))
-    wide = max([14, *(len(row.method) + 1 for row in rows)])
     kinds = dict.fromkeys("mIoU" if row.top1 is None else "top-1" for row in rows)
-    heads = "".join(f"{name:>10}" for name in ("|".join(kinds), "class acc", "agreement"))
-    lines = [f"{'shift':<12}{'method':<{wide}}{heads}{'seed':>6}"]
+    table: list[tuple[str, ...]] = [
+        ("shift", "method", "|".join(kinds), "class acc", "agreement", "seed")
+    ]
     for row in rows:
         scores = (row.miou if row.top1 is None else row.top1, row.class_accuracy, row.agreement)
-        cells = "".join(f"{'-' if v is None else format(v, '.1f'):>10}" for v in scores)
-        lines.append(f"{row.shift or '(clean)':<12}{row.method:<{wide}}{cells}{row.seed:>6}")
-    return "\n".join(lines)
+        cells = ("-" if v is None else f"{v:.1f}" for v in scores)
+        table.append((row.shift or "(clean)", row.method, *cells, str(row.seed)))
+    return text_table(table, left=(0, 1))

@@ -38,32 +38,27 @@ class DilatedResNet(nn.Module):
     def __init__(self, num_classes: int, depth: int = 101) -> None:
         super().__init__()
         self.backbone = dilated_backbone(depth)
-        self.classifier = nn.Conv2d(CHANNELS, num_classes, 1)
+        self.classifier = self.new_classifier(num_classes)
         start_small(self.classifier)
+
+    def new_classifier(self, num_classes: int) -> nn.Module:
+        return nn.Conv2d(CHANNELS, num_classes, 1)
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalised images (B, 3, H, W) -> logits (B, num_classes, ceil(H / 8), ceil(W / 8))."""
         return self.classifier(self.backbone(x)["out"])
 
 
-class DeepLabV2(nn.Module):
-    """The sum of four 3x3 classifiers of other dilations on a ResNet of output stride 8.
+class DeepLabV2(DilatedResNet):
+    """The sum of four 3x3 classifiers of other dilations on the same ResNet."""
 
-    Args:
-        num_classes: channels of the output.
-        depth: 50 or 101 layers of the backbone.
-    """
-
-    def __init__(self, num_classes: int, depth: int = 101) -> None:
-        super().__init__()
-        self.backbone = dilated_backbone(depth)
-        self.classifier = nn.ModuleList(
+    def new_classifier(self, num_classes: int) -> nn.Module:
+        return nn.ModuleList(
             nn.Conv2d(CHANNELS, num_classes, 3, padding=rate, dilation=rate) for rate in RATES
         )
-        start_small(self.classifier)
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalised images (B, 3, H, W) -> logits (B, num_classes, ceil(H / 8), ceil(W / 8))."""
         x = self.backbone(x)["out"]
-        first, *others = (branch(x) for branch in self.classifier)
+        first, *others = (branch(x) for branch in self.classifier.children())
         return sum(others, start=first)

@@ -127,19 +127,11 @@ def single(pairs: list[Sample], found: "Fit", config: ScanConfig, weak: bool) ->
 def standardised(values: np.ndarray) -> np.ndarray:
     """Unit vectors, float32 (N, D), of one domain's descriptors, float16 (N, D): each dimension has
     mean 0 and standard deviation 1 over the domain before."""
-    total, square = np.zeros((2, values.shape[1]))
-    for chunk in chunks(len(values)):
-        part = values[chunk].astype(np.float64)
-        total += part.sum(axis=0)
-        square += (part**2).sum(axis=0)
-    mean = total / len(values)
-    spread = np.sqrt(np.maximum(square / len(values) - mean**2, 0))
-    scale = np.where(spread > 1e-3, 1 / np.maximum(spread, 1e-3), 0).astype(np.float32)
-    rows = np.empty(values.shape, np.float32)
-    for chunk in chunks(len(values)):
-        rows[chunk] = (values[chunk].astype(np.float32) - mean.astype(np.float32)) * scale
-        rows[chunk] /= np.linalg.norm(rows[chunk], axis=1, keepdims=True) + TINY
-    return rows
+    rows = values.astype(np.float32)
+    rows -= rows.mean(axis=0, dtype=np.float64)
+    spread = np.sqrt(np.mean(rows**2, axis=0, dtype=np.float64))
+    rows *= np.where(spread > 1e-3, 1 / np.maximum(spread, 1e-3), 0)
+    return rows / (np.linalg.norm(rows, axis=1, keepdims=True) + TINY)
 
 
 def chunks(count: int) -> Iterator[slice]:

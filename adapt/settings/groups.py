@@ -9,25 +9,8 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any
 
 from adapt.errors import InputError, unknown
-from adapt.settings.checks import (
-    SIZE,
-    Count,
-    OneOf,
-    Range,
-    Settings,
-    Share,
-    Size,
-    Strength,
-    one_of,
-)
-from adapt.settings.choices import (
-    CLASSIFIERS,
-    DATASETS,
-    FILTERS,
-    NETWORKS,
-    PENALTIES,
-    SCHEDULES,
-)
+from adapt.settings.checks import SIZE, Count, OneOf, Range, Settings, Share, Size, Strength, one_of
+from adapt.settings.choices import CLASSIFIERS, DATASETS, FILTERS, NETWORKS, PENALTIES, SCHEDULES
 
 WHICH = (
     "name", "root", "target", "pairs", "shards", "labels", "sbd", "download", "coarse", "variant",

@@ -1,7 +1,7 @@
 """The cells of a study, one command each, and the checks before the first of them."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +45,16 @@ class Plan:
     def name(self, path: Path) -> Path:
         """A path in the names of cells: relative to the study, or as it is in another study."""
         return path.relative_to(self.root) if path.is_relative_to(self.root) else path
+
+    def supervised_stage(self, run: Path, seed: int, **settings: Any) -> TrainConfig:
+        """A training with labels on D1: the supervised budget, from the stage's own start."""
+        config, stage = self.config, self.config.supervised
+        made = TrainConfig(
+            run=str(run), start=stage.start, data=config.data, network=config.network,
+            objective=SUPERVISED, penalty=stage.penalty, batch=config.batch, seed=seed,
+            **budget(stage), **self.machine,
+        )  # fmt: skip
+        return replace(made, **settings)
 
     def training(self, made: TrainConfig) -> Cell:
         run = Path(made.run)

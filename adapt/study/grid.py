@@ -30,7 +30,7 @@ from adapt.settings.study import StudyConfig
 from adapt.settings.training import TrainConfig
 from adapt.shift.calibrate import calibrate
 from adapt.shift.distort import MANIFEST, make_distorted
-from adapt.study.cells import SUPERVISED, Cell, Plan, budget
+from adapt.study.cells import Cell, Plan, budget
 from transforms import SOURCES
 
 MOVED = "_moved"
@@ -81,19 +81,8 @@ class Study(Plan):
 
     def teaching(self, seed: int) -> TrainConfig:
         """The supervised budget on D1, from the stage's own start."""
-        config, stage = self.config, self.config.supervised
-        return TrainConfig(
-            run=str(self.teacher(seed)),
-            start=stage.start,
-            data=replace(config.data, part=config.teacher_part or config.data.part),
-            network=config.network,
-            objective=SUPERVISED,
-            penalty=stage.penalty,
-            batch=config.batch,
-            seed=seed,
-            **budget(stage),
-            **self.machine,
-        )
+        data = replace(self.config.data, part=self.config.teacher_part or self.config.data.part)
+        return self.supervised_stage(self.teacher(seed), seed, data=data)
 
     def scratch(self, seed: int, shift: str) -> TrainConfig:
         """B1: as the teacher, on D2."""
@@ -307,29 +296,13 @@ class FineTuning(Plan):
                 yield self.training(made)
                 for split, protocol in scored:
                     yield self.evaluation(
-                        Path(made.run),
-                        data=config.data,
-                        domain="d1",
-                        split=split,
-                        protocol=protocol,
-                        loss=config.loss,
-                    )
+                        Path(made.run), data=config.data, domain="d1", split=split,
+                        protocol=protocol, loss=config.loss,
+                    )  # fmt: skip
 
     def tuning(self, seed: int, name: str, penalty: PenaltyConfig) -> TrainConfig:
-        config, stage = self.config, self.config.supervised
-        return TrainConfig(
-            run=str(self.root / f"seed{seed}" / name),
-            start=stage.start,
-            data=config.data,
-            network=config.network,
-            objective=SUPERVISED,
-            penalty=penalty,
-            bn=config.bn,
-            batch=config.batch,
-            seed=seed,
-            **budget(stage),
-            **self.machine,
-        )
+        run = self.root / f"seed{seed}" / name
+        return self.supervised_stage(run, seed, penalty=penalty, bn=self.config.bn)
 
 
 def study_of(config: StudyConfig) -> Study | FineTuning:

@@ -10,7 +10,7 @@ from adapt.disk.tables import csv_of, text_table
 from adapt.errors import InputError
 from adapt.evaluation.rows import collect
 from adapt.study.grid import FineTuning
-from viz.report.tables import Line, entries_of, lines_of
+from viz.report.tables import Line, Stat, entries_of, lines_of
 
 PAPERS = Path(__file__).resolve().parents[2] / "results" / "papers.json"
 COMPARISON, CLASSES = "comparison.json", "comparison_classes.csv"
@@ -79,23 +79,17 @@ def by_class(line: Line, score: str) -> list[float | None]:
     return [statistics.fmean(values) if values else None for values in there]
 
 
-def percent(score: dict[str, Any] | None) -> str:
-    """`74.9 ± 0.2`; without a deviation where there is one value."""
-    if score is None:
-        return "-"
-    spread = f" ± {score['std']:.1f}" if score["n"] > 1 and score["std"] is not None else ""
-    return f"{score['mean']:.1f}{spread}"
-
-
 def cells(row: dict[str, Any]) -> tuple[str, ...]:
     """A row of the table as text."""
-    scores, paper, metric = row["scores"], row["paper"], row["metric"]
-    printed = f"{percent(paper)} ({paper['table']}, from {paper['start']})" if paper else "-"
-    if paper and not row["same_counts"]:
-        printed += ", other data"
+    scores = {name: str(Stat(**score)) for name, score in row["scores"].items()}
+    paper, metric, printed = row["paper"], row["metric"], "-"
+    if paper:
+        theirs = Stat(*(paper[name] for name in ("mean", "std", "n")))
+        printed = f"{theirs} ({paper['table']}, from {paper['start']})"
+        printed += "" if row["same_counts"] else ", other data"
     return (
-        row["label"], row["protocol"] or "-", METRICS[metric], percent(scores[metric]),
-        percent(scores.get("class_accuracy")), str(len(row["seeds"])), printed,
+        row["label"], row["protocol"] or "-", METRICS[metric], scores[metric],
+        scores.get("class_accuracy", "-"), str(len(row["seeds"])), printed,
     )  # fmt: skip
 
 

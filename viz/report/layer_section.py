@@ -84,9 +84,7 @@ def distance_lines(runs: Mapping[str, Sequence[Record]]) -> bytes:
 
 
 def named_ticks(axis: "Axes", at: list, names: list[str], slanted: bool = True) -> None:
-    style: dict[str, Any] = (
-        {"rotation": 60, "ha": "right"} if slanted else {"rotation": 0, "ha": "center"}
-    )
+    style: dict[str, Any] = {"rotation": 60, "ha": "right"} if slanted else {"rotation": 0}
     axis.set_xticks(at, names, rotation_mode="anchor", fontsize=8, **style)
 
 
