@@ -20,7 +20,7 @@ from adapt.settings.groups import DataConfig
 def served(
     tmp_path: Path, voc_tree: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Path]:
-    """The folder behind the addresses that torchvision downloads from."""
+    """The folder that the addresses stand for from which torchvision downloads."""
     place = tmp_path / "server"
     place.mkdir()
     first, second = make_archives(place, voc_tree)
