@@ -141,14 +141,9 @@ def chunks(count: int) -> Iterator[slice]:
 def correlation(old: np.ndarray, new: np.ndarray, offset: int = 0) -> np.ndarray:
     """Sum of products (2, D) of the sides, x1 of pair i with x2 of pair i + offset: over the even
     and over the odd i."""
-    first, second = max(0, -offset), max(0, offset)
-    total = np.zeros((2, old.shape[1]))
-    for chunk in chunks(len(old) - abs(offset)):
-        a = old[chunk.start + first : chunk.stop + first]
-        b = new[chunk.start + second : chunk.stop + second]
-        for half in (0, 1):  # chunks begin at even places
-            total[half] += (a[half::2] * b[half::2]).sum(axis=0, dtype=np.float64)
-    return total
+    count = len(old) - abs(offset)
+    a, b = old[max(0, -offset) :][:count], new[max(0, offset) :][:count]
+    return np.stack([np.einsum("nd,nd->d", a[h::2], b[h::2], dtype=np.float64) for h in (0, 1)])
 
 
 def displacement(old: np.ndarray, new: np.ndarray) -> int:

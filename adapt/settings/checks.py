@@ -31,6 +31,8 @@ class Range:
         return f"in {ends[0]}{self.low:g}, {self.high:g}{ends[1]}"
 
     def check(self, what: str, value: float) -> None:
+        if isinstance(value, int) and abs(value) >= 2**63:
+            raise InputError(f"{what} is {value}; whole numbers lie below 2^63")
         high_enough = value > self.low if self.above else value >= self.low
         low_enough = value < self.high if self.below else value <= self.high
         if not (math.isfinite(value) and high_enough and low_enough):

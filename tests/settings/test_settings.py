@@ -57,6 +57,7 @@ def test_every_term_has_settings() -> None:
     [
         (Annotated[float, Range(0)], [0.0, 1e9], [-1e-9, nan, inf], "be at least 0"),
         (Annotated[float, Range(0, above=True)], [1e-9], [0.0, -1.0], "be above 0"),
+        (Annotated[int, Range(0)], [2**63 - 1], [2**63, 10**400], r"lie below 2\^63"),
         (Annotated[int, Range(0, 2)], [0, 2], [-1, 3], r"lie in \[0, 2\]"),
         (Annotated[float, Range(0, 1, above=True, below=True)], [0.5], [0.0, 1.0], r"in \(0, 1\)"),
         (Annotated[str, OneOf("a", "b")], ["a"], ["", "c"], "Choices: a, b"),
