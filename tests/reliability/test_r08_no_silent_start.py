@@ -87,9 +87,7 @@ def test_r08_the_command_lists_the_keys(warm: Warm, world: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", [torch.float64, torch.float16, torch.bfloat16])
-def test_r08_other_floating_point_types_become_the_networks(
-    world: Path, tmp_path: Path, kind: torch.dtype
-) -> None:
+def test_r08_floats_become_the_networks(world: Path, tmp_path: Path, kind: torch.dtype) -> None:
     state = load_file(world / "teacher/model.safetensors")
     given = {k: v.to(kind) if v.is_floating_point() else v for k, v in state.items()}
     torch.save(given, tmp_path / "w.pth")
@@ -117,36 +115,18 @@ def looped(path: Path) -> None:
 
 PLACES: dict[str, tuple[Callable[[Path], object], str]] = {
     "text": (lambda p: p.write_text("weights"), "refused: not a torch file"),
-    "cut": (lambda p: (torch.save({"w": torch.ones(99)}, p), os.truncate(p, 300)), "refused: not"),
-    "no safetensors": (lambda p: p.write_bytes(b"\x08"), "not a readable safetensors file"),
     "a folder": (lambda p: p.mkdir(), "a folder"),
     "a loop of links": (looped, "cannot be read"),
     "a pipe": (lambda p: os.mkfifo(p), "no regular file"),
-    "a dead link": (lambda p: p.symlink_to(p.with_name("gone")), "no such file"),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("what", PLACES)
 def test_r08_what_is_no_weights_file_is_said(tmp_path: Path, what: str) -> None:
     make, message = PLACES[what]
-    path = tmp_path / ("w.safetensors" if "safetensors" in what else "w.pth")
-    make(path)
-    with pytest.raises(InputError, match=rf"{path.name}: {message}"):
-        read_tensors(path)
-
-
-def test_r08_a_file_without_permission_is_said(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """root may read everything, so the refusal is made here."""
     path = tmp_path / "w.pth"
-    torch.save({"w": torch.ones(1)}, path)
-
-    def closed(*_: object, **__: object) -> object:
-        raise PermissionError(13, "Permission denied")
-
-    monkeypatch.setattr(Path, "open", closed)
-    with pytest.raises(InputError, match=r"w\.pth: cannot be read \(Permission denied\)"):
+    make(path)
+    with pytest.raises(InputError, match=rf"w\.pth: {message}"):
         read_tensors(path)
 
 

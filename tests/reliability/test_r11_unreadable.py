@@ -29,12 +29,6 @@ from adapt.settings.groups import DataConfig
 Tree = Callable[..., Path]
 
 
-@pytest.fixture
-def pixels() -> np.ndarray:
-    """Non-square RGB (40, 72, 3) without any symmetry."""
-    return np.tile(np.random.default_rng(0).integers(0, 256, (5, 9, 3), dtype=np.uint8), (8, 8, 1))
-
-
 def packed(pixels: np.ndarray, **options: Any) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, **options)
@@ -57,10 +51,9 @@ KINDS: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_r11_a_cut_off_file_is_refused_by_name(
-    tmp_path: Path, pixels: np.ndarray, kind: str
-) -> None:
+def test_r11_a_cut_off_file_is_refused(tmp_path: Path, pixels: np.ndarray, kind: str) -> None:
     """Also one that was closed again: most decoders fill what is missing with grey."""
+    pixels = np.tile(pixels, (8, 8, 1))
     content, path = packed(pixels, **KINDS[kind]), tmp_path / "cut"
     end = {"PNG": chunk(b"IEND"), "JPEG": b"\xff\xd9"}[KINDS[kind]["format"]]
     for length in (0, 2, 30, len(content) // 3, len(content) * 2 // 3, len(content) - 13):
@@ -78,7 +71,7 @@ def test_r11_a_cut_off_file_is_refused_by_name(
 
 def test_r11_any_changed_byte_of_a_png_is_noticed(tmp_path: Path, pixels: np.ndarray) -> None:
     path = tmp_path / "a.png"
-    content = packed(pixels[:5, :9], format="PNG")
+    content = packed(pixels, format="PNG")
     for at in range(len(content) - 12):  # the rest is the end, which holds nothing
         path.write_bytes(content[:at] + bytes([content[at] ^ 4]) + content[at + 1 :])
         with pytest.raises(InputError, match=r"a\.png"):
@@ -86,9 +79,7 @@ def test_r11_any_changed_byte_of_a_png_is_noticed(tmp_path: Path, pixels: np.nda
 
 
 @pytest.mark.parametrize("interlaced", [0, 1])
-def test_r11_a_png_with_fewer_rows_than_its_header_says_is_refused(
-    tmp_path: Path, interlaced: int
-) -> None:
+def test_r11_a_png_with_too_few_rows_is_refused(tmp_path: Path, interlaced: int) -> None:
     """Pillow leaves them black, without a word; black rows that are there are no missing ones."""
     rows = np.random.default_rng(0).integers(1, 256, (8, 8), dtype=np.uint8)
     path = png(tmp_path / "a.png", [r.tobytes() for r in rows], 8, 8, 0, height=9)
@@ -119,7 +110,7 @@ def test_r11_what_is_no_jpeg_or_png_says_what_it_is(tmp_path: Path) -> None:
             image_header(path)
 
 
-def test_r11_an_animation_is_refused_and_the_first_of_several_pictures_read(
+def test_r11_animations_are_refused_and_first_pictures_read(
     tmp_path: Path, pixels: np.ndarray
 ) -> None:
     """Telephones write JPEGs with further pictures (MPO); every program shows the first."""
@@ -146,9 +137,7 @@ def test_r11_what_is_no_regular_file_is_not_opened(tmp_path: Path, pixels: np.nd
 
 
 @pytest.mark.parametrize("side", [12_000, 20_000])
-def test_r11_absurdly_large_images_are_refused_before_they_are_decoded(
-    tmp_path: Path, side: int
-) -> None:
+def test_r11_absurdly_large_images_are_not_decoded(tmp_path: Path, side: int) -> None:
     """Above the limit, and so far above it that PIL refuses as well: a megabyte that unpacks to one
     colour of hundreds."""
     rows = zlib.compressobj(9)
@@ -166,7 +155,7 @@ def test_r11_hundreds_of_damaged_files_end_in_an_array_or_a_refusal(
     tmp_path: Path, pixels: np.ndarray, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """And without a word of a decoder on standard error."""
-    exif = Image.Exif()
+    exif, pixels = Image.Exif(), np.tile(pixels, (8, 8, 1))
     exif[0x0112] = 6
     kinds = [*KINDS.values(), {"format": "JPEG", "exif": exif}, {"format": "PNG", "exif": exif}]
     wholes = [packed(pixels, **kind) for kind in kinds] + [packed(pixels[..., 0], format="PNG")]
@@ -249,9 +238,7 @@ def test_r11_scan_lists_all_that_train_would_stop_at(photos: Path, warm: Warm) -
 
 
 @pytest.mark.system
-def test_r11_train_stops_at_a_broken_image_with_all_steps_before_it_saved(
-    photos: Path, warm: Warm
-) -> None:
+def test_r11_train_stops_at_a_broken_image_with_all_before_saved(photos: Path, warm: Warm) -> None:
     """Its header is whole, so that only a worker finds out. Mended, the same command goes on."""
     settings = (*TRAINED, f"data.root={photos.name}", "steps=4", "workers=2")
     data = load(DataConfig(name="camvid", root=str(photos)), "train")

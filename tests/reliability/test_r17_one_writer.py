@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from campaigns.kills import run_result
-from warm import TRAINED, Command, Warm
+from warm import TRAINED, Warm
 
 from adapt.disk.lock import only_writer
 from adapt.errors import InputError
@@ -25,12 +25,6 @@ def state(folder: Path) -> dict[str, tuple[int, int, bytes]]:
     }
 
 
-def wait_for(path: Path, command: Command) -> None:
-    while not path.exists():
-        assert command.poll() is None, command.stderr
-        time.sleep(0.002)
-
-
 @pytest.mark.system
 def test_r17_of_two_that_start_at_once_one_survives(warm: Warm, world: Path) -> None:
     given = ("train.py", *GIVEN, "run=twice")
@@ -44,14 +38,11 @@ def test_r17_of_two_that_start_at_once_one_survives(warm: Warm, world: Path) -> 
 
 
 @pytest.mark.system
-def test_r17_the_second_touches_nothing_and_a_dead_owner_blocks_nobody(
-    warm: Warm, world: Path
-) -> None:
+def test_r17_a_second_touches_nothing_a_dead_owner_blocks_nobody(warm: Warm, world: Path) -> None:
     run, given = world / "owned", ("train.py", *GIVEN, "run=owned")
     owner = warm.start(*given, "workers=2", fault="wait_at_step:3,300")
-    wait_for(run / "checkpoints" / "step_00000002", owner)
-    while len((run / "metrics.jsonl").read_text().splitlines()) < 3:
-        time.sleep(0.01)
+    owner.until((run / "checkpoints" / "step_00000002").exists)
+    owner.until(lambda: len((run / "metrics.jsonl").read_text().splitlines()) >= 3)
     before: dict[str, tuple[int, int, bytes]] = {}
     while before != (before := state(run)):  # until the owner has come to its pause
         time.sleep(0.5)
@@ -83,10 +74,7 @@ OTHERS = {
 
 @pytest.mark.system
 @pytest.mark.parametrize("name", OTHERS)
-def test_r17_twins_fisher_files_and_studies_have_one_writer(
-    warm: Warm, world: Path, name: str
-) -> None:
-    """Here this process is the other one."""
+def test_r17_other_outputs_have_one_writer(warm: Warm, world: Path, name: str) -> None:
     lock, message, given = OTHERS[name]
     with only_writer(world / lock, "this test"):
         there = state((world / lock).parent)
