@@ -1,5 +1,4 @@
-"""R3: which batches a training sees depends on neither workers nor the step that it starts at;
-processes' shares of a batch are disjoint, and together the batch."""
+"""R3: batches depend on neither workers nor the first step; processes' shares make them up."""
 
 from itertools import chain
 from pathlib import Path

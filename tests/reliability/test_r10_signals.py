@@ -96,8 +96,7 @@ def test_r10_a_signal_after_the_last_step_stops_a_study_too(warm: Warm, world: P
 
 
 def test_r10_a_twin_is_stopped_in_order(warm: Warm, world: Path) -> None:
-    """With two workers, signalled in their imports. (That the same command makes the same bytes:
-    test_r01_kill.py.)"""
+    """With two workers, signalled in their imports."""
     out = world / "twin"
     given = ("make_distorted_voc.py", "data=camvid", "data.root=d1", "shift=cubism", "out=twin")
     command = warm.start(*given, "workers=2")
@@ -115,12 +114,12 @@ def test_r10_fisher_and_evaluate_are_stopped_in_order(warm: Warm, world: Path) -
     before = sorted((world / "teacher").iterdir())
     given = ("fisher.py", "run=teacher", "out=stopped.safetensors", "device=cpu")
     evaluated = ("evaluate.py", "run=teacher", "device=cpu", "workers=2")
-    for called, fault in ((given, "slow_scores"), (evaluated, "slow_prediction")):
+    for called, fault, sent in ((given, "slow_scores", TERM), (evaluated, "slow_prediction", INT)):
         marker = world / f"{fault}.marker"
         command = warm.start(*called, fault=f"{fault}:{marker}")
         command.until(marker.exists)
-        command.kill_all(TERM)
-        ended(command, 143)
+        command.kill_all(sent)
+        ended(command, 128 + sent)
     assert not (world / "stopped.safetensors").exists()
     assert sorted((world / "teacher").iterdir()) == before
     warm.run(*given)

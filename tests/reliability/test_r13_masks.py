@@ -97,8 +97,7 @@ def place(camvid_tree: Callable[..., Path], tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("every", [True, False])
 def test_r13_masks_of_void_alone_give_a_loss_of_0(place: Path, every: bool) -> None:
-    """The mean over no pixel would be NaN; of two images a batch, one of them void, the mean is
-    over the other's pixels."""
+    """The mean over no pixel would be NaN; beside another image it is over the other's pixels."""
     for number, path in enumerate(sorted((place / "d1/trainannot").iterdir())):
         if every or not number:
             void = np.full(np.array(Image.open(path)).shape, (255, 11)[number % 2], np.uint8)

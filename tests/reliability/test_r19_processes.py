@@ -1,12 +1,9 @@
-"""R19, and what R9, R10 and R18 promise of several processes: two with half a batch each are one
-with all of it; one of them writes; what happens to one ends both, and the run can be resumed.
-
-One file, because each start of two processes costs seconds and most share the undisturbed run.
-"""
+"""R19, and what R9, R10 and R18 promise of several processes, which share an undisturbed run."""
 
 import json
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -121,8 +118,7 @@ def test_r19_gradients_of_shares_average(computed: Path, name: str, masked: str)
 
 @pytest.mark.parametrize("run", shares.RUNS)
 def test_r19_two_processes_train_as_one_in_other_ways(computed: Path, run: str) -> None:
-    """bn=affine; an average of the weights and AdamW. Dropout, which each process draws on its own,
-    is behind what these runs tap."""
+    """bn=affine; an average of the weights and AdamW. Dropout is behind what these runs tap."""
     assert apart(weights(computed / f"{run}_1"), weights(computed / f"{run}_2")) < TOLERANCE
 
 
@@ -141,12 +137,10 @@ def alive(text: str) -> list[str]:
     """Command lines of other living processes that contain a text."""
     found = []
     for entry in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
+        with suppress(OSError):
             command = entry.read_bytes().replace(b"\0", b" ").decode(errors="replace")
-        except OSError:
-            continue
-        if text in command and str(os.getpid()) != entry.parent.name:
-            found.append(command)
+            if text in command and str(os.getpid()) != entry.parent.name:
+                found.append(command)
     return found
 
 
