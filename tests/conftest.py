@@ -6,13 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from tiny import teaching
+from tiny import shifted_and_taught
 from trees import camvid, scene
-
-from adapt.settings.commands import DistortConfig
-from adapt.settings.groups import DataConfig, ShiftConfig
-from adapt.shift.distort import make_distorted
-from adapt.training.train import train
 
 Tree = Callable[..., Path]
 """(root=None, train=6, val=3) -> root of the tree that was made; None = a fresh temporary one."""
@@ -58,9 +53,6 @@ def voc_tree(tmp_path_factory: pytest.TempPathFactory) -> Tree:
 def world(tmp_path_factory: pytest.TempPathFactory, camvid_tree: Tree) -> Path:
     """A folder with a data set `d1`, its photocopied twin `d2` and a finished run `teacher`."""
     root = tmp_path_factory.mktemp("world")
-    d1 = camvid_tree(root / "d1")
-    shift = ShiftConfig("photocopy", {"mask_radius": 5.0})
-    data = DataConfig(name="camvid", root=str(d1))
-    make_distorted(DistortConfig(data=data, shift=shift, out=str(root / "d2"), workers=1))
-    train(teaching(root, steps=6))
+    camvid_tree(root / "d1")
+    shifted_and_taught(root)
     return root

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from tiny import flip
 
 from adapt.disk import checkpoint, files
 from adapt.disk.runs import METRICS, open_run, read_config, read_metrics, revision
@@ -28,12 +29,6 @@ def test_saved_state_comes_back_and_the_newest_two_are_kept(tmp_path: Path) -> N
     found, warnings = checkpoint.newest(tmp_path)
     assert found and found.step == found.state["at"] == 15 and not warnings
     assert torch.equal(found.state["student"]["w"], STATE["student"]["w"])
-
-
-def flip(path: Path) -> None:
-    content = bytearray(path.read_bytes())
-    content[len(content) // 2] ^= 1
-    path.write_bytes(bytes(content))
 
 
 DAMAGE = {

@@ -9,14 +9,18 @@ from safetensors.torch import load_file
 
 from adapt.disk.files import read_mapping, write_json
 from adapt.disk.runs import read_metrics
+from adapt.settings.commands import DistortConfig
 from adapt.settings.groups import (
     DataConfig,
     NetworkConfig,
     PenaltyConfig,
     ScheduleConfig,
+    ShiftConfig,
 )
 from adapt.settings.objective import ObjectiveConfig, RegressionConfig, SupervisedConfig
 from adapt.settings.training import TrainConfig
+from adapt.shift.distort import make_distorted
+from adapt.training.train import train
 
 SUPERVISED = ObjectiveConfig("supervised", supervised=SupervisedConfig(1.0))
 POOL3 = ObjectiveConfig("pool3", regression=RegressionConfig(1.0, {"pool3": 1.0}))
@@ -53,6 +57,14 @@ def adapting(world: Path, run: Path, **changes: object) -> TrainConfig:
     return replace(config, **changes)  # type: ignore[arg-type]
 
 
+def shifted_and_taught(root: Path) -> None:
+    """Beside `d1` its photocopied twin `d2` and a finished run `teacher`."""
+    data = DataConfig(name="camvid", root=str(root / "d1"))
+    shift = ShiftConfig("photocopy", {"mask_radius": 5.0})
+    make_distorted(DistortConfig(data=data, shift=shift, out=str(root / "d2"), workers=1))
+    train(teaching(root, steps=6))
+
+
 class Interrupted(Exception):
     """Stands for a crash between two steps."""
 
@@ -71,6 +83,13 @@ def edit_record(path: Path, **changes: object) -> None:
     """Change entries of meta.json or model.json; None = take it out."""
     content = {k: v for k, v in (read_mapping(path) | changes).items() if v is not None}
     write_json(path, content)
+
+
+def flip(path: Path) -> None:
+    """Change a bit in the middle of a file."""
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
 
 
 def weights(run: Path) -> dict[str, torch.Tensor]:

@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,12 @@ class Command:
 
     def poll(self) -> int | None:
         return self.warm.ask({"wait": self.pid, "timeout": 0})
+
+    def until(self, condition: Callable[[], object]) -> None:
+        """Wait for something that happens while it runs."""
+        while not condition():
+            assert self.poll() is None, self.stderr
+            time.sleep(0.002)
 
     def kill(self, number: int = signal.SIGKILL) -> None:
         """Signal the process itself."""

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from tiny import flip
 
 from adapt.disk.files import read_mapping, sha256, write_json
 from adapt.errors import InputError
@@ -57,16 +58,10 @@ def test_weights_that_do_not_fit_are_named(saved: Path, change, message: str) ->
         load_model(saved)
 
 
-def flipped(path: Path) -> None:
-    content = bytearray(path.read_bytes())
-    content[-1] ^= 1
-    path.write_bytes(bytes(content))
-
-
 @pytest.mark.parametrize(
     ("break_it", "message"),
     [
-        (lambda p: flipped(p / "model.safetensors"), "altered or damaged: its SHA-256"),
+        (lambda p: flip(p / "model.safetensors"), "altered or damaged: its SHA-256"),
         (lambda p: (p / "model.safetensors").unlink(), "has not finished"),
         (lambda p: (p / "model.json").unlink(), "has not finished"),
         (lambda p: described(p, format=7), "format 7; this is 2"),

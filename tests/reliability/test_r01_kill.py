@@ -21,8 +21,7 @@ def test_r01_newest_checkpoint_loads_after_a_kill_while_saving(warm: Warm, tmp_p
     for number in range(12):
         folder = tmp_path / str(number)
         command = warm.start("train.py", fault=f"save_forever:{folder}")
-        while len(checkpoint.committed(folder)) < 2:
-            assert command.poll() is None, command.stderr
+        command.until(lambda folder=folder: len(checkpoint.committed(folder)) >= 2)
         time.sleep(0.0025 * number)
         command.kill()
         assert command.wait() == -9
@@ -57,9 +56,7 @@ def test_r01_killed_twin_is_made_to_the_same_bytes(warm: Warm, world: Path) -> N
 def test_r01_workers_do_not_outlive_a_killed_parent(warm: Warm, world: Path) -> None:
     """Else they would sleep forever, half a gigabyte each."""
     command = warm.start("make_distorted_voc.py", *TWIN, "out=orphaned", "workers=2")
-    while not (world / "orphaned" / "train").exists():
-        assert command.poll() is None, command.stderr
-        time.sleep(0.005)
+    command.until((world / "orphaned" / "train").exists)
     assert len(members(command.pid)) > 2
     command.kill()
     assert command.wait() == -9
@@ -69,14 +66,10 @@ def test_r01_workers_do_not_outlive_a_killed_parent(warm: Warm, world: Path) -> 
     assert not left
 
 
-@pytest.mark.parametrize("there", [["lock", ".env.json.tmp-7"],
-                                   ["lock", "env.json", ".config.yaml.tmp-7"]])  # fmt: skip
-def test_r01_killed_before_its_configuration_was_written_it_starts_again(
-    there: list[str], world: Path, tmp_path: Path
-) -> None:
+def test_r01_killed_before_its_configuration_it_starts_again(world: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     run.mkdir()
-    for name in there:
+    for name in ("lock", "env.json", ".env.json.tmp-7", ".config.yaml.tmp-7"):
         (run / name).write_text("")
     train(teaching(world, run=str(run), steps=1))
     assert (run / "summary.json").is_file() and not list(run.glob(".*"))

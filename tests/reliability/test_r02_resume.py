@@ -27,9 +27,7 @@ def curves(run: Path) -> dict[str, list[tuple[int, float]]]:
 
 
 def test_r02_resume_is_bit_exact(warm: Warm, world: Path) -> None:
-    """20 steps at once, and 7 + 13: killed in step 10, in the middle of its fourth epoch, with
-    augmentation, dropout, momentum, Fisher penalty, a frozen layer, moving average and evaluations.
-    (AdamW: tests/training/test_train.py.)"""
+    """20 steps at once, and 7 + 13: killed in mid-epoch. (AdamW: tests/training/test_train.py.)"""
     warm.run("fisher.py", "run=teacher", "out=fisher.safetensors", "device=cpu")
     straight, cut = "straight", "cut"
     warm.run("adapt.py", *EVERYTHING, f"run={straight}")

@@ -17,12 +17,14 @@ from adapt.disk.runs import read_config, read_data
 from adapt.errors import InputError
 from adapt.evaluation.evaluate import evaluate
 from adapt.evaluation.predict import predictions
+from adapt.export import export
 from adapt.networks import factory as factories
 from adapt.networks.factory import own_network
 from adapt.settings.commands import (
     AnalyseConfig,
     CalibrateConfig,
     EvaluateConfig,
+    ExportConfig,
     FisherConfig,
     PredictConfig,
 )
@@ -35,8 +37,8 @@ from viz.inversion.command import invert
 from viz.layers.command import layers
 
 pytestmark = pytest.mark.system
-ADAPT = ("data=camvid", "data.root=d1", "data.target=d2", "teacher=teacher", "objective=pool3",
-         "steps=1", "device=cpu")  # fmt: skip
+ADAPT = ("adapt.py", "data=camvid", "data.root=d1", "data.target=d2", "teacher=teacher",
+         "objective=pool3", "steps=1", "device=cpu", "run=r06")  # fmt: skip
 
 
 def refused(warm: Warm, script: str, *overrides: str, words: tuple[str, ...]) -> None:
@@ -50,39 +52,32 @@ def refused(warm: Warm, script: str, *overrides: str, words: tuple[str, ...]) ->
     assert sorted(p for p in warm.cwd.rglob("*") if p.is_dir()) == before
 
 
-@pytest.mark.parametrize(
-    ("override", "key"),
-    [
-        ("+penalty._target_=os.system", "penalty._target_"),
-        ("penalty.alhpa=1", "penalty.alhpa"),
-        ("+objective.regression.taps={_target_: os.system}", "taps._target_"),
-    ],
-)
-def test_r06_a_key_that_does_not_exist_is_named(
-    warm: Warm, world: Path, override: str, key: str
-) -> None:
-    refused(warm, "adapt.py", *ADAPT, "run=r06", override, words=(key,))
+STUDY = ("study.py", "experiment=camvid_small", "data.root=d1", "runs=r06", "device=cpu")
+KEYS = {
+    "penalty._target_": (*ADAPT, "+penalty._target_=os.system"),
+    "penalty.alhpa": (*ADAPT, "penalty.alhpa=1"),
+    "taps._target_": (*ADAPT, "+objective.regression.taps={_target_: os.system}"),
+    "objectives.pool5.regression._target_": (*STUDY, "+objectives.pool5.regression._target_=1"),
+}
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_r06_a_key_that_does_not_exist_is_named(warm: Warm, key: str) -> None:
+    refused(warm, *KEYS[key], words=(key,))
 
 
 def test_r06_an_experiment_file_can_do_no_more(warm: Warm, world: Path) -> None:
     """A folder of experiments that somebody passed on."""
     folder = world / "passed" / "experiment"
     folder.mkdir(parents=True)
-    evil = "# @package _global_\npenalty: {_target_: os.system}\n"
-    (folder / "evil.yaml").write_text(evil)
-    given = ("--config-dir=passed", *ADAPT, "run=r06", "+experiment=evil")
-    refused(warm, "adapt.py", *given, words=("penalty._target_",))
+    (folder / "target.yaml").write_text("# @package _global_\npenalty: {_target_: os.system}\n")
     tag = "seed: !!python/object/apply:os.system ['touch executed']"
-    (folder / "tags.yaml").write_text(f"# @package _global_\n{tag}\n")
-    done = warm.start("adapt.py", "--config-dir=passed", *ADAPT, "run=r06", "+experiment=tags")
+    (folder / "tag.yaml").write_text(f"# @package _global_\n{tag}\n")
+    given = (*ADAPT, "--config-dir=passed")
+    refused(warm, *given, "+experiment=target", words=("penalty._target_",))
+    done = warm.start(*given, "+experiment=tag")
     assert done.wait() != 0 and "python/object/apply:os.system" in done.stderr
     assert not (world / "executed").exists() and not (world / "r06").exists()
-
-
-def test_r06_nor_can_a_studys_objectives(warm: Warm, world: Path) -> None:
-    key = "objectives.pool5.regression._target_"
-    given = ("experiment=camvid_small", "data.root=d1", "runs=r06", f"+{key}=1", "device=cpu")
-    refused(warm, "study.py", *given, words=(key,))
 
 
 def foreign(world: Path, name: str, **entries: object) -> Path:
@@ -93,10 +88,7 @@ def foreign(world: Path, name: str, **entries: object) -> Path:
     recorded = yaml.safe_load((world / "teacher/config.yaml").read_text())
     for key, value in entries.items():
         group, _, field = key.partition("__")
-        if field:
-            recorded[group][field] = value
-        else:
-            recorded[group] = value
+        recorded[group][field] = value
     (run / "config.yaml").write_text(yaml.safe_dump(recorded))
     return run
 
@@ -121,11 +113,6 @@ from adapt.networks.deeplab_vgg16 import DeepLabVGG16
 Path(__file__).with_name("r06_ran").touch()
 def make(num_classes): return DeepLabVGG16(num_classes, width=1 / 32, batch_norm=True)
 """
-COMMANDS: dict[str, tuple[str, ...]] = {
-    "evaluate": ("evaluate.py", "run=r06_own"),
-    "export": ("export.py", "run=r06_own", "out=r06_out"),
-    "adapt": ("adapt.py", "teacher=r06_own", "data.target=d2", "objective=pool3", "run=r06_out"),
-}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -142,17 +129,9 @@ def own(warm: Warm, world: Path) -> Path:
     return run
 
 
-@pytest.mark.parametrize("command", COMMANDS)
-def test_r06_a_recorded_factory_is_not_imported(
-    warm: Warm, world: Path, own: Path, command: str
-) -> None:
-    (world / "r06_ran").unlink(missing_ok=True)
-    script, *given = COMMANDS[command]
-    refused(warm, script, *given, words=("if you trust it, give network.factory=r06_net:make",))
-    assert not (world / "r06_ran").exists()
-
-
-OTHERS: dict[str, Callable[[str, str, Path], object]] = {
+COMMANDS: dict[str, Callable[[str, str, Path], object]] = {
+    "export": lambda own, out, d1: export(ExportConfig(run=own, out=out)),
+    "adapt": lambda own, out, d1: train(adapting(d1.parent, Path(out), teacher=own)),
     "predict": lambda own, out, d1: predictions(PredictConfig(run=own, out=out)),
     "invert": lambda own, out, d1: invert(InvertConfig(run=own, out=out, image=f"{d1}/val/x.png")),
     "analyse": lambda own, out, d1: analyse(AnalyseConfig(run=own, out=out)),
@@ -169,8 +148,8 @@ OTHERS: dict[str, Callable[[str, str, Path], object]] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("command", OTHERS)
-def test_r06_nor_do_the_other_commands_import_it(
+@pytest.mark.parametrize("command", COMMANDS)
+def test_r06_a_recorded_factory_is_not_imported(
     world: Path, own: Path, monkeypatch: pytest.MonkeyPatch, command: str
 ) -> None:
     """The functions that the scripts call, without the seconds of a script."""
@@ -178,15 +157,16 @@ def test_r06_nor_do_the_other_commands_import_it(
     (world / "r06_ran").unlink(missing_ok=True)
     out = world / "r06_out"
     with pytest.raises(InputError, match=r"if you trust it, give network\.factory=r06_net:make"):
-        OTHERS[command](str(own), str(out), world / "d1")
+        COMMANDS[command](str(own), str(out), world / "d1")
     assert not (world / "r06_ran").exists() and not out.exists()
 
 
 def test_r06_named_on_this_command_line_it_is(warm: Warm, world: Path, own: Path) -> None:
-    """And another name does not let it in."""
+    """Without a name, or by another one, it is not let in."""
     (world / "r06_ran").unlink(missing_ok=True)
-    other = ("run=r06_own", "network.factory=os:system")
-    refused(warm, "evaluate.py", *other, words=("network.factory=r06_net:make",))
+    words = ("if you trust it, give network.factory=r06_net:make",)
+    for other in ([], ["network.factory=os:system"]):
+        refused(warm, "evaluate.py", "run=r06_own", *other, words=words)
     assert not (world / "r06_ran").exists()
     warm.run("evaluate.py", "run=r06_own", "network.factory=r06_net:make", "device=cpu")
     assert (world / "r06_ran").exists()

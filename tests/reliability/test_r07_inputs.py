@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from campaigns.kills import files_result
 from safetensors.torch import load_file
 from tiny import curve, same
 from warm import Warm
@@ -25,8 +26,7 @@ GIVEN = {
 
 
 def adapt(warm: Warm, run: str, status: int = 0, fault: str = "none", **changes: str) -> str:
-    given = GIVEN | {k.replace("__", "."): v for k, v in changes.items()}
-    overrides = [f"{k}={v}" for k, v in given.items()]
+    overrides = [f"{k}={v}" for k, v in (GIVEN | changes).items()]
     done = warm.run("train.py", *overrides, f"run={run}", status=status, fault=fault)
     return done.stdout + done.stderr
 
@@ -52,22 +52,16 @@ def cut(killed: Path, tmp_path: Path) -> Path:
     return run
 
 
-@pytest.mark.parametrize(
-    ("setting", "value", "words"),
-    [
-        ("penalty__alpha", "0.02", "penalty.alpha: 0.01 -> 0.02"),
-        ("data__flip", "false", "data.flip: True -> False"),
-        ("steps", "8", "steps: 6 -> 8"),
-    ],
-)
-def test_r07_other_settings_are_refused(
-    warm: Warm, cut: Path, setting: str, value: str, words: str
-) -> None:
-    before = {p: sha256(p) for p in cut.rglob("*") if p.is_file()}
-    said = adapt(warm, cut.name, status=2, **{setting: value})
-    assert words in said and "Give a new run=, or the recorded values" in said
-    assert ("a run cannot be made longer" in said) == (setting == "steps")
-    assert {p: sha256(p) for p in cut.rglob("*") if p.is_file()} == before
+def test_r07_other_settings_are_refused(warm: Warm, cut: Path) -> None:
+    before = files_result(cut)
+    for change, words in (
+        ({"penalty.alpha": "0.02"}, "penalty.alpha: 0.01 -> 0.02"),
+        ({"steps": "8"}, "steps: 6 -> 8"),
+    ):
+        said = adapt(warm, cut.name, status=2, **change)
+        assert words in said and "Give a new run=, or the recorded values" in said
+        assert ("a run cannot be made longer" in said) == ("steps" in change)
+        assert files_result(cut) == before
 
 
 def other_model(path: Path) -> None:
@@ -106,20 +100,18 @@ INPUTS = {
 @pytest.mark.parametrize("what", INPUTS)
 def test_r07_other_inputs_are_refused(warm: Warm, cut: Path, what: str) -> None:
     name, file, change = INPUTS[what]
-    source = cut.with_name(name)
-    kept = cut.with_name(f"kept_{name}")
-    (shutil.copytree if source.is_dir() else shutil.copyfile)(source, kept)
+    source, kept = cut.with_name(name), cut.with_name(f"kept_{name}")
+    shutil.copytree(source, kept) if source.is_dir() else shutil.copyfile(source, kept)
     old = sha256(source / file)
     change(source)
     new = sha256(source / file)
     try:
         said = adapt(warm, cut.name, status=2)
     finally:
-        (shutil.rmtree if source.is_dir() else Path.unlink)(source)  # type: ignore[operator]
+        source.rename(cut.with_name(f"changed_{name}"))
         kept.rename(source)
-    assert (
-        f"run: {cut.name} cannot be resumed, its inputs changed: " in said and f"{what}: " in said
-    )
+    assert f"run: {cut.name} cannot be resumed, its inputs changed: " in said
+    assert f"{what}: " in said
     if what == "samples":
         assert "'5 samples, SHA-256 of their names and files" in said and " -> '" in said
     elif what == "fisher":  # of what the penalty makes of the file
@@ -133,13 +125,8 @@ def test_r07_what_may_differ_does_not_change_the_result(warm: Warm, cut: Path, w
     adapt(warm, "r07_straight")
     changes = {"workers": "2", "drift_every": "2", "checkpoint_every": "3"}
     changes["gradient_checkpointing"] = "true"
-    alike = {
-        "run",
-        "device",
-        "log_every",
-        "cache_teacher",
-    }  # the last one: tests/test_teacher_cache
-    assert {*changes, *alike} == set(MAY_DIFFER)
+    others = {"run", "device", "log_every", "cache_teacher"}  # the last: test_teacher_cache.py
+    assert {*changes, *others} == set(MAY_DIFFER)
     said = adapt(warm, cut.name, **changes)
     assert f"resuming {cut.name} at step 4" in said
     assert same(cut, world / "r07_straight")

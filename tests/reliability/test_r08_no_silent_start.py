@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from tiny import Interrupted, adapting, crash_at, teaching
 from torch import Tensor
-from warm import Warm
+from warm import TRAINED, Warm
 
 from adapt.disk.tensors import load_tensors, read_tensors
 from adapt.errors import InputError
-from adapt.networks.saved import load_complete, load_model, load_run
+from adapt.networks.saved import load_complete
 from adapt.settings.groups import DataConfig, NetworkConfig
 from adapt.training.train import train
 
@@ -21,49 +21,25 @@ State = dict[str, Tensor]
 SMALL = NetworkConfig(width=1 / 32, batch_norm=True)
 
 
-@pytest.mark.parametrize(
-    ("source", "words"),
-    [
-        ({"teacher": "runs/techer"}, "teacher: no such run folder: runs/techer"),
-        ({"start": "techer.pth"}, r"techer\.pth: no such file"),
-        ({"start": "backbone:techer.safetensors"}, r"techer\.safetensors: no such file"),
-        ({"start": "d1"}, r"start: d1 has no model\.safetensors"),
-    ],
-)
-def test_r08_a_source_that_is_not_there_is_named(
-    world: Path, monkeypatch: pytest.MonkeyPatch, source: dict[str, str], words: str
-) -> None:
+def test_r08_a_missing_start_is_named(world: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(world)
-    with pytest.raises(InputError, match=words):
-        train(adapting(world, world / "r08", **source))
+    for start, words in (
+        ("techer.pth", r"techer\.pth: no such file"),
+        ("backbone:techer.safetensors", r"techer\.safetensors: no such file"),
+        ("d1", r"start: d1 has no model\.safetensors"),
+    ):
+        with pytest.raises(InputError, match=words):
+            train(adapting(world, world / "r08", start=start))
     assert not (world / "r08").exists()
 
 
 KEY = "conv1.0.weight"
 
 
-def without(state: State) -> None:
-    del state[KEY], state["classifier.bias"]
-
-
-def first_classes(state: State) -> None:
-    for name in ("classifier.weight", "classifier.bias"):
-        state[name] = state[name][:7].contiguous()
-
-
 UNFIT: dict[str, tuple[Callable[[State], object], str]] = {
-    "missing": (without, f"missing: classifier.bias, {KEY}"),
-    "extra": (lambda s: s.update(fc9=torch.ones(2)), "not in the network: fc9"),
     "misshaped": (
         lambda s: s.update({KEY: s[KEY][:, :2].contiguous()}),
         rf"of another shape: {KEY} \(2, 2, 3, 3\) instead of"),
-    "classes": (first_classes, r"classifier.bias \(7,\) instead of \(11,\), classifier.weight"),
-    "nan": (
-        lambda s: s[KEY][0].fill_(torch.nan),
-        f"NaN or infinite values in {KEY}: damaged, or of a training that"),
-    "infinite": (
-        lambda s: s["conv1.1.running_var"].fill_(torch.inf),
-        "NaN or infinite values in conv1.1.running_var"),
     "integers": (lambda s: s.update({KEY: s[KEY].int()}), f"of another type: {KEY} int32 for flo"),
     "complex": (
         lambda s: s.update({KEY: s[KEY].to(torch.complex64)}),
@@ -73,7 +49,7 @@ UNFIT: dict[str, tuple[Callable[[State], object], str]] = {
 
 @pytest.mark.parametrize("what", UNFIT)
 def test_r08_weights_that_do_not_fit_are_named(world: Path, tmp_path: Path, what: str) -> None:
-    """As teacher and as start, before anything is written."""
+    """As teacher and as start; of what is missing or too much the command below tells."""
     change, message = UNFIT[what]
     state = load_file(world / "teacher/model.safetensors")
     change(state)
@@ -89,27 +65,22 @@ def test_r08_weights_that_do_not_fit_are_named(world: Path, tmp_path: Path, what
 @pytest.mark.system
 def test_r08_the_command_lists_the_keys(warm: Warm, world: Path) -> None:
     state = load_file(world / "teacher/model.safetensors")
-    without(state)
+    del state[KEY], state["classifier.bias"]
     state["fc9.weight"] = torch.ones(2)
     torch.save(state, world / "r08.pth")
-    done = warm.run(
-        "adapt.py", "data=camvid", "data.root=d1", "data.target=d2", "objective=pool3",
-        "network.width=0.03125", "network.batch_norm=true", "run=r08", "steps=1", "device=cpu",
-        "teacher=r08.pth", status=2,
-    )  # fmt: skip
+    given = ("data.target=d2", "teacher=r08.pth", "objective=pool3", "run=r08", "steps=1")
+    done = warm.run("adapt.py", *TRAINED, *given, status=2)
     for words in ("teacher: r08.pth", "missing: classifier.bias, conv1.0.weight", "fc9.weight"):
         assert words in done.stderr
     assert "Traceback" not in done.stderr and not (world / "r08").exists()
 
 
 @pytest.mark.parametrize("kind", [torch.float64, torch.float16, torch.bfloat16])
-def test_r08_other_floating_point_types_become_the_networks(
-    world: Path, tmp_path: Path, kind: torch.dtype
-) -> None:
+def test_r08_floats_become_the_networks(world: Path, tmp_path: Path, kind: torch.dtype) -> None:
     state = load_file(world / "teacher/model.safetensors")
     given = {k: v.to(kind) if v.is_floating_point() else v for k, v in state.items()}
-    save_file(given, tmp_path / "w.safetensors")
-    found = load_complete(str(tmp_path / "w.safetensors"), SMALL, ("c",) * 11, "teacher").net
+    torch.save(given, tmp_path / "w.pth")
+    found = load_complete(str(tmp_path / "w.pth"), SMALL, ("c",) * 11, "teacher").net
     for name, value in found.state_dict().items():
         assert value.dtype == state[name].dtype
         assert torch.equal(value, given[name].to(value.dtype))
@@ -132,46 +103,20 @@ def looped(path: Path) -> None:
 
 
 PLACES: dict[str, tuple[Callable[[Path], object], str]] = {
-    "nothing in it": (lambda p: p.write_bytes(b""), "refused: not a torch file"),
     "text": (lambda p: p.write_text("weights"), "refused: not a torch file"),
-    "cut": (lambda p: (torch.save({"w": torch.ones(99)}, p), os.truncate(p, 300)), "refused: not"),
-    "no safetensors": (lambda p: p.write_bytes(b"\x08"), "not a readable safetensors file"),
     "a folder": (lambda p: p.mkdir(), "a folder"),
     "a loop of links": (looped, "cannot be read"),
     "a pipe": (lambda p: os.mkfifo(p), "no regular file"),
-    "a dead link": (lambda p: p.symlink_to(p.with_name("gone")), "no such file"),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("what", PLACES)
 def test_r08_what_is_no_weights_file_is_said(tmp_path: Path, what: str) -> None:
     make, message = PLACES[what]
-    path = tmp_path / ("w.safetensors" if "safetensors" in what else "w.pth")
-    make(path)
-    with pytest.raises(InputError, match=rf"{path.name}: {message}"):
-        read_tensors(path)
-
-
-def test_r08_a_file_without_permission_is_said(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """root may read everything, so the refusal is made here."""
     path = tmp_path / "w.pth"
-    torch.save({"w": torch.ones(1)}, path)
-
-    def closed(*_: object, **__: object) -> object:
-        raise PermissionError(13, "Permission denied")
-
-    monkeypatch.setattr(Path, "open", closed)
-    with pytest.raises(InputError, match=r"w\.pth: cannot be read \(Permission denied\)"):
+    make(path)
+    with pytest.raises(InputError, match=rf"w\.pth: {message}"):
         read_tensors(path)
-
-
-def test_r08_a_run_of_another_network_or_of_none_is_named(world: Path, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"width: 0\.03125 -> 0\.5"):
-        load_run(str(world / "teacher"), NetworkConfig(width=0.5))
-    with pytest.raises(InputError, match="no such run folder"):
-        load_model(tmp_path / "gone")
 
 
 def test_r08_a_run_that_has_no_checkpoint_yet_says_that_it_begins_again(

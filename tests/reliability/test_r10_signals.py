@@ -22,13 +22,6 @@ def straight(warm: Warm, world: Path) -> Path:
     return world / "unstopped"
 
 
-def until(condition: object, command: Command) -> None:
-    assert callable(condition)
-    while not condition():
-        assert command.poll() is None, command.stderr
-        time.sleep(0.002)
-
-
 def ended(command: Command, status: int) -> None:
     """With that status, one line and no traceback."""
     assert command.wait(30) == status, command.stderr
@@ -48,26 +41,22 @@ def goes_on(warm: Warm, straight: Path, run: Path) -> int:
     return step
 
 
-def test_r10_step_and_evaluation_are_finished_and_saved(
-    warm: Warm, world: Path, straight: Path
-) -> None:
+def test_r10_step_and_evaluation_are_finished(warm: Warm, world: Path, straight: Path) -> None:
     run, marker = world / "evaluating", world / "evaluating.marker"
     command = warm.start("train.py", *GIVEN, f"run={run.name}", fault=f"slow_evaluation:{marker}")
-    until(marker.exists, command)
+    command.until(marker.exists)
     command.kill(TERM)
     ended(command, 143)
     assert "evaluation" in read_metrics(run)[-1]
     assert goes_on(warm, straight, run) == 4
 
 
-def test_r10_workers_leave_signals_to_the_main_process(
-    warm: Warm, world: Path, straight: Path
-) -> None:
+def test_r10_workers_leave_signals_alone(warm: Warm, world: Path, straight: Path) -> None:
     """Ctrl-C and schedulers signal all processes of a job; here the loader is waited for."""
     run, marker = world / "loading", world / "loading.marker"
     given = ("train.py", *GIVEN, "workers=2", f"run={run.name}")
     command = warm.start(*given, fault=f"slow_loader:{marker}")
-    until(marker.exists, command)
+    command.until(marker.exists)
     command.kill_all(INT)
     ended(command, 130)
     assert goes_on(warm, straight, run) > 0
@@ -77,7 +66,7 @@ def test_r10_a_second_signal_ends_at_once(warm: Warm, world: Path) -> None:
     """And one that only comes twice, as `timeout` sends it, does not."""
     run = world / "impatient"
     command = warm.start("train.py", *GIVEN, f"run={run.name}", fault="wait_at_step:5,300")
-    until(lambda: [r for r in read_metrics(run) if r["step"] >= 5], command)
+    command.until(lambda: [r for r in read_metrics(run) if r["step"] >= 5])
     command.kill(TERM)
     command.kill(TERM)
     time.sleep(0.7)
@@ -87,25 +76,19 @@ def test_r10_a_second_signal_ends_at_once(warm: Warm, world: Path) -> None:
     warm.run("train.py", *GIVEN, f"run={run.name}")
 
 
-def test_r10_a_signal_after_the_last_step_stops_too(warm: Warm, world: Path) -> None:
-    """While its checkpoint is written: there is nothing left to do, but a study would go on."""
-    command = warm.start("train.py", *GIVEN, "run=last", fault="signal_while_saving:16,SIGTERM")
-    ended(command, 143)
-    assert "resumes at step 16" in command.stderr
-
-
-def test_r10_a_signal_in_the_last_step_stops_a_study_too(warm: Warm, world: Path) -> None:
+def test_r10_a_signal_after_the_last_step_stops_a_study_too(warm: Warm, world: Path) -> None:
+    """While its checkpoint is written: of this training nothing is left to do."""
     overrides = (
         "experiment=camvid_small", "data.root=d1", "data.resize=[]", "data.crop=[32,40]",
         "network.width=0.03125", "supervised.steps=2", "adaptation.steps=2", "batch=2",
         "inversions=0", "~objectives.pool1", "~objectives.pool3", "~objectives.w_inc",
         "~shifts.ripple", "~shifts.cubism", "baselines=[b0]", "device=cpu", "runs=study",
     )  # fmt: skip
-    stopped = warm.run("study.py", *overrides, fault="signal_at_step:2,SIGTERM", status=143)
+    stopped = warm.run("study.py", *overrides, fault="signal_while_saving:2,SIGTERM", status=143)
     assert "study/seed0/teacher resumes at step 2" in stopped.stderr
     marker = world / "study.marker"
     command = warm.start("study.py", *overrides, fault=f"slow_filter:{marker}")
-    until(marker.exists, command)
+    command.until(marker.exists)
     command.kill_all(INT)
     ended(command, 130)
     done = warm.run("study.py", *overrides)
@@ -113,12 +96,11 @@ def test_r10_a_signal_in_the_last_step_stops_a_study_too(warm: Warm, world: Path
 
 
 def test_r10_a_twin_is_stopped_in_order(warm: Warm, world: Path) -> None:
-    """With two workers, signalled in their imports. (That the same command makes the same bytes:
-    test_r01_kill.py.)"""
+    """With two workers, signalled in their imports."""
     out = world / "twin"
     given = ("make_distorted_voc.py", "data=camvid", "data.root=d1", "shift=cubism", "out=twin")
     command = warm.start(*given, "workers=2")
-    until(lambda: len(members(command.pid)) >= 4, command)  # itself, a tracker, two workers
+    command.until(lambda: len(members(command.pid)) >= 4)  # itself, a tracker, two workers
     time.sleep(0.5)
     command.kill_all(INT)
     ended(command, 130)
@@ -129,21 +111,18 @@ def test_r10_a_twin_is_stopped_in_order(warm: Warm, world: Path) -> None:
 
 
 def test_r10_fisher_and_evaluate_are_stopped_in_order(warm: Warm, world: Path) -> None:
-    marker = world / "fisher.marker"
+    before = sorted((world / "teacher").iterdir())
     given = ("fisher.py", "run=teacher", "out=stopped.safetensors", "device=cpu")
-    command = warm.start(*given, fault=f"slow_scores:{marker}")
-    until(marker.exists, command)
-    command.kill(TERM)
-    ended(command, 143)
+    evaluated = ("evaluate.py", "run=teacher", "device=cpu", "workers=2")
+    for called, fault, sent in ((given, "slow_scores", TERM), (evaluated, "slow_prediction", INT)):
+        marker = world / f"{fault}.marker"
+        command = warm.start(*called, fault=f"{fault}:{marker}")
+        command.until(marker.exists)
+        command.kill_all(sent)
+        ended(command, 128 + sent)
     assert not (world / "stopped.safetensors").exists()
+    assert sorted((world / "teacher").iterdir()) == before
     warm.run(*given)
     warm.run("fisher.py", "run=teacher", "out=unstopped.safetensors", "device=cpu")
     wanted, found = (world / f"{name}.safetensors" for name in ("unstopped", "stopped"))
     assert found.read_bytes() == wanted.read_bytes()
-    marker, before = world / "evaluate.marker", sorted((world / "teacher").iterdir())
-    given = ("evaluate.py", "run=teacher", "device=cpu", "workers=2")
-    command = warm.start(*given, fault=f"slow_prediction:{marker}")
-    until(marker.exists, command)
-    command.kill_all(INT)
-    ended(command, 130)
-    assert sorted((world / "teacher").iterdir()) == before

@@ -29,12 +29,6 @@ from adapt.settings.groups import DataConfig
 Tree = Callable[..., Path]
 
 
-@pytest.fixture
-def pixels() -> np.ndarray:
-    """Non-square RGB (40, 72, 3) without any symmetry."""
-    return np.tile(np.random.default_rng(0).integers(0, 256, (5, 9, 3), dtype=np.uint8), (8, 8, 1))
-
-
 def packed(pixels: np.ndarray, **options: Any) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, **options)
@@ -57,10 +51,9 @@ KINDS: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_r11_a_cut_off_file_is_refused_by_name(
-    tmp_path: Path, pixels: np.ndarray, kind: str
-) -> None:
+def test_r11_a_cut_off_file_is_refused(tmp_path: Path, pixels: np.ndarray, kind: str) -> None:
     """Also one that was closed again: most decoders fill what is missing with grey."""
+    pixels = np.tile(pixels, (8, 8, 1))
     content, path = packed(pixels, **KINDS[kind]), tmp_path / "cut"
     end = {"PNG": chunk(b"IEND"), "JPEG": b"\xff\xd9"}[KINDS[kind]["format"]]
     for length in (0, 2, 30, len(content) // 3, len(content) * 2 // 3, len(content) - 13):
@@ -78,7 +71,7 @@ def test_r11_a_cut_off_file_is_refused_by_name(
 
 def test_r11_any_changed_byte_of_a_png_is_noticed(tmp_path: Path, pixels: np.ndarray) -> None:
     path = tmp_path / "a.png"
-    content = packed(pixels[:5, :9], format="PNG")
+    content = packed(pixels, format="PNG")
     for at in range(len(content) - 12):  # the rest is the end, which holds nothing
         path.write_bytes(content[:at] + bytes([content[at] ^ 4]) + content[at + 1 :])
         with pytest.raises(InputError, match=r"a\.png"):
@@ -86,9 +79,7 @@ def test_r11_any_changed_byte_of_a_png_is_noticed(tmp_path: Path, pixels: np.nda
 
 
 @pytest.mark.parametrize("interlaced", [0, 1])
-def test_r11_a_png_with_fewer_rows_than_its_header_says_is_refused(
-    tmp_path: Path, interlaced: int
-) -> None:
+def test_r11_a_png_with_too_few_rows_is_refused(tmp_path: Path, interlaced: int) -> None:
     """Pillow leaves them black, without a word; black rows that are there are no missing ones."""
     rows = np.random.default_rng(0).integers(1, 256, (8, 8), dtype=np.uint8)
     path = png(tmp_path / "a.png", [r.tobytes() for r in rows], 8, 8, 0, height=9)
@@ -101,31 +92,25 @@ def test_r11_a_png_with_fewer_rows_than_its_header_says_is_refused(
     assert np.array_equal(read_indices(path), rows)
 
 
-@pytest.mark.parametrize("kind", ["GIF", "TIFF", "BMP", "EPS", "WEBP", "ICO", "PPM"])
-def test_r11_other_formats_in_disguise_are_refused(tmp_path: Path, kind: str) -> None:
+def test_r11_what_is_no_jpeg_or_png_says_what_it_is(tmp_path: Path) -> None:
+    """Other formats under another name, and what a download may leave."""
     path = tmp_path / "disguised.jpg"
-    with path.open("wb") as stream:
-        Image.new("RGB", (4, 4)).save(stream, format=kind)
-    refused(path, r"disguised\.jpg: not a readable JPEG or PNG")
-    with pytest.raises(InputError, match=r"disguised\.jpg: not a readable JPEG or PNG"):
-        image_header(path)
-
-
-def test_r11_what_a_download_may_leave_is_named(tmp_path: Path) -> None:
-    path = tmp_path / "a.jpg"
-    for content, words in (
+    contents = [
         (b"", "it is empty"),
-        (b"version https://git-lfs.github.com/spec/v1\n", "Git LFS pointer"),
+        (b"version https://git-lfs.github.com/spec/v1\n", "it is a Git LFS pointer"),
         (b"<!DOCTYPE html>", "it is HTML"),
-        (b"no image at all", "not a readable JPEG or PNG file$"),
-    ):
+        (b"no image at all", "file$"),
+    ]
+    for kind in ("GIF", "TIFF", "BMP", "EPS", "WEBP", "ICO", "PPM"):
+        contents.append((packed(np.zeros((4, 4, 3), np.uint8), format=kind), "file"))
+    for content, words in contents:
         path.write_bytes(content)
-        refused(path, words)
+        refused(path, f"not a readable JPEG or PNG .*{words}")
+        with pytest.raises(InputError, match="not a readable JPEG or PNG"):
+            image_header(path)
 
 
-def test_r11_an_animation_is_refused_and_the_first_of_several_pictures_read(
-    tmp_path: Path, pixels: np.ndarray
-) -> None:
+def test_r11_animations_are_refused(tmp_path: Path, pixels: np.ndarray) -> None:
     """Telephones write JPEGs with further pictures (MPO); every program shows the first."""
     image, other = Image.fromarray(pixels), Image.fromarray(255 - pixels)
     image.save(tmp_path / "a.png", save_all=True, append_images=[other])
@@ -150,11 +135,8 @@ def test_r11_what_is_no_regular_file_is_not_opened(tmp_path: Path, pixels: np.nd
 
 
 @pytest.mark.parametrize("side", [12_000, 20_000])
-def test_r11_absurdly_large_images_are_refused_before_they_are_decoded(
-    tmp_path: Path, side: int
-) -> None:
-    """Above the limit, and so far above it that PIL refuses as well: a megabyte that unpacks to one
-    colour of hundreds."""
+def test_r11_absurdly_large_images_are_not_decoded(tmp_path: Path, side: int) -> None:
+    """Above the limit, and so far above it that PIL refuses as well: a small file of one colour."""
     rows = zlib.compressobj(9)
     data = b"".join(rows.compress(b"\0" + bytes([77]) * side) for _ in range(side)) + rows.flush()
     path = tmp_path / "huge.png"
@@ -166,24 +148,11 @@ def test_r11_absurdly_large_images_are_refused_before_they_are_decoded(
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 64 << 10, "in KiB"
 
 
-def test_r11_a_header_is_read_without_the_pixels(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for name in ("a.png", "a.jpg"):
-        Image.new("RGB", (7, 5)).save(tmp_path / name)
-
-    def refuse(image: Image.Image) -> None:
-        raise AssertionError("it was decoded")
-
-    monkeypatch.setattr("PIL.ImageFile.ImageFile.load", refuse)
-    assert {image_size(tmp_path / name) for name in ("a.png", "a.jpg")} == {(5, 7)}
-
-
 def test_r11_hundreds_of_damaged_files_end_in_an_array_or_a_refusal(
     tmp_path: Path, pixels: np.ndarray, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """And without a word of a decoder on standard error."""
-    exif = Image.Exif()
+    exif, pixels = Image.Exif(), np.tile(pixels, (8, 8, 1))
     exif[0x0112] = 6
     kinds = [*KINDS.values(), {"format": "JPEG", "exif": exif}, {"format": "PNG", "exif": exif}]
     wholes = [packed(pixels, **kind) for kind in kinds] + [packed(pixels[..., 0], format="PNG")]
@@ -206,7 +175,6 @@ def test_r11_hundreds_of_damaged_files_end_in_an_array_or_a_refusal(
 @pytest.mark.parametrize(
     "options",
     [{}, {"planarconfig": "separate"}, {"tile": (16, 16)}, {"compression": "zlib"}],
-    ids=["pages", "planes", "tiles", "packed"],
 )
 def test_r11_a_cut_off_tiff_is_refused(
     tmp_path: Path, options: dict[str, Any], capfd: pytest.CaptureFixture[str]
@@ -239,10 +207,10 @@ BROKEN: dict[str, Callable[[bytes], bytes]] = {
 }
 
 
-@pytest.fixture(scope="module")
-def photos(world: Path, camvid_tree: Tree) -> Path:
+@pytest.fixture
+def photos(world: Path, tmp_path: Path, camvid_tree: Tree) -> Path:
     """CamVid with JPEG images."""
-    root = camvid_tree(world / "photos")
+    root = camvid_tree(world / f"photos_{tmp_path.name}")
     for path in [*root.glob("train/*.png"), *root.glob("val/*.png")]:
         Image.open(path).save(path.with_suffix(".jpg"), quality=95)
         path.unlink()
@@ -251,45 +219,35 @@ def photos(world: Path, camvid_tree: Tree) -> Path:
 
 @pytest.mark.system
 def test_r11_scan_lists_all_that_train_would_stop_at(photos: Path, warm: Warm) -> None:
-    whole = {name: (photos / name).read_bytes() for name in BROKEN}
-    try:
-        for name, damage in BROKEN.items():
-            (photos / name).write_bytes(damage(whole[name]))
-        data = ("data=camvid", "data.root=photos")
-        done = warm.run("scan.py", *data, "workers=2", "out=r11.json", status=1)
-        found = json.loads((warm.cwd / "r11.json").read_text())["findings"]
-        unreadable = {f["file"] for f in found if f["kind"] == "unreadable"}
-        assert unreadable == {f"photos/{name}" for name in BROKEN}
-        for name in BROKEN:
-            assert f"error: unreadable: photos/{name}: " in done.stdout
-        stopped = warm.run("train.py", *TRAINED, *data, "run=r11_none", "steps=2", status=2)
-        assert "Traceback" not in done.stderr + stopped.stderr
-        assert any(f"photos/{name}: " in stopped.stderr for name in BROKEN)
-        assert not (warm.cwd / "r11_none").exists(), "headers are looked at before all else"
-    finally:
-        for name, content in whole.items():
-            (photos / name).write_bytes(content)
+    for name, damage in BROKEN.items():
+        (photos / name).write_bytes(damage((photos / name).read_bytes()))
+    data = ("data=camvid", f"data.root={photos.name}")
+    done = warm.run("scan.py", *data, "workers=2", "out=r11.json", status=1)
+    found = json.loads((warm.cwd / "r11.json").read_text())["findings"]
+    unreadable = {f["file"] for f in found if f["kind"] == "unreadable"}
+    assert unreadable == {f"{photos.name}/{name}" for name in BROKEN}
+    for name in BROKEN:
+        assert f"error: unreadable: {photos.name}/{name}: " in done.stdout
+    stopped = warm.run("train.py", *TRAINED, data[1], "run=r11_none", "steps=2", status=2)
+    assert "Traceback" not in done.stderr + stopped.stderr
+    assert any(f"{photos.name}/{name}: " in stopped.stderr for name in BROKEN)
+    assert not (warm.cwd / "r11_none").exists(), "headers are looked at before all else"
 
 
 @pytest.mark.system
-def test_r11_train_stops_at_a_broken_image_with_all_steps_before_it_saved(
-    photos: Path, warm: Warm
-) -> None:
-    """Its header is whole, so that only a worker finds out: no skipping, no second attempt. Mended,
-    the same command goes on to what it would have been."""
-    settings = (*TRAINED, "data=camvid", "data.root=photos", "steps=4", "workers=2")
+def test_r11_train_stops_at_a_broken_image_with_all_before_saved(photos: Path, warm: Warm) -> None:
+    """Its header is whole, so that only a worker finds out. Mended, the same command goes on."""
+    settings = (*TRAINED, f"data.root={photos.name}", "steps=4", "workers=2")
     data = load(DataConfig(name="camvid", root=str(photos)), "train")
     order = Stream(data, DataConfig(), ["x1"], seed=0).order(0)
     broken = data.samples[order[5]].x1
     step = 5 // 2  # of two images each, the steps that end before it is needed
     whole = broken.read_bytes()
     broken.write_bytes(whole[: len(whole) // 2])
-    try:
-        stopped = warm.run("train.py", *settings, "run=r11", status=2)
-    finally:
-        broken.write_bytes(whole)
+    stopped = warm.run("train.py", *settings, "run=r11", status=2)
+    broken.write_bytes(whole)
     said = stopped.stderr.strip()
-    assert said.startswith(f"error: photos/train/{broken.name}: ")
+    assert said.startswith(f"error: {photos.name}/train/{broken.name}: ")
     assert "Premature end" in said and "\n" not in said
     saved, warnings = checkpoint.newest(warm.cwd / "r11/checkpoints")
     assert saved is not None and saved.step == step and not warnings

@@ -3,8 +3,8 @@
 import os
 import shutil
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,35 +22,25 @@ from adapt.settings.groups import DataConfig
 Tree = Callable[..., Path]
 
 
-class Opened:
-    """Files that this process opens or lists, while it looks."""
-
-    def __init__(self) -> None:
-        self.paths: list[Path] | None = None
-        sys.addaudithook(self.hook)
-
-    def hook(self, event: str, arguments: tuple[Any, ...]) -> None:
-        looks = event in ("open", "os.listdir", "os.scandir")
-        if self.paths is not None and looks and isinstance(arguments[0], str | bytes):
-            self.paths.append(Path(os.fsdecode(arguments[0])))
-
-    @contextmanager
-    def watched(self) -> Iterator[list[Path]]:
-        self.paths = seen = []
-        try:
-            yield seen
-        finally:
-            self.paths = None
+OPENED: dict[str, list[Path]] = {}
+"""Under "now", while a test looks, what this process opens or lists."""
 
 
-OPENED = Opened()
-"""One, because a hook cannot be taken away again."""
+def hook(event: str, arguments: tuple[Any, ...]) -> None:
+    looks = event in ("open", "os.listdir", "os.scandir")
+    if "now" in OPENED and looks and isinstance(arguments[0], str | bytes):
+        OPENED["now"].append(Path(os.fsdecode(arguments[0])))
 
 
-def refused(config: DataConfig, outside: Path, words: str = ".", split: str = "train") -> None:
+sys.addaudithook(hook)  # which cannot be taken away again
+
+
+def refused(config: DataConfig, outside: Path, words: str = ".") -> None:
     """With nothing opened in `outside`, nor in /etc."""
-    with OPENED.watched() as seen, pytest.raises(InputError, match=words):
-        load(config, split)
+    seen = OPENED["now"] = []
+    with pytest.raises(InputError, match=words):
+        load(config, "train")
+    del OPENED["now"]
     wrong = [p for p in seen if p.is_relative_to(outside) or p.resolve().is_relative_to(outside)]
     assert not wrong and not [p for p in seen if p.is_relative_to("/etc")]
 
@@ -72,8 +62,11 @@ ESCAPES = ["../outside/secret.png", "{out}/secret.png", "../../etc/passwd", "/et
            "x" * 5000]  # fmt: skip
 
 
+Table = Sets = Callable[..., DataConfig]
+
+
 @pytest.fixture
-def table(tmp_path: Path, outside: Path) -> Callable[[str], DataConfig]:
+def table(tmp_path: Path, outside: Path) -> Table:
     """Writes a CSV beside a few images, and links out of there."""
     root = images(tmp_path / "csv", "old/a.png", "old/b.png", "new/a.png", "y.png", "v.png")
     (root / "link.png").symlink_to(outside / "secret.png")
@@ -81,17 +74,15 @@ def table(tmp_path: Path, outside: Path) -> Callable[[str], DataConfig]:
     (root / "loop.png").symlink_to(root / "loop.png")
     (root / "within.png").symlink_to(root / "old/a.png")
 
-    def write(text: str) -> DataConfig:
+    def write(text: str, follow: bool = False) -> DataConfig:
         (root / "pairs.csv").write_text(text)
-        return DataConfig(name="pairs", pairs=str(root / "pairs.csv"))
+        return DataConfig(name="pairs", pairs=str(root / "pairs.csv"), follow_links=follow)
 
     return write
 
 
 @pytest.mark.parametrize("escape", ESCAPES)
-def test_r15_a_csv_cannot_name_files_outside(
-    table: Callable[[str], DataConfig], outside: Path, escape: str
-) -> None:
+def test_r15_a_csv_cannot_name_files_outside(table: Table, outside: Path, escape: str) -> None:
     words = r"(leads out|must be a path relative|cannot be found|no such file)"
     row = {"x1": "old/a.png", "x2": "new/a.png", "y1": "y.png", "y2": "y.png", "valid": "v.png"}
     for column in row:
@@ -100,26 +91,20 @@ def test_r15_a_csv_cannot_name_files_outside(
         refused(config, outside, rf"pairs\.csv(:2)?: .*{words}|loop\.png: cannot be found")
 
 
-def test_r15_links_are_read_within_the_folder_and_out_where_the_user_says_so(
-    table: Callable[[str], DataConfig], outside: Path
-) -> None:
+def test_r15_links_are_read_within_and_out_where_told(table: Table, outside: Path) -> None:
     """Folders of links to a common store are usual; `..` stays refused."""
     (sample,) = load(table("x1,x2\nold/../within.png,new/a.png\n"), "train").samples
     assert sample.x1.resolve().name == "a.png"
-    config = table("x1,x2\nlink.png,linked/secret.png\n")
-    config.follow_links = True
-    (sample,) = load(config, "train").samples
+    (sample,) = load(table("x1,x2\nlink.png,linked/secret.png\n", True), "train").samples
     assert {p.resolve() for p in (sample.x1, sample.x2) if p} == {outside / "secret.png"}
-    config = table("x1,x2\nlink.png,../outside/secret.png\n")
-    config.follow_links = True
-    refused(config, outside, "leads out of")
+    refused(table("x1,x2\nlink.png,../outside/secret.png\n", True), outside, "leads out of")
 
 
 # ---- layouts
 
 
 @pytest.fixture
-def sets(tmp_path: Path, camvid_tree: Tree, voc_tree: Tree) -> Callable[[str], DataConfig]:
+def sets(tmp_path: Path, camvid_tree: Tree, voc_tree: Tree) -> Sets:
     """A tree of each layout, and the configuration that reads it."""
 
     def make(name: str) -> DataConfig:
@@ -153,9 +138,7 @@ ONE_FILE = {
 
 
 @pytest.mark.parametrize("name", ONE_FILE)
-def test_r15_what_is_a_link_out_is_refused_in_every_layout(
-    sets: Callable[[str], DataConfig], outside: Path, name: str
-) -> None:
+def test_r15_links_out_are_refused_in_every_layout(sets: Sets, outside: Path, name: str) -> None:
     config = sets(name)
     path = Path(config.root) / ONE_FILE[name]
     whole, kept = load(config, "train"), path.with_name(f"kept{path.suffix}.bak")
@@ -164,10 +147,9 @@ def test_r15_what_is_a_link_out_is_refused_in_every_layout(
     refused(config, outside, rf"1 file lies outside: .*{path.name}: is a link to")
     config.follow_links = True
     assert len(load(config, "train").samples) == len(whole.samples)
-    config.follow_links = False
     path.unlink()
     path.symlink_to(kept)
-    assert load(config, "train") == whole
+    assert load(replace(config, follow_links=False), "train") == whole
     if name == "pairs":  # it has no folder within
         return
     path.unlink()
@@ -175,14 +157,11 @@ def test_r15_what_is_a_link_out_is_refused_in_every_layout(
     path.parent.rename(outside / "moved")
     path.parent.symlink_to(outside / "moved")
     with pytest.raises(InputError, match=r"lies? outside|leads out of"):
-        load(config, "train")
-    config.follow_links = True
+        load(replace(config, follow_links=False), "train")
     assert load(config, "train").samples
 
 
-def test_r15_links_between_the_folders_that_the_user_names_are_fine(
-    sets: Callable[[str], DataConfig], tmp_path: Path
-) -> None:
+def test_r15_links_between_named_folders_are_fine(sets: Sets, tmp_path: Path) -> None:
     """A new domain mostly borrows the labels of the old one; the data set itself may be a link."""
     config, new = sets("camvid"), tmp_path / "new"
     shutil.copytree(config.root, new)
@@ -210,11 +189,8 @@ def write(path: Path, text: str) -> None:
 
 
 @pytest.mark.parametrize("name", LISTS)
-def test_r15_a_list_cannot_name_files_outside_nor_lie_there(
-    sets: Callable[[str], DataConfig], outside: Path, name: str
-) -> None:
-    """Whatever a list says: of its paths only the last folder and the name count, as public lists
-    have the paths of other machines, and both are looked up among what is in the data set."""
+def test_r15_a_list_cannot_name_or_lie_outside(sets: Sets, outside: Path, name: str) -> None:
+    """Of its paths only the last folder and the name count, and both are looked up."""
     config = sets(name)
     file, form = LISTS[name]
     path, moved = Path(config.root) / file, outside / Path(file).name

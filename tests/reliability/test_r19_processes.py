@@ -1,31 +1,21 @@
-"""R19, and what R9, R10 and R18 promise of several processes: two with half a batch each are one
-with all of it; one of them writes; what happens to one ends both, and the run can be resumed.
-
-One file, because each start of two processes costs seconds and most share the undisturbed run.
-"""
+"""R19, and what R9, R10 and R18 promise of several processes, which share an undisturbed run."""
 
 import json
 import os
-import subprocess
-import sys
 from collections.abc import Callable
-from dataclasses import replace
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 import shares
 import torch
+from commands import run
 from several import TESTS, launch, torchrun
-from tiny import curve, same, teaching, weights
+from tiny import curve, same, shifted_and_taught, weights
 
 from adapt.disk import checkpoint
 from adapt.disk.runs import read_metrics
-from adapt.evaluation.evaluate import evaluate
 from adapt.machine.runtime import STATUS, explained
-from adapt.settings.commands import DistortConfig, EvaluateConfig
-from adapt.settings.groups import DataConfig, ShiftConfig
-from adapt.shift.distort import make_distorted
-from adapt.training.train import train
 
 TOLERANCE = 1e-6
 """Relative, of a weight tensor after 6 steps: sums are taken in another order."""
@@ -35,8 +25,6 @@ ADAPTATION = [
     "bn=eval", "precision=fp32", "device=cpu", "batch=4", "steps=6", "log_every=1", "eval_every=3",
     "checkpoint_every=2",
 ]  # fmt: skip
-
-Gradients = dict[str, torch.Tensor]
 
 pytestmark = pytest.mark.system
 
@@ -54,14 +42,18 @@ def odd(tmp_path_factory: pytest.TempPathFactory, camvid_tree: Callable[..., Pat
     and `straight`, adapted by two processes that record what they write."""
     root = tmp_path_factory.mktemp("odd")
     camvid_tree(root / "d1", train=7, val=5)
-    data = DataConfig(name="camvid", root=str(root / "d1"))
-    shift = ShiftConfig("photocopy", {"mask_radius": 5.0})
-    make_distorted(DistortConfig(data=data, shift=shift, out=str(root / "d2"), workers=1))
-    train(teaching(root, steps=6))
+    shifted_and_taught(root)
     done = adapted(root, "straight", "writes_recorded:writes")
     assert done.returncode == 0, done.stderr
     assert "2 processes of 2 each" in done.stdout and done.stdout.count("finished 6 steps") == 1
     return root
+
+
+def resumes_at(run: Path) -> int:
+    """The step of the newest checkpoint; none is damaged."""
+    found, warnings = checkpoint.newest(run / "checkpoints")
+    assert found is not None and not warnings
+    return found.step
 
 
 def adapted(root: Path, run: str, fault: str = "none", *more: str, count: int = 2):
@@ -83,31 +75,25 @@ def test_r19_two_processes_train_as_one(odd: Path) -> None:
 
 
 def test_r19_only_the_first_process_writes(odd: Path) -> None:
-    written = {r: (odd / f"writes.{r}").read_text().splitlines() for r in (0, 1)}
-    mine = {
-        r: [w for w in lines if str(odd) in w or "straight" in w] for r, lines in written.items()
-    }
-    opened = [w for w in written[1] if w.startswith("open") and w != "open /dev/null"]
-    assert any("model.safetensors" in line for line in mine[0])
-    assert mine[1] == opened == []
+    first, second = ((odd / f"writes.{r}").read_text() for r in (0, 1))
+    assert "model.safetensors" in first and str(odd) not in second and "straight" not in second
+    assert {w for w in second.splitlines() if w.startswith("open")} <= {"open /dev/null"}
 
 
 def test_r19_two_processes_score_exactly_as_one(odd: Path) -> None:
     """Five images in batches of two: three shares of two, two and one, the same integers."""
-    done = torchrun(
-        "evaluate.py", "teacher=teacher", "data.target=d2", "domain=d2", "batch=2", "device=cpu",
-        "precision=fp32", cwd=odd,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    path = odd / "teacher" / "metrics_camvid_d2_d2_val.json"
-    several = json.loads(path.read_text())
-    path.unlink()
-    data = DataConfig(root=str(odd / "d1"), target=str(odd / "d2"))
-    config = EvaluateConfig(teacher=str(odd / "teacher"), data=data, domain="d2", batch=2)
-    evaluate(replace(config, device="cpu", precision="fp32"))
-    alone = json.loads(path.read_text())
-    assert several["confusion"] == alone["confusion"] and several["images"] == alone["images"] == 5
-    assert several["agreement"] == alone["agreement"]
+    path, found = odd / "teacher/metrics_camvid_d2_d2_val.json", []
+    for count in (1, 2):
+        done = torchrun(
+            "evaluate.py", "teacher=teacher", "data.target=d2", "domain=d2", "batch=2",
+            "device=cpu", "precision=fp32", cwd=odd, count=count,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        found.append(json.loads(path.read_text()))
+        path.unlink()
+    assert found[0]["images"] == 5
+    for key in ("confusion", "images", "agreement"):
+        assert found[0][key] == found[1][key]
 
 
 @pytest.fixture(scope="module")
@@ -121,9 +107,7 @@ def computed(odd: Path) -> Path:
 
 @pytest.mark.parametrize("masked", ["whole", "masked"])
 @pytest.mark.parametrize("name", shares.OBJECTIVES)
-def test_r19_gradients_of_two_shares_average_to_those_of_the_batch(
-    computed: Path, name: str, masked: str
-) -> None:
+def test_r19_gradients_of_shares_average(computed: Path, name: str, masked: str) -> None:
     """Every term, with labels and valid pixels spread unevenly over the two shares."""
     files = [computed / f"{n}.pt" for n in ("1_0", "2_0", "2_1")]
     whole, *parts = (torch.load(f, weights_only=True)[f"{name}, {masked}"] for f in files)
@@ -134,8 +118,7 @@ def test_r19_gradients_of_two_shares_average_to_those_of_the_batch(
 
 @pytest.mark.parametrize("run", shares.RUNS)
 def test_r19_two_processes_train_as_one_in_other_ways(computed: Path, run: str) -> None:
-    """bn=affine; an average of the weights and AdamW. Dropout, which each process draws on its own,
-    is behind what these runs tap."""
+    """bn=affine; an average of the weights and AdamW. Dropout is behind what these runs tap."""
     assert apart(weights(computed / f"{run}_1"), weights(computed / f"{run}_2")) < TOLERANCE
 
 
@@ -147,20 +130,17 @@ def test_r09_nan_in_one_process_stops_both_before_the_update(odd: Path) -> None:
     assert "regression/pool1 is not finite" in stopped[0]
     assert stopped[0].count("train_") == 2, "the samples of the process at fault, no others"
     assert [r["step"] for r in read_metrics(odd / "nan")] == [1, 2]
-    found, warnings = checkpoint.newest(odd / "nan" / "checkpoints")
-    assert found is not None and found.step == 2 and not warnings
+    assert resumes_at(odd / "nan") == 2
 
 
 def alive(text: str) -> list[str]:
     """Command lines of other living processes that contain a text."""
     found = []
     for entry in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
+        with suppress(OSError):
             command = entry.read_bytes().replace(b"\0", b" ").decode(errors="replace")
-        except OSError:
-            continue
-        if text in command and str(os.getpid()) != entry.parent.name:
-            found.append(command)
+            if text in command and str(os.getpid()) != entry.parent.name:
+                found.append(command)
     return found
 
 
@@ -170,8 +150,7 @@ def test_r18_a_lost_process_ends_the_other_and_the_run_goes_on(odd: Path) -> Non
     assert done.returncode != 0
     assert "another process of this run has failed or is gone" in done.stderr
     assert not alive(run)
-    found, warnings = checkpoint.newest(odd / "lost" / "checkpoints")
-    assert found is not None and found.step == 2 and not warnings
+    assert resumes_at(odd / "lost") == 2
     resumed = adapted(odd, run)
     assert resumed.returncode == 0 and "at step 2" in resumed.stdout
     assert same(odd / "lost", odd / "straight")
@@ -186,8 +165,7 @@ def test_r18_no_memory_in_one_process_is_named_with_step_sizes_and_samples(odd: 
     for word in ("x2 (2, 3, 32, 40)", "train_", "out of memory", "2.00 GiB", "A smaller batch"):
         assert word in line
     assert not alive(run)
-    found, _ = checkpoint.newest(odd / "full" / "checkpoints")
-    assert found is not None and found.step == 2
+    assert resumes_at(odd / "full") == 2
 
 
 def test_r18_a_dead_worker_of_the_loader_ends_the_run(odd: Path) -> None:
@@ -205,15 +183,12 @@ def test_r18_a_dead_worker_of_the_loader_ends_the_run(odd: Path) -> None:
 def test_r10_a_signal_to_one_process_stops_both_with_a_checkpoint(odd: Path) -> None:
     done = adapted(odd, "signal", "signal_at_step:3,SIGTERM,1")
     assert "stopped by a signal; signal resumes at step 3" in done.stderr
-    found, _ = checkpoint.newest(odd / "signal" / "checkpoints")
-    assert found is not None and found.step == 3
+    assert resumes_at(odd / "signal") == 3
 
 
-def test_r18_a_command_of_one_process_says_so() -> None:
-    command = [sys.executable, str(TESTS.parents[1] / "scripts" / "make_distorted_voc.py"), "out=x"]
-    environment = os.environ | {"WORLD_SIZE": "2", "RANK": "0"}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 2
+def test_r18_a_command_of_one_process_says_so(tmp_path: Path) -> None:
+    several = {"WORLD_SIZE": "2", "RANK": "0"}
+    done = run("make_distorted_voc.py", "out=x", cwd=tmp_path, status=2, **several)
     assert "make_distorted_voc runs in one process; start it without torchrun" in done.stderr
 
 
