@@ -9,12 +9,7 @@ from safetensors.torch import load_file
 
 from adapt.disk.files import read_mapping, write_json
 from adapt.disk.runs import read_metrics
-from adapt.settings.groups import (
-    DataConfig,
-    NetworkConfig,
-    PenaltyConfig,
-    ScheduleConfig,
-)
+from adapt.settings.groups import DataConfig, NetworkConfig, PenaltyConfig, ScheduleConfig
 from adapt.settings.objective import ObjectiveConfig, RegressionConfig, SupervisedConfig
 from adapt.settings.training import TrainConfig
 

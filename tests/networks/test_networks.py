@@ -1,14 +1,13 @@
 """One contract that every network passes: taps, odd sizes, files, truncation."""
 
 import math
-import subprocess
-import sys
 from collections import Counter
 from pathlib import Path
 
 import pytest
 import torch
 import torchvision
+from commands import ROOT, python
 from torch import Tensor, nn
 
 from adapt.errors import InputError
@@ -70,8 +69,7 @@ def test_torchvision_is_not_imported_before_a_network_needs_it() -> None:
         "saved.build_network(saved.NetworkConfig(name='fcn8s_vgg16', width=0.1), 2)\n"
         "assert 'torchvision' not in sys.modules and 'scipy' not in sys.modules"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    python("-c", code, cwd=ROOT)
 
 
 @pytest.mark.parametrize("name", NETWORKS)

@@ -13,12 +13,7 @@ from tiny import Interrupted, adapting, crash_at, curve, same, teaching, weights
 
 from adapt.disk.runs import read_metrics
 from adapt.errors import InputError
-from adapt.settings.groups import (
-    DataConfig,
-    NetworkConfig,
-    PenaltyConfig,
-    ScheduleConfig,
-)
+from adapt.settings.groups import DataConfig, NetworkConfig, PenaltyConfig, ScheduleConfig
 from adapt.settings.objective import ObjectiveConfig, RegressionConfig
 from adapt.training.train import train
 
