@@ -3,10 +3,9 @@
     python tests/campaigns/identical.py CHECKOUT FILE.json    # 3 minutes on one core
     diff A.json B.json                                        # a line for each that differs
 
-Of a checkout only scripts/, what these leave and `transforms` are used, so that all inside may
-move. Compared are all numbers of losses, scores and curves, and a SHA-256 of each network's
-tensors, of each picture's pixels and of what the filters make; not timings and settings. Numbers of
-two machines, or of two versions of torch, may differ.
+Only scripts/, what these leave and `transforms` are used, so that all inside may move. Recorded are
+all numbers of losses, scores and curves, and a SHA-256 of each network's tensors, of pictures, and
+of what the filters make. Another machine or another torch may make other numbers.
 """
 
 import argparse

@@ -2,23 +2,20 @@
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
-from torchvision.models import segmentation
 
 from adapt.errors import InputError
+from adapt.networks import build_network
 from adapt.networks.deeplab_vgg16 import DeepLabVGG16
 from adapt.networks.layers import Layer, check, main_path, trace
-from adapt.networks.taps import LOGITS, forward
+from adapt.networks.taps import LOGITS, aliases, forward
+from adapt.settings.groups import NetworkConfig
 
 SIZE = (32, 48)
-
-
-def torchvision(name: str) -> Callable[[], nn.Module]:
-    make = getattr(segmentation, name)
-    return lambda: make(weights=None, weights_backbone=None, num_classes=5)
 
 
 class Odd(nn.Module):
@@ -48,10 +45,17 @@ class Odd(nn.Module):
         return {"out": self.head(y)}
 
 
+def built(name: str, **settings: Any) -> nn.Module:
+    return build_network(NetworkConfig(name, **settings), 5)
+
+
 NETS: dict[str, Callable[[], nn.Module]] = {
-    "deeplab_bn": lambda: DeepLabVGG16(5, width=1 / 32, batch_norm=True),
-    "lraspp": torchvision("lraspp_mobilenet_v3_large"),
-    "fcn": torchvision("fcn_resnet50"),
+    "deeplab_bn": lambda: built("deeplab_vgg16", width=1 / 32, batch_norm=True),
+    "fcn8s_bn": lambda: built("fcn8s_vgg16", width=1 / 32, batch_norm=True),
+    "deeplabv2": lambda: built("deeplabv2_resnet101"),
+    "pspnet": lambda: built("pspnet_resnet50"),
+    "lraspp": lambda: built("lraspp_mobilenet_v3_large"),
+    "fcn": lambda: built("fcn_resnet50"),
     "odd": Odd,
 }
 
@@ -132,6 +136,10 @@ def test_shapes_and_obstacles_are_those_of_the_taps(case: tuple[nn.Module, list[
                 assert "overwritten" in str(error)
                 unharmed = False
             assert together == unharmed == (not layer.obstacle), layer.name
+        taps = [layer.name for layer in found if layer.aliases]
+        maps = forward(net, image, [*aliases(net), *taps])
+    assert all(torch.equal(maps[tap], calls[tap][0]) for tap in taps)
+    assert all(torch.equal(maps[a], maps[name]) for a, name in aliases(net).items())
 
 
 def allowed(found: list[Layer], taps: list[str]) -> bool:

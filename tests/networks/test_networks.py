@@ -1,7 +1,6 @@
 """One contract that every network passes: taps, odd sizes, files, truncation."""
 
 import math
-from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -14,9 +13,8 @@ from adapt.errors import InputError
 from adapt.networks import NETWORKS, build_network
 from adapt.networks.batchnorm import batch_norms, eval_mode
 from adapt.networks.factory import permit
-from adapt.networks.layers import check, trace
 from adapt.networks.saved import load_model, save_model
-from adapt.networks.taps import LOGITS, aliases, check_taps, forward, logits_of, resolve
+from adapt.networks.taps import LOGITS, aliases, check_taps, forward, logits_of
 from adapt.settings import choices
 from adapt.settings.groups import NetworkConfig
 
@@ -100,61 +98,6 @@ def net(request: pytest.FixtureRequest) -> nn.Module:
 @pytest.fixture
 def x() -> Tensor:
     return torch.randn(2, 3, 17, 25, generator=torch.Generator().manual_seed(1))
-
-
-def whole_pass(net: nn.Module, x: Tensor) -> tuple[dict[str, Tensor], Counter[str]]:
-    """Every layer's map from one pass, copied when it was made, and how often each layer ran."""
-    maps: dict[str, Tensor] = {}
-    runs: Counter[str] = Counter()
-
-    def keep(name: str):  # type: ignore[no-untyped-def]
-        def hook(module: nn.Module, inputs: object, output: object) -> None:
-            runs[name] += 1
-            if isinstance(output, Tensor):
-                maps[name] = output.detach().clone()
-
-        return hook
-
-    handles = [m.register_forward_hook(keep(n)) for n, m in net.named_modules() if n]
-    maps[LOGITS] = logits_of(net(x)).detach().clone()
-    for handle in handles:
-        handle.remove()
-    return maps, runs
-
-
-def test_a_tap_is_the_full_networks_map_or_is_refused(net: nn.Module, x: Tensor) -> None:
-    """A pass that stops at a layer has its map; one that runs on has it too, or says that a later
-    layer overwrites it. Of deep networks evenly spaced layers, and all aliases."""
-    net.eval()
-    refused = 0
-    with torch.no_grad():
-        full, runs = whole_pass(net, x[:1])
-        every = [name for name in full if runs[name] == 1]
-        assert len(every) > 4
-        for name in every[:: max(1, len(every) // 20)]:
-            assert torch.equal(forward(net, x[:1], [name])[name], full[name]), name
-            try:
-                found = forward(net, x[:1], [name, LOGITS])[name]
-            except InputError as error:
-                assert f"{name!r} is overwritten in place" in str(error)
-                refused += 1
-            else:
-                assert torch.equal(found, full[name]), name
-        taps = [*(aliases(net) or POOLS), LOGITS]
-        together = forward(net, x[:1], taps)
-    for name in taps:
-        assert torch.equal(together[name], full[name if name == LOGITS else resolve(net, name)])
-    assert refused or not any(getattr(module, "inplace", False) for module in net.modules())
-
-
-def test_a_layer_that_runs_several_times_is_refused(net: nn.Module, x: Tensor) -> None:
-    with torch.no_grad():
-        _, runs = whole_pass(net.eval(), x[:1])
-    layers = trace(net, (17, 25))
-    check(layers, ["pool1", LOGITS], "taps")
-    for name in [name for name, count in runs.items() if count > 1][:2]:
-        with pytest.raises(InputError, match=rf"{name} .*\(called {runs[name]} times\)"):
-            check(layers, ["pool1", name], "taps")
 
 
 def test_layers_after_the_tap_get_no_gradient_and_keep_their_statistics(
