@@ -14,7 +14,7 @@ from adapt.networks import build_network
 from adapt.settings.groups import NetworkConfig
 from adapt.settings.viz import InvertConfig
 from viz.inversion.command import invert, invert_all, machine_of
-from viz.inversion.style import MOMENTUM, NOISE, Matching, gram, invert_image, variation
+from viz.inversion.style import MOMENTUM, NOISE, Matching, gram, invert_image
 
 CONFIG = NetworkConfig(width=1 / 16, batch_norm=True)
 TAPS = {"pool1": 1.0, "pool3": 2.0}
@@ -114,12 +114,6 @@ def test_precision_that_is_chosen() -> None:
     for (given, optimizer), bf16 in chosen.items():
         config = InvertConfig(device="cpu", precision=given, optimizer=optimizer)
         assert machine_of(config).bf16 == bf16
-
-
-def test_total_variation_of_a_ramp() -> None:
-    ramp = torch.arange(5.0).expand(1, 3, 4, 5)
-    assert float(variation(ramp)) == pytest.approx(1.0)
-    assert float(variation(torch.ones(1, 3, 4, 5))) == 0
 
 
 def test_image_itself_is_the_fixed_point(net: nn.Module, image: np.ndarray) -> None:
