@@ -1,8 +1,4 @@
-"""Absurd values for every setting of every command end in a message, never in a traceback.
-
-All values against the dataclasses here; the commands themselves in tests/campaigns/settings.py, of
-whose cases a few are performed here.
-"""
+"""Absurd values for every setting of every command end in a message, never in a traceback."""
 
 import json
 from pathlib import Path

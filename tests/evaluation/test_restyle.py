@@ -41,7 +41,6 @@ def images(number: int, size: tuple[int, int] = (12, 15), seed: int = 0) -> list
 
 
 def test_equal_histograms_change_nothing() -> None:
-    """Also where one data set has every image several times, in another order."""
     old = images(3)
     new = [old[2], old[0], old[1]] * 2
     restyle = histogram(old, new)

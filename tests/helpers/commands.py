@@ -16,7 +16,6 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def settings_of(command: str, *overrides: str) -> Any:
-    """The settings that a command line makes."""
     values = OmegaConf.to_container(composed(command, list(overrides)), resolve=True)
     assert isinstance(values, dict) and values.pop("hydra")
     return build(COMMANDS[command].settings(), values)

@@ -140,10 +140,8 @@ def wait_at_step(argument: str) -> None:
 
 
 def slow(module: str, name: str, argument: str, seconds: str, after: int = 0) -> None:
-    """A function of a module takes long once it was called `after` times.
-
-    `argument` is `MARKER[,SECONDS]`: the first such call makes the file MARKER.
-    """
+    """`MARKER[,SECONDS]`: a function of a module takes long once it was called `after` times; the
+    first such call makes the file MARKER."""
     import importlib
     import time
     from pathlib import Path
@@ -188,11 +186,8 @@ def save_forever(folder: str) -> None:
 
 
 def measure(argument: str) -> None:
-    """`FILE,STEP,STEP...`: memory (kB), open files and threads at these steps, as JSON.
-
-    `tensors` are those of the files that hold a tensor of a worker, one each: how many batches
-    wait depends on who is faster.
-    """
+    """`FILE,STEP,STEP...`: memory (kB), open files and threads at these steps, as JSON; files with
+    a worker's tensor apart, as it depends on who is faster how many wait."""
     import gc
     import json
     from pathlib import Path

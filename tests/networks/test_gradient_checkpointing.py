@@ -22,7 +22,6 @@ from adapt.training.train import train
 def test_losses_and_weights_are_the_same_bit_for_bit(
     world: Path, tmp_path: Path, kind: str
 ) -> None:
-    """Batch statistics, dropout and an average of weights included."""
 
     def configured(run: Path, **changes: object):
         if kind == "supervised":

@@ -34,7 +34,6 @@ def average_of(steps: list[dict[str, Tensor]], decay: float) -> dict[str, Tensor
 
 
 def states(run: Path) -> dict[str, Any]:
-    """What the newest checkpoint of a run holds."""
     found, _ = newest(run / "checkpoints")
     assert found is not None
     return found.state

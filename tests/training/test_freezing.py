@@ -149,7 +149,6 @@ def test_freezing_layers_that_the_start_lacks_is_refused() -> None:
 
 
 def test_the_frozen_part_computes_what_it_computed() -> None:
-    """In train mode, with dropout and batch norm after it at work."""
     net = vgg()
     x = torch.randn(2, 3, *SIZE)
     wanted = forward(net.eval(), x, ["fc6"])["fc6"]

@@ -71,7 +71,6 @@ def test_the_story_from_its_layers_to_the_exported_student(home: Path) -> None:
 
 
 def test_its_training_script_learns(tmp_path: Path) -> None:
-    """Colours that tell the classes, a few steps: the loss that it prints falls."""
     for file in STORY.glob("*.py"):
         shutil.copy(file, tmp_path)
     rng = np.random.default_rng(0)

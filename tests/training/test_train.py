@@ -50,7 +50,6 @@ def test_seed_decides_the_result(world: Path, tmp_path: Path) -> None:
 def test_adaptation_moves_only_what_the_objective_reaches(
     world: Path, tmp_path: Path, penalty: str, ema: float
 ) -> None:
-    """The rest is bit-equal, in an average of the weights too."""
     teacher = weights(world / "teacher")
     pull = PenaltyConfig(penalty, 1e-2, 1e-2)
     student = weights(train(adapting(world, tmp_path / "s", penalty=pull, ema=ema)))

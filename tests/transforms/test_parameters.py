@@ -125,10 +125,3 @@ def test_wrong_values(
 ) -> None:
     with pytest.raises(ValueError, match=f"^{re.escape(f'{parameter} must be {message}')}$"):
         FILTERS[name](image, **{parameter.partition("[")[0]: value})
-
-
-def test_unknown_parameters_are_errors(image: np.ndarray) -> None:
-    with pytest.raises(TypeError, match="amplitud"):
-        FILTERS["ripple"](image, amplitud=3.0)
-    with pytest.raises(TypeError, match="sampler_type"):
-        ripple_sources((3, 4), sampler_type="cubic")

@@ -156,11 +156,6 @@ def test_teachers_maps_of_an_image_are_met_by_its_partner(
     assert own(x1).item() < 1e-9 < 1e-3 < own(x1.flip(1)).item()
 
 
-def test_seed_decides_the_noise(net: nn.Module, image: np.ndarray) -> None:
-    a, b, c = (invert_image(net, CONFIG, image, TAPS, steps=2, seed=s).image for s in (1, 1, 2))
-    assert np.array_equal(a, b) and not np.array_equal(a, c)
-
-
 def test_nothing_after_the_deepest_layer_and_no_term_of_weight_0_is_computed(
     net: nn.Module, image: np.ndarray
 ) -> None:

@@ -73,7 +73,6 @@ def slow_cka(x: np.ndarray, y: np.ndarray) -> float:
 
 @pytest.mark.parametrize("small", [0, 2048])
 def test_cka_by_a_slow_loop(small: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With and without kept kernel matrices."""
     monkeypatch.setattr("viz.layers.similarity.SMALL", small)
     rng = np.random.default_rng(0)
     x = rng.normal(3, 2, (40, 7))

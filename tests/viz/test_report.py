@@ -69,7 +69,6 @@ def written(runs: Path, tmp_path: Path) -> str:
 
 
 def edit(path: Path, change: Callable[[dict[str, Any]], Any]) -> None:
-    """Change a YAML or JSON file in place."""
     parse, form = (yaml.safe_load, yaml.safe_dump) if path.suffix == ".yaml" else (
         json.loads, json.dumps)  # fmt: skip
     content = parse(path.read_text())
