@@ -4,11 +4,13 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
 import torch
 from safetensors.torch import load_file
 
 from adapt.disk.files import read_mapping, write_json
 from adapt.disk.runs import read_metrics
+<<<<<<< HEAD
 from adapt.settings.commands import DistortConfig
 from adapt.settings.groups import (
     DataConfig,
@@ -20,6 +22,12 @@ from adapt.settings.groups import (
 from adapt.settings.objective import ObjectiveConfig, RegressionConfig, SupervisedConfig
 from adapt.settings.training import TrainConfig
 from adapt.shift.distort import make_distorted
+=======
+from adapt.errors import InputError
+from adapt.settings.groups import DataConfig, NetworkConfig, PenaltyConfig, ScheduleConfig
+from adapt.settings.objective import ObjectiveConfig, RegressionConfig, SupervisedConfig
+from adapt.settings.training import TrainConfig
+>>>>>>> cut-b
 from adapt.training.train import train
 
 SUPERVISED = ObjectiveConfig("supervised", supervised=SupervisedConfig(1.0))
@@ -104,3 +112,10 @@ def same(a: Path, b: Path) -> bool:
 def curve(run: Path) -> list[dict[str, object]]:
     """metrics.jsonl without its timings."""
     return [{k: v for k, v in r.items() if k != "seconds"} for r in read_metrics(run)]
+
+
+def refused(config: TrainConfig, message: str) -> None:
+    """A training that ends in a message and leaves no run."""
+    with pytest.raises(InputError, match=message):
+        train(config)
+    assert not Path(config.run).exists()
