@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 
 from adapt.disk.files import read_mapping, write_json
 from adapt.disk.runs import read_metrics
-<<<<<<< HEAD
+from adapt.errors import InputError
 from adapt.settings.commands import DistortConfig
 from adapt.settings.groups import (
     DataConfig,
@@ -22,12 +22,6 @@ from adapt.settings.groups import (
 from adapt.settings.objective import ObjectiveConfig, RegressionConfig, SupervisedConfig
 from adapt.settings.training import TrainConfig
 from adapt.shift.distort import make_distorted
-=======
-from adapt.errors import InputError
-from adapt.settings.groups import DataConfig, NetworkConfig, PenaltyConfig, ScheduleConfig
-from adapt.settings.objective import ObjectiveConfig, RegressionConfig, SupervisedConfig
-from adapt.settings.training import TrainConfig
->>>>>>> cut-b
 from adapt.training.train import train
 
 SUPERVISED = ObjectiveConfig("supervised", supervised=SupervisedConfig(1.0))
