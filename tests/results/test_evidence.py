@@ -315,11 +315,7 @@ def test_a_record_holds_what_the_runs_say(runs: Path) -> None:
 
 
 def test_the_page_is_made_of_a_part_of_the_cells(runs: Path, tmp_path: Path) -> None:
-    records, out, pictures = (
-        tmp_path / "records",
-        tmp_path / "docs/r.md",
-        tmp_path / "docs/pictures",
-    )
+    records, out, pictures = (tmp_path / n for n in ("records", "docs/r.md", "docs/pictures"))
     results([runs], runs / "seed0" / TEACHER, records, out, pictures)
     text = out.read_text()
     assert "| a |" in text and "not run yet" in text and "seeds 0; 3 trainings" in text
