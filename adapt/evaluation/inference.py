@@ -21,7 +21,7 @@ from adapt.evaluation.restyle import MAKERS, Restyle
 from adapt.machine.processes import all_sum, rank, shared_errors, world
 from adapt.machine.runtime import Runtime, progress
 from adapt.networks.batchnorm import adapt_statistics, eval_mode
-from adapt.networks.taps import normalise, upsample
+from adapt.networks.taps import as_input, normalise, upsample
 from adapt.settings.groups import DataConfig, NetworkConfig, ProtocolConfig
 
 UNLABELLED = -1
@@ -280,7 +280,7 @@ def adapt_to(machine: Runtime, net: nn.Module, reading: Reading, data: DataSet, 
 
     mean, std = reading.network.mean, reading.network.std
     with machine.autocast():
-        adapt_statistics(net, (normalise(machine.images(x), mean, std) for x in images()))
+        adapt_statistics(net, (as_input(machine.images(x), mean, std) for x in images()))
 
 
 def restyle_to_old(

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from adapt.errors import InputError
 from adapt.machine.runtime import Runtime
-from adapt.networks.taps import logits_of, normalise, upsample
+from adapt.networks.taps import as_input, logits_of, upsample
 from adapt.settings.groups import NetworkConfig, ProtocolConfig
 
 WHOLE = ProtocolConfig()
@@ -26,7 +26,7 @@ def predict(
     protocol: ProtocolConfig = WHOLE,
     batch: int = 0,
 ) -> np.ndarray:
-    """uint8 images (B, 3, h, w) -> classes (B, H, W) at `size`.
+    """Images (B, 3, h, w), uint8 or normalised already -> classes (B, H, W) at `size`.
 
     One pass over whole images takes the argmax of their bilinearly upsampled logits. With several
     scales or mirroring, the softmax probabilities at `size` are averaged (Zhao et al. 2017, Chen et
@@ -60,7 +60,7 @@ def predict(
         return found
 
     run = windowed(logits, protocol.window, protocol.stride, batch) if protocol.window else logits
-    normalised = normalise(machine.images(images), network.mean, network.std)
+    normalised = as_input(machine.images(images), network.mean, network.std)
     if protocol.scales == [1.0] and not protocol.flip:
         found = most_likely(run(normalised), size)
     else:

@@ -119,6 +119,11 @@ def upsample(logits: Tensor, size: tuple[int, int]) -> Tensor:
     return nn.functional.interpolate(logits, size, mode="bilinear", align_corners=False)
 
 
+def as_input(images: Tensor, mean: Iterable[float], std: Iterable[float]) -> Tensor:
+    """What a network sees, float32 (B, 3, H, W): uint8 images normalised, others as they are."""
+    return images.float() if images.is_floating_point() else normalise(images, mean, std)
+
+
 def normalise(images: Tensor, mean: Iterable[float], std: Iterable[float]) -> Tensor:
     """uint8 (B, 3, H, W) in 0..255 -> float32, (value / 255 - mean) / std per channel."""
     shape = (1, 3, 1, 1)

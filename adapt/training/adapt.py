@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from torch import nn
 
-from adapt.data import DataSet, layout_of, load
+from adapt.data import DataSet, layout_of, load, splits_of
 from adapt.data.images import IGNORE
 from adapt.disk.files import read_mapping, write_json
 from adapt.disk.runs import read_config, read_data
@@ -24,7 +24,7 @@ from adapt.networks.saved import load_model
 from adapt.settings.groups import DataConfig
 from adapt.settings.mapping import build
 from adapt.settings.training import TrainConfig
-from adapt.training.train import train
+from adapt.training.train import OnStep, train
 
 VERDICT = "verdict.json"
 HELD_OUT = "val"
@@ -51,10 +51,10 @@ class Verdict:
         )
 
 
-def adapt(config: TrainConfig) -> Path:
+def adapt(config: TrainConfig, on_step: OnStep | None = None) -> Path:
     """Train as configured, then judge; returns the run's folder, with verdict.json. Without a
     teacher or without held-out pairs there is nothing to judge by, and it says so."""
-    folder = train(config)
+    folder = train(config, on_step)
     data = read_data(folder)
     if (folder / VERDICT).is_file():
         say(f"{folder}: {build(Verdict, read_mapping(folder / VERDICT), VERDICT)}")
@@ -63,7 +63,7 @@ def adapt(config: TrainConfig) -> Path:
     elif layout_of(data).classification:
         command = f"scripts/evaluate.py run={folder} split={layout_of(data).val_split}"
         say(f"{folder}: one label an image, so no verdict: {command} gives the agreement")
-    elif HELD_OUT not in (*layout_of(data).splits(Path(data.root)), *data.parts):
+    elif HELD_OUT not in splits_of(data):
         say(f"{folder}: no verdict: the data has no split or part named {HELD_OUT}")
     else:
         held_out = load(data, HELD_OUT)

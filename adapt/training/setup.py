@@ -15,6 +15,7 @@ from torch.nn.parallel import DistributedDataParallel
 import adapt.data
 from adapt.data import DataSet, layout_of, load
 from adapt.data.images import image_size
+from adapt.data.objects import arrays_of, batches_of
 from adapt.data.sampling import Batch, check_sizes
 from adapt.disk.runs import read_data
 from adapt.errors import InputError
@@ -249,7 +250,12 @@ def process_seed(seed: int, step: int) -> int:
 
 def size_of(config: DataConfig, data: DataSet) -> tuple[int, int]:
     """(H, W) of a training image: the crop, or the size that images are brought to or have."""
-    size = config.crop or config.resize
+    objects, size = data.objects, config.crop or config.resize
+    if objects and objects.loader is not None:
+        with torch.random.fork_rng(devices=[]):  # its order is drawn as if nobody had looked
+            size = next(iter(batches_of(objects.loader, 0, 1)))["x1"].shape[-2:]
+    elif objects and not size:
+        size = arrays_of(data.items[0], data.samples[0].name)["x1"].shape[:2]
     return (size[0], size[1]) if size else image_size(data.samples[0].x1)
 
 

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from adapt.data.objects import batches_of
 from adapt.data.sampling import Batch, Stream, batches
 from adapt.disk.runs import RunFolder, open_run
 from adapt.errors import InputError, Stopped
@@ -25,7 +26,7 @@ from adapt.machine.processes import (
 )
 from adapt.machine.runtime import explained, progress, say, stop_signals
 from adapt.networks.saved import save_model
-from adapt.networks.taps import normalise
+from adapt.networks.taps import as_input
 from adapt.objective.terms import Maps, Part
 from adapt.settings.mapping import as_dict
 from adapt.settings.training import TrainConfig
@@ -34,11 +35,15 @@ from adapt.training.schedules import set_rate
 from adapt.training.setup import Setup, prepare, resolve
 from adapt.training.tensorboard import TensorBoard
 
+NUMBERS = ("step", "loss", "lr", "grad_norm")
+"""Of a step, for `on_step`."""
+OnStep = Callable[[dict[str, Any]], object]
 
-def train(config: TrainConfig, on_step: Callable[[int], None] | None = None) -> Path:
+
+def train(config: TrainConfig, on_step: OnStep | None = None) -> Path:
     """Run, or resume, or recognise as finished, one training; returns its folder.
 
-    `on_step(step)` is called after every completed step (tests interrupt runs with it).
+    `on_step` is called after every completed step with its numbers: step, loss, lr, grad_norm.
 
     Raises:
         InputError: wrong configuration or data, before anything is written where possible.
@@ -76,15 +81,10 @@ def describe(setup: Setup, run: RunFolder) -> str:
     return "\n".join([line, *split.lines()])
 
 
-def fit(
-    setup: Setup, run: RunFolder, begin: int, before: float, on_step: Callable[[int], None] | None
-) -> None:
+def fit(setup: Setup, run: RunFolder, begin: int, before: float, on_step: OnStep | None) -> None:
     """Steps begin..steps-1 with logging, evaluation and checkpoints, then the finished model."""
     config, started = setup.config, time.monotonic() - before
-    kept = setup.cache is not None
-    stream = Stream(setup.data, config.data, setup.fields, config.seed, numbered=kept)
-    on_gpu = setup.machine.device.type == "cuda"
-    source = batches(stream, config.batch, begin, config.steps, config.workers, pin=on_gpu)
+    source = batches_from(setup, begin)
     bar = progress(in_lockstep(source), what=run.path.name, total=config.steps, initial=begin)
     tensorboard = TensorBoard(run.path / "tensorboard", begin + 1)
     step, batch = begin, Batch()
@@ -103,7 +103,7 @@ def fit(
                 if setup.held_out and (step % config.eval_every == 0 or last):
                     validate(setup, run, tensorboard, step)
                 if on_step is not None:
-                    on_step(step)
+                    on_step({k: entry[k] for k in NUMBERS})
                 stopping = all_max(signals[0] if signals else 0)
                 if step % config.checkpoint_every == 0 or last or stopping:
                     save(setup, run, step, seconds)
@@ -123,6 +123,16 @@ def fit(
     finish(setup, run, time.monotonic() - started)
 
 
+def batches_from(setup: Setup, begin: int) -> Iterator[Batch]:
+    """The batches of the steps begin..steps-1."""
+    config, objects = setup.config, setup.data.objects
+    if objects and objects.loader is not None:
+        return batches_of(objects.loader, begin, config.steps)
+    kept, on_gpu = setup.cache is not None, setup.machine.device.type == "cuda"
+    stream = Stream(setup.data, config.data, setup.fields, config.seed, numbered=kept)
+    return batches(stream, config.batch, begin, config.steps, config.workers, pin=on_gpu)
+
+
 def one_step(setup: Setup, batch: Batch, step: int) -> dict[str, Any]:
     """Forward, backward, penalty, update; returns what is worth logging.
 
@@ -133,7 +143,7 @@ def one_step(setup: Setup, batch: Batch, step: int) -> dict[str, Any]:
     rate = set_rate(setup.optimizer, step, config.steps, config.schedule)
     tensors = {k: batch[k].to(machine.device) for k in masks_of(batch)}
     images: Maps = {
-        key: normalise(machine.images(batch[key]), config.network.mean, config.network.std)
+        key: as_input(machine.images(batch[key]), config.network.mean, config.network.std)
         for key in ("x1", "x2")
         if key in batch
     }

@@ -128,8 +128,8 @@ def test_a_run_from_shards_is_a_run_from_folders(
         runs.append(adapting(world, tmp_path / name, data=given, steps=6, checkpoint_every=3))
     train(runs[0])
 
-    def interrupt(step: int) -> None:
-        if step == 4:
+    def interrupt(done: dict[str, float]) -> None:
+        if done["step"] == 4:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
