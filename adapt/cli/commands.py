@@ -5,8 +5,6 @@ from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Any
 
-from adapt.settings.choices import NETWORKS, SCHEDULES
-
 
 @dataclass(frozen=True)
 class Command:
@@ -70,13 +68,3 @@ COMMANDS = {
     "scan": Command("commands:ScanConfig", "adapt.scan.command:scan", DATA),
     "export": Command("commands:ExportConfig", "adapt.export:export", DATA),
 }  # fmt: skip
-
-CHOICES: dict[str, dict[str, dict[str, Any]]] = {
-    "network": {name: {"name": name} for name in (*NETWORKS, "resnet101")},
-    "schedule": {name: {"name": name} for name in SCHEDULES},
-    "penalty": {"none": {"name": "none"}},
-    "protocol": {"whole": {}},
-    "data": {"folders": {"name": "folders"}, "inherit": {}},
-    "augment": {"inherit": {}},
-}
-"""Choices of groups that set a name only, or nothing; those that set more are files of configs/."""

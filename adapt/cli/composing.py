@@ -21,9 +21,10 @@ from omegaconf.errors import (
     ValidationError,
 )
 
-from adapt.cli.commands import CHOICES, COMMANDS
-from adapt.cli.help import CONFIGS, help_page, sections
+from adapt.cli.commands import COMMANDS
+from adapt.cli.help import help_page, sections
 from adapt.errors import InputError, unknown
+from adapt.settings.presets import CHOICES, CONFIGS
 
 ERRORS = (HydraException, OmegaConfBaseException, yaml.YAMLError)
 """What composing raises when the command line or a YAML file is wrong."""

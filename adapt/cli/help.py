@@ -12,11 +12,11 @@ from typing import Annotated, Any, NamedTuple, get_args, get_origin
 
 import yaml
 
-from adapt.cli.commands import CHOICES, COMMANDS
+from adapt.cli.commands import COMMANDS
 from adapt.settings.checks import Range, hints
 from adapt.settings.mapping import EXPLICIT
+from adapt.settings.presets import CHOICES, CONFIGS
 
-CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 TYPES = {int: "whole number", float: "number", str: "text", bool: "true | false", Any: "anything"}
 LAST = ("device", "precision", "workers")
 """Settings of the machine come after the others."""

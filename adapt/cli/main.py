@@ -18,9 +18,9 @@ from omegaconf.errors import OmegaConfBaseException
 
 from adapt.cli.commands import COMMANDS
 from adapt.cli.composing import ERRORS, arguments, help_text, in_one_line, register
-from adapt.cli.help import CONFIGS
 from adapt.errors import InputError, Stopped
 from adapt.settings.mapping import EXPLICIT, build
+from adapt.settings.presets import CONFIGS
 
 UNWRITTEN = 74
 """Exit status of a full or read-only disk: EX_IOERR of sysexits.h."""

@@ -6,8 +6,12 @@ is imported: a run folder records its factory's name, and `permit` must have bee
 
 import inspect
 import sys
+from collections.abc import Callable
+from copy import deepcopy
+from functools import partial
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 from torch import nn
 
@@ -18,6 +22,29 @@ COUNTS = ("classes", "num_classes", "n_classes")
 """Argument names under which a factory may ask for the number of classes."""
 
 _permitted: set[str] = set()
+_given: dict[str, Callable[..., nn.Module]] = {}
+
+OBJECT = "python:"
+"""Begins the name of a network that was an object of Python and that no import finds."""
+
+
+def given(name: str, network: nn.Module | Callable[..., nn.Module]) -> str:
+    """Let an object make the networks of a factory in this process: whoever passes it trusts it.
+
+    Args:
+        name: the factory that it stands for; empty = named after it.
+        network: a module, of which copies are made, or a function that makes one.
+
+    Returns:
+        The name, for `network.factory`: a function that can be imported has that of a factory.
+    """
+    own: Any = type(network) if isinstance(network, nn.Module) else network
+    label = getattr(own, "__qualname__", type(own).__name__)
+    if not name:
+        findable = own is network and label.isidentifier() and own.__module__ != "__main__"
+        name = f"{own.__module__}:{label}" if findable else f"{OBJECT}{label}"
+    _given[name] = partial(deepcopy, network) if isinstance(network, nn.Module) else network
+    return name
 
 
 def permit(factory: str) -> None:
@@ -26,16 +53,13 @@ def permit(factory: str) -> None:
         _permitted.add(factory)
 
 
-def own_network(config: NetworkConfig, classes: int) -> nn.Module:
-    """Call the factory with `network.arguments`, and with the number of classes if it takes one.
-
-    The folder from which the command was started is on the path, after everything installed.
-
-    Raises:
-        InputError: not permitted, not importable, no such function, arguments that it refuses, or
-            a result that is no nn.Module.
-    """
-    name = config.factory
+def imported(name: str) -> Callable[..., nn.Module]:
+    """The function of a permitted factory; raises as `own_network`."""
+    if name.startswith(OBJECT):
+        raise InputError(
+            f"this network was the object {name.removeprefix(OBJECT)} in Python: adapt.load(run, "
+            "network=...) takes it again; for the commands, give adapt.fit a function of a module"
+        )
     if name not in _permitted:
         raise InputError(
             f"this network was made by {name}, which is code of its own; if you trust it, give "
@@ -48,9 +72,22 @@ def own_network(config: NetworkConfig, classes: int) -> nn.Module:
     if here not in sys.path:
         sys.path.append(here)
     try:
-        make = getattr(import_module(module), function)
+        return getattr(import_module(module), function)
     except (ImportError, AttributeError) as error:
         raise InputError(f"network.factory={name}: {error} (looked in {here} too)") from None
+
+
+def own_network(config: NetworkConfig, classes: int) -> nn.Module:
+    """Call the factory with `network.arguments`, and with the number of classes if it takes one.
+
+    The folder from which the command was started is on the path, after everything installed.
+
+    Raises:
+        InputError: not permitted, not importable, no such function, arguments that it refuses, or
+            a result that is no nn.Module.
+    """
+    name = config.factory
+    make = _given.get(name) or imported(name)
     arguments = dict(config.arguments)
     if odd := [argument for argument in arguments if not argument.isidentifier()]:
         raise InputError(f"network.arguments: {odd[0]!r} is no name of an argument")

@@ -250,7 +250,8 @@ def process_seed(seed: int, step: int) -> int:
 
 def size_of(config: DataConfig, data: DataSet) -> tuple[int, int]:
     """(H, W) of a training image: the crop, or the size that images are brought to or have."""
-    objects, size = data.objects, config.crop or config.resize
+    objects = data.objects
+    size: Sequence[int] = config.crop or config.resize
     if objects and objects.loader is not None:
         with torch.random.fork_rng(devices=[]):  # its order is drawn as if nobody had looked
             size = next(iter(batches_of(objects.loader, 0, 1)))["x1"].shape[-2:]
