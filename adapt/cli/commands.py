@@ -43,11 +43,11 @@ COMMANDS = {
         "training:AdaptConfig", "adapt.training.adapt:adapt",
         {**TRAINED, "objective": "pool5", "penalty": "l2_sp", "schedule": "poly"}, several=True),
     "evaluate": Command(
-        "commands:EvaluateConfig", "adapt.evaluation.evaluate:evaluate",
-        {**DATA, "protocol": "whole"}, several=True),
+        "commands:EvaluateConfig", "adapt.cli.weights:evaluate",
+        {"network": "deeplab_vgg16", **DATA, "protocol": "whole"}, several=True),
     "predict": Command(
-        "commands:PredictConfig", "adapt.evaluation.predict:predictions",
-        {**DATA, "protocol": "whole"}),
+        "commands:PredictConfig", "adapt.cli.weights:predict",
+        {"network": "deeplab_vgg16", **DATA, "protocol": "whole"}),
     "make_distorted_voc": Command(
         "commands:DistortConfig", "adapt.shift.distort:make_distorted",
         {**DATA, "shift": "photocopy"}),

@@ -22,7 +22,7 @@ from adapt.data.objects import OBJECTS, Pairs, offered, samples_of
 from adapt.data.pairs import PAIRS, read_csv, read_shards
 from adapt.data.scenes import write_scenes
 from adapt.data.segmentation import CAMVID, CITYSCAPES, SCENES, VOC
-from adapt.errors import InputError, unknown
+from adapt.errors import InputError, listing, unknown
 from adapt.settings.groups import WHOLE, DataConfig
 
 DATASETS = {
@@ -141,10 +141,33 @@ def load(config: DataConfig, split: str) -> DataSet:
     classes = layout.classes or tuple(config.classes)
     if layout.find is not None:
         classes = layout.find(config, Path(config.root))
-    return DataSet(
-        config.name, split, classes, layout.void, tuple(samples), layout.codes,
-        layout.classification,
-    )  # fmt: skip
+    void, codes = label_values(config, classes)
+    return DataSet(config.name, split, classes, void, tuple(samples), codes, layout.classification)
+
+
+def label_values(
+    config: DataConfig, classes: tuple[str, ...]
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Label values that are void, besides 255, and those of the classes (() = their indices): what
+    the configuration says, or the data set's own.
+
+    Raises:
+        InputError: another number of codes than of classes, or a value that is both.
+    """
+    layout = layout_of(config)
+    void, codes = tuple(config.void) or layout.void, tuple(config.codes) or layout.codes
+    if config.codes and len(codes) != len(classes):
+        raise InputError(
+            f"data.codes has {len(codes)} values, the data {len(classes)} classes: "
+            f"{listing(classes)}"
+        )
+    both = {*config.void} & {*(codes or range(len(classes)))}
+    if both or len({*codes}) < len(codes):
+        raise InputError(
+            f"data.void is {config.void}, data.codes {config.codes}: each value means one thing; "
+            f"classes have {list(codes) or f'0..{len(classes) - 1}'}"
+        )
+    return void, codes
 
 
 def load_objects(config: DataConfig, split: str) -> DataSet:

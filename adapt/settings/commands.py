@@ -40,8 +40,10 @@ class OfARun(Settings):
 @dataclass
 class EvaluateConfig(OfARun, Machine):
     """Score run=DIR, or teacher=DIR on domain=d2: B0, with adabn=true AdaBN, and with
-    restyle=histogram or fda the new images in the old domain's look."""
+    restyle=histogram or fda the new images in the old domain's look. Both may be weights files."""
 
+    network: NetworkConfig = field(default_factory=NetworkConfig)  # type: ignore[assignment]
+    """Of weights files; a run knows its own."""
     teacher: str = ""
     """Run whose prediction on the old images gives the label-free agreement; empty = the one that
     the run was adapted or fine-tuned from. Without run it is scored itself (B0)."""
@@ -74,8 +76,11 @@ class EvaluateConfig(OfARun, Machine):
 
 @dataclass
 class PredictConfig(OfARun, Machine):
-    """Write index masks by run=DIR into out=DIR: of data and split, or of images=FOLDER."""
+    """Write index masks by run=DIR, or a weights file, into out=DIR: of data and split, or of
+    images=FOLDER."""
 
+    network: NetworkConfig = field(default_factory=NetworkConfig)  # type: ignore[assignment]
+    """Of a weights file; a run knows its own."""
     images: str = ""
     """Folder of images; empty = a split of the data set."""
     out: str = ""

@@ -26,7 +26,15 @@ from adapt.networks.batchnorm import freeze, train_mode
 from adapt.networks.gradient_checkpointing import blocks, recomputed
 from adapt.networks.layers import Layer, check, trace
 from adapt.networks.pretrained import is_pretrained, pretrained
-from adapt.networks.saved import NO_START, Model, is_file, is_run, load_complete, load_model
+from adapt.networks.saved import (
+    NO_START,
+    Model,
+    is_file,
+    is_run,
+    load_complete,
+    load_model,
+    same_classes,
+)
 from adapt.networks.taps import forward
 from adapt.objective.terms import Maps, Objective
 from adapt.penalties import Penalty
@@ -161,9 +169,9 @@ def prepare(config: TrainConfig, start: Model | None, teacher: Model | None) -> 
     check_teacher(config, objective, teacher)
     data = load(config.data, "train")
     check_data(config, data, objective)
-    classes = data.classes or (teacher.classes if teacher else ())
     fixed = start or teacher
-    if fixed is not None and data.classes and tuple(fixed.classes) != tuple(data.classes):
+    classes = data.classes or (fixed.classes if fixed else ())
+    if fixed is not None and not same_classes(tuple(fixed.classes), tuple(data.classes)):
         raise InputError(
             f"classes of the data ({', '.join(data.classes)}) are not those of the start "
             f"({', '.join(fixed.classes)})"
