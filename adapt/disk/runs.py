@@ -40,8 +40,8 @@ TEACHER = "teacher.safetensors"
 OWN = (CONFIG, ENVIRONMENT, METRICS, SUMMARY, "model.safetensors", "model.json")
 """What a training writes into its folder, and nobody else."""
 MAY_DIFFER = (
-    "run", "workers", "device", "log_every", "drift_every", "checkpoint_every", "cache_teacher",
-    "gradient_checkpointing",
+    "run", "workers", "device", "log_every", "loggers", "drift_every", "checkpoint_every",
+    "cache_teacher", "gradient_checkpointing",
 )  # fmt: skip
 """Settings that may change when a run is resumed, because the result does not depend on them."""
 LONGER = (

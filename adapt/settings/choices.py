@@ -78,5 +78,8 @@ ANALYSES = ("fisher", "weights", "activations", "source")
 EXPORTS = ("safetensors", "onnx")
 """adapt.export: formats of an exported network."""
 
+LOGGERS = ("tensorboard", "wandb", "mlflow")
+"""adapt.training.loggers."""
+
 BATCH_NORM = ("eval", "affine", "train")
 """adapt.networks.batchnorm: what of the student's batch norm may change."""

@@ -5,7 +5,7 @@ from typing import Annotated
 
 from adapt.errors import InputError
 from adapt.settings.checks import Batch, Count, OneOf, Positive, Precision, Range, Settings, Workers
-from adapt.settings.choices import BATCH_NORM, start_named
+from adapt.settings.choices import BATCH_NORM, LOGGERS, start_named
 from adapt.settings.groups import DataConfig, NetworkConfig, PenaltyConfig, ScheduleConfig
 from adapt.settings.objective import ObjectiveConfig
 
@@ -69,6 +69,8 @@ class TrainConfig(Machine):
     """Seed of the initialisation, the order of the images and their augmentation."""
     log_every: Positive = 10
     """Steps from one logged step to the next."""
+    loggers: list[Annotated[str, OneOf(*LOGGERS)]] = field(default_factory=lambda: ["tensorboard"])
+    """Where the logged numbers go beside metrics.jsonl: tensorboard, wandb, mlflow."""
     drift_every: Count = 5
     """Logged steps from one measurement of each layer's distance from its start, |w - w0| / |w0|,
     to the next; 0 = never."""

@@ -30,10 +30,10 @@ from adapt.networks.taps import as_input
 from adapt.objective.terms import Maps, Part
 from adapt.settings.mapping import as_dict
 from adapt.settings.training import TrainConfig
+from adapt.training.loggers import Logger, Loggers
 from adapt.training.resume import restore, save
 from adapt.training.schedules import set_rate
 from adapt.training.setup import Setup, prepare, resolve
-from adapt.training.tensorboard import TensorBoard
 
 NUMBERS = ("step", "loss", "lr", "grad_norm")
 """Of a step, for `on_step`."""
@@ -86,9 +86,9 @@ def fit(setup: Setup, run: RunFolder, begin: int, before: float, on_step: OnStep
     config, started = setup.config, time.monotonic() - before
     source = batches_from(setup, begin)
     bar = progress(in_lockstep(source), what=run.path.name, total=config.steps, initial=begin)
-    tensorboard = TensorBoard(run.path / "tensorboard", begin + 1)
+    loggers = Loggers(config.loggers, run.path, begin + 1)
     step, batch = begin, Batch()
-    with stop_signals() as signals, closing(tensorboard):
+    with stop_signals() as signals, closing(loggers):
         try:
             for batch in bar:
                 entry = one_step(setup, batch, step)
@@ -98,10 +98,10 @@ def fit(setup: Setup, run: RunFolder, begin: int, before: float, on_step: OnStep
                     line = record(setup, entry, seconds)
                     if setup.drift and (last or step // config.log_every % config.drift_every == 0):
                         line["distances"] = setup.drift.relative()
-                    log(run, tensorboard, line)
+                    log(run, loggers, line)
                     bar.set_postfix(loss=f"{line['loss']:.4f}", lr=f"{line['lr']:.2e}")
                 if setup.held_out and (step % config.eval_every == 0 or last):
-                    validate(setup, run, tensorboard, step)
+                    validate(setup, run, loggers, step)
                 if on_step is not None:
                     on_step({k: entry[k] for k in NUMBERS})
                 stopping = all_max(signals[0] if signals else 0)
@@ -204,15 +204,15 @@ def record(setup: Setup, entry: dict[str, Any], seconds: float) -> dict[str, Any
     return {**entry, "parts": parts, "penalty": setup.penalty.value(), "seconds": round(seconds, 3)}
 
 
-def log(run: RunFolder, tensorboard: TensorBoard, line: dict[str, Any]) -> None:
-    """A step's numbers to metrics.jsonl and TensorBoard."""
+def log(run: RunFolder, loggers: Logger, line: dict[str, Any]) -> None:
+    """A step's numbers to metrics.jsonl and the loggers."""
     run.log(line)
     own = {tag: line[tag] for tag in ("loss", "penalty", "lr", "grad_norm")}
     parts = {name: values["raw"] for name, values in line["parts"].items()}
-    tensorboard.add(own | parts, line["step"])
+    loggers.add(own | parts, line["step"])
 
 
-def validate(setup: Setup, run: RunFolder, tensorboard: TensorBoard, step: int) -> None:
+def validate(setup: Setup, run: RunFolder, loggers: Logger, step: int) -> None:
     """Scores on the val split, beside the training's numbers; training goes on undisturbed."""
     assert setup.held_out is not None
     config = setup.config
@@ -220,7 +220,7 @@ def validate(setup: Setup, run: RunFolder, tensorboard: TensorBoard, step: int) 
     networks = (setup.result, reading, setup.held_out, setup.image, setup.teacher)
     found = headline(evaluate_networks(setup.machine, *networks))
     run.log({"step": step, "evaluation": found})
-    tensorboard.add({f"val/{tag}": value for tag, value in found.items()}, step)
+    loggers.add({f"val/{tag}": value for tag, value in found.items()}, step)
 
 
 def finish(setup: Setup, run: RunFolder, seconds: float) -> None:
