@@ -24,8 +24,8 @@ def evaluate(config: EvaluateConfig) -> Path:
 
 
 def predict(config: PredictConfig) -> Path:
-    """As adapt.evaluation.predict, also of a weights file."""
-    return predicting.predictions(with_runs(config))
+    """As adapt.evaluation.predict, also of a weights file; images alone need no run of it."""
+    return predicting.predictions(config if config.images else with_runs(config))
 
 
 def with_runs(config: Config) -> Config:

@@ -92,11 +92,17 @@ def stack(group: list[dict[str, Any]], key: str) -> Tensor:
 
 
 def predicted(
-    machine: Runtime, net: nn.Module, reading: Reading, group: list[dict[str, Any]], image: str
+    machine: Runtime,
+    net: nn.Module,
+    reading: Reading,
+    group: list[dict[str, Any]],
+    image: str,
+    probabilities: bool = False,
 ) -> np.ndarray:
-    """The classes of a group's images, uint8 (B, H, W), at their own size."""
-    size, images = group[0]["size"], stack(group, image)
-    return predict(machine, net, reading.network, images, size, reading.protocol, reading.batch)
+    """The classes of a group's images, uint8 (B, H, W), at their own size, or their probabilities
+    (B, C, H, W)."""
+    size, images, how = group[0]["size"], stack(group, image), (reading.protocol, reading.batch)
+    return predict(machine, net, reading.network, images, size, *how, probabilities)
 
 
 def views(image: np.ndarray, crop: list[int], count: int) -> list[np.ndarray]:

@@ -25,8 +25,10 @@ def predict(
     size: tuple[int, int],
     protocol: ProtocolConfig = WHOLE,
     batch: int = 0,
+    probabilities: bool = False,
 ) -> np.ndarray:
-    """Images (B, 3, h, w), uint8 or normalised already -> classes (B, H, W) at `size`.
+    """Images (B, 3, h, w), uint8 or normalised already -> classes (B, H, W) at `size`, or with
+    `probabilities` those of all of them, float32 (B, C, H, W).
 
     One pass over whole images takes the argmax of their bilinearly upsampled logits. With several
     scales or mirroring, the softmax probabilities at `size` are averaged (Zhao et al. 2017, Chen et
@@ -41,6 +43,7 @@ def predict(
         size: (H, W) of the prediction.
         protocol: whole images, windows or several scales.
         batch: how many windows go through the network together, at least one of each image.
+        probabilities: of all classes instead of the most likely one.
 
     Raises:
         InputError: the logits are not finite, or the network cannot take a size.
@@ -61,7 +64,10 @@ def predict(
 
     run = windowed(logits, protocol.window, protocol.stride, batch) if protocol.window else logits
     normalised = as_input(machine.images(images), network.mean, network.std)
-    if protocol.scales == [1.0] and not protocol.flip:
+    if probabilities:
+        passes = len(protocol.scales) * (1 + protocol.flip)
+        found = averaged(run, normalised, size, protocol).div_(passes)
+    elif protocol.scales == [1.0] and not protocol.flip:
         found = most_likely(run(normalised), size)
     else:
         found = averaged(run, normalised, size, protocol).argmax(dim=1).to(torch.uint8)

@@ -5,7 +5,17 @@ from pathlib import Path
 from typing import Annotated
 
 from adapt.errors import InputError
-from adapt.settings.checks import Batch, Count, OneOf, Positive, Range, Settings, Size, Workers
+from adapt.settings.checks import (
+    Batch,
+    Count,
+    OneOf,
+    Positive,
+    Range,
+    Settings,
+    Share,
+    Size,
+    Workers,
+)
 from adapt.settings.choices import ANALYSES, EXPORTS, HASH_BITS, NORMALISATIONS, RESTYLES
 from adapt.settings.groups import (
     DataConfig,
@@ -77,14 +87,19 @@ class EvaluateConfig(OfARun, Machine):
 @dataclass
 class PredictConfig(OfARun, Machine):
     """Write index masks by run=DIR, or a weights file, into out=DIR: of data and split, or of
-    images=FOLDER."""
+    images=FOLDER, LIST or VIDEO, which need no training data."""
 
     network: NetworkConfig = field(default_factory=NetworkConfig)  # type: ignore[assignment]
     """Of a weights file; a run knows its own."""
     images: str = ""
-    """Folder of images; empty = a split of the data set."""
+    """Folder of images, a text file that lists some in its folder, or a video; empty = a split of
+    the data set."""
     out: str = ""
     """Folder that receives the index masks."""
+    overlay: Share = 0.0
+    """Share of the classes' colours in pictures out/overlay/NAME.png; 0 = no pictures."""
+    probabilities: bool = False
+    """Also write out/probabilities/NAME.npz, float16 (classes, H, W)."""
     protocol: ProtocolConfig = field(default_factory=ProtocolConfig)
     batch: Batch = 8
     """Images in a batch."""

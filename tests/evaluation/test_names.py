@@ -5,17 +5,20 @@ from dataclasses import replace
 from pathlib import Path
 
 import commands
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
 from tiny import teaching
 
 from adapt.data import load
+from adapt.data.images import read_image, voc_palette
 from adapt.data.sampling import Decoder
 from adapt.errors import InputError
 from adapt.evaluation.evaluate import evaluate
-from adapt.settings.commands import EvaluateConfig
-from adapt.settings.groups import DataConfig
+from adapt.evaluation.predict import predictions
+from adapt.settings.commands import EvaluateConfig, PredictConfig
+from adapt.settings.groups import DataConfig, NetworkConfig
 from adapt.training.train import train
 
 
@@ -85,3 +88,40 @@ def test_a_weights_file_is_evaluated_directly(world: Path, tmp_path: Path) -> No
     assert json.loads(found.read_text())["truth"] == json.loads(wanted.read_text())["truth"]
     said = commands.run("evaluate.py", f"run={run}", "network.width=0.5", cwd=tmp_path, status=2)
     assert "network differs from the one in" in said.stderr
+
+
+def test_predictions_of_a_list_and_a_video_need_no_training_data(
+    world: Path, tmp_path: Path
+) -> None:
+    """Overlays blend the image with the classes' colours; probabilities add up to 1."""
+    frames = [read_image(p) for p in sorted((world / "d1" / "val").iterdir())]
+    video = cv2.VideoWriter(str(tmp_path / "v.avi"), cv2.VideoWriter.fourcc(*"FFV1"), 5, (56, 40))
+    for place, frame in enumerate(frames):
+        video.write(frame[..., ::-1])
+        Image.fromarray(frame).save(tmp_path / f"{place}.png")
+    video.release()
+    (tmp_path / "list.txt").write_text("0.png\n2.png\n")
+    network = NetworkConfig(width=1 / 32, batch_norm=True)
+    data = DataConfig(classes=[f"name {i}" for i in range(11)])
+    given = PredictConfig(
+        run=str(world / "teacher" / "model.safetensors"), network=network, data=data, device="cpu",
+        images=str(tmp_path / "v.avi"), out=str(tmp_path / "video"), overlay=0.25,
+        probabilities=True, precision="fp32",
+    )  # fmt: skip
+    out = predictions(given)
+    listed = replace(given, images=str(tmp_path / "list.txt"), out=str(tmp_path / "listed"))
+    predictions(replace(listed, overlay=0.0, probabilities=False))
+    names = [f"frame_{i:06d}.png" for i in range(3)]
+    assert sorted(p.name for p in out.glob("*.png")) == names
+    mask = np.array(Image.open(out / names[2]))
+    assert np.array_equal(mask, np.array(Image.open(tmp_path / "listed" / "2.png")))
+    chances = np.load(out / "probabilities" / "frame_000002.npz")["probabilities"]
+    assert chances.shape == (11, 40, 56) and chances.dtype == np.float16
+    assert np.array_equal(chances.astype(np.float32).sum(0).round(2), np.ones((40, 56)))
+    assert (chances.argmax(0) == mask).mean() > 0.99
+    colours = np.array(voc_palette()).reshape(-1, 3)[mask]
+    wanted = 0.75 * frames[2] + 0.25 * colours
+    assert np.abs(read_image(out / "overlay" / names[2]) - wanted).max() <= 0.5
+    (tmp_path / "list.txt").write_text("../0.png\n")
+    with pytest.raises(InputError, match="leads out of"):
+        predictions(replace(listed, out=str(tmp_path / "other")))
