@@ -183,7 +183,7 @@ class DistortConfig(Settings):
 
 @dataclass
 class CalibrateConfig(Machine):
-    """Find the parameters of a filter that degrade teacher=DIR by shift.distortion percent."""
+    """Find parameters of a filter that degrade teacher=DIR by shift.distortion percent."""
 
     teacher: str = ""
     """Run that is to be degraded."""
