@@ -13,7 +13,7 @@ PREFACE = """\
 # Commands and settings
 
 For everybody who calls a command and wants to know what it can be told. This page has the same text
-as `python scripts/COMMAND.py --help` and is made from the same place by `make settings`.
+as `fra COMMAND --help` and is made from the same place by `make settings`.
 
 A setting is given as `name=value`, one of a group as `group.name=value`. A choice such as
 `penalty=l2_sp` sets several settings of its group at once; what is given beside it wins. Lists are

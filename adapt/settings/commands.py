@@ -108,7 +108,7 @@ class AnalyseConfig(OfARun, Machine):
     layers: list[str] = field(default_factory=list)
     """Layers of the activations; [] = the network's main path."""
     fisher: str = ""
-    """Fisher file, as scripts/fisher.py makes it; it can be looked at without a run."""
+    """Fisher file, as fisher makes it; it can be looked at without a run."""
     out: str = ""
     """Folder that receives tables and records; empty = RUN/analysis."""
     batch: Batch = 4
