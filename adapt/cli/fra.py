@@ -18,7 +18,7 @@ Adapt a segmentation network to a new camera, season or scanner from unlabelled 
   fra COMMAND SETTING=VALUE ...
   fra COMMAND --help                every setting of a command
   fra --version
-  eval "$(fra -sc install=bash)"    completion of commands and settings (docs/index.md: zsh, fish)
+  eval "$(fra -sc install=bash)"    completion of commands and settings in bash
 """
 
 
