@@ -64,8 +64,12 @@ def arguments(name: str, given: list[str]) -> Namespace:
         raise InputError(f"{message}; see {name} --help")
 
     parser = get_args_parser()
+    parser.add_argument("--dry-run", action="store_true")
+    parser.allow_abbrev = False
     parser.error = refuse  # type: ignore[method-assign]
     options = parser.parse_intermixed_args(given)
+    if options.dry_run and options.multirun:
+        refuse("--dry-run looks at one run, -m makes several")
     if options.experimental_rerun:
         refuse("unrecognized arguments: --experimental-rerun, which would unpickle a file")
     for override in OverridesParser.create().parse_overrides(options.overrides):

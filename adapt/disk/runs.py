@@ -113,18 +113,25 @@ def claimed(path: Path, config: dict[str, Any], default: dict[str, Any]) -> Iter
             write_json(path / ENVIRONMENT, environment())
             write_whole(path / CONFIG, yaml.safe_dump(config, sort_keys=False).encode())
         recorded = read_yaml(path / CONFIG)
-        old, new = (
-            {k: v for k, v in c.items() if k not in MAY_DIFFER}
-            for c in (filled(recorded, default), config)
-        )
-        if changed := differences(old, new):
-            longer = LONGER if any(c.startswith("steps:") for c in changed) else ""
-            raise InputError(
-                f"run: {path} was started with another configuration (recorded -> given): "
-                f"{'; '.join(changed)}. Give a new run=, or the recorded values{longer}"
-            )
+        check_same(path, recorded, config, default)
         checkpoint.clean(path / "checkpoints")
         yield digest(recorded)
+
+
+def check_same(
+    path: Path, recorded: dict[str, Any], config: dict[str, Any], default: dict[str, Any]
+) -> None:
+    """InputError where a run was started with another configuration than the one given."""
+    old, new = (
+        {k: v for k, v in c.items() if k not in MAY_DIFFER}
+        for c in (filled(recorded, default), config)
+    )
+    if changed := differences(old, new):
+        longer = LONGER if any(c.startswith("steps:") for c in changed) else ""
+        raise InputError(
+            f"run: {path} was started with another configuration (recorded -> given): "
+            f"{'; '.join(changed)}. Give a new run=, or the recorded values{longer}"
+        )
 
 
 def environment() -> dict[str, Any]:

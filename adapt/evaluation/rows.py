@@ -121,7 +121,7 @@ def read_evaluation(path: Path) -> dict[str, Any]:
     """The content of a metrics_*.json.
 
     Raises:
-        InputError: the file is not what scripts/evaluate.py writes.
+        InputError: the file is not what evaluate writes.
     """
     found = read_mapping(path)
     check_record(EvaluationRecord, found, str(path))

@@ -108,7 +108,7 @@ def load_model(source: Path, what: str = "run", like: Model | None = None) -> Mo
     if not is_run(str(source)):
         if like is None:
             raise InputError(
-                f"{what}: {source} is no run; make it one: scripts/train.py start={source} steps=0 "
+                f"{what}: {source} is no run; make it one: fra train start={source} steps=0 "
                 "run=DIR network=NAME data=NAME data.root=DIR"
             )
         return load_complete(str(source), like.network, like.classes, what)

@@ -128,7 +128,7 @@ class AnalyseConfig(OfARun, Machine):
     layers: list[str] = field(default_factory=list)
     """Layers of the activations; [] = the network's main path."""
     fisher: str = ""
-    """Fisher file, as scripts/fisher.py makes it; it can be looked at without a run."""
+    """Fisher file, as fisher makes it; it can be looked at without a run."""
     out: str = ""
     """Folder that receives tables and records; empty = RUN/analysis."""
     batch: Batch = 4
@@ -203,7 +203,7 @@ class DistortConfig(Settings):
 
 @dataclass
 class CalibrateConfig(Machine):
-    """Find the parameters of a filter that degrade teacher=DIR by shift.distortion percent."""
+    """Find parameters of a filter that degrade teacher=DIR by shift.distortion percent."""
 
     teacher: str = ""
     """Run that is to be degraded."""

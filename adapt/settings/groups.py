@@ -169,7 +169,8 @@ class TrustConfig(Settings):
     """Commands that load a run whose network has a factory must be given its name again."""
 
     factory: str = ""
-    """Factory of the run's network, repeated here as a sign that you trust its code."""
+    """Factory of the run's network, repeated here as a sign that you trust its code. The variable
+    FRA_TRUST of the environment gives that sign once, with patterns: `nets:*,unet:unet`."""
 
 
 @dataclass

@@ -8,7 +8,9 @@ import yaml
 from adapt.errors import unknown
 from adapt.settings.choices import NETWORKS, SCHEDULES
 
-CONFIGS = Path(__file__).resolve().parents[2] / "configs"
+PACKAGE = Path(__file__).resolve().parents[1]
+CONFIGS = next(p / "configs" for p in (PACKAGE, PACKAGE.parent) if (p / "configs").is_dir())
+"""In the wheel it is adapt.configs; in a checkout it stands on top."""
 CHOICES: dict[str, dict[str, dict[str, Any]]] = {
     "network": {name: {"name": name} for name in (*NETWORKS, "resnet101")},
     "schedule": {name: {"name": name} for name in SCHEDULES},

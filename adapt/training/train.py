@@ -59,18 +59,18 @@ def train(config: TrainConfig, on_step: OnStep | None = None) -> Path:
             say(f"{path} is finished already; nothing to do")
             return path
         step, before = restore(setup, run)
-        say(describe(setup, run))
+        say(describe(setup))
         fit(setup, run, step, before, on_step)
     return path
 
 
-def describe(setup: Setup, run: RunFolder) -> str:
+def describe(setup: Setup) -> str:
     """What is about to be trained, and how its parameters are split."""
-    config, split = setup.config, setup.penalty.split
+    config, split, run = setup.config, setup.penalty.split, Path(setup.config.run)
     pulled = (split.to_start + split.to_zero) / 1e6
     how = "" if config.penalty.apply == "gradient" else f" ({config.penalty.apply})"
     line = (
-        f"{run.path}: {config.objective.name}, penalty {config.penalty.name}{how} on {pulled:.2f} "
+        f"{run}: {config.objective.name}, penalty {config.penalty.name}{how} on {pulled:.2f} "
         f"of {split.parameters / 1e6:.2f} M parameters, {config.steps} steps of {config.batch} "
         f"from {len(setup.data.samples)} samples, {setup.machine.device} in {config.precision}"
     )

@@ -151,7 +151,7 @@ def networks_in(path: Path) -> list[str]:
     """Names of the networks that an inversion was made by, each a picture's beside `path`.
 
     Raises:
-        InputError: not what scripts/invert.py writes, or a name that leads elsewhere.
+        InputError: not what invert writes, or a name that leads elsewhere.
     """
     networks = read_mapping(path).get("networks")
     if not isinstance(networks, dict) or not networks:
