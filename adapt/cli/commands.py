@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Any
 
-from adapt.settings.choices import NETWORKS, SCHEDULES
+from adapt.settings.choices import DEFAULT_TAP, NETWORKS, SCHEDULES
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ COMMANDS = {
         {**TRAINED, "objective": "supervised", "penalty": "l2", "schedule": "poly"}, several=True),
     "adapt": Command(
         "training:AdaptConfig", "adapt.training.adapt:adapt",
-        {**TRAINED, "objective": "pool5", "penalty": "l2_sp", "schedule": "poly"}, several=True),
+        {**TRAINED, "objective": "default", "penalty": "l2_sp", "schedule": "poly"}, several=True),
     "evaluate": Command(
         "commands:EvaluateConfig", "adapt.evaluation.evaluate:evaluate",
         {**DATA, "protocol": "whole"}, several=True),
@@ -74,6 +74,9 @@ COMMANDS = {
 CHOICES: dict[str, dict[str, dict[str, Any]]] = {
     "network": {name: {"name": name} for name in (*NETWORKS, "resnet101")},
     "schedule": {name: {"name": name} for name in SCHEDULES},
+    "objective": {
+        "default": {"name": "", "regression": {"weight": 1.0, "taps": {DEFAULT_TAP: 1.0}}},
+    },
     "penalty": {"none": {"name": "none"}},
     "protocol": {"whole": {}},
     "data": {"folders": {"name": "folders"}, "inherit": {}},

@@ -196,7 +196,7 @@ def test_check_gives_reasons_and_choices() -> None:
 
 def test_main_path_has_each_map_once() -> None:
     def path(net: nn.Module) -> list[str]:
-        return [x.name for x in main_path(net, trace(net, SIZE))]
+        return [x.name for x in main_path(trace(net, SIZE))]
 
     assert path(NETS["deeplab_bn"]()) == [
         "conv1.2", "conv1.5", "pool1", "conv2.2", "conv2.5", "pool2", "conv3.2", "conv3.5",

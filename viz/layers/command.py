@@ -69,7 +69,7 @@ def layers(config: LayersConfig) -> list[Layer]:
     written = ["layers.csv", "layers.json"]
     if paths:
         wanted = [x for x in found if {x.name, *x.aliases} & set(config.taps)]
-        path = wanted or main_path(model.net, found)
+        path = wanted or main_path(found)
         machine = runtime(config.device, "fp32")
         result = measure(machine, model, path, paths, config.size or data.resize)
         for kind, (mean, spread, count) in result.by_kind().items():
