@@ -239,11 +239,12 @@ def check(layers: Sequence[Layer], taps: Iterable[str], what: str = "taps") -> N
         )
     found = {tap: named.get(tap) or short[tap] for tap in sorted(wanted - {LOGITS})}
     deepest = [x for x in named.values() if x in found.values()][-1:]
+    parts = [x for x in named.values() if x.type == ELEMENT and not x.obstacle]
     for tap, layer in found.items():
         stops = [layer] == deepest and LOGITS not in wanted
         if reason := layer.mapless if stops else layer.obstacle:
             beside = layer.name.rpartition(".")[0]
-            near = [n for n in free if n.startswith(f"{layer.name}.")] if layer.returned else []
+            near = [x.name for x in parts if x.name.startswith(f"{layer.name}.")]
             near = near or [n for n in free if n.rpartition(".")[0] == beside] or list(short)
             raise InputError(
                 f"{what}: {tap} cannot be tapped ({reason}); near it can: "
@@ -262,20 +263,15 @@ def auto_taps(layers: Sequence[Layer]) -> dict[str, float]:
     layers that hand on the same map the outermost is named, before dropout.
 
     Returns:
-        Name -> weight in the order of the forward pass.
-
-    Raises:
-        InputError: no map (B, C, h, w) in the second half of the computation, as in a transformer
-            of tokens.
+        Name -> weight in the order of the forward pass; empty where the second half of the
+        computation has no map (B, C, h, w), as in a transformer of tokens.
     """
     logits, pyramid = next(x for x in layers if not x.name), list(pooled(layers))
     maps = [x for x in layers if not x.obstacle and x.shape[2:] != (1, 1) and x not in pyramid]
     while maps and maps[-1].shape[1] == logits.shape[1]:
         maps.pop()
     if not maps or maps[-1].share_until < 0.5:
-        raise InputError(
-            "taps=auto finds no map (B, C, h, w) in the second half of the network's computation"
-        )
+        return {}
     on_path = {x.name for x in main_path(layers)}
     strides = {
         x: tuple(round(math.log2(side)) for side in x.stride or ())
@@ -301,10 +297,9 @@ def linear(layers: Sequence[Layer], taps: Iterable[str]) -> dict[str, float]:
 
 def proposal(layers: Sequence[Layer]) -> str:
     """`taps=auto would take ...`, for messages; or why it would take none."""
-    try:
-        return f"taps=auto would take {weighted(auto_taps(layers))}"
-    except InputError as error:
-        return str(error)
+    if taps := auto_taps(layers):
+        return f"taps=auto would take {weighted(taps)}"
+    return "taps=auto finds no map (B, C, h, w) in the second half of the network's computation"
 
 
 def weighted(taps: Mapping[str, float]) -> str:

@@ -23,7 +23,7 @@ from adapt.machine.runtime import Runtime, runtime, say
 from adapt.networks import build_network
 from adapt.networks.batchnorm import freeze, train_mode
 from adapt.networks.gradient_checkpointing import blocks, recomputed
-from adapt.networks.layers import Layer, auto_taps, check, linear, trace, weighted
+from adapt.networks.layers import Layer, auto_taps, check, linear, proposal, trace, weighted
 from adapt.networks.pretrained import is_pretrained, pretrained
 from adapt.networks.saved import NO_START, Model, is_file, is_run, load_complete, load_model
 from adapt.networks.taps import aliases, forward
@@ -266,11 +266,14 @@ def with_taps(config: TrainConfig, teacher: Model | None) -> TrainConfig:
     layers = trace(teacher.net, size_of(config.data, load(config.data, "train")))
     if taps == AUTO:
         weights = auto_taps(layers)
+        if not weights:
+            raise InputError(f"{proposal(layers)}; name taps yourself")
     else:
         names = [str(name) for name in taps]
         check(layers, names)
-        given = isinstance(taps, dict)
-        weights = dict(zip(names, taps.values())) if given else linear(layers, names)
+        weights = linear(layers, names)
+        if isinstance(taps, dict):
+            weights = {str(name): float(weight) for name, weight in taps.items()}
     name = AUTO if taps == AUTO else "taps"
     say(f"{why}{'taps=auto takes' if taps == AUTO else 'taps:'} {weighted(weights)}")
     others = [t for t in TERMS if t != "regression" and getattr(objective, t).weight]

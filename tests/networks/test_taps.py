@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from adapt.errors import InputError
-from adapt.networks.taps import LOGITS, check_taps, forward, logits_of, normalise, upsample
+from adapt.networks.taps import LOGITS, forward, logits_of, normalise, resolve, upsample
 
 
 class AddInPlace(nn.Module):
@@ -94,7 +94,7 @@ def test_layers_that_cannot_be_tapped_are_refused() -> None:
 def test_an_alias_is_another_name_of_a_layer() -> None:
     net, x = AddInPlace(), torch.ones(1, 3, 4, 4)
     net.aliases = {"pool5": "last"}  # type: ignore[assignment]
-    check_taps(net, ["pool5", "conv"])
+    assert (resolve(net, "pool5"), resolve(net, "conv")) == ("last", "conv")
     assert torch.equal(forward(net, x, ["pool5"])["pool5"], net(x))
     with pytest.raises(InputError, match=r"'pool4' is not known.*'pool5'.*pool5, conv, last"):
-        check_taps(net, ["pool4"])
+        resolve(net, "pool4")

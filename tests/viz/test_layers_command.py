@@ -107,7 +107,7 @@ def test_principal_component_and_its_sign() -> None:
 
 def test_steps_lie_inside_a_stage_into_a_pooling_or_after_it(fcn: nn.Module) -> None:
     def steps(net: nn.Module) -> tuple[list[str], list[str]]:
-        path = main_path(net, trace(net, SIZE))
+        path = main_path(trace(net, SIZE))
         return [x.name for x in path], kinds(path)
 
     _, found = steps(DeepLabVGG16(5, width=1 / 32, batch_norm=True))
@@ -191,7 +191,8 @@ def test_script_lists_a_network_of_ones_own(tmp_path: Path) -> None:
         [sys.executable, str(script), *settings, "size=[20,30]", "depth=1"],
         cwd=tmp_path, capture_output=True, text=True, timeout=120, check=True,
     )  # fmt: skip
-    lines = [line.split() for line in done.stdout.splitlines()[2:]]
+    lines = [line.split() for line in done.stdout.splitlines()[2:7]]
     assert [line[0] for line in lines] == ["layer", "0", "1", "2", "(network)"]
     assert lines[2][1:4] == ["deep", "ReLU", "4x18x28"] and lines[3][2] == "7x18x28"
+    assert done.stdout.endswith("taps=auto would take {1: 1}\n")
     assert done.stderr == "" and list(tmp_path.glob("*.json")) == []
