@@ -24,6 +24,8 @@ NEAR = 8
 CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
 LINEAR = ("Conv", "Linear", "BatchNorm", "GroupNorm", "LayerNorm", "InstanceNorm")
 """Beginnings of the types whose maps the next activation or norm layer only finishes."""
+DROPOUT = "Drop"
+"""Part of the types whose output in training is another one than in eval mode."""
 LEAST = 4
 """Layers that a main path should have before blocks stay closed."""
 ELEMENT = "(element)"
@@ -258,16 +260,21 @@ def auto_taps(layers: Sequence[Layer]) -> dict[str, float]:
     linearly with depth and add up to 1.
 
     Strides are powers of two, rounded. On the way down only the main path counts, so that no branch
-    inside a block does. Pyramid pooling (Zhao et al. 2017), whose few cells are no stride, never
-    does. The maps at the end that have as many channels as the logits are taken for logits. Of the
-    layers that hand on the same map the outermost is named, before dropout.
+    inside a block does. Dropout's output and pyramid pooling (Zhao et al. 2017), whose few cells
+    are no stride, never do. The maps at the end that have as many channels as the logits are taken
+    for logits. Of the layers that hand on the same map the outermost is named, before dropout.
 
     Returns:
         Name -> weight in the order of the forward pass; empty where the second half of the
         computation has no map (B, C, h, w), as in a transformer of tokens.
     """
-    logits, pyramid = next(x for x in layers if not x.name), list(pooled(layers))
-    maps = [x for x in layers if not x.obstacle and x.shape[2:] != (1, 1) and x not in pyramid]
+    logits = next(x for x in layers if not x.name)
+    unfit = {x.name for x in pooled(layers)} | {x.name for x in layers if DROPOUT in x.type}
+    maps = [
+        x
+        for x in layers
+        if not x.obstacle and x.shape[2:] != (1, 1) and (x.same_as or x.name) not in unfit
+    ]
     while maps and maps[-1].shape[1] == logits.shape[1]:
         maps.pop()
     if not maps or maps[-1].share_until < 0.5:
@@ -322,7 +329,7 @@ def outermost(layer: Layer, layers: Sequence[Layer]) -> str:
     changes it."""
     owner = layer.same_as or layer.name
     same = [x for x in layers if owner in (x.name, x.same_as) and not x.obstacle]
-    kept = takewhile(lambda x: "Drop" not in x.type, same)
+    kept = takewhile(lambda x: DROPOUT not in x.type, same)
     return min(kept, key=lambda x: (x.type == ELEMENT, x.name.count("."))).name
 
 

@@ -44,13 +44,13 @@ class Gathered(nn.Module):
         self.encoder = Encoder()
         self.pyramid = nn.Sequential(nn.AdaptiveAvgPool2d(3), nn.Conv2d(8, 8, 1))
         self.block = nn.Sequential(nn.Conv2d(20, 8, 3, padding=1), nn.ReLU(), nn.Dropout2d(0.5))
-        self.head = nn.Conv2d(8, 5, 1)
+        self.dropout, self.head = nn.Dropout2d(0.5), nn.Conv2d(8, 5, 1)
 
     def forward(self, x: Tensor) -> Tensor:
         found = self.encoder(x)
         first, last = found["maps"][0], found["last"]
         up = [nn.functional.interpolate(m, first.shape[2:]) for m in (last, self.pyramid(last))]
-        return self.head(self.block(torch.cat([first, *up], 1)))
+        return self.head(self.dropout(self.block(torch.cat([first, *up], 1)) + 1))
 
 
 def unet() -> nn.Module:

@@ -45,13 +45,16 @@ def test_stride_is_known_in_spite_of_rounding() -> None:
 
 def test_table_is_aligned_and_holds_what_was_asked(fcn: nn.Module) -> None:
     found = trace(fcn, SIZE)
-    lines = table_of(listed(found, 2)).splitlines()
+    auto = {"backbone.layer1.0": 0.25, "classifier.2": 0.75}
+    lines = table_of(listed(found, 2, auto), auto).splitlines()
     names = [line.split()[0] for line in lines[1:]]
     assert "backbone.layer4" in names and "backbone.layer4.0" not in names
+    marked = [line.split()[0] for line in lines if "%  0.25 " in line or "%  0.75 " in line]
+    assert marked == list(auto), "whatever their depth"
     assert lines[0].startswith("layer ") and len({line.index("  ") > 0 for line in lines}) == 1
     starts = {line.rindex(" % ") for line in lines[1:]}
     assert len(starts) == 1
-    assert len(table_of(listed(found, 0)).splitlines()) == len(found) + 1
+    assert len(table_of(listed(found, 0), {}).splitlines()) == len(found) + 1
     numbers = {0: "0", 999: "999", 1234: "1.23 k", 123_456: "123 k", 9_999_999: "10.00 M"}
     assert {number: short(number) for number in numbers} == numbers
 
