@@ -349,7 +349,7 @@ def main_path(layers: Sequence[Layer]) -> list[Layer]:
 
     def opened(name: str, left: int) -> Iterator[str]:
         """Names below a module, blocks replaced by what is in them `left` times."""
-        for child in inside[name]:
+        for child in inside.get(name, ()):  # a shared module has one name only
             closed = not child.container and not child.returned
             if child.leaf or (closed and not left):
                 yield child.name

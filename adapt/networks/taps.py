@@ -37,7 +37,7 @@ def resolve(net: nn.Module, tap: str, what: str = "taps") -> str:
     raise unknown(f"{what}: layer", tap, [*short, *(n for n in names if deep or "." not in n)])
 
 
-def split_tap(net: nn.Module, tap: str, what: str = "taps") -> tuple[str, str]:
+def split_tap(net: nn.Module, tap: str) -> tuple[str, str]:
     """The `named_modules()` name of a tap's layer and, where the tap is a map of several that the
     layer returns (`encoder.2`), the path to it; the path is empty for the layer's own map.
 
@@ -49,7 +49,7 @@ def split_tap(net: nn.Module, tap: str, what: str = "taps") -> tuple[str, str]:
     while layer and layer not in names and tap not in aliases(net):
         layer, _, last = layer.rpartition(".")
         path = f"{last}.{path}" if path else last
-    return (layer, path) if layer and path else (resolve(net, tap, what), "")
+    return (layer, path) if layer and path else (resolve(net, tap), "")
 
 
 def logits_of(output: object) -> Tensor:

@@ -79,9 +79,20 @@ def built(name: str, **settings: float) -> nn.Module:
         (built("resnet18"), ["relu", "layer1", "layer2", "layer3", "layer4"]),
         (unet(), ["down.0", "down.1", "down.2", "down.3", "down.4", "merge.3"]),
         (Gathered(), ["encoder.stem", "encoder.stage", "block.1"]),
+        (nn.Conv2d(3, 5, 1), []),
         (nn.Sequential(nn.Flatten(2), nn.Linear(SIZE[0] * SIZE[1], 4), nn.Flatten()), []),
     ],
-    ids=["vgg", "resnet", "pspnet", "mobilenet", "classifier", "unet", "gathered", "tokens"],
+    ids=[
+        "vgg",
+        "resnet",
+        "pspnet",
+        "mobilenet",
+        "classifier",
+        "unet",
+        "gathered",
+        "bare",
+        "tokens",
+    ],
 )
 def test_auto_takes_the_last_map_of_each_stride_and_before_the_classifier(
     net: nn.Module, names: list[str]

@@ -22,13 +22,13 @@ def test_taps_are_the_objective_that_names_them(
     """A list in any order and a mapping give the run of the same layers and weights, bit for bit,
     and so does `auto`, interrupted and resumed; the other terms stay."""
     auto = {"conv1": 0.1, "conv2": 0.2, "conv3": 0.3, "fc7.2": 0.4}
-    for name, taps, written in (
-        ("list", ["pool3", "fc7.2", "conv1"], THREE),
-        ("mapping", dict(THREE), THREE),
-        ("auto", "auto", auto),
+    for name, taps, plain, written in (
+        ("list", ["pool3", "fc7.2", "conv1"], "three", THREE),
+        ("mapping", dict(THREE), "three", THREE),
+        ("auto", "auto", "four", auto),
     ):
         objective = ObjectiveConfig("x", RegressionConfig(1.0, dict(written)), kd=KDConfig(0.5))
-        train(adapting(world, tmp_path / f"{name}_plain", objective=objective))
+        train(adapting(world, tmp_path / plain, objective=objective))
         capsys.readouterr()
         config = adapting(world, tmp_path / name, objective=KD, taps=taps, checkpoint_every=1)
         with pytest.raises(Interrupted):
@@ -39,8 +39,8 @@ def test_taps_are_the_objective_that_names_them(
         recorded = read_config(tmp_path / name)
         assert recorded["objective"]["name"] == ("auto_kd" if name == "auto" else "taps_kd")
         assert recorded["objective"]["regression"]["taps"] == pytest.approx(written)
-        assert same(tmp_path / name, tmp_path / f"{name}_plain")
-        assert curve(tmp_path / name) == curve(tmp_path / f"{name}_plain")
+        assert same(tmp_path / name, tmp_path / plain)
+        assert curve(tmp_path / name) == curve(tmp_path / plain)
     other = adapting(world, tmp_path / "auto", objective=KD, taps=["pool3"])
     with pytest.raises(InputError, match=r"regression\.taps\.conv1: 0\.1 -> '\(absent\)'"):
         train(other)
