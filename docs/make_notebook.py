@@ -1,6 +1,6 @@
 """Runs docs/python.ipynb, writes what it printed into it, and makes docs/python.md: make notebook.
 
-    python docs/make_notebook.py [NAME=NUMBER ...]    # sets constants of its cells, STEPS=2 say
+python docs/make_notebook.py [NAME=NUMBER ...]    # sets constants of its cells, STEPS=2 say
 """
 
 import ast

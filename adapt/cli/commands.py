@@ -44,7 +44,7 @@ COMMANDS = {
         several=True, dry_run="training"),
     "adapt": Command(
         "training:AdaptConfig", "adapt.training.adapt:adapt",
-        {**TRAINED, "objective": "pool5", "penalty": "l2_sp", "schedule": "poly"},
+        {**TRAINED, "objective": "default", "penalty": "l2_sp", "schedule": "poly"},
         several=True, dry_run="training"),
     "evaluate": Command(
         "commands:EvaluateConfig", "adapt.cli.weights:evaluate",

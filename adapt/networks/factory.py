@@ -111,7 +111,7 @@ def own_network(config: NetworkConfig, classes: int) -> nn.Module:
         )
     arguments |= dict.fromkeys(wanted[:1], classes)
     try:
-        with own_first(here):
+        with own_first(Path.cwd()):
             net = make(**arguments)
     except ImportError as error:
         raise InputError(f"network.factory={name}: {error} ({LATE})") from None

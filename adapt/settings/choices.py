@@ -83,3 +83,6 @@ LOGGERS = ("tensorboard", "wandb", "mlflow")
 
 BATCH_NORM = ("eval", "affine", "train")
 """adapt.networks.batchnorm: what of the student's batch norm may change."""
+
+DEFAULT_TAP = "pool5"
+"""The layer that `adapt` regresses unless told otherwise: the paper's, and the objective's name."""

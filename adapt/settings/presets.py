@@ -6,7 +6,7 @@ from typing import Any
 import yaml
 
 from adapt.errors import unknown
-from adapt.settings.choices import NETWORKS, SCHEDULES
+from adapt.settings.choices import DEFAULT_TAP, NETWORKS, SCHEDULES
 
 PACKAGE = Path(__file__).resolve().parents[1]
 CONFIGS = next(p / "configs" for p in (PACKAGE, PACKAGE.parent) if (p / "configs").is_dir())
@@ -14,6 +14,9 @@ CONFIGS = next(p / "configs" for p in (PACKAGE, PACKAGE.parent) if (p / "configs
 CHOICES: dict[str, dict[str, dict[str, Any]]] = {
     "network": {name: {"name": name} for name in (*NETWORKS, "resnet101")},
     "schedule": {name: {"name": name} for name in SCHEDULES},
+    "objective": {
+        "default": {"name": "", "regression": {"weight": 1.0, "taps": {DEFAULT_TAP: 1.0}}},
+    },
     "penalty": {"none": {"name": "none"}},
     "protocol": {"whole": {}},
     "data": {"folders": {"name": "folders"}, "inherit": {}},

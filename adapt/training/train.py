@@ -54,7 +54,7 @@ def train(config: TrainConfig, on_step: OnStep | None = None) -> Path:
     with shared_errors():
         resolved, start, teacher = resolve(config)
         setup = prepare(resolved, start, teacher)
-    with open_run(path, as_dict(resolved), as_dict(TrainConfig())) as run:
+    with open_run(path, as_dict(setup.config), as_dict(TrainConfig())) as run:
         if run.finished:
             say(f"{path} is finished already; nothing to do")
             return path
