@@ -42,7 +42,7 @@ COMMANDS = {
         "training:TrainConfig", "adapt.training.train:train",
         {**TRAINED, "objective": "supervised", "penalty": "l2", "schedule": "poly"}, several=True),
     "adapt": Command(
-        "training:AdaptConfig", "adapt.training.adapt:adapt",
+        "training:AdaptConfig", "adapt.cli.adapt:adapt_and_report",
         {**TRAINED, "objective": "pool5", "penalty": "l2_sp", "schedule": "poly"}, several=True),
     "evaluate": Command(
         "commands:EvaluateConfig", "adapt.evaluation.evaluate:evaluate",

@@ -215,7 +215,8 @@ def test_layers_without_values_and_without_motion_are_left_out() -> None:
     lines = [{"step": s, "distances": {"a": 0.5 * s, "b": 0.0}} for s in range(3)]
     assert limits_of([lines]) == (pytest.approx(0.5 / 1.2), pytest.approx(1.2))
     assert limits_of([[{"step": 0, "distances": {"a": 0.0}}]]) is None
-    assert distances_over_time({"run": lines, "still": lines[:1]}).startswith(b"\x89PNG")
+    for still in (lines, lines[:1]):
+        assert distances_over_time("run", still).startswith(b"\x89PNG")
 
 
 @pytest.fixture(scope="module")
@@ -286,9 +287,9 @@ def test_broken_analyses_are_said_and_foreign_files_passed_over(
     path.mkdir()
     (path / "source.json").write_text("{")
     (path / "weights.json").write_text("[1, 2]")
-    (sentence,) = analyses_section(compared, [])["sentences"]
+    (sentence,) = analyses_section(compared, {})["sentences"]
     assert sentence.startswith(f"Not shown: {path / 'source.json'}: broken JSON")
-    assert analyses_section(tmp_path, []) == {}
+    assert analyses_section(tmp_path, {}) == {}
 
 
 def test_sources_have_short_names() -> None:
