@@ -92,7 +92,9 @@ class Verdict:
             said.append(f"AdaBN alone is as good (after - AdaBN: {low:+.1f} to {high:+.1f})")
         return said
 
-    def __str__(self) -> str:
+    @property
+    def facts(self) -> str:
+        """The agreement before and after, and on how many pairs it is better and worse."""
         rows = {BEFORE: self.before, "AdaBN": self.adabn, AFTER: self.after}
         scores = ", ".join(f"{v:.1f} {name}" for name, v in rows.items() if v is not None)
         text = f"agreement with the teacher on {self.pairs} held-out pairs: {scores or 'none'}"
@@ -100,8 +102,10 @@ class Verdict:
             low, high = self.intervals[GAIN]
             text += f" (90 % interval of the gain: {low:+.1f} to {high:+.1f})"
         shares = (f"{n} ({n / max(1, self.pairs):.0%})" for n in (self.better, self.worse))
-        text += "; better on {}, worse on {}: {}".format(*shares, self.conclusion or UNCLEAR)
-        return "; ".join([text, *self.remarks()])
+        return text + "; better on {}, worse on {}".format(*shares)
+
+    def __str__(self) -> str:
+        return "; ".join([f"{self.facts}: {self.conclusion or UNCLEAR}", *self.remarks()])
 
 
 def read_verdict(folder: Path) -> Verdict | None:

@@ -160,7 +160,7 @@ def test_a_record_that_is_none_is_named_and_costs_its_run_only(
         edit(path, lambda content: content.update(change))
     page = html.unescape(written(copied, tmp_path))
     assert re.search(rf"Left out: .*pool3/.*\.json: {message}", page)
-    assert "pool5" in page and "pool3_seed1" in page and "Configuration of pool3<" not in page
+    assert "pool5" in page and "pool3_seed1" in page and "configuration of pool3<" not in page
 
 
 def test_what_cannot_be_drawn_is_named_and_does_not_stop_the_report(

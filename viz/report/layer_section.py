@@ -139,7 +139,8 @@ def distances_over_time(
             axis.annotate(
                 name if name != ALL else "all layers", (step, value), (1.04, height),
                 textcoords="axes fraction", color=colour, fontsize=8, va="center",
-                arrowprops={"arrowstyle": "-", "color": colour, "lw": 0.6}, annotation_clip=False,
+                arrowprops={"arrowstyle": "-", "color": colour, "lw": 0.6, "relpos": (0, 0.5)},
+                annotation_clip=False,
             )  # fmt: skip
         whole_ticks(axis)
         return png(figure)

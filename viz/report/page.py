@@ -81,7 +81,10 @@ def report(config: ReportConfig) -> Path:
         analyses=analyses_section(runs, timed),
         montages=inversions,
         missing=missing,
-        curves=[(record.name, training_curves(record.lines)) for record in drawn],
+        curves=[
+            (r.name, training_curves(r.lines), bool(r.config["teacher"]) and not r.evaluated)
+            for r in drawn
+        ],
         more_curves=sum(bool(record.lines) for record in records) - len(drawn),
     )
     write_whole(out, html.encode())

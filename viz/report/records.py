@@ -31,6 +31,11 @@ class Record:
     """Its evaluations."""
 
     @property
+    def evaluated(self) -> bool:
+        """Was it scored while it trained?"""
+        return any("evaluation" in line for line in self.lines)
+
+    @property
     def about(self) -> dict[str, str]:
         """Where the run comes from, as the report's table has it."""
         git = self.environment["git"]
