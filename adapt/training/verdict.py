@@ -101,7 +101,8 @@ class Verdict:
         if GAIN in self.intervals:
             low, high = self.intervals[GAIN]
             text += f" (90 % interval of the gain: {low:+.1f} to {high:+.1f})"
-        shares = (f"{n} ({n / max(1, self.pairs):.0%})" for n in (self.better, self.worse))
+        share = 100 / max(1, self.pairs)
+        shares = (f"{n} ({n * share:.0f} %)" for n in (self.better, self.worse))
         return text + "; better on {}, worse on {}".format(*shares)
 
     def __str__(self) -> str:
