@@ -15,7 +15,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from adapt.data.objects import Pairs, offer
-from adapt.disk.files import read_mapping, write_whole
+from adapt.disk.files import write_whole
 from adapt.disk.runs import CONFIG, TEACHER, read_config, read_metrics
 from adapt.errors import InputError
 from adapt.machine.processes import on_rank_zero, processes
@@ -26,8 +26,9 @@ from adapt.settings.mapping import build
 from adapt.settings.presets import preset
 from adapt.settings.training import AdaptConfig
 from adapt.settings.viz import ReportConfig
-from adapt.training.adapt import VERDICT, Verdict, adapt
+from adapt.training.adapt import adapt
 from adapt.training.train import OnStep
+from adapt.training.verdict import Verdict, read_verdict
 
 Network = nn.Module | Callable[[], nn.Module]
 
@@ -133,11 +134,6 @@ def fit(
         "steps": steps, "batch": batch, "device": device, "seed": seed,
         "data": {"classes": list(classes)},
     }  # fmt: skip
-    if isinstance(taps, Mapping):  # TEMPORARY
-        values["objective"] = {
-            "name": "taps",
-            "regression": {"weight": 1.0, "taps": dict(values.pop("taps"))},
-        }
     values["data"] |= preset("data", "pairs") | data_of(pairs, held_out)
     if isinstance(pairs, DataLoader):
         values["batch"] = pairs.batch_size or batch
@@ -170,9 +166,8 @@ def load(run: str | Path, network: Network | None = None) -> Result:
 
 def read(folder: Path) -> Result:
     """The result in a run's folder."""
-    verdict = folder / VERDICT
-    found = build(Verdict, read_mapping(verdict), VERDICT) if verdict.is_file() else None
-    return Result(folder, load_model(folder).net.eval(), found, read_metrics(folder))
+    net = load_model(folder).net.eval()
+    return Result(folder, net, read_verdict(folder), read_metrics(folder))
 
 
 def place(values: dict[str, Any], name: str, value: Any) -> None:

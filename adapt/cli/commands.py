@@ -43,7 +43,7 @@ COMMANDS = {
         {**TRAINED, "objective": "supervised", "penalty": "l2", "schedule": "poly"},
         several=True, dry_run="training"),
     "adapt": Command(
-        "training:AdaptConfig", "adapt.training.adapt:adapt",
+        "training:AdaptConfig", "adapt.cli.adapt:adapt_and_report",
         {**TRAINED, "objective": "default", "penalty": "l2_sp", "schedule": "poly"},
         several=True, dry_run="training"),
     "evaluate": Command(

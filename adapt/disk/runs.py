@@ -2,7 +2,9 @@
 
 import json
 import platform
+import shlex
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
@@ -135,12 +137,13 @@ def check_same(
 
 
 def environment() -> dict[str, Any]:
-    """Versions and hardware, for the record."""
+    """Command, versions and hardware, for the record."""
     packages: dict[str, str | None] = dict.fromkeys(PACKAGES)
     for package in PACKAGES:
         with suppress(PackageNotFoundError):
             packages[package] = version(package)
     return {
+        "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
         "python": platform.python_version(),
         "platform": platform.platform(),
         "processes": world(),
@@ -227,6 +230,7 @@ class Environment:
     packages: dict[str, str | None]
     gpus: list[str]
     git: dict[str, Any]
+    command: str = ""
 
 
 def read_metrics(folder: Path) -> list[dict[str, Any]]:

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from itertools import count
+from math import isnan
 from pathlib import Path
 from typing import Any
 
@@ -105,7 +106,10 @@ def evaluate(config: EvaluateConfig) -> Path:
     table = per_class(found, data.classes)
     rank_zero_only(write_whole)(path.with_suffix(".csv"), table.encode())
     rank_zero_only(write_json)(path, about | as_dict(found))  # last: to a study it means "done"
-    numbers = ", ".join(f"{k} {v:.1f}" for k, v in headline(found).items())
+    said = {
+        k: "none (no pixel counts)" if isnan(v) else f"{v:.1f}" for k, v in headline(found).items()
+    }
+    numbers = ", ".join(f"{k} {v}" for k, v in said.items())
     say(f"{path}: {found.images} images, {numbers}")
     return path
 

@@ -74,7 +74,7 @@ def test_objects_and_folders_give_the_commands_numbers_bit_for_bit(
 ) -> None:
     commands.run(
         "adapt.py", "network.factory=smallnet:small", "teacher=small.pth", "data=pairs",
-        "data.root=OLD", "data.target=NEW", "objective=custom", "+objective.regression.taps={stem: 0.25, body: 0.75}", "steps=6", "batch=4",
+        "data.root=OLD", "data.target=NEW", "taps={stem: 0.25, body: 0.75}", "steps=6", "batch=4",
         "schedule.lr=0.02", "device=cpu", "precision=fp32", "log_every=1", "run=runs/command",
         cwd=home,
     )  # fmt: skip
