@@ -23,9 +23,9 @@ def adapt(config: TrainConfig, on_step: OnStep | None = None) -> Path:
     if found := read_verdict(folder):
         say(f"{folder}: {found}")
     elif not read_config(folder)["teacher"]:
-        say(f"{folder}: no teacher, so no verdict without labels; see scripts/evaluate.py")
+        say(f"{folder}: no teacher, so no verdict without labels; see fra evaluate")
     elif layout_of(data).classification:
-        command = f"scripts/evaluate.py run={folder} split={layout_of(data).val_split}"
+        command = f"fra evaluate run={folder} split={layout_of(data).val_split}"
         say(f"{folder}: one label an image, so no verdict: {command} gives the agreement")
     elif HELD_OUT not in splits_of(data):
         say(f"{folder}: no verdict: the data has no split or part named {HELD_OUT}")
