@@ -30,7 +30,7 @@ ERRORS = (HydraException, OmegaConfBaseException, yaml.YAMLError)
 """What composing raises when the command line or a YAML file is wrong."""
 HYDRA = {
     "output_subdir": None, "run": {"dir": "."}, "sweep": {"dir": "runs", "subdir": "."},
-    "job": {"chdir": False}, "callbacks": {"record": {"_target_": "adapt.cli.main.Record"}},
+    "job": {"chdir": False}, "callbacks": {"sweep": {"_target_": "adapt.cli.sweep.Sweep"}},
 }  # fmt: skip
 """Hydra only composes: it makes no run folder, no log and no change of directory. A sweep (-m)
 leaves its record, multirun.yaml, in runs."""

@@ -4,45 +4,27 @@ import atexit
 import os
 import signal
 import sys
-from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import CompactHydraException
-from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from adapt.cli.commands import COMMANDS, named
 from adapt.cli.composing import ERRORS, arguments, help_text, in_one_line, register
+from adapt.cli.sweep import UNWRITTEN
 from adapt.errors import InputError, Stopped
 from adapt.machine.streams import keep_streams
 from adapt.settings.mapping import EXPLICIT, build
 from adapt.settings.presets import CONFIGS, PACKAGE
 
-UNWRITTEN = 74
-"""Exit status of a full or read-only disk: EX_IOERR of sysexits.h."""
-
 
 class Failed(CompactHydraException):
     """A run of a sweep has failed and said why."""
-
-
-class Record(Callback):
-    """Of a sweep: Hydra writes it, and ends in a traceback where it cannot be written."""
-
-    def on_multirun_start(self, config: DictConfig, **given: Any) -> None:
-        from adapt.disk.files import unwritten, write_whole
-
-        record = Path(config.hydra.sweep.dir) / "multirun.yaml"
-        try:
-            write_whole(record, OmegaConf.to_yaml(config).encode())
-        except OSError as error:
-            print(f"error: {unwritten(error)}", file=sys.stderr)
-            sys.exit(UNWRITTEN)
 
 
 def overrides() -> Any:

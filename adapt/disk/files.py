@@ -19,8 +19,6 @@ from adapt.errors import InputError
 
 LEFTOVER = re.compile(r"\.(.+)\.tmp-\d+")
 """What a process that was killed while writing leaves beside the file; group 1 is its name."""
-LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-"""libyaml's loader reads a record ten times as fast; PyYAML may have been built without it."""
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -149,9 +147,9 @@ def read_yaml(path: Path) -> dict[str, Any]:
     object, and references (`*a`), which can unfold without end, are refused."""
     text = read_text(path)
     try:
-        events = yaml.parse(text, Loader=LOADER) if "*" in text else ()
+        events = yaml.parse(text, Loader=yaml.SafeLoader) if "*" in text else ()
         references = [e.start_mark.line + 1 for e in events if isinstance(e, yaml.AliasEvent)]
-        content = None if references else yaml.load(text, Loader=LOADER)
+        content = None if references else yaml.safe_load(text)
     except (yaml.YAMLError, ValueError, OverflowError, RecursionError) as error:
         raise InputError(f"{path}: broken YAML ({error})") from None
     if references:

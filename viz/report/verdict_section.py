@@ -24,7 +24,7 @@ from viz.pictures import coloured, palette, thumbnail
 from viz.report.records import Record
 
 PICTURED = 6
-"""Runs whose pictures are shown."""
+"""Runs whose verdicts stand at the top with pictures; those of the others are in the table."""
 SIDE = 512
 """Pixels of the longer side of a picture, which opens at this size."""
 SAME, DIFFERENT = (229, 231, 235), (213, 94, 0)
@@ -33,12 +33,13 @@ MISSING = "\u2013"
 
 
 def verdicts_section(records: Iterable[Record], count: int) -> list[dict[str, Any]]:
-    """Every run with a verdict, as report.html has it; `count` pairs of each of the first PICTURED
-    runs are shown."""
+    """Every run with a verdict, as report.html has it, the first PICTURED with pictures of `count`
+    pairs."""
     judged = [(record, record.verdict) for record in records if record.verdict]
     return [
         {
             "name": record.name,
+            "first": number < PICTURED,
             "verdict": verdict,
             "conclusion": verdict.conclusion or UNCLEAR,
             "rows": rows_of(verdict),
