@@ -82,8 +82,7 @@ def test_drops_and_distances_are_those_of_evaluations_and_of_weights(
 
 
 @pytest.mark.parametrize(
-    ("domain", "folders"),
-    [("d1", ("d1", "d1")), ("", ("d2", "d2")), ("pairs", ("d1", "d2"))],
+    ("domain", "folders"), [("d1", ("d1", "d1")), ("", ("d2", "d2")), ("pairs", ("d1", "d2"))]
 )
 def test_each_network_sees_the_images_of_the_domain(
     world: Path, student: Path, tmp_path: Path, domain: str, folders: tuple[str, str]

@@ -2,9 +2,9 @@
 
     python tests/campaigns/checkpoints.py [--count 2400] [--seed 0]
 
-Damage is what disks, copies and editors do: flipped bits, a stretch of zeros or noise, a file that
-is cut off, bytes added or lost, and in JSON and YAML a value of another kind. Allowed are an
-InputError, or the content exactly as it was saved (the damage hit a byte that nobody reads). A
+Damage is what disks, copies and editors do: flipped bits, a stretch of noise, a file that is cut
+off, bytes that are twice there or lost, and in JSON and YAML a value of another kind. Allowed are
+an InputError, or the content exactly as it was saved (the damage hit a byte that nobody reads). A
 failure is any other exception, code that ran, memory beyond LARGER, and changed content of a file
 that has a digest or checksum. Of files that have none the changed ones are counted apart.
 """
@@ -32,6 +32,7 @@ sys.path[:0] = [str(HERE.parents[1]), str(HERE.parent / "helpers")]
 import numpy as np
 import torch
 import yaml
+from pngs import damaged
 from tiny import POOL3, SUPERVISED
 from tqdm import tqdm
 
@@ -88,25 +89,6 @@ def make(base: Path) -> None:
 
 
 # ---- damage
-
-
-def damaged(content: bytes, rng: Rng) -> tuple[bytes, str]:
-    """The content damaged in one way, and which."""
-    at, size = int(rng.integers(0, len(content))), int(2 ** rng.uniform(0, 12))
-    noise = rng.integers(0, 256, size, dtype=np.uint8).tobytes()
-    stretch = (bytes(size), b"\xff" * size, noise)[int(rng.integers(0, 3))]
-    flipped = bytearray(content)
-    for place in rng.integers(0, len(content), int(rng.integers(1, 9))):
-        flipped[place] ^= 1 << int(rng.integers(0, 8))
-    ways = {
-        "flip": bytes(flipped),
-        "overwrite": content[:at] + stretch[: len(content) - at] + content[at + size :],
-        "truncate": content[:at],
-        "insert": content[:at] + noise + content[at:],
-        "delete": content[:at] + content[at + size :],
-    }
-    how = list(ways)[int(rng.integers(0, len(ways)))]
-    return ways[how], how
 
 
 def edited(
@@ -206,7 +188,7 @@ def same(a: Any, b: Any) -> bool:
 
 
 def perform(name: str, base: Path, place: Path, rng: Rng) -> dict[str, Any]:
-    """One case, on a copy of all but the images: {kind, damage, outcome[, detail]}."""
+    """One case, on a copy of all but the images: {kind, outcome[, detail]}."""
     kind = KINDS[name]
     shutil.rmtree(place, ignore_errors=True)
     shutil.copytree(base, place, ignore=shutil.ignore_patterns("d1", "d2", "tensorboard"))
@@ -214,11 +196,10 @@ def perform(name: str, base: Path, place: Path, rng: Rng) -> dict[str, Any]:
     content, suffix = path.read_bytes(), path.suffix
     if suffix in (".json", ".yaml") and rng.random() < 0.5:
         read, write = (json.loads, json.dumps) if suffix == ".json" else (yaml.safe_load, yaml.dump)
-        broken, how = edited(content, rng, read, write), "edited"
+        path.write_bytes(edited(content, rng, read, write))
     else:
-        broken, how = damaged(content, rng)
-    path.write_bytes(broken)
-    done, before = {"kind": name, "damage": how}, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        path.write_bytes(damaged(content, rng))
+    done, before = {"kind": name}, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     system, ran = os.system, list[object]()
     os.system = lambda *given: ran.append(given)  # type: ignore[assignment]
     try:
@@ -248,10 +229,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         make(Path(folder, "base"))
         for number in tqdm(range(given.count), disable=not sys.stderr.isatty()):
-            name, rng = (
-                list(KINDS)[number % len(KINDS)],
-                np.random.default_rng([given.seed, number]),
-            )
+            name = list(KINDS)[number % len(KINDS)]
+            rng = np.random.default_rng([given.seed, number])
             results.append(perform(name, Path(folder, "base"), Path(folder, "copy"), rng))
     by_kind = {name: Counter(r["outcome"] for r in results if r["kind"] == name) for name in KINDS}
     for name, counts in by_kind.items():

@@ -20,7 +20,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from copy import deepcopy
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import fields, is_dataclass
 from datetime import date
 from pathlib import Path
 from typing import Any, NamedTuple, get_args, get_origin, get_type_hints
@@ -33,43 +33,23 @@ import torch
 from tiny import adapting, teaching
 from tqdm import tqdm
 
-from adapt.analysis.analyse import analyse
 from adapt.analysis.fisher import fisher
+from adapt.cli.commands import COMMANDS
 from adapt.data.scenes import write_scenes
 from adapt.disk.files import write_json
 from adapt.disk.runs import environment
 from adapt.errors import InputError, Stopped
 from adapt.evaluation.evaluate import evaluate
-from adapt.evaluation.predict import predictions
-from adapt.export import export
 from adapt.machine.runtime import processor
 from adapt.networks.factory import permit
-from adapt.scan.command import scan
-from adapt.settings.commands import (
-    AnalyseConfig,
-    CalibrateConfig,
-    DistortConfig,
-    EvaluateConfig,
-    ExportConfig,
-    FisherConfig,
-    PredictConfig,
-    ScanConfig,
-)
+from adapt.settings.commands import DistortConfig, EvaluateConfig, FisherConfig
 from adapt.settings.groups import DataConfig, ShiftConfig
 from adapt.settings.mapping import EXPLICIT, build
 from adapt.settings.study import StudyConfig
-from adapt.settings.training import AdaptConfig, TrainConfig
-from adapt.settings.viz import FiltersConfig, InvertConfig, LayersConfig, ReportConfig
-from adapt.shift.calibrate import calibrate
 from adapt.shift.distort import make_distorted
 from adapt.study.cells import check_study
 from adapt.study.grid import study_of
-from adapt.training.adapt import adapt
 from adapt.training.train import train
-from viz.filters import filters
-from viz.inversion.command import invert
-from viz.layers.command import layers
-from viz.report.page import report
 
 MEMORY = 12 << 30
 NAN, INF = float("nan"), float("inf")
@@ -94,17 +74,9 @@ LONG = ("steps", "refine", "images", "draws", "root", "workers")
 """Settings that may ask for more work than a case has time for; a root draws all scenes."""
 
 
-class World(NamedTuple):
-    """What every case may read; nothing of it is changed."""
-
-    root: Path
-    data: dict[str, Any]
-    pairs: dict[str, Any]
-    network: dict[str, Any]
-
-
-def world(root: Path) -> World:
-    """Nine embedded scenes, their twin, a teacher, a student and a Fisher file."""
+def world(root: Path) -> Path:
+    """What every case may read, and none changes: nine embedded scenes, their twin, a teacher, a
+    student and a Fisher file."""
     write_scenes(root / "d1", train=6, val=3, seed=0, size=(32, 40))
     data = DataConfig(name="scenes", root=str(root / "d1"), crop=[16, 24])
     shift = ShiftConfig("photocopy")
@@ -113,24 +85,18 @@ def world(root: Path) -> World:
     train(adapting(root, root / "student", steps=2))
     fisher(FisherConfig(str(root / "teacher"), images=2, out=str(root / "f.safetensors")))
     evaluate(EvaluateConfig(run=str(root / "student"), device="cpu"))
-    plain = {"name": "scenes", "root": str(root / "d1"), "crop": [16, 24]}
-    pairs = {**plain, "target": str(root / "d2")}
-    return World(root, plain, pairs, {"width": 1 / 32, "batch_norm": True})
+    return root
 
 
-@dataclass(frozen=True)
-class Command:
-    """A command and settings with which it succeeds, written to `out`."""
-
-    schema: type
-    perform: Callable[[Any], object]
-    base: Callable[[World, Path], dict[str, Any]]
+def scenes(root: Path) -> dict[str, Any]:
+    return {"name": "scenes", "root": f"{root}/d1", "crop": [16, 24]}
 
 
 CPU = {"device": "cpu", "precision": "fp32"}
 SMALL = {"steps": 2, "batch": 2, "log_every": 1, **CPU}
 SUPERVISED = {"name": "supervised", "supervised": {"weight": 1.0}}
 POOL3 = {"name": "pool3", "regression": {"weight": 1.0, "taps": {"pool3": 1.0}}}
+NETWORK = {"width": 1 / 32, "batch_norm": True}
 L2_SP = {"name": "l2_sp", "alpha": 0.01, "beta": 0.01}
 PHOTOCOPY: dict[str, Any] = {"name": "photocopy", "parameters": {"mask_radius": 5.0}}
 
@@ -141,58 +107,50 @@ def plan(config: StudyConfig) -> None:
     list(study_of(config).cells())
 
 
-COMMANDS: dict[str, Command] = {
-    "train": Command(TrainConfig, train, lambda w, out: {
-        "run": f"{out}/run", "data": w.data, "network": w.network, "objective": SUPERVISED, **SMALL,
-    }),
-    "adapt": Command(AdaptConfig, adapt, lambda w, out: {
-        "run": f"{out}/run", "data": {"target": f"{w.root}/d2"}, "teacher": f"{w.root}/teacher",
+BASES: dict[str, Callable[[Path, Path], dict[str, Any]]] = {
+    "train": lambda w, out: {
+        "run": f"{out}/run", "data": scenes(w), "network": NETWORK, "objective": SUPERVISED,
+        **SMALL,
+    },
+    "adapt": lambda w, out: {
+        "run": f"{out}/run", "data": {"target": f"{w}/d2"}, "teacher": f"{w}/teacher",
         "objective": POOL3, "penalty": L2_SP, "domain": "d2", **SMALL,
-    }),
-    "evaluate": Command(EvaluateConfig, evaluate, lambda w, out: {
-        "run": f"{w.root}/student", **CPU,
-    }),
-    "predict": Command(PredictConfig, predictions, lambda w, out: {
-        "run": f"{w.root}/student", "out": f"{out}/p", **CPU,
-    }),
-    "make_distorted_voc": Command(DistortConfig, make_distorted, lambda w, out: {
-        "data": w.data, "shift": PHOTOCOPY, "out": f"{out}/d", "workers": 1,
-    }),
-    "calibrate": Command(CalibrateConfig, calibrate, lambda w, out: {
-        "teacher": f"{w.root}/teacher", "out": f"{out}/c.json", "refine": 1, **CPU,
+    },
+    "evaluate": lambda w, out: {"run": f"{w}/student", **CPU},
+    "predict": lambda w, out: {"run": f"{w}/student", "out": f"{out}/p", **CPU},
+    "make_distorted_voc": lambda w, out: {
+        "data": scenes(w), "shift": PHOTOCOPY, "out": f"{out}/d", "workers": 1,
+    },
+    "calibrate": lambda w, out: {
+        "teacher": f"{w}/teacher", "out": f"{out}/c.json", "refine": 1, **CPU,
         "shift": {**PHOTOCOPY, "distortion": 20.0, "candidates": [{"black": 0.1}, {"black": 0.3}]},
-    }),
-    "fisher": Command(FisherConfig, fisher, lambda w, out: {
-        "run": f"{w.root}/teacher", "images": 2, "out": f"{out}/f.safetensors", "device": "cpu",
-    }),
-    "analyse": Command(AnalyseConfig, analyse, lambda w, out: {
-        "run": f"{w.root}/student", "fisher": f"{w.root}/f.safetensors", "out": f"{out}/a", **CPU,
-    }),
-    "invert": Command(InvertConfig, invert, lambda w, out: {
-        "run": f"{w.root}/student", "image": f"{w.root}/d1/JPEGImages/scene_000000.png", "steps": 2,
+    },
+    "fisher": lambda w, out: {
+        "run": f"{w}/teacher", "images": 2, "out": f"{out}/f.safetensors", "device": "cpu",
+    },
+    "analyse": lambda w, out: {
+        "run": f"{w}/student", "fisher": f"{w}/f.safetensors", "out": f"{out}/a", **CPU,
+    },
+    "invert": lambda w, out: {
+        "run": f"{w}/student", "image": f"{w}/d1/JPEGImages/scene_000000.png", "steps": 2,
         "out": f"{out}/i", "device": "cpu",
-    }),
-    "layers": Command(LayersConfig, layers, lambda w, out: {
-        "run": f"{w.root}/student", "out": f"{out}/l", "device": "cpu",
-    }),
-    "export": Command(ExportConfig, export, lambda w, out: {
-        "run": f"{w.root}/student", "out": f"{out}/e", "formats": ["safetensors"], "images": 1,
-    }),
-    "report": Command(ReportConfig, report, lambda w, out: {
-        "runs": str(w.root), "out": f"{out}/r.html", "examples": 1,
-    }),
-    "scan": Command(ScanConfig, scan, lambda w, out: {
-        "data": w.pairs, "out": f"{out}/s.json", "workers": 1,
-    }),
-    "filters": Command(FiltersConfig, filters, lambda w, out: {
-        "out": f"{out}/f", "image": f"{w.root}/d1/JPEGImages/scene_000000.png",
-    }),
-    "study": Command(StudyConfig, plan, lambda w, out: {
-        "runs": f"{out}/s", "data": w.data, "network": w.network, "batch": 2, "inversions": 0,
+    },
+    "layers": lambda w, out: {"run": f"{w}/student", "out": f"{out}/l", "device": "cpu"},
+    "export": lambda w, out: {
+        "run": f"{w}/student", "out": f"{out}/e", "formats": ["safetensors"], "images": 1,
+    },
+    "report": lambda w, out: {"runs": str(w), "out": f"{out}/r.html", "examples": 1},
+    "scan": lambda w, out: {
+        "data": {**scenes(w), "target": f"{w}/d2"}, "out": f"{out}/s.json", "workers": 1,
+    },
+    "filters": lambda w, out: {"out": f"{out}/f", "image": f"{w}/d1/JPEGImages/scene_000000.png"},
+    "study": lambda w, out: {
+        "runs": f"{out}/s", "data": scenes(w), "network": NETWORK, "batch": 2, "inversions": 0,
         "shifts": {"photocopy": PHOTOCOPY}, "objectives": {"pool3": POOL3}, "baselines": ["b0"],
         "supervised": {"steps": 1}, "adaptation": {"steps": 1}, **CPU,
-    }),
+    },
 }  # fmt: skip
+"""Settings with which each command succeeds, written to `out`."""
 
 
 class Case(NamedTuple):
@@ -235,11 +193,11 @@ def values_for(hint: Any) -> list[Any]:
     return [{}, {"no_such": {}}, {"a/b": {}}, {"": {}}, {"x": 1}, "a"]
 
 
-def cases(names: list[str], place: World) -> list[Case]:
+def cases(names: list[str], place: Path) -> list[Case]:
     return [
         Case(name, path, value)
         for name in names
-        for path, hint in settings(COMMANDS[name].schema, COMMANDS[name].base(place, Path("out")))
+        for path, hint in settings(COMMANDS[name].settings(), BASES[name](place, Path("out")))
         for value in values_for(hint)
     ]
 
@@ -258,14 +216,14 @@ def changed(values: dict[str, Any], path: tuple[str, ...], value: Any) -> dict[s
     return values
 
 
-def perform(case: Case, place: World, out: Path) -> str:
+def perform(case: Case, place: Path, out: Path) -> str:
     """`accepted`, or `refused: MESSAGE`. Anything but our errors is raised."""
     command = COMMANDS[case.command]
-    values = changed(command.base(place, out), case.path, case.value)
+    values = changed(BASES[case.command](place, out), case.path, case.value)
     try:
-        config = build(command.schema, values)
+        config = build(command.settings(), values)
         permit(getattr(getattr(config, "network", None), "factory", ""))
-        command.perform(config)
+        (plan if case.command == "study" else command.function())(config)
     except (InputError, Stopped) as error:
         return f"refused: {error}"
     except OSError as error:  # a file that cannot be written or read; adapt/cli/main.py says which
@@ -283,7 +241,7 @@ def crash(error: BaseException) -> str:
     return f"crashed: {where} {type(error).__name__}: {str(error)[:300]}"
 
 
-def in_child(case: Case, place: World, out: Path, seconds: int) -> str:
+def in_child(case: Case, place: Path, out: Path, seconds: int) -> str:
     """`perform` with bounded time and memory, silent."""
     os.setsid()
     signal.alarm(seconds)
@@ -301,9 +259,9 @@ def in_child(case: Case, place: World, out: Path, seconds: int) -> str:
     return f"left {', '.join(left[:3])}; {found}" if written else found
 
 
-def outcome(case: Case, place: World, seconds: int) -> str:
+def outcome(case: Case, place: Path, seconds: int) -> str:
     """`accepted`, `refused: …`, `left FILES; refused: …`, `crashed: …` or `endless`."""
-    out = Path(tempfile.mkdtemp(prefix="case", dir=place.root))
+    out = Path(tempfile.mkdtemp(prefix="case", dir=place))
     told = out.with_suffix(".txt")
     child = os.fork()
     if not child:
@@ -330,10 +288,9 @@ def summary(found: list[tuple[Case, str]]) -> dict[str, Any]:
         counts.setdefault(case.command, Counter())[kind] += 1
         if kind == "accepted":
             accepted.setdefault(f"{case.command} {'.'.join(case.path)}", []).append(shown(case))
-    bad = {str(case): text for case, text in found if is_bad(case, text)}
-    total = Counter(text.split(maxsplit=1)[0].rstrip(":") for _, text in found)
     return {
-        "cases": len(found), "counts": dict(total), "bad": bad,
+        "cases": len(found), "counts": dict(sum(counts.values(), Counter())),
+        "bad": {str(case): text for case, text in found if is_bad(case, text)},
         "by_command": {k: dict(v) for k, v in counts.items()},
         "accepted": {k: ", ".join(v) for k, v in accepted.items()},
     }  # fmt: skip
@@ -347,7 +304,6 @@ def is_bad(case: Case, text: str) -> bool:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--commands", nargs="+", choices=COMMANDS, default=list(COMMANDS))
-    parser.add_argument("--only", default="", help="settings whose path contains this")
     parser.add_argument("--every", type=int, default=1, help="one case of so many")
     parser.add_argument("--seconds", type=int, default=30, help="for one case")
     parser.add_argument("--out", type=Path, default=ROOT / "results/campaign_settings.json")
@@ -357,9 +313,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         place = world(Path(folder))
         for name in given.commands:
+            COMMANDS[name].function()  # imported here, not by every child
             base = outcome(Case(name, (), None), place, 2 * given.seconds)
             assert base == "accepted", f"{name}, nothing changed: {base}"
-        todo = [c for c in cases(given.commands, place) if given.only in ".".join(c.path)]
+        todo = cases(given.commands, place)
         found = [
             (case, outcome(case, place, given.seconds).replace(folder, "DIR"))
             for case in tqdm(todo[:: given.every], disable=not sys.stderr.isatty())

@@ -22,7 +22,7 @@ from adapt.data.index import read_tiff, write_index
 from adapt.data.segmentation import frames, label_tables
 from adapt.disk.runs import open_run
 from adapt.disk.tensors import read_metadata
-from adapt.errors import InputError, Stopped, unknown
+from adapt.errors import InputError, Stopped
 from adapt.evaluation.evaluate import evaluate
 from adapt.evaluation.inference import views
 from adapt.evaluation.protocol import predict
@@ -303,8 +303,3 @@ def test_a_study_is_refused_before_its_first_cell(name: str, world: Path, tmp_pa
     with pytest.raises(InputError, match=words):
         study(replace(right, **changes))
     assert not (tmp_path / "study").exists()
-
-
-def test_unknown_shows_each_choice_once_and_the_empty_one_too() -> None:
-    said = str(unknown("domain", "d3", ["", "d1", "d2", "d1"]))
-    assert said.endswith("Choices: '' (empty), d1, d2")

@@ -1,8 +1,5 @@
 """Augmentation: what moves moves alike on all sides, colours change on one side at a time."""
 
-import os
-import subprocess
-import sys
 from itertools import combinations
 from pathlib import Path
 
@@ -10,6 +7,7 @@ import albumentations as A
 import numpy as np
 import pytest
 import torch
+from commands import ROOT, python
 from tiny import adapting
 
 from adapt.data.augment import FILL, WINDOW, PairedAugmentation, flips, own, window
@@ -188,7 +186,7 @@ def test_a_mask_that_masks_nothing_costs_nothing() -> None:
     assert masks_of({"valid": some}) == ["valid"] and masks_of({"x2": some}) == []
 
 
-def test_starting_asks_no_network() -> None:
+def test_starting_asks_no_network(monkeypatch: pytest.MonkeyPatch) -> None:
     """albumentations looks for a newer version of itself unless it is told not to."""
     code = (
         "import socket\n"
@@ -196,6 +194,5 @@ def test_starting_asks_no_network() -> None:
         "socket.getaddrinfo = socket.socket.connect = asked\n"
         "import adapt, albumentations"
     )
-    clean = {k: v for k, v in os.environ.items() if k != "NO_ALBUMENTATIONS_UPDATE"}
-    done = subprocess.run([sys.executable, "-c", code], env=clean, capture_output=True)
-    assert (done.returncode, done.stderr) == (0, b"")
+    monkeypatch.delenv("NO_ALBUMENTATIONS_UPDATE", raising=False)
+    assert python("-c", code, cwd=ROOT).stderr == ""

@@ -63,10 +63,8 @@ def test_camvid_files_match_by_stem_so_jpeg_serves_a_png_list(camvid: DataConfig
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"train/train_000.png", "expected 'image label', got 'train/train_000.png'"),
-        (b"a b c", ":1: expected 'image label', got 'a b c'"),
+        (b"train/train_000.png", ":1: expected 'image label', got 'train/train_000.png'"),
         (2 * b"train/train_001.png trainannot/train_001.png\n", "listed twice: train_001"),
-        (b"", "empty"),
         (b"\n \n", "empty"),
         (b"\xff\xfe\x00", "UTF-8"),
     ],

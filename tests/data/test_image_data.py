@@ -1,15 +1,13 @@
 """Data sets with one label an image: their published layouts, splits and labels."""
 
-import hashlib
 import json
-import tarfile
 from pathlib import Path
 
 import image_trees
 import numpy as np
 import pytest
 import torch
-from archives import serving
+from archives import packed, serving
 from torchvision.datasets import Food101, ImageFolder
 
 from adapt.data import DATASETS, load
@@ -174,21 +172,14 @@ def test_food101_is_fetched_where_it_is_asked_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tree = image_trees.food101(tmp_path / "food-101")
-    for split in (
-        "train",
-        "test",
-    ):  # the archive has its lists as JSON too, which torchvision reads
+    for split in ("train", "test"):  # torchvision reads the archive's lists in JSON
         listed = (tree / f"meta/{split}.txt").read_text().split()
-        of_class = {
-            c: [n for n in listed if n.startswith(c)] for c in {Path(n).parent.name for n in listed}
-        }
-        (tree / f"meta/{split}.json").write_text(json.dumps(of_class))
-    archive = tmp_path / "food-101.tar.gz"
-    with tarfile.open(archive, "w:gz") as tar:
-        tar.add(tree, "food-101")
-    monkeypatch.setattr(Food101, "_MD5", hashlib.md5(archive.read_bytes()).hexdigest())
+        classes = {n.split("/")[0]: [m for m in listed if m.startswith(n[:-4])] for n in listed}
+        (tree / f"meta/{split}.json").write_text(json.dumps(classes))
+    archive = packed(tree, tmp_path / "food-101.tar.gz", "w:gz")
+    monkeypatch.setattr(Food101, "_MD5", archive.md5)
     with serving(tmp_path) as address:
-        monkeypatch.setattr(Food101, "_URL", f"{address}/{archive.name}")
+        monkeypatch.setattr(Food101, "_URL", f"{address}/{archive.path.name}")
         given = DataConfig(name="food101", root=str(tmp_path / "data"), download=True)
         assert len(load(given, "train").samples) == 12
     assert len(load(given, "test").samples) == 6, "not fetched again"

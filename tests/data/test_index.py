@@ -12,9 +12,12 @@ from PIL import Image
 
 from adapt.data import DataSet, load
 from adapt.data.images import IGNORE, read_image, read_mask
+from adapt.data.index import read_tiff
+from adapt.errors import InputError
 from adapt.settings.groups import DataConfig
 
-ROOT = Path(__file__).resolve().parents[2]
+SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
+NAMES = ("acdc", "vkitti2", "nlcd", "flair")
 RNG = np.random.default_rng(0)
 Index = Callable[..., str]
 
@@ -37,7 +40,7 @@ def index(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> Ind
     """Runs a script; what it prints, or says of an error."""
 
     def run(script: str, root: Path, *options: str, ok: bool = True) -> str:
-        path = ROOT / "scripts" / f"index_{script}.py"
+        path = SCRIPTS / f"index_{script}.py"
         monkeypatch.setattr(sys, "argv", [str(path), str(root), *options])
         monkeypatch.setattr(sys, "path", [*sys.path])
         try:
@@ -137,7 +140,31 @@ def test_flair_hub(index: Index, tmp_path: Path) -> None:
     assert (tmp_path / "x1/D004_AA-S1-32_0-7.png").stat().st_mtime_ns == made, "made once"
 
 
-@pytest.mark.parametrize("script", ["acdc", "vkitti2", "nlcd", "flair"])
+def test_pixels_that_do_not_belong_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the scripts' functions; whole trees of them are above."""
+    photo, codes, two = (tmp_path / n for n in ("p.png", "codes.tif", "two.tif"))
+    saved(photo, np.full((8, 12, 3), (1, 2, 3), np.uint8))
+    saved(codes, np.full((8, 8), 99, np.uint8))
+    saved(two, np.full((2, 8, 8), 99, np.uint8))
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    scripts = {name: runpy.run_path(f"{SCRIPTS}/index_{name}.py") for name in NAMES}
+    with pytest.raises(InputError, match=r"codes\.tif: values \[99\] are no class"):
+        scripts["flair"]["indices"](codes)
+    with pytest.raises(InputError, match=r"two\.tif: uint8 \(8, 8, 2\)"):
+        scripts["nlcd"]["colours"](two, (2, 1, 0))
+    with pytest.raises(InputError, match=r"p\.png: has colours that are no class"):
+        scripts["vkitti2"]["indices"](photo)
+
+
+def test_tiffs_need_a_package_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "tifffile", None)
+    with pytest.raises(InputError, match=r"pip install '\.\[geo\]'"):
+        read_tiff(Path("a.tif"))
+
+
+@pytest.mark.parametrize("script", NAMES)
 def test_an_empty_folder_is_named(index: Index, script: str, tmp_path: Path) -> None:
     assert str(tmp_path) in index(script, tmp_path, ok=False)
     assert not (tmp_path / "pairs.csv").exists()

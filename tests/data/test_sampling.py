@@ -10,7 +10,7 @@ import torch
 
 from adapt.data import DataSet, Sample
 from adapt.data.augment import resize
-from adapt.data.images import IGNORE, write_png
+from adapt.data.images import write_png
 from adapt.data.sampling import Batch, Decoder, Stream, batches
 from adapt.errors import InputError
 from adapt.settings.groups import DataConfig
@@ -105,23 +105,6 @@ def test_all_files_of_a_sample_get_one_geometry(straight: list[Batch]) -> None:
             assert steps in ([1], [-1])
             mirrored.add(steps[0])
     assert mirrored == {1, -1}
-
-
-def test_a_crop_larger_than_the_image_is_padded_with_void_that_is_not_valid(data: DataSet) -> None:
-    """Zeros that were never photographed are nothing to regress on."""
-    item = Stream(data, config(crop=[HEIGHT + 6, WIDTH + 10], flip=False), FIELDS, seed=0)[0]
-    inner = np.argwhere(item["y"].numpy() != IGNORE)
-    (top, left), (bottom, right) = inner.min(axis=0), inner.max(axis=0)
-    window = (slice(top, bottom + 1), slice(left, right + 1))
-    assert item["x1"].shape == (3, HEIGHT + 6, WIDTH + 10)
-    rows, columns = torch.meshgrid(torch.arange(HEIGHT), torch.arange(WIDTH), indexing="ij")
-    assert torch.equal(item["y"][window].long(), rows)
-    assert torch.equal(item["x1"][1][window].long(), columns)
-    outside = torch.ones(item["y"].shape, dtype=torch.bool)
-    outside[window] = False
-    assert (item["y"][outside] == IGNORE).all() and (item["valid"][outside] == 0).all()
-    assert (item["x1"][:, outside] == 0).all() and (item["x2"][:, outside] == 0).all()
-    assert set(item["valid"].unique().tolist()) == {0, 1}
 
 
 def test_samples_without_a_valid_mask_are_valid_everywhere_beside_others(data: DataSet) -> None:

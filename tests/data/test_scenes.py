@@ -23,10 +23,7 @@ def many() -> list[Scene]:
 
 
 def median_by_class(many: list[Scene], measure: Measure) -> dict[str, float]:
-    """Median of a measure of (image, region) over the large inner objects of each class.
-
-    A region is a boolean map (H, W) of one object without its outermost pixels.
-    """
+    """Median of a measure of (image, region (H, W)) over the large inner objects of each class."""
     values: dict[str, list[float]] = {name: [] for name in CLASSES[1:]}
     for image, mask in many:
         for label, name in enumerate(CLASSES[1:], start=1):

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from scans import report
-from tiny import adapting, curve, same
+from tiny import Interrupted, adapting, crash_at, curve, same
 from trees import scene
 
 from adapt.data import load
@@ -127,13 +127,8 @@ def test_a_run_from_shards_is_a_run_from_folders(
         given = replace(data, classes=[], crop=[32, 40], parts={"train": 0.7, "val": 0.3})
         runs.append(adapting(world, tmp_path / name, data=given, steps=6, checkpoint_every=3))
     train(runs[0])
-
-    def interrupt(step: int) -> None:
-        if step == 4:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        train(runs[1], on_step=interrupt)
+    with pytest.raises(Interrupted):
+        train(runs[1], crash_at(4))
     train(runs[1])
     assert same(tmp_path / "loose", tmp_path / "packed")
     assert curve(tmp_path / "loose") == curve(tmp_path / "packed")
@@ -300,10 +295,7 @@ def changed(change: Callable[[bytearray], bytes | bytearray]) -> Callable[[Path]
     return make
 
 
-KINDS = {
-    "hard link": tarfile.LNKTYPE, "symbolic link": tarfile.SYMTYPE, "device": tarfile.CHRTYPE,
-    "GNU sparse": tarfile.GNUTYPE_SPARSE,
-}  # fmt: skip
+KINDS = {"symbolic link": tarfile.SYMTYPE, "GNU sparse": tarfile.GNUTYPE_SPARSE}
 REFUSED: dict[str, tuple[Callable[[Path], object], str]] = {
     **{what: (linked(kind), "'a.x1.jpg' is a link, a device or a sparse file; tar --dereference")
        for what, kind in KINDS.items()},
@@ -312,7 +304,6 @@ REFUSED: dict[str, tuple[Callable[[Path], object], str]] = {
     "checksum": (changed(lambda c: c[:1024] + b"!" + c[1025:]), "no member and no end at"),
     "cut in a header": (changed(lambda c: c[:1200]), "cut off or damaged: .* byte 1024"),
     "cut in a member": (changed(lambda c: c[:1540]), "no plain tar archive, or cut off"),
-    "cut between": (changed(lambda c: c[:2048]), "no member and no end at byte 2048"),
     "joined by cat": (changed(lambda c: c + c), "more follows its end"),
     "packed": (lambda p: p.write_bytes(gzip.compress(b"x" * 2000)), "unpack a .tar.gz first"),
     "text": (lambda p: p.write_bytes(b"version " * 200), "no plain tar archive"),

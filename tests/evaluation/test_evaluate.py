@@ -2,7 +2,6 @@
 
 import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -39,16 +38,12 @@ def logits_at_full_size(run: Path, image: Path) -> np.ndarray:
     return full[0].numpy()
 
 
-def mean_iou(truth: list[np.ndarray], found: list[np.ndarray], classes: int) -> float:
+def mean_iou(truth: list[np.ndarray], found: list[np.ndarray]) -> float:
     t, f = np.concatenate([a.ravel() for a in truth]), np.concatenate([a.ravel() for a in found])
-    kept = t < classes
-    t, f = t[kept], f[kept]
-    ious = [
-        ((t == c) & (f == c)).sum() / ((t == c) | (f == c)).sum()
-        for c in range(classes)
-        if ((t == c) | (f == c)).any()
-    ]
-    return 100 * float(np.mean(ious))
+    t, f = t[t < 11], f[t < 11]
+    both = [((t == c) & (f == c)).sum() for c in range(11)]
+    either = [((t == c) | (f == c)).sum() for c in range(11)]
+    return 100 * float(np.mean([b / e for b, e in zip(both, either, strict=True) if e]))
 
 
 def test_figures_equal_an_independent_count(world: Path, student: Path) -> None:
@@ -58,11 +53,11 @@ def test_figures_equal_an_independent_count(world: Path, student: Path) -> None:
     new = [logits_at_full_size(student, world / "d2" / name) for name in names]
     labels = [np.array(Image.open(world / "d2" / "valannot" / Path(n).name)) for n in names]
     assert found["images"] == 3
-    wanted = mean_iou(labels, [logits.argmax(0) for logits in new], 11)
+    wanted = mean_iou(labels, [logits.argmax(0) for logits in new])
     assert found["truth"]["miou"] == pytest.approx(wanted)
     files = [next((world / "d1" / "val").glob(f"{Path(n).stem}.*")) for n in names]
     old = [logits_at_full_size(world / "teacher", f).argmax(0) for f in files]
-    wanted = mean_iou(old, [logits.argmax(0) for logits in new], 11)
+    wanted = mean_iou(old, [logits.argmax(0) for logits in new])
     assert found["agreement"]["miou"] == pytest.approx(wanted)
     lost = []
     for logits, label in zip(new, labels, strict=True):
@@ -73,44 +68,18 @@ def test_figures_equal_an_independent_count(world: Path, student: Path) -> None:
     assert read(evaluate(EvaluateConfig(**how)))["loss"] is None  # type: ignore[arg-type]
 
 
-def test_domains_and_adabn_have_files_of_their_own(world: Path) -> None:
-    teacher, target = str(world / "teacher"), DataConfig(target=str(world / "d2"))
-    asked: list[dict[str, Any]] = [
-        {}, {"data": target, "domain": "d2"}, {"data": target, "domain": "d2", "adabn": True},
-        {"split": "train"},
-    ]  # fmt: skip
-    paths = [evaluate(EvaluateConfig(device="cpu", teacher=teacher, **more)) for more in asked]
-    assert [p.name for p in paths] == [
-        "metrics_camvid_d1_val.json",
-        "metrics_camvid_d2_d2_val.json",
-        "metrics_camvid_d2_d2_val_adabn.json",
-        "metrics_camvid_d1_train.json",
-    ]
-    b0, adabn = read(paths[1]), read(paths[2])
-    assert b0["model"] == adabn["model"]
-    assert b0["confusion"] != adabn["confusion"]
-    assert paths[0].with_suffix(".csv").read_text().splitlines()[1].startswith("sky,")
-
-
 def test_labels_count_at_their_own_size(world: Path) -> None:
     """A smaller network input must not shrink the labels: the counted pixels stay the same."""
-    full = read(evaluate(EvaluateConfig(device="cpu", teacher=str(world / "teacher"))))
+    path = evaluate(EvaluateConfig(device="cpu", teacher=str(world / "teacher")))
+    assert path.name == "metrics_camvid_d1_val.json"
+    assert path.with_suffix(".csv").read_text().splitlines()[1].startswith("sky,")
+    full = read(path)
     small = DataConfig(resize=[20, 28])
     shrunk = read(
         evaluate(EvaluateConfig(device="cpu", teacher=str(world / "teacher"), data=small))
     )
     assert np.sum(full["confusion"]) == np.sum(shrunk["confusion"])
     assert full["confusion"] != shrunk["confusion"]
-
-
-def test_unlabelled_pairs_still_get_an_agreement(world: Path, student: Path) -> None:
-    pairs = DataConfig(
-        name="pairs", root=str(world / "d1" / "train"), target=str(world / "d2" / "train"),
-        parts={"train": 0.5, "val": 0.5},
-    )  # fmt: skip
-    found = read(evaluate(EvaluateConfig(device="cpu", run=str(student), data=pairs)))
-    assert found["truth"] is None
-    assert 0 < found["agreement"]["miou"] <= 100
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import os
 import signal
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 
@@ -14,17 +15,17 @@ def rank() -> int:
     return int(os.environ.get("RANK", "0"))
 
 
-def at_step(step: int, action: Callable[[], None]) -> None:
-    """Do something when a training has completed so many steps."""
+def after_steps(action: Callable[[int], None]) -> None:
+    """Do something whenever a training has completed a step, with the number of steps."""
     import adapt.training.train
 
     fit = adapt.training.train.fit
+    adapt.training.train.fit = lambda *arguments: fit(*arguments[:-1], action)
 
-    def failing(*arguments: Any) -> None:
-        *others, _ = arguments
-        fit(*others, lambda done: action() if done == step else None)
 
-    adapt.training.train.fit = failing
+def at_step(step: int, action: Callable[[], None]) -> None:
+    """Do something when a training has completed so many steps."""
+    after_steps(lambda done: action() if done == step else None)
 
 
 def kill_at_step(step: str) -> None:
@@ -139,10 +140,8 @@ def wait_at_step(argument: str) -> None:
 
 
 def slow(module: str, name: str, argument: str, seconds: str, after: int = 0) -> None:
-    """A function of a module takes long once it was called `after` times.
-
-    `argument` is `MARKER[,SECONDS]`: the first such call makes the file MARKER.
-    """
+    """`MARKER[,SECONDS]`: a function of a module takes long once it was called `after` times; the
+    first such call makes the file MARKER."""
     import importlib
     import time
     from pathlib import Path
@@ -165,29 +164,11 @@ def slow(module: str, name: str, argument: str, seconds: str, after: int = 0) ->
     setattr(place, last, delayed)
 
 
-def slow_evaluation(argument: str) -> None:
-    """An evaluation inside a training takes long."""
-    slow("adapt.training.train", "evaluate_networks", argument, "1")
-
-
-def slow_loader(argument: str) -> None:
-    """So does every sample after the first four, in whichever process reads it."""
-    slow("adapt.data.sampling", "Decoder.native", argument, "0.5", 4)
-
-
-def slow_filter(argument: str) -> None:
-    """So does every image after the third to be filtered."""
-    slow("adapt.shift.distort", "apply_shift", argument, "5", 4)
-
-
-def slow_scores(argument: str) -> None:
-    """So do the Fisher scores of every image after the second."""
-    slow("adapt.penalties.fisher", "add_scores", argument, "1", 2)
-
-
-def slow_prediction(argument: str) -> None:
-    """So does every batch that is predicted."""
-    slow("adapt.evaluation.inference", "predict", argument, "5")
+slow_evaluation = partial(slow, "adapt.training.train", "evaluate_networks", seconds="1")
+slow_loader = partial(slow, "adapt.data.sampling", "Decoder.native", seconds="0.5", after=4)
+slow_filter = partial(slow, "adapt.shift.distort", "apply_shift", seconds="5", after=4)
+slow_scores = partial(slow, "adapt.penalties.fisher", "add_scores", seconds="1", after=2)
+slow_prediction = partial(slow, "adapt.evaluation.inference", "predict", seconds="5")
 
 
 def save_forever(folder: str) -> None:
@@ -205,19 +186,14 @@ def save_forever(folder: str) -> None:
 
 
 def measure(argument: str) -> None:
-    """`FILE,STEP,STEP...`: memory (kB), open files and threads at these steps, as JSON.
-
-    `tensors` are those of the files that hold a tensor of a worker, one each: how many batches
-    wait depends on who is faster.
-    """
+    """`FILE,STEP,STEP...`: memory (kB), open files and threads at these steps, as JSON; files with
+    a worker's tensor apart, as it depends on who is faster how many wait."""
     import gc
     import json
     from pathlib import Path
 
-    import adapt.training.train
-
     file, *steps = argument.split(",")
-    fit, found = adapt.training.train.fit, {}
+    found = {}
 
     def note(step: int) -> None:
         if str(step) in steps:
@@ -235,8 +211,4 @@ def measure(argument: str) -> None:
             }
             Path(file).write_text(json.dumps(found))
 
-    def measured(*arguments: Any) -> None:
-        *others, _ = arguments
-        fit(*others, note)
-
-    adapt.training.train.fit = measured
+    after_steps(note)

@@ -1,9 +1,6 @@
-"""Scans of small trees: in this process, and by the command."""
+"""Scans of small trees in this process."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +9,6 @@ from adapt.scan.command import scan
 from adapt.settings.commands import ScanConfig
 from adapt.settings.groups import DataConfig
 
-ROOT = Path(__file__).resolve().parents[2]
 Report = dict[str, Any]
 
 
@@ -27,14 +23,3 @@ def report(out: Path, data: DataConfig, **changes: Any) -> Report:
     assert status == (1 if found["errors"] else 0)
     assert found["errors"] + found["warnings"] == len(found["findings"])
     return found
-
-
-def command(*overrides: str, cwd: Path) -> subprocess.CompletedProcess:
-    return subprocess.run(
-        [sys.executable, str(ROOT / "scripts" / "scan.py"), *overrides],
-        cwd=cwd,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )

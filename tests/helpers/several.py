@@ -1,9 +1,9 @@
 """Scripts of the product in several processes, as torchrun starts them."""
 
-import os
 import subprocess
-import sys
 from pathlib import Path
+
+from commands import python
 
 TESTS = Path(__file__).resolve().parent
 
@@ -18,11 +18,4 @@ def torchrun(
 def launch(command: list[str], cwd: Path, count: int) -> subprocess.CompletedProcess:
     """A Python file with its arguments, in so many processes."""
     several = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={count}"]
-    return subprocess.run(
-        [sys.executable, *(several if count > 1 else []), *command],
-        cwd=cwd,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
+    return python(*(several if count > 1 else []), *command, cwd=cwd, status=None)

@@ -4,11 +4,13 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
 import torch
 from safetensors.torch import load_file
 
 from adapt.disk.files import read_mapping, write_json
 from adapt.disk.runs import read_metrics
+from adapt.errors import InputError
 from adapt.settings.commands import DistortConfig
 from adapt.settings.groups import (
     DataConfig,
@@ -104,3 +106,10 @@ def same(a: Path, b: Path) -> bool:
 def curve(run: Path) -> list[dict[str, object]]:
     """metrics.jsonl without its timings."""
     return [{k: v for k, v in r.items() if k != "seconds"} for r in read_metrics(run)]
+
+
+def refused(config: TrainConfig, message: str) -> None:
+    """A training that ends in a message and leaves no run."""
+    with pytest.raises(InputError, match=message):
+        train(config)
+    assert not Path(config.run).exists()

@@ -10,10 +10,8 @@ CELL = 8
 
 
 def scene(rng: np.random.Generator, labels: int, void: int) -> tuple[np.ndarray, np.ndarray]:
-    """Noisy RGB (H, W, 3) whose blocks have a colour for each class, and their labels (H, W).
-
-    Every label 0..labels-1 and `void` occur.
-    """
+    """Noisy RGB (H, W, 3) whose blocks have a colour for each class, and their labels (H, W), in
+    which each of 0..labels-1 and `void` occurs."""
     rows, columns = HEIGHT // CELL, WIDTH // CELL
     blocks = rng.integers(0, labels, rows * columns)
     blocks[: labels + 1] = [*range(labels), void]

@@ -44,7 +44,6 @@ class Command:
             time.sleep(0.002)
 
     def kill(self, number: int = signal.SIGKILL) -> None:
-        """Signal the process itself."""
         os.kill(self.pid, number)
 
     def kill_all(self, number: int = signal.SIGKILL) -> None:
@@ -104,7 +103,6 @@ class Warm:
         return self.started[-1]
 
     def run(self, script: str, *overrides: str, fault: str = "none", status: int = 0) -> Command:
-        """Start, wait, and check the exit status."""
         command = self.start(script, *overrides, fault=fault)
         found = command.wait()
         assert found == status, (found, command.stdout[-500:], command.stderr[-3000:])

@@ -123,6 +123,9 @@ def test_adabn_takes_the_statistics_of_the_new_domain_and_changes_nothing_else(
     adapt_statistics(small, iter(images()))
     handle.remove()
     assert seen == [False] * 3, "each batch once, without a graph"
+    once = snapshot(small)
+    adapt_statistics(small, images())
+    assert not moved(small, once), "whatever statistics were there before"
     weight, bias, scale, shift = (
         p.detach().double().numpy().reshape(len(p), -1)
         for p in (small.mix.weight, small.mix.bias, small.first.weight, small.first.bias)
@@ -142,16 +145,6 @@ def test_adabn_takes_the_statistics_of_the_new_domain_and_changes_nothing_else(
     assert moved(small, before) == {f"{n}.{s}" for n in ("first", "second") for s in STATISTICS}
     assert [m.training for m in small.modules()] == modes
     assert [norm.momentum for norm in norms] == [0.3, 0.1]
-
-
-def test_adabn_does_not_depend_on_the_order_or_on_a_second_time(small: Small) -> None:
-    adapt_statistics(small, images())
-    once = snapshot(small)
-    adapt_statistics(small, images())
-    assert not moved(small, once)
-    adapt_statistics(small, reversed(images()))
-    for name, value in small.state_dict().items():
-        assert torch.allclose(value, once[name], rtol=1e-5, atol=1e-6)  # order of a float32 sum
 
 
 def test_adabn_without_batch_norm_is_refused() -> None:

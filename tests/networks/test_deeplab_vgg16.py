@@ -29,11 +29,8 @@ def test_parameter_counts_are_vgg16s_and_the_papers() -> None:
 
 
 def reach(net: nn.Module, tap: str) -> int:
-    """Side of the square of input pixels that one cell of the tap depends on.
-
-    Measured: all weights positive and no bias, so no path through a convolution is lost; pools are
-    averages for the occasion, because a maximum passes gradient to one of its inputs only.
-    """
+    """Side of the square of input pixels that one cell of the tap depends on: where its gradient
+    gets to, with weights above 0 and pools that are averages, so that no path is lost."""
     for name, child in list(net.named_children()):
         if isinstance(child, nn.MaxPool2d):
             pool = nn.AvgPool2d(child.kernel_size, child.stride, child.padding)

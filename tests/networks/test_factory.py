@@ -19,6 +19,7 @@ from torch import nn
 Path(__file__).with_name("ran").touch()
 def fixed(): return nn.Conv2d(3, 4, 1)
 def counted(num_classes, bias=True): return nn.Conv2d(3, num_classes, 1, bias=bias)
+def chained(num_classes): return nn.Sequential(counted(num_classes))
 def other(width): return nn.Conv2d(3, width, 1)
 def nothing(): return 3
 """
@@ -49,14 +50,17 @@ def test_the_number_of_classes_goes_to_a_factory_that_asks_for_it(module: str) -
 
 def test_a_factory_is_imported_only_when_the_command_names_it(module: str, tmp_path: Path) -> None:
     """Also that of a run, which records it."""
-    factory = f"{module}:counted"
+    factory = f"{module}:chained"
     with pytest.raises(InputError, match=f"if you trust it, give network.factory={factory}"):
         build_network(NetworkConfig(factory=factory), 2)
     assert not (tmp_path / "ran").exists()
-    net = made(factory, 2)
+    config = NetworkConfig(factory=factory, aliases={"pool5": "0"})
+    net = made(factory, 2, aliases=config.aliases)
     assert (tmp_path / "ran").exists()
-    save_model(tmp_path / "run", net, NetworkConfig(factory=factory), ("a", "b"))
-    assert torch.equal(load_model(tmp_path / "run").net.weight, net.weight)  # type: ignore[arg-type]
+    save_model(tmp_path / "run", net, config, ("a", "b"))
+    found = load_model(tmp_path / "run")
+    assert (found.network, found.classes, found.net.aliases) == (config, ("a", "b"), net.aliases)
+    assert torch.equal(found.net[0].weight, net[0].weight)  # type: ignore[index]
     factories._permitted.clear()
     with pytest.raises(InputError, match=f"network.factory={factory}"):
         load_model(tmp_path / "run")

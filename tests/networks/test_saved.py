@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from tiny import flip
+from tiny import edit_record, flip
 
-from adapt.disk.files import read_mapping, sha256, write_json
+from adapt.disk.files import sha256
 from adapt.errors import InputError
 from adapt.networks import build_network
 from adapt.networks.deeplab_vgg16 import DeepLabVGG16
@@ -23,16 +23,10 @@ def saved(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def described(folder: Path, **changes: object) -> None:
-    """Other entries in model.json; None takes one out."""
-    content = read_mapping(folder / "model.json") | changes
-    write_json(folder / "model.json", {k: v for k, v in content.items() if v is not None})
-
-
 @pytest.mark.parametrize("changes", [{}, {"seal": "5a"}, {"format": 1}], ids=str)
 def test_weights_load_into_the_bare_class(saved: Path, changes: dict) -> None:
     """Descriptions of earlier versions, some of which carry a seal, are read as well."""
-    described(saved, **changes)
+    edit_record(saved / "model.json", **changes)
     bare = DeepLabVGG16(3, width=1 / 32, batch_norm=True)
     bare.load_state_dict(load_file(saved / "model.safetensors"))
     loaded = load_model(saved)
@@ -53,7 +47,7 @@ def test_weights_that_do_not_fit_are_named(saved: Path, change, message: str) ->
     tensors = load_file(saved / "model.safetensors")
     change(tensors)
     save_file(tensors, saved / "model.safetensors")
-    described(saved, sha256=sha256(saved / "model.safetensors"))
+    edit_record(saved / "model.json", sha256=sha256(saved / "model.safetensors"))
     with pytest.raises(InputError, match=message):
         load_model(saved)
 
@@ -64,8 +58,8 @@ def test_weights_that_do_not_fit_are_named(saved: Path, change, message: str) ->
         (lambda p: flip(p / "model.safetensors"), "altered or damaged: its SHA-256"),
         (lambda p: (p / "model.safetensors").unlink(), "has not finished"),
         (lambda p: (p / "model.json").unlink(), "has not finished"),
-        (lambda p: described(p, format=7), "format 7; this is 2"),
-        (lambda p: described(p, classes=None), r"model\.json: it has no classes"),
+        (lambda p: edit_record(p / "model.json", format=7), "format 7; this is 2"),
+        (lambda p: edit_record(p / "model.json", classes=None), r"model\.json: it has no classes"),
         (lambda p: (p / "model.json").write_text("{"), r"model\.json: broken JSON"),
     ],
 )

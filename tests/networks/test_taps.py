@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from adapt.errors import InputError
-from adapt.networks.taps import LOGITS, forward, logits_of, normalise, resolve, upsample
+from adapt.networks.taps import LOGITS, forward, logits_of, normalise, upsample
 
 
 class AddInPlace(nn.Module):
@@ -89,12 +89,3 @@ def test_layers_that_cannot_be_tapped_are_refused() -> None:
         forward(net, x, ["conv", "unused"])
     with pytest.raises(InputError, match="'pair' returns no tensor"):
         forward(net, x, ["pair"])
-
-
-def test_an_alias_is_another_name_of_a_layer() -> None:
-    net, x = AddInPlace(), torch.ones(1, 3, 4, 4)
-    net.aliases = {"pool5": "last"}  # type: ignore[assignment]
-    assert (resolve(net, "pool5"), resolve(net, "conv")) == ("last", "conv")
-    assert torch.equal(forward(net, x, ["pool5"])["pool5"], net(x))
-    with pytest.raises(InputError, match=r"'pool4' is not known.*'pool5'.*pool5, conv, last"):
-        resolve(net, "pool4")

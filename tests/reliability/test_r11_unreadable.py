@@ -173,8 +173,7 @@ def test_r11_hundreds_of_damaged_files_end_in_an_array_or_a_refusal(
 
 
 @pytest.mark.parametrize(
-    "options",
-    [{}, {"planarconfig": "separate"}, {"tile": (16, 16)}, {"compression": "zlib"}],
+    "options", [{}, {"planarconfig": "separate"}, {"tile": (16, 16)}, {"compression": "zlib"}]
 )
 def test_r11_a_cut_off_tiff_is_refused(
     tmp_path: Path, options: dict[str, Any], capfd: pytest.CaptureFixture[str]

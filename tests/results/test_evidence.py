@@ -11,7 +11,7 @@ import pytest
 import torch
 from tiny import SUPERVISED, adapting
 
-from adapt.disk.files import read_json, read_yaml
+from adapt.disk.files import read_json
 from adapt.errors import InputError
 from adapt.evaluation.evaluate import evaluate
 from adapt.settings.commands import EvaluateConfig
@@ -32,7 +32,7 @@ from results.page.claims import (
     ranked,
 )
 from results.page.page import results
-from results.page.records import AGAIN, GRID, SHIFTS, Evidence, load
+from results.page.records import AGAIN, GRID, SHIFTS, Evidence
 from results.page.records_of_runs import TEACHER, record, seed_record
 from results.page.style import colour_distance, gram_distance, in_style, style_record
 from viz.inversion.command import invert_all
@@ -230,17 +230,6 @@ def test_rates_are_chosen_by_agreement_and_not_by_score() -> None:
     assert variations.chosen(Evidence([labelled])) == {"B2": "B2_lr_0.015"}
 
 
-@pytest.mark.parametrize("study", ["camvid_evidence", "camvid_evidence_disjoint"])
-def test_studies_have_the_rates_that_agreement_chose(study: str) -> None:
-    """The documented step from the record of the rates to the experiments that use them."""
-    written, found = (
-        read_yaml(ROOT / f"configs/experiment/{study}.yaml")["rates"],
-        load(ROOT / "results/evidence"),
-    )
-    for name, run in variations.chosen(found).items():
-        assert variations.rate_of(found, run) in written[name]
-
-
 def test_style_is_judged_by_distances_to_both_domains() -> None:
     entry = {"image": "a", "shift": "ripple", "content_own": 0.1, "content_others": 0.5}
     near = {"gram_d1": 0.5, "gram_d2": 0.2, "colour_d1": 9.0, "colour_d2": 3.0}
@@ -326,11 +315,7 @@ def test_a_record_holds_what_the_runs_say(runs: Path) -> None:
 
 
 def test_the_page_is_made_of_a_part_of_the_cells(runs: Path, tmp_path: Path) -> None:
-    records, out, pictures = (
-        tmp_path / "records",
-        tmp_path / "docs/r.md",
-        tmp_path / "docs/pictures",
-    )
+    records, out, pictures = (tmp_path / n for n in ("records", "docs/r.md", "docs/pictures"))
     results([runs], runs / "seed0" / TEACHER, records, out, pictures)
     text = out.read_text()
     assert "| a |" in text and "not run yet" in text and "seeds 0; 3 trainings" in text

@@ -134,11 +134,7 @@ def test_what_the_command_line_names_is_never_inherited() -> None:
 
 def test_differences_name_every_key_with_both_values() -> None:
     old, new = {"a": {"b": 1, "c": 2}, "d": 3}, {"a": {"b": 1, "c": 5}, "e": {}}
-    assert differences(old, new) == [
-        "a.c: 2 -> 5",
-        "d: 3 -> '(absent)'",
-        "e: '(absent)' -> {}",
-    ]
+    assert differences(old, new) == ["a.c: 2 -> 5", "d: 3 -> '(absent)'", "e: '(absent)' -> {}"]
     assert differences(old, old) == []
     assert flatten({"a": {"b": {"c": 1}}}) == {"a.b.c": 1}
 

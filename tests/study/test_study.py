@@ -9,12 +9,7 @@ import pytest
 from adapt.cli.study import inversions
 from adapt.errors import InputError
 from adapt.settings.commands import CalibrateConfig
-from adapt.settings.groups import (
-    DataConfig,
-    NetworkConfig,
-    PenaltyConfig,
-    ShiftConfig,
-)
+from adapt.settings.groups import DataConfig, NetworkConfig, PenaltyConfig, ShiftConfig
 from adapt.settings.objective import ObjectiveConfig, RegressionConfig
 from adapt.settings.study import Stage, StudyConfig
 from adapt.settings.viz import InvertConfig

@@ -1,13 +1,12 @@
 """The averaged student against the definition, through whole runs, and across interruptions."""
 
 from copy import deepcopy
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from tiny import Interrupted, adapting, crash_at, curve, same, teaching, weights
+from tiny import adapting, same, teaching, weights
 from torch import Tensor, nn
 
 from adapt.disk.checkpoint import newest
@@ -35,7 +34,6 @@ def average_of(steps: list[dict[str, Tensor]], decay: float) -> dict[str, Tensor
 
 
 def states(run: Path) -> dict[str, Any]:
-    """What the newest checkpoint of a run holds."""
     found, _ = newest(run / "checkpoints")
     assert found is not None
     return found.state
@@ -60,22 +58,6 @@ def test_the_exported_model_is_the_average_over_the_steps(world: Path, tmp_path:
         raw = states(run)["student"]
         assert all(torch.equal(raw[k], steps[-1][k]) for k in raw), "averaging changed the training"
         assert read_json(run / SUMMARY)["ema"] == decay
-
-
-def test_resumed_average_is_bit_identical(world: Path, tmp_path: Path) -> None:
-    straight = teaching(
-        world, run=str(tmp_path / "a"), steps=6, ema=0.99, checkpoint_every=2, eval_every=2
-    )
-    broken = replace(straight, run=str(tmp_path / "b"))
-    train(straight)
-    with pytest.raises(Interrupted):
-        train(broken, crash_at(5))
-    train(broken)
-    assert same(tmp_path / "a", tmp_path / "b")
-    assert curve(tmp_path / "a") == curve(tmp_path / "b")
-    first, second = (states(tmp_path / name)["average"] for name in "ab")
-    assert first.keys() == second.keys()
-    assert all(torch.equal(first[k], second[k]) for k in first)
 
 
 def test_evaluation_while_training_scores_the_average(world: Path, tmp_path: Path) -> None:

@@ -1,12 +1,10 @@
 """docs/own_network.md: its commands, on two small folders, with the network beside it."""
 
-import os
 import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
+import commands
 import numpy as np
 import pytest
 import torch
@@ -17,7 +15,7 @@ STORY = ROOT / "docs/own_network"
 pytestmark = pytest.mark.system
 
 
-def commands() -> dict[str, list[str]]:
+def documented() -> dict[str, list[str]]:
     """Script -> arguments of every complete command of the page, in its order."""
     text = (ROOT / "docs/own_network.md").read_text().replace("\\\n", " ")
     found = {}
@@ -36,7 +34,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     script = (
         "import torch, unet; torch.manual_seed(0); torch.save(unet.unet().state_dict(), 'unet.pth')"
     )
-    subprocess.run([sys.executable, "-c", script], cwd=place, check=True, timeout=120)
+    commands.python("-c", script, cwd=place)
     rng = np.random.default_rng(0)
     for folder in ("OLD", "NEW"):
         (place / folder).mkdir()
@@ -50,14 +48,8 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def run(home: Path, script: str, *changes: str) -> str:
     """The page's command with a few settings made small."""
     names = {change.lstrip("+").split("=")[0] for change in changes}
-    kept = [a for a in commands()[script] if a.lstrip("+").split("=")[0] not in names]
-    done = subprocess.run(
-        [sys.executable, str(ROOT / f"scripts/{script}.py"), *kept, *changes],
-        cwd=home, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True,
-        timeout=300,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+    kept = [a for a in documented()[script] if a.lstrip("+").split("=")[0] not in names]
+    return commands.run(f"{script}.py", *kept, *changes, cwd=home).stdout
 
 
 def test_the_story_from_its_layers_to_the_exported_student(home: Path) -> None:
@@ -74,14 +66,11 @@ def test_the_story_from_its_layers_to_the_exported_student(home: Path) -> None:
         "import sys; sys.path[:0] = ['exported', '.']; import load, torch; net = load.network();"
         f"x = torch.zeros(1, 3, 32, 48); {classes}"
     )
-    done = subprocess.run(
-        [sys.executable, "-I", "-c", code], cwd=home, capture_output=True, text=True, timeout=120
-    )
-    assert done.stdout.split() == ["11", "sky", "1", "11", "32", "48"], done.stderr
+    done = commands.python("-I", "-c", code, cwd=home)
+    assert done.stdout.split() == ["11", "sky", "1", "11", "32", "48"]
 
 
 def test_its_training_script_learns(tmp_path: Path) -> None:
-    """Colours that tell the classes, a few steps: the loss that it prints falls."""
     for file in STORY.glob("*.py"):
         shutil.copy(file, tmp_path)
     rng = np.random.default_rng(0)
@@ -95,9 +84,7 @@ def test_its_training_script_learns(tmp_path: Path) -> None:
         "import train_unet as t; from pathlib import Path; t.SIZE = (32, 32);"
         "t.main(Path('.'), Path('unet.pth'), 200)"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=300
-    )
-    losses = [float(x) for x in re.findall(r"loss ([0-9.]+)", done.stdout)]
-    assert len(losses) == 2 and losses[1] < losses[0] < 2.4, done.stderr
+    said = commands.python("-c", code, cwd=tmp_path).stdout
+    losses = [float(x) for x in re.findall(r"loss ([0-9.]+)", said)]
+    assert len(losses) == 2 and losses[1] < losses[0] < 2.4
     assert "head.weight" in torch.load(tmp_path / "unet.pth", weights_only=True)

@@ -6,7 +6,17 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import save_file
-from tiny import Interrupted, adapting, crash_at, curve, edit_record, same, teaching, weights
+from tiny import (
+    Interrupted,
+    adapting,
+    crash_at,
+    curve,
+    edit_record,
+    refused,
+    same,
+    teaching,
+    weights,
+)
 
 from adapt.disk.files import read_json
 from adapt.disk.runs import open_run
@@ -45,11 +55,8 @@ def test_every_penalty_is_counted_and_recorded(
     )
     left_out = "left out, never reached by the objective: " in capsys.readouterr().out
     assert left_out == (name != "none")
-    start, found, summary = (
-        weights(world / "teacher"),
-        weights(run),
-        read_json(run / "summary.json"),
-    )
+    start, found = weights(world / "teacher"), weights(run)
+    summary = read_json(run / "summary.json")
     assert not torch.equal(found["conv1.0.weight"], start["conv1.0.weight"])
     split = summary["parameters"]
     trained = [
@@ -132,12 +139,6 @@ def test_a_checkpoint_of_an_earlier_version_still_resumes(world: Path, tmp_path:
         edit_record(meta, inputs=inputs, seal="0" * 64)
     train(config)
     assert read_json(tmp_path / "s" / "summary.json")["steps"] == 4
-
-
-def refused(config: TrainConfig, message: str) -> None:
-    with pytest.raises(InputError, match=message):
-        train(config)
-    assert not Path(config.run).exists()
 
 
 def test_a_fisher_file_that_does_not_fit_leaves_no_run(

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import save_file
-from tiny import adapting, same, teaching, weights
+from tiny import adapting, refused, same, teaching, weights
 from torchvision.models.segmentation import fcn_resnet50
 
 from adapt.disk.files import read_json
@@ -44,11 +44,6 @@ def test_a_training_of_no_steps_makes_a_run_of_a_file(
     file = stored(tmp_path, form, world)
     run = train(teaching(world, run=str(tmp_path / "run"), start=str(file), steps=0))
     assert same(run, world / "teacher")
-    scores = [
-        read_json(evaluate(EvaluateConfig(run=str(r), device="cpu", precision="fp32")))["truth"]
-        for r in (run, world / "teacher")
-    ]
-    assert scores[0] == scores[1]
 
 
 def test_a_file_teaches_as_the_run_that_it_came_from(world: Path, tmp_path: Path) -> None:
@@ -68,7 +63,8 @@ def test_a_file_teaches_as_the_run_that_it_came_from(world: Path, tmp_path: Path
     assert start_point_of(read_config(by_file)) == str(file)
     data = DataConfig(target=str(world / "d2/train"))
     scores = evaluate(EvaluateConfig(run=str(by_file), split="train", data=data, device="cpu"))
-    assert read_json(scores)["agreement"]["miou"] > 0
+    found = read_json(scores)
+    assert found["truth"] is None and 0 < found["agreement"]["miou"] <= 100
 
 
 @pytest.mark.parametrize(
@@ -85,9 +81,7 @@ def test_what_is_wrong_with_a_file_is_said(
 ) -> None:
     file = tmp_path / "w.pth"
     torch.save(content, file)
-    with pytest.raises(InputError, match=message):
-        train(teaching(world, run=str(tmp_path / "run"), start=str(file), steps=0))
-    assert not (tmp_path / "run").exists()
+    refused(teaching(world, run=str(tmp_path / "run"), start=str(file), steps=0), message)
 
 
 def test_a_slip_of_the_pen_is_noticed(world: Path, tmp_path: Path) -> None:

@@ -1,12 +1,11 @@
 """The verdict after an adaptation: what evaluate says of teacher and student, without labels."""
 
-import csv
+import shutil
 from pathlib import Path
 
-import numpy as np
 import pytest
-from PIL import Image
 from tiny import adapting, teaching
+from trees import images
 
 from adapt.disk.files import read_json
 from adapt.evaluation.evaluate import evaluate
@@ -57,16 +56,12 @@ def test_a_finished_run_says_its_verdict_again(
 def test_masked_pixels_do_not_count(world: Path, tmp_path: Path) -> None:
     """With every pixel of a pair masked, that pair can be neither better nor worse."""
     root = tmp_path / "pairs"
-    root.mkdir()
     names = sorted(p.name for p in (world / "d1/train").iterdir())
-    with (root / "pairs.csv").open("w", newline="") as stream:
-        table = csv.writer(stream)
-        table.writerow(["x1", "x2", "valid"])
-        for name in names:
-            Image.fromarray(np.zeros((40, 56), np.uint8)).save(root / f"valid_{name}")
-            Image.open(world / "d1/train" / name).save(root / f"one_{name}")
-            Image.open(world / "d2/train" / name).save(root / f"two_{name}")
-            table.writerow([f"one_{name}", f"two_{name}", f"valid_{name}"])
+    images(root / "valid", *names, size=(56, 40))
+    for domain in ("d1", "d2"):
+        shutil.copytree(world / domain / "train", root / domain)
+    rows = ["x1,x2,valid", *(f"d1/{n},d2/{n},valid/{n}" for n in names)]
+    (root / "pairs.csv").write_text("\n".join(rows) + "\n")
     data = DataConfig(
         name="pairs", pairs=str(root / "pairs.csv"), crop=[32, 40], part="train",
         parts={"train": 0.5, "val": 0.5}, explicit=["pairs", "target", "root"],

@@ -13,7 +13,6 @@ SIZE = (49, 65)
 
 
 def backward_reaches(net: nn.Module, taps: list[str]) -> set[str]:
-    """By a backward pass: who has a gradient afterwards."""
     net.zero_grad(set_to_none=True)
     maps = forward(net.eval(), torch.randn(1, 3, *SIZE), taps)
     torch.stack([m.float().sum() for m in maps.values()]).sum().backward()

@@ -121,7 +121,6 @@ def test_wrong_batches(name: str) -> None:
 
 
 def augmentations(library: Any, **common: Any) -> dict[str, Any]:
-    """One random augmentation of each filter."""
     return {
         "photocopy": library.Photocopy(mask_radius=(2, 20), white=(0.1, 0.9), **common),
         "ripple": library.Ripple((2, 9), (10, 40), angle=(-90, 90), **common),

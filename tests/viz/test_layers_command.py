@@ -3,13 +3,12 @@
 import csv
 import json
 import math
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from commands import run
 from PIL import Image
 from torch import nn
 from torchvision.models.segmentation import fcn_resnet50
@@ -77,7 +76,6 @@ def slow_cka(x: np.ndarray, y: np.ndarray) -> float:
 
 @pytest.mark.parametrize("small", [0, 2048])
 def test_cka_by_a_slow_loop(small: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With and without kept kernel matrices."""
     monkeypatch.setattr("viz.layers.similarity.SMALL", small)
     rng = np.random.default_rng(0)
     x = rng.normal(3, 2, (40, 7))
@@ -188,12 +186,8 @@ def test_script_lists_a_network_of_ones_own(tmp_path: Path) -> None:
         "def net(classes):\n"
         "    return nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Conv2d(4, classes, 1))\n"
     )
-    script = Path(__file__).resolve().parents[2] / "scripts" / "layers.py"
     settings = ("network.factory=mine:net", "+network.aliases={deep: '1'}", "classes=7")
-    done = subprocess.run(
-        [sys.executable, str(script), *settings, "size=[20,30]", "depth=1"],
-        cwd=tmp_path, capture_output=True, text=True, timeout=120, check=True,
-    )  # fmt: skip
+    done = run("layers.py", *settings, "size=[20,30]", "depth=1", cwd=tmp_path)
     lines = [line.split() for line in done.stdout.splitlines()[2:7]]
     assert [line[0] for line in lines] == ["layer", "0", "1", "2", "(network)"]
     assert lines[2][1:4] == ["deep", "ReLU", "4x18x28"] and lines[3][2] == "7x18x28"

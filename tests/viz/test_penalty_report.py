@@ -17,11 +17,11 @@ from adapt.settings.groups import DataConfig, NetworkConfig, PenaltyConfig, Shif
 from adapt.settings.objective import ObjectiveConfig, RegressionConfig
 from adapt.settings.study import Stage, StudyConfig
 from adapt.settings.viz import ReportConfig
-from viz.report.layer_section import analyses_section, box_plots, distances_over_time, limits_of
+from viz.report.layer_section import analyses_section
 from viz.report.page import report
 from viz.report.penalties import AGREEMENT, DROP, NEW, OLD, Trial, choose, is_grid, panels_of
 from viz.report.penalty_section import penalties_section, rejected
-from viz.report.tables import Entry, lines_of, source_of
+from viz.report.tables import Entry, lines_of
 
 SEEDS = (0, 1, 2)
 
@@ -207,17 +207,6 @@ def test_every_figure_is_drawn_also_of_what_is_incomplete() -> None:
     assert penalties_section([]) == {}
 
 
-def test_layers_without_values_and_without_motion_are_left_out() -> None:
-    names = ("mean", "whislo", "q1", "med", "q3", "whishi")
-    full = dict(zip(names, (0.5, 0.1, 0.2, 0.5, 0.8, 0.9), strict=True)) | {"label": "a", "n": 3}
-    boxes = [full | {"fliers": []}, {"label": "b", "n": 0} | dict.fromkeys(names)]
-    assert box_plots({"run": boxes, "other": boxes}, "R2", 0, 1) != box_plots({"run": boxes}, "R2")
-    lines = [{"step": s, "distances": {"a": 0.5 * s, "b": 0.0}} for s in range(3)]
-    assert limits_of([lines]) == (pytest.approx(0.5 / 1.2), pytest.approx(1.2))
-    assert limits_of([[{"step": 0, "distances": {"a": 0.0}}]]) is None
-    assert distances_over_time({"run": lines, "still": lines[:1]}).startswith(b"\x89PNG")
-
-
 @pytest.fixture(scope="module")
 def compared(world: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small study of penalties and frozen layers, with analyses of a run, and distances."""
@@ -289,8 +278,3 @@ def test_broken_analyses_are_said_and_foreign_files_passed_over(
     (sentence,) = analyses_section(compared, [])["sentences"]
     assert sentence.startswith(f"Not shown: {path / 'source.json'}: broken JSON")
     assert analyses_section(tmp_path, []) == {}
-
-
-def test_sources_have_short_names() -> None:
-    starts = ("backbone:runs/scenes/model.safetensors", "places.pth", "runs/teacher", "imagenet")
-    assert [source_of(s) for s in starts] == ["scenes", "places.pth", "teacher", "imagenet"]

@@ -4,8 +4,6 @@ import html
 import json
 import re
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +11,7 @@ from typing import Any
 
 import pytest
 import yaml
+from commands import ROOT, python
 from tiny import adapting, teaching
 
 from adapt.errors import InputError
@@ -70,7 +69,6 @@ def written(runs: Path, tmp_path: Path) -> str:
 
 
 def edit(path: Path, change: Callable[[dict[str, Any]], Any]) -> None:
-    """Change a YAML or JSON file in place."""
     parse, form = (yaml.safe_load, yaml.safe_dump) if path.suffix == ".yaml" else (
         json.loads, json.dumps)  # fmt: skip
     content = parse(path.read_text())
@@ -232,6 +230,4 @@ def test_runs_of_two_data_sets_are_told_apart(copied: Path, tmp_path: Path) -> N
 def test_matplotlib_is_imported_when_something_is_drawn() -> None:
     names = ("viz.report.page", "viz.inversion.command", "viz.layers.command", "viz.filters")
     code = f"import sys, {', '.join(names)}; sys.exit('matplotlib' in sys.modules)"
-    assert (
-        subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[2]).returncode == 0
-    )
+    python("-c", code, cwd=ROOT)
