@@ -31,7 +31,8 @@ def executed(notebook: dict[str, Any], **constants: int) -> dict[str, Any]:
                 printed = io.StringIO()
                 with redirect_stdout(printed):
                     exec(compile(ast.parse(code), "python.ipynb", "exec"), scope)
-                text = printed.getvalue().splitlines(keepends=True)
+                said = printed.getvalue().replace(f"{Path(work).resolve()}/", "")
+                text = said.splitlines(keepends=True)
                 stream = {"name": "stdout", "output_type": "stream", "text": text}
                 cell["outputs"] = [stream] if text else []
     return notebook
