@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: demo test quick check docs results settings bench setup clean
+.PHONY: demo test quick check docs results settings notebook bench setup clean
 
 demo: $(READY)  ## the whole study on the embedded data set; ends with a report to open
 	$(BIN)/python scripts/study.py experiment=demo
@@ -28,6 +28,9 @@ results: $(READY)  ## docs/results.md and README's front table from results/evid
 
 settings: $(READY)  ## docs/settings.md from the settings' docstrings
 	$(BIN)/python docs/make_settings.py
+
+notebook: $(READY)  ## docs/python.ipynb with what it prints, and docs/python.md
+	$(BIN)/python docs/make_notebook.py
 
 bench: $(READY)  ## short benchmarks: ratios measured side by side
 	$(BIN)/uv pip install --quiet --python $(BIN)/python -e .[peers]

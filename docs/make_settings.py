@@ -13,12 +13,30 @@ PREFACE = """\
 # Commands and settings
 
 For everybody who calls a command and wants to know what it can be told. This page has the same text
-as `python scripts/COMMAND.py --help` and is made from the same place by `make settings`.
+as `fra COMMAND --help` and is made from the same place by `make settings`.
 
 A setting is given as `name=value`, one of a group as `group.name=value`. A choice such as
 `penalty=l2_sp` sets several settings of its group at once; what is given beside it wins. Lists are
 written `'[1,2]'`, mappings `'{name: value}'`, and `+` before the name of a mapping adds to it.
-`-m` with several values, `seed=1,2`, makes one run for each combination of them."""
+`-m` with several values, `seed=1,2`, makes one run for each combination of them.
+
+`fra` lists the commands with a line each, and `fra demo` is `fra study experiment=demo`. In a
+checkout `python scripts/COMMAND.py` is the same as `fra COMMAND`; torchrun starts it as `torchrun
+--no-python … fra train …`.
+
+`--dry-run` checks a command and says what it would do, without doing it or writing anything. A
+training reads its data, networks, taps and penalty as before its first step, and says whether it
+would start, resume or has finished. An evaluation names its run and images, and a study lists its
+cells, those that are done among them. Other commands check their settings and print them. Weights
+that are given by name, such as `imagenet`, are fetched all the same.
+
+In bash, `eval "$(fra -sc install=bash)"`, in `~/.bashrc` for good, lets Tab complete the names of
+commands, settings and choices. Hydra has the same for fish (`fra -sc install=fish | source`) and
+for zsh (bash's, after `autoload -U bashcompinit && bashcompinit`), which we have not tried.
+
+Where stderr is no terminal, a command that takes longer than 30 s writes a line of progress every
+30 s or every tenth of its way, whichever comes first: steps, loss, learning rate, steps a second,
+time left. A reader that leaves (`| head`) stops nothing; the rest is dropped."""
 
 
 def page() -> str:

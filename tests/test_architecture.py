@@ -40,6 +40,7 @@ MAY_IMPORT = {
     "adapt.export": METHOD,
     "adapt.study": COMMANDS,
     "viz": COMMANDS | {"adapt.study"},
+    "adapt.api": COMMANDS | {"viz"},
     "adapt.cli": COMMANDS | {"adapt.study", "viz"},
     "scripts": COMMANDS | {"adapt.cli"},
     "results.page": COMMANDS | {"adapt.study", "viz"},

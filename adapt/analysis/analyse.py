@@ -92,7 +92,7 @@ def analyse_activations(config: AnalyseConfig, trained: Trained) -> Found:
     reading = Reading(settings, trained.after.network, config.batch, config.workers)
     whole = Whole(data, settings, sorted(set(seen)))
     traced = trace(after, tuple(whole[0][seen[1]].shape[-2:]))
-    names = config.layers or [x.name for x in main_path(after, traced)]
+    names = config.layers or [x.name for x in main_path(traced)]
     check(traced, names, "layers")
 
     def images() -> Iterator[tuple[Tensor, Tensor]]:

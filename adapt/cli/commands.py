@@ -5,12 +5,10 @@ from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Any
 
-from adapt.settings.choices import NETWORKS, SCHEDULES
-
 
 @dataclass(frozen=True)
 class Command:
-    """One command; a script of its name in scripts/ calls it."""
+    """One command: `fra NAME`, and a script of its name in scripts/."""
 
     schema: str
     """`module:class` of its settings, below adapt.settings; the class says what it does."""
@@ -20,6 +18,8 @@ class Command:
     """Groups of choices that it uses (folders of configs/, CHOICES), each with its default."""
     several: bool = False
     """Can it run in several processes (torchrun)?"""
+    dry_run: str = "settings"
+    """Function of adapt.cli.dry_run that takes the settings and says what would be done."""
 
     def settings(self) -> type:
         return named(f"adapt.settings.{self.schema}")
@@ -40,16 +40,19 @@ TRAINED = {"network": "deeplab_vgg16", **DATA, "augment": "inherit"}
 COMMANDS = {
     "train": Command(
         "training:TrainConfig", "adapt.training.train:train",
-        {**TRAINED, "objective": "supervised", "penalty": "l2", "schedule": "poly"}, several=True),
+        {**TRAINED, "objective": "supervised", "penalty": "l2", "schedule": "poly"},
+        several=True, dry_run="training"),
     "adapt": Command(
-        "training:AdaptConfig", "adapt.training.adapt:adapt",
-        {**TRAINED, "objective": "pool5", "penalty": "l2_sp", "schedule": "poly"}, several=True),
+        "training:AdaptConfig", "adapt.cli.adapt:adapt_and_report",
+        {**TRAINED, "objective": "default", "penalty": "l2_sp", "schedule": "poly"},
+        several=True, dry_run="training"),
     "evaluate": Command(
-        "commands:EvaluateConfig", "adapt.evaluation.evaluate:evaluate",
-        {**DATA, "protocol": "whole"}, several=True),
+        "commands:EvaluateConfig", "adapt.cli.weights:evaluate",
+        {"network": "deeplab_vgg16", **DATA, "protocol": "whole"}, several=True,
+        dry_run="evaluation"),
     "predict": Command(
-        "commands:PredictConfig", "adapt.evaluation.predict:predictions",
-        {**DATA, "protocol": "whole"}),
+        "commands:PredictConfig", "adapt.cli.weights:predict",
+        {"network": "deeplab_vgg16", **DATA, "protocol": "whole"}),
     "make_distorted_voc": Command(
         "commands:DistortConfig", "adapt.shift.distort:make_distorted",
         {**DATA, "shift": "photocopy"}),
@@ -57,7 +60,8 @@ COMMANDS = {
         "commands:CalibrateConfig", "adapt.shift.calibrate:calibrate",
         {**DATA, "shift": "photocopy"}),
     "study": Command(
-        "study:StudyConfig", "adapt.cli.study:study", {**TRAINED, "experiment": "demo"}),
+        "study:StudyConfig", "adapt.cli.study:study", {**TRAINED, "experiment": "demo"},
+        dry_run="study"),
     "report": Command("viz:ReportConfig", "viz.report.page:report"),
     "invert": Command("viz:InvertConfig", "viz.inversion.command:invert"),
     "layers": Command(
@@ -70,13 +74,3 @@ COMMANDS = {
     "scan": Command("commands:ScanConfig", "adapt.scan.command:scan", DATA),
     "export": Command("commands:ExportConfig", "adapt.export:export", DATA),
 }  # fmt: skip
-
-CHOICES: dict[str, dict[str, dict[str, Any]]] = {
-    "network": {name: {"name": name} for name in (*NETWORKS, "resnet101")},
-    "schedule": {name: {"name": name} for name in SCHEDULES},
-    "penalty": {"none": {"name": "none"}},
-    "protocol": {"whole": {}},
-    "data": {"folders": {"name": "folders"}, "inherit": {}},
-    "augment": {"inherit": {}},
-}
-"""Choices of groups that set a name only, or nothing; those that set more are files of configs/."""

@@ -21,15 +21,16 @@ from omegaconf.errors import (
     ValidationError,
 )
 
-from adapt.cli.commands import CHOICES, COMMANDS
-from adapt.cli.help import CONFIGS, help_page, sections
+from adapt.cli.commands import COMMANDS
+from adapt.cli.help import help_page, sections
 from adapt.errors import InputError, unknown
+from adapt.settings.presets import CHOICES, CONFIGS
 
 ERRORS = (HydraException, OmegaConfBaseException, yaml.YAMLError)
 """What composing raises when the command line or a YAML file is wrong."""
 HYDRA = {
     "output_subdir": None, "run": {"dir": "."}, "sweep": {"dir": "runs", "subdir": "."},
-    "job": {"chdir": False}, "callbacks": {"record": {"_target_": "adapt.cli.main.Record"}},
+    "job": {"chdir": False}, "callbacks": {"sweep": {"_target_": "adapt.cli.sweep.Sweep"}},
 }  # fmt: skip
 """Hydra only composes: it makes no run folder, no log and no change of directory. A sweep (-m)
 leaves its record, multirun.yaml, in runs."""
@@ -63,8 +64,12 @@ def arguments(name: str, given: list[str]) -> Namespace:
         raise InputError(f"{message}; see {name} --help")
 
     parser = get_args_parser()
+    parser.add_argument("--dry-run", action="store_true")
+    parser.allow_abbrev = False
     parser.error = refuse  # type: ignore[method-assign]
     options = parser.parse_intermixed_args(given)
+    if options.dry_run and options.multirun:
+        refuse("--dry-run looks at one run, -m makes several")
     if options.experimental_rerun:
         refuse("unrecognized arguments: --experimental-rerun, which would unpickle a file")
     for override in OverridesParser.create().parse_overrides(options.overrides):

@@ -12,21 +12,22 @@ from typing import Annotated, Any, NamedTuple, get_args, get_origin
 
 import yaml
 
-from adapt.cli.commands import CHOICES, COMMANDS
+from adapt.cli.commands import COMMANDS
 from adapt.settings.checks import Range, hints
 from adapt.settings.mapping import EXPLICIT
+from adapt.settings.presets import CHOICES, CONFIGS
 
-CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 TYPES = {int: "whole number", float: "number", str: "text", bool: "true | false", Any: "anything"}
 LAST = ("device", "precision", "workers")
 """Settings of the machine come after the others."""
 COLUMN, WIDTH = 30, 100
 """Where the meanings begin and end."""
 USAGE = """\
-  python scripts/{0}.py SETTING=VALUE ...
-  python scripts/{0}.py SETTING=VALUE,VALUE ... -m    one run for each combination of values
-  python scripts/{0}.py SETTING=VALUE ... --help      this page with the values that these give
-  python scripts/{0}.py SETTING=VALUE ... --cfg job   all values as YAML
+  fra {0} SETTING=VALUE ...              in a checkout also python scripts/{0}.py
+  fra {0} SETTING=VALUE,VALUE ... -m     one run for each combination of values
+  fra {0} SETTING=VALUE ... --dry-run    check all of it, say what would be done, and end
+  fra {0} SETTING=VALUE ... --help       this page with the values that these give
+  fra {0} SETTING=VALUE ... --cfg job    all values as YAML
   --config-dir DIR: a folder like configs/ with choices of your own
 """
 

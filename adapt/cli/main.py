@@ -4,44 +4,27 @@ import atexit
 import os
 import signal
 import sys
-from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import CompactHydraException
-from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from adapt.cli.commands import COMMANDS
+from adapt.cli.commands import COMMANDS, named
 from adapt.cli.composing import ERRORS, arguments, help_text, in_one_line, register
-from adapt.cli.help import CONFIGS
+from adapt.cli.sweep import UNWRITTEN
 from adapt.errors import InputError, Stopped
+from adapt.machine.streams import keep_streams
 from adapt.settings.mapping import EXPLICIT, build
-
-UNWRITTEN = 74
-"""Exit status of a full or read-only disk: EX_IOERR of sysexits.h."""
+from adapt.settings.presets import CONFIGS, PACKAGE
 
 
 class Failed(CompactHydraException):
     """A run of a sweep has failed and said why."""
-
-
-class Record(Callback):
-    """Of a sweep: Hydra writes it, and ends in a traceback where it cannot be written."""
-
-    def on_multirun_start(self, config: DictConfig, **given: Any) -> None:
-        from adapt.disk.files import unwritten, write_whole
-
-        record = Path(config.hydra.sweep.dir) / "multirun.yaml"
-        try:
-            write_whole(record, OmegaConf.to_yaml(config).encode())
-        except OSError as error:
-            print(f"error: {unwritten(error)}", file=sys.stderr)
-            sys.exit(UNWRITTEN)
 
 
 def overrides() -> Any:
@@ -58,14 +41,15 @@ def name_explicit(values: Any) -> None:
 
 
 def terminate(number: int, frame: FrameType | None) -> None:
-    """SIGTERM leaves as Ctrl-C does, through every `finally`; a second one ends at once."""
-    signal.signal(number, signal.SIG_DFL)
+    """SIGTERM leaves as Ctrl-C does, through every `finally`; a second one ends at once. A lost
+    terminal's SIGHUP may come twice."""
+    signal.signal(number, signal.SIG_IGN if number == signal.SIGHUP else signal.SIG_DFL)
     raise KeyboardInterrupt(number)
 
 
-def perform(name: str, composed: DictConfig) -> tuple[str, int]:
-    """Do a command; returns what went wrong, in a line, and the exit status, which is 0 if nothing
-    did. Only settings that are right cost the import of torch."""
+def perform(name: str, composed: DictConfig, dry_run: bool) -> tuple[str, int]:
+    """Do a command, or say what it would do; returns what went wrong, in a line, and the exit
+    status, which is 0 if nothing did. Only settings that are right cost the import of torch."""
     command = COMMANDS[name]
     try:
         values = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)
@@ -78,18 +62,26 @@ def perform(name: str, composed: DictConfig) -> tuple[str, int]:
     from adapt.machine.processes import processes, refuse_several, silent
     from adapt.machine.runtime import explained
 
+    factory = getattr(getattr(config, "network", None), "factory", "")
     try:
         if not command.several:
             refuse_several(name)
-        if factory := getattr(getattr(config, "network", None), "factory", ""):
+        if factory:
             from adapt.networks.factory import permit
 
             permit(factory)
         with processes():
-            command.function()(config)
+            action = f"adapt.cli.dry_run:{command.dry_run}" if dry_run else command.action
+            named(action)(config)
     except (InputError, Stopped) as error:
         said = f"error: {error}" if isinstance(error, InputError) else str(error)
         return "" if silent(error) else said, error.status
+    except ImportError as error:  # in the user's own network, when it is used
+        if not factory:
+            raise
+        from adapt.networks.own_modules import LATE
+
+        return f"error: network.factory={factory}: {error} ({LATE})", InputError.status
     except (RuntimeError, MemoryError) as error:
         if (stop := explained(error)) is None:
             raise
@@ -137,25 +129,30 @@ def main(name: str) -> None:
     file that cannot be written with UNWRITTEN, a signal with 128 and its number.
     """
     failed: list[int] = []
+    keep_streams()
 
     @hydra.main(version_base="1.3", config_path=str(CONFIGS), config_name=name)
     def entry(composed: DictConfig) -> None:
-        message, status = perform(name, composed)
+        message, status = perform(name, composed, options.dry_run)
         if status:
             fail(message, status)
             failed.append(status)
 
-    known = os.environ.get("PYTHONPATH")  # a launcher's jobs begin elsewhere and import from there
-    os.environ["PYTHONPATH"] = os.pathsep.join([str(CONFIGS.parent), *([known] if known else [])])
+    if CONFIGS.parent != PACKAGE:  # a checkout: a launcher's jobs begin elsewhere and import it
+        known = os.environ.get("PYTHONPATH")
+        checkout = str(CONFIGS.parent)
+        os.environ["PYTHONPATH"] = os.pathsep.join([checkout, *([known] if known else [])])
     os.environ["HYDRA_FULL_ERROR"] = "1"  # its errors come here instead of being printed there
     signal.signal(signal.SIGTERM, terminate)
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:  # nohup ignores it
+        signal.signal(signal.SIGHUP, terminate)
     try:
         options = arguments(name, sys.argv[1:])
         if options.help:
             print(help_text(name, options))
             return
         register(name)
-        first = [a for a in sys.argv[1:] if a not in options.overrides]
+        first = [a for a in sys.argv[1:] if a not in (*options.overrides, "--dry-run")]
         sys.argv[1:] = [*first, *options.overrides]
         entry()
     except (InputError, *ERRORS) as error:

@@ -72,10 +72,14 @@ def study(config: StudyConfig) -> Path:
         return report(ReportConfig(runs=str(root), out=out, selection=config.selection))
 
 
+def cells_of(planned: Study | FineTuning) -> list[Cell]:
+    """All cells of a study in the order of doing, done or not."""
+    return [*planned.cells(), *(inversions(planned) if isinstance(planned, Study) else ())]
+
+
 def do_cells(planned: Study | FineTuning) -> None:
     """Do the cells that are not done yet, and keep the table of results up to date."""
-    cells = list(planned.cells())
-    cells += inversions(planned) if isinstance(planned, Study) else []
+    cells = cells_of(planned)
     rows: dict[str, Row] = {}
     if planned.root.is_dir():
         rows = {row.metrics: row for row in collect(planned.root)}

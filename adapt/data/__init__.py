@@ -1,7 +1,9 @@
 """Data sets: which files belong together. Nothing is decoded here (adapt.data.images does that)."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -16,10 +18,11 @@ from adapt.data.files import (
     matched,
     resolved,
 )
+from adapt.data.objects import OBJECTS, Pairs, offered, samples_of
 from adapt.data.pairs import PAIRS, read_csv, read_shards
 from adapt.data.scenes import write_scenes
 from adapt.data.segmentation import CAMVID, CITYSCAPES, SCENES, VOC
-from adapt.errors import InputError, unknown
+from adapt.errors import InputError, listing, unknown
 from adapt.settings.groups import WHOLE, DataConfig
 
 DATASETS = {
@@ -28,6 +31,9 @@ DATASETS = {
     "folders": FOLDERS,
 }  # fmt: skip
 """Adding a data set is one layout, one line here and one name in adapt.settings.choices."""
+
+EVALUATED = ("val",)
+"""The split that pairs held out by a caller of Python are."""
 
 OWNERS = {
     "pairs": "pairs", "shards": "pairs", "labels": "pairs", "classes": "pairs", "sbd": "voc",
@@ -49,6 +55,10 @@ class DataSet:
     """Value of each class in the masks; () = its index."""
     classification: bool = False
     """One label an image, rather than one a pixel."""
+    objects: Pairs | None = None
+    """Where the samples are Python's, not files."""
+    items: Sequence[Any] = ()
+    """The objects that the samples' names count."""
 
     @property
     def labelled(self) -> bool:
@@ -111,6 +121,8 @@ def load(config: DataConfig, split: str) -> DataSet:
     Raises:
         InputError: unknown data set, split or part; missing folder, list, file or partner.
     """
+    if config.pairs == OBJECTS:
+        return load_objects(config, split)
     layout = layout_of(config)
     prepare(config)
     check_owner(config)
@@ -129,10 +141,55 @@ def load(config: DataConfig, split: str) -> DataSet:
     classes = layout.classes or tuple(config.classes)
     if layout.find is not None:
         classes = layout.find(config, Path(config.root))
+    void, codes = label_values(config, classes)
+    return DataSet(config.name, split, classes, void, tuple(samples), codes, layout.classification)
+
+
+def label_values(
+    config: DataConfig, classes: tuple[str, ...]
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Label values that are void, besides 255, and those of the classes (() = their indices): what
+    the configuration says, or the data set's own.
+
+    Raises:
+        InputError: another number of codes than of classes, or a value that is both.
+    """
+    layout = layout_of(config)
+    void, codes = tuple(config.void) or layout.void, tuple(config.codes) or layout.codes
+    if config.codes and len(codes) != len(classes):
+        raise InputError(
+            f"data.codes has {len(codes)} values, the data {len(classes)} classes: "
+            f"{listing(classes)}"
+        )
+    both = {*config.void} & {*(codes or range(len(classes)))}
+    if both or len({*codes}) < len(codes):
+        raise InputError(
+            f"data.void is {config.void}, data.codes {config.codes}: each value means one thing; "
+            f"classes have {list(codes) or f'0..{len(classes) - 1}'}"
+        )
+    return void, codes
+
+
+def load_objects(config: DataConfig, split: str) -> DataSet:
+    """As `load`, of pairs that are objects of Python (adapt.data.objects)."""
+    found = offered(config.pairs)
+    apart = found.held_out if split in EVALUATED else None
+    items = found.train if apart is None else apart
+    samples = samples_of(items)
+    part = split if split in config.parts else config.part if split == "train" else ""
+    if apart is None and part not in ("", WHOLE):
+        samples = cut(samples, config.parts, config.parts_seed, part)
     return DataSet(
-        config.name, split, classes, layout.void, tuple(samples), layout.codes,
-        layout.classification,
-    )  # fmt: skip
+        config.name, split, tuple(config.classes), (), tuple(samples), objects=found, items=items
+    )
+
+
+def splits_of(config: DataConfig) -> list[str]:
+    """The names that a configuration's data can be evaluated by."""
+    if config.pairs == OBJECTS:
+        apart = offered(config.pairs).held_out is not None
+        return [*config.parts, *(EVALUATED if apart else ())]
+    return [*layout_of(config).splits(Path(config.root)), *config.parts]
 
 
 def _samples(config: DataConfig, layout: Layout, listed: str) -> list[Sample]:

@@ -46,7 +46,7 @@ def write_index(path: Path, rows: Iterable[Row], classes: Sequence[str], what: s
     labels = sum("y1" in row for row in rows)
     named = f" 'data.classes=[{','.join(classes)}]'" if classes else ""
     say(
-        f"{path}: {len(rows)} pairs, {labels} with labels. Next:\n  scripts/adapt.py data=pairs "
+        f"{path}: {len(rows)} pairs, {labels} with labels. Next:\n  fra adapt data=pairs "
         f"data.pairs={path}{named} teacher=… run=…"
     )
 

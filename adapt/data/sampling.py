@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader, Dataset, default_collate
 from adapt.data import DataSet, Sample
 from adapt.data.augment import IMAGES, PairedAugmentation, resize
 from adapt.data.images import image_size, read_image, read_mask, read_valid
+from adapt.data.objects import arrays_of
 from adapt.errors import InputError
 from adapt.machine.processes import rank, world
 from adapt.machine.workers import patient
@@ -44,7 +45,12 @@ class Decoder:
 
     def native(self, sample: Sample) -> dict[str, np.ndarray]:
         """The same at the files' own size."""
-        arrays = {f: self.read(sample, f) for f in self.fields if getattr(sample, f) is not None}
+        there = [f for f in self.fields if getattr(sample, f) is not None]
+        if self.data.objects:
+            found = arrays_of(self.data.items[int(sample.name)], sample.name)
+            arrays = {f: found[f] for f in there}
+        else:
+            arrays = {f: self.read(sample, f) for f in there}
         if self.masked and "valid" not in arrays:
             arrays["valid"] = np.ones(next(iter(arrays.values())).shape[:2], np.uint8)
         if len({a.shape[:2] for a in arrays.values()}) > 1:
@@ -162,8 +168,9 @@ def unwrapped(loader: DataLoader) -> Iterator[Any]:
 
 def check_sizes(data: DataSet, fields: Iterable[str]) -> None:
     """Raises InputError unless every asked file of every sample is an image and as large as its
-    partners. Reads headers only, so that a long run does not find out on its way."""
-    for sample in data.samples:
+    partners. Reads headers only, so that a long run does not find out on its way; what Python gives
+    as objects is looked at as it is used."""
+    for sample in () if data.objects else data.samples:
         paths = [p for f in fields if (p := getattr(sample, f)) is not None]
         paths = [p for p in paths if p.suffix.lower() != ".mat"]
         sizes = {path: image_size(path) for path in paths}

@@ -147,7 +147,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     object, and references (`*a`), which can unfold without end, are refused."""
     text = read_text(path)
     try:
-        events = yaml.parse(text, Loader=yaml.SafeLoader)
+        events = yaml.parse(text, Loader=yaml.SafeLoader) if "*" in text else ()
         references = [e.start_mark.line + 1 for e in events if isinstance(e, yaml.AliasEvent)]
         content = None if references else yaml.safe_load(text)
     except (yaml.YAMLError, ValueError, OverflowError, RecursionError) as error:

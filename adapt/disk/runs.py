@@ -2,7 +2,9 @@
 
 import json
 import platform
+import shlex
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
@@ -35,11 +37,13 @@ from adapt.settings.training import TrainConfig
 
 CONFIG, ENVIRONMENT, METRICS, SUMMARY = "config.yaml", "env.json", "metrics.jsonl", "summary.json"
 LOCK = "lock"
+TEACHER = "teacher.safetensors"
+"""The weights of a teacher that was an object of Python; they are there before the run is."""
 OWN = (CONFIG, ENVIRONMENT, METRICS, SUMMARY, "model.safetensors", "model.json")
 """What a training writes into its folder, and nobody else."""
 MAY_DIFFER = (
-    "run", "workers", "device", "log_every", "drift_every", "checkpoint_every", "cache_teacher",
-    "gradient_checkpointing",
+    "run", "workers", "device", "log_every", "loggers", "drift_every", "checkpoint_every",
+    "cache_teacher", "gradient_checkpointing",
 )  # fmt: skip
 """Settings that may change when a run is resumed, because the result does not depend on them."""
 LONGER = (
@@ -103,7 +107,7 @@ def claimed(path: Path, config: dict[str, Any], default: dict[str, Any]) -> Iter
     if not str(path) or str(path) == ".":
         raise InputError("run is empty: give the run's folder, for example run=runs/teacher")
     known = (path / CONFIG).is_file() or not path.is_dir()
-    if not known and strangers(path, {LOCK, ENVIRONMENT}):
+    if not known and strangers(path, {LOCK, ENVIRONMENT, TEACHER}):
         raise InputError(f"run: {path} exists and is not a run folder (it has no {CONFIG})")
     with only_writer(path / LOCK, f"run: another process is writing {path}", keep=True):
         clear(path.iterdir(), OWN)
@@ -111,27 +115,35 @@ def claimed(path: Path, config: dict[str, Any], default: dict[str, Any]) -> Iter
             write_json(path / ENVIRONMENT, environment())
             write_whole(path / CONFIG, yaml.safe_dump(config, sort_keys=False).encode())
         recorded = read_yaml(path / CONFIG)
-        old, new = (
-            {k: v for k, v in c.items() if k not in MAY_DIFFER}
-            for c in (filled(recorded, default), config)
-        )
-        if changed := differences(old, new):
-            longer = LONGER if any(c.startswith("steps:") for c in changed) else ""
-            raise InputError(
-                f"run: {path} was started with another configuration (recorded -> given): "
-                f"{'; '.join(changed)}. Give a new run=, or the recorded values{longer}"
-            )
+        check_same(path, recorded, config, default)
         checkpoint.clean(path / "checkpoints")
         yield digest(recorded)
 
 
+def check_same(
+    path: Path, recorded: dict[str, Any], config: dict[str, Any], default: dict[str, Any]
+) -> None:
+    """InputError where a run was started with another configuration than the one given."""
+    old, new = (
+        {k: v for k, v in c.items() if k not in MAY_DIFFER}
+        for c in (filled(recorded, default), config)
+    )
+    if changed := differences(old, new):
+        longer = LONGER if any(c.startswith("steps:") for c in changed) else ""
+        raise InputError(
+            f"run: {path} was started with another configuration (recorded -> given): "
+            f"{'; '.join(changed)}. Give a new run=, or the recorded values{longer}"
+        )
+
+
 def environment() -> dict[str, Any]:
-    """Versions and hardware, for the record."""
+    """Command, versions and hardware, for the record."""
     packages: dict[str, str | None] = dict.fromkeys(PACKAGES)
     for package in PACKAGES:
         with suppress(PackageNotFoundError):
             packages[package] = version(package)
     return {
+        "command": command_line(),
         "python": platform.python_version(),
         "platform": platform.platform(),
         "processes": world(),
@@ -140,6 +152,13 @@ def environment() -> dict[str, Any]:
         "packages": packages,
         "git": revision(Path(__file__).parent),
     }
+
+
+def command_line() -> str:
+    """What was called, as it was given (`fra` takes its command's name off sys.argv)."""
+    program, whole = sys.argv[0], sys.orig_argv
+    given = whole[whole.index(program) + 1 :] if program in whole else sys.argv[1:]
+    return shlex.join([Path(program).name, *given])
 
 
 def revision(folder: Path) -> dict[str, Any]:
@@ -218,6 +237,7 @@ class Environment:
     packages: dict[str, str | None]
     gpus: list[str]
     git: dict[str, Any]
+    command: str = ""
 
 
 def read_metrics(folder: Path) -> list[dict[str, Any]]:

@@ -1,10 +1,13 @@
 """The evaluate command: a JSON and a per-class CSV for each run, domain and split."""
 
 from dataclasses import replace
+from itertools import count
+from math import isnan
 from pathlib import Path
+from typing import Any
 
 from adapt.data import DataSet, load, prepare
-from adapt.disk.files import write_json, write_whole
+from adapt.disk.files import read_mapping, write_json, write_whole
 from adapt.disk.runs import read_config, read_data
 from adapt.disk.tables import csv_of
 from adapt.errors import InputError
@@ -20,7 +23,7 @@ from adapt.evaluation.inference import (
 from adapt.evaluation.metrics import ImageScores
 from adapt.machine.processes import on_rank_zero, rank_zero_only, shared_errors
 from adapt.machine.runtime import runtime, say
-from adapt.networks.saved import Model, load_model, start_point_of
+from adapt.networks.saved import Model, load_model, same_classes, start_point_of
 from adapt.settings.commands import EvaluateConfig
 from adapt.settings.groups import DataConfig
 from adapt.settings.mapping import as_dict, inherit_data
@@ -32,6 +35,18 @@ def metrics_path(run: Path, data: DataConfig, domain: str, split: str, variant: 
     where = domain if domain == "d1" else f"d2_{Path(data.target).name}"
     names = ["metrics", data.name, where, split, *([variant] if variant else [])]
     return run / f"{'_'.join(names)}.json"
+
+
+def place_for(path: Path, about: dict[str, Any]) -> Path:
+    """Where an evaluation that is described by `about` is recorded: at `path`, or beside it with a
+    number where the record there is of anything else, so that it stays."""
+    names = (path if n == 1 else path.with_stem(f"{path.stem}_{n}") for n in count(1))
+    return next(p for p in names if not p.is_file() or described(read_mapping(p), about))
+
+
+def described(found: dict[str, Any], about: dict[str, Any]) -> bool:
+    """Is a record of this evaluation? Records of earlier versions know less of it."""
+    return all(found[k] == v for k, v in about.items() if k in found and k != "loss")
 
 
 @shared_errors()
@@ -66,11 +81,14 @@ def evaluate(config: EvaluateConfig) -> Path:
         raise InputError("loss=true needs one label a pixel; these images have one label each")
     found = evaluate_networks(machine, net, reading, data, image, teacher)
     measured = config.loss and data.labelled
-    path = metrics_path(folder, settings, domain, config.split, config.variant)
     about = {
         "data": data.name,
         "root": settings.root,
         "target": settings.target,
+        "pairs": settings.pairs or settings.shards,
+        "labels": settings.labels,
+        "resize": settings.resize,
+        "teacher": origin if teacher is not None else "",
         "domain": domain,
         "split": config.split,
         "adabn": config.adabn,
@@ -80,13 +98,18 @@ def evaluate(config: EvaluateConfig) -> Path:
         "variant": config.variant,
         "precision": machine.precision,
         "model": model.digest,
-        "classes": list(model.classes),
+        "classes": list(data.classes),
         "loss": mean_loss(machine, net, reading, data, image) if measured else None,
     }
-    table = per_class(found, model.classes)
+    path = metrics_path(folder, settings, domain, config.split, config.variant)
+    path = on_rank_zero(lambda: place_for(path, about))
+    table = per_class(found, data.classes)
     rank_zero_only(write_whole)(path.with_suffix(".csv"), table.encode())
     rank_zero_only(write_json)(path, about | as_dict(found))  # last: to a study it means "done"
-    numbers = ", ".join(f"{k} {v:.1f}" for k, v in headline(found).items())
+    said = {
+        k: "none (no pixel counts)" if isnan(v) else f"{v:.1f}" for k, v in headline(found).items()
+    }
+    numbers = ", ".join(f"{k} {v}" for k, v in said.items())
     say(f"{path}: {found.images} images, {numbers}")
     return path
 
@@ -107,12 +130,12 @@ def data_for(
         raise InputError("domain=d2 needs data.target=DIR, the folder of the new domain")
     on_rank_zero(lambda: prepare(settings))
     data = load(settings, split)
-    if data.classes and data.classes != model.classes:
+    if not same_classes(model.classes, data.classes):
         raise InputError(
             f"{run} knows the classes {', '.join(model.classes)}; "
             f"{data.name} has {', '.join(data.classes)}"
         )
-    return domain, settings, replace(data, classes=model.classes)
+    return domain, settings, replace(data, classes=data.classes or model.classes)
 
 
 def per_class(found: Evaluation, classes: tuple[str, ...]) -> str:

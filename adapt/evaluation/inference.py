@@ -21,7 +21,7 @@ from adapt.evaluation.restyle import MAKERS, Restyle
 from adapt.machine.processes import all_sum, rank, shared_errors, world
 from adapt.machine.runtime import Runtime, progress
 from adapt.networks.batchnorm import adapt_statistics, eval_mode
-from adapt.networks.taps import normalise, upsample
+from adapt.networks.taps import as_input, normalise, upsample
 from adapt.settings.groups import DataConfig, NetworkConfig, ProtocolConfig
 
 UNLABELLED = -1
@@ -92,11 +92,17 @@ def stack(group: list[dict[str, Any]], key: str) -> Tensor:
 
 
 def predicted(
-    machine: Runtime, net: nn.Module, reading: Reading, group: list[dict[str, Any]], image: str
+    machine: Runtime,
+    net: nn.Module,
+    reading: Reading,
+    group: list[dict[str, Any]],
+    image: str,
+    probabilities: bool = False,
 ) -> np.ndarray:
-    """The classes of a group's images, uint8 (B, H, W), at their own size."""
-    size, images = group[0]["size"], stack(group, image)
-    return predict(machine, net, reading.network, images, size, reading.protocol, reading.batch)
+    """The classes of a group's images, uint8 (B, H, W), at their own size, or their probabilities
+    (B, C, H, W)."""
+    size, images, how = group[0]["size"], stack(group, image), (reading.protocol, reading.batch)
+    return predict(machine, net, reading.network, images, size, *how, probabilities)
 
 
 def views(image: np.ndarray, crop: list[int], count: int) -> list[np.ndarray]:
@@ -280,7 +286,7 @@ def adapt_to(machine: Runtime, net: nn.Module, reading: Reading, data: DataSet, 
 
     mean, std = reading.network.mean, reading.network.std
     with machine.autocast():
-        adapt_statistics(net, (normalise(machine.images(x), mean, std) for x in images()))
+        adapt_statistics(net, (as_input(machine.images(x), mean, std) for x in images()))
 
 
 def restyle_to_old(

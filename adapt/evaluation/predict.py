@@ -1,13 +1,18 @@
 """The predict command: index masks, or labels, of a data set's split or of a folder of images."""
 
+import io
+from contextlib import ExitStack
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from tempfile import TemporaryDirectory
 from typing import Any
 
+import cv2
 import numpy as np
 
 from adapt.data import DataSet, Sample, layout_of
-from adapt.data.files import stems
+from adapt.data.augment import resize
+from adapt.data.files import inside, lines, stems
 from adapt.data.images import voc_palette, write_png
 from adapt.disk.files import read_mapping, write_json, write_whole
 from adapt.disk.runs import read_data
@@ -16,11 +21,13 @@ from adapt.errors import InputError
 from adapt.evaluation.evaluate import data_for
 from adapt.evaluation.inference import Reading, Whole, classify, groups, predicted
 from adapt.machine.runtime import Runtime, runtime, say
-from adapt.networks.saved import Model, load_model
+from adapt.networks.saved import Model, is_file, load_complete, load_model
 from adapt.settings.commands import PredictConfig
-from adapt.settings.mapping import as_dict, differences, inherit_data
+from adapt.settings.groups import DataConfig
+from adapt.settings.mapping import as_dict, differences, inherit
 
 MANIFEST, LABELS = "predictions.json", "predictions.csv"
+VIDEOS = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v")
 
 
 def predictions(config: PredictConfig) -> Path:
@@ -34,43 +41,118 @@ def predictions(config: PredictConfig) -> Path:
     Raises:
         InputError: the run is unfinished, the folder is something else, or images have no domain.
     """
-    run, out = Path(config.run), Path(config.out)
-    model = load_model(run)
-    if config.images:
-        settings, image = inherit_data(config.data, read_data(run)), "x1"
-        samples = (Sample(name, file) for name, file in stems(Path(config.images)).items())
-        kind = layout_of(settings).classification
-        data = DataSet("images", "", model.classes, (), tuple(samples), classification=kind)
-    else:
-        domain, settings, data = data_for(run, model, config.data, config.domain, config.split)
-        image = f"x{domain[1]}"
-    about = {
-        "model": model.digest,
-        "data": data.name,
-        "split": data.split,
-        "image": image,
-        "protocol": as_dict(config.protocol),
-        "codes": list(data.codes),
-        "classes": list(model.classes),
-    }
-    machine = runtime(config.device, config.precision)
-    claim(out, about)
-    reading = Reading(settings, model.network, config.batch, config.workers, config.protocol)
-    if data.classification:
-        label_images(out / LABELS, machine, model, reading, data, image)
-        say(f"{out / LABELS}: {len(data.samples)} predictions of {run}")
-        return out
-    waiting = tuple(s for s in data.samples if not (out / f"{s.name}.png").is_file())
-    net = machine.place(model.net).eval()
-    whole = Whole(replace(data, samples=waiting), settings, [image])
-    values = np.array(data.codes or range(len(model.classes)), np.uint8)
-    palette = None if data.codes else voc_palette()
-    for group in groups(whole, reading, "predict"):
-        found = predicted(machine, net, reading, group, image)
-        for item, classes in zip(group, found, strict=True):
-            write_png(out / f"{item['name']}.png", values[classes], palette)
-    say(f"{out}: {len(data.samples)} predictions of {run}, {len(waiting)} of them new")
+    out = Path(config.out)
+    with ExitStack() as stack:
+        model, settings, data, image = inputs_of(config, stack)
+        about = {
+            "model": model.digest,
+            "data": data.name,
+            "split": data.split,
+            "image": image,
+            "protocol": as_dict(config.protocol),
+            "codes": list(data.codes),
+            "classes": list(model.classes),
+        }
+        machine = runtime(config.device, config.precision)
+        claim(out, about)
+        reading = Reading(settings, model.network, config.batch, config.workers, config.protocol)
+        if data.classification:
+            label_images(out / LABELS, machine, model, reading, data, image)
+            say(f"{out / LABELS}: {len(data.samples)} predictions of {config.run}")
+            return out
+        waiting = tuple(s for s in data.samples if not all(p.is_file() for p in files(config, s)))
+        net = machine.place(model.net).eval()
+        whole = Whole(replace(data, samples=waiting), settings, [image])
+        values = np.array(data.codes or range(len(model.classes)), np.uint8)
+        for group in groups(whole, reading, "predict"):
+            found = predicted(machine, net, reading, group, image, config.probabilities)
+            for item, one in zip(group, found, strict=True):
+                write(config, item, one, values)
+    say(f"{out}: {len(data.samples)} predictions of {config.run}, {len(waiting)} of them new")
     return out
+
+
+def inputs_of(config: PredictConfig, stack: ExitStack) -> tuple[Model, DataConfig, DataSet, str]:
+    """The network, how images are read, the images, and which of a pair's they are. Frames of a
+    video lie in a folder until the stack is closed."""
+    if not config.images:
+        model = load_model(Path(config.run))
+        domain, settings, data = data_for(
+            Path(config.run), model, config.data, config.domain, config.split
+        )
+        return model, settings, data, f"x{domain[1]}"
+    if is_file(config.run):
+        classes = tuple(config.data.classes)
+        model, settings = load_complete(config.run, config.network, classes, "run"), config.data
+    else:
+        model = load_model(Path(config.run))
+        settings = inherit(config.data, read_data(Path(config.run)))
+    images = Path(config.images)
+    if images.suffix.lower() in VIDEOS:
+        folder = stack.enter_context(TemporaryDirectory(prefix="frames-"))
+        named = frames(images, Path(folder))
+    elif images.is_file():
+        named = {
+            PurePosixPath(line).with_suffix("").as_posix().replace("/", "_"): inside(
+                images.parent, line, str(images), settings.follow_links
+            )
+            for line in lines(images)
+        }
+    else:
+        named = stems(images)
+    samples = tuple(Sample(name, file) for name, file in named.items())
+    kind = bool(settings.name) and layout_of(settings).classification
+    data = DataSet("images", "", model.classes, (), samples, classification=kind)
+    return model, settings, data, "x1"
+
+
+def frames(video: Path, folder: Path) -> dict[str, Path]:
+    """Name -> file of every frame of a video, written into a folder.
+
+    Raises:
+        InputError: no such video, or nothing in it that OpenCV reads.
+    """
+    named: dict[str, Path] = {}
+    capture = cv2.VideoCapture(str(video)) if video.is_file() else None
+    while capture is not None:
+        there, frame = capture.read()
+        if not there:
+            break
+        name = f"frame_{len(named):06d}"
+        named[name] = folder / f"{name}.png"
+        write_png(named[name], np.ascontiguousarray(frame[..., ::-1]))
+    if not named:
+        raise InputError(f"images: {video} is no video that can be read")
+    return named
+
+
+def files(config: PredictConfig, sample: Sample) -> list[Path]:
+    """What is written of an image."""
+    out = Path(config.out)
+    found = [out / f"{sample.name}.png"]
+    found += [out / "overlay" / f"{sample.name}.png"] if config.overlay else []
+    return found + ([out / "probabilities" / f"{sample.name}.npz"] if config.probabilities else [])
+
+
+def write(
+    config: PredictConfig, item: dict[str, Any], found: np.ndarray, values: np.ndarray
+) -> None:
+    """The files of one image, of its classes (H, W) or their probabilities (C, H, W); `values` are
+    those of the classes in the mask."""
+    plain = bool(np.array_equal(values, range(len(values))))
+    mask, *others = files(config, Sample(item["name"], Path()))
+    if config.probabilities:
+        buffer = io.BytesIO()
+        np.savez_compressed(buffer, probabilities=found.astype(np.float16))
+        write_whole(others[-1], buffer.getvalue())
+    classes = found.argmax(axis=0).astype(np.uint8) if config.probabilities else found
+    if config.overlay:
+        pixels = next(item[key] for key in ("x1", "x2") if key in item).permute(1, 2, 0).numpy()
+        seen = resize({"x1": pixels}, list(classes.shape))["x1"].astype(np.float32)
+        colours = np.array(voc_palette(), np.float32).reshape(-1, 3)[classes]
+        blended = (1 - config.overlay) * seen + config.overlay * colours
+        write_png(others[0], blended.round().astype(np.uint8))
+    write_png(mask, values[classes], voc_palette() if plain else None)  # last: it is done
 
 
 def label_images(

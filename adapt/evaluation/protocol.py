@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from adapt.errors import InputError
 from adapt.machine.runtime import Runtime
-from adapt.networks.taps import logits_of, normalise, upsample
+from adapt.networks.taps import as_input, logits_of, upsample
 from adapt.settings.groups import NetworkConfig, ProtocolConfig
 
 WHOLE = ProtocolConfig()
@@ -25,8 +25,10 @@ def predict(
     size: tuple[int, int],
     protocol: ProtocolConfig = WHOLE,
     batch: int = 0,
+    probabilities: bool = False,
 ) -> np.ndarray:
-    """uint8 images (B, 3, h, w) -> classes (B, H, W) at `size`.
+    """Images (B, 3, h, w), uint8 or normalised already -> classes (B, H, W) at `size`, or with
+    `probabilities` those of all of them, float32 (B, C, H, W).
 
     One pass over whole images takes the argmax of their bilinearly upsampled logits. With several
     scales or mirroring, the softmax probabilities at `size` are averaged (Zhao et al. 2017, Chen et
@@ -41,6 +43,7 @@ def predict(
         size: (H, W) of the prediction.
         protocol: whole images, windows or several scales.
         batch: how many windows go through the network together, at least one of each image.
+        probabilities: of all classes instead of the most likely one.
 
     Raises:
         InputError: the logits are not finite, or the network cannot take a size.
@@ -60,8 +63,11 @@ def predict(
         return found
 
     run = windowed(logits, protocol.window, protocol.stride, batch) if protocol.window else logits
-    normalised = normalise(machine.images(images), network.mean, network.std)
-    if protocol.scales == [1.0] and not protocol.flip:
+    normalised = as_input(machine.images(images), network.mean, network.std)
+    if probabilities:
+        passes = len(protocol.scales) * (1 + protocol.flip)
+        found = averaged(run, normalised, size, protocol).div_(passes)
+    elif protocol.scales == [1.0] and not protocol.flip:
         found = most_likely(run(normalised), size)
     else:
         found = averaged(run, normalised, size, protocol).argmax(dim=1).to(torch.uint8)

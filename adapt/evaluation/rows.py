@@ -121,7 +121,7 @@ def read_evaluation(path: Path) -> dict[str, Any]:
     """The content of a metrics_*.json.
 
     Raises:
-        InputError: the file is not what scripts/evaluate.py writes.
+        InputError: the file is not what evaluate writes.
     """
     found = read_mapping(path)
     check_record(EvaluationRecord, found, str(path))
@@ -141,8 +141,10 @@ def read_evaluation(path: Path) -> dict[str, Any]:
     return found
 
 
-def row_of(run: Path, path: Path) -> Row:
-    config, summary, metrics = read_config(run), read_summary(run), read_evaluation(path)
+def row_of(
+    run: Path, path: Path, config: dict[str, Any], summary: dict[str, Any], metrics: dict[str, Any]
+) -> Row:
+    """The row of one metrics file, from what the run and the file hold."""
     truth, agreement = metrics["truth"] or {}, metrics["agreement"] or {}
     return Row(
         shift=Path(metrics["target"]).name if metrics["domain"] == "d2" else "",
@@ -181,7 +183,11 @@ def distortion_of(metrics: dict[str, Any], path: Path) -> float | None:
 
 def rows_of(run: Path) -> list[Row]:
     """One row for every metrics file of a finished run."""
-    return [row_of(run, path) for path in sorted(run.glob("metrics_*.json"))]
+    config, summary = read_config(run), read_summary(run)
+    return [
+        row_of(run, path, config, summary, read_evaluation(path))
+        for path in sorted(run.glob("metrics_*.json"))
+    ]
 
 
 def collect(runs: Path) -> list[Row]:

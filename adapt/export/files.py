@@ -7,7 +7,7 @@ from adapt.disk.runs import read_config, read_environment, read_summary
 from adapt.export.onnx_graph import OPSET
 from adapt.export.recipe import OURS, Recipe, Signature
 from adapt.networks.saved import WEIGHTS, Model
-from adapt.networks.taps import LOGITS, aliases, resolve
+from adapt.networks.taps import LOGITS, aliases, split_tap
 from adapt.settings.groups import DataConfig
 
 FORMAT, KIND = 1, "export"
@@ -43,7 +43,9 @@ def description(
     """The content of model.json: all that is needed to make, feed and read the network."""
     network, regression = model.network, origin["settings"]["objective"]["regression"]
     regressed = regression["taps"] if regression["weight"] else {}
-    layers = {tap: resolve(model.net, tap) for tap in regressed if tap != LOGITS}
+    layers = {
+        tap: ".".join(filter(None, split_tap(model.net, tap))) for tap in regressed if tap != LOGITS
+    }
     return {
         "format": FORMAT,
         "kind": KIND,

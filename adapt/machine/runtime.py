@@ -4,11 +4,13 @@ import platform
 import signal
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sized
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from threading import current_thread, main_thread
 from types import FrameType
+from typing import Self
 
 import torch
 import torch.distributed as dist
@@ -18,9 +20,11 @@ from tqdm import tqdm
 from adapt.errors import InputError, Stopped
 from adapt.machine.processes import local_rank, rank, world
 
-ENDING = (signal.SIGTERM, signal.SIGINT)
+ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 REQUEUING = signal.SIGUSR2
 """What submitit has SLURM send ahead of a time limit; its own handler then queues the job again."""
+EVERY = 30.0
+"""Seconds from one line of progress to the next where there is no terminal."""
 TWICE = 0.5
 """Seconds in which a signal that comes again is not a second one."""
 
@@ -96,12 +100,14 @@ def processor() -> str:
 
 @contextmanager
 def stop_signals() -> Iterator[list[int]]:
-    """Collects SIGTERM, SIGINT and SIGUSR2 inside; a second SIGTERM or SIGINT ends the process at
-    once. SIGUSR2 comes first in the list whenever it came.
+    """Collects SIGTERM, SIGINT, SIGHUP and SIGUSR2 inside; a second SIGTERM or SIGINT ends the
+    process at once. SIGUSR2 comes first in the list whenever it came. SIGHUP comes from the shell
+    and from the kernel when a terminal is lost, and not at all under `nohup`.
 
     The handler only takes a note, so that a step is finished and saved before the run ends. What
     comes within TWICE of the first is the same one: `timeout`, torchrun and schedulers signal a
-    process and then its group.
+    process and then its group. In another thread than the main one, where Python has no signals,
+    none is collected.
     """
     received: list[int] = []
     first = 0.0
@@ -113,11 +119,15 @@ def stop_signals() -> Iterator[list[int]]:
         elif not any(earlier in ENDING for earlier in received):
             received.append(number)
             first = time.monotonic()
-        elif time.monotonic() - first > TWICE:
+        elif number != signal.SIGHUP and time.monotonic() - first > TWICE:
             signal.signal(number, signal.SIG_DFL)
             signal.raise_signal(number)
 
-    previous = {s: signal.signal(s, note) for s in (*ENDING, REQUEUING)}
+    nohup = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    heard = [s for s in (*ENDING, REQUEUING) if s != signal.SIGHUP or not nohup]
+    if current_thread() is not main_thread():
+        heard = []
+    previous = {s: signal.signal(s, note) for s in heard}
     try:
         yield received
     finally:
@@ -125,11 +135,50 @@ def stop_signals() -> Iterator[list[int]]:
             signal.signal(number, handler)
 
 
-def progress(items: Iterable, *, what: str, total: int | None = None, initial: int = 0) -> tqdm:
-    """A bar with ETA on a terminal, gone when it is full; silence elsewhere."""
-    hidden = not sys.stderr.isatty() or rank() > 0
-    style = {"disable": hidden, "leave": False, "dynamic_ncols": True}
+def progress(
+    items: Iterable, *, what: str, total: int | None = None, initial: int = 0
+) -> "tqdm | ProgressLines":
+    """A bar with ETA on a terminal, gone when it is full; lines elsewhere; from one process."""
+    if rank() == 0 and not (sys.stderr and sys.stderr.isatty()):
+        return ProgressLines(items, what, total, initial)
+    style = {"disable": rank() > 0, "leave": False, "dynamic_ncols": True}
     return tqdm(items, desc=what, total=total, initial=initial, **style)
+
+
+class ProgressLines:
+    """Progress where no terminal is, with what is used of tqdm: a line on stderr EVERY seconds or
+    after a tenth of the items, whichever comes first, and none in the first EVERY seconds."""
+
+    def __init__(self, items: Iterable, what: str, total: int | None, initial: int) -> None:
+        self.items, self.what, self.shown = items, what, ""
+        self.total = total or (len(items) if isinstance(items, Sized) else 0)
+        self.n = self.begin = self.last = initial
+        self.started = self.said = time.monotonic()
+
+    def __iter__(self) -> Iterator:
+        for item in self.items:
+            yield item
+            self.update()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        pass
+
+    def set_postfix(self, **shown: str) -> None:
+        self.shown = "".join(f", {name} {value}" for name, value in shown.items())
+
+    def update(self, n: int = 1) -> None:
+        self.n, now = self.n + n, time.monotonic()
+        tenth = 0 < self.total <= 10 * (self.n - self.last)
+        if now - self.started < EVERY or not (tenth or now - self.said >= EVERY):
+            return
+        self.last, self.said = self.n, now
+        rate = (self.n - self.begin) / (now - self.started)
+        text = f"{self.what}: {self.n}{f'/{self.total}' if self.total else ''}{self.shown}"
+        left = f", {tqdm.format_interval((self.total - self.n) / rate)} left" if self.total else ""
+        print(f"{text}, {rate:.3g}/s{left}", file=sys.stderr, flush=True)
 
 
 def say(text: str) -> None:

@@ -19,6 +19,9 @@ from adapt.machine.runtime import STATUS
 
 T = TypeVar("T")
 
+FROM_TERMINAL = {signal.SIGINT, signal.SIGHUP}
+"""What a terminal sends to all processes of a command."""
+
 
 @atexit.register  # before multiprocessing's own, which sends SIGTERM and waits for ever
 def _end_workers() -> None:
@@ -28,7 +31,7 @@ def _end_workers() -> None:
 
 
 def patient(_: int) -> None:
-    """Of a DataLoader's worker (`worker_init_fn`): the first SIGINT and SIGTERM pass.
+    """Of a DataLoader's worker (`worker_init_fn`): the first SIGINT and SIGTERM pass, and SIGHUP.
 
     Ctrl-C and batch systems signal every process of a job; it is the main one that finishes its
     step with what the workers deliver, and then ends them.
@@ -43,18 +46,20 @@ def patient(_: int) -> None:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, note)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
 
 def _serve() -> None:
-    """Of a pool's process: one core, no Ctrl-C, and no life after the parent's."""
+    """Of a pool's process: one core, nothing from a terminal, and no life after the parent's."""
 
     def end_with(parent: Any) -> None:
         parent.join()
         os._exit(1)
 
     cv2.setNumThreads(1)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    for number in FROM_TERMINAL:
+        signal.signal(number, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, FROM_TERMINAL)
     Thread(target=end_with, args=(parent_process(),), daemon=True).start()
 
 
@@ -65,7 +70,7 @@ def spread(
     """Inside, the results of `function` over `jobs` in their order, from so many processes. Stopped
     where one of them died, which is mostly the system's answer to too little memory."""
     with ProcessPoolExecutor(workers, get_context("spawn"), initializer=_serve) as pool:
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # while they start
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, FROM_TERMINAL)  # while they start
         try:
             try:
                 found = pool.map(function, jobs, chunksize=chunk)

@@ -1,23 +1,55 @@
 """A user's own network: `network.factory=package.module:function`.
 
 Importing a module runs its code, so only what the command line (or one's own experiment file) names
-is imported: a run folder records its factory's name, and `permit` must have been told the same one.
+is imported: a run folder records its factory's name, and `permit`, or FRA_TRUST in the environment,
+must have been told the same one.
 """
 
 import inspect
-import sys
+import os
+from collections.abc import Callable
+from copy import deepcopy
+from fnmatch import fnmatchcase
+from functools import partial
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 from torch import nn
 
 from adapt.errors import InputError
+from adapt.networks.own_modules import LATE, own_first
 from adapt.settings.groups import NetworkConfig
 
 COUNTS = ("classes", "num_classes", "n_classes")
 """Argument names under which a factory may ask for the number of classes."""
+TRUST = "FRA_TRUST"
+"""Environment variable: factories that are trusted, as patterns between commas, `nets:*`."""
 
 _permitted: set[str] = set()
+_given: dict[str, Callable[..., nn.Module]] = {}
+
+OBJECT = "python:"
+"""Begins the name of a network that was an object of Python and that no import finds."""
+
+
+def given(name: str, network: nn.Module | Callable[..., nn.Module]) -> str:
+    """Let an object make the networks of a factory in this process: whoever passes it trusts it.
+
+    Args:
+        name: the factory that it stands for; empty = named after it.
+        network: a module, of which copies are made, or a function that makes one.
+
+    Returns:
+        The name, for `network.factory`: a function that can be imported has that of a factory.
+    """
+    own: Any = type(network) if isinstance(network, nn.Module) else network
+    label = getattr(own, "__qualname__", type(own).__name__)
+    if not name:
+        findable = own is network and label.isidentifier() and own.__module__ != "__main__"
+        name = f"{own.__module__}:{label}" if findable else f"{OBJECT}{label}"
+    _given[name] = partial(deepcopy, network) if isinstance(network, nn.Module) else network
+    return name
 
 
 def permit(factory: str) -> None:
@@ -26,31 +58,48 @@ def permit(factory: str) -> None:
         _permitted.add(factory)
 
 
+def trusted(factory: str) -> bool:
+    """Was the factory permitted, or does a pattern in FRA_TRUST fit it?"""
+    patterns = os.environ.get(TRUST, "").split(",")
+    return factory in _permitted or any(fnmatchcase(factory, p.strip()) for p in patterns)
+
+
+def imported(name: str) -> Callable[..., nn.Module]:
+    """The function of a permitted factory; raises as `own_network`.
+
+    Meanwhile the folder from which the command was started comes first on the path, for its own
+    `adapt`, `transforms` and `viz` too (own_modules); what is imported later finds this project's.
+    """
+    if name.startswith(OBJECT):
+        raise InputError(
+            f"this network was the object {name.removeprefix(OBJECT)} in Python: adapt.load(run, "
+            "network=...) takes it again; for the commands, give adapt.fit a function of a module"
+        )
+    if not trusted(name):
+        raise InputError(
+            f"this network was made by {name}, which is code of its own; if you trust it, give "
+            f"network.factory={name}, or set {TRUST}={name} in the environment"
+        )
+    module, _, function = name.partition(":")
+    if not module or not function:
+        raise InputError(f"network.factory is {name!r}; give package.module:function")
+    here = Path.cwd()
+    try:
+        with own_first(here):
+            return getattr(import_module(module), function)
+    except (ImportError, AttributeError) as error:
+        raise InputError(f"network.factory={name}: {error} (looked in {here} too)") from None
+
+
 def own_network(config: NetworkConfig, classes: int) -> nn.Module:
     """Call the factory with `network.arguments`, and with the number of classes if it takes one.
-
-    The folder from which the command was started is on the path, after everything installed.
 
     Raises:
         InputError: not permitted, not importable, no such function, arguments that it refuses, or
             a result that is no nn.Module.
     """
     name = config.factory
-    if name not in _permitted:
-        raise InputError(
-            f"this network was made by {name}, which is code of its own; if you trust it, give "
-            f"network.factory={name}"
-        )
-    module, _, function = name.partition(":")
-    if not module or not function:
-        raise InputError(f"network.factory is {name!r}; give package.module:function")
-    here = str(Path.cwd())
-    if here not in sys.path:
-        sys.path.append(here)
-    try:
-        make = getattr(import_module(module), function)
-    except (ImportError, AttributeError) as error:
-        raise InputError(f"network.factory={name}: {error} (looked in {here} too)") from None
+    make = _given.get(name) or imported(name)
     arguments = dict(config.arguments)
     if odd := [argument for argument in arguments if not argument.isidentifier()]:
         raise InputError(f"network.arguments: {odd[0]!r} is no name of an argument")
@@ -62,7 +111,10 @@ def own_network(config: NetworkConfig, classes: int) -> nn.Module:
         )
     arguments |= dict.fromkeys(wanted[:1], classes)
     try:
-        net = make(**arguments)
+        with own_first(Path.cwd()):
+            net = make(**arguments)
+    except ImportError as error:
+        raise InputError(f"network.factory={name}: {error} ({LATE})") from None
     except TypeError as error:
         raise InputError(f"network.factory={name}: called with {arguments}: {error}") from None
     if not isinstance(net, nn.Module):

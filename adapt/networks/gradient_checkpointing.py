@@ -9,7 +9,7 @@ from torch.utils.checkpoint import checkpoint
 
 from adapt.errors import InputError
 from adapt.networks.batchnorm import batch_norms
-from adapt.networks.taps import LOGITS, resolve
+from adapt.networks.taps import LOGITS, split_tap
 
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 SIZES = range(2, 7)
@@ -22,7 +22,7 @@ def blocks(net: nn.Module, taps: Iterable[str]) -> list[nn.Module]:
     Raises:
         InputError: there are none.
     """
-    tapped = [resolve(net, tap) for tap in taps if tap != LOGITS]
+    tapped = [split_tap(net, tap)[0] for tap in taps if tap != LOGITS]
     if found := list(within(net, "", tapped)):
         return found
     raise InputError(

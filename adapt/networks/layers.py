@@ -1,8 +1,10 @@
 """A network's layers as a forward pass meets them: shapes, cost, and which can be tapped."""
 
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from itertools import takewhile
 from typing import Any
 
 import torch
@@ -13,7 +15,7 @@ from torch.utils.weak import TensorWeakRef
 
 from adapt.errors import InputError, unknown
 from adapt.networks.batchnorm import eval_mode
-from adapt.networks.taps import LOGITS, aliases, logits_of
+from adapt.networks.taps import LOGITS, aliases, elements, logits_of
 
 NETWORK = "(network)"
 """How tables call the last layer, the network itself, whose name in `named_modules()` is empty."""
@@ -22,20 +24,27 @@ NEAR = 8
 CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
 LINEAR = ("Conv", "Linear", "BatchNorm", "GroupNorm", "LayerNorm", "InstanceNorm")
 """Beginnings of the types whose maps the next activation or norm layer only finishes."""
+DROPOUT = "Drop"
+"""Part of the types whose output in training is another one than in eval mode."""
 LEAST = 4
 """Layers that a main path should have before blocks stay closed."""
+ELEMENT = "(element)"
+"""Type of a map in a list, tuple or mapping that a module returns."""
 
 
 @dataclass(frozen=True)
 class Layer:
-    """One named module in a forward pass of one image."""
+    """One named module in a forward pass of one image, or one map of several that it returns."""
 
     name: str
-    """As in `named_modules()`; empty for the network itself."""
+    """As in `named_modules()`; empty for the network itself. An element's follows its module's:
+    `encoder.2` of a list, `encoder.hidden_states.2` of an object."""
     aliases: tuple[str, ...]
     type: str
     leaf: bool
     """Has no modules inside."""
+    container: bool
+    """Is only a list or mapping of modules, such as a Sequential."""
     parameters: int
     """Of the module and of all modules in it."""
     calls: int = 0
@@ -102,7 +111,8 @@ class _Recorder(TorchDispatchMode):
         leaf = next(module.children(), None) is None
         parameters = sum(p.numel() for p in module.parameters())
         short = tuple(alias for alias, layer in self.aliases.items() if layer == name)
-        return Layer(name, short, type(module).__name__, leaf, parameters)
+        container = isinstance(module, CONTAINERS)
+        return Layer(name, short, type(module).__name__, leaf, container, parameters)
 
     def before(self, module: nn.Module, inputs: object) -> None:
         self._running.append((self.names[module], self.macs()))
@@ -114,18 +124,26 @@ class _Recorder(TorchDispatchMode):
         if not name:
             output = logits_of(output)
         layer = self.layers.pop(name, None) or self.blank(module)
+        self.note(layer, output, until - start)
+        for path, element in elements(output):
+            inside, blank = f"{name}.{path}", Layer(f"{name}.{path}", (), ELEMENT, True, False, 0)
+            if inside not in self.names.values():
+                self.note(self.layers.pop(inside, blank), element, 0)
+
+    def note(self, layer: Layer, output: object, macs: int) -> None:
+        """One more call of a layer, its output and its multiply-accumulates."""
         shape = tuple(output.shape) if isinstance(output, Tensor) else ()
         height, width = self.size
-        self.layers[name] = replace(
+        self.layers[layer.name] = replace(
             layer,
             calls=layer.calls + 1,
             shape=shape,
             returned="" if isinstance(output, Tensor) else type(output).__name__,
             stride=(height / shape[2], width / shape[3]) if len(shape) == 4 else None,
-            same_as=self._keep(name, output) if isinstance(output, Tensor) else "",
+            same_as=self._keep(layer.name, output) if isinstance(output, Tensor) else "",
             parameters_until=sum(self._parameters.values()),
-            macs=layer.macs + until - start,
-            macs_until=until,
+            macs=layer.macs + macs,
+            macs_until=self.macs(),
         )
 
     def __torch_dispatch__(
@@ -203,7 +221,7 @@ def trace(net: nn.Module, size: tuple[int, int]) -> list[Layer]:
     ]
 
 
-def check(layers: Iterable[Layer], taps: Iterable[str], what: str = "taps") -> None:
+def check(layers: Sequence[Layer], taps: Iterable[str], what: str = "taps") -> None:
     """Every tap must be the name or alias of a layer whose map one forward pass can hand out.
 
     A map that is overwritten later can be had where it is the deepest of the taps, because the pass
@@ -211,49 +229,137 @@ def check(layers: Iterable[Layer], taps: Iterable[str], what: str = "taps") -> N
 
     Raises:
         InputError: an unknown name, or a layer that is never called, called several times,
-            overwritten in place, or without a map; with the reason and what can be tapped near it.
+            overwritten in place, or without a map; with the reason, what can be tapped near it, and
+            what `taps=auto` would take.
     """
     named = {layer.name: layer for layer in layers if layer.name}
     short = {alias: layer for layer in named.values() for alias in layer.aliases}
     free, wanted = [name for name, layer in named.items() if not layer.obstacle], set(taps)
     if strange := sorted(wanted - {LOGITS, *named, *short}):
-        raise unknown(f"{what}: layer", strange[0], [*short, *free])
+        raise InputError(
+            f"{unknown(f'{what}: layer', strange[0], [*short, *free])}. {proposal(layers)}"
+        )
     found = {tap: named.get(tap) or short[tap] for tap in sorted(wanted - {LOGITS})}
     deepest = [x for x in named.values() if x in found.values()][-1:]
+    parts = [x for x in named.values() if x.type == ELEMENT and not x.obstacle]
     for tap, layer in found.items():
         stops = [layer] == deepest and LOGITS not in wanted
         if reason := layer.mapless if stops else layer.obstacle:
-            inside = layer.name.rpartition(".")[0]
-            near = [n for n in free if n.rpartition(".")[0] == inside] or list(short) or free
+            beside = layer.name.rpartition(".")[0]
+            near = [x.name for x in parts if x.name.startswith(f"{layer.name}.")]
+            near = near or [n for n in free if n.rpartition(".")[0] == beside] or list(short)
             raise InputError(
-                f"{what}: {tap} cannot be tapped ({reason}); near it can: {', '.join(near[:NEAR])}"
+                f"{what}: {tap} cannot be tapped ({reason}); near it can: "
+                f"{', '.join((near or free)[:NEAR])}. {proposal(layers)}"
             )
 
 
-def main_path(net: nn.Module, layers: Sequence[Layer]) -> list[Layer]:
+def auto_taps(layers: Sequence[Layer]) -> dict[str, float]:
+    """What `taps=auto` takes of a network as `trace` met it: on the way down to its coarsest maps
+    the last map of every stride, and the last map before the classifier. Their weights grow
+    linearly with depth and add up to 1.
+
+    Strides are powers of two, rounded. On the way down only the main path counts, so that no branch
+    inside a block does. Dropout's output and pyramid pooling (Zhao et al. 2017), whose few cells
+    are no stride, never do. The maps at the end that have as many channels as the logits are taken
+    for logits. Of the layers that hand on the same map the outermost is named, before dropout.
+
+    Returns:
+        Name -> weight in the order of the forward pass; empty where the second half of the
+        computation has no map (B, C, h, w), as in a transformer of tokens.
+    """
+    logits = next(x for x in layers if not x.name)
+    unfit = {x.name for x in pooled(layers)} | {x.name for x in layers if DROPOUT in x.type}
+    maps = [
+        x
+        for x in layers
+        if not x.obstacle and x.shape[2:] != (1, 1) and (x.same_as or x.name) not in unfit
+    ]
+    while maps and maps[-1].shape[1] == logits.shape[1]:
+        maps.pop()
+    if not maps or maps[-1].share_until < 0.5:
+        return {}
+    on_path = {x.name for x in main_path(layers)}
+    strides = {
+        x: tuple(round(math.log2(side)) for side in x.stride or ())
+        for x in maps
+        if x.name in on_path or x is maps[-1]
+    }
+    coarsest = max(
+        i for i, stride in enumerate(strides.values()) if stride == max(strides.values())
+    )
+    last = {stride: x for x, stride in list(strides.items())[: coarsest + 1]}
+    chosen = [x for x in strides if x in last.values() or x is maps[-1]]
+    return linear(layers, [outermost(x, layers) for x in chosen])
+
+
+def linear(layers: Sequence[Layer], taps: Iterable[str]) -> dict[str, float]:
+    """Names or aliases -> weights that grow linearly with depth and add up to 1, the shallowest
+    layer first."""
+    depths = {name: i for i, x in enumerate(layers) for name in (x.name, *x.aliases)}
+    ordered = sorted(taps, key=lambda tap: depths.get(tap, len(depths)))  # LOGITS is the last
+    total = len(ordered) * (len(ordered) + 1) / 2
+    return {tap: place / total for place, tap in enumerate(ordered, 1)}
+
+
+def proposal(layers: Sequence[Layer]) -> str:
+    """`taps=auto would take ...`, for messages; or why it would take none."""
+    if taps := auto_taps(layers):
+        return f"taps=auto would take {weighted(taps)}"
+    return "taps=auto finds no map (B, C, h, w) in the second half of the network's computation"
+
+
+def weighted(taps: Mapping[str, float]) -> str:
+    """`{pool3: 0.333, pool5: 0.667}`, as it is given on the command line."""
+    return f"{{{', '.join(f'{name}: {weight:.3g}' for name, weight in taps.items())}}}"
+
+
+def pooled(layers: Sequence[Layer]) -> Iterator[Layer]:
+    """Adaptive poolings to several cells, and what follows each of them in its module."""
+    places = set[str]()
+    for x in layers:
+        if found := "Adaptive" in x.type and x.shape[2:] != (1, 1):
+            places.add(x.name.rpartition(".")[0])
+        if found or any(f"{x.name}.".startswith(f"{place}.") for place in places):
+            yield x
+
+
+def outermost(layer: Layer, layers: Sequence[Layer]) -> str:
+    """The shortest name under which a layer's map is handed on before dropout, which in training
+    changes it."""
+    owner = layer.same_as or layer.name
+    same = [x for x in layers if owner in (x.name, x.same_as) and not x.obstacle]
+    kept = takewhile(lambda x: DROPOUT not in x.type, same)
+    return min(kept, key=lambda x: (x.type == ELEMENT, x.name.count("."))).name
+
+
+def main_path(layers: Sequence[Layer]) -> list[Layer]:
     """The tappable layers from image to logits whose maps differ, in order.
 
-    Containers are opened. Blocks with a forward pass of their own are not, because their inner
-    branches follow no one order; they are opened level by level where fewer than LEAST layers are
-    left. Of a convolution with norm and activation only the last is kept, and of several layers
-    that hand on the same map the first, with the alias of any of them. Maps of one cell are left
-    out.
+    Containers are opened, and so are blocks that return several maps or none. Other blocks are not,
+    because their inner branches follow no one order; they are opened level by level where fewer
+    than LEAST layers are left. Of a convolution with norm and activation only the last is kept, and
+    of several layers that hand on the same map the first, with the alias of any of them. Maps of
+    one cell are left out.
     """
+    inside: dict[str, list[Layer]] = {}
+    for layer in layers:
+        if layer.name and layer.type != ELEMENT:
+            inside.setdefault(layer.name.rpartition(".")[0], []).append(layer)
 
-    def opened(module: nn.Module, prefix: str, left: int) -> Iterator[str]:
+    def opened(name: str, left: int) -> Iterator[str]:
         """Names below a module, blocks replaced by what is in them `left` times."""
-        for child, inner in module.named_children():
-            closed = not isinstance(inner, CONTAINERS)
-            leaf = next(inner.children(), None) is None
-            if leaf or (closed and not left):
-                yield prefix + child
+        for child in inside.get(name, ()):  # a shared module has one name only
+            closed = not child.container and not child.returned
+            if child.leaf or (closed and not left):
+                yield child.name
             else:
-                yield from opened(inner, f"{prefix}{child}.", left - closed)
+                yield from opened(child.name, left - closed)
 
     short = {x.same_as or x.name: x.aliases for x in layers if x.aliases}
     path: list[Layer] = []
     for left in range(LEAST):
-        names = set(opened(net, "", left))
+        names = set(opened("", left))
         every = [x for x in layers if x.name in names and x.calls == 1 and not x.returned]
         path, seen = [], set()
         for layer, following in zip(every, [*every[1:], None], strict=True):

@@ -74,6 +74,16 @@ def is_run(source: str) -> bool:
     return source not in ("", NO_START) and not is_file(source) and not is_pretrained(source)
 
 
+def numbered(count: int) -> tuple[str, ...]:
+    """Names of classes that nobody named."""
+    return tuple(f"class {i}" for i in range(count))
+
+
+def same_classes(known: tuple[str, ...], given: tuple[str, ...]) -> bool:
+    """Are these the classes of a network? Where its own are only numbered, any as many are."""
+    return given in ((), known) or (len(given) == len(known) and known == numbered(len(known)))
+
+
 def start_point_of(config: dict[str, Any]) -> str:
     """The teacher, or the network that a supervised run was fine-tuned from; empty = neither.
 
@@ -98,7 +108,7 @@ def load_model(source: Path, what: str = "run", like: Model | None = None) -> Mo
     if not is_run(str(source)):
         if like is None:
             raise InputError(
-                f"{what}: {source} is no run; make it one: scripts/train.py start={source} steps=0 "
+                f"{what}: {source} is no run; make it one: fra train start={source} steps=0 "
                 "run=DIR network=NAME data=NAME data.root=DIR"
             )
         return load_complete(str(source), like.network, like.classes, what)
@@ -177,7 +187,7 @@ def load_complete(
             f"{what}: {source} has {outputs} outputs; the data has {len(classes)} classes: "
             f"{', '.join(classes)}"
         )
-    return Model(net, network, classes or tuple(f"class {i}" for i in range(outputs)), digest)
+    return Model(net, network, classes or numbered(outputs), digest)
 
 
 def outputs_in(tensors: dict[str, torch.Tensor], network: NetworkConfig) -> int:

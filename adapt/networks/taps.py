@@ -1,6 +1,6 @@
 """Feature maps at named layers; the forward pass stops at the deepest tapped layer."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 
 import torch
@@ -37,10 +37,19 @@ def resolve(net: nn.Module, tap: str, what: str = "taps") -> str:
     raise unknown(f"{what}: layer", tap, [*short, *(n for n in names if deep or "." not in n)])
 
 
-def check_taps(net: nn.Module, taps: Iterable[str], what: str = "taps") -> None:
-    """Every tap must be a layer's name or alias."""
-    for tap in taps:
-        resolve(net, tap, what)
+def split_tap(net: nn.Module, tap: str) -> tuple[str, str]:
+    """The `named_modules()` name of a tap's layer and, where the tap is a map of several that the
+    layer returns (`encoder.2`), the path to it; the path is empty for the layer's own map.
+
+    Raises:
+        InputError: as `resolve`. Whether the layer returns such a map only a forward pass tells.
+    """
+    names = {name for name, _ in net.named_modules() if name}
+    layer, path = tap, ""
+    while layer and layer not in names and tap not in aliases(net):
+        layer, _, last = layer.rpartition(".")
+        path = f"{last}.{path}" if path else last
+    return (layer, path) if layer and path else (resolve(net, tap), "")
 
 
 def logits_of(output: object) -> Tensor:
@@ -63,6 +72,21 @@ def logits_of(output: object) -> Tensor:
     )
 
 
+def elements(output: object, before: str = "") -> Iterator[tuple[str, Tensor]]:
+    """The maps (B, C, h, w) in a list, tuple or mapping, each with its path: `2`, or
+    `hidden_states.2` of an object of transformers. A tensor has none."""
+    items: Iterable[tuple[object, object]] = ()
+    if isinstance(output, Mapping):
+        items = output.items()
+    elif isinstance(output, list | tuple):
+        items = enumerate(output)
+    for key, value in items:
+        if isinstance(value, Tensor) and value.ndim == 4:
+            yield f"{before}{key}", value
+        else:
+            yield from elements(value, f"{before}{key}.")
+
+
 def forward(net: nn.Module, x: Tensor, wanted: Iterable[str]) -> dict[str, Tensor]:
     """Output of the named submodules, and of the whole network under LOGITS.
 
@@ -72,7 +96,8 @@ def forward(net: nn.Module, x: Tensor, wanted: Iterable[str]) -> dict[str, Tenso
     Args:
         net: any module.
         x: its input (B, 3, H, W).
-        wanted: names from `named_modules()`, aliases, or LOGITS.
+        wanted: names from `named_modules()`, aliases, elements of what a layer returns
+            (`encoder.2`), or LOGITS.
 
     Raises:
         InputError: a name the network lacks, a layer that the pass never reaches or whose output
@@ -80,23 +105,25 @@ def forward(net: nn.Module, x: Tensor, wanted: Iterable[str]) -> dict[str, Tenso
             after it, say).
     """
     wanted = set(wanted)
-    taps = {name: resolve(net, name) for name in wanted - {LOGITS}}
+    taps = {name: split_tap(net, name) for name in wanted - {LOGITS}}
     maps: dict[str, Tensor] = {}
     versions: dict[str, int] = {}
 
-    def keep(name: str) -> Callable[[nn.Module, object, object], None]:
+    def keep(name: str, path: str) -> Callable[[nn.Module, object, object], None]:
         def hook(module: nn.Module, inputs: object, output: object) -> None:
-            if not isinstance(output, Tensor):
-                raise InputError(f"taps: {name!r} returns no tensor; tap a layer inside it")
-            maps[name], versions[name] = output, output._version
+            inside = dict(elements(output))
+            found = inside.get(path) if path else output
+            if not isinstance(found, Tensor):
+                raise not_one_map(name, path, inside)
+            maps[name], versions[name] = found, found._version
             if maps.keys() == wanted:
                 raise _Complete
 
         return hook
 
     with ExitStack() as stack:
-        for name, layer in taps.items():
-            stack.enter_context(net.get_submodule(layer).register_forward_hook(keep(name)))
+        for name, (layer, path) in taps.items():
+            stack.enter_context(net.get_submodule(layer).register_forward_hook(keep(name, path)))
         try:
             output = net(x)
             if LOGITS in wanted:
@@ -114,9 +141,24 @@ def forward(net: nn.Module, x: Tensor, wanted: Iterable[str]) -> dict[str, Tenso
     return maps
 
 
+def not_one_map(tap: str, path: str, inside: Iterable[str]) -> InputError:
+    """The error for a tap where its layer returns no tensor; `inside` are paths of those that it
+    does return."""
+    layer = tap.removesuffix(f".{path}")
+    if path:
+        return unknown("taps: layer", tap, [layer, *(f"{layer}.{other}" for other in inside)])
+    there = ", ".join(f"{layer}.{other}" for other in inside) or "a layer inside it"
+    return InputError(f"taps: {tap!r} returns no tensor; tap {there}")
+
+
 def upsample(logits: Tensor, size: tuple[int, int]) -> Tensor:
     """Bilinear, half-pixel centres: (B, C, h, w) -> (B, C, H, W)."""
     return nn.functional.interpolate(logits, size, mode="bilinear", align_corners=False)
+
+
+def as_input(images: Tensor, mean: Iterable[float], std: Iterable[float]) -> Tensor:
+    """What a network sees, float32 (B, 3, H, W): uint8 images normalised, others as they are."""
+    return images.float() if images.is_floating_point() else normalise(images, mean, std)
 
 
 def normalise(images: Tensor, mean: Iterable[float], std: Iterable[float]) -> Tensor:

@@ -60,6 +60,11 @@ def regression(config: RegressionConfig) -> Term:
             found[f"regression/{tap}"] = value, config.weight * weight
         return found
 
+    if not config.taps:
+        raise InputError(
+            "objective.regression.taps is empty: name layers, for example taps=[pool3,pool5], or "
+            "give taps=auto"
+        )
     taps = frozenset(config.taps)
     return Term(parts, student=taps, teacher=taps)
 

@@ -198,7 +198,7 @@ def write_fisher(path: Path, values: Values, made: dict[str, Any]) -> None:
 
 
 def load_fisher(path: Path) -> Fisher:
-    """What `scripts/fisher.py` wrote.
+    """What `fisher` wrote.
 
     Raises:
         InputError: no such file, another kind of file, altered tensors, or values that are
@@ -209,8 +209,7 @@ def load_fisher(path: Path) -> Fisher:
     found, metadata = read_tensors(path), read_metadata(path)
     if ABOUT not in metadata:
         raise InputError(
-            f"{path}: not a Fisher file (no {ABOUT!r} in its metadata); make one with "
-            "scripts/fisher.py"
+            f"{path}: not a Fisher file (no {ABOUT!r} in its metadata); make one with fra fisher"
         )
     made = parse_json(metadata[ABOUT], f"{path}: metadata")
     if not isinstance(made, dict) or made.pop("format", None) not in FORMATS:
@@ -231,7 +230,7 @@ def load_fisher(path: Path) -> Fisher:
 
 
 def read_fisher(path: str) -> Values:
-    """A penalty's Fisher information: of a file of scripts/fisher.py, which is verified, or of any
+    """A penalty's Fisher information: of a file of fisher, which is verified, or of any
     weights file.
 
     Raises:

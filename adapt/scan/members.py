@@ -5,7 +5,16 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from adapt.data import Layout, Sample, check_owner, cut, layout_of, prepare, read_split
+from adapt.data import (
+    Layout,
+    Sample,
+    check_owner,
+    cut,
+    label_values,
+    layout_of,
+    prepare,
+    read_split,
+)
 from adapt.data.files import MissingFiles, matched
 from adapt.data.images import IGNORE
 from adapt.data.pairs import PAIRS, read_csv, read_shards, shards_of
@@ -118,8 +127,9 @@ def members(config: DataConfig) -> Members:
     check_owner(config)
     prepare(config)
     classes = layout.classes or tuple(config.classes)
-    codes = list(layout.codes or range(len(classes)))
-    void = sorted({*layout.void, IGNORE} - {*codes})
+    values, own = label_values(config, classes)
+    codes = list(own or range(len(classes)))
+    void = sorted({*values, IGNORE} - {*codes})
     found = Members({}, config.train_split or layout.train_split, classes, codes, void)
     links = config.follow_links
     if config.pairs:

@@ -14,6 +14,8 @@ from adapt.errors import InputError, unknown
 
 MOST_PIXELS = 100_000_000
 """Of an image, read or made."""
+AUTO = "auto"
+"""`taps`: those that the network's structure suggests."""
 
 
 class Range:
@@ -65,6 +67,27 @@ class Pixels:
             raise InputError(f"{what} is {value}; images have at most {MOST_PIXELS} pixels")
         if value and (len(value) != 2 or min(value) < 1):
             raise InputError(f"{what} is {value}; give {self}, or [] to switch it off")
+
+
+class Taps:
+    """Which layers' maps are regressed, and how much each of them counts."""
+
+    def __str__(self) -> str:
+        return f"{AUTO} | [layer, ...] | {{layer: weight, ...}}"
+
+    def check(self, what: str, value: object) -> None:
+        names: list[object] = []
+        if isinstance(value, dict | list):
+            names = list(value)
+        named = names and all(isinstance(n, str | int) for n in names)  # 3 is a Sequential's fourth
+        if not named and value not in ("", AUTO):
+            raise InputError(f"{what} is {value!r}; give {self}")
+        if twice := [n for n in names if names.count(n) > 1]:
+            raise InputError(f"{what}: {twice[0]!r} stands twice")
+        for name, weight in value.items() if isinstance(value, dict) else ():
+            if isinstance(weight, bool) or not isinstance(weight, int | float):
+                raise InputError(f"{what}.{name} is {weight!r}; it must be of type float")
+            Range(0, above=True).check(f"{what}.{name}", weight)
 
 
 Count = Annotated[int, Range(0)]

@@ -78,5 +78,11 @@ ANALYSES = ("fisher", "weights", "activations", "source")
 EXPORTS = ("safetensors", "onnx")
 """adapt.export: formats of an exported network."""
 
+LOGGERS = ("tensorboard", "wandb", "mlflow")
+"""adapt.training.loggers."""
+
 BATCH_NORM = ("eval", "affine", "train")
 """adapt.networks.batchnorm: what of the student's batch norm may change."""
+
+DEFAULT_TAP = "pool5"
+"""The layer that `adapt` regresses unless told otherwise: the paper's, and the objective's name."""

@@ -5,7 +5,17 @@ from pathlib import Path
 from typing import Annotated
 
 from adapt.errors import InputError
-from adapt.settings.checks import Batch, Count, OneOf, Positive, Range, Settings, Size, Workers
+from adapt.settings.checks import (
+    Batch,
+    Count,
+    OneOf,
+    Positive,
+    Range,
+    Settings,
+    Share,
+    Size,
+    Workers,
+)
 from adapt.settings.choices import ANALYSES, EXPORTS, HASH_BITS, NORMALISATIONS, RESTYLES
 from adapt.settings.groups import (
     DataConfig,
@@ -40,8 +50,10 @@ class OfARun(Settings):
 @dataclass
 class EvaluateConfig(OfARun, Machine):
     """Score run=DIR, or teacher=DIR on domain=d2: B0, with adabn=true AdaBN, and with
-    restyle=histogram or fda the new images in the old domain's look."""
+    restyle=histogram or fda the new images in the old domain's look. Both may be weights files."""
 
+    network: NetworkConfig = field(default_factory=NetworkConfig)  # type: ignore[assignment]
+    """Of weights files; a run knows its own."""
     teacher: str = ""
     """Run whose prediction on the old images gives the label-free agreement; empty = the one that
     the run was adapted or fine-tuned from. Without run it is scored itself (B0)."""
@@ -74,12 +86,20 @@ class EvaluateConfig(OfARun, Machine):
 
 @dataclass
 class PredictConfig(OfARun, Machine):
-    """Write index masks by run=DIR into out=DIR: of data and split, or of images=FOLDER."""
+    """Write index masks by run=DIR, or a weights file, into out=DIR: of data and split, or of
+    images=FOLDER, LIST or VIDEO, which need no training data."""
 
+    network: NetworkConfig = field(default_factory=NetworkConfig)  # type: ignore[assignment]
+    """Of a weights file; a run knows its own."""
     images: str = ""
-    """Folder of images; empty = a split of the data set."""
+    """Folder of images, a text file that lists some in its folder, or a video; empty = a split of
+    the data set."""
     out: str = ""
     """Folder that receives the index masks."""
+    overlay: Share = 0.0
+    """Share of the classes' colours in pictures out/overlay/NAME.png; 0 = no pictures."""
+    probabilities: bool = False
+    """Also write out/probabilities/NAME.npz, float16 (classes, H, W)."""
     protocol: ProtocolConfig = field(default_factory=ProtocolConfig)
     batch: Batch = 8
     """Images in a batch."""
@@ -108,7 +128,7 @@ class AnalyseConfig(OfARun, Machine):
     layers: list[str] = field(default_factory=list)
     """Layers of the activations; [] = the network's main path."""
     fisher: str = ""
-    """Fisher file, as scripts/fisher.py makes it; it can be looked at without a run."""
+    """Fisher file, as fisher makes it; it can be looked at without a run."""
     out: str = ""
     """Folder that receives tables and records; empty = RUN/analysis."""
     batch: Batch = 4
@@ -183,7 +203,7 @@ class DistortConfig(Settings):
 
 @dataclass
 class CalibrateConfig(Machine):
-    """Find the parameters of a filter that degrade teacher=DIR by shift.distortion percent."""
+    """Find parameters of a filter that degrade teacher=DIR by shift.distortion percent."""
 
     teacher: str = ""
     """Run that is to be degraded."""

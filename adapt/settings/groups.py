@@ -14,7 +14,8 @@ from adapt.settings.choices import CLASSIFIERS, DATASETS, FILTERS, NETWORKS, PEN
 
 WHICH = (
     "name", "root", "target", "pairs", "shards", "labels", "sbd", "download", "coarse", "variant",
-    "classes", "imagenet_val", "train_split", "part", "parts", "parts_seed", "share",
+    "classes", "void", "codes", "imagenet_val", "train_split", "part", "parts", "parts_seed",
+    "share",
 )  # fmt: skip
 """Fields of DataConfig that say which files are read, not how; another data set has its own."""
 
@@ -61,6 +62,11 @@ class DataConfig(Settings, where="data."):
     classes: list[str] = field(default_factory=list)
     """`pairs` only: names of the classes in the order of their indices. It may stay empty where
     there are no labels."""
+    void: list[Annotated[int, Range(0, 255)]] = field(default_factory=list)
+    """Label values that count nowhere, besides 255; [] = the data set's own."""
+    codes: list[Annotated[int, Range(0, 255)]] = field(default_factory=list)
+    """Label value of each class, in the order of the classes; [] = the data set's own, mostly its
+    index."""
     follow_links: bool = False
     """Read files that symbolic links in the data's folders point to outside of them."""
     train_split: str = ""
@@ -163,7 +169,8 @@ class TrustConfig(Settings):
     """Commands that load a run whose network has a factory must be given its name again."""
 
     factory: str = ""
-    """Factory of the run's network, repeated here as a sign that you trust its code."""
+    """Factory of the run's network, repeated here as a sign that you trust its code. The variable
+    FRA_TRUST of the environment gives that sign once, with patterns: `nets:*,unet:unet`."""
 
 
 @dataclass

@@ -1,6 +1,8 @@
 """From mappings (YAML, JSON) to the dataclasses of settings and of records, and back."""
 
+from collections.abc import Mapping
 from dataclasses import MISSING, asdict, fields, is_dataclass, replace
+from functools import cache
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
@@ -30,7 +32,7 @@ def build(schema: type[T], values: Any, where: str = "", others: bool = False) -
     place = where.rstrip(". :") or "configuration"
     if not isinstance(values, dict):
         raise InputError(f"{place} is {values!r:.60}; it must be a mapping")
-    hints, every = get_type_hints(schema), fields(schema)  # type: ignore[arg-type]
+    hints, every = hints_of(schema), fields(schema)  # type: ignore[arg-type]
     names = [f.name for f in every]
     for key in values:
         if key not in names and not others:
@@ -40,6 +42,12 @@ def build(schema: type[T], values: Any, where: str = "", others: bool = False) -
         raise InputError(f"{place}: it has no {listing(missing)}")
     known = [name for name in names if name in values]
     return schema(**{k: convert(hints[k], values[k], f"{where}{k}", others) for k in known})
+
+
+@cache
+def hints_of(schema: type) -> Mapping[str, Any]:
+    """Types of a dataclass's fields; they take longer to find than a line of a record to read."""
+    return get_type_hints(schema)
 
 
 def convert(hint: Any, value: Any, where: str, others: bool = False) -> Any:

@@ -26,14 +26,6 @@ class RegressionConfig(Settings, where="objective.regression."):
     margin: Annotated[float, Range(-1, 1, above=True)] = 1.0
     """`cosine` only: cosine above which a cell is left alone; 1 = none is, Larsson has 0.8."""
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.weight and not self.taps:
-            raise InputError(
-                "objective.regression.taps is empty: name layers and weights, for example "
-                "'+objective.regression.taps={pool5: 1.0}'"
-            )
-
 
 @dataclass
 class SupervisedConfig(Settings, where="objective.supervised."):
@@ -87,7 +79,9 @@ class ObjectiveConfig(Settings):
     """The objective of a training: a weighted sum of terms."""
 
     name: str = "custom"
-    """Name in tables and figures."""
+    """Name in tables and figures. Empty, as `adapt` has it by default, is `pool5`, or for a network
+    without that layer `taps=auto`. With `taps` it becomes `auto` or `taps` and the names of the
+    other terms."""
     regression: RegressionConfig = field(default_factory=RegressionConfig)
     supervised: SupervisedConfig = field(default_factory=SupervisedConfig)
     kd: KDConfig = field(default_factory=KDConfig)

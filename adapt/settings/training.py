@@ -1,11 +1,21 @@
 """Settings of `train` and `adapt`, which differ in values only, and of where a command runs."""
 
 from dataclasses import dataclass, field
-from typing import Annotated
+from typing import Annotated, Any
 
 from adapt.errors import InputError
-from adapt.settings.checks import Batch, Count, OneOf, Positive, Precision, Range, Settings, Workers
-from adapt.settings.choices import BATCH_NORM, start_named
+from adapt.settings.checks import (
+    Batch,
+    Count,
+    OneOf,
+    Positive,
+    Precision,
+    Range,
+    Settings,
+    Taps,
+    Workers,
+)
+from adapt.settings.choices import BATCH_NORM, LOGGERS, start_named
 from adapt.settings.groups import DataConfig, NetworkConfig, PenaltyConfig, ScheduleConfig
 from adapt.settings.objective import ObjectiveConfig
 
@@ -31,6 +41,12 @@ class TrainConfig(Machine):
     data: DataConfig = field(default_factory=DataConfig)
     network: NetworkConfig = field(default_factory=NetworkConfig)
     objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
+    taps: Annotated[Any, Taps()] = ""
+    """Layers whose maps are regressed, instead of the objective's. `auto` takes, on the way down to
+    the coarsest maps, the last map of each stride, and the last map before the classifier; the
+    choice is printed. The weights of a list and of `auto` grow linearly with depth and add up to 1.
+    An objective without regression gets it, with weight 1; its other terms stay. Empty = the
+    objective's own."""
     penalty: PenaltyConfig = field(default_factory=PenaltyConfig)
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
     teacher: str = ""
@@ -69,6 +85,8 @@ class TrainConfig(Machine):
     """Seed of the initialisation, the order of the images and their augmentation."""
     log_every: Positive = 10
     """Steps from one logged step to the next."""
+    loggers: list[Annotated[str, OneOf(*LOGGERS)]] = field(default_factory=lambda: ["tensorboard"])
+    """Where the logged numbers go beside metrics.jsonl: tensorboard, wandb, mlflow."""
     drift_every: Count = 5
     """Logged steps from one measurement of each layer's distance from its start, |w - w0| / |w0|,
     to the next; 0 = never."""

@@ -142,7 +142,7 @@ def make_distorted(config: DistortConfig) -> Path:
     if out.is_dir() and not (out / MADE_WITH).is_file() and strangers(out, {LOCK}):
         raise InputError(f"out: {out} is not empty and not a shifted data set")
     twins = {name: twin(sample, root, out, moving) for name, sample in samples.items()}
-    void = next(iter(layout.void), IGNORE)
+    void = next(iter(config.data.void or layout.void), IGNORE)
     outputs = []
     for name, sample in samples.items():
         given = (config.shift, image_seed(config.seed, name), void)

@@ -15,21 +15,32 @@ from torch.nn.parallel import DistributedDataParallel
 import adapt.data
 from adapt.data import DataSet, layout_of, load
 from adapt.data.images import image_size
+from adapt.data.objects import arrays_of, batches_of
 from adapt.data.sampling import Batch, check_sizes
 from adapt.disk.runs import read_data
 from adapt.errors import InputError
 from adapt.machine.processes import on_rank_zero, rank, world
-from adapt.machine.runtime import Runtime, runtime
+from adapt.machine.runtime import Runtime, runtime, say
 from adapt.networks import build_network
 from adapt.networks.batchnorm import freeze, train_mode
 from adapt.networks.gradient_checkpointing import blocks, recomputed
-from adapt.networks.layers import Layer, check, trace
+from adapt.networks.layers import Layer, auto_taps, check, linear, proposal, trace, weighted
 from adapt.networks.pretrained import is_pretrained, pretrained
-from adapt.networks.saved import NO_START, Model, is_file, is_run, load_complete, load_model
-from adapt.networks.taps import forward
-from adapt.objective.terms import Maps, Objective
+from adapt.networks.saved import (
+    NO_START,
+    Model,
+    is_file,
+    is_run,
+    load_complete,
+    load_model,
+    same_classes,
+)
+from adapt.networks.taps import aliases, forward
+from adapt.objective.terms import TERMS, Maps, Objective
 from adapt.penalties import Penalty
 from adapt.penalties.fisher import read_fisher
+from adapt.settings.checks import AUTO
+from adapt.settings.choices import DEFAULT_TAP
 from adapt.settings.groups import DataConfig, NetworkConfig
 from adapt.settings.mapping import as_dict, differences, inherit, inherit_data
 from adapt.settings.training import TrainConfig
@@ -156,13 +167,14 @@ def prepare(config: TrainConfig, start: Model | None, teacher: Model | None) -> 
     machine = runtime(config.device, config.precision)
     if config.batch % world():
         raise InputError(f"batch is {config.batch}; {world()} processes cannot share it equally")
+    config = with_taps(config, teacher)
     objective = Objective(config.objective)
     check_teacher(config, objective, teacher)
     data = load(config.data, "train")
     check_data(config, data, objective)
-    classes = data.classes or (teacher.classes if teacher else ())
     fixed = start or teacher
-    if fixed is not None and data.classes and tuple(fixed.classes) != tuple(data.classes):
+    classes = data.classes or (fixed.classes if fixed else ())
+    if fixed is not None and not same_classes(tuple(fixed.classes), tuple(data.classes)):
         raise InputError(
             f"classes of the data ({', '.join(data.classes)}) are not those of the start "
             f"({', '.join(fixed.classes)})"
@@ -242,6 +254,45 @@ def prepare(config: TrainConfig, start: Model | None, teacher: Model | None) -> 
     return setup
 
 
+def with_taps(config: TrainConfig, teacher: Model | None) -> TrainConfig:
+    """The configuration in whose objective stand the layers that `taps`, or an objective without a
+    name, means for the teacher's network; a line says which ones.
+
+    Raises:
+        InputError: `taps` without a teacher, a layer that is not known or cannot be tapped, or a
+            network in which `taps=auto` finds none.
+    """
+    objective, taps, why = config.objective, config.taps, ""
+    if not objective.name:
+        objective = replace(objective, name=DEFAULT_TAP)
+        known = teacher and {*aliases(teacher.net), *dict(teacher.net.named_modules())}
+        if not taps and known and DEFAULT_TAP in objective.regression.taps.keys() - known:
+            taps, why = AUTO, f"the network has no {DEFAULT_TAP}: "
+    if not taps:
+        return replace(config, objective=objective)
+    if teacher is None:
+        raise InputError(f"taps={taps} needs teacher=RUN")
+    layers = trace(teacher.net, size_of(config.data, load(config.data, "train")))
+    if taps == AUTO:
+        weights = auto_taps(layers)
+        if not weights:
+            raise InputError(f"{proposal(layers)}; name taps yourself")
+    else:
+        names = [str(name) for name in taps]
+        check(layers, names)
+        weights = linear(layers, names)
+        if isinstance(taps, dict):
+            weights = {str(name): float(weight) for name, weight in taps.items()}
+    name = AUTO if taps == AUTO else "taps"
+    say(f"{why}{'taps=auto takes' if taps == AUTO else 'taps:'} {weighted(weights)}")
+    others = [t for t in TERMS if t != "regression" and getattr(objective, t).weight]
+    regression = replace(
+        objective.regression, weight=objective.regression.weight or 1.0, taps=weights
+    )
+    objective = replace(objective, name="_".join([name, *others]), regression=regression)
+    return replace(config, taps="", objective=objective)
+
+
 def process_seed(seed: int, step: int) -> int:
     """What a process that has no random state yet begins to draw dropout from at a step."""
     return int(np.random.SeedSequence([seed, rank(), step]).generate_state(1)[0])
@@ -249,8 +300,25 @@ def process_seed(seed: int, step: int) -> int:
 
 def size_of(config: DataConfig, data: DataSet) -> tuple[int, int]:
     """(H, W) of a training image: the crop, or the size that images are brought to or have."""
-    size = config.crop or config.resize
+    check_one_size(config, data)
+    objects = data.objects
+    size: Sequence[int] = config.crop or config.resize
+    if objects and objects.loader is not None:
+        with torch.random.fork_rng(devices=[]):  # its order is drawn as if nobody had looked
+            size = next(iter(batches_of(objects.loader, 0, 1)))["x1"].shape[-2:]
+    elif objects and not size:
+        size = arrays_of(data.items[0], data.samples[0].name)["x1"].shape[:2]
     return (size[0], size[1]) if size else image_size(data.samples[0].x1)
+
+
+def check_one_size(config: DataConfig, data: DataSet) -> None:
+    """InputError for images that do not make batches of one size."""
+    resized = len(config.resize)
+    if (config.scale or resized == 1) and not config.crop:
+        what = "data.scale" if config.scale else f"data.resize={config.resize}"
+        raise InputError(f"{what} needs data.crop=[H,W]: the images of a batch have one size")
+    if data.classification and not resized and not config.crop:
+        raise InputError(f"data={config.name}: images of all sizes need data.resize or data.crop")
 
 
 def pairing(data: DataSet) -> str:
@@ -277,14 +345,7 @@ def check_data(config: TrainConfig, data: DataSet, objective: Objective) -> None
     images that do not make batches of one size."""
     if (objective.teacher or config.domain == "d2") and not data.paired:
         raise InputError("data.target is empty: give the folder of the new domain (D2)")
-    resized = len(config.data.resize)
-    if (config.data.scale or resized == 1) and not config.data.crop:
-        what = "data.scale" if config.data.scale else f"data.resize={config.data.resize}"
-        raise InputError(f"{what} needs data.crop=[H,W]: the images of a batch have one size")
-    if data.classification and not resized and not config.data.crop:
-        raise InputError(
-            f"data={config.data.name}: images of all sizes need data.resize or data.crop"
-        )
+    check_one_size(config.data, data)
     if objective.labels and not data.labelled and config.steps:
         raise InputError(
             f"data: {config.data.name} in {config.data.root} has unlabelled images, which "

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from adapt.data.objects import batches_of
 from adapt.data.sampling import Batch, Stream, batches
 from adapt.disk.runs import RunFolder, open_run
 from adapt.errors import InputError, Stopped
@@ -25,20 +26,24 @@ from adapt.machine.processes import (
 )
 from adapt.machine.runtime import explained, progress, say, stop_signals
 from adapt.networks.saved import save_model
-from adapt.networks.taps import normalise
+from adapt.networks.taps import as_input
 from adapt.objective.terms import Maps, Part
 from adapt.settings.mapping import as_dict
 from adapt.settings.training import TrainConfig
+from adapt.training.loggers import Logger, Loggers
 from adapt.training.resume import restore, save
 from adapt.training.schedules import set_rate
 from adapt.training.setup import Setup, prepare, resolve
-from adapt.training.tensorboard import TensorBoard
+
+NUMBERS = ("step", "loss", "lr", "grad_norm")
+"""Of a step, for `on_step`."""
+OnStep = Callable[[dict[str, Any]], object]
 
 
-def train(config: TrainConfig, on_step: Callable[[int], None] | None = None) -> Path:
+def train(config: TrainConfig, on_step: OnStep | None = None) -> Path:
     """Run, or resume, or recognise as finished, one training; returns its folder.
 
-    `on_step(step)` is called after every completed step (tests interrupt runs with it).
+    `on_step` is called after every completed step with its numbers: step, loss, lr, grad_norm.
 
     Raises:
         InputError: wrong configuration or data, before anything is written where possible.
@@ -49,23 +54,23 @@ def train(config: TrainConfig, on_step: Callable[[int], None] | None = None) -> 
     with shared_errors():
         resolved, start, teacher = resolve(config)
         setup = prepare(resolved, start, teacher)
-    with open_run(path, as_dict(resolved), as_dict(TrainConfig())) as run:
+    with open_run(path, as_dict(setup.config), as_dict(TrainConfig())) as run:
         if run.finished:
             say(f"{path} is finished already; nothing to do")
             return path
         step, before = restore(setup, run)
-        say(describe(setup, run))
+        say(describe(setup))
         fit(setup, run, step, before, on_step)
     return path
 
 
-def describe(setup: Setup, run: RunFolder) -> str:
+def describe(setup: Setup) -> str:
     """What is about to be trained, and how its parameters are split."""
-    config, split = setup.config, setup.penalty.split
+    config, split, run = setup.config, setup.penalty.split, Path(setup.config.run)
     pulled = (split.to_start + split.to_zero) / 1e6
     how = "" if config.penalty.apply == "gradient" else f" ({config.penalty.apply})"
     line = (
-        f"{run.path}: {config.objective.name}, penalty {config.penalty.name}{how} on {pulled:.2f} "
+        f"{run}: {config.objective.name}, penalty {config.penalty.name}{how} on {pulled:.2f} "
         f"of {split.parameters / 1e6:.2f} M parameters, {config.steps} steps of {config.batch} "
         f"from {len(setup.data.samples)} samples, {setup.machine.device} in {config.precision}"
     )
@@ -76,19 +81,14 @@ def describe(setup: Setup, run: RunFolder) -> str:
     return "\n".join([line, *split.lines()])
 
 
-def fit(
-    setup: Setup, run: RunFolder, begin: int, before: float, on_step: Callable[[int], None] | None
-) -> None:
+def fit(setup: Setup, run: RunFolder, begin: int, before: float, on_step: OnStep | None) -> None:
     """Steps begin..steps-1 with logging, evaluation and checkpoints, then the finished model."""
     config, started = setup.config, time.monotonic() - before
-    kept = setup.cache is not None
-    stream = Stream(setup.data, config.data, setup.fields, config.seed, numbered=kept)
-    on_gpu = setup.machine.device.type == "cuda"
-    source = batches(stream, config.batch, begin, config.steps, config.workers, pin=on_gpu)
+    source = batches_from(setup, begin)
     bar = progress(in_lockstep(source), what=run.path.name, total=config.steps, initial=begin)
-    tensorboard = TensorBoard(run.path / "tensorboard", begin + 1)
+    loggers = Loggers(config.loggers, run.path, begin + 1)
     step, batch = begin, Batch()
-    with stop_signals() as signals, closing(tensorboard):
+    with stop_signals() as signals, closing(loggers):
         try:
             for batch in bar:
                 entry = one_step(setup, batch, step)
@@ -98,12 +98,12 @@ def fit(
                     line = record(setup, entry, seconds)
                     if setup.drift and (last or step // config.log_every % config.drift_every == 0):
                         line["distances"] = setup.drift.relative()
-                    log(run, tensorboard, line)
+                    log(run, loggers, line)
                     bar.set_postfix(loss=f"{line['loss']:.4f}", lr=f"{line['lr']:.2e}")
                 if setup.held_out and (step % config.eval_every == 0 or last):
-                    validate(setup, run, tensorboard, step)
+                    validate(setup, run, loggers, step)
                 if on_step is not None:
-                    on_step(step)
+                    on_step({k: entry[k] for k in NUMBERS})
                 stopping = all_max(signals[0] if signals else 0)
                 if step % config.checkpoint_every == 0 or last or stopping:
                     save(setup, run, step, seconds)
@@ -123,6 +123,16 @@ def fit(
     finish(setup, run, time.monotonic() - started)
 
 
+def batches_from(setup: Setup, begin: int) -> Iterator[Batch]:
+    """The batches of the steps begin..steps-1."""
+    config, objects = setup.config, setup.data.objects
+    if objects and objects.loader is not None:
+        return batches_of(objects.loader, begin, config.steps)
+    kept, on_gpu = setup.cache is not None, setup.machine.device.type == "cuda"
+    stream = Stream(setup.data, config.data, setup.fields, config.seed, numbered=kept)
+    return batches(stream, config.batch, begin, config.steps, config.workers, pin=on_gpu)
+
+
 def one_step(setup: Setup, batch: Batch, step: int) -> dict[str, Any]:
     """Forward, backward, penalty, update; returns what is worth logging.
 
@@ -133,7 +143,7 @@ def one_step(setup: Setup, batch: Batch, step: int) -> dict[str, Any]:
     rate = set_rate(setup.optimizer, step, config.steps, config.schedule)
     tensors = {k: batch[k].to(machine.device) for k in masks_of(batch)}
     images: Maps = {
-        key: normalise(machine.images(batch[key]), config.network.mean, config.network.std)
+        key: as_input(machine.images(batch[key]), config.network.mean, config.network.std)
         for key in ("x1", "x2")
         if key in batch
     }
@@ -194,15 +204,15 @@ def record(setup: Setup, entry: dict[str, Any], seconds: float) -> dict[str, Any
     return {**entry, "parts": parts, "penalty": setup.penalty.value(), "seconds": round(seconds, 3)}
 
 
-def log(run: RunFolder, tensorboard: TensorBoard, line: dict[str, Any]) -> None:
-    """A step's numbers to metrics.jsonl and TensorBoard."""
+def log(run: RunFolder, loggers: Logger, line: dict[str, Any]) -> None:
+    """A step's numbers to metrics.jsonl and the loggers."""
     run.log(line)
     own = {tag: line[tag] for tag in ("loss", "penalty", "lr", "grad_norm")}
     parts = {name: values["raw"] for name, values in line["parts"].items()}
-    tensorboard.add(own | parts, line["step"])
+    loggers.add(own | parts, line["step"])
 
 
-def validate(setup: Setup, run: RunFolder, tensorboard: TensorBoard, step: int) -> None:
+def validate(setup: Setup, run: RunFolder, loggers: Logger, step: int) -> None:
     """Scores on the val split, beside the training's numbers; training goes on undisturbed."""
     assert setup.held_out is not None
     config = setup.config
@@ -210,7 +220,7 @@ def validate(setup: Setup, run: RunFolder, tensorboard: TensorBoard, step: int) 
     networks = (setup.result, reading, setup.held_out, setup.image, setup.teacher)
     found = headline(evaluate_networks(setup.machine, *networks))
     run.log({"step": step, "evaluation": found})
-    tensorboard.add({f"val/{tag}": value for tag, value in found.items()}, step)
+    loggers.add({f"val/{tag}": value for tag, value in found.items()}, step)
 
 
 def finish(setup: Setup, run: RunFolder, seconds: float) -> None:

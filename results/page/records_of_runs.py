@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from adapt.disk.files import finite, read_json, write_whole
-from adapt.disk.runs import CONFIG, ENVIRONMENT, SUMMARY, read_config, read_metrics
+from adapt.disk.runs import CONFIG, ENVIRONMENT, SUMMARY, read_config, read_metrics, read_summary
 from adapt.errors import InputError
-from adapt.evaluation.rows import method_of, row_of, run_folders
+from adapt.evaluation.rows import method_of, read_evaluation, row_of, run_folders
 from adapt.machine.runtime import processor
 from adapt.shift.distort import MADE_WITH
 
@@ -107,7 +107,8 @@ def run_of(run: Path, config: dict[str, Any]) -> dict[str, Any]:
 
 def evaluation_of(run: Path, path: Path, folder: Path) -> dict[str, Any]:
     """One file of scores."""
-    row, metrics = row_of(run, path), read_json(path)
+    metrics = read_evaluation(path)
+    row = row_of(run, path, read_config(run), read_summary(run), metrics)
     twin = Path(metrics["target"]) if metrics["domain"] == "d2" else None
     moved = twin is not None and labels_of(twin) == "moved"
     scores = ("miou", "class_accuracy", "pixel_accuracy", "agreement", "distortion")

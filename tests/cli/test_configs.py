@@ -32,7 +32,7 @@ def test_every_choice_composes_and_says_its_name(group: str, choice: str) -> Non
     own = ["+objective.regression.taps={pool3: 1.0}"] if choice == "custom" else []
     command = USED[group]
     config = settings_of(command, *NEEDED.get(command, []), f"{group}={choice}", *own)
-    if group not in ("augment", "protocol", "shift") and choice != "inherit":
+    if group not in ("augment", "protocol", "shift") and choice not in ("inherit", "default"):
         assert getattr(config, group).name == choice
     if group == "protocol":
         assert bool(config.protocol.tag) == (choice != "whole")

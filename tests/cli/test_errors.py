@@ -34,6 +34,7 @@ from adapt.networks import build_network
 from adapt.networks.factory import permit
 from adapt.networks.pretrained import enum_of
 from adapt.networks.saved import load_complete
+from adapt.objective.terms import regression
 from adapt.settings.commands import CalibrateConfig, DistortConfig, EvaluateConfig, ExportConfig
 from adapt.settings.groups import (
     DataConfig,
@@ -233,7 +234,7 @@ REFUSED: dict[str, tuple[Refusal, str]] = {
         other_outputs, r"start: .*w\.safetensors has 2 outputs; the data has 3 classes: a, b, c"),
     "no such enum": (
         lambda w, p: enum_of("ResNet50_Weights.BEST", NetworkConfig()), "ResNet50_Weights.BEST"),
-    "no taps": (lambda w, p: RegressionConfig(1.0), r"taps is empty: .*pool5: 1\.0"),
+    "no taps": (lambda w, p: regression(RegressionConfig(1.0)), r"taps is empty: name layers"),
     "a classifier for pixels": (
         lambda w, p: predict(
             runtime("cpu", "fp32"), Whole(), NETWORK, torch.zeros(1, 3, 8, 8, dtype=torch.uint8),

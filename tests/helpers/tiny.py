@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -71,11 +72,11 @@ class Interrupted(Exception):
     """Stands for a crash between two steps."""
 
 
-def crash_at(step: int) -> Callable[[int], None]:
+def crash_at(step: int) -> Callable[[dict[str, Any]], None]:
     """For `train`: the crash after a completed step."""
 
-    def on_step(done: int) -> None:
-        if done == step:
+    def on_step(done: dict[str, Any]) -> None:
+        if done["step"] == step:
             raise Interrupted
 
     return on_step

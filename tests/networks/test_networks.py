@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from adapt.errors import InputError
 from adapt.networks import NETWORKS, build_network
 from adapt.networks.factory import permit
-from adapt.networks.taps import LOGITS, check_taps, forward
+from adapt.networks.taps import LOGITS, forward, resolve
 from adapt.settings import choices
 from adapt.settings.groups import NetworkConfig
 
@@ -71,7 +71,7 @@ def test_torchvision_is_not_imported_before_a_network_needs_it() -> None:
 def test_maps_have_the_stated_sizes_and_pools_fall_in_resolution(name: str) -> None:
     with torch.device("meta"):
         net = build_network(configuration(name), CLASSES).eval()
-        check_taps(net, POOLS)
+        assert all(resolve(net, pool) for pool in POOLS)
         for size in SIZES:
             maps = forward(net, torch.zeros(1, 3, *size), [*POOLS, LOGITS])
             stride = {"fcn32s_vgg16": 32, "fcn16s_vgg16": 16}.get(name, 8)
@@ -98,7 +98,7 @@ def x() -> Tensor:
 
 
 def test_unknown_taps_name_the_choices_and_no_hook_is_left(net: nn.Module, x: Tensor) -> None:
-    for refuses in (lambda: forward(net, x, ["pol5"]), lambda: check_taps(net, ["pol5"])):
+    for refuses in (lambda: forward(net, x, ["pol5"]), lambda: resolve(net, "pol5")):
         with pytest.raises(InputError, match=r"'pol5' is not known. Did you mean 'pool5'"):
             refuses()
     forward(net.eval(), x, ["pool1"])

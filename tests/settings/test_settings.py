@@ -27,7 +27,7 @@ from adapt.settings.mapping import (
 from adapt.settings.objective import ObjectiveConfig
 from adapt.settings.study import StudyConfig
 from adapt.settings.training import TrainConfig
-from adapt.training import schedules
+from adapt.training import loggers, schedules
 
 
 @pytest.mark.parametrize(
@@ -41,6 +41,7 @@ from adapt.training import schedules
         (choices.SCHEDULES, schedules.SCHEDULES),
         (choices.FILTERS, transforms.FILTERS),
         (choices.RESTYLES, restyle.MAKERS),
+        (choices.LOGGERS, loggers.LOGGERS),
         (choices.ANALYSES, analyse.ANALYSES),
     ],
 )

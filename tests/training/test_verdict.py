@@ -11,7 +11,8 @@ from adapt.disk.files import read_json
 from adapt.evaluation.evaluate import evaluate
 from adapt.settings.commands import EvaluateConfig
 from adapt.settings.groups import DataConfig
-from adapt.training.adapt import VERDICT, Verdict, adapt
+from adapt.training.adapt import adapt
+from adapt.training.verdict import VERDICT, Verdict, read_verdict
 
 
 def agreement(path: Path) -> float:
@@ -28,7 +29,9 @@ def test_before_and_after_are_evaluates_agreement_of_b0_and_of_the_run(
     common = {"domain": "d2", "device": "cpu", "precision": "fp32", "data": data}
     b0 = evaluate(EvaluateConfig(teacher=teacher, **common))  # type: ignore[arg-type]
     mine = evaluate(EvaluateConfig(run=str(run), **common))  # type: ignore[arg-type]
+    adabn = evaluate(EvaluateConfig(teacher=teacher, adabn=True, batch=2, **common))  # type: ignore[arg-type]
     assert found.before == pytest.approx(agreement(b0), abs=1e-9)
+    assert found.adabn == pytest.approx(agreement(adabn), abs=1e-9) and found.adabn_images == 6
     assert found.after == pytest.approx(agreement(mine), abs=1e-9)
     assert found.pairs == 3 and found.better + found.worse <= 3
     assert str(found) in capsys.readouterr().out
@@ -38,7 +41,7 @@ def test_an_unchanged_student_changes_nothing(world: Path, tmp_path: Path) -> No
     run = adapt(adapting(world, tmp_path / "run", steps=0))
     found = Verdict(**read_json(run / VERDICT))
     assert found.before == found.after and found.better == found.worse == 0
-    assert "NOT worth using" in str(found)
+    assert found.conclusion == "unclear" and "0 steps" in str(found)
 
 
 def test_a_finished_run_says_its_verdict_again(
@@ -68,7 +71,9 @@ def test_masked_pixels_do_not_count(world: Path, tmp_path: Path) -> None:
     )  # fmt: skip
     run = adapt(adapting(world, tmp_path / "run", steps=1, data=data))
     found = Verdict(**read_json(run / VERDICT))
-    assert found.pairs == 3 and found.better == found.worse == 0
+    assert found.pairs == 3 and found.better == found.worse == 0 and found.after is None
+    assert "no held-out pair has a valid pixel" in str(found) and "nan" not in str(found)
+    assert read_verdict(run) == found
 
 
 def test_without_held_out_pairs_or_teacher_it_says_so(

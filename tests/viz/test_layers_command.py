@@ -44,13 +44,16 @@ def test_stride_is_known_in_spite_of_rounding() -> None:
 
 def test_table_is_aligned_and_holds_what_was_asked(fcn: nn.Module) -> None:
     found = trace(fcn, SIZE)
-    lines = table_of(listed(found, 2)).splitlines()
+    auto = {"backbone.layer1.0": 0.25, "classifier.2": 0.75}
+    lines = table_of(listed(found, 2, auto), auto).splitlines()
     names = [line.split()[0] for line in lines[1:]]
     assert "backbone.layer4" in names and "backbone.layer4.0" not in names
+    marked = [line.split()[0] for line in lines if "%  0.25 " in line or "%  0.75 " in line]
+    assert marked == list(auto), "whatever their depth"
     assert lines[0].startswith("layer ") and len({line.index("  ") > 0 for line in lines}) == 1
     starts = {line.rindex(" % ") for line in lines[1:]}
     assert len(starts) == 1
-    assert len(table_of(listed(found, 0)).splitlines()) == len(found) + 1
+    assert len(table_of(listed(found, 0), {}).splitlines()) == len(found) + 1
     numbers = {0: "0", 999: "999", 1234: "1.23 k", 123_456: "123 k", 9_999_999: "10.00 M"}
     assert {number: short(number) for number in numbers} == numbers
 
@@ -105,7 +108,7 @@ def test_principal_component_and_its_sign() -> None:
 
 def test_steps_lie_inside_a_stage_into_a_pooling_or_after_it(fcn: nn.Module) -> None:
     def steps(net: nn.Module) -> tuple[list[str], list[str]]:
-        path = main_path(net, trace(net, SIZE))
+        path = main_path(trace(net, SIZE))
         return [x.name for x in path], kinds(path)
 
     _, found = steps(DeepLabVGG16(5, width=1 / 32, batch_norm=True))
@@ -185,7 +188,8 @@ def test_script_lists_a_network_of_ones_own(tmp_path: Path) -> None:
     )
     settings = ("network.factory=mine:net", "+network.aliases={deep: '1'}", "classes=7")
     done = run("layers.py", *settings, "size=[20,30]", "depth=1", cwd=tmp_path)
-    lines = [line.split() for line in done.stdout.splitlines()[2:]]
+    lines = [line.split() for line in done.stdout.splitlines()[2:7]]
     assert [line[0] for line in lines] == ["layer", "0", "1", "2", "(network)"]
     assert lines[2][1:4] == ["deep", "ReLU", "4x18x28"] and lines[3][2] == "7x18x28"
+    assert done.stdout.endswith("taps=auto would take {1: 1}\n")
     assert done.stderr == "" and list(tmp_path.glob("*.json")) == []

@@ -275,6 +275,6 @@ def test_broken_analyses_are_said_and_foreign_files_passed_over(
     path.mkdir()
     (path / "source.json").write_text("{")
     (path / "weights.json").write_text("[1, 2]")
-    (sentence,) = analyses_section(compared, [])["sentences"]
+    (sentence,) = analyses_section(compared, {})["sentences"]
     assert sentence.startswith(f"Not shown: {path / 'source.json'}: broken JSON")
-    assert analyses_section(tmp_path, []) == {}
+    assert analyses_section(tmp_path, {}) == {}

@@ -10,6 +10,7 @@ from adapt.disk.files import write_json, write_whole
 from adapt.disk.runs import read_config
 from adapt.errors import InputError
 from adapt.machine.runtime import Runtime, runtime, say
+from adapt.networks.layers import check, trace
 from adapt.networks.saved import is_run, load_model
 from adapt.settings.mapping import as_dict
 from adapt.settings.viz import TEACHER, InvertConfig
@@ -65,6 +66,7 @@ def invert_all(networks: Mapping[str, Path], image: Path, out: Path, config: Inv
     size = config.size or read_config(first)["data"]["resize"]
     original = resize({"x1": read_image(image)}, size)["x1"]
     taps = dict(config.taps or TAPS)
+    check(trace(next(iter(models.values())).net, (original.shape[0], original.shape[1])), taps)
     machine = machine_of(config)
     if config.maps == TEACHER and TEACHER not in models:
         raise InputError(f"maps=teacher needs a run with a teacher; there is {', '.join(models)}")

@@ -18,7 +18,7 @@ from adapt.data.sampling import tensor
 from adapt.errors import InputError, Stopped
 from adapt.machine.runtime import Runtime, progress
 from adapt.networks.batchnorm import eval_mode
-from adapt.networks.taps import check_taps, forward, normalise
+from adapt.networks.taps import forward, normalise
 from adapt.settings.checks import at_least, one_of
 from adapt.settings.groups import NetworkConfig
 
@@ -249,7 +249,6 @@ def invert_image(
     one_of("optimizer", optimizer, (*RATES, "lbfgs"))
     if lr and optimizer not in RATES:
         raise InputError(f"lr is {lr:g}, but optimizer=lbfgs finds its step length itself: lr=0")
-    check_taps(net, taps)
     if not taps or not (content or style):
         given = f"taps is {dict(taps)}, content {content:g}, style {style:g}"
         raise InputError(f"{given}: an inversion needs a layer and one of the two weights")

@@ -1,6 +1,6 @@
 """The layers command: a network's layers as a table, and how much successive maps change."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from adapt.disk.tables import csv_of_records, text_table
 from adapt.errors import InputError
 from adapt.machine.runtime import runtime, say
 from adapt.networks import build_network
-from adapt.networks.layers import NETWORK, Layer, check, main_path, trace
+from adapt.networks.layers import NETWORK, Layer, auto_taps, check, main_path, proposal, trace
 from adapt.networks.saved import Model, load_run
 from adapt.settings.groups import DataConfig
 from adapt.settings.mapping import inherit_data
@@ -27,13 +27,13 @@ SIZE = (321, 321)
 """(H, W) where neither the command nor a run has one: the crop of DeepLab and of seed paper 003."""
 POWERS = (1, 2, 4, 8, 16, 32, 64, 128)
 HEADS = (
-    "layer", "alias", "type", "output", "stride", "params", "so far", "compute", "so far",
+    "layer", "alias", "type", "output", "stride", "params", "so far", "compute", "so far", "auto",
     "can be tapped",
 )  # fmt: skip
 
 
 def layers(config: LayersConfig) -> list[Layer]:
-    """Print a network's layers.
+    """Print a network's layers, and what `taps=auto` would take of them.
 
     With `out` they are also written there, to layers.json and layers.csv, and where there are
     images (`image`, or the run's validation images) similarity.png and .json.
@@ -51,17 +51,20 @@ def layers(config: LayersConfig) -> list[Layer]:
     height, width = config.size or resized or data.crop or SIZE
     found = trace(model.net, (height, width))
     check(found, config.taps)
+    auto = auto_taps(found)
     paths = images_of(config, recorded, data) if config.out else []
     whole = next(x for x in found if not x.name)
     where = config.run or "not trained"
     say(
         f"{model.network.name} ({where}), {whole.shape[1]} classes, {whole.parameters:,} "
         f"parameters; for {height}x{width} pixels (H x W) {short(whole.macs)} "
-        f"multiply-accumulates\n\n{table_of(listed(found, config.depth))}"
+        f"multiply-accumulates\n\n{table_of(listed(found, config.depth, auto), auto)}\n\n"
+        f"{proposal(found)}"
     )
     if not config.out:
         return found
-    out, records = Path(config.out), [asdict(x) | {"obstacle": x.obstacle} for x in found]
+    out = Path(config.out)
+    records = [asdict(x) | {"obstacle": x.obstacle, "auto": auto.get(x.name)} for x in found]
     joined = [
         {k: " ".join(map(str, v)) if isinstance(v, tuple) else v for k, v in record.items()}
         for record in records
@@ -69,7 +72,7 @@ def layers(config: LayersConfig) -> list[Layer]:
     written = ["layers.csv", "layers.json"]
     if paths:
         wanted = [x for x in found if {x.name, *x.aliases} & set(config.taps)]
-        path = wanted or main_path(model.net, found)
+        path = wanted or main_path(found)
         machine = runtime(config.device, "fp32")
         result = measure(machine, model, path, paths, config.size or data.resize)
         for kind, (mean, spread, count) in result.by_kind().items():
@@ -118,13 +121,13 @@ def images_of(config: LayersConfig, recorded: dict[str, Any], data: DataConfig) 
     return [every[i] for i in np.linspace(0, len(every) - 1, count).round().astype(int)]
 
 
-def listed(layers: Iterable[Layer], depth: int) -> list[Layer]:
-    """Layers whose names have at most `depth` parts (0 = all), those with an alias, the network;
-    without bare lists of modules, which have no pass of their own."""
+def listed(layers: Iterable[Layer], depth: int, auto: Container[str] = ()) -> list[Layer]:
+    """Layers whose names have at most `depth` parts (0 = all), those with an alias or in `auto`,
+    the network; without bare lists of modules, which have no pass of their own."""
     return [
         x
         for x in layers
-        if (not depth or x.aliases or not x.name or x.name.count(".") < depth)
+        if (not depth or x.aliases or x.name in auto or x.name.count(".") < depth)
         and x.type not in ("ModuleList", "ModuleDict")
     ]
 
@@ -159,15 +162,17 @@ def tappable(layer: Layer) -> str:
     return f"yes, same as {layer.same_as}" if layer.same_as else "yes"
 
 
-def table_of(layers: Sequence[Layer]) -> str:
-    """The table that the command prints, in the order of computing."""
+def table_of(layers: Sequence[Layer], auto: Mapping[str, float]) -> str:
+    """The table that the command prints, in the order of computing; `auto` has the weights that
+    `taps=auto` would give."""
     rows: list[tuple[str, ...]] = [HEADS]
     for x in layers:
         cost = [short(x.parameters_until), f"{100 * x.share:.1f} %", f"{100 * x.share_until:.1f} %"]
+        chosen = f"{auto[x.name]:.3g}" if x.name in auto else ""
         names = [x.name or NETWORK, " ".join(x.aliases), x.type]
         output = ["x".join(map(str, x.shape[1:])) or "-", stride_of(x), short(x.parameters)]
-        rows.append((*names, *output, *(cost if x.calls else "---"), tappable(x)))
+        rows.append((*names, *output, *(cost if x.calls else "---"), chosen, tappable(x)))
     if not any(x.aliases for x in layers):
         rows = [(row[0], *row[2:]) for row in rows]
     last = len(rows[0]) - 1
-    return text_table(rows, left=(*range(last - 5), last))
+    return text_table(rows, left=(*range(last - 6), last))

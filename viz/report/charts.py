@@ -5,7 +5,17 @@ from math import ceil
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from adapt.settings.choices import B0, B2, BASELINES, TEACHER
-from viz.figures import COLOURS, MARKERS, drawing, facets, literal, look, png, whole_ticks
+from viz.figures import (
+    COLOURS,
+    MARKERS,
+    drawing,
+    facets,
+    legend_below,
+    literal,
+    look,
+    png,
+    whole_ticks,
+)
 from viz.report.tables import Line, Stat, headline, rank, shifts_of
 
 if TYPE_CHECKING:
@@ -24,14 +34,15 @@ def batches(items: Iterable[T], size: int) -> list[list[T]]:
 
 
 def training_curves(records: Sequence[Mapping[str, Any]]) -> bytes:
-    """Loss and its weighted parts, learning rate and, where there are any, evaluations.
+    """Loss and its weighted parts, learning rate and, where there are any, evaluations: agreement
+    with the teacher, and scores with labels.
 
     Args:
         records: lines of metrics.jsonl (adapt.disk.runs.read_metrics).
     """
     steps = [r for r in records if "loss" in r]
     scored = [r for r in records if "evaluation" in r]
-    with drawing(9.0, 2.5, 3 if scored else 2) as (figure, axes):
+    with drawing(10.0, 3.0, 3 if scored else 2) as (figure, axes):
         at = [r["step"] for r in steps]
         axes[0].plot(at, [r["loss"] for r in steps], color="black", alpha=0.45, label="loss")
         every = (part for r in steps for part in r.get("parts", {}).items())
@@ -39,8 +50,9 @@ def training_curves(records: Sequence[Mapping[str, Any]]) -> bytes:
         for number, name in enumerate(parts):
             values = [r.get("parts", {}).get(name, {}).get("weighted", float("nan")) for r in steps]
             axes[0].plot(at, values, "--", color=look(number)[0], label=name)
-        positive = any(r["loss"] > 0 for r in steps)
-        axes[0].set(title="Loss", xlabel="step", yscale="log" if positive else "linear")
+        positive = [r["loss"] for r in steps if r["loss"] > 0]
+        decades = bool(positive) and max(positive) > 10 * min(positive)
+        axes[0].set(title="Loss", xlabel="step", yscale="log" if decades else "linear")
         axes[1].plot(at, [r.get("lr", float("nan")) for r in steps], color=COLOURS[4])
         axes[1].set(title="Learning rate", xlabel="step")
         if scored:
@@ -48,13 +60,13 @@ def training_curves(records: Sequence[Mapping[str, Any]]) -> bytes:
             names = dict.fromkeys(name for r in scored for name in r["evaluation"])
             for colour, marker, name in zip(COLOURS, MARKERS, names, strict=False):
                 values = [r["evaluation"].get(name, float("nan")) for r in scored]
-                label = name.replace("_", " ")
+                label = name.replace("agreement_miou", "agreement").replace("_", " ")
                 axes[2].plot(at, values, marker, ls="-", color=colour, label=label)
-            axes[2].set(title="Evaluation, percent", xlabel="step")
+            what = "Agreement and scores" if len(names) > 1 else "Agreement"
+            axes[2].set(title=f"{what}, percent", xlabel="step")
         for axis in axes:
-            if axis is not axes[1]:
-                axis.legend()
             whole_ticks(axis)
+        legend_below(figure, axes, 3)
         return png(figure)
 
 

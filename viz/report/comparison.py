@@ -12,7 +12,7 @@ from adapt.evaluation.rows import collect
 from adapt.study.grid import FineTuning
 from viz.report.tables import Line, Stat, entries_of, lines_of
 
-PAPERS = Path(__file__).resolve().parents[2] / "results" / "papers.json"
+PAPERS = Path(__file__).with_name("papers.json")
 COMPARISON, CLASSES = "comparison.json", "comparison_classes.csv"
 METRICS = {"miou": "mIoU", "top1": "top-1"}
 PER_CLASS = {"miou": "iou", "top1": "accuracy"}

@@ -17,7 +17,7 @@ from adapt.errors import InputError
 from adapt.evaluation.protocol import predict
 from adapt.machine.runtime import Runtime, runtime
 from adapt.networks.saved import Model, load_model
-from adapt.networks.taps import resolve
+from adapt.networks.taps import split_tap
 from adapt.settings.groups import DataConfig
 from adapt.settings.mapping import inherit_data
 from viz.figures import heat
@@ -66,7 +66,7 @@ def gallery(
     natives = {sample.name: read.native(sample) for sample in samples}
     layers = [name for name, _ in adapted.net.named_modules()]
     regressed = config["objective"]["regression"]["taps"]
-    tap = max(regressed, key=lambda name: layers.index(resolve(adapted.net, name)), default="")
+    tap = max(regressed, key=lambda name: layers.index(split_tap(adapted.net, name)[0]), default="")
     features: Pictures = {}
     channel = -1
     if natives and tap:
@@ -151,7 +151,7 @@ def networks_in(path: Path) -> list[str]:
     """Names of the networks that an inversion was made by, each a picture's beside `path`.
 
     Raises:
-        InputError: not what scripts/invert.py writes, or a name that leads elsewhere.
+        InputError: not what invert writes, or a name that leads elsewhere.
     """
     networks = read_mapping(path).get("networks")
     if not isinstance(networks, dict) or not networks:

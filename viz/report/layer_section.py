@@ -1,11 +1,11 @@
 """The report's section about what trainings did to their networks, layer by layer."""
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from adapt.disk.files import read_json
-from adapt.disk.runs import read_metrics
 from adapt.errors import InputError
 from adapt.settings.choices import ANALYSES as NAMES
 from adapt.settings.commands import PAIRS
@@ -19,9 +19,11 @@ WIDEST = 11.0
 """Inches; wider, a page's width would make the letters too small."""
 ALL = "(all)"
 """Layer of adapt.analysis.weights.weight_distances that is all of them together."""
-SIDE_BY_SIDE, LINES, PANELS, TIMED = 4, 7, 3, 18
-"""Runs in a box-plot, in a figure of distances, in a row of panels; runs whose distances over time
-are drawn."""
+SIDE_BY_SIDE, LINES, TIMED = 4, 7, 6
+"""Runs in a box-plot, in a figure of distances; runs whose distances over time are drawn."""
+MOVED, APART = 10, 0.062
+"""Layers that are drawn over time, and the least distance of their names, in heights of the axes.
+"""
 
 Record = Mapping[str, Any]
 
@@ -94,41 +96,66 @@ def along(points: Mapping[int, float]) -> tuple[list[int], list[float]]:
 
 
 def limits_of(runs: Iterable[Sequence[Record]]) -> tuple[float, float] | None:
-    """A little beyond the least and the greatest distance above 0; None without any."""
-    values = [v for lines in runs for line in lines for v in line["distances"].values() if v]
+    """A little beyond the least and the greatest distance above 0 of what is drawn; None without
+    any."""
+    drawn = ((line["distances"], [*farthest(lines), ALL]) for lines in runs for line in lines)
+    values = [v for distances, names in drawn for name in names if (v := distances.get(name))]
     return (min(values) / 1.2, max(values) * 1.2) if values else None
 
 
-def distances_over_time(
-    runs: Mapping[str, Sequence[Record]], limits: tuple[float, float] | None = None
-) -> bytes:
-    """Relative distance of each layer from its start against steps, a panel for each run; first
-    layers are dark, last ones bright. Steps at which a layer has not moved are left out. `runs`:
-    name -> lines of metrics.jsonl with `distances`; `limits`: of a y axis that figures share."""
-    import matplotlib
+def farthest(lines: Sequence[Record]) -> list[str]:
+    """The MOVED layers that are farthest from their start in the last line."""
+    last = lines[-1]["distances"]
+    return sorted(last.keys() - {ALL}, key=lambda name: (-last[name], name))[:MOVED]
 
-    every = [line["distances"] for lines in runs.values() for line in lines]
-    layers = [name for name in dict.fromkeys(n for found in every for n in found) if name != ALL]
-    viridis = matplotlib.colormaps["viridis"]
-    shades = [viridis(0.92 * i / max(1, len(layers) - 1)) for i in range(len(layers))]
-    looks = {name: {"color": c, "label": name} for name, c in zip(layers, shades, strict=True)}
-    looks[ALL] = {"color": "black", "ls": "--", "label": "all layers"}
-    limits = limits or limits_of(runs.values())
-    with drawing(1.6 + 3.6 * len(runs), 3.6, len(runs)) as (figure, axes):
-        for axis, (run, lines) in zip(axes, runs.items(), strict=True):
-            for name, style in looks.items():
-                there = {x["step"]: v for x in lines if (v := x["distances"].get(name))}
-                if there or name != ALL:
-                    axis.plot(*along(there), **style)
-            axis.set(title=run, xlabel="step")
-            axis.title.set_fontsize(8.5)
-            if limits:
-                axis.set(yscale="log", ylim=limits)
-            whole_ticks(axis)
-        axes[0].set_ylabel("|w - w0| / |w0|")
-        handles, labels = axes[0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside right center", fontsize=7)
+
+def distances_over_time(
+    run: str, lines: Sequence[Record], limits: tuple[float, float] | None = None
+) -> bytes:
+    """Relative distance from the start against steps, of the MOVED layers that went farthest, each
+    named at the end of its line, and of all layers together. Steps at which a layer has not moved
+    are left out.
+
+    Args:
+        run: its name, the title.
+        lines: of metrics.jsonl, with `distances`.
+        limits: of a y axis that several figures share.
+    """
+    low, high = limits or limits_of([lines]) or (0.1, 1.0)
+    with drawing(9.0, 3.9, 1) as (figure, (axis,)):
+        ends = {}
+        for number, name in enumerate([*farthest(lines), ALL]):
+            there = {x["step"]: v for x in lines if (v := x["distances"].get(name))}
+            if there:
+                colour, marker = look(number) if name != ALL else ("black", "")
+                dashes = "--" if name == ALL else "-"
+                axis.plot(*along(there), marker=marker, ms=3, ls=dashes, color=colour)
+                ends[name] = (*list(there.items())[-1], colour)
+        axis.set(title=run, xlabel="step", ylabel="|w - w0| / |w0|", yscale="log", ylim=(low, high))
+        heights = [math.log(end[1] / low) / math.log(high / low) for end in ends.values()]
+        for (name, (step, value, colour)), height in zip(
+            ends.items(), spread(heights), strict=True
+        ):
+            axis.annotate(
+                name if name != ALL else "all layers", (step, value), (1.04, height),
+                textcoords="axes fraction", color=colour, fontsize=8, va="center",
+                arrowprops={"arrowstyle": "-", "color": colour, "lw": 0.6, "relpos": (0, 0.5)},
+                annotation_clip=False,
+            )  # fmt: skip
+        whole_ticks(axis)
         return png(figure)
+
+
+def spread(heights: Sequence[float], apart: float = APART) -> list[float]:
+    """The heights (0..1) in their order, moved until any two are `apart`, up to 1 at most."""
+    order = sorted(range(len(heights)), key=heights.__getitem__)
+    placed, least = dict(enumerate(heights)), -math.inf
+    for i in order:
+        placed[i] = least = max(placed[i], least + apart)
+    most = 1.0 + apart
+    for i in reversed(order):
+        placed[i] = most = min(placed[i], most - apart)
+    return [placed[i] for i in range(len(heights))]
 
 
 def found_below(runs: Path, name: str) -> tuple[dict[str, dict[str, Any]], list[str]]:
@@ -148,9 +175,9 @@ def found_below(runs: Path, name: str) -> tuple[dict[str, dict[str, Any]], list[
     return found, broken
 
 
-def analyses_section(runs: Path, trained: Sequence[Path]) -> dict[str, Any]:
-    """What the analyse command left below `runs`, and the distances that trainings noted, as
-    report.html has them; empty where there is neither."""
+def analyses_section(runs: Path, trained: Mapping[str, Sequence[Record]]) -> dict[str, Any]:
+    """What the analyse command left below `runs`, and the distances that trainings noted (name ->
+    lines of metrics.jsonl), as report.html has them; empty where there is neither."""
     found, sentences = {}, []
     for name in NAMES:
         found[name], broken = found_below(runs, name)
@@ -168,8 +195,7 @@ def analyses_section(runs: Path, trained: Sequence[Path]) -> dict[str, Any]:
         if boxes not in alike.values():  # several runs looked at one file
             alike[name] = boxes
     weights = [(name, content["layers"]) for name, content in found["weights"].items()]
-    metrics = {str(run.relative_to(runs)): read_metrics(run) for run in trained}
-    noted = {run: [x for x in lines if x.get("distances")] for run, lines in metrics.items()}
+    noted = {run: [x for x in lines if x.get("distances")] for run, lines in trained.items()}
     moving = [(run, lines) for run, lines in noted.items() if lines]
     if len(moving) > TIMED:
         sentences.append(f"{len(moving) - TIMED} more runs have distances in metrics.jsonl.")
@@ -189,9 +215,7 @@ def analyses_section(runs: Path, trained: Sequence[Path]) -> dict[str, Any]:
             for group in batches(alike.items(), SIDE_BY_SIDE)
         ],
         "weights": [distance_lines(dict(group)) for group in batches(weights, LINES)],
-        "distances": [
-            distances_over_time(dict(group), limits) for group in batches(moving[:TIMED], PANELS)
-        ],
+        "distances": [distances_over_time(*run, limits) for run in moving[:TIMED]],
         "source": found["source"],
         "scores": list(dict.fromkeys(n for of in found["source"].values() for n in of["scores"])),
     }

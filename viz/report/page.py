@@ -1,18 +1,16 @@
 """One HTML file of all runs below a folder; it opens offline and every number lies in JSON too."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
 from pathlib import Path
 from typing import Any
 
-import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 
 from adapt.disk.files import write_json, write_whole
-from adapt.disk.runs import read_config, read_environment, read_metrics
 from adapt.disk.tables import csv_of_records
 from adapt.errors import InputError
-from adapt.evaluation.rows import collect, save
+from adapt.evaluation.rows import save
 from adapt.machine.runtime import say
 from adapt.settings.choices import B0, B2, TEACHER
 from adapt.settings.viz import ReportConfig
@@ -21,9 +19,20 @@ from viz.report import comparison
 from viz.report.charts import bars, layer_figure, training_curves
 from viz.report.gallery import gallery, montages
 from viz.report.layer_section import analyses_section
-from viz.report.penalties import panels_of
+from viz.report.penalties import Panel, panels_of
 from viz.report.penalty_section import csv_of_trials, described, penalties_section, rejected
-from viz.report.tables import Line, entries_of, headline, heads_of, lines_of, per_class, shifts_of
+from viz.report.records import Record, records_below
+from viz.report.tables import (
+    Entry,
+    Line,
+    headline,
+    heads_of,
+    lines_of,
+    per_class,
+    shifts_of,
+    with_recovered,
+)
+from viz.report.verdict_section import verdicts_section
 
 TABLE, CLASSES = "report.json", "per_class.csv"
 PENALTIES, TRIALS = "penalties.json", "penalties.csv"
@@ -32,22 +41,63 @@ CURVES = 12
 
 
 def report(config: ReportConfig) -> Path:
-    """Write the report of all finished, evaluated runs below `config.runs`; returns its path.
+    """Write the report of all finished runs below `config.runs`; returns its path.
 
-    Beside the runs go results.json/csv (a line an evaluation), report.json (the tables) and
-    per_class.csv; penalties.json/csv too where runs differ in penalty or frozen layers. What cannot
-    be drawn is named in the report.
+    Verdicts without labels come from verdict.json and the pictures beside it. Where runs were
+    evaluated, results.json/csv (a line an evaluation), report.json (the tables) and per_class.csv
+    go beside them; penalties.json/csv too where runs differ in penalty or frozen layers. What
+    cannot be read or drawn is named in the report.
 
     Raises:
-        InputError: no such folder, or no evaluated run in it.
+        InputError: no such folder, or no finished run in it that can be read.
     """
     runs, out = Path(config.runs), Path(config.out)
-    rows = collect(runs)
-    if not rows:
-        raise InputError(
-            f"runs: no finished run with metrics_*.json below {runs}; evaluate one first"
-        )
-    entries = entries_of(rows)
+    records, broken = records_below(runs)
+    for note in broken:
+        say(f"left out of the report: {note}")
+    verdicts = verdicts_section(records, config.examples)
+    pictured = {record.run for record in records if record.verdict and record.verdict.pictures}
+    found = labelled(runs, records, pictured, config)
+    inversions, missing = montages(runs)
+    timed = {r.name: r.lines for r in records if r.run in found["firsts"] or not r.entries}
+    drawn = [record for record in records if record.lines][:CURVES]
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=select_autoescape(default=True),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["data_uri"] = data_uri
+    html = environment.get_template("report.html").render(
+        **found,
+        today=date.today().isoformat(),
+        runs=str(runs),
+        records=records,
+        broken=broken,
+        machines=machines(records),
+        verdicts=verdicts,
+        comparison=comparison.for_report(runs),
+        analyses=analyses_section(runs, timed),
+        montages=inversions,
+        missing=missing,
+        curves=[
+            (r.name, training_curves(r.lines), bool(r.config["teacher"]) and not r.evaluated)
+            for r in drawn
+        ],
+        more_curves=sum(bool(record.lines) for record in records) - len(drawn),
+    )
+    write_whole(out, html.encode())
+    say(f"report: {out.resolve()}")
+    return out
+
+
+def labelled(
+    runs: Path, records: Sequence[Record], pictured: set[Path], config: ReportConfig
+) -> dict[str, Any]:
+    """What evaluations give report.html, empty where there is none; writes its tables as files.
+    Shifts of runs in `pictured` have their pictures with the verdict."""
+    entries = with_recovered(entry for record in records for entry in record.entries)
     panels = panels_of(entries, config.selection)
     every, dropped = lines_of(entries), rejected(panels)
     splits = [line.split for line in every]
@@ -58,66 +108,40 @@ def report(config: ReportConfig) -> Path:
     tables: dict[tuple[str, str], list[Line]] = {}
     for line in sorted(every, key=lambda line: line.split != lines[0].split):
         tables.setdefault((line.split, line.shift), []).append(line)
-    trained = runs_of(every)
-    save(rows, runs)
-    write_json(runs / TABLE, [line.as_dict() for line in every])
+    galleries, notes = galleries_of(lines, config.examples, pictured)
+    return {
+        "split": lines[0].split if len(set(splits)) > 1 else "",
+        "summary": summary(lines, described(panels)),
+        "tables": [(*place, group, heads_of(group)) for place, group in tables.items()],
+        "bars": bars(lines),
+        "layers": layer_figure(lines),
+        "penalties": penalties_section(panels),
+        "classes": class_tables(lines),
+        "firsts": {Path(line.entries[0].row.run) for line in every},
+        "galleries": galleries,
+        "notes": notes,
+        "files": written(runs, entries, every, panels) if entries else [],
+    }
+
+
+def written(
+    runs: Path, entries: Sequence[Entry], lines: Sequence[Line], panels: Sequence[Panel]
+) -> list[str]:
+    """Write the tables beside the runs; returns the names of the files."""
+    save([entry.row for entry in entries], runs)
+    write_json(runs / TABLE, [line.as_dict() for line in lines])
     write_whole(runs / CLASSES, csv_of_records(per_class(entries)).encode())
-    files = [TABLE, CLASSES, "results.json", "results.csv"]
-    if panels:
-        write_json(runs / PENALTIES, [panel.as_dict() for panel in panels])
-        write_whole(runs / TRIALS, csv_of_trials(panels).encode())
-        files += [PENALTIES, TRIALS]
-    firsts = list(dict.fromkeys(Path(line.entries[0].row.run) for line in every))
-    galleries, notes = galleries_of(lines, config.examples)
-    inversions, broken = montages(runs)
-    curves = [(str(r), found) for r in trained[:CURVES] if (found := read_metrics(r))]
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=select_autoescape(default=True),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["data_uri"] = data_uri
-    html = environment.get_template("report.html").render(
-        today=date.today().isoformat(),
-        runs=str(runs),
-        machines=machines(trained),
-        split=lines[0].split if len(set(splits)) > 1 else "",
-        summary=summary(lines, described(panels)),
-        comparison=comparison.for_report(runs),
-        tables=[(*place, group, heads_of(group)) for place, group in tables.items()],
-        bars=bars(lines),
-        layers=layer_figure(lines),
-        penalties=penalties_section(panels),
-        analyses=analyses_section(runs, firsts),
-        classes=class_tables(lines),
-        galleries=galleries,
-        notes=notes,
-        montages=inversions,
-        broken=broken,
-        curves=[(run, training_curves(found)) for run, found in curves],
-        more_curves=len(trained) - len(curves),
-        configurations=[
-            (str(run), yaml.safe_dump(read_config(run), sort_keys=False)) for run in trained
-        ],
-        files=files,
-    )
-    write_whole(out, html.encode())
-    say(f"report: {out.resolve()}")
-    return out
+    if not panels:
+        return [TABLE, CLASSES, "results.json", "results.csv"]
+    write_json(runs / PENALTIES, [panel.as_dict() for panel in panels])
+    write_whole(runs / TRIALS, csv_of_trials(panels).encode())
+    return [TABLE, CLASSES, "results.json", "results.csv", PENALTIES, TRIALS]
 
 
-def runs_of(lines: Iterable[Line]) -> list[Path]:
-    """Every run once, in the tables' order."""
-    return list(dict.fromkeys(Path(e.row.run) for line in lines for e in line.entries))
-
-
-def machines(runs: Iterable[Path]) -> list[str]:
+def machines(records: Iterable[Record]) -> list[str]:
     """Versions and hardware in a line; several where the runs were made on several."""
     found = []
-    for run in runs:
-        about = read_environment(run)
+    for about in (record.environment for record in records):
         packages = ", ".join(f"{k} {v}" for k, v in about["packages"].items() if v)
         where = ", ".join(about["gpus"]) or f"CPU, {about['threads']} threads"
         found.append(f"Python {about['python']}, {packages}; {where}; {about['platform']}")
@@ -157,13 +181,18 @@ def class_tables(lines: list[Line]) -> list[dict[str, Any]]:
     return made
 
 
-def galleries_of(lines: list[Line], count: int) -> tuple[list[dict[str, Any]], list[str]]:
-    """Galleries of the shifts whose runs and images are still there, and a note for the others."""
+def galleries_of(
+    lines: list[Line], count: int, pictured: set[Path]
+) -> tuple[list[dict[str, Any]], list[str]]:
+    """Galleries of the shifts whose runs and images are still there, and a note for the others but
+    those of runs in `pictured`, which need no network."""
     method, made, notes = headline(lines), [], []
     for shift in shifts_of(lines):
         found = {x.method: x.entries[0].row for x in reversed(lines) if x.shift == shift}
         if method not in found:
             notes.append(f"{shift}: no adapted student, so no pictures.")
+            continue
+        if Path(found[method].run) in pictured:
             continue
         others = {B2: Path(found[B2].run)} if B2 in found else {}
         row = found[method]

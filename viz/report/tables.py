@@ -130,7 +130,14 @@ class Line:
 
 def entries_of(rows: Iterable[Row]) -> list[Entry]:
     """Rows with their files, and the share of the loss that each recovers."""
-    entries = [Entry(r, read_config(Path(r.run)), read_evaluation(Path(r.metrics))) for r in rows]
+    return with_recovered(
+        Entry(r, read_config(Path(r.run)), read_evaluation(Path(r.metrics))) for r in rows
+    )
+
+
+def with_recovered(found: Iterable[Entry]) -> list[Entry]:
+    """The entries, in place with the share of the loss that each recovers."""
+    entries = list(found)
     references = {
         (e.origin, e.protocol, e.row.shift, e.row.split): e.row.miou
         for e in entries

@@ -1,0 +1,12 @@
+from adapt.api.loop import Penalty as Penalty
+from adapt.api.loop import evaluate as evaluate
+from adapt.api.loop import fisher as fisher
+from adapt.api.loop import regression_loss as regression_loss
+from adapt.api.loop import taps as taps
+from adapt.api.run import Result as Result
+from adapt.api.run import fit as fit
+from adapt.api.run import load as load
+from adapt.errors import InputError as InputError
+from adapt.errors import Stopped as Stopped
+
+__version__: str

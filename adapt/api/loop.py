@@ -1,0 +1,221 @@
+"""The parts of the method for a training loop of one's own: maps, loss, penalty, Fisher, scores."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from adapt.data.images import IGNORE
+from adapt.data.objects import array_of, parts_of
+from adapt.data.sampling import tensor
+from adapt.errors import InputError
+from adapt.evaluation.metrics import Scores, confusion, scores
+from adapt.evaluation.protocol import predict
+from adapt.machine.runtime import runtime
+from adapt.networks.batchnorm import eval_mode
+from adapt.networks.taps import as_input, forward, logits_of
+from adapt.objective.terms import regression
+from adapt.penalties import Penalty as Omega
+from adapt.penalties.fisher import fisher_of
+from adapt.settings.groups import IMAGENET_MEAN, IMAGENET_STD, NetworkConfig, PenaltyConfig
+from adapt.settings.mapping import build
+from adapt.settings.objective import RegressionConfig
+from adapt.settings.presets import preset
+
+
+def taps(net: nn.Module, images: Tensor, names: Iterable[str]) -> dict[str, Tensor]:
+    """Maps (B, C, h, w) of some layers, with their graph; the pass ends at the deepest of them.
+
+    Args:
+        net: any module.
+        images: its input (B, 3, H, W), normalised.
+        names: of layers (`named_modules()`, aliases), or `logits` for the network's own output.
+
+    Raises:
+        InputError: a layer that is not there, not reached, or no map.
+    """
+    return forward(net, images, names)
+
+
+def regression_loss(
+    student: Mapping[str, Tensor],
+    teacher: Mapping[str, Tensor],
+    weights: Mapping[str, float] | None = None,
+    *,
+    distance: str = "relative",
+    valid: Tensor | None = None,
+    **options: float,
+) -> Tensor:
+    """sum_l w_l d(F_l^T(x1), F_l^S(x2)): seed paper 003, section 3.1.
+
+    Args:
+        student: maps (B, C, h, w) of x2 by layer, with their graph.
+        teacher: maps of x1, of the same layers and shapes, without one.
+        weights: w_l by layer; None = 1 / number of layers.
+        distance: a choice of objective.regression.distance.
+        valid: (B, H, W), not 0 where both images show the same thing; None = everywhere.
+        **options: settings of the distance, such as its temperature.
+
+    Raises:
+        InputError: an unknown distance, or an option that it does not have.
+    """
+    weights = dict.fromkeys(student, 1 / len(student)) if weights is None else weights
+    config = RegressionConfig(1.0, dict(weights), distance, **options)
+    batch = {} if valid is None else {"valid": valid}
+    parts = regression(config).parts(dict(student), dict(teacher), batch).values()
+    return torch.stack([value * weight for value, weight in parts]).sum()
+
+
+class Penalty(Omega):
+    """Omega(w, w0): the pull towards a start, for any optimiser.
+
+    After `attach(optimizer)` every step of the optimiser has the pull. By hand it is
+    `penalty.before_step(optimizer)`, `optimizer.step()`, `penalty.after_step(optimizer)`.
+
+    Args:
+        net: the network that trains.
+        name: a choice of configs/penalty, with the strengths of the commands.
+        start_point: w0 by the names of `net.state_dict()`; None = what `net` has now. Parameters
+            that it lacks are new and are pulled to 0.
+        fisher: diagonal Fisher information by parameter name, for the penalties that use it.
+        **settings: any setting of the group `penalty`: alpha, beta, kinds, apply, epsilon, ...
+
+    Raises:
+        InputError: an unknown penalty or setting, or Fisher information that is missing or unused.
+    """
+
+    def __init__(
+        self,
+        net: nn.Module,
+        name: str = "l2_sp",
+        *,
+        start_point: Mapping[str, Tensor] | None = None,
+        fisher: Mapping[str, Tensor] | None = None,
+        **settings: Any,
+    ) -> None:
+        start = {k: v.detach().clone() for k, v in (start_point or net.state_dict()).items()}
+        config = build(PenaltyConfig, preset("penalty", name) | settings, "penalty.")
+        super().__init__(net, start, config, fisher)
+
+    def attach(self, optimizer: torch.optim.Optimizer) -> None:
+        """From now on every step of the optimiser includes the pull; where it is given a closure
+        that computes the gradient (Lightning does that), after the closure."""
+
+        def before(opt: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+            closure = kwargs.get("closure", args[1] if len(args) > 1 else None)
+            if closure is None:
+                return self.before_step(opt)
+
+            def with_pull() -> Any:
+                loss = closure()
+                self.before_step(opt)
+                return loss
+
+            return args[:1], {**kwargs, "closure": with_pull}
+
+        optimizer.register_step_pre_hook(before)
+        optimizer.register_step_post_hook(lambda opt, args, kwargs: self.after_step(opt))
+
+
+def fisher(
+    net: nn.Module,
+    images: Iterable[Tensor],
+    *,
+    normalisation: str = "sum",
+    draws: int = 1,
+    seed: int = 0,
+) -> dict[str, Tensor]:
+    """Diagonal Fisher information of a network's parameters, for the penalties that use it.
+
+    Args:
+        net: a network whose output is logits; left as it was.
+        images: normalised, (3, H, W) or batches (B, 3, H, W), on the network's device.
+        normalisation: of the likelihood over pixels, `sum` or `mean`.
+        draws: label maps that are drawn for each image.
+        seed: of the draws.
+
+    Returns:
+        Parameter's name -> float32 of its shape, on the CPU.
+
+    Raises:
+        InputError: no images, a wrong option, or values that are not finite.
+    """
+
+    def singly() -> Iterator[tuple[str, Tensor]]:
+        count = 0
+        for image in images:
+            for one in image if image.ndim == 4 else [image]:
+                yield str(count), one[None]
+                count += 1
+
+    return fisher_of(net, singly(), normalisation, draws, seed)
+
+
+def evaluate(
+    net: nn.Module,
+    data: Iterable[Any],
+    *,
+    teacher: nn.Module | None = None,
+    mean: Sequence[float] = IMAGENET_MEAN,
+    std: Sequence[float] = IMAGENET_STD,
+    device: str = "auto",
+    precision: str = "auto",
+) -> Scores:
+    """Scores of a segmentation network in percent: against labels, or its agreement with a teacher.
+
+    Args:
+        net: normalised images (B, 3, H, W) -> logits; moved to the device, its modes left alone.
+        data: a map-style data set or a DataLoader of (image, label), label (H, W) with 255 = void;
+            with a teacher of pairs (x1, x2[, valid]). Images as in `fit`.
+        teacher: sees x1; its classes are the truth for what `net` says of x2. None = labels.
+        mean: of each RGB channel of uint8 images, for values in 0..1.
+        std: standard deviation likewise.
+        device: auto, cpu, cuda or cuda:N.
+        precision: auto, fp32 or bf16.
+
+    Raises:
+        InputError: items of another kind, no items, or logits that are not finite.
+    """
+    machine, network = runtime(device, precision), NetworkConfig(mean=list(mean), std=list(std))
+    for one in (net, teacher):
+        if one is not None:
+            machine.place(one)
+    total = np.zeros((0, 0), np.int64)
+    for first, second, *valid in map(parts_of, items_of(data)):
+        if teacher is None:
+            images = batch_of_images(first)
+            truth = np.asarray(second).reshape(len(images), *np.shape(second)[-2:])
+        else:
+            old, images = batch_of_images(first), batch_of_images(second)
+            with eval_mode(teacher):
+                truth = predict(machine, teacher, network, old, size_of(old))
+            if valid:
+                truth[np.asarray(valid[0]).reshape(truth.shape) == 0] = IGNORE
+        with eval_mode(net):
+            if not len(total):
+                example = as_input(machine.images(images[:1]), mean, std)
+                with torch.no_grad(), machine.autocast():
+                    total = np.zeros((logits_of(net(example)).shape[1],) * 2, np.int64)
+            found = predict(machine, net, network, images, size_of(truth))
+        total += confusion(truth.astype(np.uint8), found, len(total))
+    if not len(total):
+        raise InputError("evaluate: there is nothing in data")
+    return scores(total)
+
+
+def items_of(data: Any) -> Iterator[Any]:
+    """Those of a map-style data set, or what something else yields."""
+    yield from (data[i] for i in range(len(data))) if hasattr(data, "__getitem__") else data
+
+
+def batch_of_images(images: Any) -> Tensor:
+    """(B, 3, H, W) of a batch, or of one image in any form that pairs may have."""
+    if isinstance(images, Tensor) and images.ndim == 4:
+        return images
+    return tensor(array_of(images, "the image", "data"))[None]
+
+
+def size_of(array: Tensor | np.ndarray) -> tuple[int, int]:
+    return array.shape[-2], array.shape[-1]

@@ -1,0 +1,231 @@
+"""`fit`: the adapt command with a network and pairs that are objects of Python; `load`: its result.
+
+It is the command: the same settings, the same numbers bit for bit, the same run folder.
+"""
+
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import safetensors.torch
+from torch import nn
+from torch.utils.data import DataLoader
+
+from adapt.data.objects import Pairs, offer
+from adapt.disk.files import write_whole
+from adapt.disk.runs import CONFIG, TEACHER, read_config, read_metrics
+from adapt.errors import InputError
+from adapt.machine.processes import on_rank_zero, processes
+from adapt.networks.factory import given
+from adapt.networks.saved import load_model
+from adapt.settings.groups import IMAGENET_MEAN, IMAGENET_STD
+from adapt.settings.mapping import build
+from adapt.settings.presets import preset
+from adapt.settings.training import AdaptConfig
+from adapt.settings.viz import ReportConfig
+from adapt.training.adapt import adapt
+from adapt.training.train import OnStep
+from adapt.training.verdict import Verdict, read_verdict
+
+Network = nn.Module | Callable[[], nn.Module]
+
+
+@dataclass
+class Result:
+    """A finished adaptation.
+
+    Attributes:
+        run: its folder, with everything that the command leaves there.
+        student: the adapted network on the CPU in eval mode: normalised images -> logits.
+        verdict: agreement with the teacher on pairs that it was not trained on, before and after;
+            None where no pairs were held out.
+        history: one mapping for each logged step (step, loss, parts, lr, grad_norm, seconds, ...).
+    """
+
+    run: Path
+    student: nn.Module
+    verdict: Verdict | None
+    history: list[dict[str, Any]]
+    _temporary: TemporaryDirectory[str] | None = field(default=None, repr=False)
+
+    def save(self, folder: str | Path) -> Path:
+        """Copy the run's folder to a new one, from which `adapt.load` reads it.
+
+        Raises:
+            InputError: the folder exists.
+        """
+        target = Path(folder)
+        if target.exists():
+            raise InputError(f"save: {target} exists already; give a new folder")
+        shutil.copytree(self.run, target)
+        record = (target / CONFIG).read_text(encoding="utf-8")  # it names the teacher in the folder
+        write_whole(target / CONFIG, record.replace(str(self.run), str(target)).encode())
+        return target
+
+    def report(self, path: str | Path) -> Path:
+        """Write the report of this run, one HTML file that opens offline; returns its path."""
+        from viz.report.page import report
+
+        return report(ReportConfig(runs=str(self.run), out=str(path)))
+
+
+def fit(
+    teacher: Network | str | Path,
+    pairs: Any,
+    *,
+    taps: str | Sequence[str] | Mapping[str, float] = "auto",
+    objective: str = "pool5",
+    penalty: str | Mapping[str, Any] = "l2_sp",
+    steps: int = 1000,
+    batch: int = 8,
+    lr: float = 0.01,
+    held_out: Sequence[Any] | None = None,
+    classes: Sequence[str] = (),
+    mean: Sequence[float] = IMAGENET_MEAN,
+    std: Sequence[float] = IMAGENET_STD,
+    device: str = "auto",
+    run: str | Path | None = None,
+    seed: int = 0,
+    on_step: OnStep | None = None,
+    settings: Mapping[str, Any] | None = None,
+) -> Result:
+    """Adapt a network to a new domain from pairs of images, without labels (seed paper 003).
+
+    Args:
+        teacher: the network that was trained on the old domain: any module from normalised images
+            (B, 3, H, W) to logits; or a function that makes it with its weights; or, as on the
+            command line, the folder of a run. It is not changed.
+        pairs: two folders (old, new) of images that match by name; or a map-style data set of
+            (x1, x2) or (x1, x2, valid); or a DataLoader of such batches. Images are uint8 RGB,
+            arrays (H, W, 3) or tensors (3, H, W), and are normalised here; floating point ones
+            count as normalised. `valid` (H, W) marks the pixels at which both show the same thing.
+            A data set is shuffled and mirrored as files are; a DataLoader keeps its own order,
+            gets no augmentation, and a run that is resumed passes over its first batches.
+        taps: layers whose maps are regressed: `auto`, names, or names with their weights.
+        objective: a choice of configs/objective; `taps` takes the place of its layers.
+        penalty: a choice of configs/penalty, or its settings with a name.
+        steps: of the optimiser.
+        batch: images in a step; that of a DataLoader is its own.
+        lr: learning rate, the setting schedule.lr.
+        held_out: map-style data set of pairs for the verdict; None = a tenth of the pairs.
+        classes: names of the outputs; none = class 0, class 1, ...
+        mean: of each RGB channel, for values in 0..1, with which the teacher was trained.
+        std: standard deviation likewise.
+        device: auto, cpu, cuda or cuda:N.
+        run: folder to save to and to resume from; None = a temporary one (`Result.save`).
+        seed: of the order of the pairs and their augmentation.
+        on_step: called after each step with a mapping of step, loss, lr and grad_norm.
+        settings: any other setting of the adapt command by its name: {"data.crop": [321, 321]}.
+
+    Raises:
+        InputError: a setting, network or pair that is wrong, by name.
+        Stopped: a signal, a value that is not finite, or too little memory; with `run` the same
+            call goes on from the last checkpoint.
+    """
+    temporary = TemporaryDirectory(prefix="adapt-") if run is None else None
+    folder = Path(temporary.name) / "run" if temporary else Path(str(run))
+    values: dict[str, Any] = {
+        "run": str(folder), "objective": preset("objective", objective), "taps": taps,
+        "penalty": preset("penalty", penalty) if isinstance(penalty, str) else dict(penalty),
+        "schedule": {"lr": lr}, "network": {"mean": list(mean), "std": list(std)},
+        "steps": steps, "batch": batch, "device": device, "seed": seed,
+        "data": {"classes": list(classes)},
+    }  # fmt: skip
+    values["data"] |= preset("data", "pairs") | data_of(pairs, held_out)
+    if isinstance(pairs, DataLoader):
+        values["batch"] = pairs.batch_size or batch
+    with processes():
+        values["teacher"] = teacher_of(teacher, folder, values["network"])
+        for name, value in (settings or {}).items():
+            place(values, name, value)
+        adapt(build(AdaptConfig, values), on_step)
+        result = read(folder)
+    result._temporary = temporary
+    return result
+
+
+def load(run: str | Path, network: Network | None = None) -> Result:
+    """A finished run, of `fit` or of the adapt command.
+
+    Args:
+        run: its folder.
+        network: what makes its architecture, where that was an object or is a factory: a module
+            of the same layers, or a function that returns one.
+
+    Raises:
+        InputError: no such run, not finished, or a network that was not given or does not fit.
+    """
+    factory = str(read_config(Path(run))["network"]["factory"])
+    if network is not None:
+        given(factory, network)
+    return read(Path(run))
+
+
+def read(folder: Path) -> Result:
+    """The result in a run's folder."""
+    net = load_model(folder).net.eval()
+    return Result(folder, net, read_verdict(folder), read_metrics(folder))
+
+
+def place(values: dict[str, Any], name: str, value: Any) -> None:
+    """Set a setting by its name with dots."""
+    *groups, last = name.split(".")
+    for group in groups:
+        values = values.setdefault(group, {})
+    values[last] = value
+
+
+def data_of(pairs: Any, held_out: Sequence[Any] | None) -> dict[str, Any]:
+    """Settings that name the pairs.
+
+    Raises:
+        InputError: neither two folders, nor a data set, nor a DataLoader.
+    """
+    apart = {} if held_out is None else {"parts": {}, "part": ""}
+    if isinstance(pairs, tuple | list) and len(pairs) == 2 and all(map(is_path, pairs)):
+        if held_out is not None:
+            raise InputError("held_out: of two folders a part is held out: settings data.parts")
+        return {"root": str(pairs[0]), "target": str(pairs[1])}
+    if isinstance(pairs, DataLoader):
+        inner: Any = pairs.dataset
+        items = inner if hasattr(inner, "__getitem__") and hasattr(inner, "__len__") else ()
+        return {"pairs": offer(Pairs(items, held_out or (), pairs)), "parts": {}, "part": ""}
+    if hasattr(pairs, "__getitem__") and hasattr(pairs, "__len__") and not is_path(pairs):
+        return {"pairs": offer(Pairs(pairs, held_out))} | apart
+    raise InputError(
+        f"pairs is a {type(pairs).__name__}; give two folders (old, new), a map-style data set of "
+        "(x1, x2[, valid]), or a DataLoader"
+    )
+
+
+def is_path(value: Any) -> bool:
+    return isinstance(value, str | Path)
+
+
+def teacher_of(teacher: Network | str | Path, folder: Path, network: dict[str, Any]) -> str:
+    """What the setting `teacher` names. A module's weights are kept in the run's folder, and the
+    module makes the architecture (network.factory), under a name that its weights give it.
+
+    Raises:
+        InputError: the run was started from another teacher.
+    """
+    if isinstance(teacher, str | Path):
+        return str(teacher)
+    net = teacher if isinstance(teacher, nn.Module) else teacher()
+    if not isinstance(net, nn.Module):
+        raise InputError(f"teacher is a {type(net).__name__}; it must be a module, or make one")
+    tensors = {k: v.detach().cpu().contiguous().clone() for k, v in net.state_dict().items()}
+    content, path = safetensors.torch.save(tensors), folder / TEACHER
+    network["factory"] = given("", teacher)
+
+    def keep() -> None:
+        if not path.is_file():
+            write_whole(path, content)
+        elif path.read_bytes() != content:
+            raise InputError(f"run: {folder} was started from another teacher; give a new run=")
+
+    on_rank_zero(keep)
+    return str(path)

@@ -1,0 +1,94 @@
+"""`--dry-run`: what a command would do, checked as far as that is known without doing it.
+
+Nothing is written, but for weights by name (`imagenet`), which torch keeps in its own cache.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, TypeVar
+
+from adapt.cli.help import shown
+from adapt.cli.study import cells_of
+from adapt.disk import checkpoint
+from adapt.disk.files import read_yaml
+from adapt.disk.runs import CONFIG, SUMMARY, check_same
+from adapt.evaluation.evaluate import data_for
+from adapt.machine.runtime import runtime, say
+from adapt.networks.saved import is_file, load_model
+from adapt.settings.commands import EvaluateConfig
+from adapt.settings.mapping import DRAWN, EXPLICIT, as_dict, flatten
+from adapt.settings.study import StudyConfig
+from adapt.settings.training import TrainConfig
+from adapt.study.cells import check_study
+from adapt.study.grid import study_of
+from adapt.training.setup import prepare, resolve
+from adapt.training.train import describe
+
+T = TypeVar("T", TrainConfig, EvaluateConfig, StudyConfig)
+
+
+@contextmanager
+def elsewhere(config: T) -> Iterator[T]:
+    """The settings without a download, and with scenes that are not drawn yet drawn for a while."""
+    with TemporaryDirectory() as place:
+        data = replace(config.data, download=False)
+        if data.name == DRAWN and not Path(data.root).exists():
+            data = replace(data, root=f"{place}/scenes")
+        yield replace(config, data=data)
+
+
+def training(config: TrainConfig) -> None:
+    """Data, networks, taps and penalty as the first step would find them, and which step that is.
+
+    Raises:
+        InputError: for whatever the training itself would refuse before its first step.
+    """
+    run = Path(config.run)
+    with elsewhere(config) as found:
+        resolved, start, teacher = resolve(found)
+        setup = prepare(resolved, start, teacher)
+        say(describe(setup))
+    data = replace(resolved.data, download=config.data.download)
+    known = replace(setup.config, data=data)
+    if (run / CONFIG).is_file():
+        check_same(run, read_yaml(run / CONFIG), as_dict(known), as_dict(TrainConfig()))
+    saved = checkpoint.committed(run / "checkpoints")
+    if (run / SUMMARY).is_file():
+        say(f"would do nothing: {run} is finished")
+    else:
+        say(f"would resume from {saved[-1]}" if saved else f"would start in {run}")
+
+
+def evaluation(config: EvaluateConfig) -> None:
+    """The run, and the images that it would be scored on."""
+    what = "run" if config.run else "teacher"
+    folder = Path(config.run or config.teacher)
+    if is_file(str(folder)):
+        say(f"would make a run of {folder}, which trains nothing, and score it")
+        return
+    runtime(config.device, config.precision)
+    with elsewhere(config) as found:
+        model = load_model(folder, what)
+        domain, _, data = data_for(folder, model, found.data, config.domain, config.split)
+    say(f"would score {folder} on {len(data.samples)} images of {data.name}, {domain}, "
+        f"{config.split}")  # fmt: skip
+
+
+def study(config: StudyConfig) -> None:
+    """The cells of the study, each with whether it is done."""
+    with elsewhere(config) as found:
+        check_study(found)
+        cells = cells_of(study_of(found))
+    for number, cell in enumerate(cells, 1):
+        done = cell.result.exists()
+        say(f"[{number}/{len(cells)}] {'done' if done else 'would do'}: {cell.name}")
+
+
+def settings(config: Any) -> None:
+    """All settings of another command, which were checked as they were made."""
+    for name, value in flatten(as_dict(config)).items():
+        if not name.endswith(EXPLICIT):
+            say(f"{name}={shown(value)}")

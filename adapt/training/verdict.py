@@ -1,0 +1,346 @@
+"""What an adaptation brought on pairs that it has not seen, without a label.
+
+The teacher's prediction on the old image serves as truth for what each network says of the new one.
+"""
+
+import re
+from collections.abc import Iterator
+from copy import deepcopy
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from adapt.data import DataSet, some
+from adapt.data.augment import resize
+from adapt.data.images import IGNORE, write_png
+from adapt.disk.files import read_mapping, write_json
+from adapt.disk.runs import SUMMARY, read_summary
+from adapt.errors import InputError
+from adapt.evaluation.inference import Reading, Whole, adapt_to, groups, stack
+from adapt.evaluation.metrics import confusion
+from adapt.evaluation.protocol import predict
+from adapt.machine.processes import all_gather, on_rank_zero, shared_errors
+from adapt.machine.runtime import Runtime
+from adapt.networks.batchnorm import batch_norms, eval_mode
+from adapt.settings.checks import one_of
+from adapt.settings.mapping import build
+
+VERDICT, PICTURES = "verdict.json", "held_out"
+BEFORE, ADABN, AFTER = "before", "adabn", "after"
+ROWS = (BEFORE, ADABN, AFTER)
+"""teacher(x2), the same with batch-norm statistics of the new domain, student(x2)."""
+GAIN, OVER_ADABN = "gain", "over_adabn"
+"""after - before, and after - adabn."""
+WORTH, NOT_WORTH, UNCLEAR = "worth using", "not worth using", "unclear"
+FEWEST = 10
+"""Pairs below which nothing is concluded."""
+RESAMPLES, INTERVAL = 1000, (5, 95)
+"""Draws of the bootstrap, and the percentiles that bound its 90 % interval."""
+ADABN_IMAGES = 256
+"""Training images, evenly spaced, that AdaBN's statistics are estimated on at most."""
+KEPT, SIDE = 4, 1024
+"""Held-out pairs whose pictures are kept, and the longer side of these, in pixels, at most."""
+VIEWS = ("x1", "x2", "teacher_x1", BEFORE, AFTER)
+"""The pictures of a pair: two images, then index masks with IGNORE where the pair is not valid."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Agreement with teacher(x1) on held-out pairs: mIoU in percent, from the sums of the pairs'
+    confusion matrices. What has a default is not in files of version 0.1."""
+
+    pairs: int
+    before: float | None
+    """teacher(x2): what using the old network as it is would give; None = no valid pixel."""
+    after: float | None
+    """student(x2)."""
+    better: int
+    """Pairs on which more pixels agree than before."""
+    worse: int
+    conclusion: str = ""
+    reasons: list[str] = field(default_factory=list)
+    """What nothing can be concluded from."""
+    adabn: float | None = None
+    """The teacher with batch-norm statistics of the new domain's training images."""
+    adabn_images: int = 0
+    """How many images these are of."""
+    no_adabn: str = ""
+    """Why there is no AdaBN."""
+    intervals: dict[str, list[float]] = field(default_factory=dict)
+    """5th and 95th percentile of each of ROWS, GAIN and OVER_ADABN over resampled pairs."""
+    classes: list[str] = field(default_factory=list)
+    agreement: dict[str, list[float | None]] = field(default_factory=dict)
+    """IoU of each class, by row; None = a class that neither network predicts."""
+    pictures: list[str] = field(default_factory=list)
+    """Folders in PICTURES, each with the files of VIEWS."""
+
+    @property
+    def adabn_is_as_good(self) -> bool:
+        """Is the student not clearly better than AdaBN alone?"""
+        return not self.reasons and self.intervals.get(OVER_ADABN, [1.0])[0] <= 0
+
+    def remarks(self) -> list[str]:
+        """What must be said beside the conclusion."""
+        said = list(self.reasons)
+        if not self.conclusion:
+            said.append(f"no interval: made by version 0.1 (without {VERDICT} it is made anew)")
+        if self.adabn_is_as_good:
+            low, high = self.intervals[OVER_ADABN]
+            said.append(f"AdaBN alone is as good (after - AdaBN: {low:+.1f} to {high:+.1f})")
+        return said
+
+    @property
+    def facts(self) -> str:
+        """The agreement before and after, and on how many pairs it is better and worse."""
+        rows = {BEFORE: self.before, "AdaBN": self.adabn, AFTER: self.after}
+        scores = ", ".join(f"{v:.1f} {name}" for name, v in rows.items() if v is not None)
+        text = f"agreement with the teacher on {self.pairs} held-out pairs: {scores or 'none'}"
+        if GAIN in self.intervals:
+            low, high = self.intervals[GAIN]
+            text += f" (90 % interval of the gain: {low:+.1f} to {high:+.1f})"
+        share = 100 / max(1, self.pairs)
+        shares = (f"{n} ({n * share:.0f} %)" for n in (self.better, self.worse))
+        return text + "; better on {}, worse on {}".format(*shares)
+
+    def __str__(self) -> str:
+        return "; ".join([f"{self.facts}: {self.conclusion or UNCLEAR}", *self.remarks()])
+
+
+def read_verdict(folder: Path) -> Verdict | None:
+    """The verdict in a run's folder, None where there is none; one of version 0.1 has no intervals
+    and no conclusion. InputError for a file that is no verdict."""
+    path = folder / VERDICT
+    if not path.is_file():
+        return None
+    found = build(Verdict, read_mapping(path), f"{path}: ")
+    one_of(f"{path}: conclusion", found.conclusion, ("", WORTH, NOT_WORTH, UNCLEAR))
+    wrong = [name for name, ends in found.intervals.items() if len(ends) != 2]
+    wrong += [name for name, iou in found.agreement.items() if len(iou) != len(found.classes)]
+    if wrong:
+        raise InputError(f"{path}: {wrong[0]} has a wrong number of values")
+    if any(name != safe(name) for name in found.pictures):
+        raise InputError(f"{path}: pictures must be names of folders in {PICTURES}")
+    return found
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One held-out pair: `counts` int64 (rows, 3, C), of each network's prediction the pixels of
+    each class that agree, that teacher(x1) says and that it says itself; `views` as VIEWS, {} = not
+    kept."""
+
+    name: str
+    counts: np.ndarray
+    views: dict[str, np.ndarray]
+
+
+def judge(
+    machine: Runtime,
+    teacher: nn.Module,
+    student: nn.Module,
+    reading: Reading,
+    held_out: DataSet,
+    training: DataSet | None,
+    folder: Path,
+) -> Verdict:
+    """Compare two networks on pairs that neither was fitted to; the run's folder gets verdict.json
+    and pictures of KEPT pairs. The processes of a run share the work.
+
+    Args:
+        machine: the device, onto which the networks are brought, and the precision.
+        teacher: logits (B, C, h, w) of images; its train and eval modes are left as they were.
+        student: likewise.
+        reading: the size, the batch and the normalisation.
+        held_out: pairs with the names of the classes.
+        training: pairs on whose x2 AdaBN's statistics are estimated; None = no AdaBN.
+        folder: of the run; a summary.json in it tells whether there was a training.
+    """
+    nets = {BEFORE: machine.place(teacher), AFTER: machine.place(student)}
+    with eval_mode(teacher), eval_mode(student), shared_errors():
+        adabn, images, why = with_statistics(machine, teacher, reading, training)
+        if adabn is not None:
+            nets[ADABN] = adabn
+        rows = [row for row in ROWS if row in nets]
+        own = list(compare(machine, teacher, [nets[r] for r in rows], reading, held_out))
+    pairs = sorted((p for share in all_gather(own) for p in share), key=lambda p: p.name)
+    steps = read_summary(folder)["steps"] if (folder / SUMMARY).is_file() else None
+    found = replace(
+        conclude(np.stack([p.counts for p in pairs]), rows, held_out.classes, steps),
+        adabn_images=images,
+        no_adabn=why,
+        pictures=[safe(p.name) for p in pairs if p.views],
+    )
+
+    def write() -> None:
+        for pair in pairs:
+            for name, view in pair.views.items():
+                write_png(folder / PICTURES / safe(pair.name) / f"{name}.png", view)
+        write_json(folder / VERDICT, asdict(found))
+
+    on_rank_zero(write)
+    return found
+
+
+def with_statistics(
+    machine: Runtime, teacher: nn.Module, reading: Reading, training: DataSet | None
+) -> tuple[nn.Module | None, int, str]:
+    """AdaBN (Li et al. 2016): a copy of the teacher with the new domain's batch-norm statistics and
+    the number of images that these are of; or why there is none."""
+    if not batch_norms(teacher):
+        return None, 0, "the network has no batch norm"
+    if training is None:
+        return None, 0, "there are no training images of the new domain"
+    images, net = some(training, ADABN_IMAGES), deepcopy(teacher)
+    try:
+        adapt_to(machine, net, reading, images, "x2")
+    except InputError:
+        raise
+    except ValueError as error:  # torch: a batch norm that sees one value a channel
+        return None, 0, f"its statistics cannot be estimated: {error}"
+    return net.eval(), len(images.samples), ""
+
+
+def compare(
+    machine: Runtime,
+    teacher: nn.Module,
+    networks: list[nn.Module],
+    reading: Reading,
+    data: DataSet,
+) -> Iterator[Pair]:
+    """This process's pairs, each network's prediction of x2 against teacher(x1)."""
+    whole, classes = Whole(data, reading.data, ["x1", "x2", "valid"]), len(data.classes)
+    kept = {sample.name for sample in some(data, KEPT).samples}
+    for group in groups(whole, reading, "verdict", shared=True):
+        size = group[0]["size"]
+        truth, *found = (
+            predict(machine, net, reading.network, stack(group, image), size)
+            for net, image in ((teacher, "x1"), *((net, "x2") for net in networks))
+        )
+        for number, item in enumerate(group):
+            wanted, predictions = truth[number], [prediction[number] for prediction in found]
+            if "valid" in item:
+                wanted[np.asarray(item["valid"]) == 0] = IGNORE
+            matrices = [confusion(wanted, prediction, classes) for prediction in predictions]
+            counts = np.array([(m.diagonal(), m.sum(axis=1), m.sum(axis=0)) for m in matrices])
+            views = {}
+            if item["name"] in kept:
+                maps = [wanted, predictions[0], predictions[-1]]
+                views = pictures([item["x1"], item["x2"]], maps)
+            yield Pair(item["name"], counts, views)
+
+
+def pictures(images: list[torch.Tensor], maps: list[np.ndarray]) -> dict[str, np.ndarray]:
+    """VIEWS at one size, that of the maps (H, W) but for SIDE; images (3, h, w) that are not uint8
+    are stretched to 0..255 to be seen."""
+    scale = min(1.0, SIDE / max(maps[0].shape))
+    size = [max(1, round(side * scale)) for side in maps[0].shape]
+    shown = []
+    for image in images:
+        if image.is_floating_point():
+            image = (image - image.min()) / (image.max() - image.min()).clamp(min=1e-12) * 255
+        array = np.ascontiguousarray(image.to(torch.uint8).permute(1, 2, 0).numpy())
+        shown.append(resize({"x1": array}, size)["x1"])
+    shown += [resize({"y": found}, size)["y"] for found in maps]
+    return dict(zip(VIEWS, shown, strict=True))
+
+
+def safe(name: str) -> str:
+    """A sample's name as that of a folder."""
+    return re.sub(r"[^\w.-]", "_", name).lstrip(".")[-100:] or "_"
+
+
+def mious(counts: np.ndarray) -> np.ndarray:
+    """Counts (..., 3, C) as in `Pair` -> mIoU (...) in percent; NaN where no pixel counts."""
+    iou = ious(counts)
+    there = ~np.isnan(iou)
+    with np.errstate(invalid="ignore"):
+        return np.where(there, iou, 0).sum(axis=-1) / there.sum(axis=-1)
+
+
+def ious(counts: np.ndarray) -> np.ndarray:
+    """Counts (..., 3, C) -> IoU (..., C) in percent; NaN for a class that nobody says."""
+    hits, true, predicted = np.moveaxis(counts.astype(np.float64), -2, 0)
+    with np.errstate(invalid="ignore"):
+        return 100 * hits / (true + predicted - hits)
+
+
+def resampled(counts: np.ndarray) -> np.ndarray:
+    """mIoU (RESAMPLES, rows) of pairs that are drawn with replacement, from counts (N, rows, 3, C):
+    the bootstrap of Efron (1979), with the same draws for every row."""
+    pairs = len(counts)
+    drawn = np.random.default_rng(0).multinomial(pairs, np.full(pairs, 1 / pairs), RESAMPLES)
+    return mious(np.tensordot(drawn, counts, axes=1))
+
+
+def conclude(
+    counts: np.ndarray, rows: list[str], classes: tuple[str, ...], steps: int | None
+) -> Verdict:
+    """The verdict that counts (N, rows, 3, C) give.
+
+    Pairs without a valid pixel are neither better nor worse, and nothing is drawn from them.
+
+    Args:
+        counts: of each pair, as in `Pair`.
+        rows: the names of its second axis, from ROWS.
+        classes: the names of its last one.
+        steps: of the training; None = not known.
+    """
+    valid = counts[:, 0, 1].sum(axis=-1) > 0
+    there, total = counts[valid], counts.sum(axis=0)
+    hits = counts[:, :, 0].sum(axis=-1)
+    change = hits[:, rows.index(AFTER)] - hits[:, rows.index(BEFORE)]
+    better, worse = int((change > 0).sum()), int((change < 0).sum())
+    scores = dict(zip(rows, mious(total), strict=True))
+    intervals: dict[str, list[float]] = {}
+    if len(there) > 1:
+        draws = dict(zip(rows, resampled(there).T, strict=True))
+        draws[GAIN] = draws[AFTER] - draws[BEFORE]
+        if ADABN in draws:
+            draws[OVER_ADABN] = draws[AFTER] - draws[ADABN]
+        intervals = {k: np.percentile(v, INTERVAL).tolist() for k, v in draws.items()}
+    reasons = degeneracies(total[0, 1], len(there), len(counts), steps)
+    low, high = intervals.get(GAIN, (0.0, 0.0))
+    if reasons:
+        conclusion = UNCLEAR
+    elif low > 0 and better > len(there) / 2:
+        conclusion = WORTH
+    elif high <= 0 or worse > len(there) / 2:
+        conclusion = NOT_WORTH
+    else:
+        conclusion = UNCLEAR
+
+    def number(value: float) -> float | None:
+        return None if np.isnan(value) else float(value)
+
+    return Verdict(
+        pairs=len(counts),
+        before=number(scores[BEFORE]),
+        after=number(scores[AFTER]),
+        better=better,
+        worse=worse,
+        conclusion=conclusion,
+        reasons=reasons,
+        adabn=number(scores.get(ADABN, np.nan)),
+        intervals=intervals,
+        classes=list(classes),
+        agreement={k: [number(v) for v in iou] for k, iou in zip(rows, ious(total), strict=True)},
+    )
+
+
+def degeneracies(truth: np.ndarray, valid: int, pairs: int, steps: int | None) -> list[str]:
+    """Why nothing can be concluded. `truth`: (C,), pixels of each class that teacher(x1) says;
+    `valid`: how many of the `pairs` have a valid pixel."""
+    used, found = int((truth > 0).sum()), []
+    if not valid:
+        found.append("no held-out pair has a valid pixel, so that there is no agreement")
+    elif valid < FEWEST:
+        masked = f" of {pairs} have a valid pixel" if valid < pairs else ""
+        found.append(f"fewer than {FEWEST} held-out pairs: {valid}{masked}")
+    if used == 1 or (used == 2 and len(truth) > 2):
+        found.append(f"the teacher uses {used} of its {len(truth)} classes on the old images")
+    if steps == 0:
+        found.append("the run has 0 steps, so that nothing was trained")
+    return found

@@ -1,0 +1,156 @@
+"""adapt.fit: the adapt command's numbers, from objects; what it leaves loads again."""
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import commands
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from tiny import Interrupted, crash_at, curve, same, weights
+from torch import nn
+from torch.utils.data import DataLoader
+
+import adapt
+
+NET = """
+from collections import OrderedDict
+import torch
+from torch import nn
+
+def small():
+    torch.manual_seed(3)
+    stem = nn.Sequential(nn.Conv2d(3, 6, 3, padding=1), nn.BatchNorm2d(6), nn.ReLU())
+    body = nn.Sequential(nn.Conv2d(6, 8, 3, stride=2, padding=1), nn.BatchNorm2d(8), nn.ReLU())
+    return nn.Sequential(OrderedDict(stem=stem, body=body, head=nn.Conv2d(8, 5, 1)))
+"""
+TAPS = {"stem": 0.25, "body": 0.75}
+CPU = {"precision": "fp32", "log_every": 1}
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """smallnet.py with its weights, and OLD and NEW with thirty scenes."""
+    place = tmp_path_factory.mktemp("home")
+    (place / "smallnet.py").write_text(NET)
+    torch.save(made().state_dict(), place / "small.pth")
+    rng = np.random.default_rng(0)
+    for number in range(30):
+        image = rng.integers(0, 256, (24, 32, 3), dtype=np.uint8)
+        for folder, pixels in (("OLD", image), ("NEW", 255 - image // 2)):
+            (place / folder).mkdir(exist_ok=True)
+            Image.fromarray(pixels).save(place / folder / f"{number:02d}.png")
+    return place
+
+
+def made() -> nn.Module:
+    scope: dict[str, Any] = {}
+    exec(NET, scope)
+    return scope["small"]()
+
+
+def arrays(home: Path) -> list[tuple[np.ndarray, np.ndarray]]:
+    """The pairs as a map-style data set."""
+    return [
+        tuple(np.array(Image.open(home / folder / f"{n:02d}.png")) for folder in ("OLD", "NEW"))
+        for n in range(30)
+    ]  # type: ignore[misc]
+
+
+def fitted(pairs: Any, **more: Any) -> adapt.Result:
+    given = {"taps": TAPS, "steps": 6, "batch": 4, "lr": 0.02, "device": "cpu", "settings": CPU}
+    return adapt.fit(made(), pairs, **given | more)
+
+
+@pytest.fixture(scope="module")
+def student(home: Path) -> adapt.Result:
+    return fitted(arrays(home), run=home / "runs/objects")
+
+
+@pytest.mark.system
+def test_objects_and_folders_give_the_commands_numbers_bit_for_bit(
+    home: Path, student: adapt.Result
+) -> None:
+    commands.run(
+        "adapt.py", "network.factory=smallnet:small", "teacher=small.pth", "data=pairs",
+        "data.root=OLD", "data.target=NEW", "taps={stem: 0.25, body: 0.75}", "steps=6", "batch=4",
+        "schedule.lr=0.02", "device=cpu", "precision=fp32", "log_every=1", "run=runs/command",
+        cwd=home,
+    )  # fmt: skip
+    folders = fitted((home / "OLD", home / "NEW"), run=home / "runs/folders")
+    for found in (student, folders):
+        assert same(found.run, home / "runs/command")
+        assert curve(found.run) == curve(home / "runs/command")
+    assert student.verdict and folders.verdict and len(student.history) == 6
+    assert replace(student.verdict, pictures=folders.verdict.pictures) == folders.verdict
+    assert student.report(home / "report.html").read_text().count("agreement") > 1
+    before, after = (net.state_dict()["stem.0.weight"] for net in (made(), student.student))
+    assert not torch.equal(before, after)
+
+
+def test_a_run_goes_on_where_it_stopped_and_loads_again(home: Path, student: adapt.Result) -> None:
+    run = home / "runs/stopped"
+    steps = {**CPU, "checkpoint_every": 2}
+    with pytest.raises(Interrupted):
+        fitted(arrays(home), run=run, on_step=crash_at(4), settings=steps)
+    again = fitted(arrays(home), run=run, settings=steps)
+    assert same(run, student.run) and again.verdict == student.verdict
+    loaded = adapt.load(run, made())
+    state = loaded.student.state_dict()
+    assert all(torch.equal(state[k], v) for k, v in weights(run).items())
+    assert (loaded.verdict, loaded.history) == (again.verdict, again.history)
+    other = made()
+    nn.init.zeros_(other.head.weight)
+    with pytest.raises(adapt.InputError, match="started from another teacher"):
+        adapt.fit(other, arrays(home), run=run)
+
+
+def test_without_a_folder_the_result_is_kept_until_it_is_saved(home: Path, tmp_path: Path) -> None:
+    found = fitted(arrays(home)[:20], held_out=arrays(home)[20:], steps=2)
+    assert found.verdict and found.verdict.pairs == 10
+    saved = found.save(tmp_path / "saved")
+    assert same(saved, found.run) and adapt.load(saved, made).verdict == found.verdict
+    with pytest.raises(adapt.InputError, match="exists already"):
+        found.save(saved)
+
+
+def test_a_loader_keeps_its_own_order_and_its_images(home: Path) -> None:
+    """Floating point images go to the network as they are; valid takes its part."""
+    pairs = [
+        (*(torch.from_numpy(a).permute(2, 0, 1) / 255 for a in pair), torch.ones(24, 32))
+        for pair in arrays(home)[:8]
+    ]
+    seen: list[Any] = []
+    net = made()
+    net.register_forward_pre_hook(lambda module, args: seen.append(args[0]))
+    loader = DataLoader(pairs, batch_size=4)  # type: ignore[arg-type]
+    found = adapt.fit(
+        net, loader, taps=TAPS, steps=3, device="cpu", settings=CPU, held_out=pairs[:2]
+    )
+    batches = [x for x in seen if x.shape[0] == 4][:6]  # then AdaBN's
+    wanted = [torch.stack([p[k] for p in pairs[i : i + 4]]) for i in (0, 4, 0) for k in (0, 1)]
+    assert all(torch.equal(a, b) for a, b in zip(batches, wanted, strict=True))
+    assert found.history[-1]["step"] == 3 and found.verdict
+
+
+@pytest.mark.parametrize(
+    ("pairs", "words"),
+    [
+        (iter([]), "pairs is a list_iterator; give two folders"),
+        ([(1, 2, 3, 4)] * 3, r"not a pair \(x1, x2\)"),
+        ([(np.zeros((4, 4), np.uint8),) * 2] * 30, r"x1 is uint8 \(4, 4\); it must be RGB"),
+        ([(np.zeros((8, 8, 3), np.uint8), np.zeros((8, 9, 3), np.uint8))] * 30, "sizes .* differ"),
+    ],
+)
+def test_wrong_pairs_are_named(pairs: Any, words: str) -> None:
+    with pytest.raises(adapt.InputError, match=words):
+        fitted(pairs)
+
+
+def test_it_runs_in_another_thread_than_the_main_one(home: Path) -> None:
+    with ThreadPoolExecutor(1) as pool:
+        found = pool.submit(fitted, arrays(home), steps=1).result(timeout=300)
+    assert found.history[-1]["step"] == 1

@@ -1,0 +1,169 @@
+"""The method's parts in loops of other people's: their own, Lightning's, transformers' Trainer."""
+
+from copy import deepcopy
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+import adapt
+from adapt.penalties.fisher import fisher_of
+
+TAPS = {"stem": 0.25, "body": 0.75}
+
+
+def small() -> nn.Module:
+    torch.manual_seed(0)
+    net = nn.Sequential()
+    for name, layer in (
+        ("stem", nn.Conv2d(3, 6, 3, padding=1)), ("mid", nn.ReLU()),
+        ("body", nn.Conv2d(6, 8, 3, stride=2, padding=1)), ("head", nn.Conv2d(8, 5, 1)),
+    ):  # fmt: skip
+        net.add_module(name, layer)
+    return net
+
+
+def pairs() -> list[tuple[Tensor, Tensor]]:
+    """Eight pairs of normalised images."""
+    x1 = torch.rand(8, 3, 16, 20, generator=torch.Generator().manual_seed(1))
+    return list(zip(x1, 0.5 - x1, strict=True))
+
+
+def loss_of(student: nn.Module, teacher: nn.Module, x1: Tensor, x2: Tensor) -> Tensor:
+    with torch.no_grad():
+        wanted = adapt.taps(teacher, x1, TAPS)
+    return adapt.regression_loss(adapt.taps(student, x2, TAPS), wanted, TAPS)
+
+
+@pytest.fixture(scope="module")
+def by_hand() -> dict[str, Tensor]:
+    """Four steps of SGD in a plain loop, the penalty around each step."""
+    teacher = small()
+    student = deepcopy(teacher)
+    penalty = adapt.Penalty(student, "l2_sp", alpha=0.1)
+    optimizer = torch.optim.SGD(student.parameters(), 0.1)
+    for _ in range(2):
+        for x1, x2 in DataLoader(pairs(), batch_size=4):  # type: ignore[arg-type]
+            optimizer.zero_grad()
+            loss_of(student, teacher, x1, x2).backward()
+            penalty.before_step(optimizer)
+            optimizer.step()
+            penalty.after_step(optimizer)
+    return student.state_dict()
+
+
+def test_the_loss_and_the_pull_are_their_formulas() -> None:
+    teacher, (x1, x2) = small(), (torch.stack(x) for x in zip(*pairs(), strict=True))
+    student = deepcopy(teacher)
+    maps, wanted = adapt.taps(student, x2, TAPS), adapt.taps(teacher, x1, TAPS)
+    expected = sum(
+        w * ((maps[k] - wanted[k]) ** 2).sum((1, 2, 3)).div((wanted[k] ** 2).sum((1, 2, 3))).mean()
+        for k, w in TAPS.items()
+    )
+    assert torch.allclose(adapt.regression_loss(maps, wanted, TAPS), expected)  # type: ignore[arg-type]
+    penalty = adapt.Penalty(student, alpha=0.3)
+    optimizer = torch.optim.SGD(student.parameters(), 1.0)
+    penalty.attach(optimizer)
+    weight, start = student.body.weight, teacher.body.weight.detach()
+    with torch.no_grad():
+        weight += 0.5
+    for p in student.parameters():
+        p.grad = torch.zeros_like(p)
+    optimizer.step()
+    assert torch.allclose(weight.detach(), start + 0.5 - 0.3 * 0.5)
+
+
+def test_lightning(by_hand: dict[str, Tensor]) -> None:
+    lightning = pytest.importorskip("pytorch_lightning")
+
+    class Adaptation(lightning.LightningModule):
+        def __init__(self, teacher: nn.Module) -> None:
+            super().__init__()
+            self.teacher, self.student = teacher.requires_grad_(False), deepcopy(teacher)
+            self.student.requires_grad_()
+
+        def training_step(self, batch: Any, index: int) -> Tensor:
+            return loss_of(self.student, self.teacher, *batch)
+
+        def configure_optimizers(self) -> torch.optim.Optimizer:
+            optimizer = torch.optim.SGD(self.student.parameters(), 0.1)
+            adapt.Penalty(self.student, "l2_sp", alpha=0.1).attach(optimizer)
+            return optimizer
+
+    made = Adaptation(small())
+    trainer = lightning.Trainer(
+        max_epochs=2, accelerator="cpu", logger=False, enable_checkpointing=False,
+        enable_progress_bar=False, enable_model_summary=False,
+    )  # fmt: skip
+    trainer.fit(made, DataLoader(pairs(), batch_size=4))  # type: ignore[arg-type]
+    assert_same(made.student.state_dict(), by_hand)
+
+
+def test_the_trainer_of_transformers(by_hand: dict[str, Tensor], tmp_path: Any) -> None:
+    transformers = pytest.importorskip("transformers")
+    pytest.importorskip("accelerate")
+    teacher, student = small(), small()
+
+    class Adaptation(transformers.Trainer):
+        def compute_loss(self, model: nn.Module, inputs: Any, **given: Any) -> Tensor:
+            return loss_of(model, teacher, inputs["x1"], inputs["x2"])
+
+        def _get_train_sampler(self, *given: Any) -> Any:
+            return torch.utils.data.SequentialSampler(self.train_dataset)
+
+    optimizer = torch.optim.SGD(student.parameters(), 0.1)
+    adapt.Penalty(student, "l2_sp", alpha=0.1).attach(optimizer)
+    rate = torch.optim.lr_scheduler.ConstantLR(optimizer, factor=1.0)
+    settings = transformers.TrainingArguments(
+        str(tmp_path), per_device_train_batch_size=4, num_train_epochs=2, use_cpu=True,
+        max_grad_norm=0, remove_unused_columns=False, report_to="none", save_strategy="no",
+        disable_tqdm=True,
+    )  # fmt: skip
+    items = [{"x1": x1, "x2": x2} for x1, x2 in pairs()]
+    Adaptation(student, settings, train_dataset=items, optimizers=(optimizer, rate)).train()
+    assert_same(student.state_dict(), by_hand)
+
+
+def assert_same(found: dict[str, Tensor], wanted: dict[str, Tensor]) -> None:
+    for name, value in wanted.items():
+        assert torch.allclose(found[name], value, rtol=1e-5, atol=1e-7), name
+
+
+def test_fisher_and_scores() -> None:
+    net, images = small(), [x1 for x1, _ in pairs()]
+    found = adapt.fisher(net, [torch.stack(images[:5]), *images[5:]], seed=2)
+    singly = [(str(i), image[None]) for i, image in enumerate(images)]
+    assert all(torch.equal(v, found[k]) for k, v in fisher_of(net, singly, seed=2).items())
+    rng = np.random.default_rng(0)
+    labelled = [(image, rng.integers(0, 5, (16, 20))) for image in images]
+    labelled[0][1][:8] = 255
+    scores = adapt.evaluate(net, labelled, device="cpu", precision="fp32")
+    with torch.no_grad():
+        logits = nn.functional.interpolate(net(torch.stack(images)), (16, 20), mode="bilinear")
+    truth, said = np.stack([y for _, y in labelled]), logits.argmax(1).numpy()
+    known = truth != 255
+    both = [((truth == c) & (said == c)).sum() for c in range(5)]
+    either = [(known & ((truth == c) | (said == c))).sum() for c in range(5)]
+    wanted = 100 * np.mean([b / e for b, e in zip(both, either, strict=True)])
+    assert scores.miou == pytest.approx(wanted)
+    loader = DataLoader(pairs(), batch_size=3)  # type: ignore[arg-type]
+    assert adapt.evaluate(net, loader, teacher=net, device="cpu").miou < 100
+    same = [(x1, x1) for x1, _ in pairs()]
+    assert adapt.evaluate(net, same, teacher=net, device="cpu").miou == 100
+
+
+def test_names_load_lazily_and_are_those_of_the_stub() -> None:
+    import subprocess
+    import sys
+    from pathlib import Path
+
+    code = "import sys, adapt; assert 'torch' not in sys.modules; print(adapt.fit.__name__)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "fit\n"
+    stub = Path(str(adapt.__file__)).with_suffix(".pyi").read_text()
+    assert all(f"as {name}\n" in stub or f"{name}: str" in stub for name in adapt.__all__)
+    with pytest.raises(AttributeError, match="no attribute 'fitt'"):
+        adapt.fitt  # noqa: B018

@@ -1,0 +1,65 @@
+"""Readers that leave: `| head`, streams that were never there, a terminal that is lost."""
+
+import os
+import pty
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from campaigns.kills import run_result
+from warm import TRAINED, Warm
+
+from adapt.disk.runs import read_metrics
+
+ROOT = Path(__file__).resolve().parents[2]
+TRAIN = [sys.executable, str(ROOT / "scripts/train.py"), *TRAINED, "data.root=d1"]
+pytestmark = pytest.mark.system
+
+
+@pytest.mark.parametrize("ending", ["| head -c 9", ">&- 2>&-", "2>&1 >&- | head -c 9"])
+def test_r10_a_training_outlives_its_readers(world: Path, ending: str) -> None:
+    """It ends as ever, says nothing of it, and none of its files has what it would have said."""
+    run = world / f"unread{len(ending)}"
+    command = f'"$@" {ending}; echo "status ${{PIPESTATUS[0]}}"'
+    called = ["bash", "-c", command, "bash", *TRAIN, "steps=2", f"run={run.name}"]
+    done = subprocess.run(called, cwd=world, capture_output=True, text=True, timeout=300)
+    assert done.stdout.endswith("status 0\n") and not done.stderr, done
+    assert (run / "summary.json").is_file()
+    unread = f"{run.name}: finished".encode()
+    assert not any(unread in p.read_bytes() for p in run.rglob("*") if p.is_file())
+
+
+def test_r10_a_lost_terminal_is_a_signal_to_save(warm: Warm, world: Path) -> None:
+    """SIGHUP from the kernel, with a bar that cannot be drawn any more; then R2."""
+    given = ("steps=40", "run=lost")
+    process, terminal = pty.fork()
+    if process == 0:
+        os.chdir(world)
+        os.execv(sys.executable, [*TRAIN, *given])
+    end = time.monotonic() + 120
+    while not (read_metrics(world / "lost") if (world / "lost/metrics.jsonl").is_file() else ()):
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    os.close(terminal)
+    status = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
+    assert status == 128 + signal.SIGHUP
+    assert 0 < read_metrics(world / "lost")[-1]["step"] < 40
+    warm.run("train.py", *TRAINED, *given)
+    warm.run("train.py", *TRAINED, "steps=40", "run=kept")
+    found, wanted = run_result(world / "lost"), run_result(world / "kept")
+    assert {k: v for k, v in found.items() if k in wanted} == wanted
+
+
+def test_r10_nohup_is_left_alone(warm: Warm, world: Path) -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # what nohup does, and exec keeps
+    try:
+        process = subprocess.Popen([*TRAIN, "steps=30", "run=nohup"], cwd=world)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    while process.poll() is None and not (world / "nohup/config.yaml").is_file():
+        time.sleep(0.01)
+    process.send_signal(signal.SIGHUP)
+    assert process.wait(120) == 0

@@ -1,0 +1,86 @@
+"""Runs as the report has them: every file is read once, and a broken one costs its run only."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from adapt.disk.files import read_text
+from adapt.disk.runs import CONFIG, read_config, read_environment, read_metrics, read_summary
+from adapt.errors import InputError
+from adapt.evaluation.rows import read_evaluation, row_of, run_folders
+from adapt.training.verdict import Verdict, read_verdict
+from viz.report.tables import Entry
+
+
+@dataclass(frozen=True)
+class Record:
+    """A finished run."""
+
+    run: Path
+    name: str
+    """Below the folder that is reported; of that folder itself its own."""
+    config: dict[str, Any]
+    configuration: str
+    """The text of config.yaml."""
+    summary: dict[str, Any]
+    environment: dict[str, Any]
+    lines: list[dict[str, Any]]
+    """Of metrics.jsonl."""
+    verdict: Verdict | None
+    entries: list[Entry]
+    """Its evaluations."""
+
+    @property
+    def evaluated(self) -> bool:
+        """Was it scored while it trained?"""
+        return any("evaluation" in line for line in self.lines)
+
+    @property
+    def about(self) -> dict[str, str]:
+        """Where the run comes from, as the report's table has it."""
+        git = self.environment["git"]
+        changed = ", changed" if git.get("dirty") else ""
+        return {
+            "steps": f"{self.summary['steps']:,}",
+            "seconds": f"{self.summary['seconds']:,.0f}",
+            "commit": f"{git['commit'][:10]}{changed}" if git.get("commit") else "not in git",
+            "command": self.environment.get("command") or "not recorded",
+        }
+
+
+def record_of(run: Path, runs: Path) -> Record:
+    """A finished run below `runs`; InputError for a file that is not what its command writes."""
+    config, summary = read_config(run), read_summary(run)
+    entries = []
+    for path in sorted(run.glob("metrics_*.json")):
+        metrics = read_evaluation(path)
+        entries.append(Entry(row_of(run, path, config, summary, metrics), config, metrics))
+    return Record(
+        run=run,
+        name=run.resolve().name if run == runs else str(run.relative_to(runs)),
+        config=config,
+        configuration=read_text(run / CONFIG),
+        summary=summary,
+        environment=read_environment(run),
+        lines=read_metrics(run),
+        verdict=read_verdict(run),
+        entries=entries,
+    )
+
+
+def records_below(runs: Path) -> tuple[list[Record], list[str]]:
+    """Every finished run below a folder, in order of their names; and for each that cannot be read
+    what is wrong with it.
+
+    Raises:
+        InputError: no such folder, or no finished run in it that can be read.
+    """
+    found, broken = [], []
+    for run in run_folders(runs):
+        try:
+            found.append(record_of(run, runs))
+        except InputError as error:
+            broken.append(str(error))
+    if not found:
+        raise InputError(broken[0] if broken else f"runs: no finished run below {runs}")
+    return found, broken
