@@ -51,12 +51,17 @@ class Result:
     history: list[dict[str, Any]]
     _temporary: TemporaryDirectory[str] | None = field(default=None, repr=False)
 
-    def save(self, folder: str | Path) -> Path:
-        """Copy the run's folder to a new one, from which `adapt.load` reads it.
+    def save(self, folder: str | Path | None = None) -> Path:
+        """Copy the run's folder to a new one, from which `adapt.load` reads it; None = it stays
+        where it is, which `run=` of `fit` has said.
 
         Raises:
-            InputError: the folder exists.
+            InputError: the folder exists, or none was given and the run's own is temporary.
         """
+        if folder is None and self._temporary is None:
+            return self.run
+        if folder is None:
+            raise InputError("save: this run has no folder of its own; give one")
         target = Path(folder)
         if target.exists():
             raise InputError(f"save: {target} exists already; give a new folder")

@@ -18,7 +18,7 @@ class Sweep(Callback):
     launcher started in processes of their own are not in the table."""
 
     def __init__(self) -> None:
-        self.runs: list[tuple[str, Path]] = []
+        self.runs: list[tuple[list[str], Path]] = []
 
     def on_multirun_start(self, config: DictConfig, **given: Any) -> None:
         """Hydra's own record ends in a traceback where it cannot be written."""
@@ -33,7 +33,7 @@ class Sweep(Callback):
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **given: Any) -> None:
         if folder := config.get("run"):
-            self.runs.append((" ".join(job_return.overrides or ()), Path(str(folder))))
+            self.runs.append((list(job_return.overrides or ()), Path(str(folder))))
 
     def on_multirun_end(self, config: DictConfig, **given: Any) -> None:
         from adapt.machine.runtime import say
@@ -42,15 +42,17 @@ class Sweep(Callback):
             say(table)
 
 
-def ranked(runs: Sequence[tuple[str, Path]]) -> str:
-    """The verdicts of runs (what sets each apart, its folder) as a table, the highest agreement
-    first; empty without any."""
+def ranked(runs: Sequence[tuple[list[str], Path]]) -> str:
+    """The verdicts of runs (settings, folder) as a table, the highest agreement first, with the
+    settings in which they differ; empty without any."""
     from adapt.disk.tables import text_table
     from adapt.errors import InputError
     from adapt.training.verdict import GAIN, read_verdict
 
     found = []
-    for what, folder in runs:
+    common = set.intersection(*(set(given) for given, _ in runs)) if runs else set()
+    for given, folder in runs:
+        what = " ".join(o for o in given if o not in common and not o.startswith("run="))
         try:
             verdict = read_verdict(folder)
         except InputError:  # the report names what is broken

@@ -113,8 +113,10 @@ def test_without_a_folder_the_result_is_kept_until_it_is_saved(home: Path, tmp_p
     assert found.verdict and found.verdict.pairs == 10
     saved = found.save(tmp_path / "saved")
     assert same(saved, found.run) and adapt.load(saved, made).verdict == found.verdict
-    with pytest.raises(adapt.InputError, match="exists already"):
-        found.save(saved)
+    assert adapt.load(saved, made).save() == saved
+    for place, words in ((saved, "exists already"), (None, "no folder of its own")):
+        with pytest.raises(adapt.InputError, match=words):
+            found.save(place)
 
 
 def test_a_loader_keeps_its_own_order_and_its_images(home: Path) -> None:

@@ -49,6 +49,10 @@ def test_a_sweep_through_submitit_gives_what_one_process_gives(world: Path, tmp_
         assert "error: objective.regression.taps is empty" in done.stderr
         assert "(in the sweep: objective=custom teacher=" in done.stderr
         assert not (place / "custom").exists()
+        if launcher == "basic":
+            head, *ranks = (line.split() for line in done.stdout.splitlines()[-3:])
+            assert head[0] == "agreement" and float(ranks[0][0]) >= float(ranks[1][0])
+            assert {rank[-1] for rank in ranks} == {"objective=pool1", "objective=pool3"}
     for name in ("pool1", "pool3"):
         assert same(plain / name, launched / name)
         assert curve(plain / name) == curve(launched / name)
