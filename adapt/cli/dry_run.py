@@ -17,7 +17,7 @@ from adapt.disk.files import read_yaml
 from adapt.disk.runs import CONFIG, SUMMARY, check_same
 from adapt.evaluation.evaluate import data_for
 from adapt.machine.runtime import runtime, say
-from adapt.networks.saved import load_model
+from adapt.networks.saved import is_file, load_model
 from adapt.settings.commands import EvaluateConfig
 from adapt.settings.mapping import DRAWN, EXPLICIT, as_dict, flatten
 from adapt.settings.study import StudyConfig
@@ -49,8 +49,10 @@ def training(config: TrainConfig) -> None:
     run = Path(config.run)
     with elsewhere(config) as found:
         resolved, start, teacher = resolve(found)
-        say(describe(prepare(resolved, start, teacher)))
-    known = replace(resolved, data=replace(resolved.data, download=config.data.download))
+        setup = prepare(resolved, start, teacher)
+        say(describe(setup))
+    data = replace(resolved.data, download=config.data.download)
+    known = replace(setup.config, data=data)
     if (run / CONFIG).is_file():
         check_same(run, read_yaml(run / CONFIG), as_dict(known), as_dict(TrainConfig()))
     saved = checkpoint.committed(run / "checkpoints")
@@ -64,6 +66,9 @@ def evaluation(config: EvaluateConfig) -> None:
     """The run, and the images that it would be scored on."""
     what = "run" if config.run else "teacher"
     folder = Path(config.run or config.teacher)
+    if is_file(str(folder)):
+        say(f"would make a run of {folder}, which trains nothing, and score it")
+        return
     runtime(config.device, config.precision)
     with elsewhere(config) as found:
         model = load_model(folder, what)

@@ -143,7 +143,7 @@ def environment() -> dict[str, Any]:
         with suppress(PackageNotFoundError):
             packages[package] = version(package)
     return {
-        "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "command": command_line(),
         "python": platform.python_version(),
         "platform": platform.platform(),
         "processes": world(),
@@ -152,6 +152,13 @@ def environment() -> dict[str, Any]:
         "packages": packages,
         "git": revision(Path(__file__).parent),
     }
+
+
+def command_line() -> str:
+    """What was called, as it was given (`fra` takes its command's name off sys.argv)."""
+    program, whole = sys.argv[0], sys.orig_argv
+    given = whole[whole.index(program) + 1 :] if program in whole else sys.argv[1:]
+    return shlex.join([Path(program).name, *given])
 
 
 def revision(folder: Path) -> dict[str, Any]:

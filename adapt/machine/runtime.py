@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sized
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from threading import current_thread, main_thread
 from types import FrameType
 from typing import Self
 
@@ -105,7 +106,8 @@ def stop_signals() -> Iterator[list[int]]:
 
     The handler only takes a note, so that a step is finished and saved before the run ends. What
     comes within TWICE of the first is the same one: `timeout`, torchrun and schedulers signal a
-    process and then its group.
+    process and then its group. In another thread than the main one, where Python has no signals,
+    none is collected.
     """
     received: list[int] = []
     first = 0.0
@@ -123,6 +125,8 @@ def stop_signals() -> Iterator[list[int]]:
 
     nohup = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
     heard = [s for s in (*ENDING, REQUEUING) if s != signal.SIGHUP or not nohup]
+    if current_thread() is not main_thread():
+        heard = []
     previous = {s: signal.signal(s, note) for s in heard}
     try:
         yield received

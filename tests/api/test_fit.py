@@ -1,5 +1,6 @@
 """adapt.fit: the adapt command's numbers, from objects; what it leaves loads again."""
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -147,3 +148,9 @@ def test_a_loader_keeps_its_own_order_and_its_images(home: Path) -> None:
 def test_wrong_pairs_are_named(pairs: Any, words: str) -> None:
     with pytest.raises(adapt.InputError, match=words):
         fitted(pairs)
+
+
+def test_it_runs_in_another_thread_than_the_main_one(home: Path) -> None:
+    with ThreadPoolExecutor(1) as pool:
+        found = pool.submit(fitted, arrays(home), steps=1).result(timeout=300)
+    assert found.history[-1]["step"] == 1

@@ -66,6 +66,7 @@ ABSURD: dict[Any, list[Any]] = {
     dict[str, str]: [{}, {"": ""}, {"mine": "no_such"}, {"mine": 1}, {"conv1": "conv2"}, "a"],
     dict[str, Any]: [{}, {"": 1}, {"no_such": 1}, {"image": 1}, "a"],
     dict[str, list[float]]: [{}, {"no_such": [1.0]}, {"pool3": [NAN]}, {"pool3": []}, {"a": 1.0}],
+    Any: ["", "auto", "no_such", [], ["no_such"], {}, {"pool3": NAN}, {"pool3": 0}, 5, None, [1]],
     list[dict[str, Any]]: [[], [{"no_such": 1}], [{"black": "x"}], [1], "a"],
 }  # fmt: skip
 

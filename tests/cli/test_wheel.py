@@ -1,5 +1,6 @@
 """The wheel outside of a checkout: its command, its files, and what a shell completes."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -78,6 +79,8 @@ def test_the_demo_runs_outside_of_the_checkout(bin_folder: Path, tmp_path: Path)
     assert not (tmp_path / "runs").exists()
     said(bin_folder, tmp_path, "fra", "study", "experiment=demo", *small)
     assert (tmp_path / "runs/demo/report.html").is_file()
+    (record, *_) = (tmp_path / "runs/demo").rglob("env.json")
+    assert json.loads(record.read_text())["command"].startswith("fra study experiment=demo ")
     assert said(bin_folder, tmp_path, *demo, "--dry-run") == planned.replace("would do", "done")
 
 

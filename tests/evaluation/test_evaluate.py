@@ -71,7 +71,7 @@ def test_figures_equal_an_independent_count(world: Path, student: Path) -> None:
 def test_labels_count_at_their_own_size(world: Path) -> None:
     """A smaller network input must not shrink the labels: the counted pixels stay the same."""
     path = evaluate(EvaluateConfig(device="cpu", teacher=str(world / "teacher")))
-    assert path.name == "metrics_camvid_d1_val.json"
+    assert path.name.startswith("metrics_camvid_d1_val")
     assert path.with_suffix(".csv").read_text().splitlines()[1].startswith("sky,")
     full = read(path)
     small = DataConfig(resize=[20, 28])

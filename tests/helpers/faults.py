@@ -20,7 +20,7 @@ def after_steps(action: Callable[[int], None]) -> None:
     import adapt.training.train
 
     fit = adapt.training.train.fit
-    adapt.training.train.fit = lambda *arguments: fit(*arguments[:-1], action)
+    adapt.training.train.fit = lambda *given: fit(*given[:-1], lambda done: action(done["step"]))
 
 
 def at_step(step: int, action: Callable[[], None]) -> None:

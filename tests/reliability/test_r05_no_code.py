@@ -36,6 +36,7 @@ IMPORTERS = {
     "adapt/export/isolated.py",  # load.py, which the export has just written
     "adapt/export/onnx_graph.py",  # are onnx and onnxruntime there?
     "adapt/cli/commands.py",  # its own table of commands
+    "adapt/__init__.py",  # its own table of names
 }
 
 

@@ -77,7 +77,9 @@ def test_r19_two_processes_train_as_one(odd: Path) -> None:
 def test_r19_only_the_first_process_writes(odd: Path) -> None:
     first, second = ((odd / f"writes.{r}").read_text() for r in (0, 1))
     assert "model.safetensors" in first and str(odd) not in second and "straight" not in second
-    assert {w for w in second.splitlines() if w.startswith("open")} <= {"open /dev/null"}
+    assert {w for w in second.splitlines() if w.startswith("open")} <= {
+        "open /dev/null", "open 1", "open 2",
+    }  # fmt: skip
 
 
 def test_r19_two_processes_score_exactly_as_one(odd: Path) -> None:

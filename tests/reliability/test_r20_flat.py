@@ -29,10 +29,10 @@ def test_r20_the_teacher_never_changes(
         assert setup.teacher is not None
         first = digest(setup.teacher.state_dict())
 
-        def note(step: int) -> None:
+        def note(done: dict[str, float]) -> None:
             setup.student.train()
             assert setup.teacher is not None and not setup.teacher.training
-            digests.append((step, digest(setup.teacher.state_dict()) == first))
+            digests.append((done["step"], digest(setup.teacher.state_dict()) == first))
 
         fit(setup, *others[:-1], note)  # type: ignore[arg-type]
 
