@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from pickle import PickleError
 from typing import Any
+from warnings import catch_warnings
 
 import safetensors
 import safetensors.torch
@@ -43,7 +44,7 @@ def read_torch(path: Path, skipped: Sequence[Any] = ()) -> Any:
     check_readable(path)
     try:
         check_archive(path)
-        with torch.serialization.safe_globals(list(skipped)):
+        with catch_warnings(action="ignore"), torch.serialization.safe_globals([*skipped]):
             return torch.load(path, weights_only=True, map_location="cpu")
     except InputError:
         raise
@@ -53,9 +54,7 @@ def read_torch(path: Path, skipped: Sequence[Any] = ()) -> Any:
             raise InputError(
                 f"{refused}: it holds {named[1]}, and no code that a file names is run; {ALONE}"
             ) from None
-        reason = str(error).rpartition("WeightsUnpickler error: ")[2].split("\n")[0]
-        shown = "".join(filter(str.isprintable, reason)) or type(error).__name__
-        raise InputError(f"{refused} ({shown})") from None
+        raise InputError(f"{refused}: damaged, or of another format") from None
 
 
 def check_archive(path: Path) -> None:
@@ -87,10 +86,8 @@ def is_safetensors(path: Path) -> bool:
 
 
 def holds_tensors(value: Any) -> bool:
-    """Is it a state_dict, or a mapping that has one?"""
-    inner = list(value.values()) if isinstance(value, Mapping) else []
-    inner += [v for part in inner if isinstance(part, Mapping) for v in part.values()]
-    return any(isinstance(v, Tensor) for v in inner)
+    """Is it a mapping with tensors?"""
+    return isinstance(value, Mapping) and any(isinstance(v, Tensor) for v in value.values())
 
 
 def unwrapped(path: Path, found: Any, key: str) -> Any:
@@ -103,18 +100,21 @@ def unwrapped(path: Path, found: Any, key: str) -> Any:
     for _ in range(DEEPEST):
         if not isinstance(found, Mapping):
             break
-        holding = [str(k) for k, v in found.items() if isinstance(k, str) and holds_tensors(v)]
+        parts = {k: v for k, v in found.items() if isinstance(k, str) and isinstance(v, Mapping)}
+        states = [k for k, v in parts.items() if holds_tensors(v)]
+        outer = [k for k, v in parts.items() if any(map(holds_tensors, v.values()))]
+        holding = list(dict.fromkeys(states + outer))
         known = [key] if key else [k for k in holding if k in WRAPPERS]
         if key and key not in holding:
             raise unknown(f"{path}@{key}", key, holding)
-        if not known and (not holding or any(isinstance(v, Tensor) for v in found.values())):
+        if not known and (not states or holds_tensors(found)):
             break
         if len(known) != 1:
             raise InputError(
-                f"{path}: weights lie under {listing(known or holding)}; name one of them: "
-                f"{path}@{(known or holding)[0]}"
+                f"{path}: weights lie under {listing(known or states)}; name one of them: "
+                f"{path}@{(known or states)[0]}"
             )
-        others = [k for k in holding if k not in known and "optim" not in k]
+        others = [k for k in states if k not in known]
         more = f"; tensors lie under {listing(others)} too: {path}@{others[0]}" if others else ""
         say(f"{path}: takes what lies under {known[0]!r}{more}")
         found, key = found[known[0]], ""
