@@ -34,6 +34,7 @@ from adapt.networks import build_network
 from adapt.networks.factory import permit
 from adapt.networks.pretrained import enum_of
 from adapt.networks.saved import load_complete
+from adapt.objective.terms import regression
 from adapt.settings.commands import CalibrateConfig, DistortConfig, EvaluateConfig, ExportConfig
 from adapt.settings.groups import (
     DataConfig,

@@ -125,7 +125,7 @@ def test_r07_what_may_differ_does_not_change_the_result(warm: Warm, cut: Path, w
     adapt(warm, "r07_straight")
     changes = {"workers": "2", "drift_every": "2", "checkpoint_every": "3"}
     changes["gradient_checkpointing"] = "true"
-    others = {"run", "device", "log_every", "cache_teacher"}  # the last: test_teacher_cache.py
+    others = {"run", "device", "log_every", "loggers", "cache_teacher"}  # test_teacher_cache.py
     assert {*changes, *others} == set(MAY_DIFFER)
     said = adapt(warm, cut.name, **changes)
     assert f"resuming {cut.name} at step 4" in said
