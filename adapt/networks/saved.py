@@ -60,7 +60,6 @@ def save_model(
     """Write a network so that `DeepLabVGG16(...).load_state_dict(load_file(...))` reads it back.
     What has two names in it is written under both."""
     tensors = {k: v.detach().cpu().contiguous().clone() for k, v in net.state_dict().items()}
-    network = replace(network, keys={})  # the names are ours now
     write_whole(folder / WEIGHTS, safetensors.torch.save(tensors))
     about = About(FORMATS[-1], as_dict(network), list(classes), sha256(folder / WEIGHTS))
     write_json(folder / ABOUT, as_dict(about))

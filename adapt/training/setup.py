@@ -143,9 +143,9 @@ def resolve(config: TrainConfig) -> tuple[TrainConfig, Model | None, Model | Non
         recorded, given = read_data(Path(sources[what]), what), model.network
     data, network = inherit_data(config.data, recorded), inherit(config.network, given)
     on_rank_zero(lambda: adapt.data.prepare(data))
-    bare = replace(network, keys={})  # for weights files; a run's names are those of the network
-    if models and bare != given:
-        changed = "; ".join(differences(as_dict(given), as_dict(bare)))
+    given = replace(given, keys=network.keys)  # these rename the tensors of a file, not the layers
+    if models and network != given:
+        changed = "; ".join(differences(as_dict(given), as_dict(network)))
         where = " or ".join(sources[what] for what in models)
         raise InputError(f"network differs from the one in {where} (there -> given): {changed}")
     for what, source in sources.items():

@@ -21,10 +21,12 @@ from warm import TRAINED
 from adapt.disk.files import read_mapping
 from adapt.disk.tensors import read_tensors
 from adapt.errors import InputError
+from adapt.evaluation.evaluate import evaluate
 from adapt.networks import build_network
 from adapt.networks.names import read_named, renamed
 from adapt.networks.pretrained import pretrained
 from adapt.networks.saved import is_file, load_complete, load_model, save_model
+from adapt.settings.commands import EvaluateConfig
 from adapt.settings.groups import NetworkConfig
 from adapt.training.train import train
 
@@ -243,7 +245,7 @@ def test_a_module_under_two_names_is_saved_under_both(net: nn.Module, tmp_path: 
 def test_the_command_adapts_from_a_renamed_average_as_from_the_run(
     world: Path, tmp_path: Path
 ) -> None:
-    """`teacher=FILE@ema` with network.keys; the run's own record has no such names any more."""
+    """`teacher=FILE@ema` with network.keys, which its evaluation then reads it by as well."""
     state = weights(world / "teacher")
     theirs = {
         f"decode.head.{k[11:]}" if k.startswith("classifier.") else k: v for k, v in state.items()
@@ -252,9 +254,11 @@ def test_the_command_adapts_from_a_renamed_average_as_from_the_run(
     data = (f"data.root={world / 'd1'}", f"data.target={world / 'd2'}")
     given = (*TRAINED, *data, "objective=pool3", "steps=1", "domain=d2")
     by_run = settings_of("train", *given, f"teacher={world / 'teacher'}", f"run={tmp_path / 'a'}")
-    file = ("teacher=foreign.pth.tar@ema", "+network.keys={decode.head: classifier}")
+    teacher = tmp_path / "foreign.pth.tar@ema"
+    file = (f"teacher={teacher}", "+network.keys={decode.head: classifier}")
     done = run("train.py", *given, *file, "run=b", cwd=tmp_path)
     assert same(train(by_run), tmp_path / "b")
     for words in ("takes what lies under 'ema'", "the prefix 'module.' is taken off the names"):
         assert words in done.stdout
-    assert read_mapping(tmp_path / "b/model.json")["network"]["keys"] == {}
+    scores = evaluate(EvaluateConfig(run=str(tmp_path / "b"), domain="d2", device="cpu"))
+    assert read_mapping(scores)["agreement"]["miou"] > 0
