@@ -1,6 +1,7 @@
 """The analyse command: what adapting or fine-tuning did to a network, as JSON and CSV."""
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -70,7 +71,8 @@ def networks_of(config: AnalyseConfig) -> Trained:
             "with one"
         )
     before = load_model(Path(start_point), "teacher", like=after)
-    if before.network != after.network or len(before.classes) != len(after.classes):
+    own = replace(after.network, keys=before.network.keys)  # of files' tensors
+    if before.network != own or len(before.classes) != len(after.classes):
         raise InputError(
             f"{start_point} and {folder} have different architectures or classes; give "
             "teacher=RUN with a network of the same kind"

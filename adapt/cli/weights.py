@@ -9,6 +9,7 @@ from adapt.disk.files import sha256
 from adapt.evaluation import evaluate as scoring
 from adapt.evaluation import predict as predicting
 from adapt.machine.runtime import say
+from adapt.networks.names import place_of
 from adapt.networks.saved import is_file, load_run
 from adapt.settings.commands import EvaluateConfig, PredictConfig
 from adapt.settings.objective import ObjectiveConfig, SupervisedConfig
@@ -50,8 +51,8 @@ def run_of(source: str, config: EvaluateConfig | PredictConfig) -> str:
         start=source, network=config.network, data=config.data, steps=0, device=config.device,
         precision=config.precision, objective=ObjectiveConfig(supervised=SupervisedConfig(1.0)),
     )  # fmt: skip
-    file = Path(source)
-    told = f"{sha256(file)} {config.network} {config.data}"
+    file, key = place_of(source)
+    told = f"{sha256(file)} {key} {config.network} {config.data}"
     folder = Path("runs") / f"{file.stem}-{hashlib.sha256(told.encode()).hexdigest()[:8]}"
     if not folder.is_dir():
         say(f"{source}: its run is {folder}")

@@ -1,12 +1,14 @@
 """The one place that reads tensors from disk: safetensors, and torch files without any code."""
 
+import re
 import struct
 import tarfile
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from pickle import PickleError
 from typing import Any
+from warnings import catch_warnings
 
 import safetensors
 import safetensors.torch
@@ -15,13 +17,18 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from adapt.disk.files import check_readable
-from adapt.errors import InputError, listing
+from adapt.disk.skipped import STAND_INS
+from adapt.errors import InputError, listing, unknown
+from adapt.machine.runtime import say
 
 FOLDER = 0x10
 """Of a part of an archive that is marked so torch reads nothing, and takes what happens to lie in
 memory for the weights."""
-WRAPPERS = ("state_dict", "model_state_dict", "model")
+WRAPPERS = ("state_dict", "model_state_dict", "model_state", "model", "net", "ema", "student")
 """Keys under which training scripts keep a network's state beside other things."""
+DEEPEST = 3
+"""Wrappers within each other."""
+ALONE = "in the program that wrote it, save the weights alone: torch.save(net.state_dict(), FILE)"
 UNREADABLE = (
     PickleError, RuntimeError, EOFError, OSError, ValueError, LookupError, TypeError,
     AttributeError, AssertionError, ArithmeticError, MemoryError, ImportError, struct.error,
@@ -30,21 +37,24 @@ UNREADABLE = (
 """What the libraries' own readers raise for files that are broken."""
 
 
-def read_torch(path: Path) -> Any:
-    """What torch.save wrote, on the CPU: tensors and plain containers only (`weights_only`).
-    InputError for anything else, and for what was altered (since PyTorch 1.6 there are checksums).
-    """
+def read_torch(path: Path, skipped: Sequence[Any] = ()) -> Any:
+    """What torch.save wrote, on the CPU: tensors and plain containers only (`weights_only`), and
+    stand-ins for the objects `skipped`. InputError for anything else, and for what was altered
+    (since PyTorch 1.6 there are checksums)."""
     check_readable(path)
     try:
         check_archive(path)
-        return torch.load(path, weights_only=True, map_location="cpu")
+        with catch_warnings(action="ignore"), torch.serialization.safe_globals([*skipped]):
+            return torch.load(path, weights_only=True, map_location="cpu")
     except InputError:
         raise
     except UNREADABLE as error:
-        reason = str(error).split("\n")[0] or type(error).__name__
-        raise InputError(
-            f"{path}: refused: not a torch file with tensors only ({reason})"
-        ) from None
+        refused = f"{path}: refused: not a torch file with tensors only"
+        if named := re.search(r"GLOBAL ([\w.]+)", str(error)):
+            raise InputError(
+                f"{refused}: it holds {named[1]}, and no code that a file names is run; {ALONE}"
+            ) from None
+        raise InputError(f"{refused}: damaged, or of another format") from None
 
 
 def check_archive(path: Path) -> None:
@@ -55,6 +65,8 @@ def check_archive(path: Path) -> None:
         return
     with zipfile.ZipFile(path) as archive:
         parts = {part.filename: part for part in archive.infolist()}
+        if any(name.endswith("/constants.pkl") for name in parts):
+            raise InputError(f"{path}: refused: a TorchScript archive, which is code; {ALONE}")
         odd = [n for n, p in parts.items() if p.compress_type or p.external_attr & FOLDER]
         if odd or len(parts) != len(archive.infolist()):
             raise InputError(
@@ -65,27 +77,68 @@ def check_archive(path: Path) -> None:
             raise InputError(f"{path}: corrupt: the checksum of {broken} does not agree")
 
 
-def read_tensors(path: Path) -> dict[str, Tensor]:
-    """The named tensors of a `.safetensors` file, or of a state_dict that torch.save wrote;
-    InputError for anything else.
-
-    A state_dict may lie under one of WRAPPERS, and its names may all begin with `module.`
-    (DataParallel's).
-    """
+def is_safetensors(path: Path) -> bool:
+    """By its suffix, or by the bracket that opens the header; no file of torch's has it there."""
     if path.suffix == ".safetensors":
-        check_readable(path)
+        return True
+    with path.open("rb") as opened:
+        return opened.read(9)[8:] == b"{"
+
+
+def holds_tensors(value: Any) -> bool:
+    """Is it a mapping with tensors?"""
+    return isinstance(value, Mapping) and any(isinstance(v, Tensor) for v in value.values())
+
+
+def unwrapped(path: Path, found: Any, key: str) -> Any:
+    """The state_dict in what a file holds: under `key`, or under the one of WRAPPERS that has
+    tensors, which a line says; wrappers may lie in each other.
+
+    Raises:
+        InputError: no such key, several wrappers, or tensors under other keys only.
+    """
+    for _ in range(DEEPEST):
+        if not isinstance(found, Mapping):
+            break
+        parts = {k: v for k, v in found.items() if isinstance(k, str) and isinstance(v, Mapping)}
+        states = [k for k, v in parts.items() if holds_tensors(v)]
+        outer = [k for k, v in parts.items() if any(map(holds_tensors, v.values()))]
+        holding = list(dict.fromkeys(states + outer))
+        known = [key] if key else [k for k in holding if k in WRAPPERS]
+        if key and key not in holding:
+            raise unknown(f"{path}@{key}", key, holding)
+        if not known and (not states or holds_tensors(found)):
+            break
+        if len(known) != 1:
+            raise InputError(
+                f"{path}: weights lie under {listing(known or states)}; name one of them: "
+                f"{path}@{(known or states)[0]}"
+            )
+        others = [k for k in states if k not in known]
+        more = f"; tensors lie under {listing(others)} too: {path}@{others[0]}" if others else ""
+        say(f"{path}: takes what lies under {known[0]!r}{more}")
+        found, key = found[known[0]], ""
+    return found
+
+
+def read_tensors(path: Path, key: str = "") -> dict[str, Tensor]:
+    """The named tensors of a safetensors file, or of a state_dict that torch.save wrote, bare or
+    under `key` or one of WRAPPERS; InputError for anything else."""
+    check_readable(path)
+    if is_safetensors(path):
+        if key:
+            raise InputError(f"{path}@{key}: a safetensors file has no keys to choose from")
         try:
             return safetensors.torch.load_file(path)
         except UNREADABLE as error:
             raise InputError(f"{path}: not a readable safetensors file ({error})") from None
-    found = read_torch(path)
-    if isinstance(found, Mapping) and {"student", "optimizer"} <= found.keys():
+    found = read_torch(path, STAND_INS)
+    if isinstance(found, Mapping) and {"student", "optimizer", "rng"} <= found.keys():
         raise InputError(
             f"{path}: a training's checkpoint, from which that training goes on by itself; give "
             "the folder of a finished run"
         )
-    wrapped = found if isinstance(found, Mapping) else {}
-    found = next((wrapped[k] for k in WRAPPERS if isinstance(wrapped.get(k), Mapping)), found)
+    found = unwrapped(path, found, key)
     if not isinstance(found, Mapping) or not found:
         raise InputError(f"{path}: holds a {type(found).__name__}; give a state_dict")
     if other := [str(k) for k, v in found.items() if not isinstance(v, Tensor)]:
@@ -98,8 +151,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         or v.numel() * v.element_size() > size
     ]:  # fmt: skip
         raise InputError(f"{path}: no plain tensors under {listing(unfit)}")
-    prefix = "module." if all(str(k).startswith("module.") for k in found) else ""
-    return {str(k).removeprefix(prefix): v for k, v in found.items()}
+    return {str(k): v for k, v in found.items()}
 
 
 def read_metadata(path: Path) -> dict[str, str]:

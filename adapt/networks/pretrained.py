@@ -10,10 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from adapt.disk.files import sha256
-from adapt.disk.tensors import check_values, read_tensors
+from adapt.disk.tensors import check_values
 from adapt.errors import InputError, listing
+from adapt.machine.runtime import say
 from adapt.networks import TORCHVISION, build_network
 from adapt.networks.batchnorm import BatchNorm
+from adapt.networks.names import read_named
 from adapt.settings.choices import BACKBONE, CLASSIFIERS
 from adapt.settings.groups import NetworkConfig
 
@@ -25,8 +27,6 @@ PREFIXES = ("backbone.", "features.", "conv")
 """The parameters of a network's backbone begin with these; all of them must be found."""
 COUNTER = "num_batches_tracked"
 """A buffer of batch norm that older files lack and that nothing here depends on."""
-AUXILIARY = "aux_classifier."
-"""The head that torchvision's segmentation networks have for training only."""
 
 Weights = dict[str, Tensor]
 
@@ -95,7 +95,7 @@ def fetch(weights: "WeightsEnum") -> Path:
 def deeplab(weights: Weights, net: nn.Module) -> Weights:
     """VGG-16 -> DeepLab-LargeFOV (Chen et al. 2015, section 3.1): convolutions in their order; fc6
     (4096, 512 x 7 x 7) keeps every fourth output and rows and columns 0, 3, 6, fc7 every fourth
-    output and input."""
+    output and input. Of convolutions alone both are left out."""
     own = [(n, m) for n, m in net.named_modules() if n.startswith("conv")]
     layers = [(n, m) for n, m in own if isinstance(m, nn.Conv2d | BatchNorm)]
     places = sorted({int(k.split(".")[1]) for k in weights if k.startswith("features.")})
@@ -108,6 +108,8 @@ def deeplab(weights: Weights, net: nn.Module) -> Weights:
         else:  # our convolutions have no bias before batch norm: the mean takes it over
             mapped[f"{name}.running_mean"] = weights[f"features.{place}.running_mean"] - bias
     whole = fcn(weights)
+    if "fc6.0.weight" not in whole:
+        return mapped
     mapped["fc6.0.weight"] = whole["fc6.0.weight"][::4, :, ::3, ::3]
     mapped["fc7.0.weight"] = whole["fc7.0.weight"][::4, ::4]
     biases = {"fc6.0.bias", "fc7.0.bias"} & net.state_dict().keys()
@@ -115,8 +117,11 @@ def deeplab(weights: Weights, net: nn.Module) -> Weights:
 
 
 def fcn(weights: Weights) -> Weights:
-    """VGG-16 -> FCN: torchvision's names; fc6 and fc7 as convolutions, whole."""
+    """VGG-16 -> FCN: torchvision's names; fc6 and fc7 as convolutions, whole. Of convolutions alone
+    both are left out."""
     mapped = {k: v for k, v in weights.items() if k.startswith("features.")}
+    if len(mapped) == len(weights):
+        return mapped
     mapped["fc6.0.weight"] = weights["classifier.0.weight"].unflatten(1, (-1, 7, 7))
     mapped["fc7.0.weight"] = weights["classifier.3.weight"][..., None, None]
     biases = {"fc6.0.bias": "classifier.0.bias", "fc7.0.bias": "classifier.3.bias"}
@@ -124,15 +129,14 @@ def fcn(weights: Weights) -> Weights:
 
 
 def on_resnet(weights: Weights, net: nn.Module) -> Weights:
-    """A classification network's layers -> `backbone.`; of a segmentation network all but the
-    auxiliary head, and but a last layer for another number of classes."""
+    """A classification network's layers -> `backbone.`; of a segmentation network all but a last
+    layer for another number of classes."""
     if not any(k.startswith("backbone.") for k in weights):
         layers = {k: v for k, v in weights.items() if not k.startswith(("fc.", "classifier."))}
         return {f"backbone.{k.removeprefix('features.')}": v for k, v in layers.items()}
     own = net.state_dict()
-    kept = {k: v for k, v in weights.items() if not k.startswith(AUXILIARY)}
-    last = {k for k, v in kept.items() if k in own and own[k].shape != v.shape}
-    return {k: v for k, v in kept.items() if k not in last or not k.startswith("classifier.")}
+    last = {k for k, v in weights.items() if k in own and own[k].shape != v.shape}
+    return {k: v for k, v in weights.items() if k not in last or not k.startswith("classifier.")}
 
 
 def head_of(config: NetworkConfig) -> set[str]:
@@ -155,7 +159,7 @@ def renamed(source: str, weights: Weights, config: NetworkConfig, net: nn.Module
         return weights
     head = head_of(config) if theirs or not whole else set()
     if theirs or (not whole and own.keys() - head <= weights.keys()):
-        kept = {k: v for k, v in weights.items() if k not in head and not k.startswith(AUXILIARY)}
+        kept = {k: v for k, v in weights.items() if k not in head}
         if missing := own.keys() - kept - head:
             raise ValueError(listing(sorted(missing)))
         if not head:
@@ -170,13 +174,17 @@ def pretrained(source: str, config: NetworkConfig, net: nn.Module) -> tuple[Weig
     """Weights for `net` from torchvision or `backbone:FILE`, by our names, and the SHA-256 of their
     file. A classifier's last layer is taken where it has as many classes and was not excluded.
 
+    Convolutions of VGG-16 alone leave fc6 and fc7 new, which a line says.
+
     Raises:
         InputError: no such weights, no connection, a damaged file, or weights of another
             architecture; never a silent partial load.
     """
-    file = source.removeprefix(BACKBONE)
-    path = Path(file) if file != source else fetch(enum_of(source, config))
-    weights, own = read_tensors(path), net.state_dict()
+    file, own = source.removeprefix(BACKBONE), net.state_dict()
+    file = file if file != source else str(fetch(enum_of(source, config)))
+    bare = {k.removeprefix("backbone.") for k in own}
+    known = {*own, *bare, *(f"features.{k}" for k in bare), "features.0.weight"}
+    weights, digest = read_named(file, config.keys, known)
     try:
         found = renamed(source, weights, config, net)
     except (LookupError, ValueError, RuntimeError) as error:
@@ -186,5 +194,7 @@ def pretrained(source: str, config: NetworkConfig, net: nn.Module) -> tuple[Weig
     if wrong:
         raise InputError(f"start={source} does not fit {config.name}: {listing(wrong)}")
     check_values(own, found, f"start={source}")
+    if new := {k.split(".")[0] for k in own.keys() - found if k.startswith(("fc6.", "fc7."))}:
+        say(f"start={source} has no weights for {listing(new)}: they are initialised anew")
     found |= {k: v for k, v in own.items() if k.endswith(COUNTER) and k not in found}
-    return found, sha256(path)
+    return found, digest

@@ -1,6 +1,6 @@
 """A network on disk: model.safetensors (plain weights) and model.json (what they are)."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,8 @@ from adapt.disk.tensors import load_tensors, read_tensors
 from adapt.errors import InputError
 from adapt.networks import build_network
 from adapt.networks.batchnorm import eval_mode
-from adapt.networks.pretrained import AUXILIARY, COCO, IMAGENET, is_pretrained, pretrained
+from adapt.networks.names import place_of, read_named
+from adapt.networks.pretrained import COCO, IMAGENET, is_pretrained, pretrained
 from adapt.networks.taps import logits_of
 from adapt.settings.choices import BACKBONE, CLASSIFIERS
 from adapt.settings.groups import NetworkConfig
@@ -26,7 +27,7 @@ FORMATS = (1, 2)
 """Of model.json; the last one is written, all of them are read."""
 NO_START = "none"
 """What `start` records where a run began from He initialisation."""
-FILES = (".safetensors", ".pth", ".pt", ".bin")
+FILES = (".safetensors", ".pth", ".pt", ".ckpt", ".bin", ".pth.tar")
 PROBE = 256
 """Pixels a side of the image by which outputs are counted."""
 
@@ -56,17 +57,20 @@ class About:
 def save_model(
     folder: Path, net: nn.Module, network: NetworkConfig, classes: tuple[str, ...]
 ) -> None:
-    """Write a network so that `DeepLabVGG16(...).load_state_dict(load_file(...))` reads it back."""
-    tensors = {k: v.detach().cpu().contiguous() for k, v in net.state_dict().items()}
+    """Write a network so that `DeepLabVGG16(...).load_state_dict(load_file(...))` reads it back.
+    What has two names in it is written under both."""
+    tensors = {k: v.detach().cpu().contiguous().clone() for k, v in net.state_dict().items()}
     write_whole(folder / WEIGHTS, safetensors.torch.save(tensors))
     about = About(FORMATS[-1], as_dict(network), list(classes), sha256(folder / WEIGHTS))
     write_json(folder / ABOUT, as_dict(about))
 
 
 def is_file(source: str) -> bool:
-    """Is a teacher or start a weights file?"""
-    named = Path(source).suffix in FILES and not source.startswith(BACKBONE)
-    return named and not Path(source).is_dir()
+    """Is a teacher or start a weights file: by its suffix, or any file that is there?"""
+    path, _ = place_of(source)
+    if source == NO_START or is_pretrained(source) or path.is_dir():
+        return False
+    return path.name.lower().endswith(FILES) or path.is_file()
 
 
 def is_run(source: str) -> bool:
@@ -148,7 +152,7 @@ def load_run(run: str, given: NetworkConfig) -> Model:
         InputError: as `load_model`, or `given` sets anything that the run's network is not.
     """
     model = load_model(Path(run))
-    wanted = inherit(given, model.network)
+    wanted = inherit(replace(given, keys={}), model.network)
     if wanted != model.network:
         changed = "; ".join(differences(as_dict(model.network), as_dict(wanted)))
         raise InputError(f"network differs from the one in {run} (there -> given): {changed}")
@@ -158,7 +162,7 @@ def load_run(run: str, given: NetworkConfig) -> Model:
 def load_complete(
     source: str, network: NetworkConfig, classes: tuple[str, ...], what: str
 ) -> Model:
-    """A network with weights from a file (suffix FILES) or torchvision (`coco`).
+    """A network with weights from a file (`FILE` or `FILE@KEY`) or torchvision (`coco`).
 
     Without class names (pairs without labels) they are numbered by the network's outputs.
 
@@ -169,9 +173,10 @@ def load_complete(
         net = build_network(network, len(classes))
         tensors, digest = pretrained(source, network, net)
     else:
-        found, digest = read_tensors(Path(source)), sha256(Path(source))
-        tensors = {k: v for k, v in found.items() if not k.startswith(AUXILIARY)}
-        net = build_network(network, len(classes) or outputs_in(tensors, network))
+        net = build_network(network, len(classes) or int(not network.factory))
+        tensors, digest = read_named(source, network.keys, net.state_dict().keys())
+        if not classes and not network.factory:
+            net = build_network(network, outputs_in(tensors, net.state_dict()))
     try:
         load_tensors(net, tensors, f"{what}: {source}")
     except InputError as error:
@@ -190,12 +195,7 @@ def load_complete(
     return Model(net, network, classes or numbered(outputs), digest)
 
 
-def outputs_in(tensors: dict[str, torch.Tensor], network: NetworkConfig) -> int:
-    """How many outputs a built-in network's weights are for, by where they differ from those of a
-    network with one; 0 = it cannot be told (a factory's own business)."""
-    if network.factory:
-        return 0
-    with torch.device("meta"):
-        single = build_network(network, 1).state_dict()
+def outputs_in(tensors: dict[str, torch.Tensor], single: dict[str, torch.Tensor]) -> int:
+    """How many outputs weights are for, by where they differ from those of a network with one."""
     found = {v.shape[0] for k, v in tensors.items() if k in single and single[k].shape != v.shape}
     return found.pop() if len(found) == 1 else 1

@@ -139,6 +139,10 @@ class NetworkConfig(Settings, where="network."):
     """Keyword arguments of the factory."""
     aliases: dict[str, str] = field(default_factory=dict)
     """Short names of layers, for taps: {pool5: encoder.4}."""
+    keys: dict[str, str] = field(default_factory=dict)
+    """Prefixes in the names of a weights file's tensors, and what stands there in the network:
+    {decode_head.conv_seg: classifier.4}. The longest that fits counts, `*` is any one part of a
+    name, and an empty prefix takes one off or puts one before all."""
     width: Annotated[float, Range(0, 64, above=True)] = 1.0
     """VGG-16 networks: multiplier of every hidden channel count."""
     batch_norm: bool = False
@@ -159,6 +163,9 @@ class NetworkConfig(Settings, where="network."):
         if not self.factory:
             one_of("network.name", self.name, (*NETWORKS, *CLASSIFIERS))
         self.name = self.factory or self.name
+        for theirs, ours in self.keys.items():
+            if theirs.count("*") != ours.count("*"):
+                raise InputError(f"network.keys.{theirs} is {ours!r}; give each side as many *")
         for what in ("mean", "std"):
             if len(getattr(self, what)) != 3:
                 raise InputError(f"network.{what} is {getattr(self, what)}; give three numbers")

@@ -51,8 +51,8 @@ class TrainConfig(Machine):
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
     teacher: str = ""
     """Run whose network is the frozen teacher. It may also be a weights file (.safetensors, or a
-    state_dict) of the network configured here, or `coco`. The student starts from it too, unless
-    `start` says otherwise."""
+    state_dict) of the network configured here, or `coco`. `FILE@KEY` takes what lies under that key
+    of a file. The student starts from it too, unless `start` says otherwise."""
     start: str = ""
     """Run or weights file that the student starts from; `none` = He initialisation.
     `backbone:FILE` takes a file's weights without the layers that depend on the classes;

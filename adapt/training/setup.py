@@ -143,6 +143,7 @@ def resolve(config: TrainConfig) -> tuple[TrainConfig, Model | None, Model | Non
         recorded, given = read_data(Path(sources[what]), what), model.network
     data, network = inherit_data(config.data, recorded), inherit(config.network, given)
     on_rank_zero(lambda: adapt.data.prepare(data))
+    given = replace(given, keys=network.keys)  # these rename the tensors of a file, not the layers
     if models and network != given:
         changed = "; ".join(differences(as_dict(given), as_dict(network)))
         where = " or ".join(sources[what] for what in models)
