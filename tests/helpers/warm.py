@@ -129,7 +129,8 @@ TRAINED = (
 IMPORTED = (
     "adapt.cli.main", "adapt.training.adapt", "adapt.shift.distort", "adapt.analysis.fisher",
     "adapt.evaluation.evaluate", "adapt.cli.study", "albumentations", "torchvision",
-    "torch.utils.tensorboard",
+    "torch.utils.tensorboard", "adapt.cli.adapt", "adapt.cli.weights", "adapt.cli.dry_run",
+    "matplotlib.style", "matplotlib.figure", "matplotlib.backends.backend_agg",
     "hydra._internal.hydra", "hydra.core.override_parser.overrides_parser", "faults",
 )  # fmt: skip
 

@@ -38,6 +38,7 @@ def test_r10_a_lost_terminal_is_a_signal_to_save(warm: Warm, world: Path) -> Non
     process, terminal = pty.fork()
     if process == 0:
         os.chdir(world)
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)  # the tests may run under nohup
         os.execv(sys.executable, [*TRAIN, *given])
     end = time.monotonic() + 120
     while not (read_metrics(world / "lost") if (world / "lost/metrics.jsonl").is_file() else ()):
