@@ -1,12 +1,16 @@
 """Commands as a user gives them: composed, or as the real scripts in processes of their own."""
 
+import atexit
 import os
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from omegaconf import OmegaConf
+from warm import Warm
 
 from adapt.cli.commands import COMMANDS
 from adapt.cli.composing import composed
@@ -37,6 +41,23 @@ def python(
     return done
 
 
-def run(script: str, *overrides: str, **given: Any) -> subprocess.CompletedProcess:
-    """A script of scripts/."""
-    return python(str(ROOT / "scripts" / script), *overrides, **given)
+@cache
+def warm() -> Warm:
+    """One for all tests of this process."""
+    logs = TemporaryDirectory(prefix="commands-")
+    made = Warm(Path(logs.name), Path(logs.name))
+    atexit.register(lambda: (made.close(), logs.cleanup()))
+    return made
+
+
+def run(
+    script: str, *overrides: str, cwd: Path, status: int | None = 0, **environment: str
+) -> subprocess.CompletedProcess:
+    """A script of scripts/, without its seconds of imports unless it has an environment."""
+    if environment:
+        given = (str(ROOT / "scripts" / script), *overrides)
+        return python(*given, cwd=cwd, status=status, **environment)
+    command = warm().start(script, *overrides, cwd=cwd)
+    found = command.wait(300)
+    assert status in (None, found), (found, command.stdout, command.stderr)
+    return subprocess.CompletedProcess([script], found, command.stdout, command.stderr)

@@ -93,11 +93,20 @@ class Warm:
         return json.loads(self.process.stdout.readline())
 
     def start(
-        self, script: str, *overrides: str, fault: str = "none", fresh: bool = False
+        self,
+        script: str,
+        *overrides: str,
+        fault: str = "none",
+        fresh: bool = False,
+        cwd: Path | None = None,
     ) -> Command:
         """A script; `fresh` = by an interpreter of its own, imports and all."""
         out = self.logs / f"{len(self.started) + 1:04d}"
-        request = {"start": [fault, script, *overrides], "cwd": str(self.cwd), "out": str(out)}
+        request = {
+            "start": [fault, script, *overrides],
+            "cwd": str(cwd or self.cwd),
+            "out": str(out),
+        }
         pid = self.ask({**request, "fresh": fresh})
         self.started.append(Command(self, pid, out))
         return self.started[-1]

@@ -1,11 +1,10 @@
 """The setting `taps`: the objective that it makes, and what `adapt` takes without pool5."""
 
-from contextlib import closing
 from pathlib import Path
 
 import pytest
+from commands import run
 from tiny import Interrupted, adapting, crash_at, curve, same
-from warm import Warm
 
 from adapt.disk.runs import read_config
 from adapt.errors import InputError
@@ -83,16 +82,15 @@ def test_a_network_without_pool5_is_adapted_by_auto(world: Path, tmp_path: Path)
     )
     small = ("batch=2", "device=cpu", "steps=2", "network.factory=mine:net")
     data = ("data=camvid", f"data.root={world / 'd1'}", "data.crop=[32,40]")
+    run("train.py", *data, *small, "run=teacher", cwd=tmp_path)
     command = ("adapt.py", "teacher=teacher", f"data.target={world / 'd2'}", *small)
-    with closing(Warm(tmp_path, tmp_path / "logs")) as warm:
-        warm.run("train.py", *data, *small, "run=teacher")
-        for _ in range(2):  # the second time it is recognised as finished
-            done = warm.run(*command, "run=student")
-            assert "the network has no pool5: taps=auto takes {1: 0.333, 3: 0.667}" in done.stdout
-        assert "student is finished already" in done.stdout
-        assert read_config(tmp_path / "student")["objective"]["name"] == "auto"
-        done = warm.run(*command, "run=other", "objective=pool5", status=2)
-        assert "'pool5' is not known" in done.stderr
-        assert done.stderr.endswith("taps=auto would take {1: 0.333, 3: 0.667}\n")
-        done = warm.run(*command, "run=named", "taps=[3,1]")
-        assert "taps: {1: 0.333, 3: 0.667}" in done.stdout
+    for _ in range(2):  # the second time it is recognised as finished
+        done = run(*command, "run=student", cwd=tmp_path)
+        assert "the network has no pool5: taps=auto takes {1: 0.333, 3: 0.667}" in done.stdout
+    assert "student is finished already" in done.stdout
+    assert read_config(tmp_path / "student")["objective"]["name"] == "auto"
+    done = run(*command, "run=other", "objective=pool5", cwd=tmp_path, status=2)
+    assert "'pool5' is not known" in done.stderr
+    assert done.stderr.endswith("taps=auto would take {1: 0.333, 3: 0.667}\n")
+    done = run(*command, "run=named", "taps=[3,1]", cwd=tmp_path)
+    assert "taps: {1: 0.333, 3: 0.667}" in done.stdout
