@@ -137,6 +137,10 @@ def resolve(config: TrainConfig) -> tuple[TrainConfig, Model | None, Model | Non
         InputError: a network that differs from the start's, or a needed start or teacher missing.
     """
     sources = {"teacher": config.teacher, "start": config.start}
+    if config.network.keys and not any(is_file(s) or is_pretrained(s) for s in sources.values()):
+        raise InputError(
+            "network.keys names the tensors of a weights file: teacher or start is none"
+        )
     models = {what: load_model(Path(s), what) for what, s in sources.items() if is_run(s)}
     recorded, given = DataConfig(), NetworkConfig()
     for what, model in models.items():  # the start's, else the teacher's
