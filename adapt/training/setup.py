@@ -139,7 +139,7 @@ def resolve(config: TrainConfig) -> tuple[TrainConfig, Model | None, Model | Non
     sources = {"teacher": config.teacher, "start": config.start}
     if config.network.keys and not any(is_file(s) or is_pretrained(s) for s in sources.values()):
         raise InputError(
-            "network.keys names the tensors of a weights file: teacher or start is none"
+            "network.keys renames tensors of a weights file; neither teacher nor start is one"
         )
     models = {what: load_model(Path(s), what) for what, s in sources.items() if is_run(s)}
     recorded, given = DataConfig(), NetworkConfig()

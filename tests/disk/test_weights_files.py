@@ -262,3 +262,5 @@ def test_the_command_adapts_from_a_renamed_average_as_from_the_run(
         assert words in done.stdout
     scores = evaluate(EvaluateConfig(run=str(tmp_path / "b"), domain="d2", device="cpu"))
     assert read_mapping(scores)["agreement"]["miou"] > 0
+    done = run("train.py", *given, f"teacher={world / 'teacher'}", file[1], cwd=tmp_path, status=2)
+    assert "network.keys renames tensors of a weights file" in done.stderr
