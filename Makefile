@@ -10,10 +10,10 @@ demo: $(READY)  ## the whole study on the embedded data set; ends with a report 
 	$(BIN)/python scripts/study.py experiment=demo
 
 test: $(READY)  ## all tests
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --dist loadfile --no-loadscope-reorder
 
 quick: $(READY)  ## the tests that start no process of their own, in two minutes
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --dist loadfile -m "not system"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --dist loadfile --no-loadscope-reorder -m "not system"
 
 check: $(READY)  ## lint, format, types
 	$(BIN)/ruff check .
