@@ -1,1 +1,1 @@
-"""The commands: the only place that knows Hydra, and the only one that imports viz."""
+"""The commands: the only place that knows Hydra; only it and adapt.api import viz."""

@@ -12,6 +12,7 @@ from adapt.machine.runtime import say
 from adapt.networks.names import place_of
 from adapt.networks.saved import is_file, load_run
 from adapt.settings.commands import EvaluateConfig, PredictConfig
+from adapt.settings.groups import NetworkConfig
 from adapt.settings.objective import ObjectiveConfig, SupervisedConfig
 from adapt.settings.training import TrainConfig
 from adapt.training.train import train
@@ -40,7 +41,7 @@ def with_runs(config: Config) -> Config:
         source = getattr(config, what, "")
         if is_file(source):
             found = replace(found, **{what: run_of(source, config)})  # type: ignore[arg-type]
-        elif source and what == "run":
+        elif source and what == "run" and config.network != NetworkConfig():
             load_run(source, config.network)
     return found
 

@@ -32,8 +32,8 @@ DATASETS = {
 }  # fmt: skip
 """Adding a data set is one layout, one line here and one name in adapt.settings.choices."""
 
-EVALUATED = ("val",)
-"""The split that pairs held out by a caller of Python are."""
+HELD_OUT = "val"
+"""The split or part that a verdict is of, and that pairs held out by a caller of Python are."""
 
 OWNERS = {
     "pairs": "pairs", "shards": "pairs", "labels": "pairs", "classes": "pairs", "sbd": "voc",
@@ -173,7 +173,7 @@ def label_values(
 def load_objects(config: DataConfig, split: str) -> DataSet:
     """As `load`, of pairs that are objects of Python (adapt.data.objects)."""
     found = offered(config.pairs)
-    apart = found.held_out if split in EVALUATED else None
+    apart = found.held_out if split == HELD_OUT else None
     items = found.train if apart is None else apart
     samples = samples_of(items)
     part = split if split in config.parts else config.part if split == "train" else ""
@@ -188,7 +188,7 @@ def splits_of(config: DataConfig) -> list[str]:
     """The names that a configuration's data can be evaluated by."""
     if config.pairs == OBJECTS:
         apart = offered(config.pairs).held_out is not None
-        return [*config.parts, *(EVALUATED if apart else ())]
+        return [*config.parts, *([HELD_OUT] if apart else ())]
     return [*layout_of(config).splits(Path(config.root)), *config.parts]
 
 

@@ -3,7 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
-from adapt.data import layout_of, load, splits_of
+from adapt.data import HELD_OUT, layout_of, load, splits_of
 from adapt.disk.runs import read_config, read_data
 from adapt.evaluation.inference import Reading
 from adapt.machine.runtime import runtime, say
@@ -11,8 +11,6 @@ from adapt.networks.saved import load_model
 from adapt.settings.training import TrainConfig
 from adapt.training.train import OnStep, train
 from adapt.training.verdict import judge, read_verdict
-
-HELD_OUT = "val"
 
 
 def adapt(config: TrainConfig, on_step: OnStep | None = None) -> Path:

@@ -17,7 +17,7 @@ from adapt.errors import InputError
 from adapt.machine.runtime import runtime, say
 from adapt.networks import build_network
 from adapt.networks.layers import NETWORK, Layer, auto_taps, check, main_path, proposal, trace
-from adapt.networks.saved import Model, load_run
+from adapt.networks.saved import Model, load_run, numbered
 from adapt.settings.groups import DataConfig
 from adapt.settings.mapping import inherit_data
 from adapt.settings.viz import LayersConfig
@@ -91,8 +91,7 @@ def fresh(config: LayersConfig) -> Model:
     """A network that was not trained."""
     torch.manual_seed(config.seed)
     net = build_network(config.network, config.classes)
-    names = tuple(f"class {i}" for i in range(config.classes))
-    return Model(net.eval(), config.network, names, "")
+    return Model(net.eval(), config.network, numbered(config.classes), "")
 
 
 def images_of(config: LayersConfig, recorded: dict[str, Any], data: DataConfig) -> list[Path]:
