@@ -15,7 +15,8 @@ from adapt.evaluation.metrics import Scores, confusion, scores
 from adapt.evaluation.protocol import predict
 from adapt.machine.runtime import runtime
 from adapt.networks.batchnorm import eval_mode
-from adapt.networks.taps import as_input, forward, logits_of
+from adapt.networks.preprocessing import as_input
+from adapt.networks.taps import forward, logits_of
 from adapt.objective.terms import regression
 from adapt.penalties import Penalty as Omega
 from adapt.penalties.fisher import fisher_of
@@ -30,7 +31,7 @@ def taps(net: nn.Module, images: Tensor, names: Iterable[str]) -> dict[str, Tens
 
     Args:
         net: any module.
-        images: its input (B, 3, H, W), normalised.
+        images: its input (B, C, H, W), normalised.
         names: of layers (`named_modules()`, aliases), or `logits` for the network's own output.
 
     Raises:
@@ -131,7 +132,7 @@ def fisher(
 
     Args:
         net: a network whose output is logits; left as it was.
-        images: normalised, (3, H, W) or batches (B, 3, H, W), on the network's device.
+        images: normalised, (C, H, W) or batches (B, C, H, W), on the network's device.
         normalisation: of the likelihood over pixels, `sum` or `mean`.
         draws: label maps that are drawn for each image.
         seed: of the draws.
@@ -160,25 +161,30 @@ def evaluate(
     teacher: nn.Module | None = None,
     mean: Sequence[float] = IMAGENET_MEAN,
     std: Sequence[float] = IMAGENET_STD,
+    order: str = "rgb",
+    range: int = 1,
     device: str = "auto",
     precision: str = "auto",
 ) -> Scores:
     """Scores of a segmentation network in percent: against labels, or its agreement with a teacher.
 
     Args:
-        net: normalised images (B, 3, H, W) -> logits; moved to the device, its modes left alone.
+        net: normalised images (B, C, H, W) -> logits; moved to the device, its modes left alone.
         data: a map-style data set or a DataLoader of (image, label), label (H, W) with 255 = void;
             with a teacher of pairs (x1, x2[, valid]). Images as in `fit`.
         teacher: sees x1; its classes are the truth for what `net` says of x2. None = labels.
-        mean: of each RGB channel of uint8 images, for values in 0..1.
+        mean: of each channel of uint8 images, in the network's order and range.
         std: standard deviation likewise.
+        order: in which the network sees three channels, `rgb` or `bgr`; images are RGB.
+        range: largest value of a channel before mean and std, 1 or 255.
         device: auto, cpu, cuda or cuda:N.
         precision: auto, fp32 or bf16.
 
     Raises:
         InputError: items of another kind, no items, or logits that are not finite.
     """
-    machine, network = runtime(device, precision), NetworkConfig(mean=list(mean), std=list(std))
+    machine = runtime(device, precision)
+    network = NetworkConfig(mean=list(mean), std=list(std), order=order, range=range)
     for one in (net, teacher):
         if one is not None:
             machine.place(one)
@@ -195,7 +201,7 @@ def evaluate(
                 truth[np.asarray(valid[0]).reshape(truth.shape) == 0] = IGNORE
         with eval_mode(net):
             if not len(total):
-                example = as_input(machine.images(images[:1]), mean, std)
+                example = as_input(machine.images(images[:1]), network)
                 with torch.no_grad(), machine.autocast():
                     total = np.zeros((logits_of(net(example)).shape[1],) * 2, np.int64)
             found = predict(machine, net, network, images, size_of(truth))
@@ -211,7 +217,7 @@ def items_of(data: Any) -> Iterator[Any]:
 
 
 def batch_of_images(images: Any) -> Tensor:
-    """(B, 3, H, W) of a batch, or of one image in any form that pairs may have."""
+    """(B, C, H, W) of a batch, or of one image in any form that pairs may have."""
     if isinstance(images, Tensor) and images.ndim == 4:
         return images
     return tensor(array_of(images, "the image", "data"))[None]

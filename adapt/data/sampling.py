@@ -21,7 +21,7 @@ from adapt.machine.workers import patient
 from adapt.settings.groups import DataConfig
 
 Batch = dict[str, Any]
-"""name: list of str; x1, x2: uint8 (B, 3, H, W); y, valid: uint8 (B, H, W), or y int64 (B,) where
+"""name: list of str; x1, x2: uint8 (B, C, H, W); y, valid: uint8 (B, H, W), or y int64 (B,) where
 an image has one label. Absent = not asked."""
 
 

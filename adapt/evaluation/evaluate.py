@@ -23,6 +23,7 @@ from adapt.evaluation.inference import (
 from adapt.evaluation.metrics import ImageScores
 from adapt.machine.processes import on_rank_zero, rank_zero_only, shared_errors
 from adapt.machine.runtime import runtime, say
+from adapt.networks.preprocessing import sees
 from adapt.networks.saved import Model, load_model, same_classes, start_point_of
 from adapt.settings.commands import EvaluateConfig
 from adapt.settings.groups import DataConfig
@@ -62,6 +63,7 @@ def evaluate(config: EvaluateConfig) -> Path:
     model, recorded = load_model(folder, what), read_config(folder, what)
     domain, settings, data = data_for(folder, model, config.data, config.domain, config.split)
     machine = runtime(config.device, config.precision)
+    say(sees(model.network))
     net = machine.place(model.net)
     reading = Reading(settings, model.network, config.batch, config.workers, config.protocol)
     image = "x" + domain[1]

@@ -21,7 +21,8 @@ from adapt.evaluation.restyle import MAKERS, Restyle
 from adapt.machine.processes import all_sum, rank, shared_errors, world
 from adapt.machine.runtime import Runtime, progress
 from adapt.networks.batchnorm import adapt_statistics, eval_mode
-from adapt.networks.taps import as_input, normalise, upsample
+from adapt.networks.preprocessing import as_input
+from adapt.networks.taps import upsample
 from adapt.settings.groups import DataConfig, NetworkConfig, ProtocolConfig
 
 UNLABELLED = -1
@@ -180,7 +181,7 @@ def classify(
     Raises:
         InputError: the protocol is for one label a pixel.
     """
-    network, protocol, found = reading.network, reading.protocol, []
+    protocol, found = reading.protocol, []
     if protocol.window or protocol.flip or protocol.scales != [1.0]:
         raise InputError(
             f"protocol {protocol.tag} is for segmentation; images as a whole have protocol.crops=10"
@@ -188,7 +189,7 @@ def classify(
     with eval_mode(net):
         for crops in crops_of(reading, data, image, protocol.crops, what):
             logits = [
-                finite_logits(machine, net, normalise(machine.images(x), network.mean, network.std))
+                finite_logits(machine, net, as_input(machine.images(x), reading.network))
                 for x in crops.flatten(0, 1).split(reading.batch)
             ]
             chances = torch.cat(logits).softmax(dim=1).unflatten(0, crops.shape[:2]).mean(dim=1)
@@ -284,9 +285,8 @@ def adapt_to(machine: Runtime, net: nn.Module, reading: Reading, data: DataSet, 
             whole = Whole(data, reading.data, [image], reading.restyle)
             yield from (stack(group, image) for group in groups(whole, reading, "adabn"))
 
-    mean, std = reading.network.mean, reading.network.std
     with machine.autocast():
-        adapt_statistics(net, (as_input(machine.images(x), mean, std) for x in images()))
+        adapt_statistics(net, (as_input(machine.images(x), reading.network) for x in images()))
 
 
 def restyle_to_old(
@@ -319,11 +319,10 @@ def mean_loss(
     labels' own size. `net`, `data` and `image` are as in `evaluate_networks`.
     """
     whole = Whole(data, reading.data, [image, "y" + image[1]], reading.restyle)
-    mean, std = reading.network.mean, reading.network.std
     sums = torch.zeros(2, dtype=torch.float64)
     with shared_errors(), eval_mode(net):
         for group in groups(whole, reading, "loss", shared=True):
-            images = normalise(machine.images(stack(group, image)), mean, std)
+            images = as_input(machine.images(stack(group, image)), reading.network)
             for item, logits in zip(group, finite_logits(machine, net, images), strict=True):
                 label = torch.from_numpy(np.asarray(item["y"])).long().to(machine.device)
                 found = upsample(logits[None], (label.shape[0], label.shape[1]))

@@ -21,6 +21,7 @@ from adapt.errors import InputError
 from adapt.evaluation.evaluate import data_for
 from adapt.evaluation.inference import Reading, Whole, classify, groups, predicted
 from adapt.machine.runtime import Runtime, runtime, say
+from adapt.networks.preprocessing import sees
 from adapt.networks.saved import Model, is_file, load_complete, load_model
 from adapt.settings.commands import PredictConfig
 from adapt.settings.groups import DataConfig
@@ -55,6 +56,7 @@ def predictions(config: PredictConfig) -> Path:
         }
         machine = runtime(config.device, config.precision)
         claim(out, about)
+        say(sees(model.network))
         reading = Reading(settings, model.network, config.batch, config.workers, config.protocol)
         if data.classification:
             label_images(out / LABELS, machine, model, reading, data, image)

@@ -9,12 +9,13 @@ from torch import Tensor, nn
 
 from adapt.errors import InputError
 from adapt.machine.runtime import Runtime
-from adapt.networks.taps import as_input, logits_of, upsample
+from adapt.networks.preprocessing import as_input
+from adapt.networks.taps import logits_of, upsample
 from adapt.settings.groups import NetworkConfig, ProtocolConfig
 
 WHOLE = ProtocolConfig()
 Logits = Callable[[Tensor], Tensor]
-"""Normalised images (B, 3, H, W) -> logits (B, C, h, w), float32."""
+"""Normalised images (B, N, H, W) -> logits (B, C, h, w), float32."""
 
 
 def predict(
@@ -27,7 +28,7 @@ def predict(
     batch: int = 0,
     probabilities: bool = False,
 ) -> np.ndarray:
-    """Images (B, 3, h, w), uint8 or normalised already -> classes (B, H, W) at `size`, or with
+    """Images (B, N, h, w), uint8 or normalised already -> classes (B, H, W) at `size`, or with
     `probabilities` those of all of them, float32 (B, C, H, W).
 
     One pass over whole images takes the argmax of their bilinearly upsampled logits. With several
@@ -63,7 +64,7 @@ def predict(
         return found
 
     run = windowed(logits, protocol.window, protocol.stride, batch) if protocol.window else logits
-    normalised = as_input(machine.images(images), network.mean, network.std)
+    normalised = as_input(machine.images(images), network)
     if probabilities:
         passes = len(protocol.scales) * (1 + protocol.flip)
         found = averaged(run, normalised, size, protocol).div_(passes)

@@ -17,7 +17,8 @@ from adapt.evaluation.metrics import confusion, scores
 from adapt.evaluation.protocol import finite_logits
 from adapt.machine.runtime import progress, runtime
 from adapt.networks.batchnorm import eval_mode
-from adapt.networks.taps import normalise, upsample
+from adapt.networks.preprocessing import as_input
+from adapt.networks.taps import upsample
 from adapt.settings.groups import NetworkConfig
 
 TOLERANCE = 1e-4
@@ -30,17 +31,17 @@ class Case:
 
     name: str
     images: np.ndarray
-    """uint8 (B, 3, H, W)."""
+    """uint8 (B, C, H, W)."""
     size: tuple[int, int] = (0, 0)
     """(H, W) at which mIoU is counted: the label's own; (0, 0) = the case does not count."""
     truth: np.ndarray | None = None
     """The label (H, W)."""
 
 
-def noise(shapes: Sequence[tuple[int, int]]) -> list[Case]:
+def noise(shapes: Sequence[tuple[int, int]], channels: int) -> list[Case]:
     """Random pixels: a batch of 1 and a batch of 3, of two sizes (H, W)."""
     rng = np.random.default_rng(0)
-    sizes = [(batch, 3, *shape) for batch, shape in zip((1, 3), shapes, strict=True)]
+    sizes = [(batch, channels, *shape) for batch, shape in zip((1, 3), shapes, strict=True)]
     return [
         Case(f"noise {'x'.join(map(str, s))}", rng.integers(0, 256, s, np.uint8)) for s in sizes
     ]
@@ -68,7 +69,7 @@ def check(
             np.save(Path(work, f"{number}.npy"), case.images)
             images = machine.images(torch.from_numpy(case.images))
             try:
-                logits = finite_logits(machine, net, normalise(images, network.mean, network.std))
+                logits = finite_logits(machine, net, as_input(images, network))
             except InputError as error:
                 raise InputError(f"{case.name}: {error}") from None
             own.append(logits)

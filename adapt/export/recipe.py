@@ -21,7 +21,7 @@ from adapt.settings.groups import NetworkConfig
 
 OURS = "network"
 """The module under which the copy of one of our own architectures is imported."""
-MULTIPLES = (1, 2, 4, 8, 16, 32, 64)
+MULTIPLES = (1, 2, 4, 8, 14, 16, 28, 32, 64)
 PROBE = 256
 """Pixels a side of the image on which the output's stride is measured."""
 
@@ -76,6 +76,13 @@ class Signature(NamedTuple):
     multiple: int | None
     """Height and width must be multiples of it; None = the network takes its own sizes only."""
 
+    @property
+    def sizes(self) -> str:
+        """Heights and widths that the network takes."""
+        if self.multiple is None:
+            return "it takes sizes of its own only"
+        return "any size" if self.multiple == 1 else f"sizes are multiples of {self.multiple}"
+
 
 def signature_of(net: nn.Module, size: tuple[int, int]) -> Signature:
     """The signature of a network on the CPU, found by running it on blank images in eval mode;
@@ -96,7 +103,7 @@ def signature_of(net: nn.Module, size: tuple[int, int]) -> Signature:
                 run(*shape)
             multiple = tried
             break
-    height, width = (PROBE, PROBE) if multiple else size
+    height, width = (PROBE // multiple * multiple,) * 2 if multiple else size
     try:
         output = run(height, width)
     except (RuntimeError, AssertionError) as error:

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 
-import torch
 from torch import Tensor, nn
 
 from adapt.errors import InputError, unknown
@@ -154,16 +153,3 @@ def not_one_map(tap: str, path: str, inside: Iterable[str]) -> InputError:
 def upsample(logits: Tensor, size: tuple[int, int]) -> Tensor:
     """Bilinear, half-pixel centres: (B, C, h, w) -> (B, C, H, W)."""
     return nn.functional.interpolate(logits, size, mode="bilinear", align_corners=False)
-
-
-def as_input(images: Tensor, mean: Iterable[float], std: Iterable[float]) -> Tensor:
-    """What a network sees, float32 (B, 3, H, W): uint8 images normalised, others as they are."""
-    return images.float() if images.is_floating_point() else normalise(images, mean, std)
-
-
-def normalise(images: Tensor, mean: Iterable[float], std: Iterable[float]) -> Tensor:
-    """uint8 (B, 3, H, W) in 0..255 -> float32, (value / 255 - mean) / std per channel."""
-    shape = (1, 3, 1, 1)
-    m = torch.tensor(tuple(mean), device=images.device).view(shape) * 255
-    s = torch.tensor(tuple(std), device=images.device).view(shape) * 255
-    return images.to(torch.float32).sub_(m).div_(s)

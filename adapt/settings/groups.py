@@ -150,11 +150,19 @@ class NetworkConfig(Settings, where="network."):
     mean: list[Annotated[float, Range(-1e3, 1e3)]] = field(
         default_factory=lambda: list(IMAGENET_MEAN)
     )
-    """Mean of each RGB channel, of values in 0..1, that images are normalised with."""
-    std: list[Annotated[float, Range(0, 1e3, above=True)]] = field(
+    """Mean of each channel that images are normalised with, in the network's order and range; as
+    many numbers as the network sees channels."""
+    std: list[Annotated[float, Range(0, 1e6, above=True)]] = field(
         default_factory=lambda: list(IMAGENET_STD)
     )
-    """Standard deviation of each RGB channel that images are normalised with."""
+    """Standard deviation of each channel that images are normalised with."""
+    order: Annotated[str, OneOf("rgb", "bgr")] = "rgb"
+    """Order in which the network sees three channels; images are read as RGB."""
+    range: int = 1
+    """Largest value of a channel before mean and std, which are of this range: 1 or 255."""
+    preprocessing: str = ""
+    """File that says mean, std, order and range: transformers' preprocessor_config.json, timm's
+    config.json (pretrained_cfg), or the parameters of segmentation_models_pytorch as JSON."""
     explicit: list[str] = field(default_factory=list)
     """As data.explicit."""
 
@@ -166,9 +174,15 @@ class NetworkConfig(Settings, where="network."):
         for theirs, ours in self.keys.items():
             if theirs.count("*") != ours.count("*"):
                 raise InputError(f"network.keys.{theirs} is {ours!r}; give each side as many *")
-        for what in ("mean", "std"):
-            if len(getattr(self, what)) != 3:
-                raise InputError(f"network.{what} is {getattr(self, what)}; give three numbers")
+        if not self.mean or len(self.mean) != len(self.std):
+            raise InputError(
+                f"network.mean is {self.mean}, network.std {self.std}; give a number of each for "
+                "every channel"
+            )
+        if self.order == "bgr" and len(self.mean) != 3:
+            raise InputError(f"network.order is bgr; network.mean has {len(self.mean)} channel(s)")
+        if self.range not in (1, 255):
+            raise InputError(f"network.range is {self.range}; it must be 1 or 255")
 
 
 @dataclass

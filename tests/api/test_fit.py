@@ -143,7 +143,7 @@ def test_a_loader_keeps_its_own_order_and_its_images(home: Path) -> None:
     [
         (iter([]), "pairs is a list_iterator; give two folders"),
         ([(1, 2, 3, 4)] * 3, r"not a pair \(x1, x2\)"),
-        ([(np.zeros((4, 4), np.uint8),) * 2] * 30, r"x1 is uint8 \(4, 4\); it must be RGB"),
+        ([(np.zeros((4, 4), np.uint8),) * 2] * 30, r"x1 is uint8 \(4, 4\); it must be a tensor"),
         ([(np.zeros((8, 8, 3), np.uint8), np.zeros((8, 9, 3), np.uint8))] * 30, "sizes .* differ"),
     ],
 )
