@@ -29,7 +29,7 @@ from adapt.export.files import (
 )
 from adapt.export.onnx_graph import NEEDED, check_installed, onnx_bytes
 from adapt.export.parity import TOLERANCE, Case, check, noise
-from adapt.export.recipe import OURS, Recipe, Signature, odd_sizes, recipe_of, signature_of
+from adapt.export.recipe import OURS, Recipe, Signature, odd_sizes, recipe_of, signature_of, sizes
 from adapt.machine.runtime import say
 from adapt.networks.preprocessing import sees
 from adapt.networks.saved import ABOUT, WEIGHTS, Model, load_model
@@ -70,7 +70,7 @@ def export(config: ExportConfig) -> Path:
     free = 0 if config.size else signature.multiple
     noises = noise(odd_sizes(free) if free else [shape, shape], len(model.network.mean))
     say(f"{run}: {model.network.name} to {out} as {' and '.join(config.formats)}")
-    say(f"{sees(model.network)}; {signature.sizes}")
+    say(f"{sees(model.network)}; it takes {sizes(signature.multiple)}")
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as temporary:
         aside = Path(temporary) / out.name

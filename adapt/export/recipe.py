@@ -9,19 +9,18 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import torch
 from torch import Tensor, nn
 
 from adapt.errors import InputError
 from adapt.networks import NETWORKS, TORCHVISION
-from adapt.networks.batchnorm import eval_mode
 from adapt.networks.factory import COUNTS
+from adapt.networks.sizes import REFUSALS, STEPS, run
 from adapt.networks.taps import logits_of
 from adapt.settings.groups import NetworkConfig
 
 OURS = "network"
 """The module under which the copy of one of our own architectures is imported."""
-MULTIPLES = (1, 2, 4, 8, 14, 16, 28, 32, 64)
+MULTIPLES = (1, *STEPS)
 PROBE = 256
 """Pixels a side of the image on which the output's stride is measured."""
 
@@ -76,13 +75,6 @@ class Signature(NamedTuple):
     multiple: int | None
     """Height and width must be multiples of it; None = the network takes its own sizes only."""
 
-    @property
-    def sizes(self) -> str:
-        """Heights and widths that the network takes."""
-        if self.multiple is None:
-            return "it takes sizes of its own only"
-        return "any size" if self.multiple == 1 else f"sizes are multiples of {self.multiple}"
-
 
 def signature_of(net: nn.Module, size: tuple[int, int]) -> Signature:
     """The signature of a network on the CPU, found by running it on blank images in eval mode;
@@ -91,21 +83,10 @@ def signature_of(net: nn.Module, size: tuple[int, int]) -> Signature:
     Raises:
         InputError: the network does not run at that size, or its output has no logits.
     """
-
-    def run(height: int, width: int) -> object:
-        with torch.no_grad(), eval_mode(net):
-            return net(torch.zeros(1, 3, height, width))
-
-    multiple = None
-    for tried in MULTIPLES:
-        with suppress(RuntimeError, ValueError, AssertionError):
-            for shape in odd_sizes(tried):
-                run(*shape)
-            multiple = tried
-            break
+    multiple = multiple_of(net)
     height, width = (PROBE // multiple * multiple,) * 2 if multiple else size
     try:
-        output = run(height, width)
+        output = run(net, (height, width))
     except (RuntimeError, AssertionError) as error:
         what = f"network: it does not take images of {height}x{width} ({error})"
         raise InputError(f"{what}; give data.resize=[H,W]") from None
@@ -116,6 +97,24 @@ def signature_of(net: nn.Module, size: tuple[int, int]) -> Signature:
     kind = '["out"]' if isinstance(output, Mapping) else ".logits"
     kind = "" if isinstance(output, Tensor) else kind
     return Signature(kind, round(height / logits.shape[2]), multiple)
+
+
+def multiple_of(net: nn.Module) -> int | None:
+    """The number of which a network's heights and widths must be multiples, found as
+    `signature_of` finds all; None = it takes its own sizes only."""
+    for tried in MULTIPLES:
+        with suppress(*REFUSALS):
+            for shape in odd_sizes(tried):
+                run(net, shape)
+            return tried
+    return None
+
+
+def sizes(multiple: int | None) -> str:
+    """What `multiple_of` found, in words."""
+    if multiple is None:
+        return "sizes of its own only"
+    return "images of any size" if multiple == 1 else f"sizes that are multiples of {multiple}"
 
 
 def odd_sizes(multiple: int) -> list[tuple[int, int]]:

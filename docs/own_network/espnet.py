@@ -107,7 +107,7 @@ class ESPNet(nn.Module):
         return nn.ConvTranspose2d(channels, channels, 2, stride=2, bias=False)
 
     def forward(self, image: Tensor) -> Tensor:
-        one, two, three = self.encoder(image / 255)  # the authors divide normalised images once more
+        one, two, three = self.encoder(image / 255)  # the authors divide once more, after the std
         up = self.up_l3(self.br(three))
         up = self.up_l2(self.combine_l2_l3(torch.cat([self.level3_C(two), up], dim=1)))
         logits = self.classifier(self.conv(torch.cat([up, one], dim=1)))
