@@ -38,12 +38,11 @@ def as_input(images: Tensor, network: NetworkConfig) -> Tensor:
 def normalise(images: Tensor, network: NetworkConfig) -> Tensor:
     """Values (B, C, H, W) in 0..255 -> float32, (value / 255 * range - mean) / std per channel, the
     channels in the network's order."""
-    if network.order == "bgr":
-        images = images.flip(1)
     shape, unit = (1, -1, 1, 1), 255 / network.range
     m = torch.tensor(network.mean, device=images.device).view(shape) * unit
     s = torch.tensor(network.std, device=images.device).view(shape) * unit
-    return images.to(torch.float32).sub_(m).div_(s)
+    values = images.to(torch.float32)
+    return (values.flip(1) if network.order == "bgr" else values).sub_(m).div_(s)
 
 
 def sees(network: NetworkConfig) -> str:
