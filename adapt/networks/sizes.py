@@ -35,8 +35,11 @@ def unfit(net: nn.Module, size: tuple[int, int], error: Exception) -> InputError
     """What to say of an image that a network refused with an error."""
     if isinstance(error, InputError):
         return error
-    fit = fitting(net, size)
-    cure = f"data.resize=[{fit[0]},{fit[1]}] fits" if fit else "give data.crop or data.resize"
+    if "channels, but got" in str(error):
+        cure = "network.mean and network.std have a number for each channel that it sees"
+    else:
+        fit = fitting(net, size)
+        cure = f"data.resize=[{fit[0]},{fit[1]}] fits" if fit else "give data.crop or data.resize"
     return InputError(
         f"network: it cannot take an image of {size[0]}x{size[1]} (H x W): {reason(error)}; {cure}"
     )
