@@ -42,23 +42,24 @@ class Recipe(NamedTuple):
 
 def recipe_of(config: NetworkConfig, net: nn.Module, classes: int) -> Recipe:
     """The recipe of a network that `build_network(config, classes)` made."""
+    outputs = config.outputs(classes)
     if config.factory:
         module, _, name = config.factory.partition(":")
         loaded = import_module(module)
         wanted = inspect.signature(getattr(loaded, name)).parameters
         counts = [p for p in wanted if p in COUNTS and p not in config.arguments]
-        arguments = config.arguments | dict.fromkeys(counts[:1], classes)
+        arguments = config.arguments | dict.fromkeys(counts[:1], outputs)
         file = Path(inspect.getfile(loaded)).resolve()
         depth = module.count(".") + (file.name == "__init__.py")
         return Recipe(module, name, arguments, None, file.parents[depth], ("torch", module))
     if config.name in TORCHVISION:
         arguments = dict.fromkeys(("weights", "weights_backbone", "aux_loss"))
-        arguments["num_classes"] = classes
+        arguments["num_classes"] = outputs
         where = "torchvision.models.segmentation"
         return Recipe(where, config.name, arguments, None, None, ("torch", "torchvision"))
     make, kind = NETWORKS[config.name], type(net)
     fixed = make.keywords if isinstance(make, partial) else {}
-    known = {"num_classes": classes, "width": config.width, "batch_norm": config.batch_norm} | fixed
+    known = {"num_classes": outputs, "width": config.width, "batch_norm": config.batch_norm} | fixed
     arguments = {p: known[p] for p in inspect.signature(kind).parameters if p in known}
     source = Path(inspect.getfile(kind))
     vision = "torchvision" in source.read_text(encoding="utf-8")

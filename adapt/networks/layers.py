@@ -15,7 +15,7 @@ from torch.utils.weak import TensorWeakRef
 
 from adapt.errors import InputError, unknown
 from adapt.networks.batchnorm import eval_mode
-from adapt.networks.taps import LOGITS, aliases, elements, logits_of
+from adapt.networks.taps import LOGITS, aliases, elements, own_logits
 
 NETWORK = "(network)"
 """How tables call the last layer, the network itself, whose name in `named_modules()` is empty."""
@@ -122,7 +122,7 @@ class _Recorder(TorchDispatchMode):
         (name, start), until = self._running.pop(), self.macs()
         self._parameters |= {id(p): p.numel() for p in module.parameters()}
         if not name:
-            output = logits_of(output)
+            output = own_logits(output)
         layer = self.layers.pop(name, None) or self.blank(module)
         self.note(layer, output, until - start)
         for path, element in elements(output):

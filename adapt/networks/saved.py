@@ -17,7 +17,8 @@ from adapt.networks import build_network
 from adapt.networks.batchnorm import eval_mode
 from adapt.networks.names import place_of, read_named
 from adapt.networks.pretrained import COCO, IMAGENET, is_pretrained, pretrained
-from adapt.networks.taps import logits_of
+from adapt.networks.taps import own_logits
+from adapt.settings.checks import MOST_CLASSES
 from adapt.settings.choices import BACKBONE, CLASSIFIERS
 from adapt.settings.groups import NetworkConfig
 from adapt.settings.mapping import as_dict, build, check_record, differences, inherit
@@ -28,6 +29,8 @@ FORMATS = (1, 2)
 NO_START = "none"
 """What `start` records where a run began from He initialisation."""
 FILES = (".safetensors", ".pth", ".pt", ".ckpt", ".bin", ".pth.tar")
+SHOWN = 30
+"""Classes that a message names."""
 PROBE = 256
 """Pixels a side of the image by which outputs are counted."""
 
@@ -84,8 +87,41 @@ def numbered(count: int) -> tuple[str, ...]:
 
 
 def same_classes(known: tuple[str, ...], given: tuple[str, ...]) -> bool:
-    """Are these the classes of a network? Where its own are only numbered, any as many are."""
-    return given in ((), known) or (len(given) == len(known) and known == numbered(len(known)))
+    """Are these the classes of a network? Where one side's are only numbered, any as many are."""
+    if len(given) != len(known):
+        return not given
+    return given == known or numbered(len(known)) in (known, given)
+
+
+def check_classes(known: tuple[str, ...], given: tuple[str, ...], whose: str, data: str) -> None:
+    """Raises InputError unless the classes of a network (`whose`) are those of the data."""
+    if not same_classes(known, given):
+        raise InputError(
+            f"{whose} knows the classes {named(known)}; {data} has {named(given)}; "
+            "give a network and data of the same classes"
+        )
+
+
+def check_outputs(outputs: int, classes: tuple[str, ...], whose: str, remedy: str = "") -> None:
+    """Raises InputError unless a network (`whose`) has an output for each class of the data, or one
+    logit for both of two; without class names only more outputs than masks can hold are refused."""
+    what = f"{outputs} output{'s' if outputs > 1 else ' (one logit, for two classes)'}"
+    if classes and max(2, outputs) != len(classes):
+        remedy = (
+            remedy or "give a network for these classes, or name each of its own (data.classes)"
+        )
+        raise InputError(f"{whose} has {what}; the data has {named(classes)}; {remedy}")
+    if outputs > MOST_CLASSES:
+        raise InputError(
+            f"{whose} has {what}; masks of 16 bits hold at most {MOST_CLASSES} classes"
+        )
+
+
+def named(classes: tuple[str, ...]) -> str:
+    """`2 classes: sky, road`, of many the first ones."""
+    rest = f" and {len(classes) - SHOWN} more" if len(classes) > SHOWN else ""
+    plural = "" if len(classes) == 1 else "es"
+    return f"{len(classes)} class{plural}: {', '.join(classes[:SHOWN])}{rest}"
 
 
 def start_point_of(config: dict[str, Any]) -> str:
@@ -139,6 +175,11 @@ def load_model(source: Path, what: str = "run", like: Model | None = None) -> Mo
         raise InputError(
             f"{path}: altered or damaged: its SHA-256 is {digest}, {ABOUT} has {about['sha256']}"
         )
+    if len(about["classes"]) == 1:
+        raise InputError(
+            f"{source / ABOUT}: one class, of an earlier version; one logit is two classes now: "
+            "train or adapt that network again"
+        )
     network = build(NetworkConfig, about["network"], f"{source / ABOUT}: network.")
     net = build_network(network, len(about["classes"]))
     load_tensors(net, read_tensors(path), str(path))
@@ -164,7 +205,8 @@ def load_complete(
 ) -> Model:
     """A network with weights from a file (`FILE` or `FILE@KEY`) or torchvision (`coco`).
 
-    Without class names (pairs without labels) they are numbered by the network's outputs.
+    Without class names (pairs without labels) they are numbered by the network's outputs. One
+    output is one logit for two classes (`NetworkConfig.one_logit`).
 
     Raises:
         InputError: no such weights, weights that do not fit, or another number of outputs.
@@ -173,29 +215,29 @@ def load_complete(
         net = build_network(network, len(classes))
         tensors, digest = pretrained(source, network, net)
     else:
-        net = build_network(network, len(classes) or int(not network.factory))
+        built = network.outputs(len(classes)) or int(not network.factory)
+        net = build_network(network, built)
         tensors, digest = read_named(source, network.keys, net.state_dict().keys())
-        if not classes and not network.factory:
-            net = build_network(network, outputs_in(tensors, net.state_dict()))
+        outputs = outputs_in(tensors, net.state_dict()) or built
+        network = replace(network, one_logit=outputs == 1)
+        if outputs != built:
+            net = build_network(network, outputs)
+    hint = f"start={BACKBONE}{source} takes all but its last layers"
     try:
         load_tensors(net, tensors, f"{what}: {source}")
     except InputError as error:
         if what != "start":
             raise
-        hint = f"start={BACKBONE}{source} takes all but its last layers"
         raise InputError(f"{error}. {hint}") from None
     side = 224 if network.name in CLASSIFIERS else PROBE
     with torch.no_grad(), eval_mode(net):
-        outputs = logits_of(net(torch.zeros(1, 3, side, side))).shape[1]
-    if classes and outputs != len(classes):
-        raise InputError(
-            f"{what}: {source} has {outputs} outputs; the data has {len(classes)} classes: "
-            f"{', '.join(classes)}"
-        )
-    return Model(net, network, classes or numbered(outputs), digest)
+        outputs = own_logits(net(torch.zeros(1, 3, side, side))).shape[1]
+    check_outputs(outputs, classes, f"{what}: {source}", hint if what == "start" else "")
+    return Model(net, network, classes or numbered(max(2, outputs)), digest)
 
 
-def outputs_in(tensors: dict[str, torch.Tensor], single: dict[str, torch.Tensor]) -> int:
-    """How many outputs weights are for, by where they differ from those of a network with one."""
-    found = {v.shape[0] for k, v in tensors.items() if k in single and single[k].shape != v.shape}
-    return found.pop() if len(found) == 1 else 1
+def outputs_in(tensors: dict[str, torch.Tensor], made: dict[str, torch.Tensor]) -> int:
+    """How many outputs weights are for, by where their shapes differ from those of a network with
+    another number; 0 = that does not tell."""
+    found = {v.shape[0] for k, v in tensors.items() if k in made and made[k].shape != v.shape}
+    return found.pop() if len(found) == 1 else 0
