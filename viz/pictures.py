@@ -38,7 +38,7 @@ def coloured(labels: np.ndarray, classes: int) -> np.ndarray:
     table = np.zeros((void_of(classes) + 1, 3), np.uint8)
     table[:classes] = palette(classes)
     table[-1] = VOID
-    return table[np.minimum(labels, void_of(classes))]
+    return table[labels.astype(np.int64).clip(max=void_of(classes))]
 
 
 def error_view(prediction: np.ndarray, truth: np.ndarray, classes: int) -> np.ndarray:

@@ -193,13 +193,15 @@ def _of_png(path: Path, image: ImageFile.ImageFile, content: bytes) -> np.ndarra
 
 
 def read_indices(path: Path) -> np.ndarray:
-    """The values of a mask's file as uint8 (H, W), mode P or L without colour conversion. Another
-    mode, a JPEG, which changes values, and a rotated file are InputErrors, as in `read_image`."""
+    """The values of a mask's file as uint8 or uint16 (H, W), mode P, L or I;16 without colour
+    conversion. Another mode, a JPEG, which changes values, and a rotated file are InputErrors, as
+    in `read_image`."""
     if path.suffix.lower() == ".mat":
         return _read_sbd(path)
     with _open(path, pixels=True) as (image, content, orientation):
         packing = _packing(image)
-        if image.mode not in ("P", "L") or packing.startswith("L;"):  # PIL rescales 4-bit grey
+        known = image.mode in ("P", "L", "I;16")
+        if not known or packing.startswith("L;"):  # PIL rescales 4-bit grey
             kind = packing if packing.startswith("L;") else image.mode
             text = f"a mask holds class indices (palette or 8-bit grey); it is {kind}"
             raise InputError(f"{path}: {text}")

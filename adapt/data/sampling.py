@@ -21,8 +21,8 @@ from adapt.machine.workers import patient
 from adapt.settings.groups import DataConfig
 
 Batch = dict[str, Any]
-"""name: list of str; x1, x2: uint8 (B, 3, H, W); valid: uint8 (B, H, W); y: uint8 (B, H, W), int32
-of more than 255 classes, or int64 (B,) where an image has one label. Absent = not asked."""
+"""name: list of str; x1, x2: uint8 (B, 3, H, W); valid: uint8 (B, H, W); y: index masks (B, H, W),
+uint8 or uint16, or int64 (B,) where an image has one label. Absent = not asked."""
 
 
 class Decoder:
@@ -115,9 +115,8 @@ class Stream(Dataset[Batch]):
 
 
 def tensor(array: np.ndarray) -> torch.Tensor:
-    """uint8 (H, W[, 3]) -> uint8 ([3,] H, W), of the same memory; uint16 -> int32, as torch has
-    little for the former."""
-    made = torch.from_numpy(array.astype(np.int32) if array.dtype == np.uint16 else array)
+    """(H, W[, 3]) -> ([3,] H, W), of the same type and memory."""
+    made = torch.from_numpy(array)
     return made.permute(2, 0, 1) if made.ndim == 3 else made
 
 

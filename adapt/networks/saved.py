@@ -29,7 +29,7 @@ FORMATS = (1, 2)
 NO_START = "none"
 """What `start` records where a run began from He initialisation."""
 FILES = (".safetensors", ".pth", ".pt", ".ckpt", ".bin", ".pth.tar")
-SHOWN = 30
+SHOWN = 12
 """Classes that a message names."""
 PROBE = 256
 """Pixels a side of the image by which outputs are counted."""
@@ -97,7 +97,7 @@ def check_classes(known: tuple[str, ...], given: tuple[str, ...], whose: str, da
     """Raises InputError unless the classes of a network (`whose`) are those of the data."""
     if not same_classes(known, given):
         raise InputError(
-            f"{whose} knows the classes {named(known)}; {data} has {named(given)}; "
+            f"{whose} has {named(known)}; {data} has {named(given)}; "
             "give a network and data of the same classes"
         )
 
@@ -218,7 +218,7 @@ def load_complete(
         built = network.outputs(len(classes)) or int(not network.factory)
         net = build_network(network, built)
         tensors, digest = read_named(source, network.keys, net.state_dict().keys())
-        outputs = outputs_in(tensors, net.state_dict()) or built
+        outputs = outputs_in(tensors, net.state_dict(), built)
         network = replace(network, one_logit=outputs == 1)
         if outputs != built:
             net = build_network(network, outputs)
@@ -236,8 +236,13 @@ def load_complete(
     return Model(net, network, classes or numbered(max(2, outputs)), digest)
 
 
-def outputs_in(tensors: dict[str, torch.Tensor], made: dict[str, torch.Tensor]) -> int:
-    """How many outputs weights are for, by where their shapes differ from those of a network with
-    another number; 0 = that does not tell."""
-    found = {v.shape[0] for k, v in tensors.items() if k in made and made[k].shape != v.shape}
-    return found.pop() if len(found) == 1 else 0
+def outputs_in(tensors: dict[str, torch.Tensor], made: dict[str, torch.Tensor], built: int) -> int:
+    """How many outputs weights are for: another number than a network was `built` with where that
+    alone makes their shapes differ from its own."""
+    apart = {
+        (made[k].shape[:1], v.shape[:1])
+        for k, v in tensors.items()
+        if k in made and made[k].shape != v.shape
+    }
+    ours, theirs = apart.pop() if len(apart) == 1 else ((), ())
+    return theirs[0] if theirs and ours == (built,) else built
