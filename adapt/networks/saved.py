@@ -14,12 +14,11 @@ from adapt.disk.files import read_mapping, sha256, write_json, write_whole
 from adapt.disk.tensors import load_tensors, read_tensors
 from adapt.errors import InputError
 from adapt.networks import build_network
-from adapt.networks.batchnorm import eval_mode
 from adapt.networks.names import place_of, read_named
 from adapt.networks.pretrained import COCO, IMAGENET, is_pretrained, pretrained
-from adapt.networks.taps import own_logits
+from adapt.networks.sizes import outputs
 from adapt.settings.checks import MOST_CLASSES
-from adapt.settings.choices import BACKBONE, CLASSIFIERS
+from adapt.settings.choices import BACKBONE
 from adapt.settings.groups import NetworkConfig
 from adapt.settings.mapping import as_dict, build, check_record, differences, inherit
 
@@ -31,8 +30,6 @@ NO_START = "none"
 FILES = (".safetensors", ".pth", ".pt", ".ckpt", ".bin", ".pth.tar")
 SHOWN = 12
 """Classes that a message names."""
-PROBE = 256
-"""Pixels a side of the image by which outputs are counted."""
 
 
 @dataclass(frozen=True)
@@ -102,16 +99,14 @@ def check_classes(known: tuple[str, ...], given: tuple[str, ...], whose: str, da
         )
 
 
-def check_outputs(outputs: int, classes: tuple[str, ...], whose: str, remedy: str = "") -> None:
+def check_outputs(count: int, classes: tuple[str, ...], whose: str, remedy: str = "") -> None:
     """Raises InputError unless a network (`whose`) has an output for each class of the data, or one
     logit for both of two; without class names only more outputs than masks can hold are refused."""
-    what = f"{outputs} output{'s' if outputs > 1 else ' (one logit, for two classes)'}"
-    if classes and max(2, outputs) != len(classes):
-        remedy = (
-            remedy or "give a network for these classes, or name each of its own (data.classes)"
-        )
+    what = f"{count} output{'s' if count > 1 else ' (one logit, for two classes)'}"
+    if classes and max(2, count) != len(classes):
+        remedy = remedy or "give a network for these classes, or a name for each of its outputs"
         raise InputError(f"{whose} has {what}; the data has {named(classes)}; {remedy}")
-    if outputs > MOST_CLASSES:
+    if count > MOST_CLASSES:
         raise InputError(
             f"{whose} has {what}; masks of 16 bits hold at most {MOST_CLASSES} classes"
         )
@@ -151,7 +146,7 @@ def load_model(source: Path, what: str = "run", like: Model | None = None) -> Mo
                 f"{what}: {source} is no run; make it one: fra train start={source} steps=0 "
                 "run=DIR network=NAME data=NAME data.root=DIR"
             )
-        return load_complete(str(source), like.network, like.classes, what)
+        return load_complete(str(source), like.network, like.classes, what, None)
     if not source.is_dir():
         near = get_close_matches(str(source), (IMAGENET, COCO, NO_START), n=1)
         hint = f". Did you mean {near[0]!r}?" if near and what in ("start", "teacher") else ""
@@ -201,12 +196,17 @@ def load_run(run: str, given: NetworkConfig) -> Model:
 
 
 def load_complete(
-    source: str, network: NetworkConfig, classes: tuple[str, ...], what: str
+    source: str,
+    network: NetworkConfig,
+    classes: tuple[str, ...],
+    what: str,
+    size: tuple[int, int] | None,
 ) -> Model:
     """A network with weights from a file (`FILE` or `FILE@KEY`) or torchvision (`coco`).
 
-    Without class names (pairs without labels) they are numbered by the network's outputs. One
-    output is one logit for two classes (`NetworkConfig.one_logit`).
+    Its outputs are counted on a blank image of a size (H, W) of the data's; None = it is like a
+    network of which that is known. Without class names (pairs without labels) they are numbered by
+    the outputs. One output is one logit for two classes (`NetworkConfig.one_logit`).
 
     Raises:
         InputError: no such weights, weights that do not fit, or another number of outputs.
@@ -218,10 +218,10 @@ def load_complete(
         built = network.outputs(len(classes)) or int(not network.factory)
         net = build_network(network, built)
         tensors, digest = read_named(source, network.keys, net.state_dict().keys())
-        outputs = outputs_in(tensors, net.state_dict(), built)
-        network = replace(network, one_logit=outputs == 1)
-        if outputs != built:
-            net = build_network(network, outputs)
+        wanted = outputs_in(tensors, net.state_dict(), built)
+        network = replace(network, one_logit=wanted == 1)
+        if wanted != built:
+            net = build_network(network, wanted)
     hint = f"start={BACKBONE}{source} takes all but its last layers"
     try:
         load_tensors(net, tensors, f"{what}: {source}")
@@ -229,11 +229,9 @@ def load_complete(
         if what != "start":
             raise
         raise InputError(f"{error}. {hint}") from None
-    side = 224 if network.name in CLASSIFIERS else PROBE
-    with torch.no_grad(), eval_mode(net):
-        outputs = own_logits(net(torch.zeros(1, 3, side, side))).shape[1]
-    check_outputs(outputs, classes, f"{what}: {source}", hint if what == "start" else "")
-    return Model(net, network, classes or numbered(max(2, outputs)), digest)
+    count = outputs(net, size) if size else len(classes)
+    check_outputs(count, classes, f"{what}: {source}", hint if what == "start" else "")
+    return Model(net, network, classes or numbered(max(2, count)), digest)
 
 
 def outputs_in(tensors: dict[str, torch.Tensor], made: dict[str, torch.Tensor], built: int) -> int:
