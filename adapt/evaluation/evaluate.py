@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from adapt.data import DataSet, load, prepare
+from adapt.data.sampling import void_warning
 from adapt.disk.files import read_mapping, write_json, write_whole
 from adapt.disk.runs import read_config, read_data
 from adapt.disk.tables import csv_of
@@ -20,7 +21,7 @@ from adapt.evaluation.inference import (
     mean_loss,
     restyle_to_old,
 )
-from adapt.evaluation.metrics import ImageScores
+from adapt.evaluation.metrics import MATRIX, ImageScores
 from adapt.machine.processes import on_rank_zero, rank_zero_only, shared_errors
 from adapt.machine.runtime import runtime, say
 from adapt.networks.saved import Model, check_classes, load_model, start_point_of
@@ -113,6 +114,12 @@ def evaluate(config: EvaluateConfig) -> Path:
     }
     numbers = ", ".join(f"{k} {v}" for k, v in said.items())
     say(f"{path}: {found.images} images, {numbers}")
+    if found.truth and found.confusion is None:
+        say(f"{path}: no confusion matrix, as there are more than {MATRIX} classes")
+    if found.truth and found.void:
+        pairs = zip(data.classes, found.truth.accuracy, strict=True)
+        if absent := [name for name, share in pairs if isnan(share)]:
+            say(void_warning(found.void, absent))
     return path
 
 

@@ -215,6 +215,8 @@ class Evaluation:
     agreement: Scores | ImageScores | None
     confusion: list[list[int]] | None
     """Rows are true classes; None without labels, or with more than MATRIX classes."""
+    void: float | None = None
+    """Percent of the labels' pixels that count nowhere; None without labels a pixel."""
 
 
 def evaluate_networks(
@@ -241,7 +243,7 @@ def evaluate_networks(
     whole = classes <= MATRIX
     count = confusion if whole else tally
     truth = np.zeros((classes if whole else 3, classes), np.int64)
-    agreement = np.zeros((3, classes), np.int64)
+    agreement, pixels = np.zeros((3, classes), np.int64), np.zeros(1, np.int64)
     if data.classification:
         found, _ = classify(machine, net, reading, data, image)
         labels = np.array([UNLABELLED if s.label is None else s.label for s in data.samples])
@@ -259,19 +261,23 @@ def evaluate_networks(
                 if data.labelled:
                     for item, prediction in zip(group, found, strict=True):
                         truth += count(np.asarray(item["y"]), prediction, classes)
+                        pixels += prediction.size
                 if teacher is not None:
                     wanted = predicted(machine, teacher, reading, group, "x1")
                     for item, expected in zip(group, wanted, strict=True):
                         if "valid" in item:
                             expected[np.asarray(item["valid"]) == 0] = void_of(classes)
                     agreement += tally(wanted, found, classes)
-        truth, agreement = (all_sum(torch.from_numpy(m)).numpy() for m in (truth, agreement))
+        summed = (all_sum(torch.from_numpy(m)).numpy() for m in (truth, agreement, pixels))
+        truth, agreement, pixels = summed
     score = image_scores if data.classification else scores_of
+    counts = per_class(truth) if whole else truth
     return Evaluation(
         images=len(data.samples),
-        truth=score(per_class(truth) if whole else truth) if data.labelled else None,
+        truth=score(counts) if data.labelled else None,
         agreement=score(agreement) if teacher is not None else None,
         confusion=truth.tolist() if data.labelled and whole else None,
+        void=float(100 * (1 - counts[1].sum() / pixels[0])) if pixels[0] else None,
     )
 
 

@@ -34,8 +34,8 @@ def check_installed() -> None:
 
 
 class Deployed(nn.Module):
-    """uint8 RGB (B, 3, H, W) -> logits (B, C, h, w) and classes, uint8 (B, H, W): the argmax of the
-    logits, upsampled bilinearly to the image's size."""
+    """uint8 RGB (B, 3, H, W) -> logits (B, C, h, w) and classes (B, H, W), uint8, or int32 of more
+    than 256: the argmax of the logits, upsampled bilinearly to the image's size."""
 
     def __init__(self, net: nn.Module, mean: Sequence[float], std: Sequence[float]) -> None:
         super().__init__()
@@ -44,7 +44,7 @@ class Deployed(nn.Module):
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
         logits = logits_of(self.net(normalise(image, self.mean, self.std)))
         full = upsample(logits, (image.shape[2], image.shape[3]))
-        return logits, full.argmax(dim=1).to(torch.uint8)
+        return logits, full.argmax(dim=1).to(torch.uint8 if full.shape[1] <= 256 else torch.int32)
 
 
 def adaptive_average(x: Tensor, size: Sequence[int]) -> Tensor:

@@ -16,7 +16,7 @@ from adapt.errors import InputError
 from adapt.networks import NETWORKS, TORCHVISION
 from adapt.networks.batchnorm import eval_mode
 from adapt.networks.factory import COUNTS
-from adapt.networks.taps import logits_of
+from adapt.networks.taps import own_logits
 from adapt.settings.groups import NetworkConfig
 
 OURS = "network"
@@ -76,6 +76,8 @@ class Signature(NamedTuple):
     """Pixels of the image for each cell of the logits."""
     multiple: int | None
     """Height and width must be multiples of it; None = the network takes its own sizes only."""
+    one_logit: bool = False
+    """Is there one output for two classes?"""
 
 
 def signature_of(net: nn.Module, size: tuple[int, int]) -> Signature:
@@ -103,13 +105,13 @@ def signature_of(net: nn.Module, size: tuple[int, int]) -> Signature:
     except (RuntimeError, AssertionError) as error:
         what = f"network: it does not take images of {height}x{width} ({error})"
         raise InputError(f"{what}; give data.resize=[H,W]") from None
-    logits = logits_of(output)
+    logits = own_logits(output)
     if logits.ndim != 4:
         given = tuple(logits.shape)
         raise InputError(f"network: its output is {given}; it must be logits (B, C, h, w)")
     kind = '["out"]' if isinstance(output, Mapping) else ".logits"
     kind = "" if isinstance(output, Tensor) else kind
-    return Signature(kind, round(height / logits.shape[2]), multiple)
+    return Signature(kind, round(height / logits.shape[2]), multiple, logits.shape[1] == 1)
 
 
 def odd_sizes(multiple: int) -> list[tuple[int, int]]:

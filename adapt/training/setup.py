@@ -14,7 +14,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 import adapt.data
 from adapt.data import DataSet, layout_of, load
-from adapt.data.sampling import Batch, check_sizes, size_of
+from adapt.data.sampling import Batch, check_labels, check_sizes, size_of
 from adapt.disk.runs import read_data
 from adapt.errors import InputError
 from adapt.machine.processes import on_rank_zero, rank, world
@@ -262,6 +262,8 @@ def prepare(config: TrainConfig, start: Model | None, teacher: Model | None) -> 
     # 7. Every image's header is read last, because that takes longest. From here on nothing is
     #    drawn before the first step: rank 0 draws dropout as a run of one process does.
     check_sizes(data, setup.fields)
+    if config.steps:
+        check_labels(data, config.data, setup.fields)
     if rank():
         torch.manual_seed(process_seed(config.seed, 0))
     return setup
