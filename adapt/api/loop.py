@@ -213,7 +213,7 @@ def classes_of(machine: Runtime, net: nn.Module, network: NetworkConfig, images:
     """How many classes a network tells apart."""
     example = as_input(machine.images(images[:1]), network.mean, network.std)
     with torch.no_grad(), machine.autocast(), eval_mode(net):
-        return logits_of(net(example)).shape[1]
+        return logits_of(net(example.clone())).shape[1]
 
 
 def labels_of(labels: Any, count: int, classes: int) -> np.ndarray:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from adapt.errors import InputError
@@ -53,8 +53,23 @@ def given(name: str, network: nn.Module | Callable[..., nn.Module]) -> str:
     if not name:
         findable = own is network and label.isidentifier() and own.__module__ != "__main__"
         name = f"{own.__module__}:{label}" if findable else f"{OBJECT}{label}"
-    _given[name] = partial(deepcopy, network) if isinstance(network, nn.Module) else network
+    _given[name] = partial(copied, network) if isinstance(network, nn.Module) else network
     return name
+
+
+def copied(net: nn.Module) -> nn.Module:
+    """A deep copy of a network."""
+    return deepcopy(cut(net))
+
+
+def cut(net: nn.Module) -> nn.Module:
+    """The network, without the graphs of tensors that its modules keep beside their parameters,
+    which deepcopy refuses: a weight of torch.nn.utils.weight_norm, a map that a hook has kept."""
+    for module in net.modules():
+        for name, value in vars(module).items():
+            if isinstance(value, Tensor) and value.grad_fn is not None:
+                vars(module)[name] = value.detach()
+    return net
 
 
 def permit(factory: str) -> None:

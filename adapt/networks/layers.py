@@ -121,8 +121,12 @@ class _Recorder(TorchDispatchMode):
         container = isinstance(module, CONTAINERS)
         return Layer(name, short, type(module).__name__, leaf, container, parameters)
 
-    def before(self, module: nn.Module, inputs: object) -> None:
+    def before(self, module: nn.Module, inputs: tuple[object, ...]) -> None:
         self._running.append((self.names[module], self.macs()))
+        if DROPOUT in type(module).__name__ and getattr(module, "inplace", False):  # in training
+            for name, (reference, _) in self._outputs.items():
+                if any(reference() is x for x in inputs):
+                    self.overwritten[name] = self.names[module]
         self._parameters |= {id(p): p.numel() for p in module.parameters(recurse=False)}
 
     def after(self, module: nn.Module, inputs: object, output: object) -> None:
@@ -274,7 +278,9 @@ def auto_taps(layers: Sequence[Layer]) -> dict[str, float]:
         computation has no map (B, C, h, w), as in a transformer of tokens.
     """
     logits = next(x for x in layers if not x.name)
-    unfit = {x.name for x in pooled(layers)} | {x.name for x in layers if DROPOUT in x.type}
+    dropouts = {x.name for x in layers if DROPOUT in x.type}
+    unfit = {x.name for x in layers if {x.name, x.overwritten_by} & dropouts}
+    unfit |= {x.name for x in pooled(layers)}
     maps = [
         x
         for x in layers

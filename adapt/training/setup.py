@@ -2,7 +2,6 @@
 
 import hashlib
 from collections.abc import Sequence
-from copy import deepcopy
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -21,6 +20,7 @@ from adapt.machine.processes import on_rank_zero, rank, world
 from adapt.machine.runtime import Runtime, runtime, say
 from adapt.networks import build_network
 from adapt.networks.batchnorm import freeze, train_mode
+from adapt.networks.factory import copied
 from adapt.networks.gradient_checkpointing import blocks, recomputed
 from adapt.networks.layers import Layer, auto_taps, check, linear, proposal, trace, weighted
 from adapt.networks.pretrained import is_pretrained, pretrained
@@ -163,7 +163,7 @@ def resolve(config: TrainConfig) -> tuple[TrainConfig, Model | None, Model | Non
             models[what] = load_complete(source, network, images.classes, what, size)
     teacher = models.get("teacher")
     if teacher is not None and not config.start:
-        models["start"] = replace(teacher, net=deepcopy(teacher.net))
+        models["start"] = replace(teacher, net=copied(teacher.net))
     if student := models.get("start", teacher):
         network = replace(network, one_logit=student.network.one_logit)
     start = config.start or config.teacher or NO_START

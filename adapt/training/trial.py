@@ -12,6 +12,7 @@ from adapt.machine.runtime import explained
 from adapt.networks.maps import blank
 from adapt.networks.sizes import REFUSALS, reason
 from adapt.networks.taps import LOGITS
+from adapt.objective.terms import Maps
 from adapt.training.setup import Setup
 
 CURES = {
@@ -58,6 +59,7 @@ def trial(setup: Setup) -> None:
             with machine.autocast():
                 target = setup.target(images, {}) if setup.teacher is not None else {}
                 maps = setup.alone(images)
+            check_classes(maps, len(setup.data.classes))
             setup.objective(maps, target, batch)[0].backward()
     except InputError:
         raise
@@ -70,10 +72,13 @@ def trial(setup: Setup) -> None:
             f"network: it cannot be trained: {what} fails: {reason(error)}"
             f"{f'; {cure}' if cure else ''}"
         ) from error
-    found = maps[LOGITS].shape[1] if LOGITS in maps else len(setup.data.classes)
-    if found != len(setup.data.classes):
+
+
+def check_classes(maps: Maps, classes: int) -> None:
+    """InputError where the logits in training are not those of evaluation."""
+    found = maps[LOGITS].shape[1] if LOGITS in maps else classes
+    if found != classes:
         raise InputError(
-            f"network: its logits have {found} channels in training and "
-            f"{len(setup.data.classes)} in evaluation; the first member of what it returns must "
-            "be the same in both"
+            f"network: its logits have {found} channels in training and {classes} in evaluation; "
+            "the first member of what it returns must be the same in both"
         )

@@ -153,7 +153,9 @@ def test_wrong_pairs_are_named(pairs: Any, words: str) -> None:
 
 
 def test_names_of_another_number_of_outputs_are_refused(home: Path) -> None:
-    with pytest.raises(adapt.InputError, match=r"has 5 outputs; the data has 2 classes: a, b; give"):
+    with pytest.raises(
+        adapt.InputError, match=r"has 5 outputs; the data has 2 classes: a, b; give"
+    ):
         fitted(arrays(home), classes=["a", "b"])
 
 
