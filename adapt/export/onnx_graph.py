@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from adapt.errors import InputError
 from adapt.networks.preprocessing import normalise
+from adapt.networks.sizes import REFUSALS
 from adapt.networks.taps import logits_of, upsample
 from adapt.settings.groups import NetworkConfig
 
@@ -19,6 +20,7 @@ OPSET = 18
 NEEDED = ("onnx", "onnxscript", "onnxruntime")
 MOST_BYTES = 2**31 - 2**20
 """Of weights that one protobuf file can hold beside the graph."""
+ONE_SIZE = "size=[H,W], those of the images, is easier to trace; "
 EXAMPLE = (2, 128, 192)
 """Batch, height and width of the traced image: multiples of 64 whose maps have sides above 1."""
 
@@ -111,12 +113,12 @@ def onnx_bytes(
                 output_names=["logits", "classes"],
                 verbose=False,
             )
-        except (RuntimeError, TypeError, ValueError, AssertionError) as error:
-            reason = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
+        except REFUSALS as error:
+            why = " ".join(" ".join(str(error).split())[:300].split(" - ")[:2])
             raise InputError(
                 f"formats=[onnx]: {type(net).__name__} cannot be translated "
-                f"({type(error).__name__}: {reason}). formats=[safetensors] does without; "
-                "size=[H,W] traces one size only"
+                f"({type(error).__name__}: {why}); {'' if size else ONE_SIZE}"
+                "formats=[safetensors] does without"
             ) from error
     assert made is not None
     model = made.model_proto

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 
+import torch
 from torch import Tensor, nn
 
 from adapt.errors import InputError, unknown

@@ -28,7 +28,6 @@ from adapt.evaluation.inference import views
 from adapt.evaluation.protocol import predict
 from adapt.export import export, refuse_sizes
 from adapt.export.onnx_graph import onnx_bytes
-from adapt.export.recipe import Signature
 from adapt.machine.runtime import runtime
 from adapt.networks import build_network
 from adapt.networks.factory import permit
@@ -250,10 +249,9 @@ REFUSED: dict[str, tuple[Refusal, str]] = {
             data=DataConfig(resize=[32]),
         )),
         r"data\.resize=\[32\]"),
-    "an ONNX graph of one size": (
-        lambda w, p: refuse_sizes(
-            [(8, 8)], Signature("", 1, None), ExportConfig("r", out="o", formats=["onnx"])),
-        r"size=\[8, 8\] for ONNX"),
+    "an ONNX graph of another size": (
+        lambda w, p: refuse_sizes([(8, 8)], None, [8, 16]),
+        r"model.onnx takes 8x16 only, but images are 8x8; give data\.resize=\[8, 16\]"),
     "a file of 2 GiB": (lambda w, p: onnx_of(heavy()), r"4295098368 bytes; .*safetensors"),
     "a network with branches": (lambda w, p: onnx_of(Branches()), "Branches cannot be translated"),
     "a layer that never runs": (
