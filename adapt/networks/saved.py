@@ -15,7 +15,7 @@ from adapt.disk.tensors import load_tensors, read_tensors
 from adapt.errors import InputError
 from adapt.networks import build_network
 from adapt.networks.names import place_of, read_named
-from adapt.networks.pretrained import COCO, IMAGENET, is_pretrained, pretrained
+from adapt.networks.pretrained import COCO, COUNTER, IMAGENET, is_pretrained, pretrained
 from adapt.networks.sizes import outputs
 from adapt.settings.choices import BACKBONE
 from adapt.settings.groups import NetworkConfig
@@ -180,6 +180,7 @@ def load_complete(
         tensors, digest = read_named(source, network.keys, net.state_dict().keys())
         if not classes and not network.factory:
             net = build_network(network, outputs_in(tensors, net.state_dict()))
+    tensors = {k: v for k, v in net.state_dict().items() if k.endswith(COUNTER)} | tensors
     try:
         load_tensors(net, tensors, f"{what}: {source}")
     except InputError as error:
