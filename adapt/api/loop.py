@@ -7,13 +7,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from adapt.data.images import IGNORE
+from adapt.data.images import index_type, void_of
 from adapt.data.objects import array_of, parts_of
 from adapt.data.sampling import tensor
-from adapt.errors import InputError
-from adapt.evaluation.metrics import Scores, confusion, scores
+from adapt.errors import InputError, listing
+from adapt.evaluation.metrics import Scores, scores_of, tally
 from adapt.evaluation.protocol import predict
-from adapt.machine.runtime import runtime
+from adapt.machine.runtime import Runtime, runtime
 from adapt.networks.batchnorm import eval_mode
 from adapt.networks.preprocessing import as_input
 from adapt.networks.taps import forward, logits_of
@@ -170,8 +170,9 @@ def evaluate(
 
     Args:
         net: normalised images (B, C, H, W) -> logits; moved to the device, its modes left alone.
-        data: a map-style data set or a DataLoader of (image, label), label (H, W) with 255 = void;
-            with a teacher of pairs (x1, x2[, valid]). Images as in `fit`.
+        data: a map-style data set or a DataLoader of (image, label), label (H, W) with 255 = void
+            (65535 where the network has more than 255 classes); with a teacher of pairs
+            (x1, x2[, valid]). Images as in `fit`.
         teacher: sees x1; its classes are the truth for what `net` says of x2. None = labels.
         mean: of each channel of uint8 images, in the network's order and range.
         std: standard deviation likewise.
@@ -181,34 +182,60 @@ def evaluate(
         precision: auto, fp32 or bf16.
 
     Raises:
-        InputError: items of another kind, no items, or logits that are not finite.
+        InputError: items of another kind, no items, a label that is no output of the network, a
+            teacher of other outputs, or logits that are not finite.
     """
     machine = runtime(device, precision)
     network = NetworkConfig(mean=list(mean), std=list(std), order=order, range=range)
     for one in (net, teacher):
         if one is not None:
             machine.place(one)
-    total = np.zeros((0, 0), np.int64)
+    classes, total = 0, np.zeros(0, np.int64)
     for first, second, *valid in map(parts_of, items_of(data)):
+        old = batch_of_images(first)
+        images = old if teacher is None else batch_of_images(second)
+        if not classes:
+            classes = classes_of(machine, net, network, images)
+            total = np.zeros((3, classes), np.int64)
+            known = classes if teacher is None else classes_of(machine, teacher, network, old)
+            if known != classes:
+                raise InputError(f"evaluate: the teacher has {known} classes, net {classes}")
         if teacher is None:
-            images = batch_of_images(first)
-            truth = np.asarray(second).reshape(len(images), *np.shape(second)[-2:])
+            truth = labels_of(second, len(images), classes)
         else:
-            old, images = batch_of_images(first), batch_of_images(second)
             with eval_mode(teacher):
                 truth = predict(machine, teacher, network, old, size_of(old))
             if valid:
-                truth[np.asarray(valid[0]).reshape(truth.shape) == 0] = IGNORE
+                truth[np.asarray(valid[0]).reshape(truth.shape) == 0] = void_of(classes)
         with eval_mode(net):
-            if not len(total):
-                example = as_input(machine.images(images[:1]), network)
-                with torch.no_grad(), machine.autocast():
-                    total = np.zeros((logits_of(net(example.clone())).shape[1],) * 2, np.int64)
             found = predict(machine, net, network, images, size_of(truth))
-        total += confusion(truth.astype(np.uint8), found, len(total))
-    if not len(total):
+        total += tally(truth, found, classes)
+    if not classes:
         raise InputError("evaluate: there is nothing in data")
-    return scores(total)
+    return scores_of(total)
+
+
+def classes_of(machine: Runtime, net: nn.Module, network: NetworkConfig, images: Tensor) -> int:
+    """How many classes a network tells apart."""
+    example = as_input(machine.images(images[:1]), network)
+    with torch.no_grad(), machine.autocast(), eval_mode(net):
+        return logits_of(net(example.clone())).shape[1]
+
+
+def labels_of(labels: Any, count: int, classes: int) -> np.ndarray:
+    """The index masks (B, H, W) of `count` images.
+
+    Raises:
+        InputError: a value that is neither a class nor void.
+    """
+    found = np.asarray(labels)
+    known = ((found >= 0) & (found < classes)) | (found == void_of(classes))
+    if not known.all():
+        raise InputError(
+            f"evaluate: label {listing(np.unique(found[~known]))} is out of range; the network has "
+            f"{classes} classes, 0..{classes - 1}, and void is {void_of(classes)}"
+        )
+    return found.reshape(count, *found.shape[-2:]).astype(index_type(classes))
 
 
 def items_of(data: Any) -> Iterator[Any]:

@@ -83,6 +83,7 @@ def description(
             "layout": "(batch, class, height / stride, width / stride)",
             "stride": signature.stride,
             "taken": signature.output,
+            "one_logit": signature.one_logit,
             "upsampling": "bilinear, half-pixel centres (align_corners=False), to the wanted size",
             "class": "argmax of the upsampled logits",
         },

@@ -36,8 +36,8 @@ def check_installed() -> None:
 
 
 class Deployed(nn.Module):
-    """uint8 (B, N, H, W), RGB where N is 3 -> logits (B, C, h, w) and classes, uint8 (B, H, W): the
-    argmax of the logits, upsampled bilinearly to the image's size."""
+    """uint8 (B, N, H, W), RGB where N is 3 -> logits (B, C, h, w) and classes (B, H, W), uint8, or
+    int32 of more than 256: the argmax of the logits, upsampled bilinearly to the image's size."""
 
     def __init__(self, net: nn.Module, network: NetworkConfig) -> None:
         super().__init__()
@@ -46,7 +46,7 @@ class Deployed(nn.Module):
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
         logits = logits_of(self.net(normalise(image, self.network)))
         full = upsample(logits, (image.shape[2], image.shape[3]))
-        return logits, full.argmax(dim=1).to(torch.uint8)
+        return logits, full.argmax(dim=1).to(torch.uint8 if full.shape[1] <= 256 else torch.int32)
 
 
 def adaptive_average(x: Tensor, size: Sequence[int]) -> Tensor:

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from adapt.errors import InputError, Stopped
-from adapt.evaluation.metrics import confusion, scores
+from adapt.evaluation.metrics import scores_of, tally
 from adapt.evaluation.protocol import finite_logits
 from adapt.machine.runtime import progress, runtime
 from adapt.networks.batchnorm import eval_mode
@@ -100,7 +100,7 @@ def compare(
 ) -> dict[str, Any]:
     """What parity.json says of a format: logits as they are, the rest in percent."""
     classes = own[0].shape[1]
-    agreement, before, after = (np.zeros((classes, classes), np.int64) for _ in range(3))
+    agreement, before, after = (np.zeros((3, classes), np.int64) for _ in range(3))
     difference = span = 0.0
     pixels = equal = wrong = 0
     for case, mine, (logits, labels) in zip(cases, own, found, strict=True):
@@ -116,11 +116,11 @@ def compare(
             continue
         pixels, equal = pixels + labels.numel(), equal + int((full.argmax(1) == labels).sum())
         a, b = (upsample(maps, case.size).argmax(dim=1)[0].numpy() for maps in (mine, logits))
-        agreement += confusion(a, b, classes)
+        agreement += tally(a, b, classes)
         if case.truth is not None:
-            before += confusion(case.truth, a, classes)
-            after += confusion(case.truth, b, classes)
-    miou = scores(after).miou if after.sum() else None
+            before += tally(case.truth, a, classes)
+            after += tally(case.truth, b, classes)
+    miou = scores_of(after).miou if after.sum() else None
     return {
         "passed": difference <= TOLERANCE * span and not wrong,
         "max_logit_difference": difference,
@@ -128,7 +128,7 @@ def compare(
         "tolerance": TOLERANCE * span,
         "equal_argmax": 100 * equal / max(1, pixels),
         "wrong_pixels": wrong,
-        "agreement_miou": scores(agreement).miou,
+        "agreement_miou": scores_of(agreement).miou,
         "miou": miou,
-        "miou_difference": None if miou is None else miou - scores(before).miou,
+        "miou_difference": None if miou is None else miou - scores_of(before).miou,
     }

@@ -15,7 +15,7 @@ from adapt.errors import InputError
 from adapt.networks import NETWORKS, TORCHVISION
 from adapt.networks.factory import COUNTS
 from adapt.networks.sizes import REFUSALS, STEPS, run
-from adapt.networks.taps import logits_of
+from adapt.networks.taps import own_logits
 from adapt.settings.groups import NetworkConfig
 
 OURS = "network"
@@ -41,23 +41,24 @@ class Recipe(NamedTuple):
 
 def recipe_of(config: NetworkConfig, net: nn.Module, classes: int) -> Recipe:
     """The recipe of a network that `build_network(config, classes)` made."""
+    outputs = config.outputs(classes)
     if config.factory:
         module, _, name = config.factory.partition(":")
         loaded = import_module(module)
         wanted = inspect.signature(getattr(loaded, name)).parameters
         counts = [p for p in wanted if p in COUNTS and p not in config.arguments]
-        arguments = config.arguments | dict.fromkeys(counts[:1], classes)
+        arguments = config.arguments | dict.fromkeys(counts[:1], outputs)
         file = Path(inspect.getfile(loaded)).resolve()
         depth = module.count(".") + (file.name == "__init__.py")
         return Recipe(module, name, arguments, None, file.parents[depth], ("torch", module))
     if config.name in TORCHVISION:
         arguments = dict.fromkeys(("weights", "weights_backbone", "aux_loss"))
-        arguments["num_classes"] = classes
+        arguments["num_classes"] = outputs
         where = "torchvision.models.segmentation"
         return Recipe(where, config.name, arguments, None, None, ("torch", "torchvision"))
     make, kind = NETWORKS[config.name], type(net)
     fixed = make.keywords if isinstance(make, partial) else {}
-    known = {"num_classes": classes, "width": config.width, "batch_norm": config.batch_norm} | fixed
+    known = {"num_classes": outputs, "width": config.width, "batch_norm": config.batch_norm} | fixed
     arguments = {p: known[p] for p in inspect.signature(kind).parameters if p in known}
     source = Path(inspect.getfile(kind))
     vision = "torchvision" in source.read_text(encoding="utf-8")
@@ -74,6 +75,8 @@ class Signature(NamedTuple):
     """Pixels of the image for each cell of the logits."""
     multiple: int | None
     """Height and width must be multiples of it; None = the network takes its own sizes only."""
+    one_logit: bool = False
+    """Is there one output for two classes?"""
 
 
 def signature_of(net: nn.Module, size: tuple[int, int]) -> Signature:
@@ -90,13 +93,13 @@ def signature_of(net: nn.Module, size: tuple[int, int]) -> Signature:
     except (RuntimeError, AssertionError) as error:
         what = f"network: it does not take images of {height}x{width} ({error})"
         raise InputError(f"{what}; give data.resize=[H,W]") from None
-    logits = logits_of(output)
+    logits = own_logits(output)
     if logits.ndim != 4:
         given = tuple(logits.shape)
         raise InputError(f"network: its output is {given}; it must be logits (B, C, h, w)")
     kind = '["out"]' if isinstance(output, Mapping) else ".logits"
     kind = "" if isinstance(output, Tensor) else kind
-    return Signature(kind, round(height / logits.shape[2]), multiple)
+    return Signature(kind, round(height / logits.shape[2]), multiple, logits.shape[1] == 1)
 
 
 def multiple_of(net: nn.Module) -> int | None:

@@ -17,7 +17,7 @@ from adapt.errors import InputError, unknown
 from adapt.networks.batchnorm import eval_mode
 from adapt.networks.maps import as_map, blank, elements
 from adapt.networks.sizes import REFUSALS, unfit
-from adapt.networks.taps import LOGITS, aliases, logits_of
+from adapt.networks.taps import LOGITS, aliases, own_logits
 
 NETWORK = "(network)"
 """How tables call the last layer, the network itself, whose name in `named_modules()` is empty."""
@@ -135,7 +135,7 @@ class _Recorder(TorchDispatchMode):
         (name, start), until = self._running.pop(), self.macs()
         self._parameters |= {id(p): p.numel() for p in module.parameters()}
         layer = self.layers.pop(name, None) or self.untouched(module)
-        self.note(layer, module, output if name else logits_of(output), until - start)
+        self.note(layer, module, output if name else own_logits(output), until - start)
         if not name and isinstance(output, list | tuple):
             self.layers[name] = replace(self.layers[name], returned=type(output).__name__)
         for path, element in elements(output) if name else ():

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 
+import torch
 from torch import Tensor, nn
 
 from adapt.errors import InputError, unknown
@@ -59,7 +60,23 @@ def split_tap(net: nn.Module, tap: str) -> tuple[str, str]:
 
 
 def logits_of(output: object) -> Tensor:
-    """The logits of a network's output, (B, C, h, w) or, of a classifier of whole images, (B, C).
+    """The logits of a network's output, one a class: (B, C, h, w) or, of a classifier of whole
+    images, (B, C); raises as `own_logits`."""
+    return two_logits(own_logits(output))
+
+
+def two_logits(logits: Tensor) -> Tensor:
+    """One logit z, (B, 1, ...), as those of two classes, (0, z); others as they are.
+
+    Their softmax is (1 - sigmoid(z), sigmoid(z)), their cross-entropy and KL divergence are the
+    binary ones, and class 1 is the likelier one where z > 0.
+    """
+    return torch.cat([torch.zeros_like(logits), logits], 1) if logits.shape[1] == 1 else logits
+
+
+def own_logits(output: object) -> Tensor:
+    """The logits as a network gives them, (B, C, h, w) or, of a classifier of whole images, (B, C),
+    where C may be 1.
 
     It is a tensor; a list or tuple whose first member they are, before those of auxiliary heads; a
     mapping with `out` (torchvision) or `logits`, or with nothing else; or an object with `.logits`

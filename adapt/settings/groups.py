@@ -9,7 +9,18 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any
 
 from adapt.errors import InputError, unknown
-from adapt.settings.checks import SIZE, Count, OneOf, Range, Settings, Share, Size, Strength, one_of
+from adapt.settings.checks import (
+    MOST_CLASSES,
+    SIZE,
+    Count,
+    OneOf,
+    Range,
+    Settings,
+    Share,
+    Size,
+    Strength,
+    one_of,
+)
 from adapt.settings.choices import CLASSIFIERS, DATASETS, FILTERS, NETWORKS, PENALTIES, SCHEDULES
 
 WHICH = (
@@ -62,9 +73,10 @@ class DataConfig(Settings, where="data."):
     classes: list[str] = field(default_factory=list)
     """`pairs` only: names of the classes in the order of their indices. It may stay empty where
     there are no labels."""
-    void: list[Annotated[int, Range(0, 255)]] = field(default_factory=list)
-    """Label values that count nowhere, besides 255; [] = the data set's own."""
-    codes: list[Annotated[int, Range(0, 255)]] = field(default_factory=list)
+    void: list[Annotated[int, Range(0, MOST_CLASSES)]] = field(default_factory=list)
+    """Label values that count nowhere, besides 255 (65535 where there are more than 255 classes);
+    [] = the data set's own."""
+    codes: list[Annotated[int, Range(0, MOST_CLASSES)]] = field(default_factory=list)
     """Label value of each class, in the order of the classes; [] = the data set's own, mostly its
     index."""
     follow_links: bool = False
@@ -147,6 +159,9 @@ class NetworkConfig(Settings, where="network."):
     """VGG-16 networks: multiplier of every hidden channel count."""
     batch_norm: bool = False
     """VGG-16 networks: batch normalisation after the convolutions."""
+    one_logit: bool = False
+    """One output for two classes, whose sigmoid is the chance of the second. A factory that takes
+    the number of classes is called with 1. A weights file tells it by itself."""
     mean: list[Annotated[float, Range(-1e3, 1e3)]] = field(
         default_factory=lambda: list(IMAGENET_MEAN)
     )
@@ -183,6 +198,10 @@ class NetworkConfig(Settings, where="network."):
             raise InputError(f"network.order is bgr; network.mean has {len(self.mean)} channel(s)")
         if self.range not in (1, 255):
             raise InputError(f"network.range is {self.range}; it must be 1 or 255")
+
+    def outputs(self, classes: int) -> int:
+        """How many outputs a network for so many classes is made with."""
+        return 1 if self.one_logit else classes
 
 
 @dataclass

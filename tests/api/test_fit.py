@@ -177,6 +177,13 @@ def test_wrong_pairs_are_named(pairs: Any, words: str) -> None:
         fitted(pairs)
 
 
+def test_names_of_another_number_of_outputs_are_refused(home: Path) -> None:
+    with pytest.raises(
+        adapt.InputError, match=r"has 5 outputs; the data has 2 classes: a, b; give"
+    ):
+        fitted(arrays(home), classes=["a", "b"])
+
+
 def test_it_runs_in_another_thread_than_the_main_one(home: Path) -> None:
     with ThreadPoolExecutor(1) as pool:
         found = pool.submit(fitted, arrays(home), steps=1).result(timeout=300)

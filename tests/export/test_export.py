@@ -335,7 +335,7 @@ class OneSize(torch.nn.Module):
 
 
 def test_signature_of_a_network_of_one_size() -> None:
-    assert tuple(signature_of(OneSize(), (32, 48))) == ('["out"]', 4, None)
+    assert tuple(signature_of(OneSize(), (32, 48))) == ('["out"]', 4, None, False)
     with pytest.raises(InputError, match="does not take images of 40x40"):
         signature_of(OneSize(), (40, 40))
     with pytest.raises(InputError, match="it must be logits"):
