@@ -218,7 +218,7 @@ def void_warning(share: float, absent: Sequence[str]) -> str:
     255 of a mask of 0 and 255 counts as void."""
     return (
         f"warning: {share:.1f} % of the labels' pixels are void, and none is {listing(absent)}; "
-        "if a value that counts as void is a class, give data.codes=[0,255], say"
+        "if a value that counts as void is a class, give data.codes, such as data.codes=[0,255]"
     )
 
 

@@ -15,7 +15,7 @@ from adapt.disk.tensors import load_tensors, read_tensors
 from adapt.errors import InputError
 from adapt.networks import build_network
 from adapt.networks.names import place_of, read_named
-from adapt.networks.pretrained import COCO, IMAGENET, is_pretrained, pretrained
+from adapt.networks.pretrained import COCO, COUNTER, IMAGENET, is_pretrained, pretrained
 from adapt.networks.sizes import outputs
 from adapt.settings.checks import MOST_CLASSES
 from adapt.settings.choices import BACKBONE
@@ -223,6 +223,7 @@ def load_complete(
         if wanted != built:
             net = build_network(network, wanted)
     hint = f"start={BACKBONE}{source} takes all but its last layers"
+    tensors = {k: v for k, v in net.state_dict().items() if k.endswith(COUNTER)} | tensors
     try:
         load_tensors(net, tensors, f"{what}: {source}")
     except InputError as error:

@@ -188,7 +188,8 @@ def prepare(config: TrainConfig, start: Model | None, teacher: Model | None) -> 
     for what, model in (("start", start), ("teacher", teacher)):
         if model is not None:
             check_classes(model.classes, classes, f"{what}: {getattr(config, what)}", owner)
-            classes, owner = (classes, owner) if classes else (model.classes, f"the {what}")
+            if not classes:
+                classes, owner = model.classes, f"the {what}"
     data = replace(data, classes=classes)
     inputs = {k: m.digest for k, m in (("start", start), ("teacher", teacher)) if m is not None}
 

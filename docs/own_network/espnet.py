@@ -107,9 +107,9 @@ class ESPNet(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         one, two, three = self.encoder(image / 255)  # the authors divide once more, after the std
-        up = torch.cat([self.level3_C(two), self.up_l3(self.br(three))], dim=1)
-        up = torch.cat([self.up_l2(self.combine_l2_l3(up)), one], dim=1)
-        return self.classifier(self.conv(up))
+        up = self.up_l3(self.br(three))
+        up = self.up_l2(self.combine_l2_l3(torch.cat([self.level3_C(two), up], dim=1)))
+        return self.classifier(self.conv(torch.cat([up, one], dim=1)))
 
 
 def espnet(classes: int, p: int = 2, q: int = 8) -> nn.Module:
