@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from adapt.data import pixels_only, some
-from adapt.disk.files import read_mapping, sha256, write_json, write_whole
+from adapt.disk.files import read_mapping, sha256, write_json, write_whole, writing
 from adapt.disk.lock import whole_folder
 from adapt.errors import InputError, Stopped, listing
 from adapt.evaluation.evaluate import data_for
@@ -157,16 +157,18 @@ def write_formats(
     digests."""
     versions = {"python": platform.python_version(), "torch": torch.__version__}
     if "safetensors" in formats:
-        shutil.copyfile(run / WEIGHTS, folder / WEIGHTS)
         write_whole(folder / MODELING, modeling_text(about, made).encode())
-        if made.source:
-            shutil.copyfile(made.source, folder / f"{OURS}.py")
+        sources = {WEIGHTS: run / WEIGHTS, f"{OURS}.py": made.source}
+        for name, source in sources.items():
+            if source:
+                with writing(folder / name):
+                    shutil.copyfile(source, folder / name)
     if "onnx" in formats:
         kept = ("license", "architecture", "classes", "input", "output", "origin")
         metadata = {k: about[k] for k in kept} | {"weights_sha256": model.digest}
         size, multiple = about["input"]["onnx_size"] or [], about["input"]["multiple_of"] or 1
         if not size:
-            say("  onnx: traced for every size, which can take long; size=[H,W] traces one")
+            say("  onnx: traced at every size, which may take minutes; size=[H,W] traces one")
         content = onnx_bytes(model.net, model.network, size, metadata, multiple)
         write_whole(folder / ONNX, content)
         versions |= {name: version(name) for name in NEEDED}

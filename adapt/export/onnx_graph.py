@@ -20,7 +20,7 @@ OPSET = 18
 NEEDED = ("onnx", "onnxscript", "onnxruntime")
 MOST_BYTES = 2**31 - 2**20
 """Of weights that one protobuf file can hold beside the graph."""
-ONE_SIZE = "size=[H,W], those of the images, is easier to trace; "
+ONE_SIZE = "size=[H,W], the images' own, is easier to trace; "
 EXAMPLE = (2, 128, 192)
 """Batch, height and width of the traced image: multiples of 64 whose maps have sides above 1."""
 
@@ -114,7 +114,7 @@ def onnx_bytes(
                 verbose=False,
             )
         except REFUSALS as error:
-            why = " ".join(" ".join(str(error).split())[:300].split(" - ")[:2])
+            why = " ".join(str(error).split())[:300]
             raise InputError(
                 f"formats=[onnx]: {type(net).__name__} cannot be translated "
                 f"({type(error).__name__}: {why}); {'' if size else ONE_SIZE}"
