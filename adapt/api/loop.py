@@ -46,7 +46,7 @@ def regression_loss(
     *,
     distance: str = "relative",
     valid: Tensor | None = None,
-    **options: float,
+    **options: Any,
 ) -> Tensor:
     """sum_l w_l d(F_l^T(x1), F_l^S(x2)): seed paper 003, section 3.1.
 

@@ -23,7 +23,7 @@ from adapt.evaluation.inference import (
 from adapt.evaluation.metrics import ImageScores
 from adapt.machine.processes import on_rank_zero, rank_zero_only, shared_errors
 from adapt.machine.runtime import runtime, say
-from adapt.networks.saved import Model, load_model, same_classes, start_point_of
+from adapt.networks.saved import Model, load_model, load_teacher, same_classes, start_point_of
 from adapt.settings.commands import EvaluateConfig
 from adapt.settings.groups import DataConfig
 from adapt.settings.mapping import as_dict, inherit_data
@@ -76,7 +76,9 @@ def evaluate(config: EvaluateConfig) -> Path:
     teacher = None
     origin = config.teacher or start_point_of(recorded)
     if domain == "d2" and origin:
-        teacher = machine.place(load_model(Path(origin), "teacher", like=model).net).eval()
+        judge = load_teacher(origin, recorded, model)
+        teacher = machine.place(judge.net).eval()
+        reading = replace(reading, teacher=judge.network)
     if config.loss and data.classification:
         raise InputError("loss=true needs one label a pixel; these images have one label each")
     found = evaluate_networks(machine, net, reading, data, image, teacher)

@@ -42,7 +42,8 @@ def description(
 ) -> dict[str, Any]:
     """The content of model.json: all that is needed to make, feed and read the network."""
     network, regression = model.network, origin["settings"]["objective"]["regression"]
-    regressed = regression["taps"] if regression["weight"] else {}
+    weights = regression["taps"] if regression["weight"] else {}
+    regressed = {regression["student"].get(tap, tap): weight for tap, weight in weights.items()}
     layers = {
         tap: ".".join(filter(None, split_tap(model.net, tap))) for tap in regressed if tap != LOGITS
     }

@@ -160,15 +160,24 @@ class NetworkConfig(Settings, where="network."):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not self.factory:
-            one_of("network.name", self.name, (*NETWORKS, *CLASSIFIERS))
+        if not self.factory and self.name != type(self).name:
+            one_of(f"{self.where}name", self.name, (*NETWORKS, *CLASSIFIERS))
         self.name = self.factory or self.name
         for theirs, ours in self.keys.items():
             if theirs.count("*") != ours.count("*"):
-                raise InputError(f"network.keys.{theirs} is {ours!r}; give each side as many *")
+                raise InputError(f"{self.where}keys.{theirs} is {ours!r}; give each side as many *")
         for what in ("mean", "std"):
             if len(getattr(self, what)) != 3:
-                raise InputError(f"network.{what} is {getattr(self, what)}; give three numbers")
+                raise InputError(f"{self.where}{what} is {getattr(self, what)}; give three numbers")
+
+
+@dataclass
+class TeacherNetworkConfig(NetworkConfig, where="teacher_network."):
+    """The teacher's architecture and normalisation, where the student is another network; what is
+    not set is as in network."""
+
+    name: Annotated[str, OneOf("", *NETWORKS, others="a classifier of torchvision")] = ""
+    """Network of a teacher that is a weights file; a run knows its own. Empty = the student's."""
 
 
 @dataclass
