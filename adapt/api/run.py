@@ -19,7 +19,7 @@ from adapt.disk.files import write_whole
 from adapt.disk.runs import CONFIG, STUDENT, TEACHER, read_config, read_metrics
 from adapt.errors import InputError
 from adapt.machine.processes import on_rank_zero, processes
-from adapt.networks.factory import given
+from adapt.networks.factory import COMPILED, given
 from adapt.networks.saved import load_model
 from adapt.settings.groups import IMAGENET_MEAN, IMAGENET_STD
 from adapt.settings.mapping import build
@@ -233,7 +233,8 @@ def kept(
     net = network if isinstance(network, nn.Module) else network()
     if not isinstance(net, nn.Module):
         raise InputError(f"{what} is a {type(net).__name__}; it must be a module, or make one")
-    tensors = {k: v.detach().cpu().contiguous().clone() for k, v in net.state_dict().items()}
+    own = {name.replace(f"{COMPILED}.", ""): v for name, v in net.state_dict().items()}
+    tensors = {name: v.detach().cpu().contiguous().clone() for name, v in own.items()}
     content = safetensors.torch.save(tensors)
     settings["factory"] = given("", network, "student " if what == "student" else "")
 

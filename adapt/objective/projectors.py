@@ -8,28 +8,23 @@ from torch import Tensor, nn
 from adapt.errors import InputError
 from adapt.networks.taps import LOGITS
 
-GRID = 4
-"""Dimensions of maps (B, C, h, w), whose channels are axis 1; tokens (B, N, C) have them last."""
-
 
 class Projector(nn.Linear):
-    """A linear map of the channels, and a bias: a 1x1 convolution of maps, a linear layer of
-    tokens."""
+    """A linear map of the channels, with a bias: what a 1x1 convolution is to maps."""
 
     def forward(self, maps: Tensor) -> Tensor:
-        """(B, C, h, w) -> (B, C', h, w), or (B, N, C) -> (B, N, C')."""
-        axis = 1 if maps.ndim == GRID else -1
-        return super().forward(maps.movedim(axis, -1)).movedim(-1, axis)
+        """(B, C, h, w) -> (B, C', h, w); of tokens (B, C, N) -> (B, C', N)."""
+        return super().forward(maps.movedim(1, -1)).movedim(-1, 1)
 
 
 class Projectors(nn.Module):
     """One for each pair of layers whose channels differ in number; maps of the others pass as they
-    are. New ones are drawn from torch's seed.
+    are. Their weights are drawn from torch's seed.
 
     Args:
         pairs: the teacher's layer -> the student's.
-        student: shapes of the student's maps by layer.
-        teacher: shapes of the teacher's.
+        student: (C, h, w) or (C, N) of the student's maps, by layer.
+        teacher: of the teacher's.
 
     Raises:
         InputError: a pair of a map with tokens, or of different numbers of tokens.
@@ -45,20 +40,16 @@ class Projectors(nn.Module):
         self.pairs, self.said = dict(pairs), list[str]()
         self.linear = nn.ModuleList()
         for tap, own in pairs.items():
-            given, wanted = student[own], teacher[tap]
-            grids = {len(given), len(wanted)} == {GRID}
-            if not grids and given[1:-1] != wanted[1:-1]:
+            (given, *cells), (wanted, *others) = student[own], teacher[tap]
+            if cells != others and (len(cells), len(others)) != (2, 2):
                 raise InputError(
-                    f"taps: the student's {own} has maps {given}, the teacher's {tap} {wanted}: a "
-                    "map (B, C, h, w) is regressed onto a map, and tokens (B, N, C) onto as many"
+                    f"taps: the student's {own} has maps {student[own]}, the teacher's {tap} "
+                    f"{teacher[tap]}: maps (C, h, w) are regressed onto maps, and tokens (C, N) on "
+                    "no grid onto as many tokens"
                 )
-            axis = 1 if grids else -1
-            channels = given[axis], wanted[axis]
-            if channels[0] == channels[1]:
-                self.linear.append(nn.Identity())
-            else:
-                self.linear.append(Projector(*channels))
-                self.said.append(f"{own} {channels[0]} -> {tap} {channels[1]}")
+            alike = given == wanted
+            self.linear.append(nn.Identity() if alike else Projector(given, wanted))
+            self.said += [] if alike else [f"{own} {given} -> {tap} {wanted}"]
 
     def __str__(self) -> str:
         count = sum(p.numel() for p in self.parameters())

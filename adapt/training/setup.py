@@ -2,7 +2,6 @@
 
 import hashlib
 from collections.abc import Iterable, Sequence
-from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -14,15 +13,14 @@ from torch.nn.parallel import DistributedDataParallel
 
 import adapt.data
 from adapt.data import DataSet, layout_of, load
-from adapt.data.images import image_size
-from adapt.data.objects import arrays_of, batches_of
-from adapt.data.sampling import Batch, check_sizes
+from adapt.data.sampling import Batch, check_sizes, size_of
 from adapt.disk.runs import read_data
 from adapt.errors import InputError
 from adapt.machine.processes import on_rank_zero, rank, world
-from adapt.machine.runtime import Runtime, runtime
+from adapt.machine.runtime import Runtime, runtime, say
 from adapt.networks import build_network
 from adapt.networks.batchnorm import freeze, train_mode
+from adapt.networks.factory import copied
 from adapt.networks.gradient_checkpointing import blocks, recomputed
 from adapt.networks.layers import Layer, trace
 from adapt.networks.pretrained import is_pretrained, pretrained
@@ -99,6 +97,8 @@ class Setup:
     """Blocks of the student whose maps the backward pass computes again."""
     projectors: nn.Module = field(default_factory=nn.Identity)
     """Of the student's maps to the teacher's channels."""
+    size: tuple[int, int] = (0, 0)
+    """(H, W) of an image of a batch."""
 
     @cached_property
     def networks(self) -> dict[str, NetworkConfig]:
@@ -108,19 +108,22 @@ class Setup:
         return {"x1": inherit_network(self.config.teacher_network, student), "x2": student}
 
     @cached_property
+    def alone(self) -> Tapped:
+        """The student's maps that the objective needs, as this process computes them."""
+        return Tapped(self.student, self.objective.student, self.again, self.projectors)
+
+    @cached_property
     def tapped(self) -> nn.Module:
-        """The student's maps that the objective needs. Its gradients are averaged over the
-        processes, so every trainable parameter must get one (`with_gradient`), or they wait for
-        each other for ever."""
-        tapped = Tapped(self.student, self.objective.student, self.again, self.projectors)
-        return DistributedDataParallel(tapped) if world() > 1 else tapped
+        """The same with gradients that are averaged over the processes, so every trainable
+        parameter must get one (`with_gradient`), or they wait for each other for ever."""
+        return DistributedDataParallel(self.alone) if world() > 1 else self.alone
 
     @torch.no_grad()
     def target(self, x1: Tensor, batch: Batch) -> Maps:
-        """The teacher's maps of normalised images (B, 3, H, W)."""
+        """The teacher's maps of normalised images (B, C, H, W)."""
         assert self.teacher is not None
         compute = partial(forward, self.teacher, x1, self.objective.teacher)
-        if self.cache is None:
+        if self.cache is None or "view" not in batch:
             return compute()
         return self.cache(batch["view"], compute, self.machine.device)
 
@@ -172,13 +175,14 @@ def resolve(config: TrainConfig) -> tuple[TrainConfig, Model | None, Model | Non
     networks = {"teacher": inherit_network(config.teacher_network, network), "start": network}
     for what, source in files.items():
         if what == "teacher" or is_file(source):
-            classes = load(data, "train").classes
-            models[what] = load_complete(source, networks[what], classes, what)
+            images = load(data, "train")
+            size = size_of(data, images)
+            models[what] = load_complete(source, networks[what], images.classes, what, size)
     teacher = models.get("teacher")
     taught = TeacherNetworkConfig(keys=config.teacher_network.keys)
     if teacher is not None and not config.start:
         check_network(teacher, network, config.teacher, hint=ANOTHER)
-        models["start"] = replace(teacher, net=deepcopy(teacher.net))
+        models["start"] = replace(teacher, net=copied(teacher.net))
     elif teacher is not None and replace(teacher.network, keys=network.keys) != network:
         taught = TeacherNetworkConfig(**as_dict(teacher.network))
     resolved = replace(
@@ -238,7 +242,7 @@ def prepare(config: TrainConfig, start: Model | None, teacher: Model | None) -> 
         config,
         start,
         teacher,
-        lambda: size_of(config.data, load(config.data, "train")),
+        partial(seen_size, config.data),
     )
     objective = Objective(config.objective)
     check_teacher(config, objective, teacher)
@@ -258,6 +262,8 @@ def prepare(config: TrainConfig, start: Model | None, teacher: Model | None) -> 
     # 3. Taps are checked on the networks as they will run, at the size of a batch.
     size = size_of(config.data, data)
     layers = trace(student, size)
+    if several := next(layer.returned for layer in layers if not layer.name):
+        say(f"network: of the {several} that it returns the first member counts as the logits")
     check_kind(layers, data, objective)
     theirs = trace(teacher.net, size) if teacher is not None else layers
     projected = projectors(objective, layers, theirs, bool(config.teacher_network.name))
@@ -303,6 +309,7 @@ def prepare(config: TrainConfig, start: Model | None, teacher: Model | None) -> 
         cache=cached(config, machine, data, objective, frozen, size) if frozen else None,
         drift=Drift(student, start_point) if start_point and config.drift_every else None,
         projectors=projected,
+        size=size,
     )
 
     # 6. Every image's header is read last, because that takes longest. From here on nothing is
@@ -313,22 +320,16 @@ def prepare(config: TrainConfig, start: Model | None, teacher: Model | None) -> 
     return setup
 
 
+def seen_size(config: DataConfig) -> tuple[int, int]:
+    """(H, W) of the images of a batch; InputError where they have several."""
+    data = load(config, "train")
+    check_one_size(config, data)
+    return size_of(config, data)
+
+
 def process_seed(seed: int, step: int) -> int:
     """What a process that has no random state yet begins to draw dropout from at a step."""
     return int(np.random.SeedSequence([seed, rank(), step]).generate_state(1)[0])
-
-
-def size_of(config: DataConfig, data: DataSet) -> tuple[int, int]:
-    """(H, W) of a training image: the crop, or the size that images are brought to or have."""
-    check_one_size(config, data)
-    objects = data.objects
-    size: Sequence[int] = config.crop or config.resize
-    if objects and objects.loader is not None:
-        with torch.random.fork_rng(devices=[]):  # its order is drawn as if nobody had looked
-            size = next(iter(batches_of(objects.loader, 0, 1)))["x1"].shape[-2:]
-    elif objects and not size:
-        size = arrays_of(data.items[0], data.samples[0].name)["x1"].shape[:2]
-    return (size[0], size[1]) if size else image_size(data.samples[0].x1)
 
 
 def check_one_size(config: DataConfig, data: DataSet) -> None:

@@ -127,12 +127,16 @@ def projectors(
         raise InputError(f"{error}{hint}") from None
     check(theirs, objective.teacher, "objective, on the teacher")
     student, teacher = (
-        {name: layer.shape for layer in layers for name in (layer.name or LOGITS, *layer.aliases)}
+        {
+            name: layer.map if layer.name else layer.shape[1:]
+            for layer in layers
+            for name in (layer.name or LOGITS, *layer.aliases)
+        }
         for layers in (own, theirs)
     )
-    if student[LOGITS][1] != teacher[LOGITS][1]:
+    if student[LOGITS][0] != teacher[LOGITS][0]:
         raise InputError(
-            f"network: the student has {student[LOGITS][1]} outputs, the teacher "
-            f"{teacher[LOGITS][1]}; give both the same classes"
+            f"network: the student has {student[LOGITS][0]} outputs, the teacher "
+            f"{teacher[LOGITS][0]}; give both the same classes"
         )
     return Projectors(objective.pairs, student, teacher)

@@ -10,8 +10,8 @@ from adapt.objective.projectors import Projectors
 from adapt.objective.terms import Objective, regression
 from adapt.settings.objective import ObjectiveConfig, RegressionConfig
 
-GRID = (1, 6, 5, 4)
-TOKENS = (1, 20, 6)
+GRID, TOKENS = (6, 5, 4), (6, 20)
+"""(C, h, w), and (C, N) of tokens that lie on no grid."""
 
 
 @pytest.mark.parametrize("shape", [GRID, TOKENS])
@@ -19,14 +19,14 @@ def test_a_projector_is_a_linear_map_of_the_channels_of_maps_and_of_tokens(
     shape: tuple[int, ...],
 ) -> None:
     """Its values and gradients are those of a sum over the channels, cell by cell."""
-    wanted = (1, 3, 9, 9) if len(shape) == 4 else (1, 20, 3)
+    wanted = (3, 9, 9) if shape == GRID else (3, 20)
     projectors = Projectors({"theirs": "own"}, {"own": shape}, {"theirs": wanted})
     assert "own 6 -> theirs 3" in str(projectors)
     weight, bias = projectors.parameters()
-    maps = torch.randn(2, *shape[1:], requires_grad=True)
+    maps = torch.randn(2, *shape, requires_grad=True)
     found = projectors({"own": maps})["theirs"]
-    letters = "bchw,dc->bdhw" if len(shape) == 4 else "bnc,dc->bnd"
-    slow = torch.einsum(letters, maps, weight) + (bias[:, None, None] if len(shape) == 4 else bias)
+    slow = torch.einsum("bc...,dc->bd...", maps, weight)
+    slow = slow + bias.view(1, 3, *[1] * (len(shape) - 1))
     torch.testing.assert_close(found, slow)
     into, given = torch.randn_like(found), [maps, weight, bias]
     for a, b in zip(
@@ -38,7 +38,7 @@ def test_a_projector_is_a_linear_map_of_the_channels_of_maps_and_of_tokens(
 
 
 def test_maps_of_equal_channels_pass_as_they_are() -> None:
-    projectors = Projectors({"a": "b"}, {"b": GRID}, {"a": (1, 6, 9, 9)})
+    projectors = Projectors({"a": "b"}, {"b": GRID}, {"a": (6, 9, 9)})
     maps = {"b": torch.randn(2, 6, 5, 4), "logits": torch.randn(2, 3, 5, 4)}
     found = projectors(maps)
     assert found.keys() == {"a", "logits"} and not list(projectors.parameters())
@@ -61,15 +61,15 @@ def test_a_smaller_map_is_interpolated_to_the_teachers_size(name: str) -> None:
 @pytest.mark.parametrize(
     ("pairs", "message"),
     [
-        ({"map": "tokens"}, r"the student's tokens has maps \(1, 20, 6\), the teacher's map"),
-        ({"more": "tokens"}, "tokens .B, N, C. onto as many"),
+        ({"map": "tokens"}, r"the student's tokens has maps \(6, 20\), the teacher's map \(6, 5"),
+        ({"more": "tokens"}, "on no grid onto as many tokens"),
     ],
 )
 def test_tokens_are_not_regressed_onto_maps_or_onto_other_numbers(
     pairs: dict[str, str], message: str
 ) -> None:
     with pytest.raises(InputError, match=message):
-        Projectors(pairs, {"tokens": TOKENS}, {"map": GRID, "more": (1, 21, 6)})
+        Projectors(pairs, {"tokens": TOKENS}, {"map": GRID, "more": (6, 21)})
 
 
 def test_pairs_are_of_layers_that_are_regressed_and_logits_stay_logits() -> None:
