@@ -65,7 +65,7 @@ def networks_of(config: AnalyseConfig) -> Trained:
     folder = Path(config.run)
     after = load_model(folder)
     recorded = read_config(folder)
-    if recorded["teacher_network"]["name"]:  # the teacher is another network: not what it was
+    if recorded["teacher_network"]["name"]:  # it came from its start, the teacher is another one
         recorded |= {"teacher": "", "teacher_network": {}}
     start_point = config.teacher or start_point_of(recorded)
     if not start_point:

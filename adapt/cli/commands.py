@@ -36,7 +36,7 @@ def named(path: str) -> Any:
 
 DATA = {"data": "inherit"}
 TRAINED = {"network": "deeplab_vgg16", **DATA, "augment": "inherit"}
-TAUGHT = {**TRAINED, "teacher_network": "same"}
+TAUGHT = {**TRAINED, "teacher_network": "inherit"}
 
 COMMANDS = {
     "train": Command(

@@ -15,7 +15,7 @@ import adapt.data
 from adapt.data import DataSet, layout_of, load
 from adapt.data.sampling import Batch, check_sizes, size_of
 from adapt.disk.runs import read_data
-from adapt.errors import InputError
+from adapt.errors import InputError, listing
 from adapt.machine.processes import on_rank_zero, rank, world
 from adapt.machine.runtime import Runtime, runtime, say
 from adapt.networks import build_network
@@ -238,12 +238,7 @@ def prepare(config: TrainConfig, start: Model | None, teacher: Model | None) -> 
     machine = runtime(config.device, config.precision)
     if config.batch % world():
         raise InputError(f"batch is {config.batch}; {world()} processes cannot share it equally")
-    config = with_taps(
-        config,
-        start,
-        teacher,
-        partial(seen_size, config.data),
-    )
+    config = with_taps(config, start, teacher, partial(seen_size, config.data))
     objective = Objective(config.objective)
     check_teacher(config, objective, teacher)
     data = load(config.data, "train")
@@ -252,7 +247,7 @@ def prepare(config: TrainConfig, start: Model | None, teacher: Model | None) -> 
     data = replace(data, classes=common_classes(data.classes, models))
     inputs = {k: m.digest for k, m in models.items()}
 
-    # 2. The student, before its new weights anything could be drawn from the seed.
+    # 2. The student is the first that is drawn from the seed.
     student, start_point, digest = begun(config, start, len(data.classes))
     inputs |= digest
     student = machine.place(student)
@@ -281,6 +276,12 @@ def prepare(config: TrainConfig, start: Model | None, teacher: Model | None) -> 
         )
     fisher = read_fisher(config.penalty.fisher) if config.penalty.fisher else None
     penalty = Penalty(student, start_point, config.penalty, fisher, trained)
+    free = {name for name, p in student.named_parameters() if p.requires_grad}
+    if random := (penalty.new & free) - trained:
+        say(
+            f"warning: objective {config.objective.name!r} does not reach {listing(random, 5)}, "
+            "which the start does not have and which stay random; objective=kd reaches all"
+        )
     for name, parameter in student.named_parameters():  # DDP would wait for the others' gradients
         parameter.requires_grad_(name in trained)
     penalty.refuse_decay(config.schedule.weight_decay)

@@ -264,7 +264,7 @@ def compare(
             wanted, predictions = truth[number], {row: maps[number] for row, maps in found.items()}
             if "valid" in item:
                 wanted[np.asarray(item["valid"]) == 0] = IGNORE
-            matrices = [confusion(wanted, found, classes) for found in predictions.values()]
+            matrices = [confusion(wanted, one, classes) for one in predictions.values()]
             counts = np.array([(m.diagonal(), m.sum(axis=1), m.sum(axis=0)) for m in matrices])
             views = {}
             if item["name"] in kept:
