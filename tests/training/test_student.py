@@ -20,8 +20,10 @@ from adapt.export.files import description
 from adapt.export.recipe import recipe_of, signature_of
 from adapt.networks import build_network
 from adapt.networks.saved import load_model
+from adapt.networks.taps import normalise
 from adapt.settings.commands import AnalyseConfig, EvaluateConfig
 from adapt.settings.groups import (
+    IMAGENET_MEAN,
     DataConfig,
     NetworkConfig,
     PenaltyConfig,
@@ -32,7 +34,8 @@ from adapt.settings.objective import KDConfig, ObjectiveConfig, RegressionConfig
 from adapt.settings.training import TrainConfig
 from adapt.settings.viz import InvertConfig
 from adapt.training.adapt import adapt
-from adapt.training.train import train
+from adapt.training.setup import prepare, resolve
+from adapt.training.train import batches_from, one_step, train
 from adapt.training.verdict import read_verdict
 from viz.inversion.command import invert
 from viz.report.gallery import gallery
@@ -121,6 +124,14 @@ def test_each_network_sees_its_own_normalisation(world: Path, tmp_path: Path) ->
         teacher=file,
         teacher_network=TeacherNetworkConfig(width=1 / 32, std=std),
     )
+    setup, seen = prepare(*resolve(by_file)), dict[str, torch.Tensor]()
+    batch = next(iter(batches_from(setup, 0)))
+    for key, net in (("x1", setup.teacher), ("x2", setup.student)):
+        assert net is not None
+        net.register_forward_pre_hook(lambda _, args, key=key: seen.update({key: args[0]}))
+    one_step(setup, batch, 0)
+    for key, deviation in (("x1", std), ("x2", [0.3, 0.3, 0.3])):
+        assert torch.equal(seen[key], normalise(batch[key], IMAGENET_MEAN, deviation))
     a, b = adapt(by_run), adapt(by_file)
     assert same(a, b) and curve(a) == curve(b)
     found, last = read_verdict(a), curve(a)[-1]["evaluation"]
