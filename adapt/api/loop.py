@@ -47,13 +47,13 @@ def regression_loss(
     *,
     distance: str = "relative",
     valid: Tensor | None = None,
-    **options: float,
+    **options: Any,
 ) -> Tensor:
     """sum_l w_l d(F_l^T(x1), F_l^S(x2)): seed paper 003, section 3.1.
 
     Args:
         student: maps (B, C, h, w) of x2 by layer, with their graph.
-        teacher: maps of x1, of the same layers and shapes, without one.
+        teacher: maps of x1, of the same layers and channels, without one.
         weights: w_l by layer; None = 1 / number of layers.
         distance: a choice of objective.regression.distance.
         valid: (B, H, W), not 0 where both images show the same thing; None = everywhere.

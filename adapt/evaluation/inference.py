@@ -50,6 +50,13 @@ class Reading:
     """Of the scored network and of the teacher that it is compared with."""
     restyle: Restyle | None = None
     """Applied to x2 after resizing."""
+    teacher: NetworkConfig | None = None
+    """Of the teacher that a network is compared with; None = the same as its own."""
+
+    @property
+    def of_teacher(self) -> "Reading":
+        """How images reach the teacher."""
+        return replace(self, network=self.teacher or self.network)
 
 
 class Whole(Dataset[dict[str, Any]]):
@@ -250,7 +257,7 @@ def evaluate_networks(
         labels = np.array([UNLABELLED if s.label is None else s.label for s in data.samples])
         truth += count(labels, found, classes, UNLABELLED)
         if teacher is not None:
-            wanted, _ = classify(machine, teacher, reading, data, "x1")
+            wanted, _ = classify(machine, teacher, reading.of_teacher, data, "x1")
             agreement += tally(wanted, found, classes, UNLABELLED)
     else:
         fields = [image] + (["x1", "valid"] if teacher is not None else [])
@@ -264,7 +271,7 @@ def evaluate_networks(
                         truth += count(np.asarray(item["y"]), prediction, classes)
                         pixels += prediction.size
                 if teacher is not None:
-                    wanted = predicted(machine, teacher, reading, group, "x1")
+                    wanted = predicted(machine, teacher, reading.of_teacher, group, "x1")
                     for item, expected in zip(group, wanted, strict=True):
                         if "valid" in item:
                             expected[np.asarray(item["valid"]) == 0] = void_of(classes)

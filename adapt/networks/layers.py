@@ -302,17 +302,18 @@ def auto_taps(layers: Sequence[Layer]) -> dict[str, float]:
     if not maps or maps[-1].share_until < 0.5:
         return {}
     on_path = {x.name for x in main_path(layers)}
-    strides = {
-        x: tuple(round(math.log2(side)) for side in x.stride or ())
-        for x in maps
-        if x.name in on_path or x is maps[-1]
-    }
+    strides = {x: scale(x) for x in maps if x.name in on_path or x is maps[-1]}
     coarsest = max(
         i for i, stride in enumerate(strides.values()) if stride == max(strides.values())
     )
     last = {stride: x for x, stride in list(strides.items())[: coarsest + 1]}
     chosen = [x for x in strides if x in last.values() or x is maps[-1]]
     return linear(layers, [outermost(x, layers) for x in chosen])
+
+
+def scale(layer: Layer) -> tuple[int, ...]:
+    """log2 of a map's stride, height and width, rounded."""
+    return tuple(round(math.log2(side)) for side in layer.stride or ())
 
 
 def linear(layers: Sequence[Layer], taps: Iterable[str]) -> dict[str, float]:
