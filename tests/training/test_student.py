@@ -19,11 +19,10 @@ from adapt.evaluation.evaluate import evaluate
 from adapt.export.files import description
 from adapt.export.recipe import recipe_of, signature_of
 from adapt.networks import build_network
+from adapt.networks.preprocessing import normalise
 from adapt.networks.saved import load_model
-from adapt.networks.taps import normalise
 from adapt.settings.commands import AnalyseConfig, EvaluateConfig
 from adapt.settings.groups import (
-    IMAGENET_MEAN,
     DataConfig,
     NetworkConfig,
     PenaltyConfig,
@@ -131,7 +130,7 @@ def test_each_network_sees_its_own_normalisation(world: Path, tmp_path: Path) ->
         net.register_forward_pre_hook(lambda _, args, key=key: seen.update({key: args[0]}))
     one_step(setup, batch, 0)
     for key, deviation in (("x1", std), ("x2", [0.3, 0.3, 0.3])):
-        assert torch.equal(seen[key], normalise(batch[key], IMAGENET_MEAN, deviation))
+        assert torch.equal(seen[key], normalise(batch[key], NetworkConfig(std=list(deviation))))
     a, b = adapt(by_run), adapt(by_file)
     assert same(a, b) and curve(a) == curve(b)
     found, last = read_verdict(a), curve(a)[-1]["evaluation"]
@@ -230,7 +229,7 @@ def test_teacher_and_student_have_the_same_classes_in_the_same_order(
         "pairs", str(world / "d1/train"), str(world / "d2/train"), crop=[32, 40],
         classes=names[::-1], explicit=["name", "root"],
     )  # fmt: skip
-    message = "classes of the data .bicyclist, .* are not those of the teacher .sky, "
+    message = "teacher has 11 classes: sky, .*; the data has 11 classes: bicyclist, "
     refused(smaller(world, tmp_path / "run", data=pairs), message)
     torch.manual_seed(0)
     torch.save(build_network(HALF, 5).state_dict(), tmp_path / "five.pth")
