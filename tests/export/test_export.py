@@ -176,7 +176,7 @@ def test_its_model_card(exported: Path) -> None:
         "**Licence: unknown.**",
         "held-out pairs: 26.2 before, 51.9 after",
         "better on 11 (92 %), worse on 1 (8 %): worth using.",
-        "| before | 26.2 | 25.0 to 27.0 |\n| after: this network | 51.9 | 50.0 to 53.0 |",
+        "| before | 26.2 | 25.0 to 27.0 |\n| after | 51.9 | 50.0 to 53.0 |",
         "| gain | | +24.0 to +27.0 |",
         "| teacher | `teacher`, SHA-256 `",
     ):
