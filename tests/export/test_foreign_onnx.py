@@ -19,11 +19,12 @@ HALF = {
     "num_encoder_blocks": 2, "hidden_sizes": [8, 16], "depths": [1, 1], "sr_ratios": [2, 1],
     "patch_sizes": [7, 3], "strides": [4, 2], "num_attention_heads": [1, 2], "mlp_ratios": [2, 2],
 }  # fmt: skip
+SHALLOW = {"encoder_depth": 3, "decoder_channels": (16, 8, 8)}
 NETWORKS: dict[str, tuple[Callable[[int], nn.Module], tuple[int, int], int | None, float]] = {
     "transformers segformer": (partial(foreign.segformer, **HALF), (64, 96), 1, 4),
     "timm vit of one size": (partial(foreign.vit, img_size=(64, 96)), (64, 96), None, 16),
     "timm dinov2": (foreign.dinov2, (56, 84), 14, 14),
-    "smp unet": (partial(foreign.smp, name="Unet"), (64, 96), 1, 1),
+    "smp unet": (partial(foreign.smp, name="Unet", **SHALLOW), (64, 96), 1, 1),
 }
 """What makes it, the (H, W) of the images, of what its sides are multiples, and its stride."""
 
