@@ -1,6 +1,7 @@
 """Batches as a pure function of (seed, epoch, index): independent of workers and of resuming."""
 
 import hashlib
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from signal import SIG_DFL, SIGCHLD, signal
@@ -13,23 +14,25 @@ from torch.utils.data import DataLoader, Dataset, default_collate
 
 from adapt.data import DataSet, Sample
 from adapt.data.augment import IMAGES, PairedAugmentation, resize
-from adapt.data.images import image_size, read_image, read_mask, read_valid
+from adapt.data.formats import ALPHA
+from adapt.data.images import image_header, read_image, read_mask, read_valid
 from adapt.data.objects import arrays_of
 from adapt.errors import InputError
 from adapt.machine.processes import rank, world
+from adapt.machine.runtime import say
 from adapt.machine.workers import patient
 from adapt.settings.groups import DataConfig
 
 Batch = dict[str, Any]
-"""name: list of str; x1, x2: uint8 (B, 3, H, W); y, valid: uint8 (B, H, W), or y int64 (B,) where
-an image has one label. Absent = not asked."""
+"""name: list of str; x1, x2: uint8 or uint16 (B, C, H, W); y, valid: uint8 (B, H, W), or y int64
+(B,) where an image has one label. Absent = not asked."""
 
 
 class Decoder:
     """Reads the asked fields of a sample and brings them to one size."""
 
     def __init__(self, data: DataSet, config: DataConfig, fields: Iterable[str]) -> None:
-        self.data, self.size = data, config.resize
+        self.data, self.config, self.size = data, config, config.resize
         self.fields = tuple(fields)
         self.masked = "valid" in self.fields and any(s.valid for s in data.samples)
         self.memory: dict[str, dict[str, np.ndarray]] | None = {} if config.cache else None
@@ -47,7 +50,7 @@ class Decoder:
         """The same at the files' own size."""
         there = [f for f in self.fields if getattr(sample, f) is not None]
         if self.data.objects:
-            found = arrays_of(self.data.items[int(sample.name)], sample.name)
+            found = arrays_of(self.data.items[int(sample.name)], sample.name, self.config)
             arrays = {f: found[f] for f in there}
         else:
             arrays = {f: self.read(sample, f) for f in there}
@@ -59,11 +62,12 @@ class Decoder:
 
     def read(self, sample: Sample, name: str) -> np.ndarray:
         path = getattr(sample, name)
-        if name in ("x1", "x2"):
-            return read_image(path)
+        if name in IMAGES:
+            return read_image(path, *self.config.reading(name))
         if name == "valid":
             return read_valid(path)
-        return read_mask(path, len(self.data.classes), self.data.void, self.data.codes)
+        data, colours = self.data, self.config.colors
+        return read_mask(path, len(data.classes), data.void, data.codes, colours)
 
 
 class Stream(Dataset[Batch]):
@@ -115,7 +119,7 @@ class Stream(Dataset[Batch]):
 
 
 def tensor(array: np.ndarray) -> torch.Tensor:
-    """uint8 (H, W[, 3]) -> uint8 ([3,] H, W), of the same memory."""
+    """(H, W[, C]) -> ([C,] H, W), of the same type and memory."""
     made = torch.from_numpy(array)
     return made.permute(2, 0, 1) if made.ndim == 3 else made
 
@@ -166,16 +170,23 @@ def unwrapped(loader: DataLoader) -> Iterator[Any]:
         raise RuntimeError("DataLoader worker died while it handed over a batch") from None
 
 
-def check_sizes(data: DataSet, fields: Iterable[str]) -> None:
+def check_sizes(data: DataSet, config: DataConfig, fields: Iterable[str]) -> None:
     """Raises InputError unless every asked file of every sample is an image and as large as its
-    partners. Reads headers only, so that a long run does not find out on its way; what Python gives
-    as objects is looked at as it is used."""
+    partners; says what of them is not used. Reads headers only, so that a long run does not find
+    out on its way; what Python gives as objects is looked at as it is used."""
+    unused: dict[str, dict[Path, None]] = defaultdict(dict)
     for sample in () if data.objects else data.samples:
-        paths = [p for f in fields if (p := getattr(sample, f)) is not None]
-        paths = [p for p in paths if p.suffix.lower() != ".mat"]
-        sizes = {path: image_size(path) for path in paths}
-        if len(set(sizes.values())) > 1:
-            raise differing(sample, sizes)
+        paths = {f: p for f in fields if (p := getattr(sample, f)) is not None}
+        headers = {f: image_header(p) for f, p in paths.items() if p.suffix.lower() != ".mat"}
+        if len({header.size for header in headers.values()}) > 1:
+            raise differing(sample, {paths[f]: header.size for f, header in headers.items()})
+        for name, header in headers.items():
+            for what in header.ignored:
+                if what != ALPHA or not (name in IMAGES and config.reading(name)[0]):
+                    unused[what][paths[name]] = None
+    for what, files in unused.items():
+        first = next(iter(files))
+        say(f"{data.name}: {len(files)} files have {what}; it is not used (first: {first})")
 
 
 def differing(sample: Sample, sizes: Mapping[Path, tuple[int, ...]]) -> InputError:

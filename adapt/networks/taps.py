@@ -157,13 +157,15 @@ def upsample(logits: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def as_input(images: Tensor, mean: Iterable[float], std: Iterable[float]) -> Tensor:
-    """What a network sees, float32 (B, 3, H, W): uint8 images normalised, others as they are."""
+    """What a network sees, float32 (B, C, H, W): images of integers normalised, others as they
+    are."""
     return images.float() if images.is_floating_point() else normalise(images, mean, std)
 
 
 def normalise(images: Tensor, mean: Iterable[float], std: Iterable[float]) -> Tensor:
-    """uint8 (B, 3, H, W) in 0..255 -> float32, (value / 255 - mean) / std per channel."""
-    shape = (1, 3, 1, 1)
-    m = torch.tensor(tuple(mean), device=images.device).view(shape) * 255
-    s = torch.tensor(tuple(std), device=images.device).view(shape) * 255
+    """(B, C, H, W) in 0..255, of uint16 in 0..65535 -> float32, (value / largest - mean) / std per
+    channel."""
+    shape, largest = (1, 3, 1, 1), 65_535 if images.dtype == torch.uint16 else 255
+    m = torch.tensor(tuple(mean), device=images.device).view(shape) * largest
+    s = torch.tensor(tuple(std), device=images.device).view(shape) * largest
     return images.to(torch.float32).sub_(m).div_(s)

@@ -253,7 +253,7 @@ def prepare(config: TrainConfig, start: Model | None, teacher: Model | None) -> 
 
     # 7. Every image's header is read last, because that takes longest. From here on nothing is
     #    drawn before the first step: rank 0 draws dropout as a run of one process does.
-    check_sizes(data, setup.fields)
+    check_sizes(data, config.data, setup.fields)
     if rank():
         torch.manual_seed(process_seed(config.seed, 0))
     return setup
@@ -312,7 +312,7 @@ def size_of(config: DataConfig, data: DataSet) -> tuple[int, int]:
         with torch.random.fork_rng(devices=[]):  # its order is drawn as if nobody had looked
             size = next(iter(batches_of(objects.loader, 0, 1)))["x1"].shape[-2:]
     elif objects and not size:
-        size = arrays_of(data.items[0], data.samples[0].name)["x1"].shape[:2]
+        size = arrays_of(data.items[0], data.samples[0].name, config)["x1"].shape[:2]
     return (size[0], size[1]) if size else image_size(data.samples[0].x1)
 
 

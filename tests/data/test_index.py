@@ -12,7 +12,7 @@ from PIL import Image
 
 from adapt.data import DataSet, load
 from adapt.data.images import IGNORE, read_image, read_mask
-from adapt.data.index import read_tiff
+from adapt.data.tiff import read_tiff
 from adapt.errors import InputError
 from adapt.settings.groups import DataConfig
 

@@ -20,8 +20,8 @@ from warm import TRAINED, Warm
 from adapt.data import load
 from adapt.data.archives import MAX_BYTES
 from adapt.data.images import image_header, image_size, read_image, read_indices, read_valid
-from adapt.data.index import read_tiff
 from adapt.data.sampling import Stream
+from adapt.data.tiff import read_tiff
 from adapt.disk import checkpoint
 from adapt.errors import InputError
 from adapt.settings.groups import DataConfig
