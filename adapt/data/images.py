@@ -86,7 +86,8 @@ def prepared(
     """
     values, count = raster.values, raster.values.shape[2]
     colours = count - raster.alpha
-    chosen = [band - 1 for band in bands] or ([0, 0, 0] if colours == 1 else [0, 1, 2])
+    grey = not bands and colours == 1
+    chosen = [band - 1 for band in bands] or list(range(1 if grey else 3))
     if not bands and colours not in (1, 3):
         raise InputError(
             f"{where}: has {count} bands; data.bands says which ones are read, in which order: "
@@ -99,7 +100,7 @@ def prepared(
         values = values[..., : len(chosen)] if ordered else values[..., chosen]
     if values.dtype != np.uint8:
         values = scaled(where, values, raster.top, limits)
-    return np.ascontiguousarray(values)
+    return np.ascontiguousarray(values.repeat(3, axis=2) if grey else values)
 
 
 def scaled(where: str, values: np.ndarray, top: int | None, limits: Sequence[float]) -> np.ndarray:
@@ -122,13 +123,15 @@ def as_rgb(image: np.ndarray) -> np.ndarray:
     """An image (H, W, C) to be looked at, uint8 (H, W, 3): the first three channels, or the last
     one again for those that lack; 16 bits cut to 8, floating point stretched to 0..255."""
     if image.dtype == np.uint16:
-        image = (image >> 8).astype(np.uint8)
-    elif image.dtype != np.uint8:
-        low, high = image.min(), image.max()
-        image = ((image - low) / max(high - low, 1e-12) * 255).astype(np.uint8)
-    if image.shape[2] == 3:
-        return image
-    return np.ascontiguousarray(image[..., np.minimum([0, 1, 2], image.shape[2] - 1)])
+        shown = np.right_shift(image, 8).astype(np.uint8)
+    elif image.dtype == np.uint8:
+        shown = image
+    else:
+        low, high = float(image.min()), float(image.max())
+        shown = ((image - low) / max(high - low, 1e-12) * 255).astype(np.uint8)
+    if shown.shape[2] == 3:
+        return shown
+    return np.ascontiguousarray(shown[..., np.minimum([0, 1, 2], shown.shape[2] - 1)])
 
 
 def read_indices(path: Path, colours: Sequence[Sequence[int]] = ()) -> np.ndarray:
@@ -150,8 +153,8 @@ def read_indices(path: Path, colours: Sequence[Sequence[int]] = ()) -> np.ndarra
         values = values[..., :-1]
     if colours:
         return _places(path, values, colours)
-    if (values != values[..., :1]).any():
-        y, x = np.argwhere((values != values[..., :1]).any(axis=2))[0]
+    if values.shape[2] > 1 and (unequal := (values != values[..., :1]).any(axis=2)).any():
+        y, x = np.argwhere(unequal)[0]
         raise InputError(
             f"{path}: a mask holds class indices; this one has colours, such as "
             f"{values[y, x].tolist()}; data.colors names the colour of each class"
@@ -192,7 +195,7 @@ def read_valid(path: Path) -> np.ndarray:
     else 0; raises InputError as `read_indices`."""
     raster = decode(path, mask=True)
     colours = raster.values[..., : raster.values.shape[2] - raster.alpha]
-    return (colours > 0).any(axis=2).astype(np.uint8)
+    return (colours.max(axis=2) > 0).astype(np.uint8)
 
 
 def read_mask(

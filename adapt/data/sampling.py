@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, Dataset, default_collate
 from adapt.data import DataSet, Sample
 from adapt.data.augment import IMAGES, PairedAugmentation, resize
 from adapt.data.formats import ALPHA
-from adapt.data.images import image_header, read_image, read_mask, read_valid
+from adapt.data.images import DEEP, image_header, read_image, read_mask, read_valid
 from adapt.data.objects import arrays_of
 from adapt.errors import InputError
 from adapt.machine.processes import rank, world
@@ -124,13 +124,22 @@ def tensor(array: np.ndarray) -> torch.Tensor:
     return made.permute(2, 0, 1) if made.ndim == 3 else made
 
 
+def alike(images: list[torch.Tensor]) -> list[torch.Tensor]:
+    """Images of one type: beside some of 16 bits, those of 8 bits get the range of these."""
+    if {image.dtype for image in images} != {torch.uint8, torch.uint16}:
+        return images
+    ranges = {torch.uint8: DEEP // 255, torch.uint16: 1}
+    return [(image.int() * ranges[image.dtype]).to(torch.uint16) for image in images]
+
+
 def collate(items: list[Batch]) -> Batch:
     """A batch whose images lie in memory as those of files, channels last: none is transposed."""
-    images = [key for key in IMAGES if key in items[0]]
+    keys = [key for key in IMAGES if key in items[0]]
+    images = {key: alike([item[key].permute(1, 2, 0) for item in items]) for key in keys}
     found = default_collate(
-        [item | {key: item[key].permute(1, 2, 0) for key in images} for item in items]
+        [item | {key: images[key][place] for key in keys} for place, item in enumerate(items)]
     )
-    return found | {key: found[key].permute(0, 3, 1, 2) for key in images}
+    return found | {key: found[key].permute(0, 3, 1, 2) for key in keys}
 
 
 def batches(

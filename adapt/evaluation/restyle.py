@@ -16,16 +16,20 @@ Restyle = Callable[[np.ndarray], np.ndarray]
 """An image -> the same in the old domain's look. It can be pickled, for loader workers."""
 
 
-def largest(image: np.ndarray) -> int:
-    return int(np.iinfo(image.dtype).max)
+def largest(image: np.ndarray, like: int = 0) -> int:
+    """The largest value of an image's type; an InputError where that is not `like` (0 = any)."""
+    found = int(np.iinfo(image.dtype).max)
+    if like not in (0, found):
+        raise InputError("restyle: some images have 8 bits a value, others 16; make them alike")
+    return found
 
 
 def counts(images: Images) -> np.ndarray:
     """How often each of the L values of the images' type occurs in each channel: int64 (C, L)."""
-    total = np.zeros((), np.int64)
+    total, top = np.zeros((), np.int64), 0
     for image in images:
-        levels, channels = largest(image) + 1, np.moveaxis(image, 2, 0)
-        total = total + np.stack([np.bincount(c.ravel(), minlength=levels) for c in channels])
+        top, channels = largest(image, top), np.moveaxis(image, 2, 0)
+        total = total + np.stack([np.bincount(c.ravel(), minlength=top + 1) for c in channels])
     return total
 
 
@@ -52,6 +56,7 @@ def histogram(old: Images, new: Images, beta: float = 0) -> Restyle:
 
 def look_up(image: np.ndarray, table: np.ndarray) -> np.ndarray:
     """Every value of (H, W, C) replaced by its channel's entry of (C, L)."""
+    largest(image, table.shape[1] - 1)
     channels = np.moveaxis(image, 2, 0)
     return np.stack([row[c] for row, c in zip(table, channels, strict=True)], axis=2)
 
@@ -75,7 +80,7 @@ def mean_amplitude(images: Images) -> tuple[np.ndarray, tuple[int, int], int]:
                 f"restyle=fda: images of {size} and {image.shape[:2]} (H, W) have no mean "
                 "spectrum; give data.resize=[H,W]"
             )
-        size, top = (image.shape[0], image.shape[1]), largest(image)
+        size, top = (image.shape[0], image.shape[1]), largest(image, top)
         amplitude = np.abs(spectrum(image)).astype(np.float64)
         total, number = total + amplitude if number else amplitude, number + 1
     return total / number, size, top
