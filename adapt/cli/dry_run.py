@@ -26,6 +26,7 @@ from adapt.study.cells import check_study
 from adapt.study.grid import study_of
 from adapt.training.setup import prepare, resolve
 from adapt.training.train import describe
+from adapt.training.trial import trial
 
 T = TypeVar("T", TrainConfig, EvaluateConfig, StudyConfig)
 
@@ -50,6 +51,7 @@ def training(config: TrainConfig) -> None:
     with elsewhere(config) as found:
         resolved, start, teacher = resolve(found)
         setup = prepare(resolved, start, teacher)
+        trial(setup)
         say(describe(setup))
     data = replace(resolved.data, download=config.data.download)
     known = replace(setup.config, data=data)

@@ -15,8 +15,8 @@ from torch.utils.data import DataLoader, Dataset, default_collate
 from adapt.data import DataSet, Sample
 from adapt.data.augment import IMAGES, PairedAugmentation, resize
 from adapt.data.formats import ALPHA
-from adapt.data.images import DEEP, image_header, read_image, read_mask, read_valid
-from adapt.data.objects import arrays_of
+from adapt.data.images import DEEP, image_header, image_size, read_image, read_mask, read_valid
+from adapt.data.objects import arrays_of, batches_of
 from adapt.errors import InputError
 from adapt.machine.processes import rank, world
 from adapt.machine.runtime import say
@@ -196,6 +196,23 @@ def check_sizes(data: DataSet, config: DataConfig, fields: Iterable[str]) -> Non
     for what, files in unused.items():
         first = next(iter(files))
         say(f"{data.name}: {len(files)} files have {what}; it is not used (first: {first})")
+
+
+def size_of(config: DataConfig, data: DataSet) -> tuple[int, int]:
+    """(H, W) at which a network sees an image: the crop, or the size that images are brought to, or
+    that the first one has."""
+    objects, size = data.objects, config.crop or config.resize
+    if len(size) == 2:
+        return size[0], size[1]
+    if objects and objects.loader is not None:
+        with torch.random.fork_rng(devices=[]):  # its order is drawn as if nobody had looked
+            own = next(iter(batches_of(objects.loader, 0, 1)))["x1"].shape[-2:]
+    elif objects:
+        own = arrays_of(data.items[0], data.samples[0].name, config)["x1"].shape[:2]
+    else:
+        own = image_size(data.samples[0].x1)
+    height, width = (round(side * size[0] / min(own)) for side in own) if size else own
+    return height, width
 
 
 def differing(sample: Sample, sizes: Mapping[Path, tuple[int, ...]]) -> InputError:

@@ -13,7 +13,7 @@ from adapt.data import DataSet, Sample, layout_of
 from adapt.data.augment import resize
 from adapt.data.files import inside, lines, stems
 from adapt.data.images import as_rgb, png, voc_palette, write_png
-from adapt.data.sampling import check_sizes
+from adapt.data.sampling import check_sizes, size_of
 from adapt.data.tiff import Place, geotiff, place_of
 from adapt.data.video import VIDEOS, on_disk, opened_video, without_frame
 from adapt.disk.files import read_mapping, write_json, write_whole
@@ -90,16 +90,13 @@ def inputs_of(config: PredictConfig, stack: ExitStack) -> tuple[Model, DataConfi
             Path(config.run), model, config.data, config.domain, config.split
         )
         return model, settings, data, f"x{domain[1]}"
-    if is_file(config.run):
-        classes = tuple(config.data.classes)
-        model, settings = load_complete(config.run, config.network, classes, "run"), config.data
-    else:
+    settings, images = config.data, Path(config.images)
+    if not is_file(config.run):
         model = load_model(Path(config.run))
-        settings = inherit(config.data, read_data(Path(config.run)))
+        settings = inherit(settings, read_data(Path(config.run)))
         bands, limits = settings.reading(own_image(read_config(Path(config.run))))
-        given = config.data
-        settings = replace(settings, bands=given.bands or bands, range=given.range or limits)
-    images = Path(config.images)
+        bands, limits = config.data.bands or bands, config.data.range or limits
+        settings = replace(settings, bands=bands, range=limits)
     if images.suffix.lower() in VIDEOS:
         folder = stack.enter_context(TemporaryDirectory(prefix="frames-"))
         named = frames(images, Path(folder))
@@ -114,8 +111,11 @@ def inputs_of(config: PredictConfig, stack: ExitStack) -> tuple[Model, DataConfi
         named = stems(images)
     samples = tuple(Sample(name, file) for name, file in named.items())
     kind = bool(settings.name) and layout_of(settings).classification
-    data = DataSet("images", "", model.classes, (), samples, classification=kind)
-    return model, settings, data, "x1"
+    data = DataSet("images", "", (), (), samples, classification=kind)
+    if is_file(config.run):
+        given = config.network, tuple(settings.classes), "run"
+        model = load_complete(config.run, *given, size_of(replace(settings, crop=[]), data))
+    return model, settings, replace(data, classes=model.classes), "x1"
 
 
 def frames(video: Path, folder: Path) -> dict[str, Path]:

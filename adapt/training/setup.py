@@ -2,7 +2,6 @@
 
 import hashlib
 from collections.abc import Sequence
-from copy import deepcopy
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -14,15 +13,14 @@ from torch.nn.parallel import DistributedDataParallel
 
 import adapt.data
 from adapt.data import DataSet, layout_of, load
-from adapt.data.images import image_size
-from adapt.data.objects import arrays_of, batches_of
-from adapt.data.sampling import Batch, check_sizes
+from adapt.data.sampling import Batch, check_sizes, size_of
 from adapt.disk.runs import read_data
 from adapt.errors import InputError
 from adapt.machine.processes import on_rank_zero, rank, world
 from adapt.machine.runtime import Runtime, runtime, say
 from adapt.networks import build_network
 from adapt.networks.batchnorm import freeze, train_mode
+from adapt.networks.factory import copied
 from adapt.networks.gradient_checkpointing import blocks, recomputed
 from adapt.networks.layers import Layer, auto_taps, check, linear, proposal, trace, weighted
 from adapt.networks.pretrained import is_pretrained, pretrained
@@ -90,21 +88,26 @@ class Setup:
     """Of the teacher's maps, where they are kept."""
     again: Sequence[nn.Module] = ()
     """Blocks of the student whose maps the backward pass computes again."""
+    size: tuple[int, int] = (0, 0)
+    """(H, W) of an image of a batch."""
+
+    @cached_property
+    def alone(self) -> Tapped:
+        """The student's maps that the objective needs, as this process computes them."""
+        return Tapped(self.student, self.objective.student, self.again)
 
     @cached_property
     def tapped(self) -> nn.Module:
-        """The student's maps that the objective needs. Its gradients are averaged over the
-        processes, so every trainable parameter must get one (`with_gradient`), or they wait for
-        each other for ever."""
-        tapped = Tapped(self.student, self.objective.student, self.again)
-        return DistributedDataParallel(tapped) if world() > 1 else tapped
+        """The same with gradients that are averaged over the processes, so every trainable
+        parameter must get one (`with_gradient`), or they wait for each other for ever."""
+        return DistributedDataParallel(self.alone) if world() > 1 else self.alone
 
     @torch.no_grad()
     def target(self, x1: Tensor, batch: Batch) -> Maps:
-        """The teacher's maps of normalised images (B, 3, H, W)."""
+        """The teacher's maps of normalised images (B, C, H, W)."""
         assert self.teacher is not None
         compute = partial(forward, self.teacher, x1, self.objective.teacher)
-        if self.cache is None:
+        if self.cache is None or "view" not in batch:
             return compute()
         return self.cache(batch["view"], compute, self.machine.device)
 
@@ -154,11 +157,12 @@ def resolve(config: TrainConfig) -> tuple[TrainConfig, Model | None, Model | Non
         raise InputError(f"network differs from the one in {where} (there -> given): {changed}")
     for what, source in sources.items():
         if is_file(source) or (what == "teacher" and is_pretrained(source)):
-            classes = load(data, "train").classes
-            models[what] = load_complete(source, network, classes, what)
+            images = load(data, "train")
+            size = size_of(data, images)
+            models[what] = load_complete(source, network, images.classes, what, size)
     teacher = models.get("teacher")
     if teacher is not None and not config.start:
-        models["start"] = replace(teacher, net=deepcopy(teacher.net))
+        models["start"] = replace(teacher, net=copied(teacher.net))
     start = config.start or config.teacher or NO_START
     precision = runtime(config.device, config.precision).precision
     resolved = replace(config, data=data, network=network, start=start, precision=precision)
@@ -205,6 +209,8 @@ def prepare(config: TrainConfig, start: Model | None, teacher: Model | None) -> 
     # 4. Taps are checked on the networks as they will run, at the size of a batch.
     size = size_of(config.data, data)
     layers = trace(student, size)
+    if several := next(layer.returned for layer in layers if not layer.name):
+        say(f"network: of the {several} that it returns the first member counts as the logits")
     check_kind(layers, data, objective)
     check(layers, objective.student, "objective")
     if teacher is not None:
@@ -249,6 +255,7 @@ def prepare(config: TrainConfig, start: Model | None, teacher: Model | None) -> 
         again=blocks(student, objective.student) if config.gradient_checkpointing else [],
         cache=cached(config, machine, data, objective, frozen, size) if frozen else None,
         drift=Drift(student, start_point) if start_point and config.drift_every else None,
+        size=size,
     )
 
     # 7. Every image's header is read last, because that takes longest. From here on nothing is
@@ -277,7 +284,9 @@ def with_taps(config: TrainConfig, teacher: Model | None) -> TrainConfig:
         return replace(config, objective=objective)
     if teacher is None:
         raise InputError(f"taps={taps} needs teacher=RUN")
-    layers = trace(teacher.net, size_of(config.data, load(config.data, "train")))
+    data = load(config.data, "train")
+    check_one_size(config.data, data)
+    layers = trace(teacher.net, size_of(config.data, data))
     if taps == AUTO:
         weights = auto_taps(layers)
         if not weights:
@@ -301,19 +310,6 @@ def with_taps(config: TrainConfig, teacher: Model | None) -> TrainConfig:
 def process_seed(seed: int, step: int) -> int:
     """What a process that has no random state yet begins to draw dropout from at a step."""
     return int(np.random.SeedSequence([seed, rank(), step]).generate_state(1)[0])
-
-
-def size_of(config: DataConfig, data: DataSet) -> tuple[int, int]:
-    """(H, W) of a training image: the crop, or the size that images are brought to or have."""
-    check_one_size(config, data)
-    objects = data.objects
-    size: Sequence[int] = config.crop or config.resize
-    if objects and objects.loader is not None:
-        with torch.random.fork_rng(devices=[]):  # its order is drawn as if nobody had looked
-            size = next(iter(batches_of(objects.loader, 0, 1)))["x1"].shape[-2:]
-    elif objects and not size:
-        size = arrays_of(data.items[0], data.samples[0].name, config)["x1"].shape[:2]
-    return (size[0], size[1]) if size else image_size(data.samples[0].x1)
 
 
 def check_one_size(config: DataConfig, data: DataSet) -> None:

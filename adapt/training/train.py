@@ -34,6 +34,7 @@ from adapt.training.loggers import Logger, Loggers
 from adapt.training.resume import restore, save
 from adapt.training.schedules import set_rate
 from adapt.training.setup import Setup, prepare, resolve
+from adapt.training.trial import trial
 
 NUMBERS = ("step", "loss", "lr", "grad_norm")
 """Of a step, for `on_step`."""
@@ -54,6 +55,7 @@ def train(config: TrainConfig, on_step: OnStep | None = None) -> Path:
     with shared_errors():
         resolved, start, teacher = resolve(config)
         setup = prepare(resolved, start, teacher)
+        trial(setup)
     with open_run(path, as_dict(setup.config), as_dict(TrainConfig())) as run:
         if run.finished:
             say(f"{path} is finished already; nothing to do")
