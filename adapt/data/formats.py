@@ -52,6 +52,10 @@ _TURNED = {"exif", "xmp", "Raw profile type exif", "XML:com.adobe.xmp"}
 _KEPT = {b"IHDR", b"PLTE", b"IDAT", b"IEND", b"tRNS", b"eXIf"}
 _PNG, _IEND, _EOI = b"\x89PNG\r\n\x1a\n", b"\0\0\0\0IEND\xae\x42\x60\x82", b"\xff\xd9"
 
+CHANNELS = {"1": 1, "L": 1, "LA": 2, "RGBA": 4}
+"""Of Pillow's modes; of the others, whose palette or CMYK becomes RGB, three."""
+COLOURS = {0: 1, 2: 3, 4: 2, 6: 4}
+"""Channels of a PNG's types of colour."""
 ALPHA = "an alpha channel"
 METADATA = "damaged metadata, in which an orientation may have stood"
 
@@ -64,6 +68,10 @@ class Header:
     """Pillow's (RGB, L, P, ...), with `;16` for 16 bits a value; `TIFF 4 x uint16`; `video`."""
     size: tuple[int, int]
     """(H, W), upright."""
+    channels: int = 3
+    alpha: bool = False
+    top: int | None = 255
+    """These three as in a Raster."""
     ignored: tuple[str, ...] = ()
     """What is in the file and not used: ALPHA, METADATA."""
 
@@ -121,11 +129,18 @@ def opened_picture(path: Path, stream: BinaryIO, *, pixels: bool) -> Iterator[Pi
                 if image.format in ("PNG", "WEBP") and getattr(image, "is_animated", False):
                     raise ValueError("it is an animation; give single images")
                 orientation, damaged = _orientation(image, said)
-                size = (image.height, image.width)
+                size, mode = (image.height, image.width), image.mode
+                channels, top = CHANNELS.get(mode, 3), 255
+                if _is_deep(image, start):
+                    channels, top = COLOURS[start[25]], 65_535
+                    mode += ";16" * (mode[0] != "I")
                 header = Header(
-                    image.mode + ";16" * (_is_deep(image, start) and image.mode[0] != "I"),
+                    mode,
                     size[::-1] if orientation >= 5 else size,
-                    (ALPHA,) * (image.mode in ("LA", "RGBA") or "transparency" in image.info)
+                    channels,
+                    channels in (2, 4),
+                    top,
+                    (ALPHA,) * (channels in (2, 4) or "transparency" in image.info)
                     + (METADATA,) * (damaged or mended),
                 )
                 yield Picture(image, content, orientation, header)
@@ -250,10 +265,10 @@ def _of_deep_png(content: bytes) -> Raster:
     values = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
     if values is None:
         raise ValueError("it has fewer rows than its header says")
-    colour = content[25]
-    order = {0: [0], 2: [2, 1, 0], 4: [0, 3], 6: [2, 1, 0, 3]}[colour]
+    channels = COLOURS[content[25]]
+    order = {1: [0], 2: [0, 3], 3: [2, 1, 0], 4: [2, 1, 0, 3]}[channels]
     values = np.ascontiguousarray(np.atleast_3d(values)[..., order])
-    return Raster(values, alpha=colour in (4, 6), top=65_535)
+    return Raster(values, alpha=channels in (2, 4), top=65_535)
 
 
 def _of_pillow(path: Path, image: ImageFile.ImageFile, content: bytes, indices: bool) -> Raster:

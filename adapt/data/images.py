@@ -85,31 +85,48 @@ def prepared(
             needs `limits`, or values that are not finite.
     """
     values, count = raster.values, raster.values.shape[2]
-    colours = count - raster.alpha
-    grey = not bands and colours == 1
-    chosen = [band - 1 for band in bands] or list(range(1 if grey else 3))
-    if not bands and colours not in (1, 3):
-        raise InputError(
-            f"{where}: has {count} bands; data.bands says which ones are read, in which order: "
-            f"data.bands=[3,2,1], from 1 on"
-        )
-    if max(chosen) >= count:
-        raise InputError(f"{where}: has {count} bands; data.bands={list(bands)} asks for others")
+    chosen = selection(where, count, raster.alpha, bands)
     if chosen != list(range(count)):
         ordered = chosen == list(range(len(chosen)))
         values = values[..., : len(chosen)] if ordered else values[..., chosen]
     if values.dtype != np.uint8:
         values = scaled(where, values, raster.top, limits)
-    return np.ascontiguousarray(values.repeat(3, axis=2) if grey else values)
+    return np.ascontiguousarray(values if bands or len(chosen) > 1 else values.repeat(3, axis=2))
+
+
+def selection(where: str, count: int, alpha: bool, bands: Sequence[int]) -> list[int]:
+    """The places of the channels that are read of a file with `count`; raises as `prepared`."""
+    colours = count - alpha
+    if not bands and colours not in (1, 3):
+        raise InputError(
+            f"{where}: has {count} bands; data.bands says which ones are read, in which order: "
+            f"data.bands=[3,2,1], from 1 on"
+        )
+    if bands and max(bands) > count:
+        raise InputError(f"{where}: has {count} bands; data.bands={list(bands)} asks for others")
+    return [band - 1 for band in bands] or list(range(colours))
+
+
+def check_header(
+    path: Path, header: Header, bands: Sequence[int] = (), limits: Sequence[float] = ()
+) -> None:
+    """Raises InputError where a header tells already that `prepared` will refuse a file."""
+    selection(str(path), header.channels, header.alpha, bands)
+    if header.top is None and not limits:
+        raise rangeless(str(path), header.mode)
+
+
+def rangeless(where: str, what: str) -> InputError:
+    return InputError(
+        f"{where}: is {what}, a type without a range; data.range says which values are black and "
+        "white: data.range=[0,10000]"
+    )
 
 
 def scaled(where: str, values: np.ndarray, top: int | None, limits: Sequence[float]) -> np.ndarray:
     """uint16 in which 0..DEEP are `limits`, or 0..`top` without them; raises as `prepared`."""
     if not limits and top is None:
-        raise InputError(
-            f"{where}: holds {values.dtype} of {values.min():g} to {values.max():g}; data.range "
-            "says which values are black and white: data.range=[0,10000]"
-        )
+        raise rangeless(where, f"{values.dtype} of {values.min():g} to {values.max():g}")
     low, high = limits or (0, float(top or 0))
     if values.dtype == np.uint16 and (low, high) == (0, DEEP):
         return values

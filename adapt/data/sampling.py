@@ -15,7 +15,15 @@ from torch.utils.data import DataLoader, Dataset, default_collate
 from adapt.data import DataSet, Sample
 from adapt.data.augment import IMAGES, PairedAugmentation, resize
 from adapt.data.formats import ALPHA
-from adapt.data.images import DEEP, image_header, image_size, read_image, read_mask, read_valid
+from adapt.data.images import (
+    DEEP,
+    check_header,
+    image_header,
+    image_size,
+    read_image,
+    read_mask,
+    read_valid,
+)
 from adapt.data.objects import arrays_of, batches_of
 from adapt.errors import InputError
 from adapt.machine.processes import rank, world
@@ -190,6 +198,8 @@ def check_sizes(data: DataSet, config: DataConfig, fields: Iterable[str]) -> Non
         if len({header.size for header in headers.values()}) > 1:
             raise differing(sample, {paths[f]: header.size for f, header in headers.items()})
         for name, header in headers.items():
+            if name in IMAGES:
+                check_header(paths[name], header, *config.reading(name))
             for what in header.ignored:
                 if what != ALPHA or not (name in IMAGES and config.reading(name)[0]):
                     unused[what][paths[name]] = None

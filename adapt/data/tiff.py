@@ -19,7 +19,7 @@ from adapt.errors import InputError
 from adapt.settings.checks import MOST_PIXELS
 
 if TYPE_CHECKING:
-    from tifffile import TiffFile
+    from tifffile import TiffFile, TiffPage
 
 TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 """First bytes, little and big endian, classic and BigTIFF."""
@@ -92,6 +92,12 @@ def read_tiff(path: Path) -> np.ndarray:
         return bands(path, file)
 
 
+def largest(page: "TiffPage") -> int | None:
+    """The largest value of unsigned samples with up to 16 bits; None of others."""
+    small = np.dtype(page.dtype).kind in "ub" and page.bitspersample <= 16
+    return 2**page.bitspersample - 1 if small else None
+
+
 def has_alpha(file: "TiffFile") -> bool:
     return file.series[0].keyframe.extrasamples[-1:] in ((1,), (2,))
 
@@ -99,9 +105,12 @@ def has_alpha(file: "TiffFile") -> bool:
 def tiff_header(path: Path, stream: BinaryIO) -> Header:
     with tiff_file(path, stream) as file:
         series, page = file.series[0], file.series[0].keyframe
-        size = (page.imagelength, page.imagewidth)
+        size, alpha = (page.imagelength, page.imagewidth), has_alpha(file)
         channels = series.size // max(1, size[0] * size[1])
-        return Header(f"TIFF {channels} x {page.dtype}", size, (ALPHA,) * has_alpha(file))
+        mode, top = f"TIFF {channels} x {page.dtype}", largest(page)
+        if page.photometric == PALETTE:
+            channels = 3
+        return Header(mode, size, channels, alpha, top, (ALPHA,) * alpha)
 
 
 def decode_tiff(path: Path, stream: BinaryIO, *, indices: bool) -> Raster:
@@ -120,17 +129,16 @@ def decode_tiff(path: Path, stream: BinaryIO, *, indices: bool) -> Raster:
             name = getattr(kind, "name", kind)
             raise InputError(f"{path}: its photometric interpretation is {name}; give grey or RGB")
         values = bands(path, file)
-        bits, alpha = page.bitspersample, has_alpha(file)
+        top, alpha = largest(page), has_alpha(file)
         if kind == PALETTE and not indices:
             colours = (np.asarray(page.colormap) >> 8).astype(np.uint8)
             return Raster(np.moveaxis(colours[:, values[..., 0]], 0, -1))
     if values.dtype == bool:
         values = values.astype(np.uint8)
-    top = 2**bits - 1 if values.dtype.kind == "u" and bits <= 16 else None
     if not indices and top is not None:
         if kind == WHITE_IS_ZERO:
             values = top - values
-        if bits < 8:
+        if top < 255:
             values, top = values * np.uint8(255 // top), 255
     return Raster(values, alpha, top)
 

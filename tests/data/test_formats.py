@@ -17,7 +17,14 @@ from pngs import chunk, header
 
 from adapt.data.archives import members, part
 from adapt.data.formats import ALPHA, METADATA
-from adapt.data.images import image_header, read_image, read_indices, read_mask, read_valid
+from adapt.data.images import (
+    check_header,
+    image_header,
+    read_image,
+    read_indices,
+    read_mask,
+    read_valid,
+)
 from adapt.errors import InputError
 
 RNG = np.random.default_rng(5)
@@ -126,7 +133,10 @@ def test_common_images_are_read(tmp_path: Path, name: str, capfd: Any) -> None:
     path.write_bytes(content)
     found = read_image(path)
     assert found.dtype == wanted.dtype and np.array_equal(found, wanted)
-    assert found.flags.c_contiguous and image_header(path).size == found.shape[:2]
+    header = image_header(path)
+    assert found.flags.c_contiguous and header.size == found.shape[:2]
+    assert header.top == np.iinfo(found.dtype).max or "1 bit" in name
+    check_header(path, header)
     assert capfd.readouterr().err == ""
 
 
@@ -256,8 +266,8 @@ REFUSED: dict[str, tuple[bytes, str]] = {
     "turned TIFF": (
         tiff(RGB, extratags=[(274, 3, 1, 6, True)]), "its orientation is 6; save it upright",
     ),
-    "floats": (tiff(np.float32([[0, 0.5], [2, 3]])), r"float32 of 0 to 3; data\.range says"),
-    "signed": (tiff(np.int16([[-4, 5], [2, 3]])), r"int16 of -4 to 5; data\.range says"),
+    "floats": (tiff(np.float32([[0, 0.5], [2, 3]])), r"is float32 of 0 to 3, .*; data\.range says"),
+    "signed": (tiff(np.int16([[-4, 5], [2, 3]])), r"is int16 of -4 to 5, .*; data\.range says"),
     "far too large": (tiff(np.zeros((1, 100_000_001), bool)), "above 100000000 pixels"),
 }  # fmt: skip
 
@@ -269,6 +279,9 @@ def test_what_would_be_rubbish_is_refused_by_name(tmp_path: Path, name: str) -> 
     path.write_bytes(content)
     with pytest.raises(InputError, match=rf"a\.png: .*{words}"):
         read_image(path)
+    if "data" in words:  # which a header tells
+        with pytest.raises(InputError, match=r"a\.png: .*data\.(bands|range) says"):
+            check_header(path, image_header(path))
 
 
 NO_MASKS: dict[str, tuple[bytes, str]] = {
