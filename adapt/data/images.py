@@ -99,8 +99,8 @@ def selection(where: str, count: int, alpha: bool, bands: Sequence[int]) -> list
     colours = count - alpha
     if not bands and colours not in (1, 3):
         raise InputError(
-            f"{where}: has {count} bands; data.bands says which ones are read, in which order: "
-            f"data.bands=[3,2,1], from 1 on"
+            f"{where}: has {count} bands; data.bands, or of x2 data.bands_x2, says which ones are "
+            "read: data.bands=[3,2,1]"
         )
     if bands and max(bands) > count:
         raise InputError(f"{where}: has {count} bands; data.bands={list(bands)} asks for others")
@@ -118,8 +118,8 @@ def check_header(
 
 def rangeless(where: str, what: str) -> InputError:
     return InputError(
-        f"{where}: is {what}, a type without a range; data.range says which values are black and "
-        "white: data.range=[0,10000]"
+        f"{where}: is {what}, which has no range of its own; data.range, or of x2 data.range_x2, "
+        "says which values are black and white: data.range=[0,10000]"
     )
 
 

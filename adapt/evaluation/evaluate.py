@@ -88,6 +88,8 @@ def evaluate(config: EvaluateConfig) -> Path:
         "pairs": settings.pairs or settings.shards,
         "labels": settings.labels,
         "resize": settings.resize,
+        "bands": settings.reading(image)[0],
+        "range": settings.reading(image)[1],
         "teacher": origin if teacher is not None else "",
         "domain": domain,
         "split": config.split,

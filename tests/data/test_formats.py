@@ -258,16 +258,16 @@ REFUSED: dict[str, tuple[bytes, str]] = {
             header(48, 36, 16, 2)[8:], header(48, 37, 16, 2)[8:]
         ), "fewer rows",
     ),
-    "two bands": (tiff(DEEP[..., :2], planarconfig="contig"), r"2 bands; data\.bands says"),
+    "two bands": (tiff(DEEP[..., :2], planarconfig="contig"), r"2 bands; data\.bands.* says"),
     "five bands": (
-        tiff(DEEP, photometric="minisblack", planarconfig="contig"), r"5 bands; data\.bands says",
+        tiff(DEEP, photometric="minisblack", planarconfig="contig"), r"5 bands; data\.bands.* says",
     ),
     "CMYK TIFF": (tiff(DEEP[..., :4], photometric="separated"), "is SEPARATED; give grey or RGB"),
     "turned TIFF": (
         tiff(RGB, extratags=[(274, 3, 1, 6, True)]), "its orientation is 6; save it upright",
     ),
-    "floats": (tiff(np.float32([[0, 0.5], [2, 3]])), r"is float32 of 0 to 3, .*; data\.range says"),
-    "signed": (tiff(np.int16([[-4, 5], [2, 3]])), r"is int16 of -4 to 5, .*; data\.range says"),
+    "floats": (tiff(np.float32([[0, 0.5], [2, 3]])), r"float32 of 0 to 3, .*data\.range.* says"),
+    "signed": (tiff(np.int16([[-4, 5], [2, 3]])), r"int16 of -4 to 5, .*data\.range.* says"),
     "far too large": (tiff(np.zeros((1, 100_000_001), bool)), "above 100000000 pixels"),
 }  # fmt: skip
 
@@ -280,7 +280,7 @@ def test_what_would_be_rubbish_is_refused_by_name(tmp_path: Path, name: str) -> 
     with pytest.raises(InputError, match=rf"a\.png: .*{words}"):
         read_image(path)
     if "data" in words:  # which a header tells
-        with pytest.raises(InputError, match=r"a\.png: .*data\.(bands|range) says"):
+        with pytest.raises(InputError, match=r"a\.png: .*data\.(bands|range).* says"):
             check_header(path, image_header(path))
 
 
