@@ -134,15 +134,11 @@ def opened_picture(path: Path, stream: BinaryIO, *, pixels: bool) -> Iterator[Pi
                 if _is_deep(image, start):
                     channels, top = COLOURS[start[25]], 65_535
                     mode += ";16" * (mode[0] != "I")
-                header = Header(
-                    mode,
-                    size[::-1] if orientation >= 5 else size,
-                    channels,
-                    channels in (2, 4),
-                    top,
-                    (ALPHA,) * (channels in (2, 4) or "transparency" in image.info)
-                    + (METADATA,) * (damaged or mended),
-                )
+                alpha = channels in (2, 4)
+                ignored = (ALPHA,) * (alpha or "transparency" in image.info)
+                ignored += (METADATA,) * (damaged or mended)
+                upright = size[::-1] if orientation >= 5 else size
+                header = Header(mode, upright, channels, alpha, top, ignored)
                 yield Picture(image, content, orientation, header)
         except InputError:
             raise

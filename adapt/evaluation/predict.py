@@ -59,13 +59,13 @@ def predictions(config: PredictConfig) -> Path:
         about |= {"bands": bands} if bands else {}
         about |= {"range": limits} if limits else {}
         machine = runtime(config.device, config.precision)
+        check_sizes(data, settings, [image])
         claim(out, about)
         reading = Reading(settings, model.network, config.batch, config.workers, config.protocol)
         if data.classification:
             label_images(out / LABELS, machine, model, reading, data, image)
             say(f"{out / LABELS}: {len(data.samples)} predictions of {config.run}")
             return out
-        check_sizes(data, settings, [image])
         places = {s.name: place_of(on_disk(getattr(s, image))) for s in data.samples}
         outputs = {name: files(config, name, place) for name, place in places.items()}
         waiting = tuple(s for s in data.samples if not all(p.is_file() for p in outputs[s.name]))

@@ -14,7 +14,7 @@ from PIL import Image
 import adapt
 from adapt.data import Sample, load
 from adapt.data.augment import PairedAugmentation, resize
-from adapt.data.images import as_rgb, png, read_image, write_png
+from adapt.data.images import as_rgb, png, read_image, read_mask, write_png
 from adapt.data.objects import Pairs, offer
 from adapt.data.sampling import Stream, check_sizes, collate
 from adapt.errors import InputError
@@ -164,6 +164,34 @@ def test_a_scan_knows_bands_depths_and_what_is_unused(tmp_path: Path) -> None:
     findings, _ = check(ScanConfig(data=replace(data, bands=[]), workers=1, pairs=False))
     kinds = [f.kind for f in findings]
     assert kinds.count("unreadable") == 20 and kinds.count("ignored") == 1
+
+
+def test_labels_of_colours_are_read_and_move_with_their_images(tmp_path: Path) -> None:
+    """What a filter moved is again a picture of these colours, with void where it shows nothing."""
+    colours, values = [[9, 9, 9], [200, 0, 0], [0, 0, 7]], RNG.integers(0, 3, (24, 32))
+    values[:4] = 2
+    for folder, pixels in (
+        ("old", RNG.integers(0, 256, (24, 32, 3), np.uint8)),
+        ("labels", np.array(colours, np.uint8)[values]),
+    ):
+        (tmp_path / folder).mkdir()
+        write_png(tmp_path / folder / "a.png", pixels)
+    config = DataConfig(
+        "pairs", str(tmp_path / "old"), labels=str(tmp_path / "labels"), classes=["a", "b"],
+        colors=colours, void=[2], flip=False,
+    )  # fmt: skip
+    data = load(config, "train")
+    assert np.array_equal(Stream(data, config, ["y1"], 0)[0]["y"], np.array([0, 1, 255])[values])
+    shift = ShiftConfig("ripple", {"amplitude": 6.0, "abyss_policy": "black"})
+    given = DistortConfig(config, shift, out=str(tmp_path / "new"), labels="moved", workers=1)
+    make_distorted(given)
+    moved = next(p for p in (tmp_path / "new").rglob("*.png") if Image.open(p).mode == "P")
+    found = read_mask(moved, 2, [2], (), colours)
+    assert set(np.unique(found)) == {0, 1, 255} and not np.array_equal(found, values)
+    with pytest.raises(InputError, match=r"labels=moved with data\.colors needs data\.void"):
+        make_distorted(replace(given, data=replace(config, void=[])))
+    with pytest.raises(InputError, match=r"data\.colors has 2 colours, .* up to 2"):
+        load(replace(config, colors=colours[:2]), "train")
 
 
 def test_filters_that_are_for_rgb_refuse_others_by_name(tmp_path: Path) -> None:
