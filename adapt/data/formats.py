@@ -11,7 +11,6 @@ import warnings
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
@@ -60,8 +59,7 @@ ALPHA = "an alpha channel"
 METADATA = "damaged metadata, in which an orientation may have stood"
 
 
-@dataclass(frozen=True)
-class Header:
+class Header(NamedTuple):
     """What a file says of itself before a pixel is decoded."""
 
     mode: str
@@ -87,8 +85,7 @@ class Raster(NamedTuple):
     """The largest value that there can be, the least being 0; None = the type does not tell."""
 
 
-@dataclass
-class Picture:
+class Picture(NamedTuple):
     """A file that is open and not decoded yet."""
 
     image: ImageFile.ImageFile
@@ -107,21 +104,22 @@ def what_is(start: bytes) -> str:
 
 
 @contextmanager
-def opened_picture(path: Path, stream: BinaryIO, *, pixels: bool) -> Iterator[Picture]:
-    """What a file holds, with its bytes if the `pixels` are wanted.
+def opened_picture(path: Path, file: bytes | BinaryIO) -> Iterator[Picture]:
+    """What a file holds: all of its bytes, or a stream of which only the header is read.
 
     What decoders raise inside becomes an InputError, what they warn of is left out. Animations, and
     what is above MOST_PIXELS, are refused before anything is decoded.
     """
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
-        content = stream.read() if pixels else stream.read(32)
-        start = content[:32]
+        stream = io.BytesIO(file) if isinstance(file, bytes) else file
+        start, content = stream.read(32), file if isinstance(file, bytes) else b""
         stream.seek(0)
         try:
-            if pixels and start.startswith(_PNG):
+            if content.startswith(_PNG):
                 content = _sound(content)
-            image, mended = _header_of(io.BytesIO(content) if pixels else stream)
+                stream = io.BytesIO(content)
+            image, mended = _header_of(stream)
             with image:
                 if image.width * image.height > MOST_PIXELS:
                     text = f"{image.width}x{image.height} is above {MOST_PIXELS} pixels"
@@ -187,14 +185,17 @@ def _orientation(
 def _sound(content: bytes) -> bytes:
     """A PNG whose checksums are right and which has an end: as it is, or without what is harmless;
     one of BROKEN where that is not enough."""
-    for candidate in (content, _mended(content)):
-        try:
-            with Image.open(io.BytesIO(candidate), formats=("PNG",)) as image:
-                image.verify()
-            return candidate
-        except BROKEN as error:
-            problem = error
-    raise problem
+    try:
+        _verify(content)
+    except BROKEN:
+        content = _mended(content)
+        _verify(content)
+    return content
+
+
+def _verify(content: bytes) -> None:
+    with Image.open(io.BytesIO(content), formats=("PNG",)) as image:
+        image.verify()
 
 
 def _mended(content: bytes) -> bytes:
@@ -222,10 +223,10 @@ def refuse_changed(path: Path, picture: Picture) -> None:
         raise InputError(f"{path}: a mask must not carry an EXIF rotation; save it upright")
 
 
-def decode_picture(path: Path, stream: BinaryIO, *, mask: bool, indices: bool) -> Raster:
+def decode_picture(path: Path, content: bytes, *, mask: bool, indices: bool) -> Raster:
     """The pixels of a file; those of a `mask` must be stored as they are, and with `indices` they
     are the values in the file: places in the palette, and samples of fewer than 8 bits."""
-    with opened_picture(path, stream, pixels=True) as picture:
+    with opened_picture(path, content) as picture:
         if mask:
             refuse_changed(path, picture)
         image, content = picture.image, picture.content

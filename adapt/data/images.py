@@ -35,7 +35,7 @@ def image_header(path: Path) -> Header:
     with opened(path, MAX_BYTES, "image") as stream:
         if stream.peek(4)[:4] in tiff.TIFF:
             return tiff.tiff_header(path, stream)
-        with opened_picture(path, stream, pixels=False) as picture:
+        with opened_picture(path, stream) as picture:
             return picture.header
 
 
@@ -51,9 +51,10 @@ def decode(path: Path, *, mask: bool = False, indices: bool = False) -> Raster:
             raise InputError(f"{path}: a mask must not be a frame of a video; give a PNG")
         return Raster(read_frame(*frame))
     with opened(path, MAX_BYTES, "image") as stream:
-        if stream.peek(4)[:4] in tiff.TIFF:
-            return tiff.decode_tiff(path, stream, indices=indices)
-        return decode_picture(path, stream, mask=mask, indices=indices)
+        content = stream.read()
+    if content[:4] in tiff.TIFF:
+        return tiff.decode_tiff(path, io.BytesIO(content), indices=indices)
+    return decode_picture(path, content, mask=mask, indices=indices)
 
 
 def read_image(path: Path, bands: Sequence[int] = (), limits: Sequence[float] = ()) -> np.ndarray:

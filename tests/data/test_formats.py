@@ -116,6 +116,7 @@ IMAGES: dict[str, tuple[bytes, np.ndarray]] = {
         JPEG[:2] + BROKEN_EXIF + JPEG[2:], np.array(Image.open(io.BytesIO(JPEG))),
     ),
     "broken EXIF in a PNG": (png(RGB, 8, 2, chunk(b"eXIf", EXIF[6:])), RGB),
+    "wrong checksum of a PNG's EXIF": (png(RGB, 8, 2, damaged(chunk(b"eXIf", EXIF[6:]))), RGB),
     "wrong checksum in a text before": (png(RGB, 8, 2, damaged(TEXT)), RGB),
     "wrong checksum in a text after": (png(RGB, 8, 2, end=damaged(TEXT) + chunk(b"IEND")), RGB),
     "XMP above 1 MB": (png(RGB, 8, 2, XMP), RGB),
