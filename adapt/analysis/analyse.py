@@ -18,8 +18,8 @@ from adapt.evaluation.evaluate import data_for
 from adapt.evaluation.inference import Reading, Whole, evaluate_networks, groups, headline, stack
 from adapt.machine.runtime import runtime, say
 from adapt.networks.layers import check, main_path, trace
+from adapt.networks.preprocessing import as_input
 from adapt.networks.saved import Model, load_model, start_point_of
-from adapt.networks.taps import normalise
 from adapt.penalties.fisher import load_fisher
 from adapt.settings.commands import PAIRS, AnalyseConfig
 
@@ -98,9 +98,10 @@ def analyse_activations(config: AnalyseConfig, trained: Trained) -> Found:
     check(traced, names, "layers")
 
     def images() -> Iterator[tuple[Tensor, Tensor]]:
-        mean, std = reading.network.mean, reading.network.std
         for group in groups(whole, reading, "activations"):
-            both = {k: normalise(machine.images(stack(group, k)), mean, std) for k in set(seen)}
+            both = {
+                k: as_input(machine.images(stack(group, k)), reading.network) for k in set(seen)
+            }
             yield both[seen[0]], both[seen[1]]
 
     units = activations(before, after, names, images())

@@ -5,7 +5,7 @@ It is the command: the same settings, the same numbers bit for bit, the same run
 
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -20,6 +20,7 @@ from adapt.disk.runs import CONFIG, TEACHER, read_config, read_metrics
 from adapt.errors import InputError
 from adapt.machine.processes import on_rank_zero, processes
 from adapt.networks.factory import COMPILED, given
+from adapt.networks.preprocessing import with_preprocessing
 from adapt.networks.saved import load_model
 from adapt.settings.groups import IMAGENET_MEAN, IMAGENET_STD
 from adapt.settings.mapping import build
@@ -91,6 +92,8 @@ def fit(
     classes: Sequence[str] = (),
     mean: Sequence[float] = IMAGENET_MEAN,
     std: Sequence[float] = IMAGENET_STD,
+    order: str = "rgb",
+    range: int = 1,
     device: str = "auto",
     run: str | Path | None = None,
     seed: int = 0,
@@ -101,14 +104,14 @@ def fit(
 
     Args:
         teacher: the network that was trained on the old domain: any module from normalised images
-            (B, 3, H, W) to logits; or a function that makes it with its weights; or, as on the
+            (B, C, H, W) to logits; or a function that makes it with its weights; or, as on the
             command line, the folder of a run. It is not changed.
         pairs: two folders (old, new) of images that match by name; or a map-style data set of
-            (x1, x2) or (x1, x2, valid); or a DataLoader of such batches. Images are uint8 RGB,
-            arrays (H, W, 3) or tensors (3, H, W), and are normalised here; floating point ones
-            count as normalised. `valid` (H, W) marks the pixels at which both show the same thing.
-            A data set is shuffled and mirrored as files are; a DataLoader keeps its own order,
-            gets no augmentation, and a run that is resumed passes over its first batches.
+            (x1, x2) or (x1, x2, valid); or a DataLoader of such batches. Images are uint8, arrays
+            (H, W, C) or tensors (C, H, W), RGB where C is 3, and are normalised here; floating
+            point ones count as normalised. `valid` (H, W) marks the pixels at which both show the
+            same thing. A data set is shuffled and mirrored as files are; a DataLoader keeps its own
+            order, gets no augmentation, and a run that is resumed passes over its first batches.
         taps: layers whose maps are regressed: `auto`, names, or names with their weights.
         objective: a choice of configs/objective; `taps` takes the place of its layers.
         penalty: a choice of configs/penalty, or its settings with a name.
@@ -117,8 +120,11 @@ def fit(
         lr: learning rate, the setting schedule.lr.
         held_out: map-style data set of pairs for the verdict; None = a tenth of the pairs.
         classes: names of the outputs; none = class 0, class 1, ...
-        mean: of each RGB channel, for values in 0..1, with which the teacher was trained.
+        mean: of each channel, in the network's order and range, with which the teacher was trained;
+            as many numbers as images have channels.
         std: standard deviation likewise.
+        order: in which the network sees three channels, `rgb` or `bgr`.
+        range: largest value of a channel before mean and std, 1 or 255.
         device: auto, cpu, cuda or cuda:N.
         run: folder to save to and to resume from; None = a temporary one (`Result.save`).
         seed: of the order of the pairs and their augmentation.
@@ -135,7 +141,8 @@ def fit(
     values: dict[str, Any] = {
         "run": str(folder), "objective": preset("objective", objective), "taps": taps,
         "penalty": preset("penalty", penalty) if isinstance(penalty, str) else dict(penalty),
-        "schedule": {"lr": lr}, "network": {"mean": list(mean), "std": list(std)},
+        "schedule": {"lr": lr},
+        "network": {"mean": list(mean), "std": list(std), "order": order, "range": range},
         "steps": steps, "batch": batch, "device": device, "seed": seed,
         "data": {"classes": list(classes)},
     }  # fmt: skip
@@ -146,7 +153,8 @@ def fit(
         values["teacher"] = teacher_of(teacher, folder, values["network"])
         for name, value in (settings or {}).items():
             place(values, name, value)
-        adapt(build(AdaptConfig, values), on_step)
+        config = build(AdaptConfig, values)
+        adapt(replace(config, network=with_preprocessing(config.network)), on_step)
         result = read(folder)
     result._temporary = temporary
     return result

@@ -70,6 +70,10 @@ def perform(name: str, composed: DictConfig, dry_run: bool) -> tuple[str, int]:
             from adapt.networks.factory import permit
 
             permit(factory)
+        if getattr(getattr(config, "network", None), "preprocessing", ""):
+            from adapt.networks.preprocessing import with_preprocessing
+
+            config.network = with_preprocessing(config.network)
         with processes():
             action = f"adapt.cli.dry_run:{command.dry_run}" if dry_run else command.action
             named(action)(config)

@@ -131,7 +131,7 @@ def array_of(value: Any, key: str, name: str, config: DataConfig = AS_IT_IS) -> 
 
 def batches_of(loader: Iterable[Any], start: int, stop: int) -> Iterator[dict[str, Any]]:
     """The loader's batches for the steps start..stop-1, epoch after epoch; those of earlier steps
-    are passed over. x1, x2: (B, 3, H, W); valid: (B, H, W).
+    are passed over. x1, x2: (B, C, H, W); valid: (B, H, W).
 
     Raises:
         InputError: the loader is empty, or gives something else.
@@ -153,10 +153,9 @@ def batch_of(item: Any, step: int) -> dict[str, Any]:
     """A loader's batch with the names of its samples."""
     found = dict(zip(FIELDS, parts_of(item)))  # noqa: B905
     for key, value in found.items():
-        good = isinstance(value, Tensor) and (key == "valid" or value.ndim == 4)
-        if not good or (key != "valid" and value.shape[1] != 3):
+        if not isinstance(value, Tensor) or (key != "valid" and value.ndim != 4):
             shape = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
-            raise InputError(f"pairs: {key} of a batch is {shape}; it must be (B, 3, H, W)")
+            raise InputError(f"pairs: {key} of a batch is {shape}; it must be (B, C, H, W)")
     if "valid" in found:
         found["valid"] = found["valid"].reshape(-1, *found["x1"].shape[2:]).ne(0).to(torch.uint8)
     names = [f"{place} of batch {step}" for place in range(len(found["x1"]))]

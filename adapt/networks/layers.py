@@ -17,7 +17,7 @@ from adapt.errors import InputError, unknown
 from adapt.networks.batchnorm import eval_mode
 from adapt.networks.maps import as_map, blank, elements
 from adapt.networks.sizes import REFUSALS, unfit
-from adapt.networks.taps import LOGITS, aliases, logits_of
+from adapt.networks.taps import LOGITS, aliases, own_logits
 
 NETWORK = "(network)"
 """How tables call the last layer, the network itself, whose name in `named_modules()` is empty."""
@@ -26,6 +26,8 @@ NEAR = 8
 CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
 LINEAR = ("Conv", "Linear", "BatchNorm", "GroupNorm", "LayerNorm", "InstanceNorm")
 """Beginnings of the types whose maps the next activation or norm layer only finishes."""
+RECTIFIER = "LU"
+"""Part of the types of activations after which a map is no logits: ReLU, PReLU, GELU, SiLU."""
 DROPOUT = "Drop"
 """Part of the types whose output in training is another one than in eval mode."""
 LEAST = 4
@@ -133,7 +135,7 @@ class _Recorder(TorchDispatchMode):
         (name, start), until = self._running.pop(), self.macs()
         self._parameters |= {id(p): p.numel() for p in module.parameters()}
         layer = self.layers.pop(name, None) or self.untouched(module)
-        self.note(layer, module, output if name else logits_of(output), until - start)
+        self.note(layer, module, output if name else own_logits(output), until - start)
         if not name and isinstance(output, list | tuple):
             self.layers[name] = replace(self.layers[name], returned=type(output).__name__)
         for path, element in elements(output) if name else ():
@@ -271,7 +273,8 @@ def auto_taps(layers: Sequence[Layer]) -> dict[str, float]:
     Strides are powers of two, rounded. On the way down only the main path counts, so that no branch
     inside a block does. Dropout's output and pyramid pooling (Zhao et al. 2017), whose few cells
     are no stride, never do. The maps at the end that have as many channels as the logits are taken
-    for logits. Of the layers that hand on the same map the outermost is named, before dropout.
+    for logits, unless they are rectified. Of the layers that hand on the same map the outermost is
+    named, before dropout.
 
     Returns:
         Name -> weight in the order of the forward pass; empty where the second half of the
@@ -289,7 +292,12 @@ def auto_taps(layers: Sequence[Layer]) -> dict[str, float]:
         and x.map[1:] != (1, 1)
         and (x.same_as or x.name) not in unfit
     ]
-    while maps and maps[-1].map[0] == logits.shape[1]:
+    rectified = {x.name for x in layers if RECTIFIER in x.type}
+    while (
+        maps
+        and maps[-1].map[0] == logits.shape[1]
+        and (maps[-1].same_as or maps[-1].name) not in rectified
+    ):
         maps.pop()
     if not maps or maps[-1].share_until < 0.5:
         return {}

@@ -7,7 +7,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from adapt.data.images import IGNORE
+from adapt.data.images import void_of
 from adapt.errors import InputError
 from adapt.machine.processes import all_sum, global_mean
 from adapt.networks.taps import LOGITS, upsample
@@ -70,13 +70,14 @@ def regression(config: RegressionConfig) -> Term:
 
 
 def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
-    """Logits (B, C, h, w) upsampled to the labels (B, H, W): sum over pixels that are not IGNORE /
+    """Logits (B, C, h, w) upsampled to the labels (B, H, W): sum over pixels that are not void /
     their number, 0 if there are none. Of logits (B, C) and labels (B,): the mean over images."""
     if logits.ndim == 2:
         return nn.functional.cross_entropy(logits.float(), labels)
     logits = upsample(logits.float(), (labels.shape[1], labels.shape[2]))
-    summed = nn.functional.cross_entropy(logits, labels, ignore_index=IGNORE, reduction="sum")
-    count = (labels != IGNORE).sum()
+    void = void_of(logits.shape[1])
+    summed = nn.functional.cross_entropy(logits, labels, ignore_index=void, reduction="sum")
+    count = (labels != void).sum()
     return global_mean(summed / count.clamp(min=1), count)
 
 
@@ -151,10 +152,11 @@ def pseudo(config: PseudoConfig) -> Term:
         chance, labels = upsample(teacher[LOGITS].float(), size).softmax(dim=1).max(dim=1)
         valid = batch["valid"].bool() if "valid" in batch else torch.ones_like(labels).bool()
         sure, share = confident(config, chance, labels, valid)
+        void = void_of(student[LOGITS].shape[1])
         if config.weighting == "ignore":
-            value = cross_entropy(student[LOGITS], labels.where(sure, IGNORE))
+            value = cross_entropy(student[LOGITS], labels.where(sure, void))
         else:
-            value = share * cross_entropy(student[LOGITS], labels.where(valid, IGNORE))
+            value = share * cross_entropy(student[LOGITS], labels.where(valid, void))
         return {"pseudo/cross_entropy": (value, config.weight), "pseudo/confident": (share, 0.0)}
 
     return Term(parts, student=frozenset({LOGITS}), teacher=frozenset({LOGITS}), dense=True)

@@ -14,6 +14,8 @@ from adapt.errors import InputError, unknown
 
 MOST_PIXELS = 100_000_000
 """Of an image, read or made."""
+MOST_CLASSES = 65_535
+"""As many as masks of 16 bits tell apart beside void."""
 AUTO = "auto"
 """`taps`: those that the network's structure suggests."""
 

@@ -13,7 +13,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 import adapt.data
 from adapt.data import DataSet, layout_of, load
-from adapt.data.sampling import Batch, check_sizes, size_of
+from adapt.data.sampling import Batch, check_labels, check_sizes, size_of
 from adapt.disk.runs import read_data
 from adapt.errors import InputError
 from adapt.machine.processes import on_rank_zero, rank, world
@@ -27,11 +27,12 @@ from adapt.networks.pretrained import is_pretrained, pretrained
 from adapt.networks.saved import (
     NO_START,
     Model,
+    check_classes,
+    check_outputs,
     is_file,
     is_run,
     load_complete,
     load_model,
-    same_classes,
 )
 from adapt.networks.taps import aliases, forward
 from adapt.objective.terms import TERMS, Maps, Objective
@@ -163,6 +164,8 @@ def resolve(config: TrainConfig) -> tuple[TrainConfig, Model | None, Model | Non
     teacher = models.get("teacher")
     if teacher is not None and not config.start:
         models["start"] = replace(teacher, net=copied(teacher.net))
+    if student := models.get("start", teacher):
+        network = replace(network, one_logit=student.network.one_logit)
     start = config.start or config.teacher or NO_START
     precision = runtime(config.device, config.precision).precision
     resolved = replace(config, data=data, network=network, start=start, precision=precision)
@@ -181,14 +184,13 @@ def prepare(config: TrainConfig, start: Model | None, teacher: Model | None) -> 
     check_teacher(config, objective, teacher)
     data = load(config.data, "train")
     check_data(config, data, objective)
-    fixed = start or teacher
-    classes = data.classes or (fixed.classes if fixed else ())
-    if fixed is not None and not same_classes(tuple(fixed.classes), tuple(data.classes)):
-        raise InputError(
-            f"classes of the data ({', '.join(data.classes)}) are not those of the start "
-            f"({', '.join(fixed.classes)})"
-        )
-    data = replace(data, classes=tuple(classes))
+    classes, owner = data.classes, "the data"
+    for what, model in (("start", start), ("teacher", teacher)):
+        if model is not None:
+            check_classes(model.classes, classes, f"{what}: {getattr(config, what)}", owner)
+            if not classes:
+                classes, owner = model.classes, f"the {what}"
+    data = replace(data, classes=classes)
     inputs = {k: m.digest for k, m in (("start", start), ("teacher", teacher)) if m is not None}
 
     # 2. New weights are the first that is drawn from the seed, so that they depend on nothing else.
@@ -261,6 +263,8 @@ def prepare(config: TrainConfig, start: Model | None, teacher: Model | None) -> 
     # 7. Every image's header is read last, because that takes longest. From here on nothing is
     #    drawn before the first step: rank 0 draws dropout as a run of one process does.
     check_sizes(data, config.data, setup.fields)
+    if config.steps:
+        check_labels(data, config.data, setup.fields)
     if rank():
         torch.manual_seed(process_seed(config.seed, 0))
     return setup
@@ -355,8 +359,8 @@ def check_data(config: TrainConfig, data: DataSet, objective: Objective) -> None
 
 
 def check_kind(layers: list[Layer], data: DataSet, objective: Objective) -> None:
-    """InputError where network and data set mix one label a pixel with one an image, or where a
-    term needs pixels that there are not."""
+    """InputError where network and data set mix one label a pixel with one an image, where outputs
+    are not as many as classes, or where a term needs pixels that there are not."""
     logits = next(layer.shape for layer in layers if not layer.name)
     if (len(logits) == 2) != data.classification:
         kinds = ("one label a pixel", "one label an image")
@@ -365,5 +369,6 @@ def check_kind(layers: list[Layer], data: DataSet, objective: Objective) -> None
             f"{kinds[data.classification]}; network=resnet101 and other classifiers of torchvision "
             "are for images, the other choices of network= for pixels"
         )
+    check_outputs(logits[1], data.classes, "network")
     if data.classification and (unfit := objective.dense):
         raise InputError(f"objective: {', '.join(unfit)} is for one label a pixel only")

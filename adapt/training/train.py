@@ -25,8 +25,8 @@ from adapt.machine.processes import (
     world,
 )
 from adapt.machine.runtime import explained, progress, say, stop_signals
+from adapt.networks.preprocessing import as_input, sees
 from adapt.networks.saved import save_model
-from adapt.networks.taps import as_input
 from adapt.objective.terms import Maps, Part
 from adapt.settings.mapping import as_dict
 from adapt.settings.training import TrainConfig
@@ -80,7 +80,7 @@ def describe(setup: Setup) -> str:
         line += f"; {setup.cache}"
     if world() > 1:
         line += f", {world()} processes of {config.batch // world()} each"
-    return "\n".join([line, *split.lines()])
+    return "\n".join([line, sees(config.network), *split.lines()])
 
 
 def fit(setup: Setup, run: RunFolder, begin: int, before: float, on_step: OnStep | None) -> None:
@@ -145,7 +145,7 @@ def one_step(setup: Setup, batch: Batch, step: int) -> dict[str, Any]:
     rate = set_rate(setup.optimizer, step, config.steps, config.schedule)
     tensors = {k: batch[k].to(machine.device) for k in masks_of(batch)}
     images: Maps = {
-        key: as_input(machine.images(batch[key]), config.network.mean, config.network.std)
+        key: as_input(machine.images(batch[key]), config.network)
         for key in ("x1", "x2")
         if key in batch
     }

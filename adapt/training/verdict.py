@@ -14,12 +14,12 @@ from torch import nn
 
 from adapt.data import DataSet, some
 from adapt.data.augment import resize
-from adapt.data.images import IGNORE, as_rgb, write_png
+from adapt.data.images import as_rgb, void_of, write_png
 from adapt.disk.files import read_mapping, write_json
 from adapt.disk.runs import SUMMARY, read_summary
 from adapt.errors import InputError
 from adapt.evaluation.inference import Reading, Whole, adapt_to, groups, stack
-from adapt.evaluation.metrics import confusion
+from adapt.evaluation.metrics import tally
 from adapt.evaluation.protocol import predict
 from adapt.machine.processes import all_gather, on_rank_zero, shared_errors
 from adapt.machine.runtime import Runtime
@@ -44,13 +44,13 @@ ADABN_IMAGES = 256
 KEPT, SIDE = 4, 1024
 """Held-out pairs whose pictures are kept, and the longer side of these, in pixels, at most."""
 VIEWS = ("x1", "x2", "teacher_x1", BEFORE, AFTER)
-"""The pictures of a pair: two images, then index masks with IGNORE where the pair is not valid."""
+"""The pictures of a pair: two images, then index masks with void where the pair is not valid."""
 
 
 @dataclass(frozen=True)
 class Verdict:
     """Agreement with teacher(x1) on held-out pairs: mIoU in percent, from the sums of the pairs'
-    confusion matrices. What has a default is not in files of version 0.1."""
+    counts. What has a default is not in files of version 0.1."""
 
     pairs: int
     before: float | None
@@ -222,9 +222,8 @@ def compare(
         for number, item in enumerate(group):
             wanted, predictions = truth[number], [prediction[number] for prediction in found]
             if "valid" in item:
-                wanted[np.asarray(item["valid"]) == 0] = IGNORE
-            matrices = [confusion(wanted, prediction, classes) for prediction in predictions]
-            counts = np.array([(m.diagonal(), m.sum(axis=1), m.sum(axis=0)) for m in matrices])
+                wanted[np.asarray(item["valid"]) == 0] = void_of(classes)
+            counts = np.stack([tally(wanted, prediction, classes) for prediction in predictions])
             views = {}
             if item["name"] in kept:
                 maps = [wanted, predictions[0], predictions[-1]]
@@ -267,7 +266,7 @@ def resampled(counts: np.ndarray) -> np.ndarray:
     the bootstrap of Efron (1979), with the same draws for every row."""
     pairs = len(counts)
     drawn = np.random.default_rng(0).multinomial(pairs, np.full(pairs, 1 / pairs), RESAMPLES)
-    return mious(np.tensordot(drawn, counts, axes=1))
+    return np.stack([mious(np.tensordot(times, counts, axes=1)) for times in drawn])
 
 
 def conclude(

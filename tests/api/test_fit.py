@@ -15,6 +15,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 import adapt
+from adapt.disk.runs import read_config
 
 NET = """
 from collections import OrderedDict
@@ -109,8 +110,10 @@ def test_a_run_goes_on_where_it_stopped_and_loads_again(home: Path, student: ada
 
 
 def test_without_a_folder_the_result_is_kept_until_it_is_saved(home: Path, tmp_path: Path) -> None:
-    found = fitted(arrays(home)[:20], held_out=arrays(home)[20:], steps=2)
+    seen = {"order": "bgr", "range": 255, "mean": [120.0] * 3, "std": [60.0] * 3}
+    found = fitted(arrays(home)[:20], held_out=arrays(home)[20:], steps=2, **seen)
     assert found.verdict and found.verdict.pairs == 10
+    assert seen.items() <= read_config(found.run)["network"].items()
     saved = found.save(tmp_path / "saved")
     assert same(saved, found.run) and adapt.load(saved, made).verdict == found.verdict
     assert adapt.load(saved, made).save() == saved
@@ -138,18 +141,47 @@ def test_a_loader_keeps_its_own_order_and_its_images(home: Path) -> None:
     assert found.history[-1]["step"] == 3 and found.verdict
 
 
+@pytest.mark.parametrize("channels", [1, 4])
+def test_images_have_as_many_channels_as_the_network_sees(channels: int) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (30, 24, 32, channels), dtype=np.uint8)
+    pairs = [(image, 255 - image // 2) for image in images]
+    tensors = [tuple(torch.from_numpy(x).permute(2, 0, 1) for x in pair) for pair in pairs]
+    teacher = made()
+    teacher.stem[0] = nn.Conv2d(channels, 6, 3, padding=1)
+    seen = {"mean": [0.5] * channels, "std": [0.25] * channels}
+    given = {"taps": TAPS, "steps": 2, "batch": 4, "device": "cpu"}
+    found, again = (adapt.fit(teacher, x, **given, **seen, settings=CPU) for x in (pairs, tensors))
+    assert same(found.run, again.run) and found.verdict == again.verdict
+    truth = [np.random.default_rng(1).integers(0, 5, (24, 32)).astype(np.uint8)] * 30
+    labelled = list(zip((x2 for _, x2 in pairs), truth, strict=True))
+    normalised = [((x2 / 255 - 0.5) / 0.25, y) for (_, x2), y in zip(tensors, truth, strict=True)]
+    scores = [adapt.evaluate(found.student, x, **seen).iou for x in (labelled, normalised)]
+    assert np.allclose(*scores, atol=0.1) and np.isfinite(scores).all()
+    with pytest.raises(adapt.InputError, match=r"network.mean and network.std have a number for"):
+        adapt.fit(teacher, pairs, **given)
+    with pytest.raises(adapt.InputError, match=rf"images have {channels} channel\(s\), but"):
+        adapt.fit(made(), pairs, **given)
+
+
 @pytest.mark.parametrize(
     ("pairs", "words"),
     [
         (iter([]), "pairs is a list_iterator; give two folders"),
         ([(1, 2, 3, 4)] * 3, r"not a pair \(x1, x2\)"),
-        ([(np.zeros((4, 4), np.uint8),) * 2] * 30, r"x1 is uint8 \(4, 4\); it must be RGB"),
+        ([(np.zeros((4, 4), np.uint8),) * 2] * 30, r"x1 is uint8 \(4, 4\); it must be a tensor"),
         ([(np.zeros((8, 8, 3), np.uint8), np.zeros((8, 9, 3), np.uint8))] * 30, "sizes .* differ"),
     ],
 )
 def test_wrong_pairs_are_named(pairs: Any, words: str) -> None:
     with pytest.raises(adapt.InputError, match=words):
         fitted(pairs)
+
+
+def test_names_of_another_number_of_outputs_are_refused(home: Path) -> None:
+    with pytest.raises(
+        adapt.InputError, match=r"has 5 outputs; the data has 2 classes: a, b; give"
+    ):
+        fitted(arrays(home), classes=["a", "b"])
 
 
 def test_it_runs_in_another_thread_than_the_main_one(home: Path) -> None:

@@ -19,10 +19,10 @@ from adapt.data.objects import Pairs, offer
 from adapt.data.sampling import Stream, check_sizes, collate
 from adapt.errors import InputError
 from adapt.evaluation.restyle import fda, histogram
-from adapt.networks.taps import normalise
+from adapt.networks.preprocessing import normalise
 from adapt.scan.command import check
 from adapt.settings.commands import DistortConfig, ScanConfig
-from adapt.settings.groups import IMAGENET_MEAN, IMAGENET_STD, DataConfig, ShiftConfig
+from adapt.settings.groups import DataConfig, NetworkConfig, ShiftConfig
 from adapt.shift.distort import make_distorted
 
 RNG = np.random.default_rng(2)
@@ -89,11 +89,12 @@ def test_16_bits_are_augmented_and_normalised_as_the_same_picture_of_8(tmp_path:
     stream = Stream(load(config, "train"), config, ["x1", "x2"], seed=3)
     batch = collate([stream[place] for place in range(4)])
     assert batch["x1"].dtype == torch.uint8 and batch["x2"].dtype == torch.uint16
-    old, new = (normalise(batch[key], IMAGENET_MEAN, IMAGENET_STD) for key in ("x1", "x2"))
+    old, new = (normalise(batch[key], NetworkConfig()) for key in ("x1", "x2"))
     assert torch.allclose(old, new, atol=0.6 / 255 / 0.22 * 2)
+    plain = NetworkConfig(mean=[0.0] * 3, std=[1.0] * 3)
     assert torch.equal(
-        normalise(torch.full((1, 3, 1, 1), 7, dtype=torch.uint8), [0, 0, 0], [1, 1, 1]),
-        normalise(torch.full((1, 3, 1, 1), 1799).to(torch.uint16), [0, 0, 0], [1, 1, 1]),
+        normalise(torch.full((1, 3, 1, 1), 7, dtype=torch.uint8), plain),
+        normalise(torch.full((1, 3, 1, 1), 7 * 257).to(torch.uint16), plain),
     )
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from adapt.data.images import IGNORE, read_image, read_indices
+from adapt.data.images import read_image, read_indices, void_of
 from adapt.errors import InputError
 from adapt.settings.choices import ADABN as ADABN_NAME
 from adapt.training.verdict import (
@@ -89,18 +89,18 @@ def shown(folder: Path, verdict: Verdict, count: int) -> dict[str, Any]:
     """Pictures of the first `count` pairs that a run keeps, (caption -> data URI) by name; the
     classes in them with their colours (#rrggbb); a note for each pair whose files are broken."""
     pairs: dict[str, dict[str, str]] = {}
-    notes, seen = [], set()
+    notes, seen, classes = [], set(), len(verdict.classes)
     for name in verdict.pictures[:count]:
         paths = {view: folder / name / f"{view}.png" for view in VIEWS}
         try:
             images = [read_image(paths[view]) for view in VIEWS[:2]]
             maps = [read_indices(paths[view]) for view in VIEWS[2:]]
-            pairs[name] = pictures(images, maps, len(verdict.classes))
+            pairs[name] = pictures(images, maps, classes)
         except InputError as error:
             notes.append(f"{name}: no pictures: {error}")
         else:
-            seen |= {int(label) for found in maps for label in np.unique(found)} - {IGNORE}
-    colours = ["#{:02x}{:02x}{:02x}".format(*c) for c in palette(len(verdict.classes))]
+            seen |= {int(label) for label in np.unique(maps)} - {void_of(classes)}
+    colours = ["#{:02x}{:02x}{:02x}".format(*c) for c in palette(classes)]
     legend = [(verdict.classes[label], colours[label]) for label in sorted(seen)]
     return {"pairs": pairs, "legend": legend, "notes": notes}
 
@@ -113,12 +113,12 @@ def pictures(
     Raises:
         InputError: maps that are not of one size, or with a class that does not exist.
     """
-    truth, before, after = maps
+    (truth, before, after), void = maps, void_of(classes)
     if len({found.shape for found in maps}) > 1:
         raise InputError("its maps differ in size")
-    if any(((found >= classes) & (found != IGNORE)).any() for found in maps):
+    if any(((found >= classes) & (found != void)).any() for found in maps):
         raise InputError(f"its maps have labels beyond the {classes} classes")
-    valid = truth != IGNORE
+    valid = truth != void
     apart = [(found != truth) & valid for found in (before, after)]
     shares = [100 * part.sum() / max(1, valid.sum()) for part in apart]
     differs = np.where(apart[1][..., None], DIFFERENT, SAME).astype(np.uint8)
