@@ -319,7 +319,7 @@ def prepare(config: TrainConfig, start: Model | None, teacher: Model | None) -> 
 
     # 6. Every image's header is read last, because that takes longest. From here on nothing is
     #    drawn before the first step: rank 0 draws dropout as a run of one process does.
-    check_sizes(data, setup.fields)
+    check_sizes(data, config.data, setup.fields)
     if config.steps:
         check_labels(data, config.data, setup.fields)
     if rank():
