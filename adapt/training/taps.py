@@ -117,8 +117,8 @@ def projectors(
         two: are they two networks?
 
     Raises:
-        InputError: a layer that the objective needs cannot be tapped, maps that cannot be regressed
-            onto each other, or networks with different numbers of outputs.
+        InputError: a layer that the objective needs cannot be tapped, or maps that cannot be
+            regressed onto each other.
     """
     try:
         check(own, objective.student, "objective, on the student" if two else "objective")
@@ -128,15 +128,10 @@ def projectors(
     check(theirs, objective.teacher, "objective, on the teacher")
     student, teacher = (
         {
-            name: layer.map if layer.name else layer.shape[1:]
+            name: layer.map if layer.name else (max(2, layer.shape[1]), *layer.shape[2:])
             for layer in layers
             for name in (layer.name or LOGITS, *layer.aliases)
         }
         for layers in (own, theirs)
     )
-    if student[LOGITS][0] != teacher[LOGITS][0]:
-        raise InputError(
-            f"network: the student has {student[LOGITS][0]} outputs, the teacher "
-            f"{teacher[LOGITS][0]}; give both the same classes"
-        )
     return Projectors(objective.pairs, student, teacher)
