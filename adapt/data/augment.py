@@ -142,7 +142,7 @@ class PairedAugmentation:
         if self.crop:
             moved = window(moved, self.crop, own(seed, WINDOW))
         if self.flip and flips(seed):
-            moved = {key: cv2.flip(array, 1) for key, array in moved.items()}
+            moved = {k: cv2.flip(array, 1).reshape(array.shape) for k, array in moved.items()}
         for key in moved.keys() & self.photometry.keys():
             for use, step in self.photometry[key].items():
                 step.set_random_seed(own(seed, use))

@@ -222,7 +222,8 @@ class Evaluation:
     truth: Scores | ImageScores | None
     agreement: Scores | ImageScores | None
     confusion: list[list[int]] | None
-    """Rows are true classes; None without labels, or with more than MATRIX classes."""
+    """Rows are true classes, columns predictions, the last one void of networks that have it; None
+    without labels, or with more than MATRIX classes."""
     void: float | None = None
     """Percent of the labels' pixels that count nowhere; None without labels a pixel."""
 
@@ -250,7 +251,7 @@ def evaluate_networks(
     classes = len(data.classes)
     whole = classes <= MATRIX
     count = confusion if whole else tally
-    truth = np.zeros((classes if whole else 3, classes), np.int64)
+    truth = np.zeros((classes, classes + 1) if whole else (3, classes), np.int64)
     agreement, pixels = np.zeros((3, classes), np.int64), np.zeros(1, np.int64)
     if data.classification:
         found, _ = classify(machine, net, reading, data, image)
@@ -280,11 +281,12 @@ def evaluate_networks(
         truth, agreement, pixels = summed
     score = image_scores if data.classification else scores_of
     counts = per_class(truth) if whole else truth
+    matrix = truth[:, : classes + reading.network.void]
     return Evaluation(
         images=len(data.samples),
         truth=score(counts) if data.labelled else None,
         agreement=score(agreement) if teacher is not None else None,
-        confusion=truth.tolist() if data.labelled and whole else None,
+        confusion=matrix.tolist() if data.labelled and whole else None,
         void=float(100 * (1 - counts[1].sum() / pixels[0])) if pixels[0] else None,
     )
 

@@ -13,7 +13,7 @@ import numpy as np
 from adapt.data import DataSet, Sample, layout_of
 from adapt.data.augment import resize
 from adapt.data.files import inside, lines, stems
-from adapt.data.images import index_type, voc_palette, write_png
+from adapt.data.images import index_type, voc_palette, void_of, write_png
 from adapt.data.sampling import size_of
 from adapt.disk.files import read_mapping, write_json, write_whole
 from adapt.disk.runs import read_data
@@ -152,14 +152,17 @@ def write(
         write_whole(others[-1], buffer.getvalue())
     classes = found
     if config.probabilities:
-        classes = found.argmax(axis=0).astype(index_type(len(found)))
+        classes = found.argmax(axis=0)
+    there = np.minimum(classes, len(values))  # void is the last
     if config.overlay:
         pixels = next(item[key] for key in ("x1", "x2") if key in item).permute(1, 2, 0).numpy()
         seen = resize({"x1": pixels}, list(classes.shape))["x1"].astype(np.float32)
-        colours = np.array(voc_palette(len(values)), np.float32).reshape(-1, 3)[classes]
+        colours = np.array(voc_palette(len(values) + 1), np.float32).reshape(-1, 3)[there]
         blended = (1 - config.overlay) * seen + config.overlay * colours
         write_png(others[0], blended.round().astype(np.uint8))
-    write_png(mask, values[classes], voc_palette() if plain else None)  # last: it is done
+    kind = np.promote_types(values.dtype, index_type(len(values)))
+    found = np.append(values, void_of(len(values))).astype(kind)[there]
+    write_png(mask, found, voc_palette() if plain else None)  # last: it is done
 
 
 def label_images(

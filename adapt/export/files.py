@@ -85,6 +85,7 @@ def description(
             "stride": signature.stride,
             "taken": signature.output,
             "one_logit": signature.one_logit,
+            "void": len(model.classes) if network.void else None,
             "upsampling": "bilinear, half-pixel centres (align_corners=False), to the wanted size",
             "class": "argmax of the upsampled logits",
         },

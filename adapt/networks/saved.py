@@ -252,13 +252,13 @@ def load_complete(
         net = build_network(network, len(classes))
         tensors, digest = pretrained(source, network, net)
     else:
-        built = network.outputs(len(classes)) or int(not network.factory)
-        net = build_network(network, built)
+        known = len(classes) or int(not network.factory)
+        net, built = build_network(network, known), network.outputs(known)
         tensors, digest = read_named(source, network.keys, net.state_dict().keys())
         wanted = outputs_in(tensors, net.state_dict(), built)
         network = replace(network, one_logit=wanted == 1)
         if wanted != built:
-            net = build_network(network, wanted)
+            net = build_network(network, wanted - network.void)
     hint = f"start={BACKBONE}{source} takes all but its last layers"
     tensors = {k: v for k, v in net.state_dict().items() if k.endswith(COUNTER)} | tensors
     try:
@@ -267,7 +267,7 @@ def load_complete(
         if what != "start":
             raise
         raise InputError(f"{error}. {hint}") from None
-    count = outputs(net, size) if size else len(classes)
+    count = outputs(net, size) - network.void if size else len(classes)
     check_outputs(count, classes, f"{what}: {source}", hint if what == "start" else "")
     return Model(net, network, classes or numbered(max(2, count)), digest)
 

@@ -162,6 +162,9 @@ class NetworkConfig(Settings, where="network."):
     one_logit: bool = False
     """One output for two classes, whose sigmoid is the chance of the second. A factory that takes
     the number of classes is called with 1. A weights file tells it by itself."""
+    void: bool = False
+    """The network has one more output than there are classes, its last one, which means void: where
+    it is the highest, nothing is predicted, which is wrong where there is a label."""
     mean: list[Annotated[float, Range(-1e3, 1e3)]] = field(
         default_factory=lambda: list(IMAGENET_MEAN)
     )
@@ -189,6 +192,8 @@ class NetworkConfig(Settings, where="network."):
         for theirs, ours in self.keys.items():
             if theirs.count("*") != ours.count("*"):
                 raise InputError(f"{self.where}keys.{theirs} is {ours!r}; give each side as many *")
+        if self.void and self.one_logit:
+            raise InputError(f"{self.where}void is for networks with an output for each class")
         mean, std = f"{self.where}mean", f"{self.where}std"
         if not self.mean or len(self.mean) != len(self.std):
             raise InputError(
@@ -201,7 +206,7 @@ class NetworkConfig(Settings, where="network."):
 
     def outputs(self, classes: int) -> int:
         """How many outputs a network for so many classes is made with."""
-        return 1 if self.one_logit else classes
+        return 1 if self.one_logit else classes + (self.void and classes > 0)
 
 
 @dataclass

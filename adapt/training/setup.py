@@ -263,7 +263,7 @@ def prepare(config: TrainConfig, start: Model | None, teacher: Model | None) -> 
     layers = trace(student, size)
     if several := next(layer.returned for layer in layers if not layer.name):
         say(f"network: of the {several} that it returns the first member counts as the logits")
-    check_kind(layers, data, objective)
+    check_kind(layers, data, objective, config.network.void)
     theirs = trace(teacher.net, size) if teacher is not None else layers
     projected = projectors(objective, layers, theirs, bool(config.teacher_network.name))
     machine.place(projected)
@@ -381,7 +381,7 @@ def check_data(config: TrainConfig, data: DataSet, objective: Objective) -> None
         )
 
 
-def check_kind(layers: list[Layer], data: DataSet, objective: Objective) -> None:
+def check_kind(layers: list[Layer], data: DataSet, objective: Objective, void: bool) -> None:
     """InputError where network and data set mix one label a pixel with one an image, where outputs
     are not as many as classes, or where a term needs pixels that there are not."""
     logits = next(layer.shape for layer in layers if not layer.name)
@@ -392,6 +392,6 @@ def check_kind(layers: list[Layer], data: DataSet, objective: Objective) -> None
             f"{kinds[data.classification]}; network=resnet101 and other classifiers of torchvision "
             "are for images, the other choices of network= for pixels"
         )
-    check_outputs(logits[1], data.classes, "network")
+    check_outputs(logits[1] - void, data.classes, "network")
     if data.classification and (unfit := objective.dense):
         raise InputError(f"objective: {', '.join(unfit)} is for one label a pixel only")

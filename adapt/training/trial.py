@@ -59,7 +59,7 @@ def trial(setup: Setup) -> None:
             with machine.autocast():
                 target = setup.target(images, {}) if setup.teacher is not None else {}
                 maps = setup.alone(images)
-            check_classes(maps, len(setup.data.classes))
+            check_classes(maps, len(setup.data.classes) + setup.config.network.void)
             setup.objective(maps, target, batch)[0].backward()
     except InputError:
         raise
