@@ -117,8 +117,8 @@ def projectors(
         two: are they two networks?
 
     Raises:
-        InputError: a layer that the objective needs cannot be tapped, or maps that cannot be
-            regressed onto each other.
+        InputError: a layer that the objective needs cannot be tapped, maps that cannot be regressed
+            onto each other, or logits of which only one network has void.
     """
     try:
         check(own, objective.student, "objective, on the student" if two else "objective")
@@ -134,4 +134,10 @@ def projectors(
         }
         for layers in (own, theirs)
     )
+    outputs = student[LOGITS][0], teacher[LOGITS][0]
+    if LOGITS in objective.teacher and outputs[0] != outputs[1]:
+        raise InputError(
+            f"network: the student has {outputs[0]} outputs, the teacher {outputs[1]}, of which "
+            "one is void; give both networks network.void=true, or neither"
+        )
     return Projectors(objective.pairs, student, teacher)

@@ -211,6 +211,10 @@ def test_other_commands_know_two_networks(world: Path, tmp_path: Path) -> None:
             r"objective, on the student: layer: 'fc7' is not known.*'taps=\{LAYER_OF_THE_TEACHER",
         ),
         ({"network": MOBILE, "taps": {"fc7": "fc8"}}, "taps, of the student: layer: 'fc8' is not"),
+        (
+            {"network": replace(HALF, void=True)},
+            "student has 12 outputs, the teacher 11, of which one is void; give both",
+        ),
         ({"freeze": "pool1"}, "freeze=pool1: there is no start whose layers to keep"),
     ],
 )
