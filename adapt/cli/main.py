@@ -62,8 +62,8 @@ def perform(name: str, composed: DictConfig, dry_run: bool) -> tuple[str, int]:
     from adapt.machine.processes import processes, refuse_several, silent
     from adapt.machine.runtime import explained
 
-    groups = (getattr(config, group, None) for group in ("network", "teacher_network"))
-    factories = [name for group in groups if (name := getattr(group, "factory", ""))]
+    groups = [group for group in ("network", "teacher_network") if hasattr(config, group)]
+    factories = [name for group in groups if (name := getattr(config, group).factory)]
     try:
         if not command.several:
             refuse_several(name)
@@ -71,10 +71,11 @@ def perform(name: str, composed: DictConfig, dry_run: bool) -> tuple[str, int]:
             from adapt.networks.factory import permit
 
             permit(factory)
-        if getattr(getattr(config, "network", None), "preprocessing", ""):
-            from adapt.networks.preprocessing import with_preprocessing
+        for group in groups:
+            if getattr(getattr(config, group), "preprocessing", ""):
+                from adapt.networks.preprocessing import with_preprocessing
 
-            config.network = with_preprocessing(config.network)
+                setattr(config, group, with_preprocessing(getattr(config, group)))
         with processes():
             action = f"adapt.cli.dry_run:{command.dry_run}" if dry_run else command.action
             named(action)(config)
