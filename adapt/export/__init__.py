@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from adapt.data import pixels_only, some
+from adapt.data.sampling import alike
 from adapt.disk.files import read_mapping, sha256, write_json, write_whole, writing
 from adapt.disk.lock import whole_folder
 from adapt.errors import InputError, Stopped, listing
@@ -64,17 +65,29 @@ def export(config: ExportConfig) -> Path:
     data, image = some(data, config.images), f"x{domain[1]}"
     whole = Whole(data, settings, [image, f"y{domain[1]}"] if data.labelled else [image])
     items = [whole[i] for i in range(len(whole))]
-    cases = [Case(x["name"], x[image][None].numpy(), x["size"], x.get("y")) for x in items]
+    images = alike([item[image] for item in items])
+    cases = [
+        Case(item["name"], one[None].numpy(), item["size"], item.get("y"))
+        for item, one in zip(items, images, strict=True)
+    ]
     model.net.eval()
-    shape = cases[0].images.shape[2:]
+    shape, depth = cases[0].images.shape[2:], cases[0].images.dtype
     signature = signature_of(model.net, shape)
     fixed = list(shape) if "onnx" in config.formats and not signature.multiple else []
     size = config.size or fixed
     refuse_sizes({c.images.shape[2:] for c in cases}, signature.multiple, size)
     recipe = recipe_of(model.network, model.net, len(model.classes))
-    about = description(model, recipe, signature, settings, size, config.license, origin)
+    bands, limits = settings.reading(image)
+    seen = {
+        "type": depth.name,
+        "bands": bands or None,
+        "file_range": limits or None,
+        "resize": settings.resize or None,
+        "onnx_size": size or None,
+    }
+    about = description(model, recipe, signature, seen, config.license, origin)
     free = 0 if size else signature.multiple
-    noises = noise(odd_sizes(free) if free else [shape, shape], len(model.network.mean))
+    noises = noise(odd_sizes(free) if free else [shape, shape], len(model.network.mean), depth)
     say(f"{run}: {model.network.name} to {out} as {' and '.join(config.formats)}")
     say(f"{sees(model.network)}; it takes {sizes(signature.multiple)}")
     with whole_folder(out, "out") as aside:
@@ -166,10 +179,11 @@ def write_formats(
     if "onnx" in formats:
         kept = ("license", "architecture", "classes", "input", "output", "origin")
         metadata = {k: about[k] for k in kept} | {"weights_sha256": model.digest}
-        size, multiple = about["input"]["onnx_size"] or [], about["input"]["multiple_of"] or 1
-        if not size:
+        given = about["input"]
+        if not given["onnx_size"]:
             say("  onnx: traced at every size, which may take minutes; size=[H,W] traces one")
-        content = onnx_bytes(model.net, model.network, size, metadata, multiple)
+        size, multiple = given["onnx_size"] or [], given["multiple_of"] or 1
+        content = onnx_bytes(model.net, model.network, size, metadata, multiple, given["type"])
         write_whole(folder / ONNX, content)
         versions |= {name: version(name) for name in NEEDED}
     files = {p.name: sha256(p) for p in sorted(folder.iterdir())}

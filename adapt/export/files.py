@@ -4,12 +4,12 @@ card."""
 from pathlib import Path
 from typing import Any
 
+from adapt.data.images import DEEP
 from adapt.disk.runs import read_config, read_environment, read_summary
 from adapt.export.onnx_graph import OPSET
 from adapt.export.recipe import OURS, Recipe, Signature
 from adapt.networks.saved import WEIGHTS, Model
 from adapt.networks.taps import LOGITS, aliases, split_tap
-from adapt.settings.groups import DataConfig
 from adapt.training.verdict import Verdict
 
 FORMAT, KIND = 1, "export"
@@ -46,15 +46,23 @@ def description(
     model: Model,
     recipe: Recipe,
     signature: Signature,
-    settings: DataConfig,
-    size: list[int],
+    seen: dict[str, Any],
     license: str,
     origin: dict[str, Any],
 ) -> dict[str, Any]:
-    """The content of config.json: all that is needed to make, feed and read the network; `size` is
-    the (H, W) of the ONNX graph, [] = any."""
+    """The content of config.json: all that is needed to make, feed and read the network.
+
+    Args:
+        model: the run's network.
+        recipe: how it is made again.
+        signature: what it takes and returns.
+        seen: of the images `type`, `bands`, `file_range` and `resize`, and the graph's `onnx_size`.
+        license: the Hub's name of it; empty = unknown.
+        origin: as `provenance`.
+    """
     network, regression = model.network, origin["settings"]["objective"]["regression"]
-    channels, scaled = len(network.mean), "value / 255" if network.range == 1 else "value"
+    channels, largest = len(network.mean), DEEP if seen["type"] == "uint16" else 255
+    scaled = "value" if network.range == largest else f"value / {largest / network.range:g}"
     turned = "to BGR, " if network.order == "bgr" else ""
     weights = regression["taps"] if regression["weight"] else {}
     regressed = {regression["student"].get(tap, tap): weight for tap, weight in weights.items()}
@@ -81,17 +89,15 @@ def description(
             "layout": f"(batch, {channels}, height, width)",
             "channels": channels,
             "colours": "RGB" if channels == 3 else None,
-            "type": "uint8",
-            "range": [0, 255],
+            "range": [0, largest],
             "normalisation": f"{turned}({scaled} - mean) / std, inside {ONNX} and {MODELING}",
             "network_order": network.order,
             "network_range": network.range,
             "mean": network.mean,
             "std": network.std,
-            "resize": settings.resize or None,
+            **seen,
             "resize_method": "(height, width) by area where it shrinks the image, else bilinear",
             "multiple_of": signature.multiple,
-            "onnx_size": size or None,
         },
         "output": {
             "layout": "(batch, class, height / stride, width / stride)",

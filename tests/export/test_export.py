@@ -144,9 +144,10 @@ def test_its_class_opens_the_folder(
     assert not net.training and type(net.net).__module__ == "deep.export.network"
     images = np.random.default_rng(1).integers(0, 256, (2, 40, 56, 3), np.uint8)
     own = logits_by_hand(student, images)
-    logits = net(torch.from_numpy(images).movedim(-1, 1)).detach().numpy()
-    np.testing.assert_allclose(logits, own.numpy(), atol=1e-5 * own.abs().max().item())
-    with pytest.raises(ValueError, match=r"float32 \(1, 3, 8, 8\); give uint8"):
+    for seen in (images, images.astype(np.uint16) * 257):
+        logits = net(torch.from_numpy(seen).movedim(-1, 1)).detach().numpy()
+        np.testing.assert_allclose(logits, own.numpy(), atol=1e-5 * own.abs().max().item())
+    with pytest.raises(ValueError, match=r"float32 \(1, 3, 8, 8\); give uint8 or uint16 \(B, 3"):
         net(torch.zeros(1, 3, 8, 8))
     damaged = shutil.copytree(exported, tmp_path / "damaged")
     flip(damaged / "model.safetensors")
@@ -239,7 +240,7 @@ def test_damaged_weights_and_other_weights_are_no_parity(
     import onnx
 
     folder, model = shutil.copytree(exported, tmp_path / "changed"), load_model(student)
-    given = (model.net, model.network, noise([(40, 40)] * 2, 3))
+    given = (model.net, model.network, noise([(40, 40)] * 2, 3, np.dtype(np.uint8)))
     weights = folder / "model.safetensors"
     content = weights.read_bytes()
     weights.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
@@ -261,7 +262,7 @@ def test_broken_parity_leaves_nothing(
     """modeling.py with another normalisation, as a mistake in its template would make it."""
     right = exporting.modeling_text
     monkeypatch.setattr(
-        exporting, "modeling_text", lambda *given: right(*given).replace("(255 /", "(254 /")
+        exporting, "modeling_text", lambda *given: right(*given).replace("uint8: 255", "uint8: 254")
     )
     with pytest.raises(Stopped, match="parity is broken: safetensors") as stopped:
         export(ExportConfig(str(student), out=str(tmp_path / "e"), formats=["safetensors"]))
@@ -437,18 +438,31 @@ def test_the_text_that_takes_the_logits_from_an_output(output: object) -> None:
     assert path_to(X + 1, output) is None
 
 
-def test_onnx_of_one_size(student: Path, tmp_path: Path) -> None:
+def test_onnx_of_one_size_and_16_bits(student: Path, tmp_path: Path) -> None:
     import onnxruntime
 
-    config = ExportConfig(str(student), out=str(tmp_path / "e"), formats=["onnx"], size=[40, 56])
-    folder = export(config)
-    session = onnxruntime.InferenceSession(str(folder / "model.onnx"))
-    assert session.get_inputs()[0].shape == ["batch", 3, 40, 56]
-    assert session.get_outputs()[0].shape == ["batch", 11, 5, 7]
-    assert (
-        not (folder / "modeling.py").exists()
-        and "PyTorch" not in (folder / "README.md").read_text()
+    (tmp_path / "images").mkdir()
+    for name in "ab":
+        image = np.random.default_rng(ord(name)).integers(0, 4096, (40, 56, 3), np.uint16)
+        cv2.imwrite(str(tmp_path / "images" / f"{name}.png"), image)
+    config = ExportConfig(
+        str(student),
+        out=str(tmp_path / "e"),
+        formats=["onnx"],
+        size=[40, 56],
+        data=DataConfig("pairs", str(tmp_path / "images"), range=[0, 4095]),
+        domain="d1",
+        split="all",
     )
+    folder = export(config)
+    session = onnxruntime.InferenceSession(folder / "model.onnx")
+    given, logits = session.get_inputs()[0], session.get_outputs()[0]
+    assert given.shape == ["batch", 3, 40, 56] and given.type == "tensor(uint16)"
+    assert logits.shape == ["batch", 11, 5, 7]
+    assert not (folder / "modeling.py").exists()
+    card = (folder / "README.md").read_text()
+    assert "PyTorch" not in card and "`image`, 40 high and 56 wide" in card
+    assert "uint16 0..65535, (batch, 3, height, width), 0..65535 being the values 0 to 4095" in card
     with pytest.raises(InputError, match=r"give data.resize=\[64, 64\] too"):
         export(replace(config, size=[64, 64]))
 
