@@ -15,6 +15,7 @@ from adapt.data import DataSet, Sample
 from adapt.data.augment import IMAGES, PairedAugmentation, resize
 from adapt.data.images import image_size, read_image, read_mask, read_valid
 from adapt.data.objects import arrays_of, batches_of
+from adapt.data.warp import aligned
 from adapt.errors import InputError
 from adapt.machine.processes import rank, world
 from adapt.machine.workers import patient
@@ -31,7 +32,8 @@ class Decoder:
     def __init__(self, data: DataSet, config: DataConfig, fields: Iterable[str]) -> None:
         self.data, self.size = data, config.resize
         self.fields = tuple(fields)
-        self.masked = "valid" in self.fields and any(s.valid for s in data.samples)
+        masks = (s.valid or s.transform for s in data.samples)
+        self.masked = "valid" in self.fields and any(masks)
         self.memory: dict[str, dict[str, np.ndarray]] | None = {} if config.cache else None
 
     def __call__(self, sample: Sample) -> dict[str, np.ndarray]:
@@ -51,6 +53,10 @@ class Decoder:
             arrays = {f: found[f] for f in there}
         else:
             arrays = {f: self.read(sample, f) for f in there}
+        if sample.transform:
+            size = arrays["x1"].shape[:2] if "x1" in arrays else image_size(sample.x1)
+            found = aligned(sample, arrays, size)
+            arrays = {f: a for f, a in found.items() if f in self.fields}
         if self.masked and "valid" not in arrays:
             arrays["valid"] = np.ones(next(iter(arrays.values())).shape[:2], np.uint8)
         if len({a.shape[:2] for a in arrays.values()}) > 1:
@@ -171,7 +177,8 @@ def check_sizes(data: DataSet, fields: Iterable[str]) -> None:
     partners. Reads headers only, so that a long run does not find out on its way; what Python gives
     as objects is looked at as it is used."""
     for sample in () if data.objects else data.samples:
-        paths = [p for f in fields if (p := getattr(sample, f)) is not None]
+        moved = ("x2", "y2") if sample.transform else ()
+        paths = [p for f in fields if (p := getattr(sample, f)) is not None and f not in moved]
         paths = [p for p in paths if p.suffix.lower() != ".mat"]
         sizes = {path: image_size(path) for path in paths}
         if len(set(sizes.values())) > 1:

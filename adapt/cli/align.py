@@ -1,0 +1,25 @@
+"""The align command: the alignment, and its report."""
+
+from pathlib import Path
+
+from adapt.align.command import align
+from adapt.errors import Stopped
+from adapt.networks.factory import permit
+from adapt.settings.align import AlignConfig
+from viz.alignment import report
+
+REPORT = "report.html"
+
+
+def align_and_report(config: AlignConfig) -> Path:
+    """Align as configured; returns the path of the report.
+
+    Raises:
+        Stopped: with status 1 if nothing is accepted; the report is written.
+    """
+    permit(config.matcher)
+    found = align(config)
+    path = report(found, Path(config.out) / REPORT, config.examples)
+    if found.refused:
+        raise Stopped(f"{path}: nothing is aligned", status=1)
+    return path
