@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 
 from adapt.align import gradients
-from adapt.align.models import NONE, TOLERANCE, Choice, apply, choose, errors
+from adapt.align.models import NEEDS, NONE, TOLERANCE, Choice, apply, choose, errors
 from adapt.data import Sample
 from adapt.data.images import read_image
 from adapt.data.warp import resizing, warped
@@ -115,7 +115,7 @@ def estimate(
         matrix = matrix @ found.matrix
         if found.kind == NONE:
             break
-        kind = found.kind
+        kind = max(kind, found.kind, key=list(NEEDS).index)
     why = doubt(found, old, warped(new, matrix, size))
     return Estimate(prior if why else matrix, not why, kind, found.share, why, agree)
 
