@@ -13,8 +13,6 @@ FEWEST = 4
 """Accepted pairs that a rig is told from."""
 UNSURE = 1.5
 """Standard error in pixels of the median shift from which on the pairs have no rig in common."""
-FEW = 3
-"""Matches in a block of the image that its median shift is taken of."""
 SIGMA = 1.4826
 """Standard deviations of a normal distribution in a median absolute deviation."""
 
@@ -65,14 +63,13 @@ def rig_of(pairs: Sequence[Compared]) -> Rig:
 
 
 def medians(matches: np.ndarray, size: Size) -> np.ndarray:
-    """The mean place and the median shift of matches (N, 4) in each block of an image that has FEW
-    of them: (blocks, 4)."""
+    """The mean place and the median shift of the matches (N, 4) in each block of an image: (blocks,
+    4), without those that have none."""
     down, across = blocks_of(matches, size)
     block, found = down * BLOCKS[1] + across, []
     for number in np.unique(block):
         inside = matches[block == number]
-        if len(inside) >= FEW:
-            place = inside[:, XY1].mean(0)
-            shift = np.median(inside[:, XY2] - inside[:, XY1], axis=0)
-            found.append([*place, *(place + shift)])
-    return np.reshape(found, (-1, 4))
+        place = inside[:, XY1].mean(0)
+        shift = np.median(inside[:, XY2] - inside[:, XY1], axis=0)
+        found.append([*place, *(place + shift)])
+    return np.array(found)

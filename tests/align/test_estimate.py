@@ -153,7 +153,7 @@ def test_a_matcher_of_ones_own_is_judged_alike_and_checked() -> None:
     def told(old: np.ndarray, new: np.ndarray) -> np.ndarray:
         """What x2's place is, but for how far it was brought nearer already."""
         shift = 20 if np.abs(new.astype(int) - x2).max() == 0 else 0
-        return np.hstack([places, places + [shift, 0]])
+        return np.hstack([places, places + np.array([shift, 0])])
 
     assert estimate(x1, x2, np.eye(3), told).matrix[0, 2] == pytest.approx(20)
     guess = estimate(x1, x2, np.eye(3), lambda a, b: np.hstack([places, places[::-1]]))
