@@ -16,7 +16,7 @@ from adapt.align.rig import Rig, middle_of, rig_of
 from adapt.data import Sample
 from adapt.machine.runtime import progress
 from adapt.machine.workers import spread
-from adapt.networks.factory import imported
+from adapt.networks.factory import imported, permit
 
 T = TypeVar("T")
 
@@ -26,7 +26,9 @@ BARE = Rig(NONE, np.eye(3), (1, 1))
 
 @cache
 def matcher_of(name: str) -> Matcher:
-    """The function `module:function` of a user's, which must have been permitted; empty = ours."""
+    """The function `module:function` of a user's, whom this process has it from, not from a file;
+    empty = ours."""
+    permit(name)
     return imported(name, "matcher") if name else gradients.match
 
 

@@ -4,7 +4,6 @@ from pathlib import Path
 
 from adapt.align.command import align
 from adapt.errors import Stopped
-from adapt.networks.factory import permit
 from adapt.settings.align import AlignConfig
 from viz.alignment import report
 
@@ -17,7 +16,6 @@ def align_and_report(config: AlignConfig) -> Path:
     Raises:
         Stopped: with status 1 if nothing is accepted; the report is written.
     """
-    permit(config.matcher)
     found = align(config)
     path = report(found, Path(config.out) / REPORT, config.examples)
     if found.refused:

@@ -85,7 +85,8 @@ def trusted(factory: str) -> bool:
 
 
 def imported(name: str, setting: str = "network.factory") -> Callable[..., Any]:
-    """The function of a permitted factory, or of another `setting`; raises as `own_network`.
+    """The function of a permitted factory, or what another `setting` names; raises as
+    `own_network`.
 
     Meanwhile the folder from which the command was started comes first on the path, for its own
     `adapt`, `transforms` and `viz` too (own_modules); what is imported later finds this project's.
