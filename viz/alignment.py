@@ -15,7 +15,7 @@ from adapt.align.planted import Planted
 from adapt.data.warp import warped
 from adapt.disk.files import write_whole
 from adapt.machine.runtime import say
-from viz.figures import COLOURS, GREY, drawing, png
+from viz.figures import COLOURS, GREY, drawing, legend_below, png
 from viz.pictures import data_uri, encode, reduced, shrunk
 
 LISTED = 200
@@ -70,21 +70,22 @@ def edges(image: np.ndarray) -> np.ndarray:
     return (255 * (found / max(float(np.percentile(found, 99)), 1.0)).clip(0, 1)).astype(np.uint8)
 
 
-def overlay(old: np.ndarray, new: np.ndarray) -> np.ndarray:
-    """Edges of both, uint8 (H, W, 3): of x1 orange, of x2 blue, where they fall together white."""
-    first, second = edges(old), edges(new)
+def overlay(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Edges of two images (H, W), uint8 (H, W, 3): of x1 orange, of x2 blue, where they fall
+    together white."""
     return np.stack([first, first // 2 + second // 2, second], axis=-1)
 
 
 def overlays(pair: Compared) -> dict[str, Any]:
     """Pictures of a pair, (caption -> data URI), and what was found of it."""
     images = read_pair(pair.sample)
-    moved = warped(images.new, pair.found.matrix, images.frame.size)
+    old, new = edges(images.old), edges(images.new)
+    moved = warped(new, pair.found.matrix, images.frame.size)
     pictures = {
         "x1": images.old,
         "x2": images.new,
-        "edges as they were": overlay(images.old, images.new),
-        "edges with the transform": overlay(images.old, moved),
+        "edges as they were": overlay(old, new),
+        "edges with the transform": overlay(old, moved),
     }
     x, y = pair.shift
     how = f"{pair.found.kind} beside the rig" if pair.found.accepted else pair.found.why
@@ -118,14 +119,14 @@ def shift_figure(found: Alignment) -> bytes:
 
 def planted_figure(planted: Sequence[Planted]) -> bytes:
     """Shares of planted shifts that were found again, refused and found elsewhere, by length."""
-    names = [f"{p.length} px" for p in planted]
+    names = [f"{p.length} px\n{p.pairs} pairs" for p in planted]
     found = np.array([p.found / p.pairs for p in planted])
     wrong = np.array([p.elsewhere / p.pairs for p in planted])
-    with drawing(6, 3, 1) as (figure, (axis,)):
+    with drawing(6, 3.2, 1) as (figure, (axis,)):
         axis.bar(names, 100 * found, color=COLOURS[2], label="found within 3 px")
         axis.bar(names, 100 * wrong, bottom=100 * found, color=COLOURS[1], label="found elsewhere")
         rest = 1 - found - wrong
         axis.bar(names, 100 * rest, bottom=100 * (1 - rest), color="#E5E7EB", label="not accepted")
         axis.set(ylabel="% of the pairs", ylim=(0, 100))
-        axis.legend(loc="lower left")
+        legend_below(figure, [axis])
         return png(figure)

@@ -10,12 +10,12 @@ import numpy as np
 
 from adapt.align.compare import compared, measured
 from adapt.align.estimate import Compared, Estimate, Frame, shift_of
-from adapt.align.models import NONE, apply
+from adapt.align.models import NONE, TOLERANCE, apply
 from adapt.align.planted import Planted, planted
 from adapt.align.rig import Rig, middle_of
-from adapt.align.twin import PAIRS, outputs_of, write_pairs
+from adapt.align.twin import PAIRS, folder_of, write_twin
 from adapt.data import Sample, check_owner, layout_of, load, prepare
-from adapt.data.copies import LOCK, claim, make_all, write_manifest
+from adapt.data.copies import LOCK, claim
 from adapt.data.warp import COLUMNS, names_of
 from adapt.disk.files import (
     clear,
@@ -36,6 +36,8 @@ from adapt.settings.groups import DataConfig
 
 MADE_WITH, TABLE, JOURNAL = "align.json", "alignment.csv", "pairs.jsonl"
 RIG, PLANTED = "rig.json", "planted.json"
+PLACES = ("root", "target", "pairs", "shards")
+"""Where the pairs come from: fields of DataConfig."""
 FORMAT = 1
 CHANCE = 0.05
 """Share of the pairs below which acceptance counts as chance."""
@@ -66,7 +68,7 @@ class Alignment:
     @property
     def rig_line(self) -> str:
         if self.rig.kind == NONE:
-            return "rig: no transform that all pairs have in common beside none at all"
+            return "rig: the pairs have no shift or other transform in common"
         height, width = self.rig.size
         x, y = shift_of(self.rig.matrix, self.rig.size)
         corners = np.array([[0, 0], [width - 1, 0], [0, height - 1], [width - 1, height - 1]])
@@ -96,11 +98,16 @@ class Alignment:
     def planted_line(self) -> str:
         if not self.planted:
             return ""
-        found = ", ".join(f"{100 * p.found / p.pairs:.0f} % of {p.length} px" for p in self.planted)
+        most = self.planted[0].pairs
+        found = ", ".join(
+            f"{100 * p.found / p.pairs:.0f} % of {p.length} px"
+            + (f" ({p.pairs} pairs)" if p.pairs < most else "")
+            for p in self.planted
+        )
         accepted = sum(p.found + p.elsewhere for p in self.planted)
         elsewhere = sum(p.elsewhere for p in self.planted)
         return (
-            f"planted shifts found again within 3 px: {found} ({self.planted[0].pairs} pairs); of "
+            f"planted shifts found again within {TOLERANCE:.0f} px, {most} pairs: {found}; of "
             f"{accepted} that were accepted {elsewhere} were found elsewhere"
         )
 
@@ -128,17 +135,14 @@ def align(config: AlignConfig) -> Alignment:
             found = found_of(config, samples, out)
             write_whole(out / TABLE, csv_of(table(found.pairs, config.data)).encode())
             if config.twin and not found.refused:
-                rows = [outputs_of(pair, out, config.twin) for pair in found.pairs]
-                outputs = [output for row in rows for output in row.values()]
-                digests = make_all(outputs, config.workers, "twin")
-                write_pairs(out, rows)
-                write_manifest(out, read_mapping(out / MADE_WITH), outputs, digests)
+                write_twin(config, found.pairs)
         finally:
             clear(out.rglob(".*"))
     for line in found.lines:
         say(line)
     if not found.refused:
-        named = f"data.pairs={out / PAIRS}" if config.twin else f"… data.transforms={out / TABLE}"
+        twin = f"data.pairs={folder_of(config) / PAIRS}"
+        named = twin if config.twin else f"… data.transforms={out / TABLE}"
         say(f"{out / TABLE}. Next:\n  fra adapt data={config.data.name} {named} teacher=… run=…")
     return found
 
@@ -160,9 +164,8 @@ def made_with(config: AlignConfig, samples: Sequence[Sample]) -> dict[str, Any]:
     """What the result depends on."""
     return {
         "format": FORMAT,
-        "data": config.data.name,
+        "data": {what: getattr(config.data, what) for what in ("name", *PLACES)},
         "pairs": len(samples),
-        "twin": config.twin,
         "matcher": config.matcher,
         "sample": config.sample,
     }

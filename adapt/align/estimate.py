@@ -19,7 +19,7 @@ PASSES = 2
 """How often x2 is compared: once the first pass has brought it nearer, more of it fits."""
 SHARE, LEAST = 0.5, 6
 """Share and number of the held-out matches that must agree. Of unrelated images at most 4 do."""
-RIVAL, DOMINANT = 6.0, 3.0
+RIVAL, DOMINANT = 5.0, 3.0
 """Height, in standard deviations, from which on a peak elsewhere is a second way in which the two
 lie on each other, and how many times higher the first must be to count all the same."""
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from adapt.align.estimate import Compared
 from adapt.data.archives import MAX_BYTES, opened
-from adapt.data.copies import Output
+from adapt.data.copies import Output, make_all, write_manifest
 from adapt.data.images import (
     IGNORE,
     image_size,
@@ -22,6 +22,7 @@ from adapt.data.pairs import COLUMNS
 from adapt.data.warp import covered, warped
 from adapt.disk.files import write_whole
 from adapt.disk.tables import csv_of
+from adapt.settings.align import AlignConfig
 
 PAIRS = "pairs.csv"
 Row = dict[str, Output]
@@ -59,6 +60,26 @@ def valid(
     return png(255 * inside)
 
 
+def folder_of(config: AlignConfig) -> Path:
+    """Where the twin lies."""
+    return Path(config.out) / f"aligned_{config.twin}"
+
+
+def write_twin(config: AlignConfig, pairs: Sequence[Compared]) -> Path:
+    """Write or complete the twin of pairs; returns its manifest."""
+    folder = folder_of(config)
+    rows = [outputs_of(pair, folder, config.twin) for pair in pairs]
+    outputs = [output for row in rows for output in row.values()]
+    digests = make_all(outputs, config.workers, "twin")
+    columns = [column for column in COLUMNS if any(column in row for row in rows)]
+    table = [
+        [row[c].target.relative_to(folder).as_posix() if c in row else "" for c in columns]
+        for row in rows
+    ]
+    write_whole(folder / PAIRS, csv_of([columns, *table]).encode())
+    return write_manifest(folder, {"side": config.twin}, outputs, digests)
+
+
 def outputs_of(found: Compared, out: Path, side: str) -> Row:
     """The files of a pair in the twin, of which `side`, x1 or x2, is warped with its labels. Labels
     of x1 that x2 shares are void, as labels of x2, where that shows nothing."""
@@ -85,13 +106,3 @@ def outputs_of(found: Compared, out: Path, side: str) -> Row:
         row["y2"] = made("y2", sample.y1, seen, image=new)
     row["valid"] = made("valid", moving, valid, mask=sample.valid, moves=side == "x1")
     return row
-
-
-def write_pairs(out: Path, rows: Sequence[Row]) -> None:
-    """The list of the twin's pairs, which data.pairs reads."""
-    columns = [column for column in COLUMNS if any(column in row for row in rows)]
-    table = [
-        [row[c].target.relative_to(out).as_posix() if c in row else "" for c in columns]
-        for row in rows
-    ]
-    write_whole(out / PAIRS, csv_of([columns, *table]).encode())

@@ -17,10 +17,11 @@ class AlignConfig(Settings):
 
     data: DataConfig = field(default_factory=DataConfig)
     out: str = ""
-    """Folder that receives alignment.csv, report.html and the twin."""
+    """Folder that receives alignment.csv, report.html and, if asked, a twin."""
     twin: Annotated[str, OneOf(*SIDES)] = ""
-    """Side that is written again in its partner's geometry, with masks of what it shows there, as
-    out/pairs.csv; empty = none, for data.transforms=DIR/alignment.csv warps x2 as it is read."""
+    """Side that is written again in its partner's geometry. out/aligned_SIDE/pairs.csv has it with
+    its partner, their labels, and masks of what it shows there. Empty = none is needed:
+    data.transforms=DIR/alignment.csv warps x2 as it is read."""
     matcher: str = ""
     """Function `module:function` that finds what is the same in two images, instead of the edges
     that are compared. It takes x1 and x2, uint8 (H, W, 3) RGB of one size, and returns numbers

@@ -85,9 +85,9 @@ def test_the_table_has_every_pair_and_the_loader_takes_it(home: Path) -> None:
 
 
 def test_the_twin_is_the_warp_and_reads_like_any_pairs(home: Path) -> None:
-    out = home / "OUT"
+    out = home / "OUT/aligned_x2"
     twin = load(DataConfig(name="pairs", pairs=str(out / "pairs.csv"), classes=["a", "b"]), "train")
-    table = read_transforms(out / "alignment.csv")
+    table = read_transforms(home / "OUT/alignment.csv")
     for number, sample in enumerate(twin.samples):
         name = f"{number}.png"
         assert sample.x1.read_bytes() == (home / "OLD" / name).read_bytes()
@@ -107,7 +107,7 @@ def test_the_twin_is_the_warp_and_reads_like_any_pairs(home: Path) -> None:
 def test_x1_can_be_brought_to_x2_with_its_labels(home: Path, tmp_path: Path) -> None:
     out = tmp_path / "x1"
     align(replace(config(home, twin="x1"), out=str(out)))
-    data = DataConfig(name="pairs", pairs=str(out / "pairs.csv"), classes=["a", "b"])
+    data = DataConfig(name="pairs", pairs=str(out / "aligned_x1/pairs.csv"), classes=["a", "b"])
     sample = load(data, "train").samples[0]
     found = read_transforms(out / "alignment.csv")["0.png", "0.png"]
     matrix = np.linalg.inv(np.reshape(found, (3, 3)))
@@ -126,17 +126,17 @@ def test_an_interrupted_call_goes_on_and_changes_nothing(home: Path, tmp_path: P
     given = replace(config(home, twin="x2"), out=str(tmp_path / "out"))
     align(given)
     before = contents()
-    assert before == contents() | {}
     out = tmp_path / "out"
-    for gone in (MANIFEST, "pairs.csv", "alignment.csv", "planted.json", "x2/3.png"):
+    for gone in (f"aligned_x2/{MANIFEST}", "alignment.csv", "planted.json", "aligned_x2/x2/3.png"):
         (out / gone).unlink()
     journal = (out / "pairs.jsonl").read_bytes()
     (out / "pairs.jsonl").write_bytes(journal[: len(journal) // 2])  # within a line
-    (out / "x2/1.png").write_bytes((out / "x2/1.png").read_bytes()[:-30])
+    torn = out / "aligned_x2/x2/1.png"
+    torn.write_bytes(torn.read_bytes()[:-30])
     align(given)
     assert contents() == before
-    with pytest.raises(InputError, match=r"was made otherwise .* twin: 'x2' -> ''"):
-        align(replace(given, twin=""))
+    with pytest.raises(InputError, match=r"was made otherwise .* sample: 64 -> 3"):
+        align(replace(given, sample=3))
 
 
 def test_unrelated_images_accept_nothing_and_say_so(tmp_path: Path) -> None:
@@ -152,7 +152,7 @@ def test_unrelated_images_accept_nothing_and_say_so(tmp_path: Path) -> None:
     with pytest.raises(Stopped, match="nothing is aligned"):
         align_and_report(given)
     rows = rows_of(tmp_path / "out/alignment.csv")
-    assert {row["accepted"] for row in rows} == {"0"} and not (tmp_path / "out/pairs.csv").exists()
+    assert {row["accepted"] for row in rows} == {"0"} and not (tmp_path / "out/aligned_x2").exists()
     for row in rows:
         h = [float(row[name]) for name in COLUMNS[3:12]]
         np.testing.assert_allclose(h, np.eye(3).ravel(), atol=1e-9)
