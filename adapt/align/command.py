@@ -141,9 +141,9 @@ def align(config: AlignConfig) -> Alignment:
     for line in found.lines:
         say(line)
     if not found.refused:
-        twin = f"data.pairs={folder_of(config) / PAIRS}"
-        named = twin if config.twin else f"… data.transforms={out / TABLE}"
-        say(f"{out / TABLE}. Next:\n  fra adapt data={config.data.name} {named} teacher=… run=…")
+        twin = f"data=pairs data.pairs={folder_of(config) / PAIRS}"
+        named = twin if config.twin else f"data={config.data.name} … data.transforms={out / TABLE}"
+        say(f"{out / TABLE}. Next:\n  fra adapt {named} teacher=… run=…")
     return found
 
 

@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 
 from adapt.align.estimate import Compared
+from adapt.data import void_written
 from adapt.data.archives import MAX_BYTES, opened
 from adapt.data.copies import Output, make_all, write_manifest
 from adapt.data.images import (
-    IGNORE,
+    holding,
     image_size,
     png,
     read_image,
@@ -19,7 +20,7 @@ from adapt.data.images import (
     voc_palette,
 )
 from adapt.data.pairs import COLUMNS
-from adapt.data.warp import covered, warped
+from adapt.data.warp import covered, masked, warped
 from adapt.disk.files import write_whole
 from adapt.disk.tables import csv_of
 from adapt.settings.align import AlignConfig
@@ -38,14 +39,15 @@ def image(source: Path, matrix: np.ndarray, size: tuple[int, int]) -> bytes:
     return png(warped(read_image(source), matrix, size))
 
 
-def labels(source: Path, matrix: np.ndarray, size: tuple[int, int]) -> bytes:
-    return png(warped(read_indices(source), matrix, size, void=IGNORE), voc_palette())
+def labels(source: Path, matrix: np.ndarray, size: tuple[int, int], void: int) -> bytes:
+    found = warped(holding(read_indices(source), void), matrix, size, void)
+    return png(found, voc_palette())
 
 
-def seen(source: Path, matrix: np.ndarray, size: tuple[int, int], image: Path) -> bytes:
+def seen(source: Path, matrix: np.ndarray, size: tuple[int, int], void: int, image: Path) -> bytes:
     """Labels that stay, void where the warped `image` shows nothing."""
     inside = covered(matrix, image_size(image), size)
-    return png(np.where(inside, read_indices(source), np.uint8(IGNORE)), voc_palette())
+    return png(masked(holding(read_indices(source), void), inside, void), voc_palette())
 
 
 def valid(
@@ -68,7 +70,8 @@ def folder_of(config: AlignConfig) -> Path:
 def write_twin(config: AlignConfig, pairs: Sequence[Compared]) -> Path:
     """Write or complete the twin of pairs; returns its manifest."""
     folder = folder_of(config)
-    rows = [outputs_of(pair, folder, config.twin) for pair in pairs]
+    void = void_written(config.data)
+    rows = [outputs_of(pair, folder, config.twin, void) for pair in pairs]
     outputs = [output for row in rows for output in row.values()]
     digests = make_all(outputs, config.workers, "twin")
     columns = [column for column in COLUMNS if any(column in row for row in rows)]
@@ -80,7 +83,7 @@ def write_twin(config: AlignConfig, pairs: Sequence[Compared]) -> Path:
     return write_manifest(folder, {"side": config.twin}, outputs, digests)
 
 
-def outputs_of(found: Compared, out: Path, side: str) -> Row:
+def outputs_of(found: Compared, out: Path, side: str, void: int) -> Row:
     """The files of a pair in the twin, of which `side`, x1 or x2, is warped with its labels. Labels
     of x1 that x2 shares are void, as labels of x2, where that shows nothing."""
     sample, kept = found.sample, "x1" if side == "x2" else "x2"
@@ -99,10 +102,12 @@ def outputs_of(found: Compared, out: Path, side: str) -> Row:
     row = {kept: same(kept, still), side: made(side, moving, image)}
     own = sample.y2 if sample.y2 != sample.y1 else None
     if sample.y1:
-        row["y1"] = same("y1", sample.y1) if side == "x2" else made("y1", sample.y1, labels)
+        row["y1"] = (
+            same("y1", sample.y1) if side == "x2" else made("y1", sample.y1, labels, void=void)
+        )
     if own:
-        row["y2"] = same("y2", own) if side == "x1" else made("y2", own, labels)
+        row["y2"] = same("y2", own) if side == "x1" else made("y2", own, labels, void=void)
     elif sample.y1 and side == "x2":
-        row["y2"] = made("y2", sample.y1, seen, image=new)
+        row["y2"] = made("y2", sample.y1, seen, void=void, image=new)
     row["valid"] = made("valid", moving, valid, mask=sample.valid, moves=side == "x1")
     return row

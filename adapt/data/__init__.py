@@ -18,6 +18,7 @@ from adapt.data.files import (
     matched,
     resolved,
 )
+from adapt.data.images import void_of
 from adapt.data.objects import OBJECTS, Pairs, offered, samples_of
 from adapt.data.pairs import PAIRS, read_csv, read_shards
 from adapt.data.scenes import write_scenes
@@ -169,6 +170,13 @@ def label_values(
             f"classes have {list(codes) or f'0..{len(classes) - 1}'}"
         )
     return void, codes
+
+
+def void_written(config: DataConfig) -> int:
+    """The value that labels of a copy of a data set get where they say nothing."""
+    layout = layout_of(config)
+    classes = layout.classes or config.classes
+    return next(iter(config.void or layout.void), void_of(len(classes)))
 
 
 def load_objects(config: DataConfig, split: str) -> DataSet:

@@ -15,7 +15,6 @@ import cv2
 import numpy as np
 
 from adapt.data.files import Sample, list_text
-from adapt.data.images import IGNORE
 from adapt.errors import InputError, listing
 from adapt.settings.groups import DataConfig
 
@@ -55,6 +54,11 @@ def warped(
     return moved
 
 
+def masked(labels: np.ndarray, inside: np.ndarray, void: int) -> np.ndarray:
+    """Labels (H, W), void where `inside` is 0."""
+    return np.where(inside == 1, labels, labels.dtype.type(void))
+
+
 def covered(matrix: np.ndarray, source: tuple[int, int], size: tuple[int, int]) -> np.ndarray:
     """Which pixels of a warp an image of size `source` (h, w) shows: uint8 (H, W), 1 = it does."""
     ones = np.ones(source, np.uint8)
@@ -89,10 +93,11 @@ def aligned(
     if "x2" in arrays:
         inside = covered(matrix, arrays["x2"].shape[:2], size)
         found["x2"] = warped(arrays["x2"], matrix, size)
-    if "y2" in arrays and sample.y2 != sample.y1:
-        found["y2"] = warped(arrays["y2"], matrix, size, void=IGNORE)
-    elif "y2" in arrays:
-        found["y2"] = np.where(inside, arrays["y2"], np.uint8(IGNORE))
+    if "y2" in arrays:
+        labels = arrays["y2"]
+        void = int(np.iinfo(labels.dtype).max)
+        own = sample.y2 != sample.y1
+        found["y2"] = warped(labels, matrix, size, void) if own else masked(labels, inside, void)
     return found | {"valid": arrays["valid"] & inside if "valid" in arrays else inside}
 
 

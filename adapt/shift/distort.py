@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from adapt.data import Layout, Sample, check_owner, layout_of, prepare, read_split
+from adapt.data import Layout, Sample, check_owner, layout_of, prepare, read_split, void_written
 from adapt.data.copies import LOCK, Output, claim, make_all, write_manifest
-from adapt.data.images import IGNORE, image_size, png, read_image, read_indices, voc_palette
+from adapt.data.images import holding, image_size, png, read_image, read_indices, voc_palette
 from adapt.data.sampling import image_seed
 from adapt.disk.files import clear, read_mapping, strangers
 from adapt.disk.lock import only_writer
@@ -39,7 +39,7 @@ def copied(source: Path) -> bytes:
 
 def moved(source: Path, shift: ShiftConfig, seed: int, void: int) -> bytes:
     """The label, moved with what the filter moves; `void` where it shows none of the scene."""
-    labels = read_indices(source)
+    labels = holding(read_indices(source), void)
     known = inspect.signature(SOURCES[shift.name]).parameters
     parameters = {k: v for k, v in (shift.parameters | {"seed": seed}).items() if k in known}
     sources = SOURCES[shift.name](labels.shape, **parameters)
@@ -107,7 +107,7 @@ def make_distorted(config: DistortConfig) -> Path:
     if out.is_dir() and not (out / MADE_WITH).is_file() and strangers(out, {LOCK}):
         raise InputError(f"out: {out} is not empty and not a shifted data set")
     twins = {name: twin(sample, root, out, moving) for name, sample in samples.items()}
-    void = next(iter(config.data.void or layout.void), IGNORE)
+    void = void_written(config.data)
     outputs = []
     for name, sample in samples.items():
         seed = image_seed(config.seed, name)
