@@ -47,13 +47,13 @@ def regression_loss(
     *,
     distance: str = "relative",
     valid: Tensor | None = None,
-    **options: float,
+    **options: Any,
 ) -> Tensor:
     """sum_l w_l d(F_l^T(x1), F_l^S(x2)): seed paper 003, section 3.1.
 
     Args:
         student: maps (B, C, h, w) of x2 by layer, with their graph.
-        teacher: maps of x1, of the same layers and shapes, without one.
+        teacher: maps of x1, of the same layers and channels, without one.
         weights: w_l by layer; None = 1 / number of layers.
         distance: a choice of objective.regression.distance.
         valid: (B, H, W), not 0 where both images show the same thing; None = everywhere.
@@ -163,6 +163,7 @@ def evaluate(
     std: Sequence[float] = IMAGENET_STD,
     order: str = "rgb",
     range: int = 1,
+    void: bool = False,
     device: str = "auto",
     precision: str = "auto",
 ) -> Scores:
@@ -178,6 +179,7 @@ def evaluate(
         std: standard deviation likewise.
         order: in which the network sees three channels, `rgb` or `bgr`; images are RGB.
         range: largest value of a channel before mean and std, 1 or 255.
+        void: is the last output no class but void, which is wrong where there is a label?
         device: auto, cpu, cuda or cuda:N.
         precision: auto, fp32 or bf16.
 
@@ -186,7 +188,7 @@ def evaluate(
             teacher of other outputs, or logits that are not finite.
     """
     machine = runtime(device, precision)
-    network = NetworkConfig(mean=list(mean), std=list(std), order=order, range=range)
+    network = NetworkConfig(mean=list(mean), std=list(std), order=order, range=range, void=void)
     for one in (net, teacher):
         if one is not None:
             machine.place(one)
@@ -219,7 +221,7 @@ def classes_of(machine: Runtime, net: nn.Module, network: NetworkConfig, images:
     """How many classes a network tells apart."""
     example = as_input(machine.images(images[:1]), network)
     with torch.no_grad(), machine.autocast(), eval_mode(net):
-        return logits_of(net(example.clone())).shape[1]
+        return logits_of(net(example.clone())).shape[1] - network.void
 
 
 def labels_of(labels: Any, count: int, classes: int) -> np.ndarray:

@@ -25,7 +25,7 @@ from adapt.evaluation.metrics import MATRIX, ImageScores
 from adapt.machine.processes import on_rank_zero, rank_zero_only, shared_errors
 from adapt.machine.runtime import runtime, say
 from adapt.networks.preprocessing import sees
-from adapt.networks.saved import Model, check_classes, load_model, start_point_of
+from adapt.networks.saved import Model, check_classes, load_model, load_teacher, start_point_of
 from adapt.settings.commands import EvaluateConfig
 from adapt.settings.groups import DataConfig
 from adapt.settings.mapping import as_dict, inherit_data
@@ -80,9 +80,10 @@ def evaluate(config: EvaluateConfig) -> Path:
     teacher = None
     origin = config.teacher or start_point_of(recorded)
     if domain == "d2" and origin:
-        old = load_model(Path(origin), "teacher", like=model)
-        check_classes(old.classes, model.classes, f"teacher: {origin}", str(folder))
-        teacher = machine.place(old.net).eval()
+        judge = load_teacher(origin, recorded, model)
+        check_classes(judge.classes, model.classes, f"teacher: {origin}", str(folder))
+        teacher = machine.place(judge.net).eval()
+        reading = replace(reading, teacher=judge.network)
     if config.loss and data.classification:
         raise InputError("loss=true needs one label a pixel; these images have one label each")
     found = evaluate_networks(machine, net, reading, data, image, teacher)

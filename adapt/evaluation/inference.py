@@ -50,6 +50,13 @@ class Reading:
     """Of the scored network and of the teacher that it is compared with."""
     restyle: Restyle | None = None
     """Applied to x2 after resizing."""
+    teacher: NetworkConfig | None = None
+    """Of the teacher that a network is compared with; None = the same as its own."""
+
+    @property
+    def of_teacher(self) -> "Reading":
+        """How images reach the teacher."""
+        return replace(self, network=self.teacher or self.network)
 
 
 class Whole(Dataset[dict[str, Any]]):
@@ -220,7 +227,8 @@ class Evaluation:
     truth: Scores | ImageScores | None
     agreement: Scores | ImageScores | None
     confusion: list[list[int]] | None
-    """Rows are true classes; None without labels, or with more than MATRIX classes."""
+    """Rows are true classes, columns predictions, the last one void of networks that have it; None
+    without labels, or with more than MATRIX classes."""
     void: float | None = None
     """Percent of the labels' pixels that count nowhere; None without labels a pixel."""
 
@@ -248,14 +256,14 @@ def evaluate_networks(
     classes = len(data.classes)
     whole = classes <= MATRIX
     count = confusion if whole else tally
-    truth = np.zeros((classes if whole else 3, classes), np.int64)
+    truth = np.zeros((classes, classes + 1) if whole else (3, classes), np.int64)
     agreement, pixels = np.zeros((3, classes), np.int64), np.zeros(1, np.int64)
     if data.classification:
         found, _ = classify(machine, net, reading, data, image)
         labels = np.array([UNLABELLED if s.label is None else s.label for s in data.samples])
         truth += count(labels, found, classes, UNLABELLED)
         if teacher is not None:
-            wanted, _ = classify(machine, teacher, reading, data, "x1")
+            wanted, _ = classify(machine, teacher, reading.of_teacher, data, "x1")
             agreement += tally(wanted, found, classes, UNLABELLED)
     else:
         fields = [image] + (["x1", "valid"] if teacher is not None else [])
@@ -269,7 +277,7 @@ def evaluate_networks(
                         truth += count(np.asarray(item["y"]), prediction, classes)
                         pixels += prediction.size
                 if teacher is not None:
-                    wanted = predicted(machine, teacher, reading, group, "x1")
+                    wanted = predicted(machine, teacher, reading.of_teacher, group, "x1")
                     for item, expected in zip(group, wanted, strict=True):
                         if "valid" in item:
                             expected[np.asarray(item["valid"]) == 0] = void_of(classes)
@@ -278,11 +286,12 @@ def evaluate_networks(
         truth, agreement, pixels = summed
     score = image_scores if data.classification else scores_of
     counts = per_class(truth) if whole else truth
+    matrix = truth[:, : classes + reading.network.void]
     return Evaluation(
         images=len(data.samples),
         truth=score(counts) if data.labelled else None,
         agreement=score(agreement) if teacher is not None else None,
-        confusion=truth.tolist() if data.labelled and whole else None,
+        confusion=matrix.tolist() if data.labelled and whole else None,
         void=float(100 * (1 - counts[1].sum() / pixels[0])) if pixels[0] else None,
     )
 

@@ -14,23 +14,23 @@ MATRIX = 1000
 def confusion(
     truth: np.ndarray, prediction: np.ndarray, classes: int, ignore: int | None = None
 ) -> np.ndarray:
-    """int64 (C, C): rows are true classes, columns predictions; `ignore` (None = void) among the
-    true ones does not count. Every other label and prediction must be below C."""
+    """int64 (C, C + 1): rows are true classes, columns predictions, the last of which are no class
+    but void. `ignore` (None = void) and other values that are no class do not count as true."""
     ignore = void_of(classes) if ignore is None else ignore
     if truth.dtype == prediction.dtype == np.uint8 and ignore >= classes:
         joint = np.left_shift(truth, 8, dtype=np.uint16)  # void is counted, then cut off
         joint |= prediction
-        counts = np.bincount(joint.ravel(), minlength=256 * 256).reshape(256, 256)
-        return counts[:classes, :classes].copy()
-    counted = truth != ignore
-    joint = truth[counted].astype(np.int64) * classes + prediction[counted]
-    return np.bincount(joint, minlength=classes * classes).reshape(classes, classes)
+        counts = np.bincount(joint.ravel(), minlength=256 * 256).reshape(256, 256)[:classes]
+        return np.column_stack([counts[:, :classes], counts[:, classes:].sum(axis=1)])
+    counted, columns = (truth != ignore) & (truth < classes), classes + 1
+    joint = truth[counted].astype(np.int64) * columns + np.minimum(prediction[counted], classes)
+    return np.bincount(joint, minlength=classes * columns).reshape(classes, columns)
 
 
 def per_class(matrix: np.ndarray) -> np.ndarray:
-    """A confusion matrix (C, C) -> int64 (3, C): the pixels of each class that are found, that are
-    true and that are predicted."""
-    return np.stack([matrix.diagonal(), matrix.sum(axis=1), matrix.sum(axis=0)])
+    """A confusion matrix (C, C + 1) -> int64 (3, C): the pixels of each class that are found, that
+    are true and that are predicted."""
+    return np.stack([matrix.diagonal(), matrix.sum(axis=1), matrix.sum(axis=0)[: len(matrix)]])
 
 
 def tally(
@@ -41,7 +41,7 @@ def tally(
         return per_class(confusion(truth, prediction, classes, ignore))
     counted = truth != (void_of(classes) if ignore is None else ignore)
     true, predicted = truth[counted], prediction[counted]
-    found = true[true == predicted]
+    found, predicted = true[true == predicted], predicted[predicted < classes]
     return np.stack([np.bincount(x, minlength=classes) for x in (found, true, predicted)])
 
 
@@ -58,7 +58,7 @@ class Scores:
 
 
 def scores(matrix: np.ndarray) -> Scores:
-    """Scores of a confusion matrix (C, C)."""
+    """Scores of a confusion matrix (C, C + 1)."""
     return scores_of(per_class(matrix))
 
 

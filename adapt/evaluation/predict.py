@@ -12,7 +12,7 @@ import numpy as np
 from adapt.data import DataSet, Sample, layout_of
 from adapt.data.augment import resize
 from adapt.data.files import inside, lines, stems
-from adapt.data.images import as_rgb, index_type, png, voc_palette, write_png
+from adapt.data.images import as_rgb, index_type, png, voc_palette, void_of, write_png
 from adapt.data.sampling import check_sizes, size_of
 from adapt.data.tiff import Place, geotiff, place_of
 from adapt.data.video import VIDEOS, on_disk, opened_video, without_frame
@@ -166,14 +166,17 @@ def write(
         write_whole(others[-1], buffer.getvalue())
     classes = found
     if config.probabilities:
-        classes = found.argmax(axis=0).astype(index_type(len(found)))
+        classes = found.argmax(axis=0)
+    there = np.minimum(classes, len(values))  # void is the last
     if config.overlay:
         pixels = next(item[key] for key in ("x1", "x2") if key in item).permute(1, 2, 0).numpy()
         seen = resize({"x1": as_rgb(pixels)}, list(classes.shape))["x1"].astype(np.float32)
-        colours = np.array(voc_palette(len(values)), np.float32).reshape(-1, 3)[classes]
+        colours = np.array(voc_palette(len(values) + 1), np.float32).reshape(-1, 3)[there]
         blended = (1 - config.overlay) * seen + config.overlay * colours
         write_png(others[0], blended.round().astype(np.uint8))
-    encoded = geotiff(values[classes], place, palette) if place else png(values[classes], palette)
+    kind = np.promote_types(values.dtype, index_type(len(values)))
+    found = np.append(values, void_of(len(values))).astype(kind)[there]
+    encoded = geotiff(found, place, palette) if place else png(found, palette)
     write_whole(mask, encoded)  # last: it is done
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from adapt.data.images import index_type
+from adapt.data.images import index_type, void_of
 from adapt.errors import InputError
 from adapt.machine.runtime import Runtime
 from adapt.networks.preprocessing import as_input
@@ -43,7 +43,7 @@ def predict(
     Args:
         machine: the device and the precision.
         net: the network, in eval mode.
-        network: its normalisation.
+        network: its normalisation, and whether its last output is void.
         images: the network's input before normalisation.
         size: (H, W) of the prediction.
         protocol: whole images, windows or several scales.
@@ -78,7 +78,10 @@ def predict(
     else:
         scores = averaged(run, normalised, size, protocol)
         found = indices(scores.argmax(dim=1), scores.shape[1])
-    return found.cpu().numpy().astype(index_type(scores.shape[1]), copy=False)
+    labels, classes = found.cpu().numpy(), scores.shape[1] - network.void
+    if network.void:
+        labels[labels == classes] = void_of(classes)
+    return labels.astype(index_type(classes), copy=False)
 
 
 def indices(labels: Tensor, classes: int) -> Tensor:

@@ -44,7 +44,8 @@ def description(
     network, regression = model.network, origin["settings"]["objective"]["regression"]
     channels, scaled = len(network.mean), "value / 255" if network.range == 1 else "value"
     turned = "to BGR, " if network.order == "bgr" else ""
-    regressed = regression["taps"] if regression["weight"] else {}
+    weights = regression["taps"] if regression["weight"] else {}
+    regressed = {regression["student"].get(tap, tap): weight for tap, weight in weights.items()}
     layers = {
         tap: ".".join(filter(None, split_tap(model.net, tap))) for tap in regressed if tap != LOGITS
     }
@@ -84,6 +85,7 @@ def description(
             "stride": signature.stride,
             "taken": signature.output,
             "one_logit": signature.one_logit,
+            "void": len(model.classes) if network.void else None,
             "upsampling": "bilinear, half-pixel centres (align_corners=False), to the wanted size",
             "class": "argmax of the upsampled logits",
         },

@@ -73,7 +73,8 @@ def check(
             except InputError as error:
                 raise InputError(f"{case.name}: {error}") from None
             own.append(logits)
-        return {k: compare(cases, own, run(k, folder, Path(work), root)) for k in kinds}
+        found = {k: run(k, folder, Path(work), root) for k in kinds}
+        return {k: compare(cases, own, maps, network.void) for k, maps in found.items()}
 
 
 def run(
@@ -97,9 +98,11 @@ def compare(
     cases: Sequence[Case],
     own: Sequence[torch.Tensor],
     found: Sequence[tuple[torch.Tensor, torch.Tensor]],
+    void: bool = False,
 ) -> dict[str, Any]:
-    """What parity.json says of a format: logits as they are, the rest in percent."""
-    classes = own[0].shape[1]
+    """What parity.json says of a format: logits as they are, the rest in percent; with `void` the
+    last of them is no class."""
+    classes = own[0].shape[1] - void
     agreement, before, after = (np.zeros((3, classes), np.int64) for _ in range(3))
     difference = span = 0.0
     pixels = equal = wrong = 0

@@ -26,8 +26,6 @@ NEAR = 8
 CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
 LINEAR = ("Conv", "Linear", "BatchNorm", "GroupNorm", "LayerNorm", "InstanceNorm")
 """Beginnings of the types whose maps the next activation or norm layer only finishes."""
-RECTIFIER = "LU"
-"""Part of the types of activations after which a map is no logits: ReLU, PReLU, GELU, SiLU."""
 DROPOUT = "Drop"
 """Part of the types whose output in training is another one than in eval mode."""
 LEAST = 4
@@ -284,35 +282,28 @@ def auto_taps(layers: Sequence[Layer]) -> dict[str, float]:
     dropouts = {x.name for x in layers if DROPOUT in x.type}
     unfit = {x.name for x in layers if {x.name, x.overwritten_by} & dropouts}
     unfit |= {x.name for x in pooled(layers)}
-    maps = [
-        x
-        for x in layers
-        if x.stride
-        and not x.obstacle
-        and x.map[1:] != (1, 1)
-        and (x.same_as or x.name) not in unfit
-    ]
-    rectified = {x.name for x in layers if RECTIFIER in x.type}
-    while (
-        maps
-        and maps[-1].map[0] == logits.shape[1]
-        and (maps[-1].same_as or maps[-1].name) not in rectified
-    ):
+    fit = (x for x in layers if x.stride and not x.obstacle and x.map[1:] != (1, 1))
+    maps = [x for x in fit if (x.same_as or x.name) not in unfit]
+    rectified = {x.name for x in layers if "LU" in x.type}  # ReLU, PReLU, GELU, SiLU
+    while maps and maps[-1].map[0] == logits.shape[1]:
+        if {maps[-1].name, maps[-1].same_as} & rectified:
+            break
         maps.pop()
     if not maps or maps[-1].share_until < 0.5:
         return {}
     on_path = {x.name for x in main_path(layers)}
-    strides = {
-        x: tuple(round(math.log2(side)) for side in x.stride or ())
-        for x in maps
-        if x.name in on_path or x is maps[-1]
-    }
+    strides = {x: scale(x) for x in maps if x.name in on_path or x is maps[-1]}
     coarsest = max(
         i for i, stride in enumerate(strides.values()) if stride == max(strides.values())
     )
     last = {stride: x for x, stride in list(strides.items())[: coarsest + 1]}
     chosen = [x for x in strides if x in last.values() or x is maps[-1]]
     return linear(layers, [outermost(x, layers) for x in chosen])
+
+
+def scale(layer: Layer) -> tuple[int, ...]:
+    """log2 of a map's stride, height and width, rounded."""
+    return tuple(round(math.log2(side)) for side in layer.stride or ())
 
 
 def linear(layers: Sequence[Layer], taps: Iterable[str]) -> dict[str, float]:

@@ -1,5 +1,6 @@
 """A network on disk: model.safetensors (plain weights) and model.json (what they are)."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
@@ -19,8 +20,8 @@ from adapt.networks.pretrained import COCO, COUNTER, IMAGENET, is_pretrained, pr
 from adapt.networks.sizes import outputs
 from adapt.settings.checks import MOST_CLASSES
 from adapt.settings.choices import BACKBONE
-from adapt.settings.groups import NetworkConfig
-from adapt.settings.mapping import as_dict, build, check_record, differences, inherit
+from adapt.settings.groups import NetworkConfig, TeacherNetworkConfig
+from adapt.settings.mapping import as_dict, build, check_record, differences, inherit_network
 
 WEIGHTS, ABOUT = "model.safetensors", "model.json"
 FORMATS = (1, 2)
@@ -119,6 +120,25 @@ def named(classes: tuple[str, ...]) -> str:
     return f"{len(classes)} class{plural}: {', '.join(classes[:SHOWN])}{rest}"
 
 
+def common_classes(given: Sequence[str], models: Mapping[str, Model]) -> tuple[str, ...]:
+    """The classes of a training: the data's, or what one of the models calls them.
+
+    Args:
+        given: the data's; there may be none.
+        models: what each is, for messages -> a network with outputs for these classes.
+
+    Raises:
+        InputError: one of them has other classes, or another order.
+    """
+    known = {"the data": tuple(given)} | {what: tuple(m.classes) for what, m in models.items()}
+    known = {what: own for what, own in known.items() if own}
+    chosen = [what for what, own in known.items() if own != numbered(len(own))] or list(known)
+    classes = known[chosen[0]] if chosen else ()
+    for what, own in known.items():
+        check_classes(own, classes, what, chosen[0])
+    return classes
+
+
 def start_point_of(config: dict[str, Any]) -> str:
     """The teacher, or the network that a supervised run was fine-tuned from; empty = neither.
 
@@ -188,11 +208,28 @@ def load_run(run: str, given: NetworkConfig) -> Model:
         InputError: as `load_model`, or `given` sets anything that the run's network is not.
     """
     model = load_model(Path(run))
-    wanted = inherit(replace(given, keys={}), model.network)
-    if wanted != model.network:
-        changed = "; ".join(differences(as_dict(model.network), as_dict(wanted)))
-        raise InputError(f"network differs from the one in {run} (there -> given): {changed}")
+    check_network(model, inherit_network(given, model.network), run)
     return model
+
+
+def check_network(
+    model: Model, given: NetworkConfig, source: str, what: str = "network", hint: str = ""
+) -> None:
+    """InputError for network settings that are not those of a model from `source`; `keys`, which
+    rename tensors of a file, may differ."""
+    known = as_dict(replace(model.network, keys=given.keys))
+    if changed := "; ".join(differences(known, as_dict(given))):
+        raise InputError(
+            f"{what} differs from the one in {source} (there -> given): {changed}{hint}"
+        )
+
+
+def load_teacher(source: str, recorded: dict[str, Any], student: Model) -> Model:
+    """The teacher of a run, from a run or a weights file: its network is the student's, unless
+    `recorded`, the run's configuration, has another one. It raises as `load_model`."""
+    given = build(TeacherNetworkConfig, recorded["teacher_network"], "teacher_network.")
+    like = replace(student, network=inherit_network(given, student.network))
+    return load_model(Path(source), "teacher", like=like)
 
 
 def load_complete(
@@ -215,13 +252,13 @@ def load_complete(
         net = build_network(network, len(classes))
         tensors, digest = pretrained(source, network, net)
     else:
-        built = network.outputs(len(classes)) or int(not network.factory)
-        net = build_network(network, built)
+        known = len(classes) or int(not network.factory)
+        net, built = build_network(network, known), network.outputs(known)
         tensors, digest = read_named(source, network.keys, net.state_dict().keys())
         wanted = outputs_in(tensors, net.state_dict(), built)
         network = replace(network, one_logit=wanted == 1)
         if wanted != built:
-            net = build_network(network, wanted)
+            net = build_network(network, wanted - network.void)
     hint = f"start={BACKBONE}{source} takes all but its last layers"
     tensors = {k: v for k, v in net.state_dict().items() if k.endswith(COUNTER)} | tensors
     try:
@@ -230,7 +267,7 @@ def load_complete(
         if what != "start":
             raise
         raise InputError(f"{error}. {hint}") from None
-    count = outputs(net, size) if size else len(classes)
+    count = outputs(net, size) - network.void if size else len(classes)
     check_outputs(count, classes, f"{what}: {source}", hint if what == "start" else "")
     return Model(net, network, classes or numbered(max(2, count)), digest)
 

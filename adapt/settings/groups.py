@@ -195,6 +195,9 @@ class NetworkConfig(Settings, where="network."):
     one_logit: bool = False
     """One output for two classes, whose sigmoid is the chance of the second. A factory that takes
     the number of classes is called with 1. A weights file tells it by itself."""
+    void: bool = False
+    """The network has one more output than there are classes, its last one, which means void: where
+    it is the highest, nothing is predicted, which is wrong where there is a label."""
     mean: list[Annotated[float, Range(-1e3, 1e3)]] = field(
         default_factory=lambda: list(IMAGENET_MEAN)
     )
@@ -216,25 +219,36 @@ class NetworkConfig(Settings, where="network."):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not self.factory:
-            one_of("network.name", self.name, (*NETWORKS, *CLASSIFIERS))
+        if not self.factory and self.name != type(self).name:
+            one_of(f"{self.where}name", self.name, (*NETWORKS, *CLASSIFIERS))
         self.name = self.factory or self.name
         for theirs, ours in self.keys.items():
             if theirs.count("*") != ours.count("*"):
-                raise InputError(f"network.keys.{theirs} is {ours!r}; give each side as many *")
+                raise InputError(f"{self.where}keys.{theirs} is {ours!r}; give each side as many *")
+        if self.void and self.one_logit:
+            raise InputError(f"{self.where}void is for networks with an output for each class")
+        mean, std = f"{self.where}mean", f"{self.where}std"
         if not self.mean or len(self.mean) != len(self.std):
             raise InputError(
-                f"network.mean is {self.mean}, network.std {self.std}; give a number of each for "
-                "every channel"
+                f"{mean} is {self.mean}, {std} {self.std}; give a number of each for every channel"
             )
         if self.order == "bgr" and len(self.mean) != 3:
-            raise InputError(f"network.order is bgr; network.mean has {len(self.mean)} channel(s)")
+            raise InputError(f"{self.where}order is bgr; {mean} has {len(self.mean)} channel(s)")
         if self.range not in (1, 255):
-            raise InputError(f"network.range is {self.range}; it must be 1 or 255")
+            raise InputError(f"{self.where}range is {self.range}; it must be 1 or 255")
 
     def outputs(self, classes: int) -> int:
         """How many outputs a network for so many classes is made with."""
-        return 1 if self.one_logit else classes
+        return 1 if self.one_logit else classes + (self.void and classes > 0)
+
+
+@dataclass
+class TeacherNetworkConfig(NetworkConfig, where="teacher_network."):
+    """The teacher's architecture and normalisation, where the student is another network; what is
+    not set is as in network."""
+
+    name: Annotated[str, OneOf("", *NETWORKS, others="a classifier of torchvision")] = ""
+    """Network of a teacher that is a weights file; a run knows its own. Empty = the student's."""
 
 
 @dataclass

@@ -1,18 +1,22 @@
 """adapt.fit: the adapt command's numbers, from objects; what it leaves loads again."""
 
+from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import commands
+import foreign
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file
 from tiny import Interrupted, crash_at, curve, same, weights
 from torch import nn
 from torch.utils.data import DataLoader
+from torchvision.models.segmentation import lraspp_mobilenet_v3_large
 
 import adapt
 from adapt.disk.runs import read_config
@@ -120,6 +124,50 @@ def test_without_a_folder_the_result_is_kept_until_it_is_saved(home: Path, tmp_p
     for place, words in ((saved, "exists already"), (None, "no folder of its own")):
         with pytest.raises(adapt.InputError, match=words):
             found.save(place)
+
+
+def thin() -> nn.Module:
+    """`made` with half the channels, hence of the same class."""
+    torch.manual_seed(5)
+    stem, body, head = (nn.Conv2d(*c, 3, padding=1) for c in ((3, 3), (3, 4), (4, 5)))
+    body.stride = (2, 2)
+    return nn.Sequential(OrderedDict(stem=stem, body=body, head=head))
+
+
+def test_a_student_of_its_own_starts_from_its_weights(home: Path) -> None:
+    """It is kept beside the teacher, and the run goes on and loads again."""
+    run, student = home / "runs/thin", thin()
+    with torch.no_grad():
+        student.head.bias += 1
+    how = {"run": run, "student": student, "lr": 1e-3, "settings": {**CPU, "checkpoint_every": 2}}
+    with pytest.raises(Interrupted):
+        fitted(arrays(home), on_step=crash_at(3), **how)
+    found = fitted(arrays(home), **how)
+    start = load_file(run / "student.safetensors")
+    assert all(torch.equal(v, start[k]) for k, v in student.state_dict().items())
+    state = found.student.state_dict()
+    assert {k: v.shape for k, v in state.items()} == {k: v.shape for k, v in start.items()}
+    assert not torch.equal(state["stem.weight"], start["stem.weight"])
+    assert found.verdict and found.verdict.start == "start"
+    assert adapt.load(run, thin).verdict == found.verdict
+    with pytest.raises(adapt.InputError, match="started from another student"):
+        fitted(arrays(home), **how | {"student": thin()})
+
+
+def test_a_mobilenet_learns_from_a_segformer(home: Path, capsys: pytest.CaptureFixture) -> None:
+    pytest.importorskip("transformers")
+    torch.manual_seed(0)
+    small = lraspp_mobilenet_v3_large(weights=None, weights_backbone=None, num_classes=5)
+    found = adapt.fit(
+        foreign.segformer(5), arrays(home), student=small, steps=6, batch=4, lr=1e-3, device="cpu",
+        settings=CPU | {"data.resize": [32, 32], "objective.regression.distance": "cosine",
+                        "schedule.optimizer": "adamw"},
+    )  # fmt: skip
+    said = capsys.readouterr().out
+    assert "decode_head.activation: classifier.cbr" in said and "projectors of the student" in said
+    losses = [line["loss"] for line in found.history]
+    assert len(losses) == 6 and sum(losses[3:]) < sum(losses[:3])
+    assert found.verdict and found.verdict.start == "start" and found.verdict.pairs == 3
 
 
 def test_a_loader_keeps_its_own_order_and_its_images(home: Path) -> None:
