@@ -56,7 +56,7 @@ def export(config: ExportConfig) -> Path:
     model = load_model(run)
     if "onnx" in config.formats:
         check_installed()
-    origin = provenance(run)
+    origin, verdict = provenance(run), read_verdict(run)
     refuse(out, origin["run"], model.digest, config.formats)
     domain, settings, data = data_for(run, model, config.data, config.domain, config.split)
     pixels_only(data, "export")
@@ -108,8 +108,7 @@ def export(config: ExportConfig) -> Path:
             "formats": found,
         }
         write_json(aside / PARITY, parity)
-        card = card_text(about, recipe, parity, read_verdict(run))
-        write_whole(aside / CARD, card.encode())
+        write_whole(aside / CARD, card_text(about, recipe, parity, verdict).encode())
         for kind, values in found.items():
             megabytes = (aside / FILES[kind]).stat().st_size / 1e6
             logits, classes, miou = numbers(values)
