@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from adapt.data.images import IGNORE, read_image, read_indices
+from adapt.data.images import read_image, read_indices
 from adapt.data.scenes import draw_scene
 from adapt.disk.files import write_whole
 from adapt.errors import InputError
@@ -91,7 +91,8 @@ def gallery(image: np.ndarray, labels: np.ndarray | None, classes: int) -> bytes
         for name in FILTERS:
             if name in SOURCES:
                 sources = SOURCES[name](labels.shape)
-                below.append(("moved with it", moved_labels(labels, sources, IGNORE)))
+                void = int(np.iinfo(labels.dtype).max)
+                below.append(("moved with it", moved_labels(labels, sources, void)))
             else:
                 below.append(("stay", labels))
         rows.append(("", [(title, coloured(found, classes)) for title, found in below]))

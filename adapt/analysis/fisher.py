@@ -18,9 +18,9 @@ from adapt.disk.runs import read_data
 from adapt.errors import InputError
 from adapt.evaluation.inference import Reading, Whole, groups
 from adapt.machine.runtime import Runtime, runtime, say
+from adapt.networks.preprocessing import as_input
 from adapt.networks.pretrained import IMAGENET
 from adapt.networks.saved import Model, load_complete, load_run
-from adapt.networks.taps import normalise
 from adapt.penalties.fisher import Fisher, fisher_of, load_fisher, write_fisher
 from adapt.settings.commands import FisherConfig
 from adapt.settings.groups import DataConfig
@@ -51,7 +51,7 @@ def fisher(config: FisherConfig) -> Path:
         reading = Reading(settings, model.network, 1, config.workers)
         for (item,) in groups(Whole(data, settings, ["x1"]), reading, "fisher"):
             x1 = machine.images(item["x1"][None])
-            yield item["name"], normalise(x1, model.network.mean, model.network.std)
+            yield item["name"], as_input(x1, model.network)
 
     if not out.exists():
         check_sizes(data, ["x1"])

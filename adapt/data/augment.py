@@ -12,19 +12,20 @@ from typing import Any
 import cv2
 import numpy as np
 
-from adapt.data.images import IGNORE
 from adapt.settings.groups import DataConfig
 
 IMAGES = ("x1", "x2")
 MASKS = ("y", "valid")
-FILL = 0
-"""Value of pixels that no image covers; labels have IGNORE there, and they are not valid."""
+FILL, FILL_LABEL = 0, 65_535
+"""Values of pixels that no image covers, which are not valid. Labels have void there: OpenCV cuts
+FILL_LABEL to the largest value of their type."""
 
 WINDOW, MIRROR, SCALE, ROTATION, COLOUR, BLUR = range(6)
 """What is drawn for a sample; COLOUR and BLUR for each side, x2's being 2 further."""
 
 Arrays = dict[str, np.ndarray]
-"""x1, x2: uint8 (H, W, 3); y, valid: uint8 (H, W); all of one height and width."""
+"""x1, x2: uint8 (H, W, 3); y: index mask (H, W); valid: uint8 (H, W); all of one height and
+width."""
 Steps = dict[int, Any]
 """What is drawn -> albumentations' transform that draws it."""
 
@@ -61,7 +62,7 @@ def turning(config: DataConfig) -> Steps:
             p=1,
         )
     if config.rotate:
-        border = {"border_mode": cv2.BORDER_CONSTANT, "fill": FILL, "fill_mask": IGNORE}
+        border = {"border_mode": cv2.BORDER_CONSTANT, "fill": FILL, "fill_mask": FILL_LABEL}
         steps[ROTATION] = A.Rotate((-config.rotate, config.rotate), p=1, **border)
     targets = {"x2": "image", "y": "mask", "valid": "mask"}
     return {use: A.Compose([s], additional_targets=targets) for use, s in steps.items()}
@@ -75,7 +76,7 @@ def window(arrays: Arrays, size: list[int], seed: int) -> Arrays:
         sides = (down // 2, down - down // 2, across // 2, across - across // 2)
         arrays = {
             key: cv2.copyMakeBorder(
-                array, *sides, cv2.BORDER_CONSTANT, value=IGNORE if key == "y" else FILL
+                array, *sides, cv2.BORDER_CONSTANT, value=FILL_LABEL if key == "y" else FILL
             )
             for key, array in arrays.items()
         }
@@ -141,7 +142,7 @@ class PairedAugmentation:
         if self.crop:
             moved = window(moved, self.crop, own(seed, WINDOW))
         if self.flip and flips(seed):
-            moved = {key: cv2.flip(array, 1) for key, array in moved.items()}
+            moved = {k: cv2.flip(array, 1).reshape(array.shape) for k, array in moved.items()}
         for key in moved.keys() & self.photometry.keys():
             for use, step in self.photometry[key].items():
                 step.set_random_seed(own(seed, use))

@@ -24,7 +24,7 @@ from adapt.errors import InputError, listing
 from adapt.settings.checks import MOST_PIXELS
 
 IGNORE = 255
-"""Void in every decoded mask, in losses, metrics and padding."""
+"""Void in masks of 8 bits; `void_of` is that of an index mask."""
 
 SUFFIXES = (".jpg", ".jpeg", ".png")
 MAX_PIXELS = MOST_PIXELS
@@ -49,6 +49,18 @@ _HARMLESS = re.compile("before marker 0xd9|JFIF revision|Adobe color|subsampling
 """What simplejpeg refuses although every pixel is there: odd headers, and bytes before the end."""
 _TURNED = {"exif", "xmp", "Raw profile type exif", "XML:com.adobe.xmp"}
 """Entries of Pillow's `info` that may tell an orientation."""
+
+
+def index_type(classes: int) -> type[np.uint8] | type[np.uint16]:
+    """The type of index masks (H, W) of so many classes: the smallest one whose largest value is no
+    class, because that is void."""
+    return np.uint8 if classes <= IGNORE else np.uint16
+
+
+def void_of(classes: int) -> int:
+    """Void in decoded index masks of so many classes, in losses, metrics and padding: 255, or 65535
+    where there are more than 255 classes."""
+    return int(np.iinfo(index_type(classes)).max)
 
 
 @contextmanager
@@ -181,13 +193,15 @@ def _of_png(path: Path, image: ImageFile.ImageFile, content: bytes) -> np.ndarra
 
 
 def read_indices(path: Path) -> np.ndarray:
-    """The values of a mask's file as uint8 (H, W), mode P or L without colour conversion. Another
-    mode, a JPEG, which changes values, and a rotated file are InputErrors, as in `read_image`."""
+    """The values of a mask's file as uint8 or uint16 (H, W), mode P, L or I;16 without colour
+    conversion. Another mode, a JPEG, which changes values, and a rotated file are InputErrors, as
+    in `read_image`."""
     if path.suffix.lower() == ".mat":
         return _read_sbd(path)
     with _open(path, pixels=True) as (image, content, orientation):
         packing = _packing(image)
-        if image.mode not in ("P", "L") or packing.startswith("L;"):  # PIL rescales 4-bit grey
+        known = image.mode in ("P", "L", "I;16")
+        if not known or packing.startswith("L;"):  # PIL rescales 4-bit grey
             kind = packing if packing.startswith("L;") else image.mode
             text = f"a mask holds class indices (palette or 8-bit grey); it is {kind}"
             raise InputError(f"{path}: {text}")
@@ -213,16 +227,17 @@ def _refuse_changed(path: Path, image: Image.Image, orientation: int) -> None:
 def read_mask(
     path: Path, classes: int, void: Iterable[int] = (), codes: Sequence[int] = ()
 ) -> np.ndarray:
-    """An index mask as uint8 (H, W): classes 0..classes-1, and IGNORE where the file has a void.
+    """An index mask (H, W) of `index_type`: classes 0..classes-1, and `void_of` where the file has
+    a void.
 
     `codes` are the values of the classes in the file, where they are not 0..classes-1. Raises
-    InputError as read_indices, and for values that are no class's, not in `void` and not 255; the
-    message has them with their pixel counts.
+    InputError as read_indices, and for values that are no class's and not void, neither in `void`
+    nor `void_of`; the message has them with their pixel counts.
     """
-    mask = read_indices(path)
+    mask, nothing = read_indices(path), void_of(classes)
     codes = codes or range(classes)
-    counts = np.bincount(mask.ravel(), minlength=256)
-    known = {*codes, *void, IGNORE}
+    counts = np.bincount(mask.ravel())
+    known = {*codes, *void, nothing}
     wrong = {int(v): int(counts[v]) for v in np.flatnonzero(counts) if v not in known}
     if wrong:
         there = f"0..{classes - 1}" if codes == range(classes) else listing(codes, shown=40)
@@ -230,7 +245,7 @@ def read_mask(
             f"{path}: label {', '.join(f'{v} ({n} pixels)' for v, n in wrong.items())} is out of "
             f"range; classes are {there}, void is {sorted(known - {*codes})}"
         )
-    table = np.full(256, IGNORE, np.uint8)
+    table = np.full(np.iinfo(np.uint16).max + 1, nothing, index_type(classes))
     table[list(codes)] = np.arange(len(codes))
     return table[mask]
 
@@ -249,24 +264,26 @@ def _read_sbd(path: Path) -> np.ndarray:
     return np.ascontiguousarray(indices)
 
 
-def voc_palette() -> list[int]:
-    """The VOC colour map as 768 values: the bits of a label, dealt to the channels in turn."""
-    label, channel, i = np.ogrid[0:256, 0:3, 0:8]
+def voc_palette(labels: int = 256) -> list[int]:
+    """The VOC colour map, red, green and blue of each label: its bits, dealt to the channels in
+    turn, so that no two of 2^24 labels have one colour."""
+    label, channel, i = np.ogrid[0:labels, 0:3, 0:8]
     return (((label >> (3 * i + channel)) & 1) << (7 - i)).sum(axis=-1).ravel().tolist()
 
 
 def png(image: np.ndarray, palette: list[int] | None = None) -> bytes:
-    """uint8 (H, W, 3) or (H, W) as the bytes of a PNG file; indices with a palette."""
+    """uint8 (H, W, 3), or indices (H, W), as the bytes of a PNG file: uint8 with a palette, if any,
+    uint16 as grey of 16 bits."""
     if image.ndim == 3:  # OpenCV's encoder: eight times as fast, files a fifth larger
         return cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))[1].tobytes()
     buffer = io.BytesIO()
     picture = Image.fromarray(image)
-    if palette is not None:
+    if palette is not None and image.dtype == np.uint8:
         picture.putpalette(palette)  # makes the mode "P"
     picture.save(buffer, format="PNG")
     return buffer.getvalue()
 
 
 def write_png(path: Path, image: np.ndarray, palette: list[int] | None = None) -> None:
-    """Write uint8 (H, W, 3) or (H, W) as PNG, whole or not at all; indices with a palette."""
+    """Write an image or indices as `png` does, whole or not at all."""
     write_whole(path, png(image, palette))

@@ -79,9 +79,9 @@ def parts_of(item: Any) -> tuple[Any, ...]:
 
 
 def arrays_of(item: Any, name: str) -> dict[str, np.ndarray]:
-    """A pair as x1, x2: uint8 or float32 (H, W, 3), and valid: uint8 (H, W).
+    """A pair as x1, x2: uint8 or float32 (H, W, C), and valid: uint8 (H, W).
 
-    Images are uint8 (H, W, 3) arrays or PIL images, or tensors (3, H, W); floating point ones count
+    Images are uint8 (H, W, C) arrays or PIL images, or tensors (C, H, W); floating point ones count
     as normalised for the network already.
 
     Raises:
@@ -95,7 +95,7 @@ def arrays_of(item: Any, name: str) -> dict[str, np.ndarray]:
 
 
 def array_of(value: Any, key: str, name: str) -> np.ndarray:
-    """One image (H, W, 3), or a mask (H, W) of 0 and 1."""
+    """One image (H, W, C), or a mask (H, W) of 0 and 1."""
     array = value.detach().cpu().numpy() if isinstance(value, Tensor) else np.asarray(value)
     if key == "valid":
         array = (array.reshape(array.shape[-2:]) != 0).astype(np.uint8)
@@ -104,17 +104,17 @@ def array_of(value: Any, key: str, name: str) -> np.ndarray:
         array = np.moveaxis(array, 0, -1)
     if np.issubdtype(array.dtype, np.floating):
         array = array.astype(np.float32)
-    if array.ndim != 3 or array.shape[2] != 3 or array.dtype not in (np.uint8, np.float32):
+    if array.ndim != 3 or array.dtype not in (np.uint8, np.float32):
         raise InputError(
-            f"pairs[{name}]: {key} is {array.dtype} {array.shape}; it must be RGB, a tensor "
-            "(3, H, W) or an array (H, W, 3), uint8 or normalised floating point"
+            f"pairs[{name}]: {key} is {array.dtype} {array.shape}; it must be a "
+            "tensor (C, H, W) or an array (H, W, C), uint8 or normalised floating point"
         )
     return np.ascontiguousarray(array)
 
 
 def batches_of(loader: Iterable[Any], start: int, stop: int) -> Iterator[dict[str, Any]]:
     """The loader's batches for the steps start..stop-1, epoch after epoch; those of earlier steps
-    are passed over. x1, x2: (B, 3, H, W); valid: (B, H, W).
+    are passed over. x1, x2: (B, C, H, W); valid: (B, H, W).
 
     Raises:
         InputError: the loader is empty, or gives something else.
@@ -136,10 +136,9 @@ def batch_of(item: Any, step: int) -> dict[str, Any]:
     """A loader's batch with the names of its samples."""
     found = dict(zip(FIELDS, parts_of(item)))  # noqa: B905
     for key, value in found.items():
-        good = isinstance(value, Tensor) and (key == "valid" or value.ndim == 4)
-        if not good or (key != "valid" and value.shape[1] != 3):
+        if not isinstance(value, Tensor) or (key != "valid" and value.ndim != 4):
             shape = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
-            raise InputError(f"pairs: {key} of a batch is {shape}; it must be (B, 3, H, W)")
+            raise InputError(f"pairs: {key} of a batch is {shape}; it must be (B, C, H, W)")
     if "valid" in found:
         found["valid"] = found["valid"].reshape(-1, *found["x1"].shape[2:]).ne(0).to(torch.uint8)
     names = [f"{place} of batch {step}" for place in range(len(found["x1"]))]

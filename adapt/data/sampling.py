@@ -1,7 +1,7 @@
 """Batches as a pure function of (seed, epoch, index): independent of workers and of resuming."""
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from signal import SIG_DFL, SIGCHLD, signal
 from threading import current_thread, main_thread
@@ -11,18 +11,21 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, default_collate
 
-from adapt.data import DataSet, Sample
+from adapt.data import DataSet, Sample, some
 from adapt.data.augment import IMAGES, PairedAugmentation, resize
-from adapt.data.images import image_size, read_image, read_mask, read_valid
+from adapt.data.images import image_size, read_image, read_mask, read_valid, void_of
 from adapt.data.objects import arrays_of, batches_of
-from adapt.errors import InputError
+from adapt.errors import InputError, listing
 from adapt.machine.processes import rank, world
+from adapt.machine.runtime import say
 from adapt.machine.workers import patient
 from adapt.settings.groups import DataConfig
 
+LOOKED_AT = 16
+"""Labels that are read before a training."""
 Batch = dict[str, Any]
-"""name: list of str; x1, x2: uint8 (B, 3, H, W); y, valid: uint8 (B, H, W), or y int64 (B,) where
-an image has one label. Absent = not asked."""
+"""name: list of str; x1, x2: uint8 (B, C, H, W); valid: uint8 (B, H, W); y: index masks (B, H, W),
+uint8 or uint16, or int64 (B,) where an image has one label. Absent = not asked."""
 
 
 class Decoder:
@@ -115,7 +118,7 @@ class Stream(Dataset[Batch]):
 
 
 def tensor(array: np.ndarray) -> torch.Tensor:
-    """uint8 (H, W[, 3]) -> uint8 ([3,] H, W), of the same memory."""
+    """(H, W[, 3]) -> ([3,] H, W), of the same type and memory."""
     made = torch.from_numpy(array)
     return made.permute(2, 0, 1) if made.ndim == 3 else made
 
@@ -193,6 +196,30 @@ def size_of(config: DataConfig, data: DataSet) -> tuple[int, int]:
         own = image_size(data.samples[0].x1)
     height, width = (round(side * size[0] / min(own)) for side in own) if size else own
     return height, width
+
+
+def check_labels(data: DataSet, config: DataConfig, fields: Iterable[str]) -> None:
+    """Reads LOOKED_AT of the labels that are asked for, so that wrong values are refused before the
+    first step, and says where all of them are one class and void."""
+    asked = [field for field in fields if field in ("y1", "y2")]
+    if not asked or data.classification:
+        return
+    decode, void = Decoder(data, config, asked), void_of(len(data.classes))
+    counts = np.zeros(void + 1, np.int64)
+    for sample in some(data, LOOKED_AT).samples:
+        counts += np.bincount(decode.native(sample)["y"].ravel(), minlength=void + 1)
+    if counts[void] and np.count_nonzero(counts[:void]) < 2:
+        absent = [name for name, count in zip(data.classes, counts, strict=False) if not count]
+        say(void_warning(100 * counts[void] / counts.sum(), absent))
+
+
+def void_warning(share: float, absent: Sequence[str]) -> str:
+    """What to say where labels are void (in percent of their pixels) and never of some classes: the
+    255 of a mask of 0 and 255 counts as void."""
+    return (
+        f"warning: {share:.1f} % of the labels' pixels are void, and none is {listing(absent)}; "
+        "if a value that counts as void is a class, give data.codes, such as data.codes=[0,255]"
+    )
 
 
 def differing(sample: Sample, sizes: Mapping[Path, tuple[int, ...]]) -> InputError:

@@ -37,8 +37,9 @@ from adapt.settings.training import TrainConfig
 
 CONFIG, ENVIRONMENT, METRICS, SUMMARY = "config.yaml", "env.json", "metrics.jsonl", "summary.json"
 LOCK = "lock"
-TEACHER = "teacher.safetensors"
-"""The weights of a teacher that was an object of Python; they are there before the run is."""
+TEACHER, STUDENT = "teacher.safetensors", "student.safetensors"
+"""The weights of a teacher, and of a student before its training, that were objects of Python; they
+are there before the run is."""
 OWN = (CONFIG, ENVIRONMENT, METRICS, SUMMARY, "model.safetensors", "model.json")
 """What a training writes into its folder, and nobody else."""
 MAY_DIFFER = (
@@ -107,7 +108,7 @@ def claimed(path: Path, config: dict[str, Any], default: dict[str, Any]) -> Iter
     if not str(path) or str(path) == ".":
         raise InputError("run is empty: give the run's folder, for example run=runs/teacher")
     known = (path / CONFIG).is_file() or not path.is_dir()
-    if not known and strangers(path, {LOCK, ENVIRONMENT, TEACHER}):
+    if not known and strangers(path, {LOCK, ENVIRONMENT, TEACHER, STUDENT}):
         raise InputError(f"run: {path} exists and is not a run folder (it has no {CONFIG})")
     with only_writer(path / LOCK, f"run: another process is writing {path}", keep=True):
         clear(path.iterdir(), OWN)

@@ -13,7 +13,7 @@ import numpy as np
 from adapt.data import DataSet, Sample, layout_of
 from adapt.data.augment import resize
 from adapt.data.files import inside, lines, stems
-from adapt.data.images import voc_palette, write_png
+from adapt.data.images import index_type, voc_palette, void_of, write_png
 from adapt.data.sampling import size_of
 from adapt.disk.files import read_mapping, write_json, write_whole
 from adapt.disk.runs import read_data
@@ -22,6 +22,7 @@ from adapt.errors import InputError
 from adapt.evaluation.evaluate import data_for
 from adapt.evaluation.inference import Reading, Whole, classify, groups, predicted
 from adapt.machine.runtime import Runtime, runtime, say
+from adapt.networks.preprocessing import sees
 from adapt.networks.saved import Model, is_file, load_complete, load_model
 from adapt.settings.commands import PredictConfig
 from adapt.settings.groups import DataConfig
@@ -35,7 +36,8 @@ def predictions(config: PredictConfig) -> Path:
     """Write <out>/<name>.png for every image, at its own size, and return the folder.
 
     The values are class indices, with the VOC colours as palette, or the values of the data set's
-    own masks where these differ (Cityscapes, as its test server wants them). A classifier of whole
+    own masks where these differ (Cityscapes, as its test server wants them). Where a value is above
+    255 the masks are grey of 16 bits, without a palette. A classifier of whole
     images writes <out>/predictions.csv instead: name, class, probability. Started again, the
     command goes on where it was; a folder with the predictions of another run is refused.
 
@@ -56,6 +58,7 @@ def predictions(config: PredictConfig) -> Path:
         }
         machine = runtime(config.device, config.precision)
         claim(out, about)
+        say(sees(model.network))
         reading = Reading(settings, model.network, config.batch, config.workers, config.protocol)
         if data.classification:
             label_images(out / LABELS, machine, model, reading, data, image)
@@ -64,7 +67,8 @@ def predictions(config: PredictConfig) -> Path:
         waiting = tuple(s for s in data.samples if not all(p.is_file() for p in files(config, s)))
         net = machine.place(model.net).eval()
         whole = Whole(replace(data, samples=waiting), settings, [image])
-        values = np.array(data.codes or range(len(model.classes)), np.uint8)
+        codes = data.codes or range(len(model.classes))
+        values = np.array(codes, np.min_scalar_type(max(codes)))
         for group in groups(whole, reading, "predict"):
             found = predicted(machine, net, reading, group, image, config.probabilities)
             for item, one in zip(group, found, strict=True):
@@ -146,14 +150,19 @@ def write(
         buffer = io.BytesIO()
         np.savez_compressed(buffer, probabilities=found.astype(np.float16))
         write_whole(others[-1], buffer.getvalue())
-    classes = found.argmax(axis=0).astype(np.uint8) if config.probabilities else found
+    classes = found
+    if config.probabilities:
+        classes = found.argmax(axis=0)
+    there = np.minimum(classes, len(values))  # void is the last
     if config.overlay:
         pixels = next(item[key] for key in ("x1", "x2") if key in item).permute(1, 2, 0).numpy()
         seen = resize({"x1": pixels}, list(classes.shape))["x1"].astype(np.float32)
-        colours = np.array(voc_palette(), np.float32).reshape(-1, 3)[classes]
+        colours = np.array(voc_palette(len(values) + 1), np.float32).reshape(-1, 3)[there]
         blended = (1 - config.overlay) * seen + config.overlay * colours
         write_png(others[0], blended.round().astype(np.uint8))
-    write_png(mask, values[classes], voc_palette() if plain else None)  # last: it is done
+    kind = np.promote_types(values.dtype, index_type(len(values)))
+    found = np.append(values, void_of(len(values))).astype(kind)[there]
+    write_png(mask, found, voc_palette() if plain else None)  # last: it is done
 
 
 def label_images(

@@ -16,7 +16,7 @@ from adapt.data import (
     read_split,
 )
 from adapt.data.files import MissingFiles, matched
-from adapt.data.images import IGNORE
+from adapt.data.images import void_of
 from adapt.data.pairs import PAIRS, read_csv, read_shards, shards_of
 from adapt.errors import InputError
 from adapt.scan.measure import IMAGE, LABEL, VALID, Job
@@ -129,7 +129,7 @@ def members(config: DataConfig) -> Members:
     classes = layout.classes or tuple(config.classes)
     values, own = label_values(config, classes)
     codes = list(own or range(len(classes)))
-    void = sorted({*values, IGNORE} - {*codes})
+    void = sorted({*values, void_of(len(classes))} - {*codes})
     found = Members({}, config.train_split or layout.train_split, classes, codes, void)
     links = config.follow_links
     if config.pairs:

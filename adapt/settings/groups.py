@@ -9,7 +9,18 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any
 
 from adapt.errors import InputError, unknown
-from adapt.settings.checks import SIZE, Count, OneOf, Range, Settings, Share, Size, Strength, one_of
+from adapt.settings.checks import (
+    MOST_CLASSES,
+    SIZE,
+    Count,
+    OneOf,
+    Range,
+    Settings,
+    Share,
+    Size,
+    Strength,
+    one_of,
+)
 from adapt.settings.choices import CLASSIFIERS, DATASETS, FILTERS, NETWORKS, PENALTIES, SCHEDULES
 
 WHICH = (
@@ -62,9 +73,10 @@ class DataConfig(Settings, where="data."):
     classes: list[str] = field(default_factory=list)
     """`pairs` only: names of the classes in the order of their indices. It may stay empty where
     there are no labels."""
-    void: list[Annotated[int, Range(0, 255)]] = field(default_factory=list)
-    """Label values that count nowhere, besides 255; [] = the data set's own."""
-    codes: list[Annotated[int, Range(0, 255)]] = field(default_factory=list)
+    void: list[Annotated[int, Range(0, MOST_CLASSES)]] = field(default_factory=list)
+    """Label values that count nowhere, besides 255 (65535 where there are more than 255 classes);
+    [] = the data set's own."""
+    codes: list[Annotated[int, Range(0, MOST_CLASSES)]] = field(default_factory=list)
     """Label value of each class, in the order of the classes; [] = the data set's own, mostly its
     index."""
     follow_links: bool = False
@@ -147,28 +159,63 @@ class NetworkConfig(Settings, where="network."):
     """VGG-16 networks: multiplier of every hidden channel count."""
     batch_norm: bool = False
     """VGG-16 networks: batch normalisation after the convolutions."""
+    one_logit: bool = False
+    """One output for two classes, whose sigmoid is the chance of the second. A factory that takes
+    the number of classes is called with 1. A weights file tells it by itself."""
+    void: bool = False
+    """The network has one more output than there are classes, its last one, which means void: where
+    it is the highest, nothing is predicted, which is wrong where there is a label."""
     mean: list[Annotated[float, Range(-1e3, 1e3)]] = field(
         default_factory=lambda: list(IMAGENET_MEAN)
     )
-    """Mean of each RGB channel, of values in 0..1, that images are normalised with."""
-    std: list[Annotated[float, Range(0, 1e3, above=True)]] = field(
+    """Mean of each channel that images are normalised with, in the network's order and range; as
+    many numbers as the network sees channels."""
+    std: list[Annotated[float, Range(0, 1e6, above=True)]] = field(
         default_factory=lambda: list(IMAGENET_STD)
     )
-    """Standard deviation of each RGB channel that images are normalised with."""
+    """Standard deviation of each channel that images are normalised with."""
+    order: Annotated[str, OneOf("rgb", "bgr")] = "rgb"
+    """Order in which the network sees three channels; images are read as RGB."""
+    range: int = 1
+    """Largest value of a channel before mean and std, which are of this range: 1 or 255."""
+    preprocessing: str = ""
+    """File that says mean, std, order and range: transformers' preprocessor_config.json, timm's
+    config.json (pretrained_cfg), or the parameters of segmentation_models_pytorch as JSON."""
     explicit: list[str] = field(default_factory=list)
     """As data.explicit."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not self.factory:
-            one_of("network.name", self.name, (*NETWORKS, *CLASSIFIERS))
+        if not self.factory and self.name != type(self).name:
+            one_of(f"{self.where}name", self.name, (*NETWORKS, *CLASSIFIERS))
         self.name = self.factory or self.name
         for theirs, ours in self.keys.items():
             if theirs.count("*") != ours.count("*"):
-                raise InputError(f"network.keys.{theirs} is {ours!r}; give each side as many *")
-        for what in ("mean", "std"):
-            if len(getattr(self, what)) != 3:
-                raise InputError(f"network.{what} is {getattr(self, what)}; give three numbers")
+                raise InputError(f"{self.where}keys.{theirs} is {ours!r}; give each side as many *")
+        if self.void and self.one_logit:
+            raise InputError(f"{self.where}void is for networks with an output for each class")
+        mean, std = f"{self.where}mean", f"{self.where}std"
+        if not self.mean or len(self.mean) != len(self.std):
+            raise InputError(
+                f"{mean} is {self.mean}, {std} {self.std}; give a number of each for every channel"
+            )
+        if self.order == "bgr" and len(self.mean) != 3:
+            raise InputError(f"{self.where}order is bgr; {mean} has {len(self.mean)} channel(s)")
+        if self.range not in (1, 255):
+            raise InputError(f"{self.where}range is {self.range}; it must be 1 or 255")
+
+    def outputs(self, classes: int) -> int:
+        """How many outputs a network for so many classes is made with."""
+        return 1 if self.one_logit else classes + (self.void and classes > 0)
+
+
+@dataclass
+class TeacherNetworkConfig(NetworkConfig, where="teacher_network."):
+    """The teacher's architecture and normalisation, where the student is another network; what is
+    not set is as in network."""
+
+    name: Annotated[str, OneOf("", *NETWORKS, others="a classifier of torchvision")] = ""
+    """Network of a teacher that is a weights file; a run knows its own. Empty = the student's."""
 
 
 @dataclass

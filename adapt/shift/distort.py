@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from adapt.data import Layout, Sample, check_owner, layout_of, prepare, read_split
-from adapt.data.images import IGNORE, image_size, png, read_image, read_indices, voc_palette
+from adapt.data.images import image_size, png, read_image, read_indices, voc_palette, void_of
 from adapt.data.sampling import image_seed
 from adapt.disk.files import clear, read_mapping, sha256, strangers, write_json, write_whole
 from adapt.disk.lock import only_writer
@@ -56,6 +56,7 @@ def copied(output: Output) -> bytes:
 def moved(output: Output) -> bytes:
     """The label, moved with what the filter moves."""
     labels, shift = read_indices(output.source), output.shift
+    labels = labels.astype(np.promote_types(labels.dtype, np.min_scalar_type(output.void)))
     known = inspect.signature(SOURCES[shift.name]).parameters
     parameters = {k: v for k, v in (shift.parameters | {"seed": output.seed}).items() if k in known}
     sources = SOURCES[shift.name](labels.shape, **parameters)
@@ -142,7 +143,8 @@ def make_distorted(config: DistortConfig) -> Path:
     if out.is_dir() and not (out / MADE_WITH).is_file() and strangers(out, {LOCK}):
         raise InputError(f"out: {out} is not empty and not a shifted data set")
     twins = {name: twin(sample, root, out, moving) for name, sample in samples.items()}
-    void = next(iter(config.data.void or layout.void), IGNORE)
+    classes = layout.classes or config.data.classes
+    void = next(iter(config.data.void or layout.void), void_of(len(classes)))
     outputs = []
     for name, sample in samples.items():
         given = (config.shift, image_seed(config.seed, name), void)

@@ -13,8 +13,9 @@ from adapt.networks.batchnorm import eval_mode
 from adapt.settings.choices import ADABN, RESTYLES
 from adapt.settings.commands import BETA
 from adapt.training.verdict import (
+    AFTER,
+    BEFORE,
     INTERVAL,
-    Pair,
     compare,
     degeneracies,
     mious,
@@ -24,6 +25,12 @@ from adapt.training.verdict import (
 
 AS_IT_IS = "as it is"
 """The row of the teacher without any help."""
+ROWS = {
+    (restyle, adabn): " + ".join([name for name in (restyle, adabn) if name] or [AS_IT_IS])
+    for restyle in ("", *RESTYLES)
+    for adabn in ("", ADABN)
+}
+"""Restyling and AdaBN or not -> the row's name."""
 
 
 @dataclass(frozen=True)
@@ -31,15 +38,13 @@ class Score:
     """Agreement with teacher(x1), mIoU in percent, of the teacher on new images with some help."""
 
     name: str
-    """AS_IT_IS, ADABN or one of RESTYLES."""
+    """Of ROWS."""
     agreement: float | None = None
-    """None = no valid pixel, or no such help."""
+    """None = no valid pixel."""
     interval: tuple[float, float] | None = None
     """90 % interval over resampled pairs; None = fewer than two pairs."""
     gain: tuple[float, float] | None = None
     """That of the difference to AS_IT_IS."""
-    why_not: str = ""
-    """Why there is no such help."""
 
     @property
     def helps(self) -> bool:
@@ -60,16 +65,18 @@ class TrainingFree:
     scores: list[Score]
     reasons: list[str]
     """What nothing can be concluded from."""
+    no_adabn: str
+    """Why there is no AdaBN."""
     views: dict[str, dict[str, dict[str, np.ndarray]]]
-    """A few pairs: name -> row -> pictures (adapt.training.verdict.VIEWS): of AS_IT_IS with AdaBN,
-    where there is any, as `after`, and of each restyling."""
+    """A few pairs: name -> restyling or nothing -> pictures (adapt.training.verdict.VIEWS), with
+    AdaBN, where there is any, as `after`."""
 
 
 def training_free(
     machine: Runtime, teacher: nn.Module, reading: Reading, held_out: DataSet, training: DataSet
 ) -> TrainingFree:
-    """Score the teacher on new images as it is, with AdaBN (Li et al. 2016), and with each way to
-    give them the old domain's look first (adapt.evaluation.restyle).
+    """Score the teacher on new images as they are and with each way to give them the old domain's
+    look (adapt.evaluation.restyle), each time as it is and with AdaBN (Li et al. 2016).
 
     Args:
         machine: the device, on which the teacher lies, and the precision.
@@ -78,39 +85,31 @@ def training_free(
         held_out: the pairs that are scored, with the names of the classes.
         training: other pairs, from which the batch-norm statistics, colours and amplitudes come.
     """
+    counts: dict[str, np.ndarray] = {}
+    views: dict[str, dict[str, dict[str, np.ndarray]]] = {}
     with eval_mode(teacher):
-        adabn, _, why_not = with_statistics(machine, teacher, reading, training)
-        nets = [teacher, teacher if adabn is None else adabn]
-        found = {AS_IT_IS: list(compare(machine, teacher, nets, reading, held_out))}
-        for name in RESTYLES:
-            restyle = restyle_to_old(name, BETA, reading, training, held_out)
-            restyled = replace(reading, restyle=restyle)
-            found[name] = list(compare(machine, teacher, [teacher], restyled, held_out))
-    counts = {name: counts_of(pairs, 0) for name, pairs in found.items()}
-    if adabn is not None:
-        counts[ADABN] = counts_of(found[AS_IT_IS], 1)
-    every = scored(counts) | ({ADABN: Score(ADABN, why_not=why_not)} if why_not else {})
+        for restyle in ("", *RESTYLES):
+            seen = reading
+            if restyle:
+                made = restyle_to_old(restyle, BETA, reading, training, held_out)
+                seen = replace(reading, restyle=made)
+            adabn, _, no_adabn = with_statistics(machine, teacher, seen, training)
+            nets = {BEFORE: teacher, AFTER: teacher if adabn is None else adabn}
+            pairs = list(compare(machine, teacher, nets, seen, held_out))
+            for row, norm in enumerate(("", ADABN) if adabn is not None else ("",)):
+                counts[ROWS[restyle, norm]] = np.stack([pair.counts[row] for pair in pairs])
+            for pair in pairs:
+                if pair.views:
+                    views.setdefault(pair.name, {})[restyle] = pair.views
     truth = counts[AS_IT_IS][:, 1]
     valid = int((truth.sum(axis=-1) > 0).sum())
-    return TrainingFree(
-        pairs=len(truth),
-        scores=[every[name] for name in (AS_IT_IS, ADABN, *RESTYLES)],
-        reasons=degeneracies(truth.sum(axis=0), valid, len(truth), None),
-        views={
-            pair.name: {name: pairs[place].views for name, pairs in found.items()}
-            for place, pair in enumerate(found[AS_IT_IS])
-            if pair.views
-        },
-    )
+    reasons = degeneracies(truth.sum(axis=0), valid, len(truth), None)
+    return TrainingFree(len(truth), scored(counts), reasons, no_adabn, views)
 
 
-def counts_of(pairs: list[Pair], row: int) -> np.ndarray:
-    """(N, 3, C): the counts of one network's predictions (adapt.training.verdict.Pair)."""
-    return np.stack([pair.counts[row] for pair in pairs])
-
-
-def scored(counts: dict[str, np.ndarray]) -> dict[str, Score]:
-    """The score of each row from its counts (N, 3, C), all of the same pairs."""
+def scored(counts: dict[str, np.ndarray]) -> list[Score]:
+    """The score of each row from its counts (N, 3, C), all of the same pairs, the first of which is
+    AS_IT_IS."""
     every = np.stack(list(counts.values()), axis=1)
     there = every[every[:, 0, 1].sum(axis=-1) > 0]
     draws = resampled(there) if len(there) > 1 else np.zeros((0, len(counts)))
@@ -118,13 +117,12 @@ def scored(counts: dict[str, np.ndarray]) -> dict[str, Score]:
     def interval(values: np.ndarray) -> tuple[float, float] | None:
         return tuple(np.percentile(values, INTERVAL).tolist()) if len(values) else None
 
-    gains = draws - draws[:, :1]
-    return {
-        name: Score(
+    return [
+        Score(
             name,
             None if np.isnan(miou) else float(miou),
             interval(draws[:, row]),
-            interval(gains[:, row]) if row else None,
+            interval(draws[:, row] - draws[:, 0]) if row else None,
         )
         for row, (name, miou) in enumerate(zip(counts, mious(every.sum(axis=0)), strict=True))
-    }
+    ]

@@ -16,7 +16,7 @@ from adapt.settings.choices import ADABN, RESTYLES
 from adapt.settings.commands import EvaluateConfig
 from adapt.settings.groups import DataConfig
 from adapt.settings.mapping import inherit_data
-from adapt.training.training_free import AS_IT_IS, scored, training_free
+from adapt.training.training_free import AS_IT_IS, ROWS, scored, training_free
 from adapt.training.verdict import resampled
 
 
@@ -27,22 +27,19 @@ def test_scores_are_those_of_evaluate(world: Path) -> None:
     reading = Reading(settings, model.network, 2, 0)
     lists = load(settings, "val"), load(settings, "train")
     found = training_free(machine, machine.place(model.net), reading, *lists)
-    assert [score.name for score in found.scores] == [AS_IT_IS, ADABN, *RESTYLES]
+    assert [score.name for score in found.scores] == list(ROWS.values()) and not found.no_adabn
     assert found.pairs == 3 and "fewer than 10 held-out pairs: 3" in found.reasons
-    for score, how in zip(
-        found.scores, ({}, {"adabn": True}, *({"restyle": name} for name in RESTYLES)), strict=True
-    ):
+    for score, (restyle, adabn) in zip(found.scores, ROWS, strict=True):
         path = evaluate(
-            EvaluateConfig(teacher=str(teacher), domain="d2", data=data, device="cpu",
-                           precision="fp32", batch=2, **how)  # type: ignore[arg-type]
+            EvaluateConfig(teacher=str(teacher), domain="d2", data=data, device="cpu", batch=2,
+                           precision="fp32", restyle=restyle, adabn=bool(adabn))
         )  # fmt: skip
         assert score.agreement == pytest.approx(read_json(path)["agreement"]["miou"], abs=1e-9)
-    plain = {name: rows[AS_IT_IS] for name, rows in found.views.items()}
-    assert len(plain) == 3
-    for name, rows in found.views.items():
+    assert len(found.views) == 3
+    for rows in found.views.values():
         for restyle in RESTYLES:
-            assert (rows[restyle]["x1"] == plain[name]["x1"]).all()
-            assert (rows[restyle]["x2"] != plain[name]["x2"]).any(), "restyled"
+            assert (rows[restyle]["x1"] == rows[""]["x1"]).all()
+            assert (rows[restyle]["x2"] != rows[""]["x2"]).any(), "restyled"
 
 
 def test_gains_are_over_the_same_draws() -> None:
@@ -57,13 +54,13 @@ def test_gains_are_over_the_same_draws() -> None:
 
     rows = {AS_IT_IS: counts(hits), ADABN: counts(hits + 5), "fda": counts(hits - 5)}
     valid = scored(rows)
-    assert valid[ADABN].gain == pytest.approx((10, 10)) and valid[ADABN].helps
-    assert valid["fda"].gain == pytest.approx((-10, -10)) and not valid["fda"].helps
-    low, high = valid[AS_IT_IS].interval or (0, 0)
-    assert low < 100 * hits.sum() / 600 < high and valid[AS_IT_IS].gain is None
+    own, better, worse = valid
+    assert better.gain == pytest.approx((10, 10)) and better.helps and not better.harms
+    assert worse.gain == pytest.approx((-10, -10)) and worse.harms and not worse.helps
+    low, high = own.interval or (0, 0)
+    assert low < 100 * hits.sum() / 600 < high and own.gain is None
     draws = resampled(rows[AS_IT_IS][:, None])[:, 0]
     assert (low, high) == pytest.approx(np.percentile(draws, (5, 95)))
-    void = {name: np.concatenate([x, 0 * x[:3]]) for name, x in rows.items()}
-    assert scored(void) == valid
-    nothing = scored({AS_IT_IS: 0 * rows[AS_IT_IS][:1]})[AS_IT_IS]
+    assert scored({name: np.concatenate([x, 0 * x[:3]]) for name, x in rows.items()}) == valid
+    (nothing,) = scored({AS_IT_IS: 0 * rows[AS_IT_IS][:1]})
     assert nothing.agreement is None and nothing.interval is None

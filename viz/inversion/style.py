@@ -18,7 +18,8 @@ from adapt.data.sampling import tensor
 from adapt.errors import InputError, Stopped
 from adapt.machine.runtime import Runtime, progress
 from adapt.networks.batchnorm import eval_mode
-from adapt.networks.taps import forward, normalise
+from adapt.networks.preprocessing import normalise
+from adapt.networks.taps import forward
 from adapt.settings.checks import at_least, one_of
 from adapt.settings.groups import NetworkConfig
 
@@ -112,7 +113,7 @@ class Matching:
 
     def maps(self, image: Tensor, net: nn.Module | None = None) -> dict[str, Tensor]:
         """In the machine's precision, brought to fp32."""
-        seen = normalise(image * 255, self.network.mean, self.network.std)
+        seen = normalise(image * 255, self.network)
         with self.machine.autocast():
             maps = forward(net or self.net, seen, self.taps)
         return {name: found.float() for name, found in maps.items()}

@@ -14,9 +14,11 @@ from adapt.disk.files import write_json, write_whole
 from adapt.disk.runs import read_config, read_data
 from adapt.disk.tables import csv_of_records, text_table
 from adapt.errors import InputError
+from adapt.export.recipe import multiple_of, sizes
 from adapt.machine.runtime import runtime, say
 from adapt.networks import build_network
 from adapt.networks.layers import NETWORK, Layer, auto_taps, check, main_path, proposal, trace
+from adapt.networks.preprocessing import sees
 from adapt.networks.saved import Model, load_run, numbered
 from adapt.networks.sizes import fitting
 from adapt.settings.groups import DataConfig
@@ -64,10 +66,10 @@ def layers(config: LayersConfig) -> list[Layer]:
     whole = next(x for x in found if not x.name)
     where = config.run or "not trained"
     say(
-        f"{model.network.name} ({where}), {whole.shape[1]} classes, {whole.parameters:,} "
+        f"{model.network.name} ({where}), {len(model.classes)} classes, {whole.parameters:,} "
         f"parameters; for {height}x{width} pixels (H x W) {short(whole.macs)} "
         f"multiply-accumulates\n\n{table_of(listed(found, config.depth, auto), auto)}\n\n"
-        f"{proposal(found)}"
+        f"{proposal(found)}\n{sees(model.network)}; it takes {sizes(multiple_of(model.net))}"
     )
     if not config.out:
         return found

@@ -18,8 +18,9 @@ from adapt.data.images import read_image
 from adapt.data.sampling import tensor
 from adapt.machine.runtime import Runtime, progress
 from adapt.networks.layers import Layer
+from adapt.networks.preprocessing import as_input
 from adapt.networks.saved import Model
-from adapt.networks.taps import forward, normalise
+from adapt.networks.taps import forward
 from viz.figures import COLOURS, GREY, drawing, literal, look, png
 from viz.pictures import reduced, shrunk
 
@@ -119,8 +120,7 @@ def maps_of(
     """Maps (1, C, h, w) of uint8 (H, W, 3) in the layers `names`, fp32 on the CPU."""
     pixels = machine.images(tensor(image)[None])
     with torch.no_grad():
-        seen = normalise(pixels, model.network.mean, model.network.std)
-        found = forward(model.net, seen, names)
+        found = forward(model.net, as_input(pixels, model.network), names)
     return {name: found[name].float().cpu() for name in names}
 
 

@@ -20,8 +20,8 @@ from adapt.errors import InputError
 from adapt.evaluation.inference import Reading, Whole, groups, stack
 from adapt.machine.runtime import Runtime, runtime, say
 from adapt.networks.layers import Layer, check, main_path, trace
-from adapt.networks.saved import Model, is_run, load_complete, load_run, same_classes
-from adapt.networks.taps import as_input
+from adapt.networks.preprocessing import as_input
+from adapt.networks.saved import Model, check_classes, is_run, load_complete, load_run
 from adapt.settings.commands import DriftConfig
 from adapt.settings.groups import DataConfig
 from adapt.settings.mapping import inherit_data
@@ -47,15 +47,13 @@ def drift(config: DriftConfig) -> Path:
     if model is None:
         given = config.teacher, config.network, old.classes
         model = load_complete(*given, "teacher", size_of(settings, old))
-    elif not same_classes(model.classes, old.classes):
-        raise InputError(
-            f"{config.teacher} knows the classes {', '.join(model.classes)}; {old.name} has "
-            f"{', '.join(old.classes)}"
-        )
+    check_classes(model.classes, old.classes, config.teacher, old.name)
     machine.place(model.net).eval()
     reading = Reading(settings, model.network, config.batch, config.workers)
     if new is None:
-        found = of_pairs(machine, model, reading, replace(old, classes=model.classes), config)
+        found = of_pairs(
+            machine, model, reading, replace(old, classes=old.classes or model.classes), config
+        )
     else:
         found = of_sets(machine, model, reading, old, new, config)
     return written(found, Path(config.out))
@@ -151,10 +149,9 @@ def batches_of(
     machine: Runtime, reading: Reading, data: DataSet, fields: tuple[str, ...]
 ) -> Iterator[dict[str, Tensor]]:
     """Normalised images (B, 3, H, W) and masks of what is valid (B, H, W), on the device."""
-    mean, std = reading.network.mean, reading.network.std
     for group in groups(Whole(data, reading.data, [*fields]), reading, "drift"):
         batch = {
-            field: as_input(machine.images(stack(group, field)), mean, std)
+            field: as_input(machine.images(stack(group, field)), reading.network)
             for field in fields
             if field != "valid"
         }

@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from adapt.data.images import IGNORE
+from adapt.data.images import void_of
 from adapt.disk.runs import command_line
 from adapt.disk.tables import as_text
 from adapt.settings.choices import ADABN, RESTYLES
-from adapt.training.training_free import AS_IT_IS, Score, TrainingFree
+from adapt.training.training_free import AS_IT_IS, ROWS, Score, TrainingFree
 from adapt.training.verdict import AFTER, BEFORE, VIEWS
 from viz.figures import COLOURS, drawing, literal, png
 from viz.pictures import coloured, palette, thumbnail
@@ -28,8 +28,6 @@ PICTURED = 2
 MISSING = "\u2013"
 NOTHING = 1.0
 """Points of mIoU below which a difference is none in practice."""
-SETTINGS = {ADABN: "adabn=true"} | {name: f"restyle={name}" for name in RESTYLES}
-"""How fra evaluate is told of each help."""
 PARTS = {
     "means": "channels' means", "deviations": "their standard deviations",
     "pattern": "where they respond",
@@ -81,16 +79,22 @@ def said_of_help(free: TrainingFree) -> list[str]:
         said.append(
             f"{best.name} alone makes it {best.agreement:.1f} (gain {span(best.gain, '+.1f')}), "
             "the most of what needs no training: start with it (fra evaluate "
-            f"{SETTINGS[best.name]}). A training has to end above that."
+            f"{settings_of(best.name)}). A training has to end above that."
         )
     else:
-        tried = ", ".join(score.name for score in others if not score.why_not)
+        tried = ", ".join(score.name for score in others)
         said.append(f"Of what needs no training nothing helps for certain ({tried}): train.")
     said += [
         f"{x.name} does harm: it makes it {x.agreement:.1f} ({span(x.gain, '+.1f')})."
         for x in harmful
     ]
-    return said + [f"No {score.name}: {score.why_not}." for score in others if score.why_not]
+    return said + ([f"There is no {ADABN}: {free.no_adabn}."] if free.no_adabn else [])
+
+
+def settings_of(name: str) -> str:
+    """How fra evaluate is told of a row of the scores."""
+    restyle, adabn = next(key for key, row in ROWS.items() if row == name)
+    return " ".join(filter(None, ("adabn=true" * bool(adabn), restyle and f"restyle={restyle}")))
 
 
 def span(ends: tuple[float, float] | None, form: str = ".1f") -> str:
@@ -133,9 +137,9 @@ def said_of_layers(rows: Sequence[Row]) -> list[str]:
 
 
 def cells_of(score: Score) -> tuple[str, str, str]:
-    """Agreement, its interval and that of the gain, or why there is none, as text."""
+    """Agreement, its interval and that of the gain as text."""
     if score.agreement is None:
-        return score.why_not or "no valid pixel", MISSING, MISSING
+        return "no valid pixel", MISSING, MISSING
     gain = MISSING if score.name == AS_IT_IS else span(score.gain, "+.1f")
     return f"{score.agreement:.1f}", span(score.interval), gain
 
@@ -175,13 +179,12 @@ def layer_chart(rows: Sequence[Row]) -> bytes:
 
 def pictures_of(free: TrainingFree, classes: int) -> dict[str, list[dict[str, str]]]:
     """Of each kept pair, captions with pictures: what the network sees, and what it says of it."""
-    helped = {s.name for s in free.scores if s.agreement is not None}
     found = {}
     for name, rows in list(free.views.items())[:PICTURED]:
-        plain = rows[AS_IT_IS]
+        plain = rows[""]
         seen = {"old image": plain["x1"], "new image": plain["x2"]}
         said = {"prediction, old image": plain["teacher_x1"], "new image": plain[BEFORE]}
-        if ADABN in helped:
+        if not free.no_adabn:
             said[ADABN] = plain[AFTER]
         for restyle in RESTYLES:
             seen[restyle], said[restyle] = rows[restyle]["x2"], rows[restyle][BEFORE]
@@ -197,16 +200,13 @@ def pictures_of(free: TrainingFree, classes: int) -> dict[str, list[dict[str, st
 
 def legend_of(free: TrainingFree, classes: Sequence[str]) -> list[tuple[str, str]]:
     """The classes in the kept pairs' maps, with their colours."""
-    maps = [
-        view
-        for rows in free.views.values()
-        for views in rows.values()
-        for key, view in views.items()
-        if key not in VIEWS[:2]
-    ]
-    seen = sorted({int(label) for view in maps for label in np.unique(view)} - {IGNORE})
+    shown = [views for rows in list(free.views.values())[:PICTURED] for views in rows.values()]
+    maps = [np.unique(views[view]) for views in shown for view in VIEWS[2:]]
+    seen = {int(label) for found in maps for label in found} - {void_of(len(classes))}
     colours = palette(len(classes))
-    return [(classes[label], "#{:02x}{:02x}{:02x}".format(*colours[label])) for label in seen]
+    return [
+        (classes[label], "#{:02x}{:02x}{:02x}".format(*colours[label])) for label in sorted(seen)
+    ]
 
 
 def page(found: Found) -> bytes:

@@ -16,7 +16,7 @@ from adapt.disk.runs import read_config, read_data
 from adapt.errors import InputError
 from adapt.evaluation.protocol import predict
 from adapt.machine.runtime import Runtime, runtime
-from adapt.networks.saved import Model, load_model
+from adapt.networks.saved import Model, load_model, load_teacher
 from adapt.networks.taps import split_tap
 from adapt.settings.groups import DataConfig
 from adapt.settings.mapping import inherit_data
@@ -53,7 +53,7 @@ def gallery(
     settings = inherit_data(DataConfig(), read_data(student))
     machine = runtime("cpu", "fp32")
     adapted = load_model(student)
-    teacher = load_model(Path(config["teacher"]), "teacher", like=adapted)
+    teacher = load_teacher(config["teacher"], config, adapted)
     models = {"teacher": teacher, "student": adapted}
     models |= {name: load_model(run, name) for name, run in others.items()}
     for model in models.values():
@@ -65,7 +65,9 @@ def gallery(
     read = Decoder(data, settings, ["x1", "x2", *(["y2"] if data.labelled else [])])
     natives = {sample.name: read.native(sample) for sample in samples}
     layers = [name for name, _ in adapted.net.named_modules()]
-    regressed = config["objective"]["regression"]["taps"]
+    regression = config["objective"]["regression"]
+    other = config["teacher_network"]["name"] or regression["student"]  # whose channels are others
+    regressed = {} if other else regression["taps"]
     tap = max(regressed, key=lambda name: layers.index(split_tap(adapted.net, name)[0]), default="")
     features: Pictures = {}
     channel = -1
