@@ -26,6 +26,7 @@ from adapt.data.images import (
     void_of,
 )
 from adapt.data.objects import arrays_of, batches_of
+from adapt.data.warp import aligned
 from adapt.errors import InputError, listing
 from adapt.machine.processes import rank, world
 from adapt.machine.runtime import say
@@ -45,7 +46,8 @@ class Decoder:
     def __init__(self, data: DataSet, config: DataConfig, fields: Iterable[str]) -> None:
         self.data, self.config, self.size = data, config, config.resize
         self.fields = tuple(fields)
-        self.masked = "valid" in self.fields and any(s.valid for s in data.samples)
+        masks = (s.valid or s.transform for s in data.samples)
+        self.masked = "valid" in self.fields and any(masks)
         self.memory: dict[str, dict[str, np.ndarray]] | None = {} if config.cache else None
 
     def __call__(self, sample: Sample) -> dict[str, np.ndarray]:
@@ -65,6 +67,10 @@ class Decoder:
             arrays = {f: found[f] for f in there}
         else:
             arrays = {f: self.read(sample, f) for f in there}
+        if sample.transform:
+            size = arrays["x1"].shape[:2] if "x1" in arrays else image_size(sample.x1)
+            found = aligned(sample, arrays, size)
+            arrays = {f: a for f, a in found.items() if f in self.fields}
         if self.masked and "valid" not in arrays:
             arrays["valid"] = np.ones(next(iter(arrays.values())).shape[:2], np.uint8)
         if len({a.shape[:2] for a in arrays.values()}) > 1:
@@ -196,10 +202,12 @@ def check_sizes(data: DataSet, config: DataConfig, fields: Iterable[str]) -> Non
     out on its way; what Python gives as objects is looked at as it is used."""
     unused: dict[str, dict[Path, None]] = defaultdict(dict)
     for sample in () if data.objects else data.samples:
+        moved = ("x2", "y2") if sample.transform else ()
         paths = {f: p for f in fields if (p := getattr(sample, f)) is not None}
         headers = {f: image_header(p) for f, p in paths.items() if p.suffix.lower() != ".mat"}
-        if len({header.size for header in headers.values()}) > 1:
-            raise differing(sample, {paths[f]: header.size for f, header in headers.items()})
+        sizes = {paths[f]: header.size for f, header in headers.items() if f not in moved}
+        if len(set(sizes.values())) > 1:
+            raise differing(sample, sizes)
         for name, header in headers.items():
             if name in IMAGES:
                 check_header(paths[name], header, *config.reading(name))

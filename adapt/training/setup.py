@@ -188,14 +188,11 @@ def resolve(config: TrainConfig) -> tuple[TrainConfig, Model | None, Model | Non
         models["start"] = replace(teacher, net=copied(teacher.net))
     elif teacher is not None and replace(teacher.network, keys=network.keys) != network:
         taught = TeacherNetworkConfig(**as_dict(teacher.network))
+    precision = runtime(config.device, config.precision).precision
     resolved = replace(
-        config,
-        data=data,
-        network=network,
-        teacher_network=taught,
+        config, data=data, network=network, teacher_network=taught, precision=precision,
         start=config.start or config.teacher or NO_START,
-        precision=runtime(config.device, config.precision).precision,
-    )
+    )  # fmt: skip
     return resolved, models.get("start"), teacher
 
 
@@ -352,7 +349,11 @@ def check_one_size(config: DataConfig, data: DataSet) -> None:
 def pairing(data: DataSet) -> str:
     """How many samples there are, and a digest of their names, files and labels in their order:
     what belongs to what, not what the files contain."""
-    rows = (f"{s.name}\0{s.x1}\0{s.y1}\0{s.x2}\0{s.y2}\0{s.valid}\0{s.label}" for s in data.samples)
+    rows = (
+        f"{s.name}\0{s.x1}\0{s.y1}\0{s.x2}\0{s.y2}\0{s.valid}\0{s.label}"
+        + (f"\0{s.transform}" if s.transform else "")
+        for s in data.samples
+    )
     digest = hashlib.sha256("\n".join(rows).encode(errors="surrogateescape")).hexdigest()
     return f"{len(data.samples)} samples, SHA-256 of their names and files {digest}"
 
