@@ -199,8 +199,8 @@ class NetworkConfig(Settings, where="network."):
     """One output for two classes, whose sigmoid is the chance of the second. A factory that takes
     the number of classes is called with 1. A weights file tells it by itself."""
     void: bool = False
-    """The network has one more output than there are classes, its last one, which means void: where
-    it is the highest, nothing is predicted, which is wrong where there is a label."""
+    """The network's last output, one more than there are classes, means void. Where it is the
+    highest, nothing is predicted, which is wrong where there is a label."""
     mean: list[Annotated[float, Range(-1e3, 1e3)]] = field(
         default_factory=lambda: list(IMAGENET_MEAN)
     )
@@ -215,8 +215,9 @@ class NetworkConfig(Settings, where="network."):
     range: int = 1
     """Largest value of a channel before mean and std, which are of this range: 1 or 255."""
     preprocessing: str = ""
-    """File that says mean, std, order and range: transformers' preprocessor_config.json, timm's
-    config.json (pretrained_cfg), or the parameters of segmentation_models_pytorch as JSON."""
+    """File of others that says mean, std, order and range. It may be transformers'
+    preprocessor_config.json, timm's config.json (pretrained_cfg), or the parameters of
+    segmentation_models_pytorch as JSON."""
     explicit: list[str] = field(default_factory=list)
     """As data.explicit."""
 

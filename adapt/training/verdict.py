@@ -250,7 +250,8 @@ def compare(
     data: DataSet,
 ) -> Iterator[Pair]:
     """This process's pairs, the prediction of x2 of each row's network against teacher(x1)."""
-    whole, classes = Whole(data, reading.data, ["x1", "x2", "valid"]), len(data.classes)
+    whole = Whole(data, reading.data, ["x1", "x2", "valid"], reading.restyle)
+    classes = len(data.classes)
     kept = {sample.name for sample in some(data, KEPT).samples}
     for group in groups(whole, reading, "verdict", shared=True):
         size = group[0]["size"]
