@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from adapt.data.files import Sample
+from adapt.data.samples import Sample
 from adapt.errors import InputError
 
 OBJECTS = "python:pairs"
@@ -85,13 +85,9 @@ def arrays_of(item: Any, name: str) -> dict[str, np.ndarray]:
     as normalised for the network already.
 
     Raises:
-        InputError: another shape or type, or sizes that differ.
+        InputError: another shape or type.
     """
-    found = {key: array_of(value, key, name) for key, value in zip(FIELDS, parts_of(item))}  # noqa: B905
-    if len({array.shape[:2] for array in found.values()}) > 1:
-        sizes = ", ".join(f"{key} {array.shape[:2]}" for key, array in found.items())
-        raise InputError(f"pairs[{name}]: sizes (H, W) differ: {sizes}")
-    return found
+    return {key: array_of(value, key, name) for key, value in zip(FIELDS, parts_of(item))}  # noqa: B905
 
 
 def array_of(value: Any, key: str, name: str) -> np.ndarray:
@@ -140,6 +136,12 @@ def batch_of(item: Any, step: int) -> dict[str, Any]:
         if not good or (key != "valid" and value.shape[1] != 3):
             shape = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
             raise InputError(f"pairs: {key} of a batch is {shape}; it must be (B, 3, H, W)")
+    if found["x1"].shape != found["x2"].shape:
+        sizes = ", ".join(f"{key} {tuple(found[key].shape)}" for key in ("x1", "x2"))
+        raise InputError(
+            f"pairs: a batch has {sizes}; what a DataLoader gives is taken as it is: bring both to "
+            "one size in its data set, or give that with the setting data.resize"
+        )
     if "valid" in found:
         found["valid"] = found["valid"].reshape(-1, *found["x1"].shape[2:]).ne(0).to(torch.uint8)
     names = [f"{place} of batch {step}" for place in range(len(found["x1"]))]

@@ -1,8 +1,8 @@
 """Batches as a pure function of (seed, epoch, index): independent of workers and of resuming."""
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping
-from pathlib import Path
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from signal import SIG_DFL, SIGCHLD, signal
 from threading import current_thread, main_thread
 from typing import Any
@@ -11,51 +11,94 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, default_collate
 
-from adapt.data import DataSet, Sample
-from adapt.data.augment import IMAGES, PairedAugmentation, resize
+from adapt.data import DataSet, Sample, some
+from adapt.data.augment import IMAGES, PairedAugmentation, fitted, frame, resize
 from adapt.data.images import image_size, read_image, read_mask, read_valid
 from adapt.data.objects import arrays_of
-from adapt.errors import InputError
+from adapt.data.samples import column
+from adapt.errors import InputError, listing
 from adapt.machine.processes import rank, world
+from adapt.machine.runtime import progress, say
 from adapt.machine.workers import patient
+from adapt.settings.choices import CROP, PAD, STRETCH
 from adapt.settings.groups import DataConfig
 
 Batch = dict[str, Any]
 """name: list of str; x1, x2: uint8 (B, 3, H, W); y, valid: uint8 (B, H, W), or y int64 (B,) where
 an image has one label. Absent = not asked."""
+Shape = tuple[int, int]
+"""(H, W)."""
+
+HEADERS = 10_000
+"""Samples whose files' headers are read before a run."""
+HOW = {
+    STRETCH: ", stretched where their shape is another (data.fit)",
+    CROP: ", cut around the middle where their shape is another (data.fit)",
+    PAD: ", padded where their shape is another (data.fit)",
+}
 
 
 class Decoder:
-    """Reads the asked fields of a sample and brings them to one size."""
+    """Reads the asked fields of a sample and brings them to one geometry."""
 
     def __init__(self, data: DataSet, config: DataConfig, fields: Iterable[str]) -> None:
-        self.data, self.size = data, config.resize
+        """InputError for `data.fit` without the size that images are fitted to."""
+        self.data, self.size, self.fit = data, config.resize, config.fit
+        if self.fit != STRETCH and len(self.size) != 2:
+            raise InputError(f"data.fit={self.fit} needs data.resize=[height,width]")
         self.fields = tuple(fields)
-        self.masked = "valid" in self.fields and any(s.valid for s in data.samples)
+        masked = self.fit == PAD or any(column(data.samples, "valid"))
+        self.masked = "valid" in self.fields and masked
         self.memory: dict[str, dict[str, np.ndarray]] | None = {} if config.cache else None
 
     def __call__(self, sample: Sample) -> dict[str, np.ndarray]:
         """Field -> array, all of one height and width; raises InputError for an unreadable file,
-        or files of one sample whose sizes differ."""
+        or files of one sample that cannot be brought to one geometry."""
         if self.memory is None:
-            return resize(self.native(sample), self.size)
+            return self.resized(sample)
         if sample.name not in self.memory:
-            self.memory[sample.name] = resize(self.native(sample), self.size)
+            self.memory[sample.name] = self.resized(sample)
         return self.memory[sample.name]
 
+    def resized(self, sample: Sample) -> dict[str, np.ndarray]:
+        arrays = self.fitted(self.native(sample))
+        first = next(arrays[key] for key in IMAGES if key in arrays)
+        return resize(arrays, self.size and frame(first.shape[:2], self.size))
+
     def native(self, sample: Sample) -> dict[str, np.ndarray]:
-        """The same at the files' own size."""
+        """The same as the files have it; sizes may differ where there is `data.resize`."""
         there = [f for f in self.fields if getattr(sample, f) is not None]
         if self.data.objects:
             found = arrays_of(self.data.items[int(sample.name)], sample.name)
             arrays = {f: found[f] for f in there}
         else:
             arrays = {f: self.read(sample, f) for f in there}
+        self.check(sample, {f: (a.shape[0], a.shape[1]) for f, a in arrays.items()})
         if self.masked and "valid" not in arrays:
             arrays["valid"] = np.ones(next(iter(arrays.values())).shape[:2], np.uint8)
-        if len({a.shape[:2] for a in arrays.values()}) > 1:
-            raise differing(sample, {getattr(sample, f): a.shape[:2] for f, a in arrays.items()})
         return {("y" if f in ("y1", "y2") else f): a for f, a in arrays.items()}
+
+    def fitted(self, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Those of `native`, cut or padded at their own resolutions as `data.fit` says."""
+        return fitted(arrays, self.size, self.fit)
+
+    def check(self, sample: Sample, sizes: Mapping[str, Shape]) -> None:
+        """Raises InputError for files of a sample, field -> (H, W), that have no geometry in
+        common: without `data.resize` they have one size; with it, a mask has the shape of one of
+        the images, and `[S]`, which keeps shapes, makes images of one size."""
+        images = [sizes[f] for f in IMAGES if f in sizes]
+        if not self.size:
+            if len(set(sizes.values())) > 1:
+                size = str([*images[0]]).replace(" ", "")
+                cure = f"data.resize={size} brings each to one size; data.fit says how, where "
+                raise differing(sample, sizes, cure + "their shapes differ")
+        elif len({*map(tuple, (frame(i, self.size) for i in images))}) > 1:
+            raise differing(sample, sizes, "give data.resize=[height,width], and data.fit")
+        for mask in sizes.keys() - set(IMAGES) if self.size else ():
+            others = (image_size(getattr(sample, f)) for f in IMAGES
+                      if f not in sizes and getattr(sample, f) is not None)  # fmt: skip
+            if not any(alike(sizes[mask], image) for image in chain(images, others)):
+                raise differing(sample, sizes, f"{mask} has the shape of neither image")
 
     def read(self, sample: Sample, name: str) -> np.ndarray:
         path = getattr(sample, name)
@@ -120,9 +163,18 @@ def tensor(array: np.ndarray) -> torch.Tensor:
     return made.permute(2, 0, 1) if made.ndim == 3 else made
 
 
+def refuse_unequal(sizes: Mapping[str, Shape]) -> None:
+    """InputError unless the images of a batch, name -> (H, W), have one size."""
+    if len(set(sizes.values())) > 1:
+        shown = ", ".join(f"{name} {size}" for name, size in sizes.items())
+        cure = "data.resize=[height,width] or data.crop=[height,width]"
+        raise InputError(f"images of a batch differ in size (H, W): {shown}; give {cure}")
+
+
 def collate(items: list[Batch]) -> Batch:
     """A batch whose images lie in memory as those of files, channels last: none is transposed."""
     images = [key for key in IMAGES if key in items[0]]
+    refuse_unequal({item["name"]: tuple(item[images[0]].shape[1:]) for item in items})
     found = default_collate(
         [item | {key: item[key].permute(1, 2, 0) for key in images} for item in items]
     )
@@ -166,21 +218,47 @@ def unwrapped(loader: DataLoader) -> Iterator[Any]:
         raise RuntimeError("DataLoader worker died while it handed over a batch") from None
 
 
-def check_sizes(data: DataSet, fields: Iterable[str]) -> None:
-    """Raises InputError unless every asked file of every sample is an image and as large as its
-    partners. Reads headers only, so that a long run does not find out on its way; what Python gives
-    as objects is looked at as it is used."""
-    for sample in () if data.objects else data.samples:
-        paths = [p for f in fields if (p := getattr(sample, f)) is not None]
-        paths = [p for p in paths if p.suffix.lower() != ".mat"]
-        sizes = {path: image_size(path) for path in paths}
-        if len(set(sizes.values())) > 1:
-            raise differing(sample, sizes)
+def check_sizes(decode: Decoder, stacked: bool = False) -> None:
+    """Raises InputError unless every asked file of every sample is an image and fits its partners
+    (`Decoder.check`) and, where images are `stacked` as they are, all have one size; a line says
+    which sizes `data.resize` brings to one.
+
+    Reads headers only, so that a long run does not find out on its way; of more than HEADERS
+    samples those of so many, evenly spaced. What Python gives as objects is looked at as it is
+    used.
+    """
+    total, data = len(decode.data.samples), some(decode.data, HEADERS)
+    looked = data.samples if data.objects is None else ()
+    kinds: dict[str, dict[Shape, str]] = {f: {} for f in decode.fields if f in IMAGES}
+    if 0 < len(looked) < total:
+        say(f"sizes: of {total:,} samples {HEADERS:,} are looked at before the run; scan reads all")
+    for sample in progress(looked, what="sizes"):
+        paths = {f: p for f in decode.fields if (p := getattr(sample, f)) is not None}
+        sizes = {f: image_size(p) for f, p in paths.items() if p.suffix.lower() != ".mat"}
+        decode.check(sample, sizes)
+        for field, known in kinds.items():
+            known.setdefault(sizes[field], sample.name)
+            if stacked:
+                refuse_unequal({name: size for size, name in known.items()})
+    every = {size for known in kinds.values() for size in known}
+    if len(decode.size) == 2 and (len(every) > 1 or decode.fit != STRETCH):
+        sides = (f"{f} of {listing(map(by, sizes), shown=3)}" for f, sizes in kinds.items())
+        how = "" if all(alike(size, decode.size) for size in every) else HOW[decode.fit]
+        say(f"sizes (H x W): {', '.join(sides)} are brought to {by(decode.size)}{how}")
 
 
-def differing(sample: Sample, sizes: Mapping[Path, tuple[int, ...]]) -> InputError:
-    shown = ", ".join(f"{path} {size}" for path, size in sizes.items())
-    return InputError(f"sample {sample.name}: sizes (H, W) differ: {shown}")
+def by(size: Sequence[int]) -> str:
+    return f"{size[0]}x{size[1]}"
+
+
+def alike(mask: Sequence[int], image: Sequence[int]) -> bool:
+    """Have two (H, W) the same shape, up to a pixel of either?"""
+    return abs(mask[0] * image[1] - mask[1] * image[0]) <= max(*mask, *image)
+
+
+def differing(sample: Sample, sizes: Mapping[str, Shape], why: str) -> InputError:
+    shown = ", ".join(f"{field} {getattr(sample, field)} {size}" for field, size in sizes.items())
+    return InputError(f"sample {sample.name}: sizes (H, W) differ: {shown}; {why}")
 
 
 def image_seed(seed: int, name: str) -> int:

@@ -3,7 +3,7 @@
 import io
 from contextlib import ExitStack
 from dataclasses import replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -11,9 +11,9 @@ import cv2
 import numpy as np
 
 from adapt.data import DataSet, Sample, layout_of
-from adapt.data.augment import resize
-from adapt.data.files import inside, lines, stems
-from adapt.data.images import voc_palette, write_png
+from adapt.data.augment import centred, resize
+from adapt.data.files import Lookup, bare, distinct, inside, numbered, unique
+from adapt.data.images import IGNORE, voc_palette, write_png
 from adapt.disk.files import read_mapping, write_json, write_whole
 from adapt.disk.runs import read_data
 from adapt.disk.tables import csv_of
@@ -22,6 +22,7 @@ from adapt.evaluation.evaluate import data_for
 from adapt.evaluation.inference import Reading, Whole, classify, groups, predicted
 from adapt.machine.runtime import Runtime, runtime, say
 from adapt.networks.saved import Model, is_file, load_complete, load_model
+from adapt.settings.choices import CROP, STRETCH
 from adapt.settings.commands import PredictConfig
 from adapt.settings.groups import DataConfig
 from adapt.settings.mapping import as_dict, differences, inherit
@@ -34,9 +35,10 @@ def predictions(config: PredictConfig) -> Path:
     """Write <out>/<name>.png for every image, at its own size, and return the folder.
 
     The values are class indices, with the VOC colours as palette, or the values of the data set's
-    own masks where these differ (Cityscapes, as its test server wants them). A classifier of whole
-    images writes <out>/predictions.csv instead: name, class, probability. Started again, the
-    command goes on where it was; a folder with the predictions of another run is refused.
+    own masks where these differ (Cityscapes, as its test server wants them); 255 is what data.fit=
+    crop has cut off. A classifier of whole images writes <out>/predictions.csv instead: name,
+    class, probability. Started again, the command goes on where it was; a folder with the
+    predictions of another run is refused.
 
     Raises:
         InputError: the run is unfinished, the folder is something else, or images have no domain.
@@ -53,6 +55,8 @@ def predictions(config: PredictConfig) -> Path:
             "codes": list(data.codes),
             "classes": list(model.classes),
         }
+        if settings.fit != STRETCH:
+            about["fit"] = settings.fit
         machine = runtime(config.device, config.precision)
         claim(out, about)
         reading = Reading(settings, model.network, config.batch, config.workers, config.protocol)
@@ -68,7 +72,8 @@ def predictions(config: PredictConfig) -> Path:
             found = predicted(machine, net, reading, group, image, config.probabilities)
             for item, one in zip(group, found, strict=True):
                 write(config, item, one, values)
-    say(f"{out}: {len(data.samples)} predictions of {config.run}, {len(waiting)} of them new")
+    void = "; what data.fit=crop has cut off is void (255)" if settings.fit == CROP else ""
+    say(f"{out}: {len(data.samples)} predictions of {config.run}, {len(waiting)} of them new{void}")
     return out
 
 
@@ -92,18 +97,27 @@ def inputs_of(config: PredictConfig, stack: ExitStack) -> tuple[Model, DataConfi
         folder = stack.enter_context(TemporaryDirectory(prefix="frames-"))
         named = frames(images, Path(folder))
     elif images.is_file():
-        named = {
-            PurePosixPath(line).with_suffix("").as_posix().replace("/", "_"): inside(
-                images.parent, line, str(images), settings.follow_links
-            )
-            for line in lines(images)
-        }
+        named = listed(images, settings.follow_links)
     else:
-        named = stems(images)
+        lookup = Lookup()
+        named = {k: images / v for k, v in lookup.below(images, settings.follow_links).items()}
+        lookup.complete([])
     samples = tuple(Sample(name, file) for name, file in named.items())
     kind = bool(settings.name) and layout_of(settings).classification
     data = DataSet("images", "", model.classes, (), samples, classification=kind)
     return model, settings, data, "x1"
+
+
+def listed(source: Path, follow_links: bool) -> dict[str, Path]:
+    """Name -> file of every line of a list: its path in the list's folder without the suffix, with
+    `_` for `/` unless that makes two names one."""
+    home = source.parent
+    found = [inside(home, line, f"{source}:{n}", follow_links) for n, line in numbered(source)]
+    paths = [file.relative_to(home).as_posix() for file in found]
+    unique(paths, source)
+    short = [bare(path) for path in paths]
+    forms = (lambda i: short[i].replace("/", "_"), short.__getitem__, paths.__getitem__)
+    return dict(zip(distinct(len(paths), *forms), found, strict=True))
 
 
 def frames(video: Path, folder: Path) -> dict[str, Path]:
@@ -141,9 +155,10 @@ def write(
     those of the classes in the mask."""
     plain = bool(np.array_equal(values, range(len(values))))
     mask, *others = files(config, Sample(item["name"], Path()))
+    shape = item["shape"]  # data.fit undone
     if config.probabilities:
-        buffer = io.BytesIO()
-        np.savez_compressed(buffer, probabilities=found.astype(np.float16))
+        buffer, own = io.BytesIO(), centred(found.transpose(1, 2, 0), shape, 0).transpose(2, 0, 1)
+        np.savez_compressed(buffer, probabilities=own.astype(np.float16))
         write_whole(others[-1], buffer.getvalue())
     classes = found.argmax(axis=0).astype(np.uint8) if config.probabilities else found
     if config.overlay:
@@ -151,8 +166,9 @@ def write(
         seen = resize({"x1": pixels}, list(classes.shape))["x1"].astype(np.float32)
         colours = np.array(voc_palette(), np.float32).reshape(-1, 3)[classes]
         blended = (1 - config.overlay) * seen + config.overlay * colours
-        write_png(others[0], blended.round().astype(np.uint8))
-    write_png(mask, values[classes], voc_palette() if plain else None)  # last: it is done
+        write_png(others[0], centred(blended.round().astype(np.uint8), shape, 0))
+    indices = centred(values[classes], shape, IGNORE)
+    write_png(mask, indices, voc_palette() if plain else None)  # last: it is done
 
 
 def label_images(

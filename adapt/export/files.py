@@ -70,6 +70,7 @@ def description(
             "mean": network.mean,
             "std": network.std,
             "resize": settings.resize or None,
+            "fit": settings.fit,
             "resize_method": "(height, width) by area where it shrinks the image, else bilinear",
             "multiple_of": signature.multiple,
         },

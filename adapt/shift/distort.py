@@ -3,7 +3,7 @@
 import hashlib
 import inspect
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -166,7 +166,7 @@ def make_distorted(config: DistortConfig) -> Path:
     return out / MANIFEST
 
 
-def splits_of(config: DataConfig, layout: Layout, root: Path) -> dict[str, list[Sample]]:
+def splits_of(config: DataConfig, layout: Layout, root: Path) -> dict[str, Sequence[Sample]]:
     """Every list of the data set, with the training list that the configuration asks for."""
     bare = replace(config, target="")
     names = dict.fromkeys([*layout.splits(root), config.train_split or layout.train_split])

@@ -1,10 +1,10 @@
 """What a training is made of: configuration resolved, data and networks loaded and checked."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import cache, cached_property, partial
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +13,11 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 import adapt.data
-from adapt.data import DataSet, layout_of, load
+from adapt.data import DataSet, classes_of, layout_of, load
 from adapt.data.images import image_size
-from adapt.data.objects import arrays_of, batches_of
-from adapt.data.sampling import Batch, check_sizes
+from adapt.data.objects import batches_of
+from adapt.data.samples import FILES, column
+from adapt.data.sampling import Batch, Decoder, check_sizes
 from adapt.disk.runs import read_data
 from adapt.errors import InputError
 from adapt.machine.processes import on_rank_zero, rank, world
@@ -154,8 +155,7 @@ def resolve(config: TrainConfig) -> tuple[TrainConfig, Model | None, Model | Non
         raise InputError(f"network differs from the one in {where} (there -> given): {changed}")
     for what, source in sources.items():
         if is_file(source) or (what == "teacher" and is_pretrained(source)):
-            classes = load(data, "train").classes
-            models[what] = load_complete(source, network, classes, what)
+            models[what] = load_complete(source, network, classes_of(data), what)
     teacher = models.get("teacher")
     if teacher is not None and not config.start:
         models["start"] = replace(teacher, net=deepcopy(teacher.net))
@@ -172,10 +172,11 @@ def prepare(config: TrainConfig, start: Model | None, teacher: Model | None) -> 
     machine = runtime(config.device, config.precision)
     if config.batch % world():
         raise InputError(f"batch is {config.batch}; {world()} processes cannot share it equally")
-    config = with_taps(config, teacher)
+    read = cache(partial(load, config.data, "train"))  # a long list takes seconds
+    config = with_taps(config, teacher, read)
     objective = Objective(config.objective)
     check_teacher(config, objective, teacher)
-    data = load(config.data, "train")
+    data = read()
     check_data(config, data, objective)
     fixed = start or teacher
     classes = data.classes or (fixed.classes if fixed else ())
@@ -253,15 +254,19 @@ def prepare(config: TrainConfig, start: Model | None, teacher: Model | None) -> 
 
     # 7. Every image's header is read last, because that takes longest. From here on nothing is
     #    drawn before the first step: rank 0 draws dropout as a run of one process does.
-    check_sizes(data, setup.fields)
+    shares, sized = config.batch // world() > 1, config.data.crop or len(config.data.resize) == 2
+    check_sizes(Decoder(data, config.data, setup.fields), stacked=shares and not sized)
     if rank():
         torch.manual_seed(process_seed(config.seed, 0))
     return setup
 
 
-def with_taps(config: TrainConfig, teacher: Model | None) -> TrainConfig:
+def with_taps(
+    config: TrainConfig, teacher: Model | None, read: Callable[[], DataSet]
+) -> TrainConfig:
     """The configuration in whose objective stand the layers that `taps`, or an objective without a
-    name, means for the teacher's network; a line says which ones.
+    name, means for the teacher's network at the size of the images that `read` finds; a line says
+    which ones.
 
     Raises:
         InputError: `taps` without a teacher, a layer that is not known or cannot be tapped, or a
@@ -277,7 +282,7 @@ def with_taps(config: TrainConfig, teacher: Model | None) -> TrainConfig:
         return replace(config, objective=objective)
     if teacher is None:
         raise InputError(f"taps={taps} needs teacher=RUN")
-    layers = trace(teacher.net, size_of(config.data, load(config.data, "train")))
+    layers = trace(teacher.net, size_of(config.data, read()))
     if taps == AUTO:
         weights = auto_taps(layers)
         if not weights:
@@ -312,7 +317,7 @@ def size_of(config: DataConfig, data: DataSet) -> tuple[int, int]:
         with torch.random.fork_rng(devices=[]):  # its order is drawn as if nobody had looked
             size = next(iter(batches_of(objects.loader, 0, 1)))["x1"].shape[-2:]
     elif objects and not size:
-        size = arrays_of(data.items[0], data.samples[0].name)["x1"].shape[:2]
+        size = Decoder(data, config, ["x1", "x2"]).native(data.samples[0])["x1"].shape[:2]
     return (size[0], size[1]) if size else image_size(data.samples[0].x1)
 
 
@@ -329,9 +334,14 @@ def check_one_size(config: DataConfig, data: DataSet) -> None:
 def pairing(data: DataSet) -> str:
     """How many samples there are, and a digest of their names, files and labels in their order:
     what belongs to what, not what the files contain."""
-    rows = (f"{s.name}\0{s.x1}\0{s.y1}\0{s.x2}\0{s.y2}\0{s.valid}\0{s.label}" for s in data.samples)
-    digest = hashlib.sha256("\n".join(rows).encode(errors="surrogateescape")).hexdigest()
-    return f"{len(data.samples)} samples, SHA-256 of their names and files {digest}"
+    columns = (column(data.samples, field) for field in ("name", *FILES, "label"))
+    digest, between = hashlib.sha256(), b""
+    for row in zip(*columns, strict=True):
+        text = "\0".join(cell or str(None) for cell in row)
+        digest.update(between + text.encode(errors="surrogateescape"))
+        between = b"\n"
+    found = f"{len(data.samples)} samples, SHA-256 of their names and files"
+    return f"{found} {digest.hexdigest()}"
 
 
 def check_teacher(config: TrainConfig, objective: Objective, teacher: Model | None) -> None:
