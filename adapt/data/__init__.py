@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
+from operator import eq, gt
 from pathlib import Path
 from typing import Any
 
@@ -213,8 +215,11 @@ def _samples(config: DataConfig, layout: Layout, listed: str) -> Sequence[Sample
 def partnered(old: Sequence[Sample], new: Sequence[Sample]) -> Sequence[Sample]:
     """The samples of the old domain that have one of their name in the new one, with its image as
     x2; y2 is its own label, where it has one, else that of x1."""
-    places = {name: place for place, name in enumerate(column(new, "name"))}
-    found = np.array([places.get(name, -1) for name in column(old, "name")], int)
+    wanted, there = column(old, "name"), column(new, "name")
+    found = np.arange(len(wanted))
+    if len(wanted) != len(there) or not all(map(eq, wanted, there)):
+        places = {name: place for place, name in enumerate(there)}
+        found = np.array([places.get(name, -1) for name in wanted], int)
     ours, theirs = chosen(old, np.flatnonzero(found >= 0)), chosen(new, found[found >= 0])
     if isinstance(ours, Table) and isinstance(theirs, Table):
         labels = {"y2": ours.columns["y1"]} if "y1" in ours.columns else {}
@@ -257,12 +262,13 @@ def cut(
     if part not in parts:
         raise unknown("data.part", part, (WHOLE, *parts))
     names, images = column(samples, "name"), column(samples, "x1")
-    scenes: dict[str, int] = {}
-    scene = np.empty(len(names), int)
-    for place in sorted(range(len(names)), key=names.__getitem__):
-        scene[place] = scenes.setdefault(images[place], len(scenes))
-    order = np.random.default_rng(seed).permutation(len(scenes))
-    edges = np.round(np.cumsum([0.0, *parts.values()]) * len(scenes)).astype(int)
+    order = np.arange(len(names))
+    if any(map(gt, names, islice(names, 1, None))):  # sorting takes memory
+        order = np.array(sorted(range(len(names)), key=names.__getitem__))
+    keys = np.fromiter(map(hash, images), np.int64, len(images))[order]
+    _, first, scene = np.unique(keys, return_index=True, return_inverse=True)
+    drawn = np.random.default_rng(seed).permutation(len(first))
+    edges = np.round(np.cumsum([0.0, *parts.values()]) * len(first)).astype(int)
     position = list(parts).index(part)
-    drawn = order[edges[position] : edges[position + 1]]
-    return chosen(samples, np.flatnonzero(np.isin(scene, drawn)))
+    drawn = np.sort(first)[drawn[edges[position] : edges[position + 1]]]
+    return chosen(samples, np.sort(order[np.isin(first[scene], drawn)]))

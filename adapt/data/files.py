@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NamedTuple, NoReturn, TextIO, TypeVar
 
 from adapt.data.images import SUFFIXES
-from adapt.data.samples import FILES, Sample, column
+from adapt.data.samples import FILES, Sample, Texts, column, repeats
 from adapt.disk.files import check_readable, reading, write_whole
 from adapt.errors import InputError, listing
 from adapt.machine.runtime import say
@@ -264,30 +264,33 @@ class Lookup:
             raise InputError(f"{where}: no files with suffix {', '.join(suffixes)}")
         return found
 
-    def below(self, where: Path, follow_links: bool = False) -> dict[str, str]:
-        """Name -> file, both relative to the folder, of every image in it or, where there are none,
-        in the folders below it; `seq0/a` is the name of `seq0/a.png`. A folder below that is a link
-        is noted unless links are followed; no image at all is an InputError."""
-        found: dict[str, str] = {}
+    def below(self, where: Path, follow_links: bool = False) -> list[str]:
+        """Every image in a folder or, where there are none, in the folders below it, by its path
+        there, whose name that is without its suffix (`seq0/a`); of one name with two suffixes the
+        first. A folder below that is a link is noted unless links are followed; no image at all is
+        an InputError."""
+        found: list[str] = []
         walk = image_folders(folder(where, "data"), follow_links)
         first = next(walk)
         for place, images, links in [first] if first[1] else chain([first], walk):
             for name in links if not follow_links else ():
                 text = f"is a link to a folder; to read it: {FOLLOW}"
                 self.problems.append(Problem("outside", str(where / place / name), text))
-            for image in images:
-                name, file = place + image.rpartition(".")[0], place + image
-                if name in found:
-                    text = f"the same name twice: {found[name]} and {file}"
-                    self.problems.append(Problem("double", str(where), text))
-                found.setdefault(name, file)
+            found += [place + image for image in images] if place else images
         if not found:
             raise InputError(
                 f"{where}: no files with suffix {', '.join(SUFFIXES)}, nor in the folders below it"
             )
         if first[1] and (other := next((place for place, images, _ in walk if images), "")):
             say_once(f"{where}: only the images directly in it are read, not those in {other}")
-        return found
+        if len({file.rpartition(".")[2] for file in found}) == 1:
+            return found
+        files: dict[str, str] = {}
+        for file in found:
+            if (other := files.setdefault(bare(file), file)) != file:
+                text = f"the same name twice: {other} and {file}"
+                self.problems.append(Problem("double", str(where), text))
+        return [*files.values()]
 
     def pick(self, table: dict[str, Path], stem: str, where: str) -> Path | None:
         if stem not in table:
@@ -348,13 +351,17 @@ def bare(path: str) -> str:
     return stem if f".{suffix.lower()}" in ENDINGS and stem[-1:] not in ("", "/") else path
 
 
-def distinct(count: int, *forms: Callable[[int], str]) -> list[str]:
-    """A name for each of `count` items: of its forms, by its place, the first that is no other
-    item's, or the last."""
-    names = [forms[0](place) for place in range(count)]
+def distinct(count: int, where: Callable[[int], str], *forms: Callable[[int], str]) -> Texts:
+    """A name for each of `count` items: the first of its forms, by its place, that is no other
+    item's. Items that are equal in the last form too are an InputError that says where they are."""
+    names = Texts(map(forms[0], range(count)))
     for form in forms[1:]:
-        if len(set(names)) == count:
-            break
+        if not repeats(names):
+            return names
         times = Counter(names)
-        names = [name if times[name] == 1 else form(place) for place, name in enumerate(names)]
+        names = Texts(n if times[n] == 1 else form(place) for place, n in enumerate(names))
+    seen: dict[str, int] = {}
+    for place, name in enumerate(names):
+        if (first := seen.setdefault(name, place)) != place:
+            raise InputError(f"{where(place)}: listed twice: {name} (first in {where(first)})")
     return names

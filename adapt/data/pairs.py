@@ -54,13 +54,14 @@ def pairs(config: DataConfig, root: Path, split: str) -> Sequence[Sample]:
     """Every image of the folder `root`; `split` is ALL: parts of it are cut by `data.parts`."""
     lookup = Lookup()
     files = lookup.below(root, config.follow_links)
-    columns = {"name": Texts(files), "x1": Texts(files.values(), head_of(root))}
+    names = Texts(map(bare, files))
+    columns = {"name": names, "x1": Texts(files, head_of(root))}
     if config.labels:
         where = Path(config.labels)
-        labels = lookup.below(where, config.follow_links)
-        columns["y1"] = Texts((labels.get(name, "") for name in files), head_of(where))
+        labels = {bare(file): file for file in lookup.below(where, config.follow_links)}
+        columns["y1"] = Texts((labels.get(name, "") for name in names), head_of(where))
         try:
-            matched(files, labels, str(root), config.labels)
+            matched(names, labels, str(root), config.labels)
         except MissingFiles as error:
             error.samples = [s for s in Table(columns) if s.y1]
             raise
@@ -95,11 +96,11 @@ def read_csv(path: Path, follow_links: bool = False) -> Sequence[Sample]:
         raise InputError(f"data.pairs: no such file: {path}")
     numbers, cells = cells_of(path)
     missing: list[tuple[int, Problem]] = []
-    columns = {
-        field: Texts(files_of(field, texts, numbers, path, follow_links, missing), head_of(root))
-        for field, texts in cells.items()
-    }
-    columns["name"] = Texts(names_of(columns, numbers, path))
+    columns = {}
+    for field in [*cells]:
+        files = files_of(field, cells.pop(field), numbers, path, follow_links, missing)
+        columns[field] = Texts(files, head_of(root))
+    columns["name"] = names_of(columns, numbers, path)
     if "y1" in columns:
         both = zip(columns["y1"], columns.get("y2", columns["y1"]), strict=True)
         columns["y2"] = Texts(y2 or y1 for y1, y2 in both)
@@ -212,10 +213,11 @@ def files_of(
     """
     root, places = path.parent, dict[str, Place]()
     for row, cell in enumerate(cells):
-        where = cell[: cell.rfind("/") + 1]
+        where, slash, name = cell.rpartition("/")
+        where = where or slash
         if where not in places:
             places[where] = place_of(root, where, follow_links)
-        (prefix, files, links), name = places[where], cell[len(where) :]
+        prefix, files, links = places[where]
         if name in files or not cell:
             yield prefix + name
             continue
@@ -226,7 +228,7 @@ def files_of(
         yield str(file).removeprefix(head_of(root))
 
 
-def names_of(columns: Mapping[str, Texts], numbers: Sequence[int], path: Path) -> list[str]:
+def names_of(columns: Mapping[str, Texts], numbers: Sequence[int], path: Path) -> Texts:
     """The names of a list's pairs, no two alike; the same pair twice is an InputError."""
 
     def file(field: str, row: int) -> str:
@@ -241,14 +243,10 @@ def names_of(columns: Mapping[str, Texts], numbers: Sequence[int], path: Path) -
     def both(row: int) -> str:
         return f"{short('x1', row)}__{short('x2', row)}"
 
-    names = distinct(len(numbers), lambda row: short("x1", row), both, pair)
-    if len(set(names)) < len(names):
-        lines: dict[str, int] = {}
-        for row, name in enumerate(names):
-            if (first := lines.setdefault(name, numbers[row])) != numbers[row]:
-                text = f"listed twice: {pair(row)} (first in line {first})"
-                raise InputError(f"{path}:{numbers[row]}: {text}")
-    return names
+    def line(row: int) -> str:
+        return f"{path}:{numbers[row]}"
+
+    return distinct(len(numbers), line, lambda row: short("x1", row), both, pair)
 
 
 def shards_of(where: str, follow_links: bool = False) -> list[Path]:
@@ -308,7 +306,8 @@ def read_shards(where: str, follow_links: bool = False) -> list[Sample]:
                 lookup.problems.append(Problem("double", str(shard), text))
             files.setdefault(column, part(shard, offset, size, file))
     keys, samples = [*groups], []
-    names = distinct(len(keys), lambda place: keys[place].replace("/", "__"), keys.__getitem__)
+    own = keys.__getitem__
+    names = distinct(len(keys), own, lambda place: own(place).replace("/", "__"), own)
     for name, (key, files) in zip(names, groups.items(), strict=True):
         if lost := [side for side in ("x1", "x2") if side not in files]:
             beside = next(iter(files.values()))

@@ -5,8 +5,9 @@ for; and processes that a DataLoader forks share it, as reading it changes no re
 """
 
 from array import array
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -56,8 +57,23 @@ class Texts(Sequence[str]):
 
     def __getitem__(self, place: Any) -> Any:
         row = place if self.rows is None else self.rows[place]
-        text = self.content[self.ends[row] : self.ends[row + 1]]
-        return self.head + text.decode(errors="surrogateescape") if text else ""
+        return self.between(self.ends[row], self.ends[row + 1])
+
+    def __iter__(self) -> Iterator[str]:
+        if self.rows is not None:
+            return map(self.__getitem__, range(len(self)))
+        return map(self.between, self.ends, islice(self.ends, 1, None))
+
+    def between(self, start: int, end: int) -> str:
+        text = self.content[start:end].decode(errors="surrogateescape")
+        return self.head + text if text else ""
+
+
+def repeats(texts: Sequence[str]) -> bool:
+    """Are any of them equal? Without a set, which takes as much memory as the texts; that hashes
+    are equal by chance is next to impossible, and does no harm."""
+    hashes = np.sort(np.fromiter(map(hash, texts), np.int64, len(texts)))
+    return bool((hashes[1:] == hashes[:-1]).any())
 
 
 class Table(Sequence[Sample]):

@@ -2,7 +2,6 @@
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import chain
 from signal import SIG_DFL, SIGCHLD, signal
 from threading import current_thread, main_thread
 from typing import Any
@@ -29,7 +28,7 @@ an image has one label. Absent = not asked."""
 Shape = tuple[int, int]
 """(H, W)."""
 
-HEADERS = 10_000
+HEADERS = 20_000
 """Samples whose files' headers are read before a run."""
 HOW = {
     STRETCH: ", stretched where their shape is another (data.fit)",
@@ -83,22 +82,16 @@ class Decoder:
         return fitted(arrays, self.size, self.fit)
 
     def check(self, sample: Sample, sizes: Mapping[str, Shape]) -> None:
-        """Raises InputError for files of a sample, field -> (H, W), that have no geometry in
-        common: without `data.resize` they have one size; with it, a mask has the shape of one of
-        the images, and `[S]`, which keeps shapes, makes images of one size."""
-        images = [sizes[f] for f in IMAGES if f in sizes]
-        if not self.size:
-            if len(set(sizes.values())) > 1:
-                size = str([*images[0]]).replace(" ", "")
-                cure = f"data.resize={size} brings each to one size; data.fit says how, where "
-                raise differing(sample, sizes, cure + "their shapes differ")
-        elif len({*map(tuple, (frame(i, self.size) for i in images))}) > 1:
-            raise differing(sample, sizes, "give data.resize=[height,width], and data.fit")
-        for mask in sizes.keys() - set(IMAGES) if self.size else ():
-            others = (image_size(getattr(sample, f)) for f in IMAGES
-                      if f not in sizes and getattr(sample, f) is not None)  # fmt: skip
-            if not any(alike(sizes[mask], image) for image in chain(images, others)):
-                raise differing(sample, sizes, f"{mask} has the shape of neither image")
+        """Raises InputError for files of a sample, field -> (H, W), that are a `misfit`."""
+        why = misfit(sizes, self.size)
+        if (
+            why and self.size and not self.data.objects
+        ):  # the label may have the other image's shape
+            others = {f: p for f in IMAGES if f not in sizes and (p := getattr(sample, f))}
+            why = misfit({f: image_size(p) for f, p in others.items()} | {**sizes}, self.size)
+        if why:
+            shown = ", ".join(f"{f} {getattr(sample, f)} {size}" for f, size in sizes.items())
+            raise InputError(f"sample {sample.name}: sizes (H, W) differ: {shown}; {why}")
 
     def read(self, sample: Sample, name: str) -> np.ndarray:
         path = getattr(sample, name)
@@ -256,9 +249,20 @@ def alike(mask: Sequence[int], image: Sequence[int]) -> bool:
     return abs(mask[0] * image[1] - mask[1] * image[0]) <= max(*mask, *image)
 
 
-def differing(sample: Sample, sizes: Mapping[str, Shape], why: str) -> InputError:
-    shown = ", ".join(f"{field} {getattr(sample, field)} {size}" for field, size in sizes.items())
-    return InputError(f"sample {sample.name}: sizes (H, W) differ: {shown}; {why}")
+def misfit(sizes: Mapping[str, Shape], resize: list[int]) -> str:
+    """Why files of a sample, field -> (H, W), have no geometry in common, "" where they do. Without
+    `data.resize` they must have one size; with it, masks must have the shape of an image, if not
+    its resolution, and `[S]`, which keeps shapes, must make images of one size."""
+    images = [sizes[f] for f in IMAGES if f in sizes]
+    if not resize and len(set(sizes.values())) > 1:
+        size = f"[{images[0][0]},{images[0][1]}]"
+        return (
+            f"data.resize={size}, say, brings all to one size; data.fit says how if shapes differ"
+        )
+    if len({tuple(frame(image, resize)) for image in images}) > 1:
+        return "give data.resize=[height,width], with data.fit"
+    odd = [f for f, size in sizes.items() if not any(alike(size, image) for image in images)]
+    return f"{odd[0]} has the shape of no image of its sample" if odd else ""
 
 
 def image_seed(seed: int, name: str) -> int:

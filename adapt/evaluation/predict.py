@@ -12,7 +12,7 @@ import numpy as np
 
 from adapt.data import DataSet, Sample, layout_of
 from adapt.data.augment import centred, resize
-from adapt.data.files import Lookup, bare, distinct, inside, numbered, unique
+from adapt.data.files import Lookup, bare, distinct, inside, numbered
 from adapt.data.images import IGNORE, voc_palette, write_png
 from adapt.disk.files import read_mapping, write_json, write_whole
 from adapt.disk.runs import read_data
@@ -100,7 +100,7 @@ def inputs_of(config: PredictConfig, stack: ExitStack) -> tuple[Model, DataConfi
         named = listed(images, settings.follow_links)
     else:
         lookup = Lookup()
-        named = {k: images / v for k, v in lookup.below(images, settings.follow_links).items()}
+        named = {bare(f): images / f for f in lookup.below(images, settings.follow_links)}
         lookup.complete([])
     samples = tuple(Sample(name, file) for name, file in named.items())
     kind = bool(settings.name) and layout_of(settings).classification
@@ -112,12 +112,17 @@ def listed(source: Path, follow_links: bool) -> dict[str, Path]:
     """Name -> file of every line of a list: its path in the list's folder without the suffix, with
     `_` for `/` unless that makes two names one."""
     home = source.parent
-    found = [inside(home, line, f"{source}:{n}", follow_links) for n, line in numbered(source)]
+    lines = [(f"{source}:{number}", line) for number, line in numbered(source)]
+    found = [inside(home, line, where, follow_links) for where, line in lines]
     paths = [file.relative_to(home).as_posix() for file in found]
-    unique(paths, source)
-    short = [bare(path) for path in paths]
-    forms = (lambda i: short[i].replace("/", "_"), short.__getitem__, paths.__getitem__)
-    return dict(zip(distinct(len(paths), *forms), found, strict=True))
+    names = distinct(
+        len(paths),
+        lambda place: lines[place][0],
+        lambda place: bare(paths[place]).replace("/", "_"),
+        lambda place: bare(paths[place]),
+        lambda place: paths[place],
+    )
+    return dict(zip(names, found, strict=True))
 
 
 def frames(video: Path, folder: Path) -> dict[str, Path]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -77,13 +78,13 @@ class Members:
     void: list[int] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
 
-    @property
+    @cached_property
     def samples(self) -> Sequence[Sample]:
         """Every sample once, in the order of the lists."""
         unique = {(s.x1, s.x2): s for split in self.lists.values() for s in split}
         return list(unique.values())
 
-    @property
+    @cached_property
     def paired(self) -> Sequence[Sample]:
         return [s for s in self.samples if s.x2 is not None]
 

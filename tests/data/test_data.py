@@ -234,7 +234,10 @@ def test_csv_rows_become_samples(table: Callable[[str], DataConfig], tmp_path: P
         ("", "must have x1 and x2"),
         ("x1,x2\nold/a.png,new/a.png\nold/b.png,\n", "pairs.csv:3: x1 and x2 must both"),
         ("x1,x2\nold/a.png,new/a.png\nold/b.png,new/z.png\n", "pairs.csv:3: x2: no such file"),
-        ("x1,x2\n\nold/a.png,new/a.png\n, ,\nold/a.png,new/a.png\n", "csv:5: listed twice: .*line 3"),
+        (
+            "x1,x2\n\nold/a.png,new/a.png\n, ,\nold/a.png,new/a.png\n",
+            "csv:5: listed twice: .*csv:3",
+        ),
         ("x1,x2\nold/a.png,new\n", "pairs.csv:2: x2: no such file"),
         ("x1,x2\nold/a.png,new/a.png,y.png\n", "pairs.csv:2: more cells"),  # an unquoted comma
     ],
