@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from adapt.data import DataSet, load, some
-from adapt.data.sampling import Decoder, check_sizes
+from adapt.data.sampling import Decoder, check_sizes, size_of
 from adapt.disk.files import clear
 from adapt.disk.lock import only_writer
 from adapt.disk.runs import read_data
@@ -94,8 +94,9 @@ def source(config: FisherConfig) -> tuple[Model, DataConfig]:
             "trained for the data"
         )
     settings = replace(config.data, target="")
-    classes = load(settings, config.split).classes
-    return load_complete(config.start, config.network, classes, "start"), settings
+    data = load(settings, config.split)
+    size = size_of(replace(settings, crop=[]), data)
+    return load_complete(config.start, config.network, data.classes, "start", size), settings
 
 
 def description(

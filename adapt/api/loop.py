@@ -197,7 +197,7 @@ def evaluate(
             if not len(total):
                 example = as_input(machine.images(images[:1]), mean, std)
                 with torch.no_grad(), machine.autocast():
-                    total = np.zeros((logits_of(net(example)).shape[1],) * 2, np.int64)
+                    total = np.zeros((logits_of(net(example.clone())).shape[1],) * 2, np.int64)
             found = predict(machine, net, network, images, size_of(truth))
         total += confusion(truth.astype(np.uint8), found, len(total))
     if not len(total):

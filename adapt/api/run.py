@@ -19,7 +19,7 @@ from adapt.disk.files import write_whole
 from adapt.disk.runs import CONFIG, TEACHER, read_config, read_metrics
 from adapt.errors import InputError
 from adapt.machine.processes import on_rank_zero, processes
-from adapt.networks.factory import given
+from adapt.networks.factory import COMPILED, given
 from adapt.networks.saved import load_model
 from adapt.settings.groups import IMAGENET_MEAN, IMAGENET_STD
 from adapt.settings.mapping import build
@@ -222,7 +222,8 @@ def teacher_of(teacher: Network | str | Path, folder: Path, network: dict[str, A
     net = teacher if isinstance(teacher, nn.Module) else teacher()
     if not isinstance(net, nn.Module):
         raise InputError(f"teacher is a {type(net).__name__}; it must be a module, or make one")
-    tensors = {k: v.detach().cpu().contiguous().clone() for k, v in net.state_dict().items()}
+    own = {name.replace(f"{COMPILED}.", ""): v for name, v in net.state_dict().items()}
+    tensors = {name: v.detach().cpu().contiguous().clone() for name, v in own.items()}
     content, path = safetensors.torch.save(tensors), folder / TEACHER
     network["factory"] = given("", teacher)
 

@@ -24,8 +24,9 @@ from adapt.settings.study import StudyConfig
 from adapt.settings.training import TrainConfig
 from adapt.study.cells import check_study
 from adapt.study.grid import study_of
-from adapt.training.setup import prepare, resolve
+from adapt.training.setup import once, prepare, resolve
 from adapt.training.train import describe
+from adapt.training.trial import trial
 
 T = TypeVar("T", TrainConfig, EvaluateConfig, StudyConfig)
 
@@ -48,8 +49,10 @@ def training(config: TrainConfig) -> None:
     """
     run = Path(config.run)
     with elsewhere(config) as found:
-        resolved, start, teacher = resolve(found)
-        setup = prepare(resolved, start, teacher)
+        read = once()
+        resolved, start, teacher = resolve(found, read)
+        setup = prepare(resolved, start, teacher, read)
+        trial(setup)
         say(describe(setup))
     data = replace(resolved.data, download=config.data.download)
     known = replace(setup.config, data=data)

@@ -133,20 +133,12 @@ def load(config: DataConfig, split: str) -> DataSet:
         samples = cut(samples, {"share": config.share}, config.parts_seed, "share")
     if not samples:
         raise InputError(f"data: split {split!r}, part {part!r} of {config.root} has no samples")
-    classes = classes_of(config)
+    classes = layout.classes or tuple(config.classes)
+    if layout.find is not None:
+        classes = layout.find(config, Path(config.root))
     void, codes = label_values(config, classes)
     kept = samples if isinstance(samples, Table) else tuple(samples)
     return DataSet(config.name, split, classes, void, kept, codes, layout.classification)
-
-
-def classes_of(config: DataConfig) -> tuple[str, ...]:
-    """The names of a configuration's classes, which may be none. No sample is looked for."""
-    if config.pairs == OBJECTS:
-        return tuple(config.classes)
-    layout = layout_of(config)
-    if layout.find is not None:
-        return layout.find(config, Path(config.root))
-    return layout.classes or tuple(config.classes)
 
 
 def label_values(

@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, Dataset, default_collate
 from adapt.data import DataSet, Sample, some
 from adapt.data.augment import IMAGES, PairedAugmentation, fitted, frame, resize
 from adapt.data.images import image_size, read_image, read_mask, read_valid
-from adapt.data.objects import arrays_of
+from adapt.data.objects import arrays_of, batches_of
 from adapt.data.samples import column
 from adapt.errors import InputError, listing
 from adapt.machine.processes import rank, world
@@ -238,6 +238,23 @@ def check_sizes(decode: Decoder, stacked: bool = False) -> None:
         sides = (f"{f} of {listing(map(by, sizes), shown=3)}" for f, sizes in kinds.items())
         how = "" if all(alike(size, decode.size) for size in every) else HOW[decode.fit]
         say(f"sizes (H x W): {', '.join(sides)} are brought to {by(decode.size)}{how}")
+
+
+def size_of(config: DataConfig, data: DataSet) -> tuple[int, int]:
+    """(H, W) at which a network sees an image: the crop, or the size that images are brought to, or
+    that the first one has."""
+    objects, size = data.objects, config.crop or config.resize
+    if len(size) == 2:
+        return size[0], size[1]
+    if objects and objects.loader is not None:
+        with torch.random.fork_rng(devices=[]):  # its order is drawn as if nobody had looked
+            own = next(iter(batches_of(objects.loader, 0, 1)))["x1"].shape[-2:]
+    elif objects:
+        own = Decoder(data, config, ["x1", "x2"]).native(data.samples[0])["x1"].shape[:2]
+    else:
+        own = image_size(data.samples[0].x1)
+    height, width = frame(own, size)
+    return height, width
 
 
 def by(size: Sequence[int]) -> str:

@@ -14,6 +14,7 @@ from adapt.data import DataSet, Sample, layout_of
 from adapt.data.augment import centred, resize
 from adapt.data.files import Lookup, bare, distinct, inside, numbered
 from adapt.data.images import IGNORE, voc_palette, write_png
+from adapt.data.sampling import size_of
 from adapt.disk.files import read_mapping, write_json, write_whole
 from adapt.disk.runs import read_data
 from adapt.disk.tables import csv_of
@@ -86,13 +87,10 @@ def inputs_of(config: PredictConfig, stack: ExitStack) -> tuple[Model, DataConfi
             Path(config.run), model, config.data, config.domain, config.split
         )
         return model, settings, data, f"x{domain[1]}"
-    if is_file(config.run):
-        classes = tuple(config.data.classes)
-        model, settings = load_complete(config.run, config.network, classes, "run"), config.data
-    else:
+    settings, images = config.data, Path(config.images)
+    if not is_file(config.run):
         model = load_model(Path(config.run))
-        settings = inherit(config.data, read_data(Path(config.run)))
-    images = Path(config.images)
+        settings = inherit(settings, read_data(Path(config.run)))
     if images.suffix.lower() in VIDEOS:
         folder = stack.enter_context(TemporaryDirectory(prefix="frames-"))
         named = frames(images, Path(folder))
@@ -104,8 +102,11 @@ def inputs_of(config: PredictConfig, stack: ExitStack) -> tuple[Model, DataConfi
         lookup.complete([])
     samples = tuple(Sample(name, file) for name, file in named.items())
     kind = bool(settings.name) and layout_of(settings).classification
-    data = DataSet("images", "", model.classes, (), samples, classification=kind)
-    return model, settings, data, "x1"
+    data = DataSet("images", "", (), (), samples, classification=kind)
+    if is_file(config.run):
+        given = config.network, tuple(settings.classes), "run"
+        model = load_complete(config.run, *given, size_of(replace(settings, crop=[]), data))
+    return model, settings, replace(data, classes=model.classes), "x1"
 
 
 def listed(source: Path, follow_links: bool) -> dict[str, Path]:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from adapt.errors import InputError
 from adapt.machine.runtime import Runtime
+from adapt.networks.sizes import REFUSALS, reason
 from adapt.networks.taps import as_input, logits_of, upsample
 from adapt.settings.groups import NetworkConfig, ProtocolConfig
 
@@ -89,13 +90,13 @@ def finite_logits(machine: Runtime, net: nn.Module, x: Tensor) -> Tensor:
     """
     try:
         with torch.no_grad(), machine.autocast():
-            output = net(x)
+            output = net(x.clone())  # a network may write into its input, which has further views
     except InputError:
         raise
-    except (RuntimeError, ValueError, AssertionError) as error:
+    except REFUSALS as error:
         size = "x".join(map(str, x.shape[-2:]))
         raise InputError(
-            f"network: {len(x)} image(s) of {size} (H x W) fail: {error}; sizes come from "
+            f"network: {len(x)} image(s) of {size} (H x W) fail: {reason(error)}; sizes come from "
             "data.resize, protocol.scales and protocol.window, memory goes with batch"
         ) from error
     found = logits_of(output).float()

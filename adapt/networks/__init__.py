@@ -102,7 +102,9 @@ def build_network(config: NetworkConfig, classes: int) -> nn.Module:
             f"network.width and network.batch_norm belong to the VGG-16 networks; {config.name} "
             "has a fixed architecture"
         )
-    return with_aliases(make(config, classes), config.aliases)
+    net = with_aliases(make(config, classes), config.aliases)
+    net.image_channels = len(config.mean)  # type: ignore[assignment]  # see maps.blank
+    return net
 
 
 def with_aliases(net: nn.Module, aliases: dict[str, str]) -> nn.Module:

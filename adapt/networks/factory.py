@@ -15,9 +15,12 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from adapt.errors import InputError
+from adapt.machine.runtime import say
 from adapt.networks.own_modules import LATE, own_first
 from adapt.settings.groups import NetworkConfig
 
@@ -29,6 +32,8 @@ TRUST = "FRA_TRUST"
 _permitted: set[str] = set()
 _given: dict[str, Callable[..., nn.Module]] = {}
 
+COMPILED = "_orig_mod"
+"""Where torch.compile keeps the module that it compiled."""
 OBJECT = "python:"
 """Begins the name of a network that was an object of Python and that no import finds."""
 
@@ -48,8 +53,23 @@ def given(name: str, network: nn.Module | Callable[..., nn.Module]) -> str:
     if not name:
         findable = own is network and label.isidentifier() and own.__module__ != "__main__"
         name = f"{own.__module__}:{label}" if findable else f"{OBJECT}{label}"
-    _given[name] = partial(deepcopy, network) if isinstance(network, nn.Module) else network
+    _given[name] = partial(copied, network) if isinstance(network, nn.Module) else network
     return name
+
+
+def copied(net: nn.Module) -> nn.Module:
+    """A deep copy of a network."""
+    return deepcopy(cut(net))
+
+
+def cut(net: nn.Module) -> nn.Module:
+    """The network, without the graphs of tensors that its modules keep beside their parameters,
+    which deepcopy refuses: a weight of torch.nn.utils.weight_norm, a map that a hook has kept."""
+    for module in net.modules():
+        for name, value in vars(module).items():
+            if isinstance(value, Tensor) and value.grad_fn is not None:
+                vars(module)[name] = value.detach()
+    return net
 
 
 def permit(factory: str) -> None:
@@ -96,7 +116,7 @@ def own_network(config: NetworkConfig, classes: int) -> nn.Module:
 
     Raises:
         InputError: not permitted, not importable, no such function, arguments that it refuses, or
-            a result that is no nn.Module.
+            a result that is no nn.Module, or one that `plain` refuses.
     """
     name = config.factory
     make = _given.get(name) or imported(name)
@@ -119,4 +139,35 @@ def own_network(config: NetworkConfig, classes: int) -> nn.Module:
         raise InputError(f"network.factory={name}: called with {arguments}: {error}") from None
     if not isinstance(net, nn.Module):
         raise InputError(f"network.factory={name} returned a {type(net).__name__}, no nn.Module")
+    return plain(net, f"network.factory={name}")
+
+
+def plain(net: nn.Module, what: str) -> nn.Module:
+    """The network with its modules as they were before torch.compile, in whose code no hook of a
+    tap is called; a line says so.
+
+    Raises:
+        InputError: a module of TorchScript, or one whose parameters have no shape yet.
+    """
+    compiled, net = COMPILED in vars(net).get("_modules", {}), getattr(net, COMPILED, net)
+    for name, module in list(net.named_modules()):
+        where = f"{what}: {name or 'the network'}"
+        if isinstance(module, torch.jit.ScriptModule):
+            raise InputError(
+                f"{where} is TorchScript, whose layers cannot be tapped; give the module that was "
+                "scripted or traced"
+            )
+        if any(map(is_lazy, (*module.parameters(recurse=False), *module.buffers(recurse=False)))):
+            raise InputError(
+                f"{where} is lazy: its shapes are known after a first pass only; run an image "
+                "through the network before it is handed over"
+            )
+        compiled = compiled or module._compiled_call_impl is not None
+        module._compiled_call_impl = None
+        for child, inner in module.named_children():
+            if hasattr(inner, COMPILED):
+                setattr(module, child, getattr(inner, COMPILED))
+                compiled = True
+    if compiled:
+        say(f"{what}: torch.compile is undone: taps and gradients need the layers as they were")
     return net

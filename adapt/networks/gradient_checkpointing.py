@@ -11,13 +11,15 @@ from adapt.errors import InputError
 from adapt.networks.batchnorm import batch_norms
 from adapt.networks.taps import LOGITS, split_tap
 
-CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
 SIZES = range(2, 7)
-"""Of a block, in convolutions: VGG's stages have 2 or 3, bottlenecks up to 4, ASPP 6."""
+"""Of a block, in convolutions and linear layers: VGG's stages have 2 or 3, bottlenecks up to 4, a
+transformer's attention and its perceptron 2 to 5, ASPP 6."""
 
 
 def blocks(net: nn.Module, taps: Iterable[str]) -> list[nn.Module]:
-    """The largest modules of 2 to 6 convolutions without a tap inside, each computed again as one.
+    """The largest modules of 2 to 6 convolutions or linear layers without a tap inside, each
+    computed again as one.
 
     Raises:
         InputError: there are none.
@@ -27,7 +29,8 @@ def blocks(net: nn.Module, taps: Iterable[str]) -> list[nn.Module]:
         return found
     raise InputError(
         f"gradient_checkpointing: {type(net).__name__} has no module of {SIZES[0]} to "
-        f"{SIZES[-1]} convolutions without a tap inside, which could be computed again as one"
+        f"{SIZES[-1]} convolutions or linear layers without a tap inside, which could be computed "
+        "again as one"
     )
 
 

@@ -15,7 +15,9 @@ from torch.utils.weak import TensorWeakRef
 
 from adapt.errors import InputError, unknown
 from adapt.networks.batchnorm import eval_mode
-from adapt.networks.taps import LOGITS, aliases, elements, logits_of
+from adapt.networks.maps import as_map, blank, elements
+from adapt.networks.sizes import REFUSALS, unfit
+from adapt.networks.taps import LOGITS, aliases, logits_of
 
 NETWORK = "(network)"
 """How tables call the last layer, the network itself, whose name in `named_modules()` is empty."""
@@ -49,11 +51,13 @@ class Layer:
     """Of the module and of all modules in it."""
     calls: int = 0
     shape: tuple[int, ...] = ()
-    """Of its last output, (1, C, h, w) for a map; () where it gave none."""
+    """Of its last output; () where it gave none."""
+    map: tuple[int, ...] = ()
+    """Of what is tapped: (C, h, w), or (C, N) of N tokens without a grid; () = no map."""
     returned: str = ""
     """Type of an output that is no tensor."""
     stride: tuple[float, float] | None = None
-    """Input size over map size, height and width; None = the output is no map."""
+    """Input size over map size, height and width; None = there is no map (C, h, w)."""
     same_as: str = ""
     """The layer whose very output this one hands on (a Sequential its last member's)."""
     overwritten_by: str = ""
@@ -77,7 +81,10 @@ class Layer:
             return f"called {self.calls} times"
         if self.returned:
             return f"returns {self.returned}"
-        return f"no map: {len(self.shape)} dimensions" if self.stride is None else ""
+        if self.map:
+            return ""
+        many = f"{self.shape[0]} of them for one image" if len(self.shape) in (3, 4) else ""
+        return f"no map: {many or f'{len(self.shape)} dimensions'}"
 
     @property
     def obstacle(self) -> str:
@@ -105,7 +112,7 @@ class _Recorder(TorchDispatchMode):
     def macs(self) -> int:
         return self.counter.get_total_flops() // 2
 
-    def blank(self, module: nn.Module) -> Layer:
+    def untouched(self, module: nn.Module) -> Layer:
         """The layer before any call."""
         name = self.names[module]
         leaf = next(module.children(), None) is None
@@ -114,32 +121,39 @@ class _Recorder(TorchDispatchMode):
         container = isinstance(module, CONTAINERS)
         return Layer(name, short, type(module).__name__, leaf, container, parameters)
 
-    def before(self, module: nn.Module, inputs: object) -> None:
+    def before(self, module: nn.Module, inputs: tuple[object, ...]) -> None:
         self._running.append((self.names[module], self.macs()))
+        if DROPOUT in type(module).__name__ and getattr(module, "inplace", False):  # in training
+            for name, (reference, _) in self._outputs.items():
+                if any(reference() is x for x in inputs):
+                    self.overwritten[name] = self.names[module]
         self._parameters |= {id(p): p.numel() for p in module.parameters(recurse=False)}
 
     def after(self, module: nn.Module, inputs: object, output: object) -> None:
         (name, start), until = self._running.pop(), self.macs()
         self._parameters |= {id(p): p.numel() for p in module.parameters()}
-        if not name:
-            output = logits_of(output)
-        layer = self.layers.pop(name, None) or self.blank(module)
-        self.note(layer, output, until - start)
-        for path, element in elements(output):
-            inside, blank = f"{name}.{path}", Layer(f"{name}.{path}", (), ELEMENT, True, False, 0)
+        layer = self.layers.pop(name, None) or self.untouched(module)
+        self.note(layer, module, output if name else logits_of(output), until - start)
+        if not name and isinstance(output, list | tuple):
+            self.layers[name] = replace(self.layers[name], returned=type(output).__name__)
+        for path, element in elements(output) if name else ():
+            inside, new = f"{name}.{path}", Layer(f"{name}.{path}", (), ELEMENT, True, False, 0)
             if inside not in self.names.values():
-                self.note(self.layers.pop(inside, blank), element, 0)
+                self.note(self.layers.pop(inside, new), module, element, 0)
 
-    def note(self, layer: Layer, output: object, macs: int) -> None:
+    def note(self, layer: Layer, module: nn.Module, output: object, macs: int) -> None:
         """One more call of a layer, its output and its multiply-accumulates."""
         shape = tuple(output.shape) if isinstance(output, Tensor) else ()
-        height, width = self.size
+        (height, width), found = self.size, tuple[int, ...]()
+        if isinstance(output, Tensor) and output.ndim in (3, 4) and output.shape[0] == 1:
+            found = tuple(as_map(output, module, self.size).shape[1:])
         self.layers[layer.name] = replace(
             layer,
             calls=layer.calls + 1,
             shape=shape,
+            map=found,
             returned="" if isinstance(output, Tensor) else type(output).__name__,
-            stride=(height / shape[2], width / shape[3]) if len(shape) == 4 else None,
+            stride=(height / found[1], width / found[2]) if len(found) == 3 else None,
             same_as=self._keep(layer.name, output) if isinstance(output, Tensor) else "",
             parameters_until=sum(self._parameters.values()),
             macs=layer.macs + macs,
@@ -183,16 +197,14 @@ def trace(net: nn.Module, size: tuple[int, int]) -> list[Layer]:
     convolutions and matrix products.
 
     Args:
-        net: any module from (1, 3, H, W) to logits.
+        net: any module from (1, C, H, W) to logits.
         size: (H, W) of the input, which is 0 everywhere.
 
     Raises:
         InputError: the network cannot take an image of this size, or its output is no logits.
     """
-    first = next(net.parameters(), torch.empty(0))
-    image = torch.zeros(1, 3, *size, device=first.device, dtype=first.dtype)
     counter = FlopCounterMode(display=False)
-    recorder = _Recorder(net, size, counter)
+    recorder, refusal = _Recorder(net, size, counter), None
     with ExitStack() as stack:
         for module in recorder.names:
             stack.callback(module.register_forward_pre_hook(recorder.before).remove)
@@ -200,16 +212,13 @@ def trace(net: nn.Module, size: tuple[int, int]) -> list[Layer]:
         for context in (torch.no_grad(), eval_mode(net), recorder, counter):
             stack.enter_context(context)
         try:
-            net(image)
-        except (RuntimeError, ValueError, AssertionError) as error:
-            if isinstance(error, InputError):
-                raise
-            raise InputError(
-                f"network: it cannot take an image of {size[0]}x{size[1]} (H x W): {error}; give "
-                "data.crop or data.resize"
-            ) from None
+            net(blank(net, size))
+        except REFUSALS as error:
+            refusal = error
+    if refusal is not None:
+        raise unfit(net, size, refusal)
     found, total = recorder.layers, max(1, recorder.macs())
-    found |= {n: recorder.blank(m) for m, n in recorder.names.items() if n not in found}
+    found |= {n: recorder.untouched(m) for m, n in recorder.names.items() if n not in found}
     return [
         replace(
             layer,
@@ -269,13 +278,18 @@ def auto_taps(layers: Sequence[Layer]) -> dict[str, float]:
         computation has no map (B, C, h, w), as in a transformer of tokens.
     """
     logits = next(x for x in layers if not x.name)
-    unfit = {x.name for x in pooled(layers)} | {x.name for x in layers if DROPOUT in x.type}
+    dropouts = {x.name for x in layers if DROPOUT in x.type}
+    unfit = {x.name for x in layers if {x.name, x.overwritten_by} & dropouts}
+    unfit |= {x.name for x in pooled(layers)}
     maps = [
         x
         for x in layers
-        if not x.obstacle and x.shape[2:] != (1, 1) and (x.same_as or x.name) not in unfit
+        if x.stride
+        and not x.obstacle
+        and x.map[1:] != (1, 1)
+        and (x.same_as or x.name) not in unfit
     ]
-    while maps and maps[-1].shape[1] == logits.shape[1]:
+    while maps and maps[-1].map[0] == logits.shape[1]:
         maps.pop()
     if not maps or maps[-1].share_until < 0.5:
         return {}
@@ -318,7 +332,7 @@ def pooled(layers: Sequence[Layer]) -> Iterator[Layer]:
     """Adaptive poolings to several cells, and what follows each of them in its module."""
     places = set[str]()
     for x in layers:
-        if found := "Adaptive" in x.type and x.shape[2:] != (1, 1):
+        if found := "Adaptive" in x.type and x.map[1:] != (1, 1):
             places.add(x.name.rpartition(".")[0])
         if found or any(f"{x.name}.".startswith(f"{place}.") for place in places):
             yield x
@@ -365,7 +379,9 @@ def main_path(layers: Sequence[Layer]) -> list[Layer]:
         for layer, following in zip(every, [*every[1:], None], strict=True):
             owner = layer.same_as or layer.name
             finished = following is not None and _finishes(following, layer)
-            if owner not in seen and not (layer.obstacle or finished or layer.shape[2:] == (1, 1)):
+            if owner not in seen and not (
+                layer.obstacle or finished or not layer.stride or layer.map[1:] == (1, 1)
+            ):
                 path.append(replace(layer, aliases=short.get(owner, ())))
             seen.add(owner)
         if len(path) >= LEAST:
@@ -375,7 +391,8 @@ def main_path(layers: Sequence[Layer]) -> list[Layer]:
 
 def _finishes(following: Layer, layer: Layer) -> bool:
     """Is `following` the norm or activation of a convolution or norm layer?"""
-    if not layer.leaf or not layer.type.startswith(LINEAR) or following.shape != layer.shape:
+    both = layer.map and following.map == layer.map
+    if not layer.leaf or not layer.type.startswith(LINEAR) or not both:
         return False
-    small = following.leaf and following.parameters <= 4 * layer.shape[1]
+    small = following.leaf and following.parameters <= 4 * layer.map[0]
     return small and "Pool" not in following.type and not following.same_as

@@ -14,11 +14,10 @@ from adapt.disk.files import read_mapping, sha256, write_json, write_whole
 from adapt.disk.tensors import load_tensors, read_tensors
 from adapt.errors import InputError
 from adapt.networks import build_network
-from adapt.networks.batchnorm import eval_mode
 from adapt.networks.names import place_of, read_named
 from adapt.networks.pretrained import COCO, IMAGENET, is_pretrained, pretrained
-from adapt.networks.taps import logits_of
-from adapt.settings.choices import BACKBONE, CLASSIFIERS
+from adapt.networks.sizes import outputs
+from adapt.settings.choices import BACKBONE
 from adapt.settings.groups import NetworkConfig
 from adapt.settings.mapping import as_dict, build, check_record, differences, inherit
 
@@ -28,8 +27,6 @@ FORMATS = (1, 2)
 NO_START = "none"
 """What `start` records where a run began from He initialisation."""
 FILES = (".safetensors", ".pth", ".pt", ".ckpt", ".bin", ".pth.tar")
-PROBE = 256
-"""Pixels a side of the image by which outputs are counted."""
 
 
 @dataclass(frozen=True)
@@ -115,7 +112,7 @@ def load_model(source: Path, what: str = "run", like: Model | None = None) -> Mo
                 f"{what}: {source} is no run; make it one: fra train start={source} steps=0 "
                 "run=DIR network=NAME data=NAME data.root=DIR"
             )
-        return load_complete(str(source), like.network, like.classes, what)
+        return load_complete(str(source), like.network, like.classes, what, None)
     if not source.is_dir():
         near = get_close_matches(str(source), (IMAGENET, COCO, NO_START), n=1)
         hint = f". Did you mean {near[0]!r}?" if near and what in ("start", "teacher") else ""
@@ -160,11 +157,17 @@ def load_run(run: str, given: NetworkConfig) -> Model:
 
 
 def load_complete(
-    source: str, network: NetworkConfig, classes: tuple[str, ...], what: str
+    source: str,
+    network: NetworkConfig,
+    classes: tuple[str, ...],
+    what: str,
+    size: tuple[int, int] | None,
 ) -> Model:
     """A network with weights from a file (`FILE` or `FILE@KEY`) or torchvision (`coco`).
 
-    Without class names (pairs without labels) they are numbered by the network's outputs.
+    Its outputs are counted on a blank image of a size (H, W) of the data's; None = it is like a
+    network of which that is known. Without class names (pairs without labels) they are numbered by
+    the outputs.
 
     Raises:
         InputError: no such weights, weights that do not fit, or another number of outputs.
@@ -184,15 +187,13 @@ def load_complete(
             raise
         hint = f"start={BACKBONE}{source} takes all but its last layers"
         raise InputError(f"{error}. {hint}") from None
-    side = 224 if network.name in CLASSIFIERS else PROBE
-    with torch.no_grad(), eval_mode(net):
-        outputs = logits_of(net(torch.zeros(1, 3, side, side))).shape[1]
-    if classes and outputs != len(classes):
+    count = outputs(net, size) if size else len(classes)
+    if classes and count != len(classes):
         raise InputError(
-            f"{what}: {source} has {outputs} outputs; the data has {len(classes)} classes: "
+            f"{what}: {source} has {count} outputs; the data has {len(classes)} classes: "
             f"{', '.join(classes)}"
         )
-    return Model(net, network, classes or numbered(outputs), digest)
+    return Model(net, network, classes or numbered(count), digest)
 
 
 def outputs_in(tensors: dict[str, torch.Tensor], single: dict[str, torch.Tensor]) -> int:

@@ -1,15 +1,18 @@
 """Feature maps at named layers; the forward pass stops at the deepest tapped layer."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 
 import torch
 from torch import Tensor, nn
 
 from adapt.errors import InputError, unknown
+from adapt.networks.maps import as_map, elements
 
 LOGITS = "logits"
 """The name under which `forward` returns the network's own output."""
+OUTPUTS = ("out", LOGITS)
+"""Keys of the logits in a mapping that a network returns."""
 
 
 class _Complete(Exception):
@@ -17,8 +20,12 @@ class _Complete(Exception):
 
 
 def aliases(net: nn.Module) -> dict[str, str]:
-    """Short names of layers that a network may carry: `pool5` -> `backbone.layer4`, say."""
-    return dict(getattr(net, "aliases", {}))
+    """Other names of layers: those that a network may carry (`pool5` -> `backbone.layer4`), and
+    the second ones of modules that stand in it twice."""
+    first = {module: name for name, module in net.named_modules()}
+    every = net.named_modules(remove_duplicate=False)
+    second = {name: first[module] for name, module in every if name != first[module]}
+    return second | dict(getattr(net, "aliases", {}))
 
 
 def resolve(net: nn.Module, tap: str, what: str = "taps") -> str:
@@ -53,49 +60,55 @@ def split_tap(net: nn.Module, tap: str) -> tuple[str, str]:
 
 
 def logits_of(output: object) -> Tensor:
-    """The logits of a network's output, (B, C, h, w) or, of a classifier of whole images, (B, C): a
-    tensor, a dict with `out` (torchvision), or an object with `.logits` (transformers).
+    """The logits of a network's output, (B, C, h, w) or, of a classifier of whole images, (B, C).
+
+    It is a tensor; a list or tuple whose first member they are, before those of auxiliary heads; a
+    mapping with `out` (torchvision) or `logits`, or with nothing else; or an object with `.logits`
+    (transformers).
 
     Raises:
         InputError: anything else.
     """
-    if isinstance(output, Mapping) and "out" in output:
-        output = output["out"]
-    elif not isinstance(output, Tensor) and hasattr(output, "logits"):
-        output = output.logits
-    if isinstance(output, Tensor) and output.ndim in (2, 4):
-        return output
-    shown = f"tensor {tuple(output.shape)}" if isinstance(output, Tensor) else type(output).__name__
+    found = output
+    if isinstance(found, Mapping):
+        named = [found[key] for key in OUTPUTS if key in found] or list(found.values())
+        found = named[0] if len(named) == 1 or found.keys() & set(OUTPUTS) else found
+    elif not isinstance(found, Tensor) and hasattr(found, "logits"):
+        found = found.logits
+    if isinstance(found, list | tuple) and found:
+        found = found[0]
+    if isinstance(found, Tensor) and found.ndim in (2, 4):
+        return found
     raise InputError(
-        f"network: its output is a {shown}; it must be logits (B, C, h, w), or (B, C) of whole "
-        "images: a tensor, a mapping with 'out', or an object with .logits"
+        f"network: its output is {described(output)}; it must be logits (B, C, h, w), or (B, C) of "
+        "whole images: a tensor, the first of a tuple, a mapping with 'out' or 'logits', or an "
+        "object with .logits"
     )
 
 
-def elements(output: object, before: str = "") -> Iterator[tuple[str, Tensor]]:
-    """The maps (B, C, h, w) in a list, tuple or mapping, each with its path: `2`, or
-    `hidden_states.2` of an object of transformers. A tensor has none."""
-    items: Iterable[tuple[object, object]] = ()
+def described(output: object) -> str:
+    """What an output is, for messages: `a tensor (1, 196, 768)`, `a MaskOutput of masks, classes`,
+    `a tuple of a tensor (1, 3, 8), a tensor (1, 3, 4)`."""
+    if isinstance(output, Tensor):
+        return f"a tensor {tuple(output.shape)}"
+    of = ""
     if isinstance(output, Mapping):
-        items = output.items()
+        of = ", ".join(map(str, output))
     elif isinstance(output, list | tuple):
-        items = enumerate(output)
-    for key, value in items:
-        if isinstance(value, Tensor) and value.ndim == 4:
-            yield f"{before}{key}", value
-        else:
-            yield from elements(value, f"{before}{key}.")
+        of = ", ".join(map(described, output))
+    return f"a {type(output).__name__}{f' of {of}' if of else ''}"
 
 
 def forward(net: nn.Module, x: Tensor, wanted: Iterable[str]) -> dict[str, Tensor]:
-    """Output of the named submodules, and of the whole network under LOGITS.
+    """The maps of the named submodules (`as_map`), and the network's own output under LOGITS.
 
     Without LOGITS the pass stops at the layer that completes the set, so the layers after it cost
-    nothing, get no gradient and keep their batch-norm statistics.
+    nothing, get no gradient and keep their batch-norm statistics. The network gets a copy of the
+    input, which it may write into.
 
     Args:
         net: any module.
-        x: its input (B, 3, H, W).
+        x: its input (B, C, H, W).
         wanted: names from `named_modules()`, aliases, elements of what a layer returns
             (`encoder.2`), or LOGITS.
 
@@ -104,7 +117,7 @@ def forward(net: nn.Module, x: Tensor, wanted: Iterable[str]) -> dict[str, Tenso
             is not a tensor, or one that the network then overwrites in place (by an in-place ReLU
             after it, say).
     """
-    wanted = set(wanted)
+    wanted, size = set(wanted), (x.shape[-2], x.shape[-1])
     taps = {name: split_tap(net, name) for name in wanted - {LOGITS}}
     maps: dict[str, Tensor] = {}
     versions: dict[str, int] = {}
@@ -115,7 +128,8 @@ def forward(net: nn.Module, x: Tensor, wanted: Iterable[str]) -> dict[str, Tenso
             found = inside.get(path) if path else output
             if not isinstance(found, Tensor):
                 raise not_one_map(name, path, inside)
-            maps[name], versions[name] = found, found._version
+            maps[name] = as_map(found, module, size)  # a view has the version of what it is of
+            versions[name] = found._version
             if maps.keys() == wanted:
                 raise _Complete
 
@@ -125,7 +139,7 @@ def forward(net: nn.Module, x: Tensor, wanted: Iterable[str]) -> dict[str, Tenso
         for name, (layer, path) in taps.items():
             stack.enter_context(net.get_submodule(layer).register_forward_hook(keep(name, path)))
         try:
-            output = net(x)
+            output = net(x.clone())
             if LOGITS in wanted:
                 maps[LOGITS] = logits_of(output)
         except _Complete:

@@ -1,7 +1,8 @@
 """How far the student's maps are from the teacher's: scalars of (student, teacher, valid).
 
-Maps are (B, C, h, w) float32 or double. `valid` is None or the mask (B, H, W) of pixels that count;
-without any the value is 0 and so is its gradient. Equal maps give exactly 0 and a gradient that is
+Maps are (B, C, h, w) float32 or double, or (B, C, N) of tokens that lie on no grid. `valid` is None
+or the mask (B, H, W) of pixels that count, of which such tokens know nothing; without any the value
+is 0 and so is its gradient. Equal maps give exactly 0 and a gradient that is
 exactly 0 as well, so that an optimiser that divides by the gradient's size (AdamW) stays there too.
 """
 
@@ -23,7 +24,9 @@ def cells(valid: Tensor, size: tuple[int, int]) -> Tensor:
 
 def inside(maps: Tensor, valid: Tensor | None) -> Tensor | None:
     """The cells (B, 1, h, w) of a map (B, C, h, w) that count; None = all."""
-    return None if valid is None else cells(valid, (maps.shape[-2], maps.shape[-1]))
+    if valid is None or maps.ndim == 3:
+        return None
+    return cells(valid, (maps.shape[-2], maps.shape[-1]))
 
 
 def masked_mean(values: Tensor, valid: Tensor | None) -> Tensor:
@@ -41,7 +44,8 @@ def squares(student: Tensor, teacher: Tensor, valid: Tensor | None) -> tuple[Ten
     mask = inside(teacher, valid)
     if mask is not None:
         difference, reference = difference * mask, reference * mask
-    return difference.sum(dim=(1, 2, 3)), reference.sum(dim=(1, 2, 3))
+    own = tuple(range(1, difference.ndim))
+    return difference.sum(dim=own), reference.sum(dim=own)
 
 
 def sum_distance(student: Tensor, teacher: Tensor, valid: Tensor | None = None) -> Tensor:

@@ -110,7 +110,7 @@ def add_scores(
     exact = torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False)
     fp32 = torch.autocast(image.device.type, enabled=False)
     with eval_mode(net), exact, fp32, torch.enable_grad():
-        logits = scored(torch.func.functional_call(net, weights, (image,)), size)
+        logits = scored(torch.func.functional_call(net, weights, (image.clone(),)), size)
         if not logits.isfinite().all():
             raise InputError(
                 "run: the network's logits are not finite: its training diverged; a lower "

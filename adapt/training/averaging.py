@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
+from adapt.networks.factory import cut
+
 
 def averaged(net: nn.Module, decay: float) -> AveragedModel:
     """A copy of a network, one more in memory, whose `update_parameters(net)` moves it:
@@ -27,4 +29,4 @@ def averaged(net: nn.Module, decay: float) -> AveragedModel:
         else:
             torch._foreach_copy_(list(average), list(current))
 
-    return AveragedModel(net, multi_avg_fn=update, use_buffers=True)
+    return AveragedModel(cut(net), multi_avg_fn=update, use_buffers=True)

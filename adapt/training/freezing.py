@@ -11,6 +11,7 @@ from torch.utils._pytree import tree_leaves
 
 from adapt.errors import InputError, listing
 from adapt.networks.batchnorm import eval_mode, freeze
+from adapt.networks.maps import blank
 from adapt.networks.taps import forward, resolve
 from adapt.penalties.split import CONVOLUTIONS
 
@@ -25,7 +26,7 @@ def freeze_first(net: nn.Module, until: str, size: tuple[int, int]) -> set[str]:
     computes. An activation or dropout that is used again further on is left alone.
 
     Args:
-        net: a network from (1, 3, H, W).
+        net: a network from (1, C, H, W).
         until: a layer's name or alias, or a number; empty or 0 = nothing.
         size: (H, W).
 
@@ -120,12 +121,12 @@ def with_gradient(net: nn.Module, taps: Iterable[str], size: tuple[int, int]) ->
 
 @contextmanager
 def probing(net: nn.Module, size: tuple[int, int]) -> Iterator[Tensor]:
-    """A zero image (1, 3, H, W) where the network lies, to be run through it with a graph; modes,
+    """A zero image (1, C, H, W) where the network lies, to be run through it with a graph; modes,
     statistics and random numbers are as before afterwards."""
     first = next(net.parameters(), torch.empty(0))
     gpus = [first.device] if first.device.type == "cuda" else []
     with eval_mode(net), torch.random.fork_rng(gpus), torch.enable_grad():
-        yield torch.zeros(1, 3, *size, device=first.device, dtype=first.dtype)
+        yield blank(net, size)
 
 
 def leaves(outputs: Iterable[Tensor]) -> set[int]:

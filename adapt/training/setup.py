@@ -2,9 +2,8 @@
 
 import hashlib
 from collections.abc import Callable, Sequence
-from copy import deepcopy
 from dataclasses import dataclass, replace
-from functools import cache, cached_property, partial
+from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
@@ -13,17 +12,16 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 import adapt.data
-from adapt.data import DataSet, classes_of, layout_of, load
-from adapt.data.images import image_size
-from adapt.data.objects import batches_of
+from adapt.data import DataSet, layout_of, load
 from adapt.data.samples import FILES, column
-from adapt.data.sampling import Batch, Decoder, check_sizes
+from adapt.data.sampling import Batch, Decoder, check_sizes, size_of
 from adapt.disk.runs import read_data
 from adapt.errors import InputError
 from adapt.machine.processes import on_rank_zero, rank, world
 from adapt.machine.runtime import Runtime, runtime, say
 from adapt.networks import build_network
 from adapt.networks.batchnorm import freeze, train_mode
+from adapt.networks.factory import copied
 from adapt.networks.gradient_checkpointing import blocks, recomputed
 from adapt.networks.layers import Layer, auto_taps, check, linear, proposal, trace, weighted
 from adapt.networks.pretrained import is_pretrained, pretrained
@@ -50,6 +48,8 @@ from adapt.training.drift import Drift
 from adapt.training.freezing import freeze_first, refuse_new, with_gradient
 from adapt.training.schedules import make_optimizer
 from adapt.training.teacher_cache import TeacherCache, cached
+
+Read = Callable[[DataConfig], DataSet]
 
 
 class Tapped(nn.Module):
@@ -91,21 +91,26 @@ class Setup:
     """Of the teacher's maps, where they are kept."""
     again: Sequence[nn.Module] = ()
     """Blocks of the student whose maps the backward pass computes again."""
+    size: tuple[int, int] = (0, 0)
+    """(H, W) of an image of a batch."""
+
+    @cached_property
+    def alone(self) -> Tapped:
+        """The student's maps that the objective needs, as this process computes them."""
+        return Tapped(self.student, self.objective.student, self.again)
 
     @cached_property
     def tapped(self) -> nn.Module:
-        """The student's maps that the objective needs. Its gradients are averaged over the
-        processes, so every trainable parameter must get one (`with_gradient`), or they wait for
-        each other for ever."""
-        tapped = Tapped(self.student, self.objective.student, self.again)
-        return DistributedDataParallel(tapped) if world() > 1 else tapped
+        """The same with gradients that are averaged over the processes, so every trainable
+        parameter must get one (`with_gradient`), or they wait for each other for ever."""
+        return DistributedDataParallel(self.alone) if world() > 1 else self.alone
 
     @torch.no_grad()
     def target(self, x1: Tensor, batch: Batch) -> Maps:
-        """The teacher's maps of normalised images (B, 3, H, W)."""
+        """The teacher's maps of normalised images (B, C, H, W)."""
         assert self.teacher is not None
         compute = partial(forward, self.teacher, x1, self.objective.teacher)
-        if self.cache is None:
+        if self.cache is None or "view" not in batch:
             return compute()
         return self.cache(batch["view"], compute, self.machine.device)
 
@@ -128,8 +133,24 @@ class Setup:
         return sorted(wanted)
 
 
-def resolve(config: TrainConfig) -> tuple[TrainConfig, Model | None, Model | None]:
-    """The configuration with everything that start and teacher determine, and those two models.
+def once() -> Read:
+    """Reads the training samples of a configuration, and remembers the last: a list of a million
+    takes seconds."""
+    known: list[tuple[DataConfig, DataSet]] = []
+
+    def read(data: DataConfig) -> DataSet:
+        if not known or known[0][0] != data:
+            known[:] = [(data, load(data, "train"))]
+        return known[0][1]
+
+    return read
+
+
+def resolve(
+    config: TrainConfig, read: Read | None = None
+) -> tuple[TrainConfig, Model | None, Model | None]:
+    """The configuration with everything that start and teacher determine, and those two models;
+    `read` is what `prepare` reads the samples by as well.
 
     A start of pretrained weights (`imagenet`) has no model of its own: its backbone is loaded into
     a freshly initialised network by `prepare`.
@@ -137,7 +158,7 @@ def resolve(config: TrainConfig) -> tuple[TrainConfig, Model | None, Model | Non
     Raises:
         InputError: a network that differs from the start's, or a needed start or teacher missing.
     """
-    sources = {"teacher": config.teacher, "start": config.start}
+    read, sources = read or once(), {"teacher": config.teacher, "start": config.start}
     if config.network.keys and not any(is_file(s) or is_pretrained(s) for s in sources.values()):
         raise InputError(
             "network.keys renames tensors of a weights file; neither teacher nor start is one"
@@ -155,28 +176,32 @@ def resolve(config: TrainConfig) -> tuple[TrainConfig, Model | None, Model | Non
         raise InputError(f"network differs from the one in {where} (there -> given): {changed}")
     for what, source in sources.items():
         if is_file(source) or (what == "teacher" and is_pretrained(source)):
-            models[what] = load_complete(source, network, classes_of(data), what)
+            images = read(data)
+            size = size_of(data, images)
+            models[what] = load_complete(source, network, images.classes, what, size)
     teacher = models.get("teacher")
     if teacher is not None and not config.start:
-        models["start"] = replace(teacher, net=deepcopy(teacher.net))
+        models["start"] = replace(teacher, net=copied(teacher.net))
     start = config.start or config.teacher or NO_START
     precision = runtime(config.device, config.precision).precision
     resolved = replace(config, data=data, network=network, start=start, precision=precision)
     return resolved, models.get("start"), teacher
 
 
-def prepare(config: TrainConfig, start: Model | None, teacher: Model | None) -> Setup:
+def prepare(
+    config: TrainConfig, start: Model | None, teacher: Model | None, read: Read | None = None
+) -> Setup:
     """Data and networks of a resolved configuration, loaded and checked: InputError where they do
     not fit together."""
     # 1. What the settings alone tell is wrong is said before anything is read.
     machine = runtime(config.device, config.precision)
     if config.batch % world():
         raise InputError(f"batch is {config.batch}; {world()} processes cannot share it equally")
-    read = cache(partial(load, config.data, "train"))  # a long list takes seconds
+    read = read or once()
     config = with_taps(config, teacher, read)
     objective = Objective(config.objective)
     check_teacher(config, objective, teacher)
-    data = read()
+    data = read(config.data)
     check_data(config, data, objective)
     fixed = start or teacher
     classes = data.classes or (fixed.classes if fixed else ())
@@ -206,6 +231,8 @@ def prepare(config: TrainConfig, start: Model | None, teacher: Model | None) -> 
     # 4. Taps are checked on the networks as they will run, at the size of a batch.
     size = size_of(config.data, data)
     layers = trace(student, size)
+    if several := next(layer.returned for layer in layers if not layer.name):
+        say(f"network: of the {several} that it returns the first member counts as the logits")
     check_kind(layers, data, objective)
     check(layers, objective.student, "objective")
     if teacher is not None:
@@ -250,6 +277,7 @@ def prepare(config: TrainConfig, start: Model | None, teacher: Model | None) -> 
         again=blocks(student, objective.student) if config.gradient_checkpointing else [],
         cache=cached(config, machine, data, objective, frozen, size) if frozen else None,
         drift=Drift(student, start_point) if start_point and config.drift_every else None,
+        size=size,
     )
 
     # 7. Every image's header is read last, because that takes longest. From here on nothing is
@@ -261,12 +289,9 @@ def prepare(config: TrainConfig, start: Model | None, teacher: Model | None) -> 
     return setup
 
 
-def with_taps(
-    config: TrainConfig, teacher: Model | None, read: Callable[[], DataSet]
-) -> TrainConfig:
+def with_taps(config: TrainConfig, teacher: Model | None, read: Read) -> TrainConfig:
     """The configuration in whose objective stand the layers that `taps`, or an objective without a
-    name, means for the teacher's network at the size of the images that `read` finds; a line says
-    which ones.
+    name, means for the teacher's network; a line says which ones.
 
     Raises:
         InputError: `taps` without a teacher, a layer that is not known or cannot be tapped, or a
@@ -282,7 +307,9 @@ def with_taps(
         return replace(config, objective=objective)
     if teacher is None:
         raise InputError(f"taps={taps} needs teacher=RUN")
-    layers = trace(teacher.net, size_of(config.data, read()))
+    data = read(config.data)
+    check_one_size(config.data, data)
+    layers = trace(teacher.net, size_of(config.data, data))
     if taps == AUTO:
         weights = auto_taps(layers)
         if not weights:
@@ -306,19 +333,6 @@ def with_taps(
 def process_seed(seed: int, step: int) -> int:
     """What a process that has no random state yet begins to draw dropout from at a step."""
     return int(np.random.SeedSequence([seed, rank(), step]).generate_state(1)[0])
-
-
-def size_of(config: DataConfig, data: DataSet) -> tuple[int, int]:
-    """(H, W) of a training image: the crop, or the size that images are brought to or have."""
-    check_one_size(config, data)
-    objects = data.objects
-    size: Sequence[int] = config.crop or config.resize
-    if objects and objects.loader is not None:
-        with torch.random.fork_rng(devices=[]):  # its order is drawn as if nobody had looked
-            size = next(iter(batches_of(objects.loader, 0, 1)))["x1"].shape[-2:]
-    elif objects and not size:
-        size = Decoder(data, config, ["x1", "x2"]).native(data.samples[0])["x1"].shape[:2]
-    return (size[0], size[1]) if size else image_size(data.samples[0].x1)
 
 
 def check_one_size(config: DataConfig, data: DataSet) -> None:

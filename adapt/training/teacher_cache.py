@@ -14,6 +14,7 @@ from adapt.data.augment import PairedAugmentation
 from adapt.disk.files import writing
 from adapt.errors import InputError
 from adapt.machine.runtime import Runtime
+from adapt.networks.maps import blank
 from adapt.networks.taps import forward
 from adapt.objective.terms import Maps, Objective
 from adapt.settings.training import TrainConfig
@@ -117,7 +118,6 @@ def cached(
             "data.views=N for N fixed views of each"
         )
     with torch.no_grad(), machine.autocast():
-        image = torch.zeros(1, 3, *size, device=machine.device)
-        example = forward(teacher, image, objective.teacher)
+        example = forward(teacher, blank(teacher, size), objective.teacher)
     folder = Path(config.run) if config.cache_teacher == "file" else None
     return TeacherCache(len(data.samples) * views, example, folder)

@@ -33,7 +33,8 @@ from adapt.settings.training import TrainConfig
 from adapt.training.loggers import Logger, Loggers
 from adapt.training.resume import restore, save
 from adapt.training.schedules import set_rate
-from adapt.training.setup import Setup, prepare, resolve
+from adapt.training.setup import Setup, once, prepare, resolve
+from adapt.training.trial import trial
 
 NUMBERS = ("step", "loss", "lr", "grad_norm")
 """Of a step, for `on_step`."""
@@ -52,8 +53,10 @@ def train(config: TrainConfig, on_step: OnStep | None = None) -> Path:
     """
     path = Path(config.run)
     with shared_errors():
-        resolved, start, teacher = resolve(config)
-        setup = prepare(resolved, start, teacher)
+        read = once()
+        resolved, start, teacher = resolve(config, read)
+        setup = prepare(resolved, start, teacher, read)
+        trial(setup)
     with open_run(path, as_dict(setup.config), as_dict(TrainConfig())) as run:
         if run.finished:
             say(f"{path} is finished already; nothing to do")

@@ -5,7 +5,6 @@ The teacher's prediction on the old image serves as truth for what each network 
 
 import re
 from collections.abc import Iterator
-from copy import deepcopy
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
@@ -25,6 +24,7 @@ from adapt.evaluation.protocol import predict
 from adapt.machine.processes import all_gather, on_rank_zero, shared_errors
 from adapt.machine.runtime import Runtime
 from adapt.networks.batchnorm import batch_norms, eval_mode
+from adapt.networks.factory import copied
 from adapt.settings.checks import one_of
 from adapt.settings.mapping import build
 
@@ -193,7 +193,7 @@ def with_statistics(
         return None, 0, "the network has no batch norm"
     if training is None:
         return None, 0, "there are no training images of the new domain"
-    images, net = some(training, ADABN_IMAGES), deepcopy(teacher)
+    images, net = some(training, ADABN_IMAGES), copied(teacher)
     try:
         adapt_to(machine, net, reading, images, "x2")
     except InputError:

@@ -140,7 +140,7 @@ def other_outputs(world: Path, place: Path) -> None:
     save_file(nn.Conv2d(3, 2, 1).state_dict(), place / "w.safetensors")
     config = NetworkConfig(factory="own_of_two:make")
     permit(config.factory)
-    load_complete(str(place / "w.safetensors"), config, ("a", "b", "c"), "start")
+    load_complete(str(place / "w.safetensors"), config, ("a", "b", "c"), "start", (64, 64))
 
 
 def not_the_classes(world: Path, place: Path) -> None:

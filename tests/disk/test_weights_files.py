@@ -83,7 +83,7 @@ def test_each_form_gives_the_networks_own_weights(
         own = {k: v.half().float() for k, v in own.items()}
     torch.save(make(own), file)
     assert is_file(str(file))
-    found = load_complete(str(file), SMALL, (), "teacher")
+    found = load_complete(str(file), SMALL, (), "teacher", (64, 64))
     assert len(found.classes) == 4
     assert all(torch.equal(v, own[k]) for k, v in found.net.state_dict().items())
     assert re.search(said, capsys.readouterr().out)
@@ -95,14 +95,15 @@ def test_a_key_chooses_and_a_file_without_a_suffix_may_be_safetensors(
     state, file = net.state_dict(), tmp_path / "both.pth"
     torch.save({"model": state, "ema": {k: v * EMA for k, v in state.items()}}, file)
     with pytest.raises(InputError, match=r"weights lie under ema, model; name one.*pth@"):
-        load_complete(str(file), SMALL, (), "start")
-    chosen = load_complete(f"{file}@ema", SMALL, (), "start").net.state_dict()
+        load_complete(str(file), SMALL, (), "start", (64, 64))
+    chosen = load_complete(f"{file}@ema", SMALL, (), "start", (64, 64)).net.state_dict()
     assert all(torch.equal(v, state[k] * EMA) for k, v in chosen.items())
     with pytest.raises(InputError, match=r"both\.pth@emma: 'emma'.*Did you mean 'ema'"):
-        load_complete(f"{file}@emma", SMALL, (), "start")
+        load_complete(f"{file}@emma", SMALL, (), "start", (64, 64))
     save_file(state, tmp_path / "model@best")
     assert is_file(str(tmp_path / "model@best")) and not is_file(str(tmp_path))
-    bare = load_complete(str(tmp_path / "model@best"), SMALL, (), "start").net.state_dict()
+    whole = str(tmp_path / "model@best")
+    bare = load_complete(whole, SMALL, (), "start", (64, 64)).net.state_dict()
     assert all(torch.equal(v, state[k]) for k, v in bare.items())
 
 

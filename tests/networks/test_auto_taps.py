@@ -78,7 +78,7 @@ def built(name: str, **settings: float) -> nn.Module:
         ),
         (built("resnet18"), ["relu", "layer1", "layer2", "layer3", "layer4"]),
         (unet(), ["down.0", "down.1", "down.2", "down.3", "down.4", "merge.3"]),
-        (Gathered(), ["encoder.stem", "encoder.stage", "block.1"]),
+        (Gathered(), ["encoder.stem", "encoder.tokens", "block.1"]),
         (nn.Conv2d(3, 5, 1), []),
         (nn.Sequential(nn.Flatten(2), nn.Linear(SIZE[0] * SIZE[1], 4), nn.Flatten()), []),
     ],

@@ -22,6 +22,10 @@ def counted(num_classes, bias=True): return nn.Conv2d(3, num_classes, 1, bias=bi
 def chained(num_classes): return nn.Sequential(counted(num_classes))
 def other(width): return nn.Conv2d(3, width, 1)
 def nothing(): return 3
+def scripted():
+    import torch
+    return torch.jit.script(nn.Sequential(nn.Conv2d(3, 4, 1)))
+def lazy(): return nn.Sequential(nn.Conv2d(3, 4, 1), nn.LazyConv2d(4, 1))
 """
 
 
@@ -85,3 +89,12 @@ def test_what_is_wrong_with_a_factory_is_said(
 ) -> None:
     with pytest.raises(InputError, match=message):
         made(factory.format(module), classes, **changes)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [("scripted", "the network is TorchScript"), ("lazy", "1 is lazy: .*run an image through")],
+)
+def test_networks_that_cannot_be_tapped_are_refused(module: str, name: str, message: str) -> None:
+    with pytest.raises(InputError, match=f"network.factory={module}:{name}: {message}"):
+        made(f"{module}:{name}")

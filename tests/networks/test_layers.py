@@ -12,6 +12,7 @@ from adapt.errors import InputError
 from adapt.networks import build_network
 from adapt.networks.deeplab_vgg16 import DeepLabVGG16
 from adapt.networks.layers import ELEMENT, Layer, check, main_path, trace
+from adapt.networks.maps import as_map
 from adapt.networks.taps import LOGITS, aliases, forward
 from adapt.settings.groups import NetworkConfig
 
@@ -125,15 +126,16 @@ def test_shapes_and_obstacles_are_those_of_the_taps(case: tuple[nn.Module, list[
             seen = calls[layer.name]
             assert layer.calls == len(seen)
             alone, together = allowed(found, [layer.name]), allowed(found, [layer.name, LOGITS])
-            one = len(seen) == 1 and isinstance(seen[0], Tensor) and seen[0].ndim == 4
+            one = len(seen) == 1 and isinstance(seen[0], Tensor) and seen[0].ndim in (3, 4)
             assert alone == one, layer.name
             if not one:
                 continue
-            assert torch.equal(forward(net, image, [layer.name])[layer.name], seen[0])
-            assert tuple(seen[0].shape) == layer.shape
+            tapped = as_map(seen[0], net.get_submodule(layer.name), SIZE)
+            assert torch.equal(forward(net, image, [layer.name])[layer.name], tapped)
+            assert tuple(seen[0].shape) == layer.shape and tuple(tapped.shape[1:]) == layer.map
             try:
                 whole = forward(net, image, [layer.name, LOGITS])[layer.name]
-                unharmed = torch.equal(whole, seen[0])
+                unharmed = torch.equal(whole, tapped)
             except InputError as error:
                 assert "overwritten" in str(error)
                 unharmed = False
@@ -157,9 +159,10 @@ def test_odd_network_is_described() -> None:
     reasons = {name: layer.obstacle for name, layer in named(found).items()}
     assert reasons == {
         "stem": "", "shared": "called 2 times", "lost": "overwritten in (network)",
-        "part": "overwritten in (network)", "tokens": "no map: 3 dimensions",
-        "pair": "returns tuple", "norm": "", "head": "", "unused": "never called", "": "",
+        "part": "overwritten in (network)", "tokens": "", "pair": "returns tuple", "pair.0": "",
+        "pair.1.0": "", "pair.1.1": "", "norm": "", "head": "", "unused": "never called", "": "",
     }  # fmt: skip
+    assert named(found)["pair.0"].map == (4, 16, 24)
     assert named(found)["stem"].stride == (2, 2) and named(found)["norm"].aliases == ("deep",)
     assert named(found)[""].shape == (1, 5, 16, 24)
     assert found[-1].name == "unused", "what never runs comes last"
@@ -195,12 +198,12 @@ def test_check_gives_reasons_and_choices() -> None:
     check(found, ["stem", "deep", "norm", LOGITS])
     with pytest.raises(InputError, match=r"objective: shared cannot be tapped \(called 2 times\)"):
         check(found, ["shared"], "objective")
-    with pytest.raises(InputError, match=r"Did you mean 'norm'.*deep, stem, norm, head"):
+    with pytest.raises(InputError, match=r"Did you mean 'norm'.*deep, stem, .*norm, head"):
         check(found, ["nrom"])
     with pytest.raises(InputError, match="never called"):
         check(found, ["unused"])
     check(found, ["stem", "part"])  # the deepest: the pass stops before it is overwritten
-    with pytest.raises(InputError, match=r"part .*overwritten.*stem, norm, head"):
+    with pytest.raises(InputError, match=r"part .*overwritten.*stem, .*norm, head"):
         check(found, ["part", "deep"])
 
 

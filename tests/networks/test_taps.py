@@ -65,8 +65,13 @@ class Odd(nn.Module):
 
 
 @pytest.mark.parametrize(
-    "wrap", [lambda z: z, lambda z: {"out": z, "aux": z + 1}, lambda z: SimpleNamespace(logits=z)]
-)
+    "wrap",
+    [
+        lambda z: z, lambda z: {"aux": z + 1, "out": z}, lambda z: {"mask": z},
+        lambda z: {"loss": z.sum(), "logits": z}, lambda z: SimpleNamespace(logits=z),
+        lambda z: (z, z + 1), lambda z: [z], lambda z: {"out": [z, z + 1]},
+    ],
+)  # fmt: skip
 def test_logits_are_found_in_every_kind_of_output(wrap: Callable[[Tensor], object]) -> None:
     net, x = Odd(wrap), torch.ones(1, 3, 4, 5)
     maps = forward(net, x, ["conv", LOGITS])
@@ -75,8 +80,9 @@ def test_logits_are_found_in_every_kind_of_output(wrap: Callable[[Tensor], objec
 
 @pytest.mark.parametrize(
     ("output", "words"),
-    [((torch.zeros(1, 2, 3, 4),), "tuple"), ({"logits": torch.zeros(1)}, "dict"),
-     (torch.zeros(2, 3, 4), r"tensor \(2, 3, 4\)"), (None, "NoneType")],
+    [((), "tuple"), ({"logits": torch.zeros(1)}, "dict of logits"), (None, "NoneType"),
+     ({"masks": torch.zeros(1, 2, 3, 4), "classes": torch.zeros(1, 3)}, "dict of masks, classes"),
+     (torch.zeros(2, 3, 4), r"tensor \(2, 3, 4\)")],
 )  # fmt: skip
 def test_other_outputs_are_refused_by_what_they_are(output: object, words: str) -> None:
     with pytest.raises(InputError, match=words + ".*must be logits"):

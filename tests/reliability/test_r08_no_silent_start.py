@@ -80,7 +80,7 @@ def test_r08_floats_become_the_networks(world: Path, tmp_path: Path, kind: torch
     state = load_file(world / "teacher/model.safetensors")
     given = {k: v.to(kind) if v.is_floating_point() else v for k, v in state.items()}
     torch.save(given, tmp_path / "w.pth")
-    found = load_complete(str(tmp_path / "w.pth"), SMALL, ("c",) * 11, "teacher").net
+    found = load_complete(str(tmp_path / "w.pth"), SMALL, ("c",) * 11, "teacher", (64, 64)).net
     for name, value in found.state_dict().items():
         assert value.dtype == state[name].dtype
         assert torch.equal(value, given[name].to(value.dtype))

@@ -120,7 +120,7 @@ def test_torchvisions_own_checkpoints_fit_with_their_auxiliary_head(tmp_path: Pa
     source = fcn_resnet50(weights=None, weights_backbone=None, num_classes=7, aux_loss=True)
     torch.save({"model": source.state_dict(), "epoch": 3}, tmp_path / "w.pth")
     config = NetworkConfig(name="fcn_resnet50")
-    found = load_complete(str(tmp_path / "w.pth"), config, (), "teacher")
+    found = load_complete(str(tmp_path / "w.pth"), config, (), "teacher", (64, 64))
     assert found.classes == tuple(f"class {i}" for i in range(7))
     x = torch.randn(1, 3, 17, 25)
     with torch.no_grad():

@@ -65,7 +65,7 @@ class Gram(torch.autograd.Function):
 
 def gram(maps: Tensor) -> Tensor:
     """G = F F^T / (h w) of feature maps (1, C, h, w) seen as F (C, h w); (C, C)."""
-    return Gram.apply(maps.movedim(1, -1).flatten(0, 2))
+    return Gram.apply(maps.movedim(1, -1).flatten(0, -2))
 
 
 def distance_to(wanted: Tensor) -> Callable[[Tensor], Tensor]:

@@ -18,6 +18,7 @@ from adapt.machine.runtime import runtime, say
 from adapt.networks import build_network
 from adapt.networks.layers import NETWORK, Layer, auto_taps, check, main_path, proposal, trace
 from adapt.networks.saved import Model, load_run, numbered
+from adapt.networks.sizes import fitting
 from adapt.settings.groups import DataConfig
 from adapt.settings.mapping import inherit_data
 from adapt.settings.viz import LayersConfig
@@ -48,8 +49,15 @@ def layers(config: LayersConfig) -> list[Layer]:
     data = read_data(Path(config.run)) if recorded else DataConfig()
     model = load_run(config.run, config.network) if config.run else fresh(config)
     resized = data.resize if len(data.resize) == 2 else []
-    height, width = config.size or resized or data.crop or SIZE
-    found = trace(model.net, (height, width))
+    given = config.size or resized or data.crop
+    height, width = given or SIZE
+    try:
+        found = trace(model.net, (height, width))
+    except InputError:
+        fit = None if given else fitting(model.net, SIZE)
+        if fit is None:
+            raise
+        (height, width), found = fit, trace(model.net, fit)
     check(found, config.taps)
     auto = auto_taps(found)
     paths = images_of(config, recorded, data) if config.out else []
@@ -143,7 +151,7 @@ def short(number: int) -> str:
 def stride_of(layer: Layer) -> str:
     """`8`, or `8x4` where height and width differ; a side that was rounded still has stride 8."""
     strides = []
-    for cells, exact in zip(layer.shape[2:], layer.stride or (), strict=True):
+    for cells, exact in zip(layer.map[1:], layer.stride, strict=True) if layer.stride else ():
         side = round(exact * cells)
         fit = [s for s in POWERS if cells > 1 and cells in (side // s, -(-side // s))]
         strides.append(str(fit[0]) if fit else f"{exact:.3g}")
