@@ -257,8 +257,8 @@ def size_of(config: DataConfig, data: DataSet) -> tuple[int, int]:
     return height, width
 
 
-def by(size: Sequence[int]) -> str:
-    return f"{size[0]}x{size[1]}"
+def by(size: Sequence[int], mark: str = "x") -> str:
+    return f"{size[0]}{mark}{size[1]}"
 
 
 def alike(mask: Sequence[int], image: Sequence[int]) -> bool:
@@ -272,10 +272,9 @@ def misfit(sizes: Mapping[str, Shape], resize: list[int]) -> str:
     its resolution, and `[S]`, which keeps shapes, must make images of one size."""
     images = [sizes[f] for f in IMAGES if f in sizes]
     if not resize and len(set(sizes.values())) > 1:
-        size = f"[{images[0][0]},{images[0][1]}]"
-        return (
-            f"data.resize={size}, say, brings all to one size; data.fit says how if shapes differ"
-        )
+        shapes = all(alike(size, images[0]) for size in sizes.values())
+        kept = "" if shapes else " (stretched, or with data.fit=crop or pad)"
+        return f"data.resize=[{by(images[0], ',')}], say, brings all to one size{kept}"
     if len({tuple(frame(image, resize)) for image in images}) > 1:
         return "give data.resize=[height,width], with data.fit"
     odd = [f for f, size in sizes.items() if not any(alike(size, image) for image in images)]
