@@ -162,7 +162,8 @@ def leading_out(samples: Sequence[Sample], roots: list[Path]) -> list[Problem]:
     links: dict[str, set[str] | None] = {}
     problems = []
     for text in (text for field in FILES for text in column(samples, field) if text):
-        folder, _, name = text.rpartition("/")
+        folder, mark, name = text.rpartition("/")
+        folder = folder or mark or "."
         if folder not in links:
             within = any(resolved(Path(folder)).is_relative_to(root) for root in roots)
             links[folder] = links_in(folder) if within else None
@@ -176,7 +177,7 @@ def leading_out(samples: Sequence[Sample], roots: list[Path]) -> list[Problem]:
 
 def links_in(folder: str) -> set[str]:
     """The names of the links in a folder."""
-    with os.scandir(folder or ".") as entries:
+    with os.scandir(folder) as entries:
         return {entry.name for entry in entries if entry.is_symlink()}
 
 
@@ -226,18 +227,22 @@ def stems(where: Path) -> dict[str, Path]:
 
 def image_folders(where: Path, follow_links: bool) -> Iterator[tuple[str, list[str], list[str]]]:
     """Of a folder and all below it, in order of their names: its path relative to `where` (`seq0/`,
-    and the empty one first), and the names of its images and of the links to folders in it. What is
-    hidden is passed over; a folder that cannot be read, or links in a circle, are an InputError."""
+    and the empty one first), and the names of its images and of the links to folders that are not
+    followed, as those in a circle never are. What is hidden is passed over; a folder that cannot be
+    read is an InputError."""
 
     def refuse(error: OSError) -> NoReturn:
         raise InputError(f"{error.filename}: cannot be read ({error.strerror})")
 
     for place, folders, files in os.walk(where, onerror=refuse, followlinks=follow_links):
         folders[:] = sorted(name for name in folders if name[0] != ".")
-        links = [name for name in folders if Path(place, name).is_symlink()]
-        for link in (Path(place, name) for name in links if follow_links):
-            if resolved(Path(place)).is_relative_to(resolved(link)):
-                raise InputError(f"{link}: is a link to a folder that it lies in")
+        links = [
+            name
+            for name in folders
+            if (link := Path(place, name)).is_symlink()
+            and not (follow_links and not resolved(Path(place)).is_relative_to(resolved(link)))
+        ]
+        folders[:] = [name for name in folders if name not in links]
         images = sorted(name for name in files if name.lower().endswith(SUFFIXES))
         inner = place.removeprefix(str(where)).lstrip("/")
         yield f"{inner}/" if inner else "", [name for name in images if name[0] != "."], links
@@ -272,10 +277,11 @@ class Lookup:
         found: list[str] = []
         walk = image_folders(folder(where, "data"), follow_links)
         first = next(walk)
-        for place, images, links in [first] if first[1] else chain([first], walk):
-            for name in links if not follow_links else ():
-                text = f"is a link to a folder; to read it: {FOLLOW}"
-                self.problems.append(Problem("outside", str(where / place / name), text))
+        for place, images, links in chain([first], () if first[1] else walk):
+            for name in () if first[1] else links:
+                text = "that it lies in" if follow_links else f"and not read without {FOLLOW}"
+                problem = Problem("outside", str(where / place / name), f"leads to a folder {text}")
+                self.problems.append(problem)
             found += [place + image for image in images] if place else images
         if not found:
             raise InputError(

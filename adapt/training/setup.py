@@ -351,7 +351,7 @@ def pairing(data: DataSet) -> str:
     columns = (column(data.samples, field) for field in ("name", *FILES, "label"))
     digest, between = hashlib.sha256(), b""
     for row in zip(*columns, strict=True):
-        text = "\0".join(cell or str(None) for cell in row)
+        text = "\0".join([cell or "None" for cell in row])
         digest.update(between + text.encode(errors="surrogateescape"))
         between = b"\n"
     found = f"{len(data.samples)} samples, SHA-256 of their names and files"

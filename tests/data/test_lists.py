@@ -8,17 +8,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tiny import adapting, curve
 from trees import images
-from warm import Warm
 
 from adapt.data import Sample, cut, load
 from adapt.data.files import bare, distinct, leading_out, numbered
+from adapt.data.images import write_png
 from adapt.data.pairs import read_csv
 from adapt.data.samples import Table, Texts, chosen, column
 from adapt.errors import InputError
 from adapt.evaluation.predict import listed
 from adapt.settings.groups import DataConfig
 from adapt.training.setup import pairing
+from adapt.training.train import train
 from adapt.training.verdict import safe
 
 PLAIN = "x1,x2,y1\nold/a.png,new/a.png,y.png\nold/sub/b 1.2.png,new/b.png,\n"
@@ -156,12 +158,14 @@ def test_linked_folders_below_are_followed_where_told(nested: DataConfig, tmp_pa
     config = replace(nested, labels="")
     outside = images(tmp_path / "outside", "z.png")
     (Path(config.root) / "linked").symlink_to(outside)
-    with pytest.raises(InputError, match=r"old/linked: is a link to a folder; .*follow_links=true"):
+    with pytest.raises(
+        InputError, match="old/linked: leads to a folder and not read without .*true"
+    ):
         load(config, "train")
     images(Path(config.target), "linked/z.png")
     assert "linked/z" in [s.name for s in load(replace(config, follow_links=True), "train").samples]
     (Path(config.root) / "seq0/up").symlink_to(config.root)
-    with pytest.raises(InputError, match="seq0/up: is a link to a folder that it lies in"):
+    with pytest.raises(InputError, match="seq0/up: leads to a folder that it lies in"):
         load(replace(config, follow_links=True), "train")
 
 
@@ -252,13 +256,20 @@ def test_links_are_looked_at_one_by_one(root: Path, tmp_path: Path) -> None:
     assert [*distinct(2, str, lambda i: "same", lambda i: f"other{i}")] == ["other0", "other1"]
 
 
-@pytest.mark.system
-def test_pairs_of_two_sizes_in_folders_below_are_adapted(warm: Warm, world: Path) -> None:
-    for folder, size in (("two_old", (56, 40)), ("two_new", (112, 80))):
-        images(world / folder, *(f"seq/{i}.png" for i in range(12)), size=size)
-    done = warm.run(
-        "adapt.py", "data=pairs", "data.root=two_old", "data.target=two_new", "teacher=teacher",
-        "data.resize=[40,56]", "objective=pool3", "steps=1", "batch=2", "run=two", "device=cpu",
-    )  # fmt: skip
-    line = "sizes (H x W): x1 of 40x56, x2 of 80x112 are brought to 40x56\n"
-    assert line in done.stdout and "on 1 held-out pairs" in done.stdout
+def test_a_second_camera_of_twice_the_resolution_gives_the_same_run(
+    world: Path, tmp_path: Path
+) -> None:
+    """Its images, shrunk by area, are the first one's to the bit, wherever they lie."""
+    rng = np.random.default_rng(0)
+    for i in range(4):
+        old, new = rng.integers(0, 256, (2, 40, 56, 3), dtype=np.uint8)
+        for home, image in (("old", old), ("new", new), ("big/old/seq", old)):
+            write_png(tmp_path / home / f"{i}.png", image)
+        large = np.kron(new, np.ones((2, 2, 1), np.uint8))
+        write_png(tmp_path / f"big/new/seq/{i}.png", large)
+    runs = []
+    for home, resize in ((tmp_path, []), (tmp_path / "big", [40, 56])):
+        data = DataConfig("pairs", str(home / "old"), str(home / "new"), resize=resize)
+        run = train(adapting(world, tmp_path / f"run{len(runs)}", data=data, steps=3))
+        runs.append([entry["loss"] for entry in curve(run) if "loss" in entry])
+    assert runs[0] == runs[1] and len(runs[0]) == 3
