@@ -35,10 +35,10 @@ from adapt.data.images import png, read_image
 from adapt.data.sampling import Stream, batches
 from adapt.data.scenes import draw_scene
 from adapt.machine.runtime import runtime
-from adapt.networks.taps import normalise
+from adapt.networks.preprocessing import as_input
 from adapt.settings.groups import DataConfig
 from benchmarks.measure import Variant, conclude, measure, one_core, settings, timed
-from benchmarks.steps import MEAN, STD
+from benchmarks.steps import MEAN, NETWORK, STD
 
 BATCH = 8
 Source = Callable[[int], Iterator[Any]]
@@ -165,7 +165,7 @@ def main() -> None:
             for name, found in streams.items()
         }
         sides = [next(every["ours"](0))[side] for _ in range(count) for side in ("x1", "x2")]
-        variants["normalise"] = lambda: [normalise(machine.images(x), MEAN, STD) for x in sides]
+        variants["normalise"] = lambda: [as_input(machine.images(x), NETWORK) for x in sides]
         one_core()
         seconds = measure(variants, given.rounds)
         os.sched_setaffinity(0, cores)

@@ -23,7 +23,7 @@ import numpy as np
 from PIL import Image
 
 from adapt.data import load
-from adapt.data.sampling import Decoder, check_sizes
+from adapt.data.sampling import check_sizes
 from adapt.settings.groups import DataConfig
 from adapt.settings.presets import preset
 from adapt.training.setup import pairing
@@ -62,7 +62,7 @@ def read(home: Path, kind: str) -> dict[str, float]:
     times.append(time.perf_counter())
     pairing(data)
     times.append(time.perf_counter())
-    check_sizes(Decoder(data, config, ["x1", "x2", "valid"]), stacked=True)
+    check_sizes(data, config, ["x1", "x2", "valid"], stacked=True)
     times.append(time.perf_counter())
     parts = dict(zip(("pairs", "digest", "headers"), np.diff(times).tolist(), strict=True))
     memory = {"MB before": before / 1e6, "MB at most": resident(peak=True) / 1e6}

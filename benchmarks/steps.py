@@ -18,7 +18,8 @@ from adapt.machine.runtime import Runtime, runtime
 from adapt.networks import build_network
 from adapt.networks.batchnorm import freeze, train_mode
 from adapt.networks.gradient_checkpointing import blocks
-from adapt.networks.taps import forward, normalise
+from adapt.networks.preprocessing import as_input
+from adapt.networks.taps import forward
 from adapt.objective.terms import Objective
 from adapt.penalties import Penalty
 from adapt.settings.groups import NetworkConfig, PenaltyConfig, ScheduleConfig
@@ -30,7 +31,8 @@ from adapt.training.setup import Setup
 from adapt.training.teacher_cache import TeacherCache
 from adapt.training.train import one_step, record
 
-MEAN, STD = NetworkConfig().mean, NetworkConfig().std
+NETWORK = NetworkConfig()
+MEAN, STD = NETWORK.mean, NETWORK.std
 LR, ALPHA = 1e-4, 1e-3
 TAPS: dict[str, dict[str, float]] = {
     **{f"pool{n}": {f"pool{n}": 1.0} for n in range(1, 6)},
@@ -100,7 +102,7 @@ def ours(
     given: dict[str, object] = {**batch, "name": []}
     if cached:
         given["view"] = views = torch.arange(len(batch["x1"]))
-        image = normalise(setup.machine.images(batch["x1"][:1]), MEAN, STD)
+        image = as_input(setup.machine.images(batch["x1"][:1]), NETWORK)
         with torch.no_grad(), setup.machine.autocast():
             setup.cache = TeacherCache(len(views), forward(setup.teacher, image, taps), None)
     return lambda: record(setup, one_step(setup, given, 0), 0.0), setup.student
@@ -116,7 +118,7 @@ def floor(
     optimizer = torch.optim.SGD(student.parameters(), lr=LR, momentum=0.9)
 
     def maps(network: nn.Module, side: str) -> dict[str, Tensor]:
-        images = normalise(machine.images(batch[side]), MEAN, STD)
+        images = as_input(machine.images(batch[side]), NETWORK)
         with machine.autocast():
             return {tap: found.float() for tap, found in forward(network, images, taps).items()}
 

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from adapt.data.images import IGNORE
+from adapt.data.images import void_of
 from adapt.errors import InputError
 
 WRONG, VOID = (255, 255, 255), (0, 0, 0)
@@ -34,11 +34,11 @@ def palette(classes: int) -> np.ndarray:
 
 
 def coloured(labels: np.ndarray, classes: int) -> np.ndarray:
-    """Classes (H, W) in their colours, void black: uint8 (H, W, 3)."""
-    table = np.zeros((256, 3), np.uint8)
+    """Classes (H, W) in their colours, void and what is no class black: uint8 (H, W, 3)."""
+    table = np.zeros((void_of(classes) + 1, 3), np.uint8)
     table[:classes] = palette(classes)
-    table[IGNORE] = VOID
-    return table[labels]
+    table[-1] = VOID
+    return table[labels.astype(np.int64).clip(max=void_of(classes))]
 
 
 def error_view(prediction: np.ndarray, truth: np.ndarray, classes: int) -> np.ndarray:
@@ -51,7 +51,7 @@ def error_view(prediction: np.ndarray, truth: np.ndarray, classes: int) -> np.nd
         raise InputError(f"error view: prediction {prediction.shape} against truth {truth.shape}")
     view = coloured(prediction, classes)
     view[prediction != truth] = WRONG
-    view[truth == IGNORE] = VOID
+    view[truth == void_of(classes)] = VOID
     return view
 
 

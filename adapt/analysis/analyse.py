@@ -18,8 +18,8 @@ from adapt.evaluation.evaluate import data_for
 from adapt.evaluation.inference import Reading, Whole, evaluate_networks, groups, headline, stack
 from adapt.machine.runtime import runtime, say
 from adapt.networks.layers import check, main_path, trace
-from adapt.networks.saved import Model, load_model, start_point_of
-from adapt.networks.taps import normalise
+from adapt.networks.preprocessing import as_input
+from adapt.networks.saved import Model, load_model, load_teacher, start_point_of
 from adapt.penalties.fisher import load_fisher
 from adapt.settings.commands import PAIRS, AnalyseConfig
 
@@ -64,13 +64,16 @@ def networks_of(config: AnalyseConfig) -> Trained:
     """The run's network and the one that it came from."""
     folder = Path(config.run)
     after = load_model(folder)
-    start_point = config.teacher or start_point_of(read_config(folder))
+    recorded = read_config(folder)
+    if recorded["teacher_network"]["name"]:  # it came from its start, the teacher is another one
+        recorded |= {"teacher": "", "teacher_network": {}}
+    start_point = config.teacher or start_point_of(recorded)
     if not start_point:
         raise InputError(
             f"{folder} was not trained from a network for its task; give teacher=RUN to compare it "
             "with one"
         )
-    before = load_model(Path(start_point), "teacher", like=after)
+    before = load_teacher(start_point, recorded, after)
     own = replace(after.network, keys=before.network.keys)  # of files' tensors
     if before.network != own or len(before.classes) != len(after.classes):
         raise InputError(
@@ -98,9 +101,10 @@ def analyse_activations(config: AnalyseConfig, trained: Trained) -> Found:
     check(traced, names, "layers")
 
     def images() -> Iterator[tuple[Tensor, Tensor]]:
-        mean, std = reading.network.mean, reading.network.std
         for group in groups(whole, reading, "activations"):
-            both = {k: normalise(machine.images(stack(group, k)), mean, std) for k in set(seen)}
+            both = {
+                k: as_input(machine.images(stack(group, k)), reading.network) for k in set(seen)
+            }
             yield both[seen[0]], both[seen[1]]
 
     units = activations(before, after, names, images())

@@ -11,16 +11,16 @@ import torch
 from torch import Tensor
 
 from adapt.data import DataSet, load, some
-from adapt.data.sampling import Decoder, check_sizes, size_of
+from adapt.data.sampling import check_sizes, size_of
 from adapt.disk.files import clear
 from adapt.disk.lock import only_writer
 from adapt.disk.runs import read_data
 from adapt.errors import InputError
 from adapt.evaluation.inference import Reading, Whole, groups
 from adapt.machine.runtime import Runtime, runtime, say
+from adapt.networks.preprocessing import as_input
 from adapt.networks.pretrained import IMAGENET
 from adapt.networks.saved import Model, load_complete, load_run
-from adapt.networks.taps import normalise
 from adapt.penalties.fisher import Fisher, fisher_of, load_fisher, write_fisher
 from adapt.settings.choices import STRETCH
 from adapt.settings.commands import FisherConfig
@@ -52,10 +52,10 @@ def fisher(config: FisherConfig) -> Path:
         reading = Reading(settings, model.network, 1, config.workers)
         for (item,) in groups(Whole(data, settings, ["x1"]), reading, "fisher"):
             x1 = machine.images(item["x1"][None])
-            yield item["name"], normalise(x1, model.network.mean, model.network.std)
+            yield item["name"], as_input(x1, model.network)
 
     if not out.exists():
-        check_sizes(Decoder(data, settings, ["x1"]))
+        check_sizes(data, settings, ["x1"])
         with only_writer(out.with_suffix(".lock"), f"out: another process is writing {out}"):
             if not out.exists():
                 clear(out.parent.iterdir(), [out.name])

@@ -7,15 +7,16 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from adapt.data.images import IGNORE
+from adapt.data.images import index_type, void_of
 from adapt.data.objects import array_of, parts_of
 from adapt.data.sampling import tensor
-from adapt.errors import InputError
-from adapt.evaluation.metrics import Scores, confusion, scores
+from adapt.errors import InputError, listing
+from adapt.evaluation.metrics import Scores, scores_of, tally
 from adapt.evaluation.protocol import predict
-from adapt.machine.runtime import runtime
+from adapt.machine.runtime import Runtime, runtime
 from adapt.networks.batchnorm import eval_mode
-from adapt.networks.taps import as_input, forward, logits_of
+from adapt.networks.preprocessing import as_input
+from adapt.networks.taps import forward, logits_of
 from adapt.objective.terms import regression
 from adapt.penalties import Penalty as Omega
 from adapt.penalties.fisher import fisher_of
@@ -30,7 +31,7 @@ def taps(net: nn.Module, images: Tensor, names: Iterable[str]) -> dict[str, Tens
 
     Args:
         net: any module.
-        images: its input (B, 3, H, W), normalised.
+        images: its input (B, C, H, W), normalised.
         names: of layers (`named_modules()`, aliases), or `logits` for the network's own output.
 
     Raises:
@@ -46,13 +47,13 @@ def regression_loss(
     *,
     distance: str = "relative",
     valid: Tensor | None = None,
-    **options: float,
+    **options: Any,
 ) -> Tensor:
     """sum_l w_l d(F_l^T(x1), F_l^S(x2)): seed paper 003, section 3.1.
 
     Args:
         student: maps (B, C, h, w) of x2 by layer, with their graph.
-        teacher: maps of x1, of the same layers and shapes, without one.
+        teacher: maps of x1, of the same layers and channels, without one.
         weights: w_l by layer; None = 1 / number of layers.
         distance: a choice of objective.regression.distance.
         valid: (B, H, W), not 0 where both images show the same thing; None = everywhere.
@@ -131,7 +132,7 @@ def fisher(
 
     Args:
         net: a network whose output is logits; left as it was.
-        images: normalised, (3, H, W) or batches (B, 3, H, W), on the network's device.
+        images: normalised, (C, H, W) or batches (B, C, H, W), on the network's device.
         normalisation: of the likelihood over pixels, `sum` or `mean`.
         draws: label maps that are drawn for each image.
         seed: of the draws.
@@ -160,49 +161,83 @@ def evaluate(
     teacher: nn.Module | None = None,
     mean: Sequence[float] = IMAGENET_MEAN,
     std: Sequence[float] = IMAGENET_STD,
+    order: str = "rgb",
+    range: int = 1,
+    void: bool = False,
     device: str = "auto",
     precision: str = "auto",
 ) -> Scores:
     """Scores of a segmentation network in percent: against labels, or its agreement with a teacher.
 
     Args:
-        net: normalised images (B, 3, H, W) -> logits; moved to the device, its modes left alone.
-        data: a map-style data set or a DataLoader of (image, label), label (H, W) with 255 = void;
-            with a teacher of pairs (x1, x2[, valid]). Images as in `fit`.
+        net: normalised images (B, C, H, W) -> logits; moved to the device, its modes left alone.
+        data: a map-style data set or a DataLoader of (image, label), label (H, W) with 255 = void
+            (65535 where the network has more than 255 classes); with a teacher of pairs
+            (x1, x2[, valid]). Images as in `fit`.
         teacher: sees x1; its classes are the truth for what `net` says of x2. None = labels.
-        mean: of each RGB channel of uint8 images, for values in 0..1.
+        mean: of each channel of uint8 images, in the network's order and range.
         std: standard deviation likewise.
+        order: in which the network sees three channels, `rgb` or `bgr`; images are RGB.
+        range: largest value of a channel before mean and std, 1 or 255.
+        void: is the last output no class but void, which is wrong where there is a label?
         device: auto, cpu, cuda or cuda:N.
         precision: auto, fp32 or bf16.
 
     Raises:
-        InputError: items of another kind, no items, or logits that are not finite.
+        InputError: items of another kind, no items, a label that is no output of the network, a
+            teacher of other outputs, or logits that are not finite.
     """
-    machine, network = runtime(device, precision), NetworkConfig(mean=list(mean), std=list(std))
+    machine = runtime(device, precision)
+    network = NetworkConfig(mean=list(mean), std=list(std), order=order, range=range, void=void)
     for one in (net, teacher):
         if one is not None:
             machine.place(one)
-    total = np.zeros((0, 0), np.int64)
+    classes, total = 0, np.zeros(0, np.int64)
     for first, second, *valid in map(parts_of, items_of(data)):
+        old = batch_of_images(first)
+        images = old if teacher is None else batch_of_images(second)
+        if not classes:
+            classes = classes_of(machine, net, network, images)
+            total = np.zeros((3, classes), np.int64)
+            known = classes if teacher is None else classes_of(machine, teacher, network, old)
+            if known != classes:
+                raise InputError(f"evaluate: the teacher has {known} classes, net {classes}")
         if teacher is None:
-            images = batch_of_images(first)
-            truth = np.asarray(second).reshape(len(images), *np.shape(second)[-2:])
+            truth = labels_of(second, len(images), classes)
         else:
-            old, images = batch_of_images(first), batch_of_images(second)
             with eval_mode(teacher):
                 truth = predict(machine, teacher, network, old, size_of(old))
             if valid:
-                truth[np.asarray(valid[0]).reshape(truth.shape) == 0] = IGNORE
+                truth[np.asarray(valid[0]).reshape(truth.shape) == 0] = void_of(classes)
         with eval_mode(net):
-            if not len(total):
-                example = as_input(machine.images(images[:1]), mean, std)
-                with torch.no_grad(), machine.autocast():
-                    total = np.zeros((logits_of(net(example.clone())).shape[1],) * 2, np.int64)
             found = predict(machine, net, network, images, size_of(truth))
-        total += confusion(truth.astype(np.uint8), found, len(total))
-    if not len(total):
+        total += tally(truth, found, classes)
+    if not classes:
         raise InputError("evaluate: there is nothing in data")
-    return scores(total)
+    return scores_of(total)
+
+
+def classes_of(machine: Runtime, net: nn.Module, network: NetworkConfig, images: Tensor) -> int:
+    """How many classes a network tells apart."""
+    example = as_input(machine.images(images[:1]), network)
+    with torch.no_grad(), machine.autocast(), eval_mode(net):
+        return logits_of(net(example.clone())).shape[1] - network.void
+
+
+def labels_of(labels: Any, count: int, classes: int) -> np.ndarray:
+    """The index masks (B, H, W) of `count` images.
+
+    Raises:
+        InputError: a value that is neither a class nor void.
+    """
+    found = np.asarray(labels)
+    known = ((found >= 0) & (found < classes)) | (found == void_of(classes))
+    if not known.all():
+        raise InputError(
+            f"evaluate: label {listing(np.unique(found[~known]))} is out of range; the network has "
+            f"{classes} classes, 0..{classes - 1}, and void is {void_of(classes)}"
+        )
+    return found.reshape(count, *found.shape[-2:]).astype(index_type(classes))
 
 
 def items_of(data: Any) -> Iterator[Any]:
@@ -211,7 +246,7 @@ def items_of(data: Any) -> Iterator[Any]:
 
 
 def batch_of_images(images: Any) -> Tensor:
-    """(B, 3, H, W) of a batch, or of one image in any form that pairs may have."""
+    """(B, C, H, W) of a batch, or of one image in any form that pairs may have."""
     if isinstance(images, Tensor) and images.ndim == 4:
         return images
     return tensor(array_of(images, "the image", "data"))[None]

@@ -16,10 +16,11 @@ from torch.utils.data import DataLoader
 
 from adapt.data.objects import Pairs, offer
 from adapt.disk.files import write_whole
-from adapt.disk.runs import CONFIG, TEACHER, read_config, read_metrics
+from adapt.disk.runs import CONFIG, STUDENT, TEACHER, read_config, read_metrics
 from adapt.errors import InputError
 from adapt.machine.processes import on_rank_zero, processes
 from adapt.networks.factory import COMPILED, given
+from adapt.networks.preprocessing import with_preprocessing
 from adapt.networks.saved import load_model
 from adapt.settings.groups import IMAGENET_MEAN, IMAGENET_STD
 from adapt.settings.mapping import build
@@ -81,7 +82,8 @@ def fit(
     teacher: Network | str | Path,
     pairs: Any,
     *,
-    taps: str | Sequence[str] | Mapping[str, float] = "auto",
+    student: Network | None = None,
+    taps: str | Sequence[str] | Mapping[str, float | str] = "auto",
     objective: str = "pool5",
     penalty: str | Mapping[str, Any] = "l2_sp",
     steps: int = 1000,
@@ -91,6 +93,8 @@ def fit(
     classes: Sequence[str] = (),
     mean: Sequence[float] = IMAGENET_MEAN,
     std: Sequence[float] = IMAGENET_STD,
+    order: str = "rgb",
+    range: int = 1,
     device: str = "auto",
     run: str | Path | None = None,
     seed: int = 0,
@@ -101,15 +105,19 @@ def fit(
 
     Args:
         teacher: the network that was trained on the old domain: any module from normalised images
-            (B, 3, H, W) to logits; or a function that makes it with its weights; or, as on the
+            (B, C, H, W) to logits; or a function that makes it with its weights; or, as on the
             command line, the folder of a run. It is not changed.
         pairs: two folders (old, new) of images that match by name; or a map-style data set of
-            (x1, x2) or (x1, x2, valid); or a DataLoader of such batches. Images are uint8 RGB,
-            arrays (H, W, 3) or tensors (3, H, W), and are normalised here; floating point ones
-            count as normalised. `valid` (H, W) marks the pixels at which both show the same thing.
-            A data set is shuffled and mirrored as files are; a DataLoader keeps its own order,
-            gets no augmentation, and a run that is resumed passes over its first batches.
-        taps: layers whose maps are regressed: `auto`, names, or names with their weights.
+            (x1, x2) or (x1, x2, valid); or a DataLoader of such batches. Images are uint8, arrays
+            (H, W, C) or tensors (C, H, W), RGB where C is 3, and are normalised here; floating
+            point ones count as normalised. `valid` (H, W) marks the pixels at which both show the
+            same thing. A data set is shuffled and mirrored as files are; a DataLoader keeps its own
+            order, gets no augmentation, and a run that is resumed passes over its first batches.
+        student: another network that is to learn from the teacher, a module or a function that
+            makes it, and starts from its own weights; None = a copy of the teacher. It is not
+            changed.
+        taps: layers whose maps are regressed: `auto`, names, names with their weights, or the
+            teacher's names with the student's.
         objective: a choice of configs/objective; `taps` takes the place of its layers.
         penalty: a choice of configs/penalty, or its settings with a name.
         steps: of the optimiser.
@@ -117,8 +125,11 @@ def fit(
         lr: learning rate, the setting schedule.lr.
         held_out: map-style data set of pairs for the verdict; None = a tenth of the pairs.
         classes: names of the outputs; none = class 0, class 1, ...
-        mean: of each RGB channel, for values in 0..1, with which the teacher was trained.
+        mean: of each channel, in the network's order and range, with which the teacher was trained;
+            as many numbers as images have channels.
         std: standard deviation likewise.
+        order: in which the network sees three channels, `rgb` or `bgr`.
+        range: largest value of a channel before mean and std, 1 or 255.
         device: auto, cpu, cuda or cuda:N.
         run: folder to save to and to resume from; None = a temporary one (`Result.save`).
         seed: of the order of the pairs and their augmentation.
@@ -135,7 +146,8 @@ def fit(
     values: dict[str, Any] = {
         "run": str(folder), "objective": preset("objective", objective), "taps": taps,
         "penalty": preset("penalty", penalty) if isinstance(penalty, str) else dict(penalty),
-        "schedule": {"lr": lr}, "network": {"mean": list(mean), "std": list(std)},
+        "schedule": {"lr": lr},
+        "network": {"mean": list(mean), "std": list(std), "order": order, "range": range},
         "steps": steps, "batch": batch, "device": device, "seed": seed,
         "data": {"classes": list(classes)},
     }  # fmt: skip
@@ -143,10 +155,17 @@ def fit(
     if isinstance(pairs, DataLoader):
         values["batch"] = pairs.batch_size or batch
     with processes():
-        values["teacher"] = teacher_of(teacher, folder, values["network"])
+        own = values["network"]
+        if student is not None:
+            own = values["teacher_network"] = dict(own)
+            values["start"] = kept(student, folder / STUDENT, values["network"], "student")
+        values["teacher"] = kept(teacher, folder / TEACHER, own)
         for name, value in (settings or {}).items():
             place(values, name, value)
-        adapt(build(AdaptConfig, values), on_step)
+        config = build(AdaptConfig, values)
+        for group in ("network", "teacher_network"):
+            setattr(config, group, with_preprocessing(getattr(config, group)))
+        adapt(config, on_step)
         result = read(folder)
     result._temporary = temporary
     return result
@@ -210,28 +229,30 @@ def is_path(value: Any) -> bool:
     return isinstance(value, str | Path)
 
 
-def teacher_of(teacher: Network | str | Path, folder: Path, network: dict[str, Any]) -> str:
-    """What the setting `teacher` names. A module's weights are kept in the run's folder, and the
-    module makes the architecture (network.factory), under a name that its weights give it.
+def kept(
+    network: Network | str | Path, path: Path, settings: dict[str, Any], what: str = "teacher"
+) -> str:
+    """What the settings `teacher` and `start` name: a path as it is. A module's weights are kept in
+    the run's folder, and the module makes the architecture, the factory in `settings`.
 
     Raises:
-        InputError: the run was started from another teacher.
+        InputError: the run was started from another network.
     """
-    if isinstance(teacher, str | Path):
-        return str(teacher)
-    net = teacher if isinstance(teacher, nn.Module) else teacher()
+    if isinstance(network, str | Path):
+        return str(network)
+    net = network if isinstance(network, nn.Module) else network()
     if not isinstance(net, nn.Module):
-        raise InputError(f"teacher is a {type(net).__name__}; it must be a module, or make one")
+        raise InputError(f"{what} is a {type(net).__name__}; it must be a module, or make one")
     own = {name.replace(f"{COMPILED}.", ""): v for name, v in net.state_dict().items()}
     tensors = {name: v.detach().cpu().contiguous().clone() for name, v in own.items()}
-    content, path = safetensors.torch.save(tensors), folder / TEACHER
-    network["factory"] = given("", teacher)
+    content = safetensors.torch.save(tensors)
+    settings["factory"] = given("", network, "student " if what == "student" else "")
 
     def keep() -> None:
         if not path.is_file():
             write_whole(path, content)
         elif path.read_bytes() != content:
-            raise InputError(f"run: {folder} was started from another teacher; give a new run=")
+            raise InputError(f"run: {path.parent} was started from another {what}; give a new run=")
 
     on_rank_zero(keep)
     return str(path)

@@ -36,15 +36,16 @@ def named(path: str) -> Any:
 
 DATA = {"data": "inherit"}
 TRAINED = {"network": "deeplab_vgg16", **DATA, "augment": "inherit"}
+TAUGHT = {**TRAINED, "teacher_network": "inherit"}
 
 COMMANDS = {
     "train": Command(
         "training:TrainConfig", "adapt.training.train:train",
-        {**TRAINED, "objective": "supervised", "penalty": "l2", "schedule": "poly"},
+        {**TAUGHT, "objective": "supervised", "penalty": "l2", "schedule": "poly"},
         several=True, dry_run="training"),
     "adapt": Command(
         "training:AdaptConfig", "adapt.cli.adapt:adapt_and_report",
-        {**TRAINED, "objective": "default", "penalty": "l2_sp", "schedule": "poly"},
+        {**TAUGHT, "objective": "default", "penalty": "l2_sp", "schedule": "poly"},
         several=True, dry_run="training"),
     "evaluate": Command(
         "commands:EvaluateConfig", "adapt.cli.weights:evaluate",

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 from adapt.cli.help import shown
 from adapt.cli.study import cells_of
+from adapt.data import once
 from adapt.disk import checkpoint
 from adapt.disk.files import read_yaml
 from adapt.disk.runs import CONFIG, SUMMARY, check_same
@@ -24,7 +25,7 @@ from adapt.settings.study import StudyConfig
 from adapt.settings.training import TrainConfig
 from adapt.study.cells import check_study
 from adapt.study.grid import study_of
-from adapt.training.setup import once, prepare, resolve
+from adapt.training.setup import prepare, resolve
 from adapt.training.train import describe
 from adapt.training.trial import trial
 

@@ -36,8 +36,8 @@ def name_explicit(values: Any) -> None:
     """Note in each inheritable group which of its fields the command line sets."""
     for override in overrides():
         group, _, name = override.lstrip("+~").split("=")[0].partition(".")
-        if name and EXPLICIT in (values.get(group) or ()):
-            values[group][EXPLICIT].append(name.split(".")[0])
+        if (name or group == "network") and EXPLICIT in (values.get(group) or ()):
+            values[group][EXPLICIT].append(name.split(".")[0] or "name")  # network=NAME
 
 
 def terminate(number: int, frame: FrameType | None) -> None:
@@ -62,14 +62,20 @@ def perform(name: str, composed: DictConfig, dry_run: bool) -> tuple[str, int]:
     from adapt.machine.processes import processes, refuse_several, silent
     from adapt.machine.runtime import explained
 
-    factory = getattr(getattr(config, "network", None), "factory", "")
+    groups = [group for group in ("network", "teacher_network") if hasattr(config, group)]
+    factories = [name for group in groups if (name := getattr(config, group).factory)]
     try:
         if not command.several:
             refuse_several(name)
-        if factory:
+        for factory in factories:
             from adapt.networks.factory import permit
 
             permit(factory)
+        for group in groups:
+            if getattr(getattr(config, group), "preprocessing", ""):
+                from adapt.networks.preprocessing import with_preprocessing
+
+                setattr(config, group, with_preprocessing(getattr(config, group)))
         with processes():
             action = f"adapt.cli.dry_run:{command.dry_run}" if dry_run else command.action
             named(action)(config)
@@ -77,11 +83,12 @@ def perform(name: str, composed: DictConfig, dry_run: bool) -> tuple[str, int]:
         said = f"error: {error}" if isinstance(error, InputError) else str(error)
         return "" if silent(error) else said, error.status
     except ImportError as error:  # in the user's own network, when it is used
-        if not factory:
+        if not factories:
             raise
         from adapt.networks.own_modules import LATE
 
-        return f"error: network.factory={factory}: {error} ({LATE})", InputError.status
+        named_ones = " or ".join(f"network.factory={factory}" for factory in factories)
+        return f"error: {named_ones}: {error} ({LATE})", InputError.status
     except (RuntimeError, MemoryError) as error:
         if (stop := explained(error)) is None:
             raise

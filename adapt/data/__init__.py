@@ -1,6 +1,6 @@
 """Data sets: which files belong together. Nothing is decoded here (adapt.data.images does that)."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from operator import eq, gt
@@ -141,6 +141,22 @@ def load(config: DataConfig, split: str) -> DataSet:
     return DataSet(config.name, split, classes, void, kept, codes, layout.classification)
 
 
+Read = Callable[[DataConfig], DataSet]
+
+
+def once() -> Read:
+    """Reads the training samples of a configuration, and remembers the last: a list of a million
+    takes seconds."""
+    known: list[tuple[DataConfig, DataSet]] = []
+
+    def read(data: DataConfig) -> DataSet:
+        if not known or known[0][0] != data:
+            known[:] = [(data, load(data, "train"))]
+        return known[0][1]
+
+    return read
+
+
 def label_values(
     config: DataConfig, classes: tuple[str, ...]
 ) -> tuple[tuple[int, ...], tuple[int, ...]]:
@@ -162,6 +178,12 @@ def label_values(
         raise InputError(
             f"data.void is {config.void}, data.codes {config.codes}: each value means one thing; "
             f"classes have {list(codes) or f'0..{len(classes) - 1}'}"
+        )
+    highest = max([*(codes or range(len(classes))), *config.void], default=0)
+    if config.colors and highest >= len(config.colors):
+        raise InputError(
+            f"data.colors has {len(config.colors)} colours, of the values from 0 on; classes and "
+            f"data.void have values up to {highest}"
         )
     return void, codes
 

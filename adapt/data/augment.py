@@ -6,27 +6,31 @@ the transforms of one `Compose` share theirs, so that a crop's place would tell 
 mirrored.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from random import Random
 from typing import Any
 
 import cv2
 import numpy as np
 
-from adapt.data.images import IGNORE
+from adapt.data.images import DEEP
+from adapt.errors import InputError
 from adapt.settings.choices import PAD, STRETCH
 from adapt.settings.groups import DataConfig
 
 IMAGES = ("x1", "x2")
 MASKS = ("y", "valid")
-FILL = 0
-"""Value of pixels that no image covers; labels have IGNORE there, and they are not valid."""
+FILL, FILL_LABEL = 0, 65_535
+"""Values of pixels that no image covers, which are not valid. Labels have void there: OpenCV cuts
+FILL_LABEL to the largest value of their type."""
 
 WINDOW, MIRROR, SCALE, ROTATION, COLOUR, BLUR = range(6)
 """What is drawn for a sample; COLOUR and BLUR for each side, x2's being 2 further."""
 
 Arrays = dict[str, np.ndarray]
-"""x1, x2: uint8 (H, W, 3); y, valid: uint8 (H, W); all of one height and width."""
+"""x1, x2: uint8 or uint16 (H, W, C); y: index mask (H, W); valid: uint8 (H, W); all of one height
+and width."""
 Steps = dict[int, Any]
 """What is drawn -> albumentations' transform that draws it."""
 
@@ -50,11 +54,21 @@ def resize(arrays: Arrays, size: list[int]) -> Arrays:
         shrinks = wanted[0] * wanted[1] < shape[0] * shape[1]
         smooth = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
         method = cv2.INTER_NEAREST_EXACT if key in MASKS else smooth
-        resized[key] = cv2.resize(array, wanted[::-1], interpolation=method)
+        change = partial(cv2.resize, dsize=wanted[::-1], interpolation=method)
+        resized[key] = with_channels(change, array)
     return resized
 
 
-def centred(array: np.ndarray, shape: Sequence[int], fill: int) -> np.ndarray:
+def with_channels(change: Callable[[np.ndarray], np.ndarray], array: np.ndarray) -> np.ndarray:
+    """What a function of OpenCV, which shrinks up to four channels and drops a single one, makes of
+    (H, W) or (H, W, C)."""
+    if array.ndim == 2 or array.shape[2] in (3, 4):
+        return change(array)
+    parts = [change(array[..., i : i + 4]) for i in range(0, array.shape[2], 4)]
+    return np.dstack(parts)
+
+
+def centred(array: np.ndarray, shape: Sequence[int], fill: np.generic | float) -> np.ndarray:
     """An array (H, W[, C]) cut, or padded with `fill`, around its middle to `shape`. A second call
     with the array's own shape puts what is left of it back in its place."""
     if array.shape[:2] == tuple(shape):
@@ -85,20 +99,20 @@ def fitted(arrays: Arrays, size: list[int], fit: str) -> Arrays:
     if fit == STRETCH:
         return arrays
     made = {
-        key: centred(array, canvas(array.shape[:2], size, fit), void_of(key))
+        key: centred(array, canvas(array.shape[:2], size, fit), fill_of(key, array))
         for key, array in arrays.items()
     }
     for image in made.keys() & set(IMAGES):
         shown = centred(np.ones(arrays[image].shape[:2], np.uint8), made[image].shape[:2], 0)
         for mask in made.keys() & set(MASKS):
             there = resize({"valid": shown}, list(made[mask].shape[:2]))["valid"]
-            made[mask] = np.where(there, made[mask], np.uint8(void_of(mask)))
+            made[mask] = np.where(there, made[mask], fill_of(mask, made[mask]))
     return made
 
 
-def void_of(key: str) -> int:
-    """What an array holds where no image is."""
-    return IGNORE if key == "y" else FILL
+def fill_of(key: str, array: np.ndarray) -> np.generic:
+    """What an array holds where no image is; the largest value of a label's type is void."""
+    return array.dtype.type(np.iinfo(array.dtype).max if key == "y" else FILL)
 
 
 def turning(config: DataConfig) -> Steps:
@@ -117,7 +131,7 @@ def turning(config: DataConfig) -> Steps:
             p=1,
         )
     if config.rotate:
-        border = {"border_mode": cv2.BORDER_CONSTANT, "fill": FILL, "fill_mask": IGNORE}
+        border = {"border_mode": cv2.BORDER_CONSTANT, "fill": FILL, "fill_mask": FILL_LABEL}
         steps[ROTATION] = A.Rotate((-config.rotate, config.rotate), p=1, **border)
     targets = {"x2": "image", "y": "mask", "valid": "mask"}
     return {use: A.Compose([s], additional_targets=targets) for use, s in steps.items()}
@@ -126,7 +140,7 @@ def turning(config: DataConfig) -> Steps:
 def window(arrays: Arrays, size: list[int], seed: int) -> Arrays:
     """The same random window (H, W) of all arrays, as views; what is smaller is padded around."""
     height, width = map(max, zip(next(iter(arrays.values())).shape[:2], size, strict=True))
-    arrays = {k: centred(a, (height, width), void_of(k)) for k, a in arrays.items()}
+    arrays = {k: centred(a, (height, width), fill_of(k, a)) for k, a in arrays.items()}
     draw = Random(seed)
     top = int((height - size[0] + 1) * draw.random())
     left = int((width - size[1] + 1) * draw.random())
@@ -160,6 +174,14 @@ def photometry(config: DataConfig, side: int) -> Steps:
     return {use: A.Compose([step]) for use, step in steps.items()}
 
 
+def recoloured(step: Any, image: np.ndarray) -> np.ndarray:
+    """An image after a transform of albumentations, which knows uint8, and floats in 0..1."""
+    if image.dtype == np.uint16:
+        changed = step(image=(image / np.float32(DEEP)))["image"]
+        return np.rint(changed * DEEP).astype(np.uint16)
+    return step(image=image)["image"]
+
+
 class PairedAugmentation:
     """The same geometry for every array of a sample, then each image's own photometry; all fixed
     by a seed.
@@ -189,11 +211,17 @@ class PairedAugmentation:
         if self.crop:
             moved = window(moved, self.crop, own(seed, WINDOW))
         if self.flip and flips(seed):
-            moved = {key: cv2.flip(array, 1) for key, array in moved.items()}
+            moved = {k: cv2.flip(array, 1).reshape(array.shape) for k, array in moved.items()}
         for key in moved.keys() & self.photometry.keys():
             for use, step in self.photometry[key].items():
+                channels = moved[key].shape[2]
+                if use == COLOUR + 2 * IMAGES.index(key) and channels not in (1, 3):
+                    raise InputError(
+                        f"data.jitter_{key} changes the colours of grey or RGB images; {key} has "
+                        f"{channels} channels"
+                    )
                 step.set_random_seed(own(seed, use))
-                moved[key] = step(image=moved[key])["image"]
+                moved[key] = recoloured(step, moved[key])
         return moved
 
     def turned(self, arrays: Arrays, seed: int) -> Arrays:

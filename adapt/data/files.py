@@ -15,6 +15,7 @@ from typing import NamedTuple, NoReturn, TextIO, TypeVar
 
 from adapt.data.images import SUFFIXES
 from adapt.data.samples import FILES, Sample, Texts, column, repeats
+from adapt.data.video import VIDEOS, on_disk
 from adapt.disk.files import check_readable, reading, write_whole
 from adapt.errors import InputError, listing
 from adapt.machine.runtime import say
@@ -22,7 +23,7 @@ from adapt.settings.groups import DataConfig
 
 ENDINGS = {
     ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".avif",
-    ".heic", ".jp2", ".ppm", ".pgm", ".pnm", ".mat",
+    ".heic", ".jp2", ".ppm", ".pgm", ".pnm", ".mat", *VIDEOS,
 }  # fmt: skip
 """Suffixes that are no part of an image's name; what follows another dot is (`scan.2024`)."""
 
@@ -131,7 +132,8 @@ def inside(root: Path, given: str, where: str, follow_links: bool = False) -> Pa
         raise InputError(f"{where}: {given!r} must be a path relative to {root}, or lie in it")
     steps = accumulate(-1 if part == ".." else 1 for part in path.parts)
     climbs = min(steps, default=0) < 0
-    if climbs or not (follow_links or resolved(root / path).is_relative_to(resolved(root))):
+    real = on_disk(root / path)
+    if climbs or not (follow_links or resolved(real).is_relative_to(resolved(root))):
         raise InputError(f"{where}: {given!r} leads out of {root}")
     return root / path
 
@@ -149,9 +151,9 @@ def resolved(path: Path) -> Path:
 
 
 def exists(path: Path) -> bool:
-    """Is it a file? Names that no file can have are none."""
+    """Is it a file, or a frame of one? Names that no file can have are none."""
     try:
-        return path.is_file()
+        return on_disk(path).is_file()
     except (OSError, ValueError):
         return False
 

@@ -36,6 +36,7 @@ from adapt.data.files import (
 )
 from adapt.data.images import SUFFIXES
 from adapt.data.samples import Sample, Table, Texts, chosen
+from adapt.data.video import on_disk, without_frame
 from adapt.errors import InputError, listing, unknown
 from adapt.machine.runtime import progress
 from adapt.settings.groups import DataConfig
@@ -218,7 +219,7 @@ def files_of(
         if where not in places:
             places[where] = place_of(root, where, follow_links)
         prefix, files, links = places[where]
-        if name in files or not cell:
+        if name in files or not cell or ("#" in name and on_disk(Path(name)).name in files):
             yield prefix + name
             continue
         line, unsure = f"{path}:{numbers[row]}", links is None or name in links
@@ -235,7 +236,7 @@ def names_of(columns: Mapping[str, Texts], numbers: Sequence[int], path: Path) -
         return columns[field][row].removeprefix(columns[field].head)
 
     def short(field: str, row: int) -> str:
-        return bare(file(field, row)).replace("/", "__")
+        return bare(without_frame(file(field, row))).replace("/", "__")
 
     def pair(row: int) -> str:
         return f"{file('x1', row)}, {file('x2', row)}"

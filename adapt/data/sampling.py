@@ -1,7 +1,9 @@
 """Batches as a pure function of (seed, epoch, index): independent of workers and of resuming."""
 
 import hashlib
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from signal import SIG_DFL, SIGCHLD, signal
 from threading import current_thread, main_thread
 from typing import Any
@@ -12,7 +14,17 @@ from torch.utils.data import DataLoader, Dataset, default_collate
 
 from adapt.data import DataSet, Sample, some
 from adapt.data.augment import IMAGES, PairedAugmentation, fitted, frame, resize
-from adapt.data.images import image_size, read_image, read_mask, read_valid
+from adapt.data.formats import ALPHA
+from adapt.data.images import (
+    DEEP,
+    check_header,
+    image_header,
+    image_size,
+    read_image,
+    read_mask,
+    read_valid,
+    void_of,
+)
 from adapt.data.objects import arrays_of, batches_of
 from adapt.data.samples import column
 from adapt.errors import InputError, listing
@@ -22,12 +34,8 @@ from adapt.machine.workers import patient
 from adapt.settings.choices import CROP, PAD, STRETCH
 from adapt.settings.groups import DataConfig
 
-Batch = dict[str, Any]
-"""name: list of str; x1, x2: uint8 (B, 3, H, W); y, valid: uint8 (B, H, W), or y int64 (B,) where
-an image has one label. Absent = not asked."""
-Shape = tuple[int, int]
-"""(H, W)."""
-
+LOOKED_AT = 16
+"""Labels that are read before a training."""
 HEADERS = 20_000
 """Samples whose files' headers are read before a run."""
 HOW = {
@@ -35,6 +43,11 @@ HOW = {
     CROP: ", cut around the middle where their shape is another (data.fit)",
     PAD: ", padded where their shape is another (data.fit)",
 }
+Shape = tuple[int, int]
+"""(H, W)."""
+Batch = dict[str, Any]
+"""name: list of str; x1, x2: uint8 or uint16 (B, C, H, W); valid: uint8 (B, H, W); y: index masks
+(B, H, W), uint8 or uint16, or int64 (B,) where an image has one label. Absent = not asked."""
 
 
 class Decoder:
@@ -42,7 +55,7 @@ class Decoder:
 
     def __init__(self, data: DataSet, config: DataConfig, fields: Iterable[str]) -> None:
         """InputError for `data.fit` without the size that images are fitted to."""
-        self.data, self.size, self.fit = data, config.resize, config.fit
+        self.data, self.config, self.size, self.fit = data, config, config.resize, config.fit
         if self.fit != STRETCH and len(self.size) != 2:
             raise InputError(f"data.fit={self.fit} needs data.resize=[height,width]")
         self.fields = tuple(fields)
@@ -68,7 +81,7 @@ class Decoder:
         """The same as the files have it; sizes may differ where there is `data.resize`."""
         there = [f for f in self.fields if getattr(sample, f) is not None]
         if self.data.objects:
-            found = arrays_of(self.data.items[int(sample.name)], sample.name)
+            found = arrays_of(self.data.items[int(sample.name)], sample.name, self.config)
             arrays = {f: found[f] for f in there}
         else:
             arrays = {f: self.read(sample, f) for f in there}
@@ -82,11 +95,10 @@ class Decoder:
         return fitted(arrays, self.size, self.fit)
 
     def check(self, sample: Sample, sizes: Mapping[str, Shape]) -> None:
-        """Raises InputError for files of a sample, field -> (H, W), that are a `misfit`."""
+        """Raises InputError for files of a sample, field -> (H, W), that are a `misfit`. A label
+        may have the shape of the image that is not read."""
         why = misfit(sizes, self.size)
-        if (
-            why and self.size and not self.data.objects
-        ):  # the label may have the other image's shape
+        if why and self.size and not self.data.objects:
             others = {f: p for f in IMAGES if f not in sizes and (p := getattr(sample, f))}
             why = misfit({f: image_size(p) for f, p in others.items()} | {**sizes}, self.size)
         if why:
@@ -95,11 +107,12 @@ class Decoder:
 
     def read(self, sample: Sample, name: str) -> np.ndarray:
         path = getattr(sample, name)
-        if name in ("x1", "x2"):
-            return read_image(path)
+        if name in IMAGES:
+            return read_image(path, *self.config.reading(name))
         if name == "valid":
             return read_valid(path)
-        return read_mask(path, len(self.data.classes), self.data.void, self.data.codes)
+        data, colours = self.data, self.config.colors
+        return read_mask(path, len(data.classes), data.void, data.codes, colours)
 
 
 class Stream(Dataset[Batch]):
@@ -151,9 +164,17 @@ class Stream(Dataset[Batch]):
 
 
 def tensor(array: np.ndarray) -> torch.Tensor:
-    """uint8 (H, W[, 3]) -> uint8 ([3,] H, W), of the same memory."""
+    """(H, W[, C]) -> ([C,] H, W), of the same type and memory."""
     made = torch.from_numpy(array)
     return made.permute(2, 0, 1) if made.ndim == 3 else made
+
+
+def alike(images: list[torch.Tensor]) -> list[torch.Tensor]:
+    """Images of one type: beside some of 16 bits, those of 8 bits get the range of these."""
+    if {image.dtype for image in images} != {torch.uint8, torch.uint16}:
+        return images
+    ranges = {torch.uint8: DEEP // 255, torch.uint16: 1}
+    return [(image.int() * ranges[image.dtype]).to(torch.uint16) for image in images]
 
 
 def refuse_unequal(sizes: Mapping[str, Shape]) -> None:
@@ -166,12 +187,13 @@ def refuse_unequal(sizes: Mapping[str, Shape]) -> None:
 
 def collate(items: list[Batch]) -> Batch:
     """A batch whose images lie in memory as those of files, channels last: none is transposed."""
-    images = [key for key in IMAGES if key in items[0]]
-    refuse_unequal({item["name"]: tuple(item[images[0]].shape[1:]) for item in items})
+    keys = [key for key in IMAGES if key in items[0]]
+    refuse_unequal({item["name"]: tuple(item[keys[0]].shape[1:]) for item in items})
+    images = {key: alike([item[key].permute(1, 2, 0) for item in items]) for key in keys}
     found = default_collate(
-        [item | {key: item[key].permute(1, 2, 0) for key in images} for item in items]
+        [item | {key: images[key][place] for key in keys} for place, item in enumerate(items)]
     )
-    return found | {key: found[key].permute(0, 3, 1, 2) for key in images}
+    return found | {key: found[key].permute(0, 3, 1, 2) for key in keys}
 
 
 def batches(
@@ -211,33 +233,49 @@ def unwrapped(loader: DataLoader) -> Iterator[Any]:
         raise RuntimeError("DataLoader worker died while it handed over a batch") from None
 
 
-def check_sizes(decode: Decoder, stacked: bool = False) -> None:
+def check_sizes(
+    data: DataSet, config: DataConfig, fields: Iterable[str], stacked: bool = False
+) -> None:
     """Raises InputError unless every asked file of every sample is an image and fits its partners
-    (`Decoder.check`) and, where images are `stacked` as they are, all have one size; a line says
-    which sizes `data.resize` brings to one.
+    (`Decoder.check`) and, where images are `stacked` as they are, all have one size. Says which
+    sizes `data.resize` brings to one, and what of the files is not used.
 
     Reads headers only, so that a long run does not find out on its way; of more than HEADERS
     samples those of so many, evenly spaced. What Python gives as objects is looked at as it is
     used.
     """
-    total, data = len(decode.data.samples), some(decode.data, HEADERS)
-    looked = data.samples if data.objects is None else ()
+    decode, total = Decoder(data, config, fields), len(data.samples)
+    looked = some(data, HEADERS).samples if data.objects is None else ()
     kinds: dict[str, dict[Shape, str]] = {f: {} for f in decode.fields if f in IMAGES}
+    unused: dict[str, dict[Path, None]] = defaultdict(dict)
     if 0 < len(looked) < total:
         say(f"sizes: of {total:,} samples {HEADERS:,} are looked at before the run; scan reads all")
     for sample in progress(looked, what="sizes"):
         paths = {f: p for f in decode.fields if (p := getattr(sample, f)) is not None}
-        sizes = {f: image_size(p) for f, p in paths.items() if p.suffix.lower() != ".mat"}
-        decode.check(sample, sizes)
-        for field, known in kinds.items():
-            known.setdefault(sizes[field], sample.name)
-            if stacked:
-                refuse_unequal({name: size for size, name in known.items()})
-    every = {size for known in kinds.values() for size in known}
-    if len(decode.size) == 2 and (len(every) > 1 or decode.fit != STRETCH):
-        sides = (f"{f} of {listing(map(by, sizes), shown=3)}" for f, sizes in kinds.items())
-        how = "" if all(alike(size, decode.size) for size in every) else HOW[decode.fit]
-        say(f"sizes (H x W): {', '.join(sides)} are brought to {by(decode.size)}{how}")
+        headers = {f: image_header(p) for f, p in paths.items() if p.suffix.lower() != ".mat"}
+        decode.check(sample, {f: header.size for f, header in headers.items()})
+        for name, header in headers.items():
+            if name in IMAGES:
+                check_header(paths[name], header, *config.reading(name))
+                kinds[name].setdefault(header.size, sample.name)
+                if stacked:
+                    refuse_unequal({first: size for size, first in kinds[name].items()})
+            for what in header.ignored:
+                if what != ALPHA or not (name in IMAGES and config.reading(name)[0]):
+                    unused[what][paths[name]] = None
+    for what, files in unused.items():
+        first = next(iter(files))
+        say(f"{data.name}: {len(files)} files have {what}; it is not used (first: {first})")
+    say_sizes(kinds, decode.size, decode.fit)
+
+
+def say_sizes(kinds: Mapping[str, Iterable[Shape]], resize: list[int], fit: str) -> None:
+    """Says which sizes of x1 and x2 are brought to one, and how, unless it is all the same."""
+    every = {size for sizes in kinds.values() for size in sizes}
+    if len(resize) == 2 and (len(every) > 1 or fit != STRETCH):
+        sides = (f"{field} of {listing(map(by, sizes), shown=3)}" for field, sizes in kinds.items())
+        how = "" if all(same_shape(size, resize) for size in every) else HOW[fit]
+        say(f"sizes (H x W): {', '.join(sides)} are brought to {by(resize)}{how}")
 
 
 def size_of(config: DataConfig, data: DataSet) -> tuple[int, int]:
@@ -257,11 +295,35 @@ def size_of(config: DataConfig, data: DataSet) -> tuple[int, int]:
     return height, width
 
 
+def check_labels(data: DataSet, config: DataConfig, fields: Iterable[str]) -> None:
+    """Reads LOOKED_AT of the labels that are asked for, so that wrong values are refused before the
+    first step, and says where all of them are one class and void."""
+    asked = [field for field in fields if field in ("y1", "y2")]
+    if not asked or data.classification:
+        return
+    decode, void = Decoder(data, config, asked), void_of(len(data.classes))
+    counts = np.zeros(void + 1, np.int64)
+    for sample in some(data, LOOKED_AT).samples:
+        counts += np.bincount(decode.native(sample)["y"].ravel(), minlength=void + 1)
+    if counts[void] and np.count_nonzero(counts[:void]) < 2:
+        absent = [name for name, count in zip(data.classes, counts, strict=False) if not count]
+        say(void_warning(100 * counts[void] / counts.sum(), absent))
+
+
+def void_warning(share: float, absent: Sequence[str]) -> str:
+    """What to say where labels are void (in percent of their pixels) and never of some classes: the
+    255 of a mask of 0 and 255 counts as void."""
+    return (
+        f"warning: {share:.1f} % of the labels' pixels are void, and none is {listing(absent)}; "
+        "if a value that counts as void is a class, give data.codes, such as data.codes=[0,255]"
+    )
+
+
 def by(size: Sequence[int], mark: str = "x") -> str:
     return f"{size[0]}{mark}{size[1]}"
 
 
-def alike(mask: Sequence[int], image: Sequence[int]) -> bool:
+def same_shape(mask: Sequence[int], image: Sequence[int]) -> bool:
     """Have two (H, W) the same shape, up to a pixel of either?"""
     return abs(mask[0] * image[1] - mask[1] * image[0]) <= max(*mask, *image)
 
@@ -271,13 +333,15 @@ def misfit(sizes: Mapping[str, Shape], resize: list[int]) -> str:
     `data.resize` they must have one size; with it, masks must have the shape of an image, if not
     its resolution, and `[S]`, which keeps shapes, must make images of one size."""
     images = [sizes[f] for f in IMAGES if f in sizes]
-    if not resize and len(set(sizes.values())) > 1:
-        shapes = all(alike(size, images[0]) for size in sizes.values())
+    if not resize:
+        if len(set(sizes.values())) == 1:
+            return ""
+        shapes = all(same_shape(size, images[0]) for size in sizes.values())
         kept = "" if shapes else " (stretched, or with data.fit=crop or pad)"
         return f"data.resize=[{by(images[0], ',')}], say, brings all to one size{kept}"
     if len({tuple(frame(image, resize)) for image in images}) > 1:
         return "give data.resize=[height,width], with data.fit"
-    odd = [f for f, size in sizes.items() if not any(alike(size, image) for image in images)]
+    odd = [f for f, size in sizes.items() if not any(same_shape(size, i) for i in images)]
     return f"{odd[0]} has the shape of no image of its sample" if odd else ""
 
 

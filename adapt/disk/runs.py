@@ -5,7 +5,7 @@ import platform
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from importlib.metadata import PackageNotFoundError, version
@@ -37,8 +37,9 @@ from adapt.settings.training import TrainConfig
 
 CONFIG, ENVIRONMENT, METRICS, SUMMARY = "config.yaml", "env.json", "metrics.jsonl", "summary.json"
 LOCK = "lock"
-TEACHER = "teacher.safetensors"
-"""The weights of a teacher that was an object of Python; they are there before the run is."""
+TEACHER, STUDENT = "teacher.safetensors", "student.safetensors"
+"""The weights of a teacher, and of a student before its training, that were objects of Python; they
+are there before the run is."""
 OWN = (CONFIG, ENVIRONMENT, METRICS, SUMMARY, "model.safetensors", "model.json")
 """What a training writes into its folder, and nobody else."""
 MAY_DIFFER = (
@@ -107,7 +108,7 @@ def claimed(path: Path, config: dict[str, Any], default: dict[str, Any]) -> Iter
     if not str(path) or str(path) == ".":
         raise InputError("run is empty: give the run's folder, for example run=runs/teacher")
     known = (path / CONFIG).is_file() or not path.is_dir()
-    if not known and strangers(path, {LOCK, ENVIRONMENT, TEACHER}):
+    if not known and strangers(path, {LOCK, ENVIRONMENT, TEACHER, STUDENT}):
         raise InputError(f"run: {path} exists and is not a run folder (it has no {CONFIG})")
     with only_writer(path / LOCK, f"run: another process is writing {path}", keep=True):
         clear(path.iterdir(), OWN)
@@ -195,6 +196,11 @@ def read_data(folder: Path, what: str = "run") -> DataConfig:
     asked for on this command line or not at all."""
     data = read_config(folder, what)["data"]
     return replace(build(DataConfig, data, "data."), download=False)
+
+
+def own_image(recorded: Mapping[str, Any]) -> str:
+    """Which image of a pair a run's network sees, by its configuration: x1 or x2."""
+    return "x2" if recorded["teacher"] or recorded["domain"] == "d2" else "x1"
 
 
 @dataclass

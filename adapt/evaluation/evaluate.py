@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from adapt.data import DataSet, load, prepare
+from adapt.data.sampling import check_sizes, void_warning
 from adapt.disk.files import read_mapping, write_json, write_whole
 from adapt.disk.runs import read_config, read_data
 from adapt.disk.tables import csv_of
@@ -20,10 +21,11 @@ from adapt.evaluation.inference import (
     mean_loss,
     restyle_to_old,
 )
-from adapt.evaluation.metrics import ImageScores
+from adapt.evaluation.metrics import MATRIX, ImageScores
 from adapt.machine.processes import on_rank_zero, rank_zero_only, shared_errors
 from adapt.machine.runtime import runtime, say
-from adapt.networks.saved import Model, load_model, same_classes, start_point_of
+from adapt.networks.preprocessing import sees
+from adapt.networks.saved import Model, check_classes, load_model, load_teacher, start_point_of
 from adapt.settings.choices import PAD
 from adapt.settings.commands import EvaluateConfig
 from adapt.settings.groups import DataConfig
@@ -62,10 +64,12 @@ def evaluate(config: EvaluateConfig) -> Path:
     what = "run" if config.run else "teacher"
     model, recorded = load_model(folder, what), read_config(folder, what)
     domain, settings, data = data_for(folder, model, config.data, config.domain, config.split)
+    image = "x" + domain[1]
+    check_sizes(data, settings, [image])
     machine = runtime(config.device, config.precision)
+    say(sees(model.network))
     net = machine.place(model.net)
     reading = Reading(settings, model.network, config.batch, config.workers, config.protocol)
-    image = "x" + domain[1]
     if config.restyle:
         if domain == "d1":
             raise InputError(f"restyle={config.restyle} is for the new domain: give domain=d2")
@@ -79,7 +83,10 @@ def evaluate(config: EvaluateConfig) -> Path:
     teacher = None
     origin = config.teacher or start_point_of(recorded)
     if domain == "d2" and origin:
-        teacher = machine.place(load_model(Path(origin), "teacher", like=model).net).eval()
+        judge = load_teacher(origin, recorded, model)
+        check_classes(judge.classes, model.classes, f"teacher: {origin}", str(folder))
+        teacher = machine.place(judge.net).eval()
+        reading = replace(reading, teacher=judge.network)
     if config.loss and data.classification:
         raise InputError("loss=true needs one label a pixel; these images have one label each")
     found = evaluate_networks(machine, net, reading, data, image, teacher)
@@ -92,6 +99,8 @@ def evaluate(config: EvaluateConfig) -> Path:
         "labels": settings.labels,
         "resize": settings.resize,
         "fit": settings.fit,
+        "bands": settings.reading(image)[0],
+        "range": settings.reading(image)[1],
         "teacher": origin if teacher is not None else "",
         "domain": domain,
         "split": config.split,
@@ -115,6 +124,12 @@ def evaluate(config: EvaluateConfig) -> Path:
     }
     numbers = ", ".join(f"{k} {v}" for k, v in said.items())
     say(f"{path}: {found.images} images, {numbers}")
+    if found.truth and found.confusion is None:
+        say(f"{path}: no confusion matrix, as there are more than {MATRIX} classes")
+    if found.truth and found.void:
+        pairs = zip(data.classes, found.truth.accuracy, strict=True)
+        if absent := [name for name, share in pairs if isnan(share)]:
+            say(void_warning(found.void, absent))
     return path
 
 
@@ -134,11 +149,7 @@ def data_for(
         raise InputError("domain=d2 needs data.target=DIR, the folder of the new domain")
     on_rank_zero(lambda: prepare(settings))
     data = load(settings, split)
-    if not same_classes(model.classes, data.classes):
-        raise InputError(
-            f"{run} knows the classes {', '.join(model.classes)}; "
-            f"{data.name} has {', '.join(data.classes)}"
-        )
+    check_classes(model.classes, data.classes, str(run), data.name)
     return domain, settings, replace(data, classes=data.classes or model.classes)
 
 

@@ -8,24 +8,34 @@ import cv2
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, default_collate
 
 from adapt.data import DataSet
 from adapt.data.augment import IMAGES, MASKS, resize
-from adapt.data.images import IGNORE, image_size
-from adapt.data.sampling import Decoder, loading, tensor, unwrapped
+from adapt.data.images import image_size, void_of
+from adapt.data.sampling import Decoder, alike, loading, tensor, unwrapped
 from adapt.errors import InputError
-from adapt.evaluation.metrics import ImageScores, Scores, confusion, image_scores, scores
+from adapt.evaluation.metrics import (
+    MATRIX,
+    ImageScores,
+    Scores,
+    confusion,
+    image_scores,
+    per_class,
+    scores_of,
+    tally,
+)
 from adapt.evaluation.protocol import finite_logits, predict
 from adapt.evaluation.restyle import MAKERS, Restyle
 from adapt.machine.processes import all_sum, rank, shared_errors, world
 from adapt.machine.runtime import Runtime, progress
 from adapt.networks.batchnorm import adapt_statistics, eval_mode
-from adapt.networks.taps import as_input, normalise, upsample
+from adapt.networks.preprocessing import as_input
+from adapt.networks.taps import upsample
 from adapt.settings.groups import DataConfig, NetworkConfig, ProtocolConfig
 
 UNLABELLED = -1
-"""A label of an image that scores do not count; unlike IGNORE it is never the index of a class."""
+"""A label of an image that scores do not count; unlike void it is never the index of a class."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +50,13 @@ class Reading:
     """Of the scored network and of the teacher that it is compared with."""
     restyle: Restyle | None = None
     """Applied to x2 after resizing."""
+    teacher: NetworkConfig | None = None
+    """Of the teacher that a network is compared with; None = the same as its own."""
+
+    @property
+    def of_teacher(self) -> "Reading":
+        """How images reach the teacher."""
+        return replace(self, network=self.teacher or self.network)
 
 
 class Whole(Dataset[dict[str, Any]]):
@@ -100,7 +117,7 @@ def groups(
 
 
 def stack(group: list[dict[str, Any]], key: str) -> Tensor:
-    return torch.stack([item[key] for item in group])
+    return torch.stack(alike([item[key] for item in group]))
 
 
 def predicted(
@@ -111,14 +128,14 @@ def predicted(
     image: str,
     probabilities: bool = False,
 ) -> np.ndarray:
-    """The classes of a group's images, uint8 (B, H, W), at the group's `size`, or their
+    """The classes of a group's images, index masks (B, H, W), at the group's `size`, or their
     probabilities (B, C, H, W)."""
     size, images, how = group[0]["size"], stack(group, image), (reading.protocol, reading.batch)
     return predict(machine, net, reading.network, images, size, *how, probabilities)
 
 
 def views(image: np.ndarray, crop: list[int], count: int) -> list[np.ndarray]:
-    """1 or 10 crops of an image (H, W, 3): the centre; or the centre and the four corners, then the
+    """1 or 10 crops of an image (H, W, C): the centre; or the centre and the four corners, then the
     same mirrored (Krizhevsky et al. 2012). Without a crop it is the image itself.
 
     Raises:
@@ -137,11 +154,11 @@ def views(image: np.ndarray, crop: list[int], count: int) -> list[np.ndarray]:
     corners = [(0, 0), (0, right), (low, 0), (low, right)] if count > 1 else []
     spots = [(round(low / 2), round(right / 2)), *corners]
     cut = [image[y : y + height, x : x + width] for y, x in spots]
-    return cut + [cv2.flip(part, 1) for part in cut] if count > 1 else cut
+    return cut + [cv2.flip(part, 1).reshape(part.shape) for part in cut] if count > 1 else cut
 
 
 class Views(Dataset[Tensor]):
-    """The crops of every image once, in order: uint8 (crops, 3, h, w)."""
+    """The crops of every image once, in order: (crops, C, h, w)."""
 
     def __init__(
         self, data: DataSet, config: DataConfig, image: str, count: int, restyle: Restyle | None
@@ -165,14 +182,19 @@ class Views(Dataset[Tensor]):
         return torch.stack([tensor(part) for part in cut])
 
 
+def together(images: list[Tensor]) -> Tensor:
+    return default_collate(alike(images))
+
+
 def crops_of(
     reading: Reading, data: DataSet, image: str, count: int, what: str
 ) -> Iterator[Tensor]:
-    """Batches of crops, uint8 (B, count, 3, h, w), of images with one label each; images that still
+    """Batches of crops (B, count, C, h, w) of images with one label each; images that still
     have different sizes come one at a time."""
     source = Views(data, reading.data, image, count, reading.restyle)
     one_size = reading.data.crop or len(reading.data.resize) == 2
-    batches = loading(source, reading.workers, batch_size=reading.batch if one_size else 1)
+    how = {"batch_size": reading.batch if one_size else 1, "collate_fn": together}
+    batches = loading(source, reading.workers, **how)
     yield from progress(unwrapped(batches), what=what, total=len(batches))
 
 
@@ -192,7 +214,7 @@ def classify(
     Raises:
         InputError: the protocol is for one label a pixel.
     """
-    network, protocol, found = reading.network, reading.protocol, []
+    protocol, found = reading.protocol, []
     if protocol.window or protocol.flip or protocol.scales != [1.0]:
         raise InputError(
             f"protocol {protocol.tag} is for segmentation; images as a whole have protocol.crops=10"
@@ -200,7 +222,7 @@ def classify(
     with eval_mode(net):
         for crops in crops_of(reading, data, image, protocol.crops, what):
             logits = [
-                finite_logits(machine, net, normalise(machine.images(x), network.mean, network.std))
+                finite_logits(machine, net, as_input(machine.images(x), reading.network))
                 for x in crops.flatten(0, 1).split(reading.batch)
             ]
             chances = torch.cat(logits).softmax(dim=1).unflatten(0, crops.shape[:2]).mean(dim=1)
@@ -217,6 +239,10 @@ class Evaluation:
     truth: Scores | ImageScores | None
     agreement: Scores | ImageScores | None
     confusion: list[list[int]] | None
+    """Rows are true classes, columns predictions, the last one void of networks that have it; None
+    without labels, or with more than MATRIX classes."""
+    void: float | None = None
+    """Percent of the labels' pixels that count nowhere; None without labels a pixel."""
 
 
 def evaluate_networks(
@@ -240,38 +266,45 @@ def evaluate_networks(
             on all valid pixels, labelled or not; the agreement of labels where an image has one.
     """
     classes = len(data.classes)
-    truth = np.zeros((classes, classes), np.int64)
-    agreement = np.zeros_like(truth)
+    whole = classes <= MATRIX
+    count = confusion if whole else tally
+    truth = np.zeros((classes, classes + 1) if whole else (3, classes), np.int64)
+    agreement, pixels = np.zeros((3, classes), np.int64), np.zeros(1, np.int64)
     if data.classification:
         found, _ = classify(machine, net, reading, data, image)
         labels = np.array([UNLABELLED if s.label is None else s.label for s in data.samples])
-        truth += confusion(labels, found, classes, ignore=UNLABELLED)
+        truth += count(labels, found, classes, UNLABELLED)
         if teacher is not None:
-            wanted, _ = classify(machine, teacher, reading, data, "x1")
-            agreement += confusion(wanted, found, classes, ignore=UNLABELLED)
+            wanted, _ = classify(machine, teacher, reading.of_teacher, data, "x1")
+            agreement += tally(wanted, found, classes, UNLABELLED)
     else:
         fields = [image] + (["x1", "valid"] if teacher is not None else [])
         fields += ["y" + image[1]] if data.labelled else []
-        whole = Whole(data, reading.data, fields, reading.restyle)
+        samples = Whole(data, reading.data, fields, reading.restyle)
         with shared_errors(), eval_mode(net):
-            for group in groups(whole, reading, "evaluate", shared=True):
+            for group in groups(samples, reading, "evaluate", shared=True):
                 found = predicted(machine, net, reading, group, image)
                 if data.labelled:
                     for item, prediction in zip(group, found, strict=True):
-                        truth += confusion(np.asarray(item["y"]), prediction, classes)
+                        truth += count(np.asarray(item["y"]), prediction, classes)
+                        pixels += prediction.size
                 if teacher is not None:
-                    wanted = predicted(machine, teacher, reading, group, "x1")
+                    wanted = predicted(machine, teacher, reading.of_teacher, group, "x1")
                     for item, expected in zip(group, wanted, strict=True):
                         if "valid" in item:
-                            expected[np.asarray(item["valid"]) == 0] = IGNORE
-                    agreement += confusion(wanted, found, classes)
-        truth, agreement = (all_sum(torch.from_numpy(m)).numpy() for m in (truth, agreement))
-    score = image_scores if data.classification else scores
+                            expected[np.asarray(item["valid"]) == 0] = void_of(classes)
+                    agreement += tally(wanted, found, classes)
+        summed = (all_sum(torch.from_numpy(m)).numpy() for m in (truth, agreement, pixels))
+        truth, agreement, pixels = summed
+    score = image_scores if data.classification else scores_of
+    counts = per_class(truth) if whole else truth
+    matrix = truth[:, : classes + reading.network.void]
     return Evaluation(
         images=len(data.samples),
-        truth=score(truth) if data.labelled else None,
+        truth=score(counts) if data.labelled else None,
         agreement=score(agreement) if teacher is not None else None,
-        confusion=truth.tolist() if data.labelled else None,
+        confusion=matrix.tolist() if data.labelled and whole else None,
+        void=float(100 * (1 - counts[1].sum() / pixels[0])) if pixels[0] else None,
     )
 
 
@@ -296,9 +329,8 @@ def adapt_to(machine: Runtime, net: nn.Module, reading: Reading, data: DataSet, 
             whole = Whole(data, reading.data, [image], reading.restyle)
             yield from (stack(group, image) for group in groups(whole, reading, "adabn"))
 
-    mean, std = reading.network.mean, reading.network.std
     with machine.autocast():
-        adapt_statistics(net, (as_input(machine.images(x), mean, std) for x in images()))
+        adapt_statistics(net, (as_input(machine.images(x), reading.network) for x in images()))
 
 
 def restyle_to_old(
@@ -331,17 +363,16 @@ def mean_loss(
     labels' own size. `net`, `data` and `image` are as in `evaluate_networks`.
     """
     whole = Whole(data, reading.data, [image, "y" + image[1]], reading.restyle)
-    mean, std = reading.network.mean, reading.network.std
-    sums = torch.zeros(2, dtype=torch.float64)
+    sums, void = torch.zeros(2, dtype=torch.float64), void_of(len(data.classes))
     with shared_errors(), eval_mode(net):
         for group in groups(whole, reading, "loss", shared=True):
-            images = normalise(machine.images(stack(group, image)), mean, std)
+            images = as_input(machine.images(stack(group, image)), reading.network)
             for item, logits in zip(group, finite_logits(machine, net, images), strict=True):
                 label = torch.from_numpy(np.asarray(item["y"])).long().to(machine.device)
                 found = upsample(logits[None], (label.shape[0], label.shape[1]))
                 lost = nn.functional.cross_entropy(
-                    found, label[None], ignore_index=IGNORE, reduction="sum"
+                    found, label[None], ignore_index=void, reduction="sum"
                 )
-                sums += torch.tensor([lost.item(), (label != IGNORE).sum().item()])
+                sums += torch.tensor([lost.item(), (label != void).sum().item()])
     lost, pixels = all_sum(sums)
     return float(lost / pixels)

@@ -1,25 +1,48 @@
-"""Segmentation scores from one integer confusion matrix over a whole data set."""
+"""Segmentation scores from integer counts over a whole data set: a confusion matrix, or what of
+it the scores need."""
 
 from dataclasses import dataclass
 
 import numpy as np
 
-from adapt.data.images import IGNORE
+from adapt.data.images import void_of
+
+MATRIX = 1000
+"""Classes of which a whole confusion matrix is counted; that of 65,535 would have 34 GB."""
 
 
 def confusion(
-    truth: np.ndarray, prediction: np.ndarray, classes: int, ignore: int = IGNORE
+    truth: np.ndarray, prediction: np.ndarray, classes: int, ignore: int | None = None
 ) -> np.ndarray:
-    """int64 (C, C): rows are true classes, columns predictions; `ignore` among the true ones does
-    not count. Every other label and prediction must be below C."""
+    """int64 (C, C + 1): rows are true classes, columns predictions, the last of which are no class
+    but void. `ignore` (None = void) and other values that are no class do not count as true."""
+    ignore = void_of(classes) if ignore is None else ignore
     if truth.dtype == prediction.dtype == np.uint8 and ignore >= classes:
         joint = np.left_shift(truth, 8, dtype=np.uint16)  # void is counted, then cut off
         joint |= prediction
-        counts = np.bincount(joint.ravel(), minlength=256 * 256).reshape(256, 256)
-        return counts[:classes, :classes].copy()
-    counted = truth != ignore
-    joint = truth[counted].astype(np.int64) * classes + prediction[counted]
-    return np.bincount(joint, minlength=classes * classes).reshape(classes, classes)
+        counts = np.bincount(joint.ravel(), minlength=256 * 256).reshape(256, 256)[:classes]
+        return np.column_stack([counts[:, :classes], counts[:, classes:].sum(axis=1)])
+    counted, columns = (truth != ignore) & (truth < classes), classes + 1
+    joint = truth[counted].astype(np.int64) * columns + np.minimum(prediction[counted], classes)
+    return np.bincount(joint, minlength=classes * columns).reshape(classes, columns)
+
+
+def per_class(matrix: np.ndarray) -> np.ndarray:
+    """A confusion matrix (C, C + 1) -> int64 (3, C): the pixels of each class that are found, that
+    are true and that are predicted."""
+    return np.stack([matrix.diagonal(), matrix.sum(axis=1), matrix.sum(axis=0)[: len(matrix)]])
+
+
+def tally(
+    truth: np.ndarray, prediction: np.ndarray, classes: int, ignore: int | None = None
+) -> np.ndarray:
+    """As `per_class` of `confusion`, of any number of classes."""
+    if classes <= MATRIX:
+        return per_class(confusion(truth, prediction, classes, ignore))
+    counted = truth != (void_of(classes) if ignore is None else ignore)
+    true, predicted = truth[counted], prediction[counted]
+    found, predicted = true[true == predicted], predicted[predicted < classes]
+    return np.stack([np.bincount(x, minlength=classes) for x in (found, true, predicted)])
 
 
 @dataclass(frozen=True)
@@ -35,12 +58,16 @@ class Scores:
 
 
 def scores(matrix: np.ndarray) -> Scores:
-    """Scores of a confusion matrix (C, C).
+    """Scores of a confusion matrix (C, C + 1)."""
+    return scores_of(per_class(matrix))
+
+
+def scores_of(counts: np.ndarray) -> Scores:
+    """Scores of counts (3, C) as `tally` gives them.
 
     A class that is predicted but absent has IoU 0 and counts; it has no accuracy.
     """
-    matrix = matrix.astype(np.float64)
-    hits, true, predicted = np.diag(matrix), matrix.sum(axis=1), matrix.sum(axis=0)
+    hits, true, predicted = counts.astype(np.float64)
     with np.errstate(invalid="ignore", divide="ignore"):
         iou = 100 * hits / (true + predicted - hits)
         accuracy = 100 * hits / true
@@ -48,7 +75,7 @@ def scores(matrix: np.ndarray) -> Scores:
     return Scores(
         miou=float(np.nanmean(iou)) if np.isfinite(iou).any() else nothing,
         class_accuracy=float(np.nanmean(accuracy)) if np.isfinite(accuracy).any() else nothing,
-        pixel_accuracy=float(100 * hits.sum() / matrix.sum()) if matrix.sum() else nothing,
+        pixel_accuracy=float(100 * hits.sum() / true.sum()) if true.any() else nothing,
         iou=tuple(iou),
         accuracy=tuple(accuracy),
     )
@@ -66,9 +93,9 @@ class ImageScores:
     """Share of each class's images that are found."""
 
 
-def image_scores(matrix: np.ndarray) -> ImageScores:
-    """Scores of a confusion matrix (C, C) of images."""
-    found = scores(matrix)
+def image_scores(counts: np.ndarray) -> ImageScores:
+    """Scores of counts (3, C) of images."""
+    found = scores_of(counts)
     return ImageScores(found.pixel_accuracy, found.class_accuracy, found.accuracy)
 
 

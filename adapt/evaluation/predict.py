@@ -7,21 +7,23 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import cv2
 import numpy as np
 
 from adapt.data import DataSet, Sample, layout_of
 from adapt.data.augment import centred, resize
 from adapt.data.files import Lookup, bare, distinct, inside, numbered
-from adapt.data.images import IGNORE, voc_palette, write_png
-from adapt.data.sampling import size_of
+from adapt.data.images import as_rgb, index_type, png, voc_palette, void_of, write_png
+from adapt.data.sampling import check_sizes, size_of
+from adapt.data.tiff import Place, geotiff, place_of
+from adapt.data.video import VIDEOS, on_disk, opened_video, without_frame
 from adapt.disk.files import read_mapping, write_json, write_whole
-from adapt.disk.runs import read_data
+from adapt.disk.runs import own_image, read_config, read_data
 from adapt.disk.tables import csv_of
 from adapt.errors import InputError
 from adapt.evaluation.evaluate import data_for
 from adapt.evaluation.inference import Reading, Whole, classify, groups, predicted
 from adapt.machine.runtime import Runtime, runtime, say
+from adapt.networks.preprocessing import sees
 from adapt.networks.saved import Model, is_file, load_complete, load_model
 from adapt.settings.choices import CROP, STRETCH
 from adapt.settings.commands import PredictConfig
@@ -29,17 +31,18 @@ from adapt.settings.groups import DataConfig
 from adapt.settings.mapping import as_dict, differences, inherit
 
 MANIFEST, LABELS = "predictions.json", "predictions.csv"
-VIDEOS = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v")
 
 
 def predictions(config: PredictConfig) -> Path:
-    """Write <out>/<name>.png for every image, at its own size, and return the folder.
+    """Write <out>/<name>.png, or <name>.tif where the image is a GeoTIFF, which then lies at the
+    same place, for every image, at its own size, and return the folder.
 
     The values are class indices, with the VOC colours as palette, or the values of the data set's
-    own masks where these differ (Cityscapes, as its test server wants them); 255 is what data.fit=
-    crop has cut off. A classifier of whole images writes <out>/predictions.csv instead: name,
-    class, probability. Started again, the command goes on where it was; a folder with the
-    predictions of another run is refused.
+    own masks where these differ (Cityscapes, as its test server wants them). Where a value is above
+    255 the masks are grey of 16 bits, without a palette. Void is what data.fit=crop has cut off. A
+    classifier of whole images writes <out>/predictions.csv instead: name, class, probability.
+    Started again, the command goes on where it was; a folder with the predictions of another run is
+    refused.
 
     Raises:
         InputError: the run is unfinished, the folder is something else, or images have no domain.
@@ -56,24 +59,32 @@ def predictions(config: PredictConfig) -> Path:
             "codes": list(data.codes),
             "classes": list(model.classes),
         }
-        if settings.fit != STRETCH:
-            about["fit"] = settings.fit
+        bands, limits = settings.reading(image)
+        about |= {"bands": bands} if bands else {}
+        about |= {"range": limits} if limits else {}
+        about |= {"fit": settings.fit} if settings.fit != STRETCH else {}
         machine = runtime(config.device, config.precision)
+        check_sizes(data, settings, [image])
         claim(out, about)
+        say(sees(model.network))
         reading = Reading(settings, model.network, config.batch, config.workers, config.protocol)
         if data.classification:
             label_images(out / LABELS, machine, model, reading, data, image)
             say(f"{out / LABELS}: {len(data.samples)} predictions of {config.run}")
             return out
-        waiting = tuple(s for s in data.samples if not all(p.is_file() for p in files(config, s)))
+        places = {s.name: place_of(on_disk(getattr(s, image))) for s in data.samples}
+        outputs = {name: files(config, name, place) for name, place in places.items()}
+        waiting = tuple(s for s in data.samples if not all(p.is_file() for p in outputs[s.name]))
         net = machine.place(model.net).eval()
         whole = Whole(replace(data, samples=waiting), settings, [image])
-        values = np.array(data.codes or range(len(model.classes)), np.uint8)
+        codes = data.codes or range(len(model.classes))
+        values = np.array(codes, np.min_scalar_type(max(codes)))
         for group in groups(whole, reading, "predict"):
             found = predicted(machine, net, reading, group, image, config.probabilities)
             for item, one in zip(group, found, strict=True):
-                write(config, item, one, values)
-    void = "; what data.fit=crop has cut off is void (255)" if settings.fit == CROP else ""
+                name = item["name"]
+                write(config, item, one, values, outputs[name], places[name])
+    void = "; what data.fit=crop has cut off is void" if settings.fit == CROP else ""
     say(f"{out}: {len(data.samples)} predictions of {config.run}, {len(waiting)} of them new{void}")
     return out
 
@@ -91,6 +102,9 @@ def inputs_of(config: PredictConfig, stack: ExitStack) -> tuple[Model, DataConfi
     if not is_file(config.run):
         model = load_model(Path(config.run))
         settings = inherit(settings, read_data(Path(config.run)))
+        bands, limits = settings.reading(own_image(read_config(Path(config.run))))
+        bands, limits = config.data.bands or bands, config.data.range or limits
+        settings = replace(settings, bands=bands, range=limits)
     if images.suffix.lower() in VIDEOS:
         folder = stack.enter_context(TemporaryDirectory(prefix="frames-"))
         named = frames(images, Path(folder))
@@ -119,8 +133,8 @@ def listed(source: Path, follow_links: bool) -> dict[str, Path]:
     names = distinct(
         len(paths),
         lambda place: lines[place][0],
-        lambda place: bare(paths[place]).replace("/", "_"),
-        lambda place: bare(paths[place]),
+        lambda place: bare(without_frame(paths[place])).replace("/", "_"),
+        lambda place: bare(without_frame(paths[place])),
         lambda place: paths[place],
     )
     return dict(zip(names, found, strict=True))
@@ -133,48 +147,56 @@ def frames(video: Path, folder: Path) -> dict[str, Path]:
         InputError: no such video, or nothing in it that OpenCV reads.
     """
     named: dict[str, Path] = {}
-    capture = cv2.VideoCapture(str(video)) if video.is_file() else None
-    while capture is not None:
-        there, frame = capture.read()
-        if not there:
-            break
+    capture = opened_video(video)
+    while (read := capture.read())[0]:
+        frame = read[1]
         name = f"frame_{len(named):06d}"
         named[name] = folder / f"{name}.png"
         write_png(named[name], np.ascontiguousarray(frame[..., ::-1]))
     if not named:
-        raise InputError(f"images: {video} is no video that can be read")
+        raise InputError(f"images: {video} has no frames that can be read")
     return named
 
 
-def files(config: PredictConfig, sample: Sample) -> list[Path]:
+def files(config: PredictConfig, name: str, place: Place | None) -> list[Path]:
     """What is written of an image."""
     out = Path(config.out)
-    found = [out / f"{sample.name}.png"]
-    found += [out / "overlay" / f"{sample.name}.png"] if config.overlay else []
-    return found + ([out / "probabilities" / f"{sample.name}.npz"] if config.probabilities else [])
+    found = [out / f"{name}{'.tif' if place else '.png'}"]
+    found += [out / "overlay" / f"{name}.png"] if config.overlay else []
+    return found + ([out / "probabilities" / f"{name}.npz"] if config.probabilities else [])
 
 
 def write(
-    config: PredictConfig, item: dict[str, Any], found: np.ndarray, values: np.ndarray
+    config: PredictConfig,
+    item: dict[str, Any],
+    found: np.ndarray,
+    values: np.ndarray,
+    outputs: list[Path],
+    place: Place | None,
 ) -> None:
     """The files of one image, of its classes (H, W) or their probabilities (C, H, W); `values` are
-    those of the classes in the mask."""
-    plain = bool(np.array_equal(values, range(len(values))))
-    mask, *others = files(config, Sample(item["name"], Path()))
-    shape = item["shape"]  # data.fit undone
+    those of the classes in the mask, `place` is the image's on Earth."""
+    palette = voc_palette() if np.array_equal(values, range(len(values))) else None
+    mask, *others = outputs
+    shape = item["shape"]  # data.fit is undone
     if config.probabilities:
         buffer, own = io.BytesIO(), centred(found.transpose(1, 2, 0), shape, 0).transpose(2, 0, 1)
         np.savez_compressed(buffer, probabilities=own.astype(np.float16))
         write_whole(others[-1], buffer.getvalue())
-    classes = found.argmax(axis=0).astype(np.uint8) if config.probabilities else found
+    classes = found
+    if config.probabilities:
+        classes = found.argmax(axis=0)
+    there = np.minimum(classes, len(values))  # void is the last
     if config.overlay:
         pixels = next(item[key] for key in ("x1", "x2") if key in item).permute(1, 2, 0).numpy()
-        seen = resize({"x1": pixels}, list(classes.shape))["x1"].astype(np.float32)
-        colours = np.array(voc_palette(), np.float32).reshape(-1, 3)[classes]
+        seen = resize({"x1": as_rgb(pixels)}, list(classes.shape))["x1"].astype(np.float32)
+        colours = np.array(voc_palette(len(values) + 1), np.float32).reshape(-1, 3)[there]
         blended = (1 - config.overlay) * seen + config.overlay * colours
         write_png(others[0], centred(blended.round().astype(np.uint8), shape, 0))
-    indices = centred(values[classes], shape, IGNORE)
-    write_png(mask, indices, voc_palette() if plain else None)  # last: it is done
+    kind, void = np.promote_types(values.dtype, index_type(len(values))), void_of(len(values))
+    found = centred(np.append(values, void).astype(kind)[there], shape, void)
+    encoded = geotiff(found, place, palette) if place else png(found, palette)
+    write_whole(mask, encoded)  # last: it is done
 
 
 def label_images(

@@ -7,15 +7,19 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from adapt.data.images import index_type, void_of
 from adapt.errors import InputError
 from adapt.machine.runtime import Runtime
+from adapt.networks.preprocessing import as_input
 from adapt.networks.sizes import REFUSALS, reason
-from adapt.networks.taps import as_input, logits_of, upsample
+from adapt.networks.taps import logits_of, upsample
 from adapt.settings.groups import NetworkConfig, ProtocolConfig
 
 WHOLE = ProtocolConfig()
+PART = 256
+"""Classes whose logits are upsampled together at most, where only the most likely one is asked."""
 Logits = Callable[[Tensor], Tensor]
-"""Normalised images (B, 3, H, W) -> logits (B, C, h, w), float32."""
+"""Normalised images (B, N, H, W) -> logits (B, C, h, w), float32."""
 
 
 def predict(
@@ -28,8 +32,8 @@ def predict(
     batch: int = 0,
     probabilities: bool = False,
 ) -> np.ndarray:
-    """Images (B, 3, h, w), uint8 or normalised already -> classes (B, H, W) at `size`, or with
-    `probabilities` those of all of them, float32 (B, C, H, W).
+    """Images (B, N, h, w), uint8 or normalised already -> classes (B, H, W) at `size`, of
+    `index_type`, or with `probabilities` those of all of them, float32 (B, C, H, W).
 
     One pass over whole images takes the argmax of their bilinearly upsampled logits. With several
     scales or mirroring, the softmax probabilities at `size` are averaged (Zhao et al. 2017, Chen et
@@ -39,7 +43,7 @@ def predict(
     Args:
         machine: the device and the precision.
         net: the network, in eval mode.
-        network: its normalisation.
+        network: its normalisation, and whether its last output is void.
         images: the network's input before normalisation.
         size: (H, W) of the prediction.
         protocol: whole images, windows or several scales.
@@ -64,22 +68,46 @@ def predict(
         return found
 
     run = windowed(logits, protocol.window, protocol.stride, batch) if protocol.window else logits
-    normalised = as_input(machine.images(images), network.mean, network.std)
+    normalised = as_input(machine.images(images), network)
     if probabilities:
         passes = len(protocol.scales) * (1 + protocol.flip)
-        found = averaged(run, normalised, size, protocol).div_(passes)
-    elif protocol.scales == [1.0] and not protocol.flip:
-        found = most_likely(run(normalised), size)
+        return averaged(run, normalised, size, protocol).div_(passes).cpu().numpy()
+    if protocol.scales == [1.0] and not protocol.flip:
+        scores = run(normalised)
+        found = most_likely(scores, size)
     else:
-        found = averaged(run, normalised, size, protocol).argmax(dim=1).to(torch.uint8)
-    return found.cpu().numpy()
+        scores = averaged(run, normalised, size, protocol)
+        found = indices(scores.argmax(dim=1), scores.shape[1])
+    labels, classes = found.cpu().numpy(), scores.shape[1] - network.void
+    if network.void:
+        labels[labels == classes] = void_of(classes)
+    return labels.astype(index_type(classes), copy=False)
+
+
+def indices(labels: Tensor, classes: int) -> Tensor:
+    """Labels as uint8, or as int32 where 8 bits do not hold them: torch has little for uint16."""
+    return labels.to(torch.uint8 if index_type(classes) is np.uint8 else torch.int32)
 
 
 def most_likely(logits: Tensor, size: tuple[int, int]) -> Tensor:
-    """Logits (B, C, h, w) -> classes uint8 (B, H, W). Upsampling one image at a time in channels
-    last needs less memory and a third of the time."""
+    """Logits (B, C, h, w) -> classes (B, H, W), uint8 or int32. Upsampling one image at a time in
+    channels last needs less memory and a third of the time; of more than PART classes only so many
+    are upsampled together."""
     images = logits.to(memory_format=torch.channels_last).split(1)
-    return torch.cat([upsample(one, size).argmax(dim=1).to(torch.uint8) for one in images])
+    return torch.cat([indices(likeliest(one, size), logits.shape[1]) for one in images])
+
+
+def likeliest(logits: Tensor, size: tuple[int, int]) -> Tensor:
+    """Logits (1, C, h, w) -> classes int64 (1, H, W)."""
+    first, *others = logits.split(PART, dim=1)
+    if not others:
+        return upsample(first, size).argmax(dim=1)
+    highest, label = upsample(first, size).max(dim=1)
+    for number, part in enumerate(others, 1):
+        value, place = upsample(part, size).max(dim=1)
+        label = torch.where(value > highest, place + number * PART, label)
+        highest = torch.maximum(highest, value)
+    return label
 
 
 def finite_logits(machine: Runtime, net: nn.Module, x: Tensor) -> Tensor:

@@ -29,8 +29,9 @@ from adapt.export.files import (
 )
 from adapt.export.onnx_graph import NEEDED, check_installed, onnx_bytes
 from adapt.export.parity import TOLERANCE, Case, check, noise
-from adapt.export.recipe import OURS, Recipe, Signature, odd_sizes, recipe_of, signature_of
+from adapt.export.recipe import OURS, Recipe, Signature, odd_sizes, recipe_of, signature_of, sizes
 from adapt.machine.runtime import say
+from adapt.networks.preprocessing import sees
 from adapt.networks.saved import ABOUT, WEIGHTS, Model, load_model
 from adapt.settings.commands import ExportConfig
 
@@ -67,8 +68,9 @@ def export(config: ExportConfig) -> Path:
     recipe = recipe_of(model.network, model.net, len(model.classes))
     about = description(model, recipe, signature, settings, origin)
     free = 0 if config.size else signature.multiple
-    noises = noise(odd_sizes(free) if free else [shape, shape])
+    noises = noise(odd_sizes(free) if free else [shape, shape], len(model.network.mean))
     say(f"{run}: {model.network.name} to {out} as {' and '.join(config.formats)}")
+    say(f"{sees(model.network)}; it takes {sizes(signature.multiple)}")
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as temporary:
         aside = Path(temporary) / out.name
@@ -159,7 +161,8 @@ def write_formats(
     if "onnx" in config.formats:
         kept = ("architecture", "classes", "input", "output", "origin")
         metadata = {k: about[k] for k in kept} | {"weights_sha256": model.digest}
-        content = onnx_bytes(model.net, model.network, config.size, metadata)
+        multiple = about["input"]["multiple_of"] or 1
+        content = onnx_bytes(model.net, model.network, config.size, metadata, multiple)
         write_whole(folder / ONNX, content)
         versions |= {name: version(name) for name in NEEDED}
     files = {p.name: sha256(p) for p in sorted(folder.iterdir())}

@@ -42,7 +42,10 @@ def description(
 ) -> dict[str, Any]:
     """The content of model.json: all that is needed to make, feed and read the network."""
     network, regression = model.network, origin["settings"]["objective"]["regression"]
-    regressed = regression["taps"] if regression["weight"] else {}
+    channels, scaled = len(network.mean), "value / 255" if network.range == 1 else "value"
+    turned = "to BGR, " if network.order == "bgr" else ""
+    weights = regression["taps"] if regression["weight"] else {}
+    regressed = {regression["student"].get(tap, tap): weight for tap, weight in weights.items()}
     layers = {
         tap: ".".join(filter(None, split_tap(model.net, tap))) for tap in regressed if tap != LOGITS
     }
@@ -62,11 +65,15 @@ def description(
         },
         "classes": list(model.classes),
         "input": {
-            "layout": "(batch, 3, height, width)",
-            "colours": "RGB",
+            "layout": f"(batch, {channels}, height, width)",
+            "channels": channels,
+            "colours": "RGB" if channels == 3 else None,
             "type": "uint8",
             "range": [0, 255],
-            "normalisation": "(value / 255 - mean) / std, inside model.onnx and load.py's logits()",
+            "normalisation": f"{turned}({scaled} - mean) / std, inside model.onnx and load.py's "
+            "logits()",
+            "network_order": network.order,
+            "network_range": network.range,
             "mean": network.mean,
             "std": network.std,
             "resize": settings.resize or None,
@@ -78,6 +85,8 @@ def description(
             "layout": "(batch, class, height / stride, width / stride)",
             "stride": signature.stride,
             "taken": signature.output,
+            "one_logit": signature.one_logit,
+            "void": len(model.classes) if network.void else None,
             "upsampling": "bilinear, half-pixel centres (align_corners=False), to the wanted size",
             "class": "argmax of the upsampled logits",
         },

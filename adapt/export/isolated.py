@@ -1,7 +1,7 @@
 """Runs an exported network in a process of its own that has nothing of this project.
 
 It is started as `python -I -B isolated.py FORMAT FOLDER WORK THREADS [PATH ...]`. For each <n>.npy
-in WORK, uint8 (B, 3, H, W), it writes `logits` and `classes` to WORK/<FORMAT><n>.npz.
+in WORK, uint8 (B, C, H, W), it writes `logits` and `classes` to WORK/<FORMAT><n>.npz.
 """
 
 import sys

@@ -1,6 +1,7 @@
-"""A network as one ONNX file: uint8 RGB in, logits and classes out, normalisation inside."""
+"""A network as one ONNX file: uint8 in, logits and classes out, normalisation inside."""
 
 import json
+import math
 import warnings
 from collections.abc import Sequence
 from importlib import import_module
@@ -10,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from adapt.errors import InputError
-from adapt.networks.taps import logits_of, normalise, upsample
+from adapt.networks.preprocessing import normalise
+from adapt.networks.taps import logits_of, upsample
 from adapt.settings.groups import NetworkConfig
 
 OPSET = 18
@@ -34,17 +36,17 @@ def check_installed() -> None:
 
 
 class Deployed(nn.Module):
-    """uint8 RGB (B, 3, H, W) -> logits (B, C, h, w) and classes, uint8 (B, H, W): the argmax of the
-    logits, upsampled bilinearly to the image's size."""
+    """uint8 (B, N, H, W), RGB where N is 3 -> logits (B, C, h, w) and classes (B, H, W), uint8, or
+    int32 of more than 256: the argmax of the logits, upsampled bilinearly to the image's size."""
 
-    def __init__(self, net: nn.Module, mean: Sequence[float], std: Sequence[float]) -> None:
+    def __init__(self, net: nn.Module, network: NetworkConfig) -> None:
         super().__init__()
-        self.net, self.mean, self.std = net, mean, std
+        self.net, self.network = net, network
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        logits = logits_of(self.net(normalise(image, self.mean, self.std)))
+        logits = logits_of(self.net(normalise(image, self.network)))
         full = upsample(logits, (image.shape[2], image.shape[3]))
-        return logits, full.argmax(dim=1).to(torch.uint8)
+        return logits, full.argmax(dim=1).to(torch.uint8 if full.shape[1] <= 256 else torch.int32)
 
 
 def adaptive_average(x: Tensor, size: Sequence[int]) -> Tensor:
@@ -64,10 +66,14 @@ def adaptive_average(x: Tensor, size: Sequence[int]) -> Tensor:
 
 
 def onnx_bytes(
-    net: nn.Module, network: NetworkConfig, size: list[int], metadata: dict[str, Any]
+    net: nn.Module,
+    network: NetworkConfig,
+    size: list[int],
+    metadata: dict[str, Any],
+    multiple: int = 1,
 ) -> bytes:
     """The checked ONNX file of a network on the CPU, with `metadata` (values other than text as
-    JSON); `size` is the (H, W) of the graph's input, [] = any.
+    JSON); `size` is the (H, W) of the graph's input, [] = any that are multiples of `multiple`.
 
     Raises:
         InputError: the network cannot be traced or translated, or is too large for one file.
@@ -80,15 +86,16 @@ def onnx_bytes(
             f"formats=[onnx]: one file holds 2 GiB; the weights have {weights} bytes; "
             "give formats=[safetensors]"
         )
-    batch, *traced = EXAMPLE
-    example = torch.zeros(batch, 3, *(size or traced), dtype=torch.uint8)
+    batch, *sides = EXAMPLE
+    traced = [math.ceil(side / multiple) * multiple for side in sides]
+    example = torch.zeros(batch, len(network.mean), *(size or traced), dtype=torch.uint8)
     free = torch.export.Dim.DYNAMIC
     sizes = {0: free} if size else {0: free, 2: free, 3: free}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the exporter's own deprecations
         try:
             program = torch.export.export(
-                Deployed(net, network.mean, network.std).eval(),
+                Deployed(net, network).eval(),
                 (example,),
                 dynamic_shapes=(sizes,),
                 prefer_deferred_runtime_asserts_over_guards=True,

@@ -13,11 +13,12 @@ import torch
 from torch import nn
 
 from adapt.errors import InputError, Stopped
-from adapt.evaluation.metrics import confusion, scores
+from adapt.evaluation.metrics import scores_of, tally
 from adapt.evaluation.protocol import finite_logits
 from adapt.machine.runtime import progress, runtime
 from adapt.networks.batchnorm import eval_mode
-from adapt.networks.taps import normalise, upsample
+from adapt.networks.preprocessing import as_input
+from adapt.networks.taps import upsample
 from adapt.settings.groups import NetworkConfig
 
 TOLERANCE = 1e-4
@@ -30,17 +31,17 @@ class Case:
 
     name: str
     images: np.ndarray
-    """uint8 (B, 3, H, W)."""
+    """uint8 (B, C, H, W)."""
     size: tuple[int, int] = (0, 0)
     """(H, W) at which mIoU is counted: the label's own; (0, 0) = the case does not count."""
     truth: np.ndarray | None = None
     """The label (H, W)."""
 
 
-def noise(shapes: Sequence[tuple[int, int]]) -> list[Case]:
+def noise(shapes: Sequence[tuple[int, int]], channels: int) -> list[Case]:
     """Random pixels: a batch of 1 and a batch of 3, of two sizes (H, W)."""
     rng = np.random.default_rng(0)
-    sizes = [(batch, 3, *shape) for batch, shape in zip((1, 3), shapes, strict=True)]
+    sizes = [(batch, channels, *shape) for batch, shape in zip((1, 3), shapes, strict=True)]
     return [
         Case(f"noise {'x'.join(map(str, s))}", rng.integers(0, 256, s, np.uint8)) for s in sizes
     ]
@@ -68,11 +69,12 @@ def check(
             np.save(Path(work, f"{number}.npy"), case.images)
             images = machine.images(torch.from_numpy(case.images))
             try:
-                logits = finite_logits(machine, net, normalise(images, network.mean, network.std))
+                logits = finite_logits(machine, net, as_input(images, network))
             except InputError as error:
                 raise InputError(f"{case.name}: {error}") from None
             own.append(logits)
-        return {k: compare(cases, own, run(k, folder, Path(work), root)) for k in kinds}
+        found = {k: run(k, folder, Path(work), root) for k in kinds}
+        return {k: compare(cases, own, maps, network.void) for k, maps in found.items()}
 
 
 def run(
@@ -96,10 +98,12 @@ def compare(
     cases: Sequence[Case],
     own: Sequence[torch.Tensor],
     found: Sequence[tuple[torch.Tensor, torch.Tensor]],
+    void: bool = False,
 ) -> dict[str, Any]:
-    """What parity.json says of a format: logits as they are, the rest in percent."""
-    classes = own[0].shape[1]
-    agreement, before, after = (np.zeros((classes, classes), np.int64) for _ in range(3))
+    """What parity.json says of a format: logits as they are, the rest in percent; with `void` the
+    last of them is no class."""
+    classes = own[0].shape[1] - void
+    agreement, before, after = (np.zeros((3, classes), np.int64) for _ in range(3))
     difference = span = 0.0
     pixels = equal = wrong = 0
     for case, mine, (logits, labels) in zip(cases, own, found, strict=True):
@@ -115,11 +119,11 @@ def compare(
             continue
         pixels, equal = pixels + labels.numel(), equal + int((full.argmax(1) == labels).sum())
         a, b = (upsample(maps, case.size).argmax(dim=1)[0].numpy() for maps in (mine, logits))
-        agreement += confusion(a, b, classes)
+        agreement += tally(a, b, classes)
         if case.truth is not None:
-            before += confusion(case.truth, a, classes)
-            after += confusion(case.truth, b, classes)
-    miou = scores(after).miou if after.sum() else None
+            before += tally(case.truth, a, classes)
+            after += tally(case.truth, b, classes)
+    miou = scores_of(after).miou if after.sum() else None
     return {
         "passed": difference <= TOLERANCE * span and not wrong,
         "max_logit_difference": difference,
@@ -127,7 +131,7 @@ def compare(
         "tolerance": TOLERANCE * span,
         "equal_argmax": 100 * equal / max(1, pixels),
         "wrong_pixels": wrong,
-        "agreement_miou": scores(agreement).miou,
+        "agreement_miou": scores_of(agreement).miou,
         "miou": miou,
-        "miou_difference": None if miou is None else miou - scores(before).miou,
+        "miou_difference": None if miou is None else miou - scores_of(before).miou,
     }

@@ -9,19 +9,18 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import torch
 from torch import Tensor, nn
 
 from adapt.errors import InputError
 from adapt.networks import NETWORKS, TORCHVISION
-from adapt.networks.batchnorm import eval_mode
 from adapt.networks.factory import COUNTS
-from adapt.networks.taps import logits_of
+from adapt.networks.sizes import REFUSALS, STEPS, run
+from adapt.networks.taps import own_logits
 from adapt.settings.groups import NetworkConfig
 
 OURS = "network"
 """The module under which the copy of one of our own architectures is imported."""
-MULTIPLES = (1, 2, 4, 8, 16, 32, 64)
+MULTIPLES = (1, *STEPS)
 PROBE = 256
 """Pixels a side of the image on which the output's stride is measured."""
 
@@ -42,23 +41,24 @@ class Recipe(NamedTuple):
 
 def recipe_of(config: NetworkConfig, net: nn.Module, classes: int) -> Recipe:
     """The recipe of a network that `build_network(config, classes)` made."""
+    outputs = config.outputs(classes)
     if config.factory:
         module, _, name = config.factory.partition(":")
         loaded = import_module(module)
         wanted = inspect.signature(getattr(loaded, name)).parameters
         counts = [p for p in wanted if p in COUNTS and p not in config.arguments]
-        arguments = config.arguments | dict.fromkeys(counts[:1], classes)
+        arguments = config.arguments | dict.fromkeys(counts[:1], outputs)
         file = Path(inspect.getfile(loaded)).resolve()
         depth = module.count(".") + (file.name == "__init__.py")
         return Recipe(module, name, arguments, None, file.parents[depth], ("torch", module))
     if config.name in TORCHVISION:
         arguments = dict.fromkeys(("weights", "weights_backbone", "aux_loss"))
-        arguments["num_classes"] = classes
+        arguments["num_classes"] = outputs
         where = "torchvision.models.segmentation"
         return Recipe(where, config.name, arguments, None, None, ("torch", "torchvision"))
     make, kind = NETWORKS[config.name], type(net)
     fixed = make.keywords if isinstance(make, partial) else {}
-    known = {"num_classes": classes, "width": config.width, "batch_norm": config.batch_norm} | fixed
+    known = {"num_classes": outputs, "width": config.width, "batch_norm": config.batch_norm} | fixed
     arguments = {p: known[p] for p in inspect.signature(kind).parameters if p in known}
     source = Path(inspect.getfile(kind))
     vision = "torchvision" in source.read_text(encoding="utf-8")
@@ -75,6 +75,8 @@ class Signature(NamedTuple):
     """Pixels of the image for each cell of the logits."""
     multiple: int | None
     """Height and width must be multiples of it; None = the network takes its own sizes only."""
+    one_logit: bool = False
+    """Is there one output for two classes?"""
 
 
 def signature_of(net: nn.Module, size: tuple[int, int]) -> Signature:
@@ -84,31 +86,38 @@ def signature_of(net: nn.Module, size: tuple[int, int]) -> Signature:
     Raises:
         InputError: the network does not run at that size, or its output has no logits.
     """
-
-    def run(height: int, width: int) -> object:
-        with torch.no_grad(), eval_mode(net):
-            return net(torch.zeros(1, 3, height, width))
-
-    multiple = None
-    for tried in MULTIPLES:
-        with suppress(RuntimeError, ValueError, AssertionError):
-            for shape in odd_sizes(tried):
-                run(*shape)
-            multiple = tried
-            break
-    height, width = (PROBE, PROBE) if multiple else size
+    multiple = multiple_of(net)
+    height, width = (PROBE // multiple * multiple,) * 2 if multiple else size
     try:
-        output = run(height, width)
+        output = run(net, (height, width))
     except (RuntimeError, AssertionError) as error:
         what = f"network: it does not take images of {height}x{width} ({error})"
         raise InputError(f"{what}; give data.resize=[H,W]") from None
-    logits = logits_of(output)
+    logits = own_logits(output)
     if logits.ndim != 4:
         given = tuple(logits.shape)
         raise InputError(f"network: its output is {given}; it must be logits (B, C, h, w)")
     kind = '["out"]' if isinstance(output, Mapping) else ".logits"
     kind = "" if isinstance(output, Tensor) else kind
-    return Signature(kind, round(height / logits.shape[2]), multiple)
+    return Signature(kind, round(height / logits.shape[2]), multiple, logits.shape[1] == 1)
+
+
+def multiple_of(net: nn.Module) -> int | None:
+    """The number of which a network's heights and widths must be multiples, found as
+    `signature_of` finds all; None = it takes its own sizes only."""
+    for tried in MULTIPLES:
+        with suppress(*REFUSALS):
+            for shape in odd_sizes(tried):
+                run(net, shape)
+            return tried
+    return None
+
+
+def sizes(multiple: int | None) -> str:
+    """What `multiple_of` found, in words."""
+    if multiple is None:
+        return "sizes of its own only"
+    return "images of any size" if multiple == 1 else f"sizes that are multiples of {multiple}"
 
 
 def odd_sizes(multiple: int) -> list[tuple[int, int]]:

@@ -87,7 +87,8 @@ NETWORKS: dict[str, Callable[[NetworkConfig, int], nn.Module]] = {
 
 
 def build_network(config: NetworkConfig, classes: int) -> nn.Module:
-    """A freshly initialised network with `classes` outputs, carrying its aliases.
+    """A freshly initialised network with an output for each class, or one logit for both of two,
+    carrying its aliases.
 
     Raises:
         InputError: a setting of another network, a factory that fails, or an alias of a layer that
@@ -102,7 +103,7 @@ def build_network(config: NetworkConfig, classes: int) -> nn.Module:
             f"network.width and network.batch_norm belong to the VGG-16 networks; {config.name} "
             "has a fixed architecture"
         )
-    net = with_aliases(make(config, classes), config.aliases)
+    net = with_aliases(make(config, config.outputs(classes)), config.aliases)
     net.image_channels = len(config.mean)  # type: ignore[assignment]  # see maps.blank
     return net
 

@@ -38,12 +38,13 @@ OBJECT = "python:"
 """Begins the name of a network that was an object of Python and that no import finds."""
 
 
-def given(name: str, network: nn.Module | Callable[..., nn.Module]) -> str:
+def given(name: str, network: nn.Module | Callable[..., nn.Module], what: str = "") -> str:
     """Let an object make the networks of a factory in this process: whoever passes it trusts it.
 
     Args:
         name: the factory that it stands for; empty = named after it.
         network: a module, of which copies are made, or a function that makes one.
+        what: tells two objects of one kind apart.
 
     Returns:
         The name, for `network.factory`: a function that can be imported has that of a factory.
@@ -52,7 +53,7 @@ def given(name: str, network: nn.Module | Callable[..., nn.Module]) -> str:
     label = getattr(own, "__qualname__", type(own).__name__)
     if not name:
         findable = own is network and label.isidentifier() and own.__module__ != "__main__"
-        name = f"{own.__module__}:{label}" if findable else f"{OBJECT}{label}"
+        name = f"{own.__module__}:{label}" if findable else f"{OBJECT}{what}{label}"
     _given[name] = partial(copied, network) if isinstance(network, nn.Module) else network
     return name
 
@@ -98,7 +99,8 @@ def imported(name: str) -> Callable[..., nn.Module]:
     if not trusted(name):
         raise InputError(
             f"this network was made by {name}, which is code of its own; if you trust it, give "
-            f"network.factory={name}, or set {TRUST}={name} in the environment"
+            f"network.factory={name} (teacher_network.factory, where it is a teacher's of another "
+            f"network), or set {TRUST}={name} in the environment"
         )
     module, _, function = name.partition(":")
     if not module or not function:

@@ -17,7 +17,7 @@ from adapt.errors import InputError, unknown
 from adapt.networks.batchnorm import eval_mode
 from adapt.networks.maps import as_map, blank, elements
 from adapt.networks.sizes import REFUSALS, unfit
-from adapt.networks.taps import LOGITS, aliases, logits_of
+from adapt.networks.taps import LOGITS, aliases, own_logits
 
 NETWORK = "(network)"
 """How tables call the last layer, the network itself, whose name in `named_modules()` is empty."""
@@ -133,7 +133,7 @@ class _Recorder(TorchDispatchMode):
         (name, start), until = self._running.pop(), self.macs()
         self._parameters |= {id(p): p.numel() for p in module.parameters()}
         layer = self.layers.pop(name, None) or self.untouched(module)
-        self.note(layer, module, output if name else logits_of(output), until - start)
+        self.note(layer, module, output if name else own_logits(output), until - start)
         if not name and isinstance(output, list | tuple):
             self.layers[name] = replace(self.layers[name], returned=type(output).__name__)
         for path, element in elements(output) if name else ():
@@ -271,7 +271,8 @@ def auto_taps(layers: Sequence[Layer]) -> dict[str, float]:
     Strides are powers of two, rounded. On the way down only the main path counts, so that no branch
     inside a block does. Dropout's output and pyramid pooling (Zhao et al. 2017), whose few cells
     are no stride, never do. The maps at the end that have as many channels as the logits are taken
-    for logits. Of the layers that hand on the same map the outermost is named, before dropout.
+    for logits, unless they are rectified. Of the layers that hand on the same map the outermost is
+    named, before dropout.
 
     Returns:
         Name -> weight in the order of the forward pass; empty where the second half of the
@@ -281,30 +282,28 @@ def auto_taps(layers: Sequence[Layer]) -> dict[str, float]:
     dropouts = {x.name for x in layers if DROPOUT in x.type}
     unfit = {x.name for x in layers if {x.name, x.overwritten_by} & dropouts}
     unfit |= {x.name for x in pooled(layers)}
-    maps = [
-        x
-        for x in layers
-        if x.stride
-        and not x.obstacle
-        and x.map[1:] != (1, 1)
-        and (x.same_as or x.name) not in unfit
-    ]
+    fit = (x for x in layers if x.stride and not x.obstacle and x.map[1:] != (1, 1))
+    maps = [x for x in fit if (x.same_as or x.name) not in unfit]
+    rectified = {x.name for x in layers if "LU" in x.type}  # ReLU, PReLU, GELU, SiLU
     while maps and maps[-1].map[0] == logits.shape[1]:
+        if {maps[-1].name, maps[-1].same_as} & rectified:
+            break
         maps.pop()
     if not maps or maps[-1].share_until < 0.5:
         return {}
     on_path = {x.name for x in main_path(layers)}
-    strides = {
-        x: tuple(round(math.log2(side)) for side in x.stride or ())
-        for x in maps
-        if x.name in on_path or x is maps[-1]
-    }
+    strides = {x: scale(x) for x in maps if x.name in on_path or x is maps[-1]}
     coarsest = max(
         i for i, stride in enumerate(strides.values()) if stride == max(strides.values())
     )
     last = {stride: x for x, stride in list(strides.items())[: coarsest + 1]}
     chosen = [x for x in strides if x in last.values() or x is maps[-1]]
     return linear(layers, [outermost(x, layers) for x in chosen])
+
+
+def scale(layer: Layer) -> tuple[int, ...]:
+    """log2 of a map's stride, height and width, rounded."""
+    return tuple(round(math.log2(side)) for side in layer.stride or ())
 
 
 def linear(layers: Sequence[Layer], taps: Iterable[str]) -> dict[str, float]:

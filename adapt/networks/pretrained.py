@@ -1,6 +1,7 @@
 """ImageNet and COCO weights of torchvision's enums, brought to the names of our networks."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.error import URLError
@@ -141,6 +142,7 @@ def on_resnet(weights: Weights, net: nn.Module) -> Weights:
 
 def head_of(config: NetworkConfig) -> set[str]:
     """Names of the tensors whose shapes depend on the number of classes."""
+    config = replace(config, one_logit=False)
     place = "cpu" if config.factory else "meta"  # a user's own code may need values
     with torch.device(place):
         two, three = (build_network(config, classes).state_dict() for classes in (2, 3))

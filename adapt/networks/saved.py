@@ -1,5 +1,6 @@
 """A network on disk: model.safetensors (plain weights) and model.json (what they are)."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
@@ -15,11 +16,12 @@ from adapt.disk.tensors import load_tensors, read_tensors
 from adapt.errors import InputError
 from adapt.networks import build_network
 from adapt.networks.names import place_of, read_named
-from adapt.networks.pretrained import COCO, IMAGENET, is_pretrained, pretrained
+from adapt.networks.pretrained import COCO, COUNTER, IMAGENET, is_pretrained, pretrained
 from adapt.networks.sizes import outputs
+from adapt.settings.checks import MOST_CLASSES
 from adapt.settings.choices import BACKBONE
-from adapt.settings.groups import NetworkConfig
-from adapt.settings.mapping import as_dict, build, check_record, differences, inherit
+from adapt.settings.groups import NetworkConfig, TeacherNetworkConfig
+from adapt.settings.mapping import as_dict, build, check_record, differences, inherit_network
 
 WEIGHTS, ABOUT = "model.safetensors", "model.json"
 FORMATS = (1, 2)
@@ -27,6 +29,8 @@ FORMATS = (1, 2)
 NO_START = "none"
 """What `start` records where a run began from He initialisation."""
 FILES = (".safetensors", ".pth", ".pt", ".ckpt", ".bin", ".pth.tar")
+SHOWN = 12
+"""Classes that a message names."""
 
 
 @dataclass(frozen=True)
@@ -81,8 +85,58 @@ def numbered(count: int) -> tuple[str, ...]:
 
 
 def same_classes(known: tuple[str, ...], given: tuple[str, ...]) -> bool:
-    """Are these the classes of a network? Where its own are only numbered, any as many are."""
-    return given in ((), known) or (len(given) == len(known) and known == numbered(len(known)))
+    """Are these the classes of a network? Where one side's are only numbered, any as many are."""
+    if len(given) != len(known):
+        return not given
+    return given == known or numbered(len(known)) in (known, given)
+
+
+def check_classes(known: tuple[str, ...], given: tuple[str, ...], whose: str, data: str) -> None:
+    """Raises InputError unless the classes of a network (`whose`) are those of the data."""
+    if not same_classes(known, given):
+        raise InputError(
+            f"{whose} has {named(known)}; {data} has {named(given)}; "
+            "give a network and data of the same classes"
+        )
+
+
+def check_outputs(count: int, classes: tuple[str, ...], whose: str, remedy: str = "") -> None:
+    """Raises InputError unless a network (`whose`) has an output for each class of the data, or one
+    logit for both of two; without class names only more outputs than masks can hold are refused."""
+    what = f"{count} output{'s' if count > 1 else ' (one logit, for two classes)'}"
+    if classes and max(2, count) != len(classes):
+        remedy = remedy or "give a network for these classes, or a name for each of its outputs"
+        raise InputError(f"{whose} has {what}; the data has {named(classes)}; {remedy}")
+    if count > MOST_CLASSES:
+        raise InputError(
+            f"{whose} has {what}; masks of 16 bits hold at most {MOST_CLASSES} classes"
+        )
+
+
+def named(classes: tuple[str, ...]) -> str:
+    """`2 classes: sky, road`, of many the first ones."""
+    rest = f" and {len(classes) - SHOWN} more" if len(classes) > SHOWN else ""
+    plural = "" if len(classes) == 1 else "es"
+    return f"{len(classes)} class{plural}: {', '.join(classes[:SHOWN])}{rest}"
+
+
+def common_classes(given: Sequence[str], models: Mapping[str, Model]) -> tuple[str, ...]:
+    """The classes of a training: the data's, or what one of the models calls them.
+
+    Args:
+        given: the data's; there may be none.
+        models: what each is, for messages -> a network with outputs for these classes.
+
+    Raises:
+        InputError: one of them has other classes, or another order.
+    """
+    known = {"the data": tuple(given)} | {what: tuple(m.classes) for what, m in models.items()}
+    known = {what: own for what, own in known.items() if own}
+    chosen = [what for what, own in known.items() if own != numbered(len(own))] or list(known)
+    classes = known[chosen[0]] if chosen else ()
+    for what, own in known.items():
+        check_classes(own, classes, what, chosen[0])
+    return classes
 
 
 def start_point_of(config: dict[str, Any]) -> str:
@@ -136,6 +190,11 @@ def load_model(source: Path, what: str = "run", like: Model | None = None) -> Mo
         raise InputError(
             f"{path}: altered or damaged: its SHA-256 is {digest}, {ABOUT} has {about['sha256']}"
         )
+    if len(about["classes"]) == 1:
+        raise InputError(
+            f"{source / ABOUT}: one class, of an earlier version; one logit is two classes now: "
+            "train or adapt that network again"
+        )
     network = build(NetworkConfig, about["network"], f"{source / ABOUT}: network.")
     net = build_network(network, len(about["classes"]))
     load_tensors(net, read_tensors(path), str(path))
@@ -149,11 +208,28 @@ def load_run(run: str, given: NetworkConfig) -> Model:
         InputError: as `load_model`, or `given` sets anything that the run's network is not.
     """
     model = load_model(Path(run))
-    wanted = inherit(replace(given, keys={}), model.network)
-    if wanted != model.network:
-        changed = "; ".join(differences(as_dict(model.network), as_dict(wanted)))
-        raise InputError(f"network differs from the one in {run} (there -> given): {changed}")
+    check_network(model, inherit_network(given, model.network), run)
     return model
+
+
+def check_network(
+    model: Model, given: NetworkConfig, source: str, what: str = "network", hint: str = ""
+) -> None:
+    """InputError for network settings that are not those of a model from `source`; `keys`, which
+    rename tensors of a file, may differ."""
+    known = as_dict(replace(model.network, keys=given.keys))
+    if changed := "; ".join(differences(known, as_dict(given))):
+        raise InputError(
+            f"{what} differs from the one in {source} (there -> given): {changed}{hint}"
+        )
+
+
+def load_teacher(source: str, recorded: dict[str, Any], student: Model) -> Model:
+    """The teacher of a run, from a run or a weights file: its network is the student's, unless
+    `recorded`, the run's configuration, has another one. It raises as `load_model`."""
+    given = build(TeacherNetworkConfig, recorded["teacher_network"], "teacher_network.")
+    like = replace(student, network=inherit_network(given, student.network))
+    return load_model(Path(source), "teacher", like=like)
 
 
 def load_complete(
@@ -167,7 +243,7 @@ def load_complete(
 
     Its outputs are counted on a blank image of a size (H, W) of the data's; None = it is like a
     network of which that is known. Without class names (pairs without labels) they are numbered by
-    the outputs.
+    the outputs. One output is one logit for two classes (`NetworkConfig.one_logit`).
 
     Raises:
         InputError: no such weights, weights that do not fit, or another number of outputs.
@@ -176,27 +252,33 @@ def load_complete(
         net = build_network(network, len(classes))
         tensors, digest = pretrained(source, network, net)
     else:
-        net = build_network(network, len(classes) or int(not network.factory))
+        known = len(classes) or int(not network.factory)
+        net, built = build_network(network, known), network.outputs(known)
         tensors, digest = read_named(source, network.keys, net.state_dict().keys())
-        if not classes and not network.factory:
-            net = build_network(network, outputs_in(tensors, net.state_dict()))
+        wanted = outputs_in(tensors, net.state_dict(), built)
+        network = replace(network, one_logit=wanted == 1)
+        if wanted != built:
+            net = build_network(network, wanted - network.void)
+    hint = f"start={BACKBONE}{source} takes all but its last layers"
+    tensors = {k: v for k, v in net.state_dict().items() if k.endswith(COUNTER)} | tensors
     try:
         load_tensors(net, tensors, f"{what}: {source}")
     except InputError as error:
         if what != "start":
             raise
-        hint = f"start={BACKBONE}{source} takes all but its last layers"
         raise InputError(f"{error}. {hint}") from None
-    count = outputs(net, size) if size else len(classes)
-    if classes and count != len(classes):
-        raise InputError(
-            f"{what}: {source} has {count} outputs; the data has {len(classes)} classes: "
-            f"{', '.join(classes)}"
-        )
-    return Model(net, network, classes or numbered(count), digest)
+    count = outputs(net, size) - network.void if size else len(classes)
+    check_outputs(count, classes, f"{what}: {source}", hint if what == "start" else "")
+    return Model(net, network, classes or numbered(max(2, count)), digest)
 
 
-def outputs_in(tensors: dict[str, torch.Tensor], single: dict[str, torch.Tensor]) -> int:
-    """How many outputs weights are for, by where they differ from those of a network with one."""
-    found = {v.shape[0] for k, v in tensors.items() if k in single and single[k].shape != v.shape}
-    return found.pop() if len(found) == 1 else 1
+def outputs_in(tensors: dict[str, torch.Tensor], made: dict[str, torch.Tensor], built: int) -> int:
+    """How many outputs weights are for: another number than a network was `built` with where that
+    alone makes their shapes differ from its own."""
+    apart = {
+        (made[k].shape[:1], v.shape[:1])
+        for k, v in tensors.items()
+        if k in made and made[k].shape != v.shape
+    }
+    ours, theirs = apart.pop() if len(apart) == 1 else ((), ())
+    return theirs[0] if theirs and ours == (built,) else built

@@ -8,7 +8,7 @@ from torch import nn
 from adapt.errors import InputError
 from adapt.networks.batchnorm import eval_mode
 from adapt.networks.maps import blank
-from adapt.networks.taps import logits_of
+from adapt.networks.taps import logits_of, own_logits
 
 REFUSALS = (RuntimeError, ValueError, AssertionError, TypeError, LookupError)
 """What a network's own code raises for an image that it cannot take."""
@@ -23,20 +23,24 @@ def run(net: nn.Module, size: tuple[int, int]) -> object:
 
 
 def outputs(net: nn.Module, size: tuple[int, int]) -> int:
-    """How many classes a network's logits have; InputError for an image that it cannot take."""
+    """How many logits a network gives for a pixel or an image; InputError for a size that it cannot
+    take."""
     try:
         found = run(net, size)
     except REFUSALS as error:
         raise unfit(net, size, error) from None
-    return logits_of(found).shape[1]
+    return own_logits(found).shape[1]
 
 
 def unfit(net: nn.Module, size: tuple[int, int], error: Exception) -> InputError:
     """What to say of an image that a network refused with an error."""
     if isinstance(error, InputError):
         return error
-    fit = fitting(net, size)
-    cure = f"data.resize=[{fit[0]},{fit[1]}] fits" if fit else "give data.crop or data.resize"
+    if "channels, but got" in str(error):
+        cure = "network.mean and network.std have a number for each channel that it sees"
+    else:
+        fit = fitting(net, size)
+        cure = f"data.resize=[{fit[0]},{fit[1]}] fits" if fit else "give data.crop or data.resize"
     return InputError(
         f"network: it cannot take an image of {size[0]}x{size[1]} (H x W): {reason(error)}; {cure}"
     )

@@ -60,7 +60,23 @@ def split_tap(net: nn.Module, tap: str) -> tuple[str, str]:
 
 
 def logits_of(output: object) -> Tensor:
-    """The logits of a network's output, (B, C, h, w) or, of a classifier of whole images, (B, C).
+    """The logits of a network's output, one a class: (B, C, h, w) or, of a classifier of whole
+    images, (B, C); raises as `own_logits`."""
+    return two_logits(own_logits(output))
+
+
+def two_logits(logits: Tensor) -> Tensor:
+    """One logit z, (B, 1, ...), as those of two classes, (0, z); others as they are.
+
+    Their softmax is (1 - sigmoid(z), sigmoid(z)), their cross-entropy and KL divergence are the
+    binary ones, and class 1 is the likelier one where z > 0.
+    """
+    return torch.cat([torch.zeros_like(logits), logits], 1) if logits.shape[1] == 1 else logits
+
+
+def own_logits(output: object) -> Tensor:
+    """The logits as a network gives them, (B, C, h, w) or, of a classifier of whole images, (B, C),
+    where C may be 1.
 
     It is a tensor; a list or tuple whose first member they are, before those of auxiliary heads; a
     mapping with `out` (torchvision) or `logits`, or with nothing else; or an object with `.logits`
@@ -168,16 +184,3 @@ def not_one_map(tap: str, path: str, inside: Iterable[str]) -> InputError:
 def upsample(logits: Tensor, size: tuple[int, int]) -> Tensor:
     """Bilinear, half-pixel centres: (B, C, h, w) -> (B, C, H, W)."""
     return nn.functional.interpolate(logits, size, mode="bilinear", align_corners=False)
-
-
-def as_input(images: Tensor, mean: Iterable[float], std: Iterable[float]) -> Tensor:
-    """What a network sees, float32 (B, 3, H, W): uint8 images normalised, others as they are."""
-    return images.float() if images.is_floating_point() else normalise(images, mean, std)
-
-
-def normalise(images: Tensor, mean: Iterable[float], std: Iterable[float]) -> Tensor:
-    """uint8 (B, 3, H, W) in 0..255 -> float32, (value / 255 - mean) / std per channel."""
-    shape = (1, 3, 1, 1)
-    m = torch.tensor(tuple(mean), device=images.device).view(shape) * 255
-    s = torch.tensor(tuple(std), device=images.device).view(shape) * 255
-    return images.to(torch.float32).sub_(m).div_(s)

@@ -1,14 +1,14 @@
 """What the gradient comes from: a weighted sum of named terms over maps of teacher and student."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from functools import partial
 
 import torch
 from torch import Tensor, nn
 
-from adapt.data.images import IGNORE
-from adapt.errors import InputError
+from adapt.data.images import void_of
+from adapt.errors import InputError, unknown
 from adapt.machine.processes import all_sum, global_mean
 from adapt.networks.taps import LOGITS, upsample
 from adapt.objective.distances import DISTANCES, OPTIONS, divergence, masked_mean
@@ -31,16 +31,19 @@ class Term:
 
     parts: Callable[[Maps, Maps, dict[str, Tensor]], dict[str, Part]]
     """(student's maps, teacher's maps, batch on the device) -> name -> (raw value, weight); a part
-    of weight 0 is only logged."""
+    of weight 0 is only logged. Of a pair of layers both maps have the name of the teacher's."""
     student: frozenset[str] = frozenset()
     teacher: frozenset[str] = frozenset()
+    pairs: Mapping[str, str] = field(default_factory=dict)
+    """The teacher's layer -> the student's that is regressed onto it."""
     labels: bool = False
     dense: bool = False
     """Does it take the network's output for a map?"""
 
 
 def regression(config: RegressionConfig) -> Term:
-    """sum_l w_l d(F_l^T(x1), F_l^S(x2)). A layer's gradient reaches the layers up to it only."""
+    """sum_l w_l d(F_l^T(x1), F_l^S(x2)). A layer's gradient reaches the layers up to it only. The
+    student's map is brought to the size of the teacher's."""
     options = {}
     for option, owner in OPTIONS.items():
         value = getattr(config, option)
@@ -56,7 +59,10 @@ def regression(config: RegressionConfig) -> Term:
     def parts(student: Maps, teacher: Maps, batch: dict[str, Tensor]) -> dict[str, Part]:
         found = {}
         for tap, weight in config.taps.items():
-            value = distance(student[tap].float(), teacher[tap].float(), batch.get("valid"))
+            own, wanted = student[tap].float(), teacher[tap].float()
+            if own.ndim == 4 and own.shape[2:] != wanted.shape[2:]:
+                own = upsample(own, (wanted.shape[2], wanted.shape[3]))
+            value = distance(own, wanted, batch.get("valid"))
             found[f"regression/{tap}"] = value, config.weight * weight
         return found
 
@@ -65,18 +71,23 @@ def regression(config: RegressionConfig) -> Term:
             "objective.regression.taps is empty: name layers, for example taps=[pool3,pool5], or "
             "give taps=auto"
         )
-    taps = frozenset(config.taps)
-    return Term(parts, student=taps, teacher=taps)
+    if strange := config.student.keys() - config.taps.keys():
+        raise unknown("objective.regression.student: layer", min(strange), config.taps)
+    if config.student.get(LOGITS, LOGITS) != LOGITS:
+        raise InputError(f"taps: only the student's {LOGITS} can be paired with the teacher's")
+    pairs = {tap: config.student.get(tap, tap) for tap in config.taps}
+    return Term(parts, frozenset(pairs.values()), frozenset(pairs), pairs)
 
 
 def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
-    """Logits (B, C, h, w) upsampled to the labels (B, H, W): sum over pixels that are not IGNORE /
+    """Logits (B, C, h, w) upsampled to the labels (B, H, W): sum over pixels that are not void /
     their number, 0 if there are none. Of logits (B, C) and labels (B,): the mean over images."""
     if logits.ndim == 2:
         return nn.functional.cross_entropy(logits.float(), labels)
     logits = upsample(logits.float(), (labels.shape[1], labels.shape[2]))
-    summed = nn.functional.cross_entropy(logits, labels, ignore_index=IGNORE, reduction="sum")
-    count = (labels != IGNORE).sum()
+    void = void_of(logits.shape[1])
+    summed = nn.functional.cross_entropy(logits, labels, ignore_index=void, reduction="sum")
+    count = (labels != void).sum()
     return global_mean(summed / count.clamp(min=1), count)
 
 
@@ -151,10 +162,11 @@ def pseudo(config: PseudoConfig) -> Term:
         chance, labels = upsample(teacher[LOGITS].float(), size).softmax(dim=1).max(dim=1)
         valid = batch["valid"].bool() if "valid" in batch else torch.ones_like(labels).bool()
         sure, share = confident(config, chance, labels, valid)
+        void = void_of(student[LOGITS].shape[1])
         if config.weighting == "ignore":
-            value = cross_entropy(student[LOGITS], labels.where(sure, IGNORE))
+            value = cross_entropy(student[LOGITS], labels.where(sure, void))
         else:
-            value = share * cross_entropy(student[LOGITS], labels.where(valid, IGNORE))
+            value = share * cross_entropy(student[LOGITS], labels.where(valid, void))
         return {"pseudo/cross_entropy": (value, config.weight), "pseudo/confident": (share, 0.0)}
 
     return Term(parts, student=frozenset({LOGITS}), teacher=frozenset({LOGITS}), dense=True)
@@ -176,9 +188,11 @@ class Objective:
         terms = {name: TERMS[name](own) for name, own in active.items()}
         self.terms = list(terms.values())
         self.student = frozenset[str]().union(*(t.student for t in self.terms))
-        """Maps that the student must produce."""
+        """The student's layers whose maps it must produce."""
         self.teacher = frozenset[str]().union(*(t.teacher for t in self.terms))
         """Maps that the teacher must produce; empty = no teacher is needed."""
+        self.pairs = {tap: own for t in self.terms for tap, own in t.pairs.items()}
+        """The teacher's layer -> the student's, of layers that are regressed."""
         self.labels = any(t.labels for t in self.terms)
         self.dense = [name for name, term in terms.items() if term.dense]
         """Names of the terms that need one label a pixel."""
@@ -186,7 +200,8 @@ class Objective:
     def __call__(
         self, student: Maps, teacher: Maps, batch: dict[str, Tensor]
     ) -> tuple[Tensor, dict[str, Part]]:
-        """The loss (scalar with graph) and every term's and layer's raw value and weight."""
+        """The loss (scalar with graph) and every term's and layer's raw value and weight; the
+        student's maps come by the names of the teacher's layers."""
         parts: dict[str, Part] = {}
         for term in self.terms:
             parts |= term.parts(student, teacher, batch)

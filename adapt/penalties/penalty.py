@@ -45,7 +45,9 @@ def checked_form(
     """The form of this name, with all that it needs and nothing that it does not use."""
     form = PENALTIES[config.name]
     if form and form.to_start and start_point is None:
-        raise InputError(f"penalty {config.name}: there is no start to pull to; give start=RUN")
+        raise InputError(
+            f"penalty {config.name}: there is no start to pull to; give start=RUN or penalty=none"
+        )
     weighted = form is not None and form.fisher
     if weighted and fisher is None:
         raise InputError(

@@ -14,6 +14,8 @@ from adapt.errors import InputError, unknown
 
 MOST_PIXELS = 100_000_000
 """Of an image, read or made."""
+MOST_CLASSES = 65_535
+"""As many as masks of 16 bits tell apart beside void."""
 AUTO = "auto"
 """`taps`: those that the network's structure suggests."""
 
@@ -73,7 +75,7 @@ class Taps:
     """Which layers' maps are regressed, and how much each of them counts."""
 
     def __str__(self) -> str:
-        return f"{AUTO} | [layer, ...] | {{layer: weight, ...}}"
+        return f"{AUTO} | [layer, ...] | {{layer: weight or the student's layer, ...}}"
 
     def check(self, what: str, value: object) -> None:
         names: list[object] = []
@@ -84,9 +86,15 @@ class Taps:
             raise InputError(f"{what} is {value!r}; give {self}")
         if twice := [n for n in names if names.count(n) > 1]:
             raise InputError(f"{what}: {twice[0]!r} stands twice")
-        for name, weight in value.items() if isinstance(value, dict) else ():
+        given = value if isinstance(value, dict) else {}
+        if given and all(isinstance(partner, str) for partner in given.values()):
+            return
+        for name, weight in given.items():
             if isinstance(weight, bool) or not isinstance(weight, int | float):
-                raise InputError(f"{what}.{name} is {weight!r}; it must be of type float")
+                raise InputError(
+                    f"{what}.{name} is {weight!r}; give every layer a weight, or every layer the "
+                    "student's"
+                )
             Range(0, above=True).check(f"{what}.{name}", weight)
 
 

@@ -13,6 +13,9 @@ TEACHER, B0, ADABN, B1, B2 = "teacher", "B0", "AdaBN", "B1", "B2"
 BASELINES = (TEACHER, B0, ADABN, *RESTYLES, B1, B2)
 """In the order of tables and figures; AdaBN and the restylings need no training."""
 
+CHAIN = "_chain"
+"""Ends the name of an objective whose students teach each other from date to date."""
+
 NETWORKS = (
     "deeplab_vgg16", "fcn32s_vgg16", "fcn16s_vgg16", "fcn8s_vgg16", "deeplabv2_resnet101",
     "dilated_resnet101", "pspnet_resnet50", "pspnet_resnet101", "deeplabv3_resnet50",

@@ -9,7 +9,7 @@ from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from adapt.errors import InputError, listing, unknown
 from adapt.settings.choices import start_named
-from adapt.settings.groups import WHICH, DataConfig
+from adapt.settings.groups import WHICH, DataConfig, NetworkConfig
 
 T = TypeVar("T")
 
@@ -87,7 +87,7 @@ def as_dict(config: Any) -> dict[str, Any]:
     return asdict(config)
 
 
-def inherit(given: T, recorded: T) -> T:
+def inherit(given: Any, recorded: T) -> T:
     """`recorded` with every field replaced that `given` sets: to something other than its default,
     or, by name in `given.explicit`, to whatever it has.
 
@@ -97,7 +97,14 @@ def inherit(given: T, recorded: T) -> T:
     default, values = type(given)(), as_dict(given)
     explicit = values.get(EXPLICIT, [])
     kept = {k: v for k, v in values.items() if k in explicit or v != getattr(default, k)}
-    return build(type(given), {**as_dict(recorded), **kept, EXPLICIT: []})
+    return build(type(recorded), {**as_dict(recorded), **kept, EXPLICIT: []})
+
+
+def inherit_network(given: NetworkConfig, recorded: NetworkConfig) -> NetworkConfig:
+    """As `inherit`; a network of another name has nothing of the recorded one."""
+    named = "name" in given.explicit or given.name != type(given).name
+    other = named and given.name != recorded.name
+    return inherit(given, NetworkConfig() if other else recorded)
 
 
 def inherit_data(given: DataConfig, recorded: DataConfig) -> DataConfig:

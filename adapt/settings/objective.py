@@ -25,6 +25,10 @@ class RegressionConfig(Settings, where="objective.regression."):
     """`cwd` only: temperature of the softmax over space; its paper has 4."""
     margin: Annotated[float, Range(-1, 1, above=True)] = 1.0
     """`cosine` only: cosine above which a cell is left alone; 1 = none is, Larsson has 0.8."""
+    student: dict[str, str] = field(default_factory=dict)
+    """Layer of the student that is regressed onto a layer of taps, where its name is another one:
+    {pool5: backbone.16}. Where their channels differ a linear projector, which trains as new
+    parameters do and is not part of the student, brings them to the teacher's number."""
 
 
 @dataclass

@@ -13,6 +13,7 @@ CONFIGS = next(p / "configs" for p in (PACKAGE, PACKAGE.parent) if (p / "configs
 """In the wheel it is adapt.configs; in a checkout it stands on top."""
 CHOICES: dict[str, dict[str, dict[str, Any]]] = {
     "network": {name: {"name": name} for name in (*NETWORKS, "resnet101")},
+    "teacher_network": {"inherit": {}} | {name: {"name": name} for name in NETWORKS},
     "schedule": {name: {"name": name} for name in SCHEDULES},
     "objective": {
         "default": {"name": "", "regression": {"weight": 1.0, "taps": {DEFAULT_TAP: 1.0}}},

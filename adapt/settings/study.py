@@ -76,6 +76,11 @@ class StudyConfig(Machine):
     teacher_part: str = ""
     """Part of the data that the teacher learns from; empty = the pairs' own, as in 003. With a part
     of its own the pairs can be images that it has never seen."""
+    chain: bool = False
+    """The shifts are dates in their order, each further from the old domain. Every objective is
+    also adapted from date to date: the student of one date teaches that of the next, on pairs of
+    these two dates' images. It stands in tables as NAME_chain beside NAME, whose teacher is the
+    first one at every date, and the report draws both over the dates."""
     moved: bool = False
     """Score also against labels that follow what ripple and cubism move."""
     features: list[str] = field(default_factory=list)
@@ -123,3 +128,5 @@ class StudyConfig(Machine):
             one_of("features_of", name, self.objectives)
         if self.inversions_of:
             one_of("inversions_of", self.inversions_of, self.objectives)
+        if self.chain and (len(self.shifts) < 2 or not self.objectives):
+            raise InputError("chain=true needs two shifts, the dates, and an objective")

@@ -16,7 +16,13 @@ from adapt.settings.checks import (
     Workers,
 )
 from adapt.settings.choices import BATCH_NORM, LOGGERS, start_named
-from adapt.settings.groups import DataConfig, NetworkConfig, PenaltyConfig, ScheduleConfig
+from adapt.settings.groups import (
+    DataConfig,
+    NetworkConfig,
+    PenaltyConfig,
+    ScheduleConfig,
+    TeacherNetworkConfig,
+)
 from adapt.settings.objective import ObjectiveConfig
 
 
@@ -40,19 +46,22 @@ class TrainConfig(Machine):
     """Run folder: a new name starts, the same name resumes."""
     data: DataConfig = field(default_factory=DataConfig)
     network: NetworkConfig = field(default_factory=NetworkConfig)
+    teacher_network: TeacherNetworkConfig = field(default_factory=TeacherNetworkConfig)
     objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
     taps: Annotated[Any, Taps()] = ""
     """Layers whose maps are regressed, instead of the objective's. `auto` takes, on the way down to
     the coarsest maps, the last map of each stride, and the last map before the classifier; the
-    choice is printed. The weights of a list and of `auto` grow linearly with depth and add up to 1.
-    An objective without regression gets it, with weight 1; its other terms stay. Empty = the
-    objective's own."""
+    choice is printed. {teacher's layer: student's layer} pairs layers of other names, and `auto`
+    those of equal stride in two networks. Weights that are not given grow linearly with depth and
+    add up to 1. An objective without regression gets it, with weight 1; its other terms stay. Empty
+    = the objective's own."""
     penalty: PenaltyConfig = field(default_factory=PenaltyConfig)
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
     teacher: str = ""
     """Run whose network is the frozen teacher. It may also be a weights file (.safetensors, or a
     state_dict) of the network configured here, or `coco`. `FILE@KEY` takes what lies under that key
-    of a file. The student starts from it too, unless `start` says otherwise."""
+    of a file. The student starts from it too, unless `start` says otherwise, which a student of
+    another network needs."""
     start: str = ""
     """Run or weights file that the student starts from; `none` = He initialisation.
     `backbone:FILE` takes a file's weights without the layers that depend on the classes;

@@ -13,10 +13,10 @@ from adapt.data.sampling import Decoder, image_seed, tensor
 from adapt.disk.files import write_json
 from adapt.disk.runs import read_data
 from adapt.errors import InputError
-from adapt.evaluation.metrics import confusion, distortion, scores
+from adapt.evaluation.metrics import distortion, scores_of, tally
 from adapt.evaluation.protocol import predict
 from adapt.machine.runtime import Runtime, progress, runtime, say
-from adapt.networks.saved import Model, load_model
+from adapt.networks.saved import Model, check_classes, load_model
 from adapt.settings.commands import CalibrateConfig
 from adapt.settings.groups import DataConfig, ShiftConfig
 from adapt.settings.mapping import inherit_data
@@ -107,12 +107,13 @@ def calibrate(config: CalibrateConfig) -> Path:
         raise InputError(
             f"calibrate: split {config.split!r} of {settings.root} has no labels to score by"
         )
+    check_classes(teacher.classes, data.classes, f"teacher: {config.teacher}", data.name)
     data = some(data, config.images)
     machine = runtime(config.device, config.precision)
     machine.place(teacher.net).eval()
-    measure = partial(confused, machine, teacher, settings, data, config.seed)
-    matrix = measure(None)
-    clean, constant = scores(matrix), scores(one_answer(matrix))
+    measure = partial(counted, machine, teacher, settings, data, config.seed)
+    counts = measure(None)
+    clean, constant = scores_of(counts), scores_of(one_answer(counts))
     trials: list[Attempt] = []
     for _ in range(len(candidates) + config.refine):
         if candidates:  # first all of them
@@ -121,7 +122,7 @@ def calibrate(config: CalibrateConfig) -> Path:
             candidate = replace(shift, parameters=parameters)
         else:
             break
-        found = scores(measure(candidate))
+        found = scores_of(measure(candidate))
         miou, accuracy, loss = found.miou, found.class_accuracy, distortion(clean, found)
         trials.append(Attempt(candidate.parameters, miou, accuracy, loss))
         given = ", ".join(f"{k}={v}" for k, v in candidate.parameters.items())
@@ -150,7 +151,7 @@ def calibrate(config: CalibrateConfig) -> Path:
     return path
 
 
-def confused(
+def counted(
     machine: Runtime,
     teacher: Model,
     settings: DataConfig,
@@ -158,9 +159,10 @@ def confused(
     seed: int,
     shift: ShiftConfig | None,
 ) -> np.ndarray:
-    """Confusion (C, C) of the teacher on filtered images; the filter acts at their own size."""
+    """Counts (3, C) of the teacher on filtered images, as `tally` gives them; the filter acts at
+    the images' own size."""
     decode = Decoder(data, settings, ["x1", "y1"])
-    total = np.zeros((len(data.classes),) * 2, np.int64)
+    total = np.zeros((3, len(data.classes)), np.int64)
     what = " ".join(f"{k}={v}" for k, v in shift.parameters.items()) if shift else "clean"
     for sample in progress(data.samples, what=what):
         arrays = decode.fitted(decode.native(sample))
@@ -170,12 +172,13 @@ def confused(
         size = (arrays["y"].shape[0], arrays["y"].shape[1])
         images = tensor(resize({"x1": image}, settings.resize)["x1"])[None]
         found = predict(machine, teacher.net, teacher.network, images, size)[0]
-        total += confusion(arrays["y"], found, len(teacher.classes))
+        total += tally(arrays["y"], found, len(teacher.classes))
     return total
 
 
-def one_answer(matrix: np.ndarray) -> np.ndarray:
-    """The confusion of always answering the most frequent class."""
-    constant = np.zeros_like(matrix)
-    constant[:, matrix.sum(axis=1).argmax()] = matrix.sum(axis=1)
+def one_answer(counts: np.ndarray) -> np.ndarray:
+    """The counts (3, C) of always answering the most frequent class."""
+    true, constant = counts[1], np.zeros_like(counts)
+    constant[1] = true
+    constant[::2, true.argmax()] = true.max(), true.sum()
     return constant

@@ -6,13 +6,14 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from adapt.data import Layout, Sample, check_owner, layout_of, prepare, read_split
-from adapt.data.images import IGNORE, image_size, png, read_image, read_indices, voc_palette
+from adapt.data.images import image_size, png, read_image, read_indices, voc_palette, void_of
 from adapt.data.sampling import image_seed
 from adapt.disk.files import clear, read_mapping, sha256, strangers, write_json, write_whole
 from adapt.disk.lock import only_writer
@@ -40,26 +41,36 @@ class Output:
     seed: int
     void: int
     """Value of labels that show none of the scene."""
+    data: DataConfig
+    """How the source is read."""
 
 
 def filtered(output: Output) -> bytes:
-    """The image, filtered."""
-    return png(apply_shift(read_image(output.source), output.shift, output.seed))
+    """The image, filtered; the filters are made for 8-bit RGB, and others are an InputError."""
+    image = read_image(output.source, *output.data.reading("x1"))
+    if image.dtype != np.uint8 or image.shape[2] != 3:
+        raise InputError(
+            f"{output.source}: {output.shift.name} is for 8-bit RGB; this image has "
+            f"{image.shape[2]} channels of {image.dtype}"
+        )
+    return png(apply_shift(image, output.shift, output.seed))
 
 
 def copied(output: Output) -> bytes:
     """The label as it is, if it is one."""
-    read_indices(output.source)
+    read_indices(output.source, output.data.colors)
     return output.source.read_bytes()
 
 
 def moved(output: Output) -> bytes:
-    """The label, moved with what the filter moves."""
-    labels, shift = read_indices(output.source), output.shift
+    """The label, moved with what the filter moves, with the palette of `data.colors` or VOC's."""
+    labels, shift = read_indices(output.source, output.data.colors), output.shift
+    labels = labels.astype(np.promote_types(labels.dtype, np.min_scalar_type(output.void)))
     known = inspect.signature(SOURCES[shift.name]).parameters
     parameters = {k: v for k, v in (shift.parameters | {"seed": output.seed}).items() if k in known}
     sources = SOURCES[shift.name](labels.shape, **parameters)
-    return png(moved_labels(labels, sources, output.void), PALETTE)
+    moved = moved_labels(labels, sources, output.void)
+    return png(moved, [*chain(*output.data.colors)] or PALETTE)
 
 
 def apply_shift(image: np.ndarray, shift: ShiftConfig, seed: int) -> np.ndarray:
@@ -139,13 +150,18 @@ def make_distorted(config: DistortConfig) -> Path:
     moving = config.labels == "moved" and config.shift.name in SOURCES
     if moving:
         check_label_sizes(samples.values())
+        if config.data.colors and not config.data.void:
+            raise InputError(
+                "labels=moved with data.colors needs data.void, the place of void's colour"
+            )
     if out.is_dir() and not (out / MADE_WITH).is_file() and strangers(out, {LOCK}):
         raise InputError(f"out: {out} is not empty and not a shifted data set")
     twins = {name: twin(sample, root, out, moving) for name, sample in samples.items()}
-    void = next(iter(config.data.void or layout.void), IGNORE)
+    classes = layout.classes or config.data.classes
+    void = next(iter(config.data.void or layout.void), void_of(len(classes)))
     outputs = []
     for name, sample in samples.items():
-        given = (config.shift, image_seed(config.seed, name), void)
+        given = (config.shift, image_seed(config.seed, name), void, config.data)
         outputs.append(Output(sample.x1, twins[name].x1, filtered, *given))
         if sample.y1 and (y1 := twins[name].y1):
             outputs.append(Output(sample.y1, y1, moved if moving else copied, *given))
@@ -163,6 +179,8 @@ def make_distorted(config: DistortConfig) -> Path:
         finally:
             clear(out.rglob(".*"))
     say(f"{out}: {len(samples)} images, {', '.join(f'{k} {n}' for k, n in counts.items())}")
+    if config.data.bands:
+        say("its images are RGB: as data.target they need data.bands_x2=[1,2,3]")
     return out / MANIFEST
 
 

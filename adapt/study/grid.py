@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from adapt.machine.runtime import say
 from adapt.networks import build_network
 from adapt.networks.batchnorm import batch_norms
 from adapt.penalties import PENALTIES
-from adapt.settings.choices import B1, B2, RESTYLES
+from adapt.settings.choices import B1, B2, CHAIN, RESTYLES
 from adapt.settings.commands import (
     PAIRS,
     AnalyseConfig,
@@ -209,10 +210,23 @@ class Study(Plan):
     def adaptations(self, seed: int, objectives: list[str]) -> Iterator[Cell]:
         for name in objectives:
             for variant in self.variants(name):
-                for shift in self.config.shifts:
-                    made = self.adapting(seed, shift, name, variant)
-                    yield self.training(made)
-                    yield from self.scorings(made, seed, shift)
+                made = [self.adapting(seed, s, name, variant) for s in self.config.shifts]
+                chained = list(self.chained(made)) if self.config.chain else []
+                for run in (*made, *chained):
+                    yield self.training(run)
+                    yield from self.scorings(run, seed, Path(run.data.target).name)
+
+    def chained(self, made: list[TrainConfig]) -> Iterator[TrainConfig]:
+        """The same adaptations from date to date: the teacher is the student of the date before,
+        and sees that date's images. The first date's has none before it."""
+        for before, now in pairwise(made):
+            yield replace(
+                now,
+                run=now.run + CHAIN,
+                teacher=before.run if before is made[0] else before.run + CHAIN,
+                data=replace(now.data, root=before.data.target),
+                objective=replace(now.objective, name=now.objective.name + CHAIN),
+            )
 
     def supervised(self, seed: int, wanted: str, runs: list[TrainConfig]) -> Iterator[Cell]:
         for made in runs if wanted in self.baselines else ():
@@ -230,7 +244,7 @@ class Study(Plan):
             yield self.scoring(run, seed, data, "d2")
         if config.penalties or config.freezes:
             yield self.scoring(run, seed, config.data, "d1")
-        if config.selection and len(self.variants(made.objective.name)) > 1:
+        if config.selection and len(self.variants(made.objective.name.removesuffix(CHAIN))) > 1:
             yield self.selecting(made, seed)
         compared = config.features_of or list(config.objectives)[:1]
         if config.features and made.objective.name in compared:

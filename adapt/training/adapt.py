@@ -3,24 +3,28 @@
 from dataclasses import replace
 from pathlib import Path
 
+from torch import nn
+
 from adapt.data import HELD_OUT, layout_of, load, splits_of
 from adapt.disk.runs import read_config, read_data
 from adapt.evaluation.inference import Reading
 from adapt.machine.runtime import runtime, say
-from adapt.networks.saved import load_model
+from adapt.networks.saved import Model, is_file, is_run, load_model, load_teacher
+from adapt.settings.mapping import build
 from adapt.settings.training import TrainConfig
+from adapt.training.setup import begun
 from adapt.training.train import OnStep, train
-from adapt.training.verdict import judge, read_verdict
+from adapt.training.verdict import STARTED, UNTRAINED, judge, read_verdict
 
 
 def adapt(config: TrainConfig, on_step: OnStep | None = None) -> Path:
     """Train as configured, then judge; returns the run's folder, with verdict.json. Without a
     teacher or without held-out pairs there is nothing to judge by, and it says so."""
     folder = train(config, on_step)
-    data = read_data(folder)
+    data, recorded = read_data(folder), read_config(folder)
     if found := read_verdict(folder):
         say(f"{folder}: {found}")
-    elif not read_config(folder)["teacher"]:
+    elif not recorded["teacher"]:
         say(f"{folder}: no teacher, so no verdict without labels; see fra evaluate")
     elif layout_of(data).classification:
         command = f"fra evaluate run={folder} split={layout_of(data).val_split}"
@@ -29,11 +33,24 @@ def adapt(config: TrainConfig, on_step: OnStep | None = None) -> Path:
         say(f"{folder}: no verdict: the data has no split or part named {HELD_OUT}")
     else:
         student = load_model(folder)
-        teacher = load_model(Path(read_config(folder)["teacher"]), "teacher", like=student)
-        reading = Reading(data, student.network, config.batch, config.workers)
+        teacher = load_teacher(recorded["teacher"], recorded, student)
+        how = (data, student.network, config.batch, config.workers)
+        reading = Reading(*how, teacher=teacher.network)
         held_out = replace(load(data, HELD_OUT), classes=student.classes)
         machine, training = runtime(config.device, config.precision), load(data, "train")
         seen = training if training.samples else None  # of a DataLoader without a map-style set
-        networks = (teacher.net, student.net)
-        say(f"{folder}: {judge(machine, *networks, reading, held_out, seen, folder)}")
+        of = (machine, teacher.net, student.net, reading, held_out, seen, folder)
+        say(f"{folder}: {judge(*of, *start_of(build(TrainConfig, recorded), student))}")
     return folder
+
+
+def start_of(config: TrainConfig, student: Model) -> tuple[nn.Module | None, str]:
+    """What a run's student started from, and which kind of start that is; None and `` where it is
+    the teacher's network, which the verdict takes then."""
+    if not config.teacher_network.name:
+        return None, ""
+    if is_run(config.start) or is_file(config.start):
+        return load_model(Path(config.start), "start", like=student).net, STARTED
+    net, start_point, _ = begun(config, None, len(student.classes))
+    new = {name for name, _ in net.named_parameters()} - (start_point or {}).keys()
+    return net, UNTRAINED if new else STARTED

@@ -24,6 +24,8 @@ def save(setup: Setup, run: RunFolder, step: int, seconds: float) -> None:
     }
     if setup.average is not None:
         state["average"] = setup.average.state_dict()
+    if projectors := setup.projectors.state_dict():
+        state["projectors"] = projectors
     rank_zero_only(checkpoint.save)(run.checkpoints, step, state, inputs_of(setup, run), seconds)
 
 
@@ -80,6 +82,8 @@ def bring_back(setup: Setup, state: dict[str, Any], step: int) -> None:
     setup.optimizer.load_state_dict(state["optimizer"])
     if setup.average is not None:
         setup.average.load_state_dict(state["average"])
+    if setup.projectors.state_dict():
+        load_tensors(setup.projectors, state["projectors"], "the checkpoint")
     if rank() >= len(state["rng"]):
         torch.manual_seed(process_seed(setup.config.seed, step))
         return

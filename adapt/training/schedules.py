@@ -40,15 +40,20 @@ def factor(at: int, steps: int, config: ScheduleConfig) -> float:
 
 
 def make_optimizer(
-    net: nn.Module, shared: Iterable[str], config: ScheduleConfig
+    net: nn.Module,
+    shared: Iterable[str],
+    config: ScheduleConfig,
+    further: Iterable[nn.Parameter] = (),
 ) -> torch.optim.Optimizer:
-    """SGD or AdamW over the trainable parameters, in a shared and a new group with own rates."""
+    """SGD or AdamW over the trainable parameters, in a shared and a new group with own rates;
+    `further` parameters, of no network, are new ones."""
     shared = set(shared)
     groups = []
     for is_shared, multiplier in ((True, config.shared_multiplier), (False, config.new_multiplier)):
         members = [
             p for n, p in net.named_parameters() if p.requires_grad and (n in shared) == is_shared
         ]
+        members += [] if is_shared else further
         if members:
             groups.append({"params": members, "multiplier": multiplier})
     if config.optimizer == "sgd":

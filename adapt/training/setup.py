@@ -1,8 +1,8 @@
 """What a training is made of: configuration resolved, data and networks loaded and checked."""
 
 import hashlib
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
 
@@ -12,60 +12,66 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 import adapt.data
-from adapt.data import DataSet, layout_of, load
+from adapt.data import DataSet, Read, layout_of, load, once
 from adapt.data.samples import FILES, column
-from adapt.data.sampling import Batch, Decoder, check_sizes, size_of
+from adapt.data.sampling import Batch, check_labels, check_sizes, size_of
 from adapt.disk.runs import read_data
-from adapt.errors import InputError
+from adapt.errors import InputError, listing
 from adapt.machine.processes import on_rank_zero, rank, world
 from adapt.machine.runtime import Runtime, runtime, say
 from adapt.networks import build_network
 from adapt.networks.batchnorm import freeze, train_mode
 from adapt.networks.factory import copied
 from adapt.networks.gradient_checkpointing import blocks, recomputed
-from adapt.networks.layers import Layer, auto_taps, check, linear, proposal, trace, weighted
+from adapt.networks.layers import Layer, trace
 from adapt.networks.pretrained import is_pretrained, pretrained
 from adapt.networks.saved import (
     NO_START,
     Model,
+    check_network,
+    check_outputs,
+    common_classes,
     is_file,
     is_run,
     load_complete,
     load_model,
-    same_classes,
 )
-from adapt.networks.taps import aliases, forward
-from adapt.objective.terms import TERMS, Maps, Objective
+from adapt.networks.taps import forward
+from adapt.objective.terms import Maps, Objective
 from adapt.penalties import Penalty
 from adapt.penalties.fisher import read_fisher
-from adapt.settings.checks import AUTO
-from adapt.settings.choices import DEFAULT_TAP
-from adapt.settings.groups import DataConfig, NetworkConfig
-from adapt.settings.mapping import as_dict, differences, inherit, inherit_data
+from adapt.settings.groups import DataConfig, NetworkConfig, TeacherNetworkConfig
+from adapt.settings.mapping import as_dict, inherit_data, inherit_network
 from adapt.settings.training import TrainConfig
 from adapt.training.averaging import AveragedModel, averaged
 from adapt.training.drift import Drift
 from adapt.training.freezing import freeze_first, refuse_new, with_gradient
 from adapt.training.schedules import make_optimizer
+from adapt.training.taps import projectors, with_taps
 from adapt.training.teacher_cache import TeacherCache, cached
 
-Read = Callable[[DataConfig], DataSet]
+ANOTHER = "; a student of another network needs start=RUN, a weights file, or none"
 
 
 class Tapped(nn.Module):
-    """A network's maps at some taps, as a module: (B, 3, H, W) -> name -> (B, C, h, w). Those
-    inside the blocks `again` are not kept for the backward pass."""
+    """A network's maps at some taps, as a module: (B, 3, H, W) -> name -> (B, C, h, w), as
+    `projectors` hand them on. Those inside the blocks `again` are not kept for the backward pass.
+    """
 
     def __init__(
-        self, net: nn.Module, taps: frozenset[str], again: Sequence[nn.Module] = ()
+        self,
+        net: nn.Module,
+        taps: frozenset[str],
+        again: Sequence[nn.Module] = (),
+        projectors: nn.Module | None = None,
     ) -> None:
         super().__init__()
-        self.net, self.taps = net, taps
+        self.net, self.taps, self.projectors = net, taps, projectors or nn.Identity()
         self.again = tuple(again)  # no ModuleList: they are the network's own
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         with recomputed(self.again):
-            return forward(self.net, images, self.taps)
+            return self.projectors(forward(self.net, images, self.taps))
 
 
 @dataclass
@@ -91,13 +97,22 @@ class Setup:
     """Of the teacher's maps, where they are kept."""
     again: Sequence[nn.Module] = ()
     """Blocks of the student whose maps the backward pass computes again."""
+    projectors: nn.Module = field(default_factory=nn.Identity)
+    """Of the student's maps to the teacher's channels."""
     size: tuple[int, int] = (0, 0)
     """(H, W) of an image of a batch."""
 
     @cached_property
+    def networks(self) -> dict[str, NetworkConfig]:
+        """The network, and so the normalisation, of each image: x1 is the teacher's, if there is
+        one."""
+        student = self.config.network
+        return {"x1": inherit_network(self.config.teacher_network, student), "x2": student}
+
+    @cached_property
     def alone(self) -> Tapped:
         """The student's maps that the objective needs, as this process computes them."""
-        return Tapped(self.student, self.objective.student, self.again)
+        return Tapped(self.student, self.objective.student, self.again, self.projectors)
 
     @cached_property
     def tapped(self) -> nn.Module:
@@ -133,19 +148,6 @@ class Setup:
         return sorted(wanted)
 
 
-def once() -> Read:
-    """Reads the training samples of a configuration, and remembers the last: a list of a million
-    takes seconds."""
-    known: list[tuple[DataConfig, DataSet]] = []
-
-    def read(data: DataConfig) -> DataSet:
-        if not known or known[0][0] != data:
-            known[:] = [(data, load(data, "train"))]
-        return known[0][1]
-
-    return read
-
-
 def resolve(
     config: TrainConfig, read: Read | None = None
 ) -> tuple[TrainConfig, Model | None, Model | None]:
@@ -153,39 +155,87 @@ def resolve(
     `read` is what `prepare` reads the samples by as well.
 
     A start of pretrained weights (`imagenet`) has no model of its own: its backbone is loaded into
-    a freshly initialised network by `prepare`.
+    a freshly initialised network by `begun`. The settings `teacher_network` are empty afterwards
+    unless teacher and student are two networks.
 
     Raises:
-        InputError: a network that differs from the start's, or a needed start or teacher missing.
+        InputError: a network that differs from the start's or, without one, from the teacher's, or
+            a needed start or teacher missing.
     """
     read, sources = read or once(), {"teacher": config.teacher, "start": config.start}
-    if config.network.keys and not any(is_file(s) or is_pretrained(s) for s in sources.values()):
-        raise InputError(
-            "network.keys renames tensors of a weights file; neither teacher nor start is one"
-        )
+    files = {k: s for k, s in sources.items() if is_file(s) or is_pretrained(s)}
+    refuse_unused(config, files)
     models = {what: load_model(Path(s), what) for what, s in sources.items() if is_run(s)}
     recorded, given = DataConfig(), NetworkConfig()
     for what, model in models.items():  # the start's, else the teacher's
         recorded, given = read_data(Path(sources[what]), what), model.network
-    data, network = inherit_data(config.data, recorded), inherit(config.network, given)
+    data, network = inherit_data(config.data, recorded), inherit_network(config.network, given)
     on_rank_zero(lambda: adapt.data.prepare(data))
-    given = replace(given, keys=network.keys)  # these rename the tensors of a file, not the layers
-    if models and network != given:
-        changed = "; ".join(differences(as_dict(given), as_dict(network)))
-        where = " or ".join(sources[what] for what in models)
-        raise InputError(f"network differs from the one in {where} (there -> given): {changed}")
-    for what, source in sources.items():
-        if is_file(source) or (what == "teacher" and is_pretrained(source)):
+    if "start" in models:
+        check_network(models["start"], network, config.start)
+    if "teacher" in models:
+        known = models["teacher"].network
+        taught = inherit_network(config.teacher_network, known)
+        check_network(models["teacher"], taught, config.teacher, "teacher_network")
+    networks = {"teacher": inherit_network(config.teacher_network, network), "start": network}
+    for what, source in files.items():
+        if what == "teacher" or is_file(source):
             images = read(data)
             size = size_of(data, images)
-            models[what] = load_complete(source, network, images.classes, what, size)
+            models[what] = load_complete(source, networks[what], images.classes, what, size)
     teacher = models.get("teacher")
+    if student := models.get("start", teacher):  # a weights file tells how many logits it is for
+        network = replace(network, one_logit=student.network.one_logit)
+    taught = TeacherNetworkConfig(keys=config.teacher_network.keys)
     if teacher is not None and not config.start:
+        check_network(teacher, network, config.teacher, hint=ANOTHER)
         models["start"] = replace(teacher, net=copied(teacher.net))
-    start = config.start or config.teacher or NO_START
-    precision = runtime(config.device, config.precision).precision
-    resolved = replace(config, data=data, network=network, start=start, precision=precision)
+    elif teacher is not None and replace(teacher.network, keys=network.keys) != network:
+        taught = TeacherNetworkConfig(**as_dict(teacher.network))
+    resolved = replace(
+        config,
+        data=data,
+        network=network,
+        teacher_network=taught,
+        start=config.start or config.teacher or NO_START,
+        precision=runtime(config.device, config.precision).precision,
+    )
     return resolved, models.get("start"), teacher
+
+
+def refuse_unused(config: TrainConfig, files: Iterable[str]) -> None:
+    """InputError for settings of a teacher or of a weights file where there is none; `files` are
+    those of `teacher` and `start` that are weights."""
+    if config.network.keys and not files:
+        raise InputError(
+            "network.keys renames tensors of a weights file; neither teacher nor start is one"
+        )
+    if config.teacher_network.keys and "teacher" not in files:
+        raise InputError(
+            "teacher_network.keys renames tensors of a weights file; give teacher=FILE"
+        )
+    if config.teacher_network != TeacherNetworkConfig() and not config.teacher:
+        raise InputError("teacher_network is set, but there is no teacher; give teacher=FILE")
+
+
+def begun(
+    config: TrainConfig, start: Model | None, classes: int
+) -> tuple[nn.Module, dict[str, Tensor] | None, dict[str, str]]:
+    """The student of a resolved configuration before its first step; the tensors that it starts
+    from (None = it is new); and the digest of a start that has no model of its own.
+
+    New weights are the first that is drawn from the seed, so that they depend on nothing else, and
+    the start point is cloned before anything can change the student.
+    """
+    torch.manual_seed(config.seed)
+    student = start.net if start is not None else build_network(config.network, classes)
+    if start is not None:
+        return student, {k: v.clone() for k, v in student.state_dict().items()}, {}
+    if not is_pretrained(config.start):
+        return student, None, {}
+    start_point, digest = pretrained(config.start, config.network, student)
+    student.load_state_dict(student.state_dict() | start_point)
+    return student, start_point, {"start": digest}
 
 
 def prepare(
@@ -198,47 +248,34 @@ def prepare(
     if config.batch % world():
         raise InputError(f"batch is {config.batch}; {world()} processes cannot share it equally")
     read = read or once()
-    config = with_taps(config, teacher, read)
+    config = with_taps(config, start, teacher, partial(seen_size, config.data, read))
     objective = Objective(config.objective)
     check_teacher(config, objective, teacher)
     data = read(config.data)
     check_data(config, data, objective)
-    fixed = start or teacher
-    classes = data.classes or (fixed.classes if fixed else ())
-    if fixed is not None and not same_classes(tuple(fixed.classes), tuple(data.classes)):
-        raise InputError(
-            f"classes of the data ({', '.join(data.classes)}) are not those of the start "
-            f"({', '.join(fixed.classes)})"
-        )
-    data = replace(data, classes=tuple(classes))
-    inputs = {k: m.digest for k, m in (("start", start), ("teacher", teacher)) if m is not None}
+    models = {k: m for k, m in (("start", start), ("teacher", teacher)) if m is not None}
+    sources = {f"{what}: {getattr(config, what)}": model for what, model in models.items()}
+    data = replace(data, classes=common_classes(data.classes, sources))
+    inputs = {k: m.digest for k, m in models.items()}
 
-    # 2. New weights are the first that is drawn from the seed, so that they depend on nothing else.
-    torch.manual_seed(config.seed)
-    student = start.net if start is not None else build_network(config.network, len(classes))
-
-    # 3. w0 is cloned before anything can change the student.
-    start_point: dict[str, Tensor] | None = None
-    if start is not None:
-        start_point = {k: v.clone() for k, v in student.state_dict().items()}
-    elif is_pretrained(config.start):
-        start_point, inputs["start"] = pretrained(config.start, config.network, student)
-        student.load_state_dict(student.state_dict() | start_point)
+    # 2. The student is the first that is drawn from the seed.
+    student, start_point, digest = begun(config, start, len(data.classes))
+    inputs |= digest
     student = machine.place(student)
     if world() > 1 and machine.device.type == "cuda" and config.bn == "train":
         student = nn.SyncBatchNorm.convert_sync_batchnorm(student)
 
-    # 4. Taps are checked on the networks as they will run, at the size of a batch.
+    # 3. Taps are checked on the networks as they will run, at the size of a batch.
     size = size_of(config.data, data)
     layers = trace(student, size)
     if several := next(layer.returned for layer in layers if not layer.name):
         say(f"network: of the {several} that it returns the first member counts as the logits")
-    check_kind(layers, data, objective)
-    check(layers, objective.student, "objective")
-    if teacher is not None:
-        check(trace(teacher.net, size), objective.teacher, "objective, on the teacher")
+    check_kind(layers, data, objective, config.network.void)
+    theirs = trace(teacher.net, size) if teacher is not None else layers
+    projected = projectors(objective, layers, theirs, bool(config.teacher_network.name))
+    machine.place(projected)
 
-    # 5. Frozen layers and batch norm's policy say what may train; then the objective says what of
+    # 4. Frozen layers and batch norm's policy say what may train; then the objective says what of
     #    that gets a gradient. The penalty reports on both, so the rest is switched off after it.
     refuse_new(freeze_first(student, config.freeze, size), start_point, config.freeze)
     train_mode(student, config.bn)
@@ -250,13 +287,19 @@ def prepare(
         )
     fisher = read_fisher(config.penalty.fisher) if config.penalty.fisher else None
     penalty = Penalty(student, start_point, config.penalty, fisher, trained)
+    free = {name for name, p in student.named_parameters() if p.requires_grad}
+    if random := (penalty.new & free) - trained:
+        say(
+            f"warning: objective {config.objective.name!r} does not reach {listing(random, 5)}, "
+            "which the start does not have and which stay random; objective=kd reaches all"
+        )
     for name, parameter in student.named_parameters():  # DDP would wait for the others' gradients
         parameter.requires_grad_(name in trained)
     penalty.refuse_decay(config.schedule.weight_decay)
     penalty.refuse_overshoot(config.schedule)
     inputs |= penalty.digests() | {"samples": pairing(data)}
 
-    # 6. Optimiser, average, cache and drift are made of the finished student and teacher.
+    # 5. Optimiser, average, cache and drift are made of the finished student and teacher.
     frozen = freeze(machine.place(teacher.net)) if objective.teacher and teacher else None
     held_out = None
     if config.eval_every:
@@ -271,63 +314,32 @@ def prepare(
         teacher=frozen,
         objective=objective,
         penalty=penalty,
-        optimizer=make_optimizer(student, penalty.shared, config.schedule),
+        optimizer=make_optimizer(student, penalty.shared, config.schedule, projected.parameters()),
         inputs=inputs,
         average=averaged(student, config.ema) if config.ema else None,
         again=blocks(student, objective.student) if config.gradient_checkpointing else [],
         cache=cached(config, machine, data, objective, frozen, size) if frozen else None,
         drift=Drift(student, start_point) if start_point and config.drift_every else None,
+        projectors=projected,
         size=size,
     )
 
-    # 7. Every image's header is read last, because that takes longest. From here on nothing is
+    # 6. Every image's header is read last, because that takes longest. From here on nothing is
     #    drawn before the first step: rank 0 draws dropout as a run of one process does.
     shares, sized = config.batch // world() > 1, config.data.crop or len(config.data.resize) == 2
-    check_sizes(Decoder(data, config.data, setup.fields), stacked=shares and not sized)
+    check_sizes(data, config.data, setup.fields, stacked=shares and not sized)
+    if config.steps:
+        check_labels(data, config.data, setup.fields)
     if rank():
         torch.manual_seed(process_seed(config.seed, 0))
     return setup
 
 
-def with_taps(config: TrainConfig, teacher: Model | None, read: Read) -> TrainConfig:
-    """The configuration in whose objective stand the layers that `taps`, or an objective without a
-    name, means for the teacher's network; a line says which ones.
-
-    Raises:
-        InputError: `taps` without a teacher, a layer that is not known or cannot be tapped, or a
-            network in which `taps=auto` finds none.
-    """
-    objective, taps, why = config.objective, config.taps, ""
-    if not objective.name:
-        objective = replace(objective, name=DEFAULT_TAP)
-        known = teacher and {*aliases(teacher.net), *dict(teacher.net.named_modules())}
-        if not taps and known and DEFAULT_TAP in objective.regression.taps.keys() - known:
-            taps, why = AUTO, f"the network has no {DEFAULT_TAP}: "
-    if not taps:
-        return replace(config, objective=objective)
-    if teacher is None:
-        raise InputError(f"taps={taps} needs teacher=RUN")
-    data = read(config.data)
-    check_one_size(config.data, data)
-    layers = trace(teacher.net, size_of(config.data, data))
-    if taps == AUTO:
-        weights = auto_taps(layers)
-        if not weights:
-            raise InputError(f"{proposal(layers)}; name taps yourself")
-    else:
-        names = [str(name) for name in taps]
-        check(layers, names)
-        weights = linear(layers, names)
-        if isinstance(taps, dict):
-            weights = {str(name): float(weight) for name, weight in taps.items()}
-    name = AUTO if taps == AUTO else "taps"
-    say(f"{why}{'taps=auto takes' if taps == AUTO else 'taps:'} {weighted(weights)}")
-    others = [t for t in TERMS if t != "regression" and getattr(objective, t).weight]
-    regression = replace(
-        objective.regression, weight=objective.regression.weight or 1.0, taps=weights
-    )
-    objective = replace(objective, name="_".join([name, *others]), regression=regression)
-    return replace(config, taps="", objective=objective)
+def seen_size(config: DataConfig, read: Read) -> tuple[int, int]:
+    """(H, W) of the images of a batch; InputError where they have several."""
+    data = read(config)
+    check_one_size(config, data)
+    return size_of(config, data)
 
 
 def process_seed(seed: int, step: int) -> int:
@@ -382,9 +394,9 @@ def check_data(config: TrainConfig, data: DataSet, objective: Objective) -> None
         )
 
 
-def check_kind(layers: list[Layer], data: DataSet, objective: Objective) -> None:
-    """InputError where network and data set mix one label a pixel with one an image, or where a
-    term needs pixels that there are not."""
+def check_kind(layers: list[Layer], data: DataSet, objective: Objective, void: bool) -> None:
+    """InputError where network and data set mix one label a pixel with one an image, where outputs
+    are not as many as classes, or where a term needs pixels that there are not."""
     logits = next(layer.shape for layer in layers if not layer.name)
     if (len(logits) == 2) != data.classification:
         kinds = ("one label a pixel", "one label an image")
@@ -393,5 +405,6 @@ def check_kind(layers: list[Layer], data: DataSet, objective: Objective) -> None
             f"{kinds[data.classification]}; network=resnet101 and other classifiers of torchvision "
             "are for images, the other choices of network= for pixels"
         )
+    check_outputs(logits[1] - void, data.classes, "network")
     if data.classification and (unfit := objective.dense):
         raise InputError(f"objective: {', '.join(unfit)} is for one label a pixel only")

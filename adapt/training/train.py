@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from adapt.data import once
 from adapt.data.objects import batches_of
 from adapt.data.sampling import Batch, Stream, batches
 from adapt.disk.runs import RunFolder, open_run
@@ -25,15 +26,15 @@ from adapt.machine.processes import (
     world,
 )
 from adapt.machine.runtime import explained, progress, say, stop_signals
+from adapt.networks.preprocessing import as_input, sees
 from adapt.networks.saved import save_model
-from adapt.networks.taps import as_input
 from adapt.objective.terms import Maps, Part
 from adapt.settings.mapping import as_dict
 from adapt.settings.training import TrainConfig
 from adapt.training.loggers import Logger, Loggers
 from adapt.training.resume import restore, save
 from adapt.training.schedules import set_rate
-from adapt.training.setup import Setup, once, prepare, resolve
+from adapt.training.setup import Setup, prepare, resolve
 from adapt.training.trial import trial
 
 NUMBERS = ("step", "loss", "lr", "grad_norm")
@@ -81,7 +82,11 @@ def describe(setup: Setup) -> str:
         line += f"; {setup.cache}"
     if world() > 1:
         line += f", {world()} processes of {config.batch // world()} each"
-    return "\n".join([line, *split.lines()])
+    projected = [str(setup.projectors)] if list(setup.projectors.parameters()) else []
+    seen = {key: sees(network) for key, network in setup.networks.items()}
+    said = [f"{key}: {text}" for key, text in seen.items()]
+    said = said if len(set(seen.values())) > 1 else list(seen.values())[:1]
+    return "\n".join([line, *said, *split.lines(), *projected])
 
 
 def fit(setup: Setup, run: RunFolder, begin: int, before: float, on_step: OnStep | None) -> None:
@@ -146,8 +151,8 @@ def one_step(setup: Setup, batch: Batch, step: int) -> dict[str, Any]:
     rate = set_rate(setup.optimizer, step, config.steps, config.schedule)
     tensors = {k: batch[k].to(machine.device) for k in masks_of(batch)}
     images: Maps = {
-        key: as_input(machine.images(batch[key]), config.network.mean, config.network.std)
-        for key in ("x1", "x2")
+        key: as_input(machine.images(batch[key]), network)
+        for key, network in setup.networks.items()
         if key in batch
     }
     with machine.autocast():
@@ -156,7 +161,7 @@ def one_step(setup: Setup, batch: Batch, step: int) -> dict[str, Any]:
     loss, parts = setup.objective(maps, target, tensors | images)
     setup.optimizer.zero_grad(set_to_none=True)
     loss.backward()
-    gradients = [p.grad for p in setup.student.parameters() if p.grad is not None]
+    gradients = [p.grad for p in setup.tapped.parameters() if p.grad is not None]
     norm = torch.nn.utils.get_total_norm(gradients)
     loss = all_mean(loss.detach())
     refuse_non_finite(loss, norm, parts, step, batch["name"])
@@ -219,9 +224,10 @@ def validate(setup: Setup, run: RunFolder, loggers: Logger, step: int) -> None:
     """Scores on the val split, beside the training's numbers; training goes on undisturbed."""
     assert setup.held_out is not None
     config = setup.config
-    reading = Reading(config.data, config.network, config.batch, config.workers)
-    networks = (setup.result, reading, setup.held_out, setup.image, setup.teacher)
-    found = headline(evaluate_networks(setup.machine, *networks))
+    how = (config.data, config.network, config.batch, config.workers)
+    reading = Reading(*how, teacher=setup.networks["x1"])
+    compared = (setup.result, reading, setup.held_out, setup.image, setup.teacher)
+    found = headline(evaluate_networks(setup.machine, *compared))
     run.log({"step": step, "evaluation": found})
     loggers.add({f"val/{tag}": value for tag, value in found.items()}, step)
 

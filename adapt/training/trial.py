@@ -55,11 +55,11 @@ def trial(setup: Setup) -> None:
     labels = torch.zeros(shape, dtype=torch.int64, device=machine.device)
     batch = {"x1": images, "x2": images, "y": labels}
     try:
-        with unchanged(net):
+        with unchanged(setup.alone):
             with machine.autocast():
                 target = setup.target(images, {}) if setup.teacher is not None else {}
                 maps = setup.alone(images)
-            check_classes(maps, len(setup.data.classes))
+            check_classes(maps, len(setup.data.classes) + setup.config.network.void)
             setup.objective(maps, target, batch)[0].backward()
     except InputError:
         raise

@@ -15,26 +15,33 @@ from torch import nn
 
 from adapt.data import DataSet, some
 from adapt.data.augment import resize
-from adapt.data.images import IGNORE, write_png
+from adapt.data.images import as_rgb, void_of, write_png
 from adapt.disk.files import read_mapping, write_json
 from adapt.disk.runs import SUMMARY, read_summary
 from adapt.errors import InputError
 from adapt.evaluation.inference import Reading, Whole, adapt_to, groups, stack
-from adapt.evaluation.metrics import confusion
+from adapt.evaluation.metrics import tally
 from adapt.evaluation.protocol import predict
 from adapt.machine.processes import all_gather, on_rank_zero, shared_errors
 from adapt.machine.runtime import Runtime
 from adapt.networks.batchnorm import batch_norms, eval_mode
 from adapt.networks.factory import copied
 from adapt.settings.checks import one_of
+from adapt.settings.choices import ADABN as ADABN_NAME
+from adapt.settings.choices import TEACHER
 from adapt.settings.mapping import build
 
 VERDICT, PICTURES = "verdict.json", "held_out"
 BEFORE, ADABN, AFTER = "before", "adabn", "after"
 ROWS = (BEFORE, ADABN, AFTER)
-"""teacher(x2), the same with batch-norm statistics of the new domain, student(x2)."""
-GAIN, OVER_ADABN = "gain", "over_adabn"
-"""after - before, and after - adabn."""
+"""teacher(x2), the same with batch-norm statistics of the new domain, student(x2). Where the
+student is another network the first two are its start's, and TEACHER is a row of its own."""
+STARTED, UNTRAINED = "start", "untrained"
+STARTS = {"": "", STARTED: " (the student's start)", UNTRAINED: " (a start without training)"}
+"""What `before` is: the teacher, a start that was trained for the task, or one that was not, at
+least in part; and what is said of it."""
+GAIN, OVER_ADABN, OVER_TEACHER = "gain", "over_adabn", "over_teacher"
+"""after - before, or after - teacher where the start was UNTRAINED; after - adabn or - teacher."""
 WORTH, NOT_WORTH, UNCLEAR = "worth using", "not worth using", "unclear"
 FEWEST = 10
 """Pairs below which nothing is concluded."""
@@ -47,21 +54,22 @@ MOST = 100
 KEPT, SIDE = 4, 1024
 """Held-out pairs whose pictures are kept, and the longer side of these, in pixels, at most."""
 VIEWS = ("x1", "x2", "teacher_x1", BEFORE, AFTER)
-"""The pictures of a pair: two images, then index masks with IGNORE where the pair is not valid."""
+"""The pictures of a pair: two images, then index masks with void where the pair is not valid."""
 
 
 @dataclass(frozen=True)
 class Verdict:
     """Agreement with teacher(x1) on held-out pairs: mIoU in percent, from the sums of the pairs'
-    confusion matrices. What has a default is not in files of version 0.1."""
+    counts. What has a default is not in files of version 0.1."""
 
     pairs: int
     before: float | None
-    """teacher(x2): what using the old network as it is would give; None = no valid pixel."""
+    """teacher(x2): what using the old network as it is would give; None = no valid pixel. Where the
+    student is another network, `start` is not empty and it is the student's start on x2."""
     after: float | None
     """student(x2)."""
     better: int
-    """Pairs on which more pixels agree than before."""
+    """Pairs on which more pixels agree than before (UNTRAINED: than with the teacher)."""
     worse: int
     conclusion: str = ""
     reasons: list[str] = field(default_factory=list)
@@ -79,11 +87,26 @@ class Verdict:
     """IoU of each class, by row; None = a class that neither network predicts."""
     pictures: list[str] = field(default_factory=list)
     """Folders in PICTURES, each with the files of VIEWS."""
+    start: str = ""
+    """STARTED or UNTRAINED, where the student is another network than the teacher."""
+    teacher: float | None = None
+    """teacher(x2), where that is not `before`."""
 
     @property
     def adabn_is_as_good(self) -> bool:
         """Is the student not clearly better than AdaBN alone?"""
         return not self.reasons and self.intervals.get(OVER_ADABN, [1.0])[0] <= 0
+
+    @property
+    def names(self) -> dict[str, str]:
+        """What to call each row."""
+        own = {BEFORE: BEFORE + STARTS[self.start], ADABN: ADABN_NAME, AFTER: AFTER}
+        return {TEACHER: "the teacher itself", **own} if self.start else own
+
+    @property
+    def than(self) -> str:
+        """What the gain and the better pairs are over, where that is not `before`."""
+        return "the teacher itself" if self.start == UNTRAINED else ""
 
     def remarks(self) -> list[str]:
         """What must be said beside the conclusion."""
@@ -93,20 +116,27 @@ class Verdict:
         if self.adabn_is_as_good:
             low, high = self.intervals[OVER_ADABN]
             said.append(f"AdaBN alone is as good (after - AdaBN: {low:+.1f} to {high:+.1f})")
+        low, high = self.intervals.get(OVER_TEACHER, (1.0, 1.0))
+        if low <= 0 and self.start == STARTED and not self.reasons:
+            said.append(
+                "the teacher itself is as good on the new images (after - teacher: "
+                f"{low:+.1f} to {high:+.1f})"
+            )
         return said
 
     @property
     def facts(self) -> str:
         """The agreement before and after, and on how many pairs it is better and worse."""
-        rows = {BEFORE: self.before, "AdaBN": self.adabn, AFTER: self.after}
+        rows = {name: getattr(self, row) for row, name in self.names.items()}
         scores = ", ".join(f"{v:.1f} {name}" for name, v in rows.items() if v is not None)
         text = f"agreement with the teacher on {self.pairs} held-out pairs: {scores or 'none'}"
         if GAIN in self.intervals:
             low, high = self.intervals[GAIN]
-            text += f" (90 % interval of the gain: {low:+.1f} to {high:+.1f})"
-        share = 100 / max(1, self.pairs)
+            over = f" over {self.than}" if self.than else ""
+            text += f" (90 % interval of the gain{over}: {low:+.1f} to {high:+.1f})"
+        share, than = 100 / max(1, self.pairs), f" than {self.than}" if self.than else ""
         shares = (f"{n} ({n * share:.0f} %)" for n in (self.better, self.worse))
-        return text + "; better on {}, worse on {}".format(*shares)
+        return text + "; better{} on {}, worse on {}".format(than, *shares)
 
     def __str__(self) -> str:
         return "; ".join([f"{self.facts}: {self.conclusion or UNCLEAR}", *self.remarks()])
@@ -120,6 +150,7 @@ def read_verdict(folder: Path) -> Verdict | None:
         return None
     found = build(Verdict, read_mapping(path), f"{path}: ")
     one_of(f"{path}: conclusion", found.conclusion, ("", WORTH, NOT_WORTH, UNCLEAR))
+    one_of(f"{path}: start", found.start, STARTS)
     wrong = [name for name, ends in found.intervals.items() if len(ends) != 2]
     wrong += [name for name, iou in found.agreement.items() if len(iou) != len(found.classes)]
     if wrong:
@@ -148,6 +179,8 @@ def judge(
     held_out: DataSet,
     training: DataSet | None,
     folder: Path,
+    start: nn.Module | None = None,
+    kind: str = "",
 ) -> Verdict:
     """Compare two networks on pairs that neither was fitted to; the run's folder gets verdict.json
     and pictures of KEPT pairs. The processes of a run share the work.
@@ -156,22 +189,28 @@ def judge(
         machine: the device, onto which the networks are brought, and the precision.
         teacher: logits (B, C, h, w) of images; its train and eval modes are left as they were.
         student: likewise.
-        reading: the size, the batch and the normalisation.
+        reading: the size, the batch and the normalisation of the student and of the teacher.
         held_out: pairs with the names of the classes.
         training: pairs on whose x2 AdaBN's statistics are estimated; None = no AdaBN.
         folder: of the run; a summary.json in it tells whether there was a training.
+        start: what the student started from, where it is another network than the teacher; else
+            that is the teacher.
+        kind: STARTED or UNTRAINED, where there is one.
     """
-    nets = {BEFORE: machine.place(teacher), AFTER: machine.place(student)}
-    with eval_mode(teacher), eval_mode(student), shared_errors():
-        adabn, images, why = with_statistics(machine, teacher, reading, training)
-        if adabn is not None:
-            nets[ADABN] = adabn
-        rows = [row for row in ROWS if row in nets]
-        own = list(compare(machine, teacher, [nets[r] for r in rows], reading, held_out))
+    before = teacher if start is None else start
+    for net in (teacher, before, student):
+        machine.place(net)
+    with eval_mode(teacher), eval_mode(before), eval_mode(student), shared_errors():
+        adabn, images, why = None, 0, "the student's start was not trained for the task"
+        if kind != UNTRAINED:
+            adabn, images, why = with_statistics(machine, before, reading, training)
+        every = {TEACHER: teacher if kind else None, BEFORE: before, ADABN: adabn, AFTER: student}
+        nets = {row: net for row, net in every.items() if net is not None}
+        own = list(compare(machine, teacher, nets, reading, held_out))
     pairs = sorted((p for share in all_gather(own) for p in share), key=lambda p: p.name)
     steps = read_summary(folder)["steps"] if (folder / SUMMARY).is_file() else None
     found = replace(
-        conclude(np.stack([p.counts for p in pairs]), rows, held_out.classes, steps),
+        conclude(np.stack([p.counts for p in pairs]), list(nets), held_out.classes, steps, kind),
         adabn_images=images,
         no_adabn=why,
         pictures=[safe(p.name) for p in pairs if p.views],
@@ -188,15 +227,15 @@ def judge(
 
 
 def with_statistics(
-    machine: Runtime, teacher: nn.Module, reading: Reading, training: DataSet | None
+    machine: Runtime, before: nn.Module, reading: Reading, training: DataSet | None
 ) -> tuple[nn.Module | None, int, str]:
-    """AdaBN (Li et al. 2016): a copy of the teacher with the new domain's batch-norm statistics and
+    """AdaBN (Li et al. 2016): a copy of a network with the new domain's batch-norm statistics and
     the number of images that these are of; or why there is none."""
-    if not batch_norms(teacher):
+    if not batch_norms(before):
         return None, 0, "the network has no batch norm"
     if training is None:
         return None, 0, "there are no training images of the new domain"
-    images, net = some(training, ADABN_IMAGES), copied(teacher)
+    images, net = some(training, ADABN_IMAGES), copied(before)
     try:
         adapt_to(machine, net, reading, images, "x2")
     except InputError:
@@ -209,43 +248,39 @@ def with_statistics(
 def compare(
     machine: Runtime,
     teacher: nn.Module,
-    networks: list[nn.Module],
+    networks: dict[str, nn.Module],
     reading: Reading,
     data: DataSet,
 ) -> Iterator[Pair]:
-    """This process's pairs, each network's prediction of x2 against teacher(x1)."""
+    """This process's pairs, the prediction of x2 of each row's network against teacher(x1)."""
     whole, classes = Whole(data, reading.data, ["x1", "x2", "valid"]), len(data.classes)
     kept = {sample.name for sample in some(data, KEPT).samples}
     for group in groups(whole, reading, "verdict", shared=True):
         size = group[0]["size"]
-        truth, *found = (
-            predict(machine, net, reading.network, stack(group, image), size)
-            for net, image in ((teacher, "x1"), *((net, "x2") for net in networks))
-        )
+        seen = {row: reading.of_teacher if row == TEACHER else reading for row in networks}
+        truth = predict(machine, teacher, reading.of_teacher.network, stack(group, "x1"), size)
+        found = {
+            row: predict(machine, net, seen[row].network, stack(group, "x2"), size)
+            for row, net in networks.items()
+        }
         for number, item in enumerate(group):
-            wanted, predictions = truth[number], [prediction[number] for prediction in found]
+            wanted, predictions = truth[number], {row: maps[number] for row, maps in found.items()}
             if "valid" in item:
-                wanted[np.asarray(item["valid"]) == 0] = IGNORE
-            matrices = [confusion(wanted, prediction, classes) for prediction in predictions]
-            counts = np.array([(m.diagonal(), m.sum(axis=1), m.sum(axis=0)) for m in matrices])
+                wanted[np.asarray(item["valid"]) == 0] = void_of(classes)
+            counts = np.stack([tally(wanted, one, classes) for one in predictions.values()])
             views = {}
             if item["name"] in kept:
-                maps = [wanted, predictions[0], predictions[-1]]
+                maps = [wanted, predictions[BEFORE], predictions[AFTER]]
                 views = pictures([item["x1"], item["x2"]], maps)
             yield Pair(item["name"], counts, views)
 
 
 def pictures(images: list[torch.Tensor], maps: list[np.ndarray]) -> dict[str, np.ndarray]:
-    """VIEWS at one size, that of the maps (H, W) but for SIDE; images (3, h, w) that are not uint8
-    are stretched to 0..255 to be seen."""
+    """VIEWS of images (C, h, w) at one size, that of the maps (H, W) but for SIDE."""
     scale = min(1.0, SIDE / max(maps[0].shape))
     size = [max(1, round(side * scale)) for side in maps[0].shape]
-    shown = []
-    for image in images:
-        if image.is_floating_point():
-            image = (image - image.min()) / (image.max() - image.min()).clamp(min=1e-12) * 255
-        array = np.ascontiguousarray(image.to(torch.uint8).permute(1, 2, 0).numpy())
-        shown.append(resize({"x1": array}, size)["x1"])
+    arrays = [as_rgb(image.permute(1, 2, 0).numpy()) for image in images]
+    shown = [resize({"x1": array}, size)["x1"] for array in arrays]
     shown += [resize({"y": found}, size)["y"] for found in maps]
     return dict(zip(VIEWS, shown, strict=True))
 
@@ -278,11 +313,15 @@ def resampled(counts: np.ndarray) -> np.ndarray:
     the bootstrap of Efron (1979), with the same draws for every row."""
     pairs = len(counts)
     drawn = np.random.default_rng(0).multinomial(pairs, np.full(pairs, 1 / pairs), RESAMPLES)
-    return mious(np.tensordot(drawn, counts, axes=1))
+    return np.stack([mious(np.tensordot(times, counts, axes=1)) for times in drawn])
 
 
 def conclude(
-    counts: np.ndarray, rows: list[str], classes: tuple[str, ...], steps: int | None
+    counts: np.ndarray,
+    rows: list[str],
+    classes: tuple[str, ...],
+    steps: int | None,
+    start: str = "",
 ) -> Verdict:
     """The verdict that counts (N, rows, 3, C) give.
 
@@ -290,22 +329,24 @@ def conclude(
 
     Args:
         counts: of each pair, as in `Pair`.
-        rows: the names of its second axis, from ROWS.
+        rows: the names of its second axis, from ROWS, and TEACHER.
         classes: the names of its last one.
         steps: of the training; None = not known.
+        start: what `before` is, as in `Verdict`. A start without training for the task is nobody's
+            alternative: the student must be better than the teacher then.
     """
+    base = TEACHER if start == UNTRAINED else BEFORE
     valid = counts[:, 0, 1].sum(axis=-1) > 0
     there, total = counts[valid], counts.sum(axis=0)
     hits = counts[:, :, 0].sum(axis=-1)
-    change = hits[:, rows.index(AFTER)] - hits[:, rows.index(BEFORE)]
+    change = hits[:, rows.index(AFTER)] - hits[:, rows.index(base)]
     better, worse = int((change > 0).sum()), int((change < 0).sum())
     scores = dict(zip(rows, mious(total), strict=True))
     intervals: dict[str, list[float]] = {}
     if len(there) > 1:
         draws = dict(zip(rows, resampled(there).T, strict=True))
-        draws[GAIN] = draws[AFTER] - draws[BEFORE]
-        if ADABN in draws:
-            draws[OVER_ADABN] = draws[AFTER] - draws[ADABN]
+        over = {GAIN: base, OVER_ADABN: ADABN, OVER_TEACHER: TEACHER}
+        draws |= {name: draws[AFTER] - draws[row] for name, row in over.items() if row in draws}
         intervals = {k: np.percentile(v, INTERVAL).tolist() for k, v in draws.items()}
     reasons = degeneracies(total[0, 1], len(there), len(counts), steps)
     low, high = intervals.get(GAIN, (0.0, 0.0))
@@ -333,6 +374,8 @@ def conclude(
         intervals=intervals,
         classes=list(classes),
         agreement={k: [number(v) for v in iou] for k, iou in zip(rows, ious(total), strict=True)},
+        start=start,
+        teacher=number(scores.get(TEACHER, np.nan)),
     )
 
 

@@ -19,8 +19,9 @@ from adapt.data.images import read_image
 from adapt.data.sampling import tensor
 from adapt.errors import InputError
 from adapt.networks.batchnorm import eval_mode
+from adapt.networks.preprocessing import as_input
 from adapt.networks.saved import Model, load_model
-from adapt.networks.taps import forward, normalise
+from adapt.networks.taps import forward
 from adapt.settings.viz import OWN, TEACHER
 from results.page.claims import Claim, Comparison
 from results.page.records import SHIFTS, with_minus
@@ -102,7 +103,7 @@ def partner(runs: Path, shift: str, name: str, size: tuple[int, ...]) -> np.ndar
 
 def maps_of(model: Model, image: np.ndarray) -> Maps:
     """The judge's maps of uint8 (H, W, 3), fp32."""
-    pixels = normalise(tensor(image)[None], model.network.mean, model.network.std)
+    pixels = as_input(tensor(image)[None], model.network)
     with torch.no_grad(), eval_mode(model.net):
         return forward(model.net, pixels, TAPS)
 

@@ -17,8 +17,8 @@ from adapt.data.sampling import tensor
 from adapt.disk.files import read_json
 from adapt.errors import InputError
 from adapt.evaluation.evaluate import evaluate
+from adapt.networks.preprocessing import as_input
 from adapt.networks.saved import load_model
-from adapt.networks.taps import normalise
 from adapt.settings.commands import AnalyseConfig, EvaluateConfig, FisherConfig
 from adapt.settings.groups import NetworkConfig
 from adapt.training.train import train
@@ -90,12 +90,11 @@ def test_each_network_sees_the_images_of_the_domain(
     changes = {"analyses": ["activations"], "layers": ["pool3", "classifier"], "domain": domain}
     analyse(config(student, tmp_path, batch=2, **changes))
     before, after = load_model(world / "teacher"), load_model(student)
-    mean, std = after.network.mean, after.network.std
     shown = [
         torch.stack([tensor(read_image(p)) for p in sorted((world / f / "val").iterdir())])
         for f in folders
     ]
-    images = [normalise(x, mean, std) for x in shown]
+    images = [as_input(x, after.network) for x in shown]
     wanted = activations(before.net, after.net, ["pool3", "classifier"], [(images[0], images[1])])
     found = read_json(tmp_path / "activations.json")
     assert found["made"]["images"] == 3

@@ -12,8 +12,8 @@ from adapt.analysis.fisher import fisher
 from adapt.data.images import read_image
 from adapt.data.sampling import tensor
 from adapt.errors import InputError
+from adapt.networks.preprocessing import as_input
 from adapt.networks.saved import load_model
-from adapt.networks.taps import normalise
 from adapt.penalties.fisher import fisher_of, load_fisher
 from adapt.settings.commands import FisherConfig
 from adapt.settings.groups import DataConfig, NetworkConfig
@@ -28,9 +28,8 @@ def test_it_is_that_of_the_old_training_images_whole(world: Path, tmp_path: Path
     """The run was trained on random 32 x 40 crops, mirrored; here images are as they are."""
     found = load_fisher(fisher(config(world, tmp_path / "f.safetensors", draws=2, seed=4)))
     model = load_model(world / "teacher")
-    mean, std = model.network.mean, model.network.std
     images = [
-        (path.stem, normalise(tensor(read_image(path))[None], mean, std))
+        (path.stem, as_input(tensor(read_image(path))[None], model.network))
         for path in sorted((world / "d1/train").iterdir())
     ]
     wanted = fisher_of(model.net, images, "sum", draws=2, seed=4)

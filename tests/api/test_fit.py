@@ -1,20 +1,25 @@
 """adapt.fit: the adapt command's numbers, from objects; what it leaves loads again."""
 
+from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import commands
+import foreign
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file
 from tiny import Interrupted, crash_at, curve, same, weights
 from torch import nn
 from torch.utils.data import DataLoader
+from torchvision.models.segmentation import lraspp_mobilenet_v3_large
 
 import adapt
+from adapt.disk.runs import read_config
 
 NET = """
 from collections import OrderedDict
@@ -109,14 +114,60 @@ def test_a_run_goes_on_where_it_stopped_and_loads_again(home: Path, student: ada
 
 
 def test_without_a_folder_the_result_is_kept_until_it_is_saved(home: Path, tmp_path: Path) -> None:
-    found = fitted(arrays(home)[:20], held_out=arrays(home)[20:], steps=2)
+    seen = {"order": "bgr", "range": 255, "mean": [120.0] * 3, "std": [60.0] * 3}
+    found = fitted(arrays(home)[:20], held_out=arrays(home)[20:], steps=2, **seen)
     assert found.verdict and found.verdict.pairs == 10
+    assert seen.items() <= read_config(found.run)["network"].items()
     saved = found.save(tmp_path / "saved")
     assert same(saved, found.run) and adapt.load(saved, made).verdict == found.verdict
     assert adapt.load(saved, made).save() == saved
     for place, words in ((saved, "exists already"), (None, "no folder of its own")):
         with pytest.raises(adapt.InputError, match=words):
             found.save(place)
+
+
+def thin() -> nn.Module:
+    """`made` with half the channels, hence of the same class."""
+    torch.manual_seed(5)
+    stem, body, head = (nn.Conv2d(*c, 3, padding=1) for c in ((3, 3), (3, 4), (4, 5)))
+    body.stride = (2, 2)
+    return nn.Sequential(OrderedDict(stem=stem, body=body, head=head))
+
+
+def test_a_student_of_its_own_starts_from_its_weights(home: Path) -> None:
+    """It is kept beside the teacher, and the run goes on and loads again."""
+    run, student = home / "runs/thin", thin()
+    with torch.no_grad():
+        student.head.bias += 1
+    how = {"run": run, "student": student, "lr": 1e-3, "settings": {**CPU, "checkpoint_every": 2}}
+    with pytest.raises(Interrupted):
+        fitted(arrays(home), on_step=crash_at(3), **how)
+    found = fitted(arrays(home), **how)
+    start = load_file(run / "student.safetensors")
+    assert all(torch.equal(v, start[k]) for k, v in student.state_dict().items())
+    state = found.student.state_dict()
+    assert {k: v.shape for k, v in state.items()} == {k: v.shape for k, v in start.items()}
+    assert not torch.equal(state["stem.weight"], start["stem.weight"])
+    assert found.verdict and found.verdict.start == "start"
+    assert adapt.load(run, thin).verdict == found.verdict
+    with pytest.raises(adapt.InputError, match="started from another student"):
+        fitted(arrays(home), **how | {"student": thin()})
+
+
+def test_a_mobilenet_learns_from_a_segformer(home: Path, capsys: pytest.CaptureFixture) -> None:
+    pytest.importorskip("transformers")
+    torch.manual_seed(0)
+    small = lraspp_mobilenet_v3_large(weights=None, weights_backbone=None, num_classes=5)
+    found = adapt.fit(
+        foreign.segformer(5), arrays(home), student=small, steps=6, batch=4, lr=1e-3, device="cpu",
+        settings=CPU | {"data.resize": [32, 32], "objective.regression.distance": "cosine",
+                        "schedule.optimizer": "adamw"},
+    )  # fmt: skip
+    said = capsys.readouterr().out
+    assert "decode_head.activation: classifier.cbr" in said and "projectors of the student" in said
+    losses = [line["loss"] for line in found.history]
+    assert len(losses) == 6 and sum(losses[3:]) < sum(losses[:3])
+    assert found.verdict and found.verdict.start == "start" and found.verdict.pairs == 3
 
 
 def test_a_loader_keeps_its_own_order_and_its_images(home: Path) -> None:
@@ -138,18 +189,47 @@ def test_a_loader_keeps_its_own_order_and_its_images(home: Path) -> None:
     assert found.history[-1]["step"] == 3 and found.verdict
 
 
+@pytest.mark.parametrize("channels", [1, 4])
+def test_images_have_as_many_channels_as_the_network_sees(channels: int) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (30, 24, 32, channels), dtype=np.uint8)
+    pairs = [(image, 255 - image // 2) for image in images]
+    tensors = [tuple(torch.from_numpy(x).permute(2, 0, 1) for x in pair) for pair in pairs]
+    teacher = made()
+    teacher.stem[0] = nn.Conv2d(channels, 6, 3, padding=1)
+    seen = {"mean": [0.5] * channels, "std": [0.25] * channels}
+    given = {"taps": TAPS, "steps": 2, "batch": 4, "device": "cpu"}
+    found, again = (adapt.fit(teacher, x, **given, **seen, settings=CPU) for x in (pairs, tensors))
+    assert same(found.run, again.run) and found.verdict == again.verdict
+    truth = [np.random.default_rng(1).integers(0, 5, (24, 32)).astype(np.uint8)] * 30
+    labelled = list(zip((x2 for _, x2 in pairs), truth, strict=True))
+    normalised = [((x2 / 255 - 0.5) / 0.25, y) for (_, x2), y in zip(tensors, truth, strict=True)]
+    scores = [adapt.evaluate(found.student, x, **seen).iou for x in (labelled, normalised)]
+    assert np.allclose(*scores, atol=0.1) and np.isfinite(scores).all()
+    with pytest.raises(adapt.InputError, match=r"network.mean and network.std have a number for"):
+        adapt.fit(teacher, pairs, **given)
+    with pytest.raises(adapt.InputError, match=rf"images have {channels} channel\(s\), but"):
+        adapt.fit(made(), pairs, **given)
+
+
 @pytest.mark.parametrize(
     ("pairs", "words"),
     [
         (iter([]), "pairs is a list_iterator; give two folders"),
         ([(1, 2, 3, 4)] * 3, r"not a pair \(x1, x2\)"),
-        ([(np.zeros((4, 4), np.uint8),) * 2] * 30, r"x1 is uint8 \(4, 4\); it must be RGB"),
+        ([(np.zeros((4, 4), np.uint8),) * 2] * 30, r"x1 is uint8 \(4, 4\); it must be a tensor"),
         ([(np.zeros((8, 8, 3), np.uint8), np.zeros((8, 9, 3), np.uint8))] * 30, "sizes .* differ"),
     ],
 )
 def test_wrong_pairs_are_named(pairs: Any, words: str) -> None:
     with pytest.raises(adapt.InputError, match=words):
         fitted(pairs)
+
+
+def test_names_of_another_number_of_outputs_are_refused(home: Path) -> None:
+    with pytest.raises(
+        adapt.InputError, match=r"has 5 outputs; the data has 2 classes: a, b; give"
+    ):
+        fitted(arrays(home), classes=["a", "b"])
 
 
 def test_it_runs_in_another_thread_than_the_main_one(home: Path) -> None:

@@ -18,8 +18,9 @@ from adapt.data import cut, load
 from adapt.data.classification import classes_in, entries
 from adapt.data.files import Lookup
 from adapt.data.images import image_header
-from adapt.data.index import read_tiff, write_index
+from adapt.data.index import write_index
 from adapt.data.segmentation import frames, label_tables
+from adapt.data.tiff import read_tiff
 from adapt.disk.runs import open_run
 from adapt.disk.tensors import read_metadata
 from adapt.errors import InputError, Stopped
@@ -33,7 +34,7 @@ from adapt.machine.runtime import runtime
 from adapt.networks import build_network
 from adapt.networks.factory import permit
 from adapt.networks.pretrained import enum_of
-from adapt.networks.saved import load_complete
+from adapt.networks.saved import load_complete, load_model, numbered, save_model
 from adapt.objective.terms import regression
 from adapt.settings.commands import CalibrateConfig, DistortConfig, EvaluateConfig, ExportConfig
 from adapt.settings.groups import (
@@ -155,6 +156,36 @@ def evaluated_on_others(world: Path, place: Path) -> None:
     evaluate(EvaluateConfig(run=str(world / "teacher"), data=data, split="train", device="cpu"))
 
 
+def other_outputs_in_training(world: Path, place: Path) -> None:
+    text(place / "own_of_four.py", "from torch import nn\nmake = lambda: nn.Conv2d(3, 4, 1)")
+    permit("own_of_four:make")
+    network = NetworkConfig(factory="own_of_four:make")
+    train(teaching(world, run=str(place / "run"), network=network))
+
+
+def of_five(place: Path) -> Path:
+    """A run's folder with a network for five classes."""
+    save_model(place / "five", build_network(NETWORK, 5), NETWORK, numbered(5))
+    return place / "five"
+
+
+def start_and_teacher(world: Path, place: Path) -> None:
+    data = DataConfig("pairs", str(world / "d1/train"), str(world / "d2/train"), crop=[32, 32])
+    start = str(of_five(place) / "model.safetensors")
+    train(adapting(world, place / "run", data=data, start=start))
+
+
+def agreement_with_others(world: Path, place: Path) -> None:
+    data = DataConfig(target=str(world / "d2"))
+    given = {"run": str(world / "teacher"), "teacher": str(of_five(place)), "domain": "d2"}
+    evaluate(EvaluateConfig(**given, data=data, device="cpu"))
+
+
+def of_one_class(world: Path, place: Path) -> None:
+    save_model(place / "one", build_network(NETWORK, 1), NETWORK, ("class 0",))
+    load_model(place / "one")
+
+
 def onnx_of(net: nn.Module) -> object:
     return onnx_bytes(net, NETWORK, [8, 8], {})
 
@@ -213,7 +244,7 @@ REFUSED: dict[str, tuple[Refusal, str]] = {
     "no labels of VOC": (
         lambda w, p: label_tables(DataConfig("voc"), p, Lookup()),
         "no SegmentationClass folder in"),
-    "other classes": (evaluated_on_others, "teacher knows the classes .*; pairs has a, b"),
+    "other classes": (evaluated_on_others, "teacher has 11 classes: .*; pairs has 2 classes: a, b"),
     "export of another resize": (
         lambda w, p: export(ExportConfig(
             str(w / "teacher"), out=str(p / "e"), formats=["safetensors"],
@@ -232,6 +263,13 @@ REFUSED: dict[str, tuple[Refusal, str]] = {
     "no TIFF": (lambda w, p: read_tiff(p / "no.tif"), r"no\.tif: no such image"),
     "outputs that are not the data's": (
         other_outputs, r"start: .*w\.safetensors has 2 outputs; the data has 3 classes: a, b, c"),
+    "outputs that are not the data's, without a start": (
+        other_outputs_in_training, "network has 4 outputs; the data has 11 classes: sky, building"),
+    "a start of other classes than the teacher": (
+        start_and_teacher, "teacher has 11 classes: sky.*; the start has 5 classes: class 0"),
+    "a teacher of other classes than the run": (
+        agreement_with_others, "teacher: .*five has 5 classes: .*teacher has 11 classes: sky"),
+    "one class": (of_one_class, r"model\.json: one class.*one logit is two classes"),
     "no such enum": (
         lambda w, p: enum_of("ResNet50_Weights.BEST", NetworkConfig()), "ResNet50_Weights.BEST"),
     "no taps": (lambda w, p: regression(RegressionConfig(1.0)), r"taps is empty: name layers"),
@@ -253,7 +291,8 @@ REFUSED: dict[str, tuple[Refusal, str]] = {
     "no new domain": (
         lambda w, p: train(adapting(w, p / "r", data=DataConfig())), r"data\.target is empty"),
     "no labels": (unlabelled, "data: pairs in .*old has unlabelled images"),
-    "classes that are not the start's": (not_the_classes, "class 0, class 1, class 2.*not those"),
+    "classes that are not the start's": (
+        not_the_classes, "teacher has 11 classes: sky, .*; the data has 3 classes: class 0"),
     "no metadata": (lambda w, p: read_metadata(p / "no.safetensors"), "no such file"),
     "metadata of nothing": (
         lambda w, p: read_metadata(text(p / "f.safetensors", "text")), "not a readable"),

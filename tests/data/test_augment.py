@@ -13,7 +13,8 @@ from tiny import adapting
 from adapt.data.augment import FILL, WINDOW, PairedAugmentation, flips, own, window
 from adapt.data.images import IGNORE
 from adapt.data.sampling import Stream, batches
-from adapt.networks.taps import forward, normalise
+from adapt.networks.preprocessing import as_input
+from adapt.networks.taps import forward
 from adapt.objective.distances import relative_distance
 from adapt.settings.groups import DataConfig
 from adapt.training.setup import prepare, resolve
@@ -169,7 +170,7 @@ def test_padding_is_not_regressed(world: Path, tmp_path: Path) -> None:
     assert setup.teacher is not None
     found = {}
     for key, net in (("x1", setup.teacher), ("x2", setup.student)):
-        shown = normalise(batch[key], config.network.mean, config.network.std)
+        shown = as_input(batch[key], config.network)
         with torch.no_grad():
             found[key] = forward(net, shown, ["pool3"])["pool3"]
         if net is setup.student:  # the pass has moved its statistics

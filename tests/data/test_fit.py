@@ -55,7 +55,7 @@ def test_what_stands_at_one_place_of_x1_stands_there_in_all_arrays(
     data, config = pair(tmp_path, fit), DataConfig(resize=SIZES[fit], fit=fit, flip=False)
     fields = ["x1", "x2", "y1", "valid"]
     decode = Decoder(data, config, fields)
-    check_sizes(decode)
+    check_sizes(data, config, fields)
     how = {"stretch": "stretched", "crop": "cut around the middle", "pad": "padded"}[fit]
     words = "sizes (H x W): x1 of 24x32, x2 of 48x96 are brought to"
     assert (line := capsys.readouterr().out).startswith(words) and how in line
@@ -200,7 +200,7 @@ def test_what_has_no_geometry_in_common_is_refused_by_name(tmp_path: Path, case:
     second = made(tmp_path / "t", {f: np.zeros(size, np.uint8) for f, size in other.items()})
     data = DataSet("pairs", "train", ("a",), (), (first, second))
     with pytest.raises(InputError, match=words):  # from the headers, before a run
-        check_sizes(Decoder(data, DataConfig(**settings), [*fields]), stacked=True)
+        check_sizes(data, DataConfig(**settings), [*fields], stacked=True)
 
     def read() -> list[Batch]:
         return list(batches(Stream(data, DataConfig(**settings), [*fields], 0), 2, 0, 1))

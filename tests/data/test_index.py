@@ -11,13 +11,13 @@ import tifffile
 from PIL import Image
 
 from adapt.data import DataSet, load
-from adapt.data.images import IGNORE, read_image, read_mask
-from adapt.data.index import read_tiff
+from adapt.data.images import IGNORE, read_image, read_indices, read_mask
+from adapt.data.tiff import read_tiff
 from adapt.errors import InputError
 from adapt.settings.groups import DataConfig
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
-NAMES = ("acdc", "vkitti2", "nlcd", "flair")
+NAMES = ("acdc", "vkitti2", "nlcd", "flair", "msrs", "mfnet")
 RNG = np.random.default_rng(0)
 Index = Callable[..., str]
 
@@ -120,6 +120,36 @@ def test_nlcd_l(index: Index, tmp_path: Path) -> None:
     assert "33 is no NLCD code" in index("nlcd", tmp_path, ok=False)
 
 
+def test_msrs(index: Index, tmp_path: Path) -> None:
+    for name in ("00001D", "00002N"):
+        for kind in ("vi", "ir"):
+            noise(tmp_path / f"train/{kind}/{name}.png")
+        noise(tmp_path / f"train/Segmentation_labels/{name}.png", 20, 30, values=9)
+    said = index("msrs", tmp_path, "--time", "night")
+    assert "1 pairs, 1 with labels" in said and "data.classes=[unlabelled,car,person," in said
+    assert "2 pairs" in index("msrs", tmp_path)
+    sample = read(tmp_path, 9).samples[1]
+    assert sample.x2 is not None and sample.y1 == sample.y2
+    assert (sample.x1.parent.name, sample.x2.parent.name) == ("vi", "ir")
+    (tmp_path / "train/ir/00002N.png").unlink()
+    assert "its thermal partner is missing" in index("msrs", tmp_path, ok=False)
+
+
+def test_mfnet(index: Index, tmp_path: Path) -> None:
+    (tmp_path / "train.txt").write_text("00001D\n00001D_flip\n00002N\n")
+    for name in ("00001D", "00002N"):
+        image = noise(tmp_path / f"images/{name}.png", 20, 30, 4)
+        mask = noise(tmp_path / f"labels/{name}.png", 20, 30, values=9)
+    assert "2 pairs, 2 with labels" in index("mfnet", tmp_path)
+    sample = read(tmp_path, 9).samples[1]
+    assert sample.x2 is not None and sample.y1 is not None and sample.y1 == sample.y2
+    assert np.array_equal(read_image(sample.x1), image[..., :3])
+    assert np.array_equal(read_image(sample.x2), np.repeat(image[..., 3:], 3, axis=2))
+    assert np.array_equal(read_mask(sample.y1, 9), mask)
+    (tmp_path / "train.txt").write_text("00003D\n")
+    assert "no such file" in index("mfnet", tmp_path, ok=False)
+
+
 def test_flair_hub(index: Index, tmp_path: Path) -> None:
     for row in range(2):
         patch = f"AA-S1-32_{row}-7"
@@ -158,10 +188,12 @@ def test_pixels_that_do_not_belong_are_named(
         scripts["vkitti2"]["indices"](photo)
 
 
-def test_tiffs_need_a_package_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tiffs_need_a_package_of_their_own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    saved(tmp_path / "a.tif", np.zeros((8, 8), np.uint8))
     monkeypatch.setitem(sys.modules, "tifffile", None)
-    with pytest.raises(InputError, match=r"pip install '\.\[geo\]'"):
-        read_tiff(Path("a.tif"))
+    for read in (read_tiff, read_image, read_indices):
+        with pytest.raises(InputError, match=r"a\.tif: .*pip install '\.\[geo\]'"):
+            read(tmp_path / "a.tif")
 
 
 @pytest.mark.parametrize("script", NAMES)

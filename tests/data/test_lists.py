@@ -159,7 +159,7 @@ def test_linked_folders_below_are_followed_where_told(nested: DataConfig, tmp_pa
     outside = images(tmp_path / "outside", "z.png")
     (Path(config.root) / "linked").symlink_to(outside)
     with pytest.raises(
-        InputError, match="old/linked: leads to a folder and not read without .*true"
+        InputError, match=r"old/linked: leads to a folder and not read without .*true"
     ):
         load(config, "train")
     images(Path(config.target), "linked/z.png")

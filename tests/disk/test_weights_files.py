@@ -107,6 +107,19 @@ def test_a_key_chooses_and_a_file_without_a_suffix_may_be_safetensors(
     assert all(torch.equal(v, state[k]) for k, v in bare.items())
 
 
+def test_an_old_file_may_lack_batch_norms_counters_and_nothing_else(tmp_path: Path) -> None:
+    normed = NetworkConfig(width=1 / 32, batch_norm=True)
+    state = build_network(normed, 4).state_dict()
+    old = {k: v for k, v in state.items() if not k.endswith("num_batches_tracked")}
+    torch.save(old, tmp_path / "old.pth")
+    found = load_complete(str(tmp_path / "old.pth"), normed, (), "teacher", (64, 64))
+    assert len(old) < len(state)
+    assert all(torch.equal(v, state[k]) for k, v in found.net.state_dict().items())
+    torch.save({k: v for k, v in old.items() if "running_mean" not in k}, tmp_path / "w.pth")
+    with pytest.raises(InputError, match=r"missing: conv1\.1\.running_mean"):
+        load_complete(str(tmp_path / "w.pth"), normed, (), "teacher", (64, 64))
+
+
 class Parallel(nn.Module):
     """Its own names begin with what DataParallel puts before all names."""
 

@@ -31,7 +31,7 @@ def test_scoring_the_files_gives_evaluates_scores(
 ) -> None:
     out = predictions(config(world, tmp_path / "out", protocol=protocol))
     data = load(DataConfig(name="camvid", root=str(world / "d1")), "val")
-    total = np.zeros((11, 11), np.int64)
+    total = np.zeros((11, 12), np.int64)
     for sample in data.samples:
         assert sample.y1 is not None
         truth = read_mask(sample.y1, 11, data.void)

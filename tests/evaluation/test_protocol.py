@@ -15,7 +15,8 @@ from adapt.evaluation.evaluate import evaluate
 from adapt.evaluation.protocol import places, predict, windowed
 from adapt.evaluation.rows import collect, score_table
 from adapt.machine.runtime import runtime
-from adapt.networks.taps import normalise, upsample
+from adapt.networks.preprocessing import as_input
+from adapt.networks.taps import upsample
 from adapt.settings.commands import EvaluateConfig
 from adapt.settings.groups import DataConfig, NetworkConfig, ProtocolConfig
 from adapt.training.train import train
@@ -58,7 +59,7 @@ def test_windows_cover_a_side(length: int, window: int, stride: int, wanted: lis
 def test_overlapping_windows_are_averaged_pixel_by_pixel(batch: int, passes: list[int]) -> None:
     """However many of the two images' nine windows go through the network together."""
     net, sizes = Strided(), []
-    x = normalise(images(30, 44), NETWORK.mean, NETWORK.std)
+    x = as_input(images(30, 44), NETWORK)
 
     def logits(z: Tensor) -> Tensor:
         sizes.append(len(z))
@@ -80,7 +81,7 @@ def test_overlapping_windows_are_averaged_pixel_by_pixel(batch: int, passes: lis
 
 def test_scales_and_mirroring_average_probabilities() -> None:
     protocol = ProtocolConfig(scales=[0.5, 1.5], flip=True)
-    net, x = Strided(), normalise(images(40, 56), NETWORK.mean, NETWORK.std)
+    net, x = Strided(), as_input(images(40, 56), NETWORK)
     total = torch.zeros(2, 5, 50, 70)
     with torch.no_grad():
         for size, smooth in (((20, 28), True), ((60, 84), False)):

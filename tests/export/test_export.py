@@ -73,9 +73,9 @@ def photo(world: Path) -> Path:
 def logits_by_hand(run: Path, images: np.ndarray) -> torch.Tensor:
     """Of uint8 (B, H, W, 3), by the network as the project loads it."""
     model = load_model(run)
-    scaled = (np.float32(images) / 255 - np.float32(model.network.mean)) / np.float32(
-        model.network.std
-    )
+    network = model.network
+    seen = np.float32(images[..., :: -1 if network.order == "bgr" else 1]) * (network.range / 255)
+    scaled = (seen - np.float32(network.mean)) / np.float32(network.std)
     with torch.no_grad():
         return logits_of(model.net.eval()(torch.from_numpy(scaled.transpose(0, 3, 1, 2))))
 
@@ -184,7 +184,7 @@ def test_damaged_weights_and_other_weights_are_no_parity(
     import onnx
 
     folder, model = shutil.copytree(exported, tmp_path / "changed"), load_model(student)
-    given = (model.net, model.network, noise([(40, 40)] * 2))
+    given = (model.net, model.network, noise([(40, 40)] * 2, 3))
     weights = folder / "model.safetensors"
     content = weights.read_bytes()
     weights.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
@@ -290,7 +290,8 @@ def test_a_network_of_ones_own_on_unlabelled_images(
     monkeypatch.syspath_prepend(tmp_path / "code")
     factory = "pyramid_net:make"
     permit(factory)
-    network = NetworkConfig(factory=factory, arguments={"width": 6})
+    seen = {"order": "bgr", "range": 255, "mean": [100.0, 120.0, 140.0], "std": [60.0, 50.0, 40.0]}
+    network = NetworkConfig(factory=factory, arguments={"width": 6}, **seen)
     run = train(teaching(world, run=str(tmp_path / "run"), network=network, steps=2))
     pairs = DataConfig(name="pairs", root=str(world / "d2" / "val"), resize=[32, 48])
     config = ExportConfig(
@@ -305,6 +306,7 @@ def test_a_network_of_ones_own_on_unlabelled_images(
     found = about(folder)
     assert found["architecture"]["import"] == factory
     assert found["architecture"]["arguments"] == {"width": 6, "n_classes": 11}
+    assert found["input"]["normalisation"].startswith("to BGR, (value - mean) / std")
     assert found["input"]["multiple_of"] == 4 and found["output"]["stride"] == 1
     assert "multiples of 4" in (folder / "README.md").read_text()
     assert not (folder / "network.py").exists()
@@ -333,7 +335,7 @@ class OneSize(torch.nn.Module):
 
 
 def test_signature_of_a_network_of_one_size() -> None:
-    assert tuple(signature_of(OneSize(), (32, 48))) == ('["out"]', 4, None)
+    assert tuple(signature_of(OneSize(), (32, 48))) == ('["out"]', 4, None, False)
     with pytest.raises(InputError, match="does not take images of 40x40"):
         signature_of(OneSize(), (40, 40))
     with pytest.raises(InputError, match="it must be logits"):

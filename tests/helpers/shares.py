@@ -17,7 +17,7 @@ from adapt.data.images import IGNORE
 from adapt.machine.processes import processes, rank, world
 from adapt.objective.terms import Objective
 from adapt.settings.choices import DISTANCES
-from adapt.settings.groups import ScheduleConfig
+from adapt.settings.groups import NetworkConfig, PenaltyConfig, ScheduleConfig
 from adapt.settings.objective import (
     KDConfig,
     ObjectiveConfig,
@@ -37,7 +37,7 @@ OBJECTIVES = {
 }
 
 
-RUNS = ("affine", "average")
+RUNS = ("affine", "average", "student")
 
 
 def batch(masked: bool) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Tensor]]:
@@ -92,3 +92,7 @@ if __name__ == "__main__":
         train(adapting(folder, folder / f"affine_{count}", batch=4, steps=6, bn="affine"))
         config = adapting(folder, folder / f"average_{count}", batch=4, steps=6, bn="eval", ema=0.9)
         train(replace(config, schedule=ScheduleConfig(optimizer="adamw", lr=1e-3)))
+        smaller = {"network": NetworkConfig(width=1 / 64), "start": "none"}
+        pull = PenaltyConfig("none")
+        config = adapting(folder, folder / f"student_{count}", batch=4, steps=6, bn="eval")
+        train(replace(config, penalty=pull, **smaller))

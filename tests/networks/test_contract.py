@@ -71,6 +71,14 @@ class Auxiliary(Plain):
         return (logits, self.head(maps)) if self.training else {"logits": logits}
 
 
+class OneLogit(Plain):
+    """One logit for two classes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head = nn.Conv2d(8, 1, 1)
+
+
 def hooked() -> nn.Module:
     """With a hook of the user's own that changes a map."""
     net = Plain()
@@ -82,6 +90,7 @@ OWN: dict[str, tuple[Callable[[], nn.Module], Size]] = {
     "own two names": (TwoNames, (32, 48)),
     "own writes": (Writes, (32, 48)),
     "own auxiliary": (Auxiliary, (32, 48)),
+    "own one logit": (OneLogit, (32, 48)),
     "own hook": (hooked, (32, 48)),
     "own weight norm": (partial(Plain, parametrizations.weight_norm), (32, 48)),
     "own old weight norm": (partial(Plain, weight_norm), (32, 48)),

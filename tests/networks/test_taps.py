@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from adapt.errors import InputError
-from adapt.networks.taps import LOGITS, forward, logits_of, normalise, upsample
+from adapt.networks.taps import LOGITS, forward, logits_of, upsample
 
 
 class AddInPlace(nn.Module):
@@ -30,17 +30,6 @@ def test_in_place_addition_is_noticed_with_and_without_gradient() -> None:
         with context, pytest.raises(InputError, match="'conv' is overwritten"):
             forward(net, x, ["conv", "last"])
     assert torch.equal(forward(net, x, ["conv"])["conv"], net.conv(x))
-
-
-def test_normalise_is_torchvisions_formula() -> None:
-    images = torch.randint(0, 256, (2, 3, 4, 5), dtype=torch.uint8)
-    mean, std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-    found = normalise(images, mean, std)
-    assert found.dtype == torch.float32
-    for channel in range(3):
-        wanted = (images[:, channel].double() / 255 - mean[channel]) / std[channel]
-        # Two roundings to float32 of values below 3.
-        assert torch.allclose(found[:, channel].double(), wanted, rtol=0, atol=1e-6)
 
 
 def test_upsampling_keeps_pixel_centres_where_they_are() -> None:

@@ -210,7 +210,7 @@ def test_r05_an_export_does_not_run_what_a_run_calls_itself() -> None:
     evil = '"""\nraise SystemExit("executed")\n"""'
     about = {
         "origin": {"run": evil}, "weights": {"sha256": "0"}, "classes": [evil],
-        "input": {"mean": [0.0], "std": [1.0]}, "output": {"taken": ""},
+        "input": {"mean": [0.0], "std": [1.0]}, "output": {"taken": "", "one_logit": False},
     }  # fmt: skip
     text = load_text(about, Recipe("network", "Net", {"name": evil}, None, None, ()))
     tree = ast.parse(text)

@@ -120,7 +120,8 @@ def test_r19_gradients_of_shares_average(computed: Path, name: str, masked: str)
 
 @pytest.mark.parametrize("run", shares.RUNS)
 def test_r19_two_processes_train_as_one_in_other_ways(computed: Path, run: str) -> None:
-    """bn=affine; an average of the weights and AdamW. Dropout is behind what these runs tap."""
+    """bn=affine; an average of the weights and AdamW; a student with a projector. Dropout is behind
+    what these runs tap."""
     assert apart(weights(computed / f"{run}_1"), weights(computed / f"{run}_2")) < TOLERANCE
 
 

@@ -11,7 +11,7 @@ from adapt.data import load, some
 from adapt.disk.files import read_json, write_json
 from adapt.errors import InputError
 from adapt.evaluation.evaluate import evaluate
-from adapt.evaluation.metrics import scores
+from adapt.evaluation.metrics import per_class, scores_of
 from adapt.settings.commands import CalibrateConfig, DistortConfig, EvaluateConfig
 from adapt.settings.groups import DataConfig, NetworkConfig, ShiftConfig
 from adapt.settings.objective import ObjectiveConfig, RegressionConfig
@@ -79,9 +79,9 @@ def test_the_nearest_is_chosen_and_the_next_lies_between_the_nearest_on_either_s
 def test_refining_closes_in(world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With a distortion that is a known function of the tile size instead of the measured one."""
     replaced = {
-        "confused": lambda *given: given[-1].parameters["tile_size"] if given[-1] else 0.0,
+        "counted": lambda *given: given[-1].parameters["tile_size"] if given[-1] else 0.0,
         "one_answer": lambda size: size,
-        "scores": lambda size: SimpleNamespace(size=size, miou=0.0, class_accuracy=0.0),
+        "scores_of": lambda size: SimpleNamespace(size=size, miou=0.0, class_accuracy=0.0),
         "distortion": lambda clean, found: found.size**1.5,
     }
     for name, function in replaced.items():
@@ -99,7 +99,7 @@ def test_refining_closes_in(world: Path, tmp_path: Path, monkeypatch: pytest.Mon
 
 def test_a_constant_answer_finds_one_class_only() -> None:
     matrix = np.array([[5, 1, 0], [2, 9, 3], [0, 0, 4]])
-    found = scores(one_answer(matrix))
+    found = scores_of(one_answer(per_class(matrix)))
     assert found.class_accuracy == pytest.approx(100 / 3)
     assert found.miou == pytest.approx(100 * (14 / 24) / 3)
 

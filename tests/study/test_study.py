@@ -204,3 +204,25 @@ def test_strengths_are_chosen_on_the_part_for_choices(
     run = Study(config).adapting(7, "a", "pool5")
     assert (run.teacher, run.data.target) == ("runs/other/seed7/teacher", "runs/other/shifts/a")
     assert run.run == "runs/s/seed7/a/pool5"
+
+
+def test_a_chain_goes_from_date_to_date(study: Study) -> None:
+    """Each date's student is taught by that of the date before, on the images of both dates."""
+    shifts = study.config.shifts | {"c": ShiftConfig("photocopy")}
+    made = Study(replace(study.config, shifts=shifts, chain=True, baselines=["b0"]))
+    names = [cell.name for cell in made.cells()]
+    wanted = [f"train seed0/{shift}/pool5_chain" for shift in "bc"]
+    assert [name for name in names if "seed0" in name and name.endswith("pool5_chain")] == wanted
+    plain = [made.adapting(0, shift, "pool5") for shift in "abc"]
+    first, second = made.chained(plain)
+    assert (first.teacher, second.teacher) == (plain[0].run, first.run)
+    assert (first.data.root, first.data.target) == ("runs/s/shifts/a", "runs/s/shifts/b")
+    assert (second.data.root, second.data.target) == ("runs/s/shifts/b", "runs/s/shifts/c")
+    assert second.objective == replace(plain[2].objective, name="pool5_chain")
+    kept = replace(
+        second, run=plain[2].run, teacher=plain[2].teacher, data=plain[2].data,
+        objective=plain[2].objective,
+    )  # fmt: skip
+    assert kept == plain[2], "nothing else differs"
+    with pytest.raises(InputError, match="chain=true needs two shifts"):
+        replace(study.config, shifts={"a": ShiftConfig("ripple")}, chain=True)

@@ -93,6 +93,24 @@ def test_conclusions(
     assert ("fewer than 10" in str(found)) == (len(before) < 10)
 
 
+@pytest.mark.parametrize(
+    ("start", "conclusion", "said"),
+    [
+        ("start", "worth using", "the teacher itself is as good on the new images"),
+        ("untrained", "not worth using", "better than the teacher itself on 0 (0 %), worse on 12"),
+    ],
+)
+def test_new_weights_are_nobodys_alternative(start: str, conclusion: str, said: str) -> None:
+    """A student of another network that gains on its start, and does not reach the teacher."""
+    counts = agreeing([0.8] * 12, [0.2] * 12, [0.5] * 12)
+    counts[..., 2] += 10
+    found = conclude(counts, ["teacher", BEFORE, AFTER], CLASSES, 5, start)
+    assert found.conclusion == conclusion and said in str(found)
+    assert found.teacher and found.before and found.teacher > found.before
+    low, high = found.intervals["gain"]
+    assert (low > 0) == (start == "start") and high < 50
+
+
 def test_what_nothing_can_be_concluded_from_is_named() -> None:
     good = agreeing([0.4] * 12, [0.8] * 12)
     rows = [BEFORE, AFTER]

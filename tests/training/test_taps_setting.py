@@ -53,7 +53,8 @@ def test_taps_are_the_objective_that_names_them(
         ([], r"taps is \[\]; give auto"),
         (["pool3", "pool3"], "taps: 'pool3' stands twice"),
         ({"pool3": 0}, r"taps\.pool3 is 0; it must be above 0"),
-        ({"pool3": "much"}, r"taps\.pool3 is 'much'; it must be of type float"),
+        ({"pool3": "much"}, r"taps, of the student: layer: 'much' is not known"),
+        ({"pool3": "pool3", "pool5": 1}, r"taps\.pool3 is 'pool3'; give every layer a weight, or"),
         (["pol3"], r"'pol3' is not known. Did you mean 'pool3'.*taps=auto would take \{conv1: "),
     ],
 )

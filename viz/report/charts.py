@@ -4,7 +4,7 @@ from collections.abc import Container, Iterable, Mapping, Sequence
 from math import ceil
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from adapt.settings.choices import B0, B2, BASELINES, TEACHER
+from adapt.settings.choices import B0, B2, BASELINES, CHAIN, TEACHER
 from viz.figures import (
     COLOURS,
     MARKERS,
@@ -128,6 +128,42 @@ def layer_figure(lines: list[Line]) -> bytes | None:
     joined = {x.method for x in students if single_layer(x)}
     several = len(order) > 1 and scores["mIoU"].keys() - {TEACHER}
     return layer_chart(scores, order, shifts_of(lines), joined) if several else None
+
+
+def chain_figure(lines: list[Line]) -> bytes | None:
+    """Scores over the dates of a chain: baselines, the students of the first teacher, and those of
+    the date before. None where there is no chain, or no labels."""
+    methods = {line.method for line in lines}
+    chained = {name for name in methods if name.endswith(CHAIN)}
+    kept = [*BASELINES, *sorted(chained | {name.removesuffix(CHAIN) for name in chained}, key=rank)]
+    dates = shifts_of(lines)
+    scores = {title: scored(lines, score) for score, title in TITLES.items()}
+    scores = {t: {n: of[n] for n in kept if n in of} for t, of in scores.items()}
+    return dates_chart(scores, dates) if chained and all(scores.values()) else None
+
+
+def dates_chart(scores: Mapping[str, Scores], dates: Sequence[str]) -> bytes:
+    """A line a method over the dates, a panel a score, with bars of the seeds' spread. The line of
+    a chain begins with the first date's student, which it has in common with its objective."""
+
+    def draw(axis: "Axes", title: str) -> None:
+        for number, (name, of) in enumerate(scores[title].items()):
+            first = scores[title].get(name.removesuffix(CHAIN), {})
+            found = {d: of.get(d) or first.get(d) for d in dates} if name != TEACHER else {}
+            there = {i: score for i, score in enumerate(found.values()) if score}
+            colour, marker = look(number)
+            means, spread = [s.mean for s in there.values()], [s.std for s in there.values()]
+            if there:
+                axis.errorbar(
+                    list(there), means, spread, color=colour, fmt=marker, ls="-", capsize=2,
+                    label=name,
+                )  # fmt: skip
+        if clean := scores[title].get(TEACHER, {}).get(""):
+            axis.axhline(clean.mean, color="black", ls="--", lw=1.2, label="teacher on D1")
+        axis.set(title=title, xlabel="date")
+        axis.set_xticks(range(len(dates)), [literal(date) for date in dates])
+
+    return facets(scores, draw, (9.0, 3.6), 6, "percent")
 
 
 def single_layer(line: Line) -> bool:

@@ -9,14 +9,14 @@ import numpy as np
 
 from adapt.data import DataSet, load, pixels_only, some
 from adapt.data.augment import resize
-from adapt.data.images import read_image
+from adapt.data.images import as_rgb, read_image
 from adapt.data.sampling import Decoder, tensor
 from adapt.disk.files import read_mapping
 from adapt.disk.runs import read_config, read_data
 from adapt.errors import InputError
 from adapt.evaluation.protocol import predict
 from adapt.machine.runtime import Runtime, runtime
-from adapt.networks.saved import Model, load_model
+from adapt.networks.saved import Model, load_model, load_teacher
 from adapt.networks.taps import split_tap
 from adapt.settings.groups import DataConfig
 from adapt.settings.mapping import inherit_data
@@ -28,7 +28,7 @@ CHART = 1200
 """Pixels of the longer side of a chart that is read from a file."""
 
 Arrays = Mapping[str, np.ndarray]
-"""x1, x2 uint8 (H, W, 3) and, where there are labels, y (H, W) of a sample."""
+"""x1, x2 (H, W, C) and, where there are labels, y (H, W) of a sample."""
 Pictures = dict[str, str]
 """Caption -> data URI."""
 
@@ -53,7 +53,7 @@ def gallery(
     settings = inherit_data(DataConfig(), read_data(student))
     machine = runtime("cpu", "fp32")
     adapted = load_model(student)
-    teacher = load_model(Path(config["teacher"]), "teacher", like=adapted)
+    teacher = load_teacher(config["teacher"], config, adapted)
     models = {"teacher": teacher, "student": adapted}
     models |= {name: load_model(run, name) for name, run in others.items()}
     for model in models.values():
@@ -65,7 +65,9 @@ def gallery(
     read = Decoder(data, settings, ["x1", "x2", *(["y2"] if data.labelled else [])])
     natives = {sample.name: read.fitted(read.native(sample)) for sample in samples}
     layers = [name for name, _ in adapted.net.named_modules()]
-    regressed = config["objective"]["regression"]["taps"]
+    regression = config["objective"]["regression"]
+    other = config["teacher_network"]["name"] or regression["student"]  # whose channels are others
+    regressed = {} if other else regression["taps"]
     tap = max(regressed, key=lambda name: layers.index(split_tap(adapted.net, name)[0]), default="")
     features: Pictures = {}
     channel = -1
@@ -101,7 +103,7 @@ def feature_maps(
         maps[f"{name}({key})"] = found[tap][0].numpy()
     channel = most_changed(maps["teacher(x1)"], maps["teacher(x2)"])
     size = list(images["x1"].shape[:2])
-    drawn = {"x1": images["x1"], "x2": images["x2"]}
+    drawn = {key: as_rgb(image) for key, image in images.items()}
     for caption, colours in zip(maps, heat(m[channel] for m in maps.values()), strict=True):
         drawn[caption] = resize({"y": colours}, size)["y"]
     return {caption: thumbnail(image) for caption, image in drawn.items()}, channel
@@ -119,7 +121,8 @@ def predictions(
     images = images_of(arrays, settings)
     scored = arrays.get("y", arrays["x2"])
     size = (scored.shape[0], scored.shape[1])
-    drawn = {"x1 (old domain)": thumbnail(arrays["x1"]), "x2 (new domain)": thumbnail(arrays["x2"])}
+    old, new = (thumbnail(as_rgb(arrays[key])) for key in ("x1", "x2"))
+    drawn = {"x1 (old domain)": old, "x2 (new domain)": new}
     if label is not None:
         drawn["label"] = thumbnail(coloured(label, classes), labels=True)
     views = {"teacher(x1)": ("teacher", "x1"), "B0: teacher(x2)": ("teacher", "x2")}

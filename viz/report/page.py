@@ -16,7 +16,7 @@ from adapt.settings.choices import B0, B2, TEACHER
 from adapt.settings.viz import ReportConfig
 from viz.pictures import data_uri
 from viz.report import comparison
-from viz.report.charts import bars, layer_figure, training_curves
+from viz.report.charts import bars, chain_figure, layer_figure, training_curves
 from viz.report.gallery import gallery, montages
 from viz.report.layer_section import analyses_section
 from viz.report.penalties import Panel, panels_of
@@ -115,6 +115,7 @@ def labelled(
         "tables": [(*place, group, heads_of(group)) for place, group in tables.items()],
         "bars": bars(lines),
         "layers": layer_figure(lines),
+        "dates": chain_figure(lines),
         "penalties": penalties_section(panels),
         "classes": class_tables(lines),
         "firsts": {Path(line.entries[0].row.run) for line in every},

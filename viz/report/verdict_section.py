@@ -6,16 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from adapt.data.images import IGNORE, read_image, read_indices
+from adapt.data.images import read_image, read_indices, void_of
 from adapt.errors import InputError
-from adapt.settings.choices import ADABN as ADABN_NAME
 from adapt.training.verdict import (
     ADABN,
-    AFTER,
-    BEFORE,
     GAIN,
     PICTURES,
-    ROWS,
     UNCLEAR,
     VIEWS,
     Verdict,
@@ -28,7 +24,6 @@ PICTURED = 6
 SIDE = 512
 """Pixels of the longer side of a picture, which opens at this size."""
 SAME, DIFFERENT = (229, 231, 235), (213, 94, 0)
-NAMES = {BEFORE: "before", ADABN: ADABN_NAME, AFTER: "after"}
 MISSING = "\u2013"
 
 
@@ -43,7 +38,7 @@ def verdicts_section(records: Iterable[Record], count: int) -> list[dict[str, An
             "verdict": verdict,
             "conclusion": verdict.conclusion or UNCLEAR,
             "rows": rows_of(verdict),
-            "gain": interval(verdict, GAIN, "+.1f"),
+            "gain": interval(verdict, GAIN, "+.1f") + (verdict.than and f" over {verdict.than}"),
             "classes": classes_of(verdict),
         }
         | shown(record.run / PICTURES, verdict, count if number < PICTURED else 0)
@@ -59,9 +54,8 @@ def interval(verdict: Verdict, row: str, form: str = ".1f") -> str:
 def rows_of(verdict: Verdict) -> list[tuple[str, str, str]]:
     """Name, agreement and 90 % interval of before, AdaBN and after, or why there is none."""
     made = []
-    for row in ROWS:
+    for row, name in verdict.names.items():
         value = getattr(verdict, row)
-        name = NAMES[row]
         if row == ADABN and value is not None:
             name += f" ({verdict.adabn_images} images)"
         why = verdict.no_adabn if row == ADABN else ""
@@ -73,10 +67,11 @@ def rows_of(verdict: Verdict) -> list[tuple[str, str, str]]:
 
 def classes_of(verdict: Verdict) -> dict[str, Any]:
     """Agreement class by class: heads and lines; those that nobody says are left out."""
-    columns = [verdict.agreement[row] for row in ROWS if row in verdict.agreement]
+    names = {row: name for row, name in verdict.names.items() if row in verdict.agreement}
+    columns = [verdict.agreement[row] for row in names]
     lines = zip(verdict.classes, zip(*columns, strict=True), strict=False)
     return {
-        "heads": [NAMES[row] for row in ROWS if row in verdict.agreement],
+        "heads": list(names.values()),
         "lines": [
             (name, [MISSING if v is None else f"{v:.1f}" for v in values])
             for name, values in lines
@@ -89,44 +84,45 @@ def shown(folder: Path, verdict: Verdict, count: int) -> dict[str, Any]:
     """Pictures of the first `count` pairs that a run keeps, (caption -> data URI) by name; the
     classes in them with their colours (#rrggbb); a note for each pair whose files are broken."""
     pairs: dict[str, dict[str, str]] = {}
-    notes, seen = [], set()
+    notes, seen, classes = [], set(), len(verdict.classes)
     for name in verdict.pictures[:count]:
         paths = {view: folder / name / f"{view}.png" for view in VIEWS}
         try:
             images = [read_image(paths[view]) for view in VIEWS[:2]]
             maps = [read_indices(paths[view]) for view in VIEWS[2:]]
-            pairs[name] = pictures(images, maps, len(verdict.classes))
+            pairs[name] = pictures(images, maps, classes, verdict.start)
         except InputError as error:
             notes.append(f"{name}: no pictures: {error}")
         else:
-            seen |= {int(label) for found in maps for label in np.unique(found)} - {IGNORE}
-    colours = ["#{:02x}{:02x}{:02x}".format(*c) for c in palette(len(verdict.classes))]
+            seen |= {int(label) for label in np.unique(maps)} - {void_of(classes)}
+    colours = ["#{:02x}{:02x}{:02x}".format(*c) for c in palette(classes)]
     legend = [(verdict.classes[label], colours[label]) for label in sorted(seen)]
     return {"pairs": pairs, "legend": legend, "notes": notes}
 
 
 def pictures(
-    images: Sequence[np.ndarray], maps: Sequence[np.ndarray], classes: int
+    images: Sequence[np.ndarray], maps: Sequence[np.ndarray], classes: int, start: str = ""
 ) -> dict[str, str]:
-    """Caption -> data URI, from the files of VIEWS.
+    """Caption -> data URI, from the files of VIEWS; `start` is as in the verdict.
 
     Raises:
         InputError: maps that are not of one size, or with a class that does not exist.
     """
-    truth, before, after = maps
+    (truth, before, after), void = maps, void_of(classes)
     if len({found.shape for found in maps}) > 1:
         raise InputError("its maps differ in size")
-    if any(((found >= classes) & (found != IGNORE)).any() for found in maps):
+    if any(((found >= classes) & (found != void)).any() for found in maps):
         raise InputError(f"its maps have labels beyond the {classes} classes")
-    valid = truth != IGNORE
+    valid = truth != void
     apart = [(found != truth) & valid for found in (before, after)]
     shares = [100 * part.sum() / max(1, valid.sum()) for part in apart]
     differs = np.where(apart[1][..., None], DIFFERENT, SAME).astype(np.uint8)
     differs[~valid] = 0
+    whose = "the student's start" if start else "teacher"
     drawn = {
         "old image": images[0],
         "new image": images[1],
-        "before: teacher on the new image": coloured(before, classes),
+        f"before: {whose} on the new image": coloured(before, classes),
         "after: student on the new image": coloured(after, classes),
         "teacher on the old image": coloured(truth, classes),
         "where the student differs from it: {1:.0f} % (before {0:.0f} %)".format(*shares): differs,

@@ -1,0 +1,143 @@
+"""Which layers are regressed: what `taps`, or an objective without a name, means for a teacher and
+a student that may be two networks."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from adapt.errors import InputError, listing
+from adapt.machine.runtime import say
+from adapt.networks import build_network
+from adapt.networks.layers import Layer, auto_taps, check, linear, proposal, scale, trace, weighted
+from adapt.networks.saved import Model
+from adapt.networks.taps import LOGITS, aliases
+from adapt.objective.projectors import Projectors
+from adapt.objective.terms import TERMS, Objective
+from adapt.settings.checks import AUTO
+from adapt.settings.choices import DEFAULT_TAP
+from adapt.settings.training import TrainConfig
+
+PAIRED = "'taps={LAYER_OF_THE_TEACHER: LAYER_OF_THE_STUDENT}' pairs layers of two networks"
+
+
+def with_taps(
+    config: TrainConfig,
+    start: Model | None,
+    teacher: Model | None,
+    size: Callable[[], tuple[int, int]],
+) -> TrainConfig:
+    """The configuration in whose objective stand the layers that `taps`, or an objective without a
+    name, means; a line says which ones.
+
+    Args:
+        config: of a training, resolved.
+        start: of the student, if it is a network.
+        teacher: of the training, if it has one.
+        size: gives (H, W) of the images, where layers must be known.
+
+    Raises:
+        InputError: `taps` without a teacher, a layer that is not known or cannot be tapped, or a
+            network in which `taps=auto` finds none.
+    """
+    objective, taps, why = config.objective, config.taps, ""
+    nets = {"network": teacher.net} if teacher is not None else {}
+    if teacher is not None and config.teacher_network.name:
+        own_net = start.net if start else build_network(config.network, len(teacher.classes))
+        nets = {"teacher": teacher.net, "student": own_net}
+    if not objective.name:
+        objective = replace(objective, name=DEFAULT_TAP)
+        for what, net in nets.items() if DEFAULT_TAP in objective.regression.taps else ():
+            if not taps and DEFAULT_TAP not in {*aliases(net), *dict(net.named_modules())}:
+                taps, why = AUTO, f"the {what} has no {DEFAULT_TAP}: "
+    if not taps:
+        return replace(config, objective=objective)
+    if not nets:
+        raise InputError(f"taps={taps} needs teacher=RUN")
+    theirs, *others = (trace(net, size()) for net in nets.values())
+    own = others[0] if others else theirs
+    weights, pairs = chosen(taps, theirs, own, objective.regression.student)
+    renamed = {tap: partner for tap, partner in pairs.items() if partner != tap}
+    line = f"{why}{'taps=auto takes' if taps == AUTO else 'taps:'} {weighted(weights)}"
+    if renamed:
+        line += f", of the student {{{', '.join(f'{a}: {b}' for a, b in renamed.items())}}}"
+    if alone := auto_taps(theirs).keys() - weights.keys() if taps == AUTO else ():
+        line += f"; the student has no map of the stride of {listing(alone)}"
+    say(line)
+    further = [t for t in TERMS if t != "regression" and getattr(objective, t).weight]
+    regression = replace(
+        objective.regression,
+        weight=objective.regression.weight or 1.0,
+        taps=weights,
+        student=renamed,
+    )
+    name = "_".join([AUTO if taps == AUTO else "taps", *further])
+    return replace(config, taps="", objective=replace(objective, name=name, regression=regression))
+
+
+def chosen(
+    taps: Any, theirs: Sequence[Layer], own: Sequence[Layer], partners: Mapping[str, str]
+) -> tuple[dict[str, float], dict[str, str]]:
+    """The weights of the teacher's layers that `taps` means, and the student's layer of each; where
+    `taps` does not say them, those of `partners` or of the same name."""
+    if taps == AUTO:
+        pairs = matched(theirs, own)
+        return linear(theirs, pairs), pairs
+    names = [str(name) for name in taps]
+    check(theirs, names)
+    values = list(taps.values()) if isinstance(taps, dict) else []
+    if values and isinstance(values[0], str):
+        check(own, values, "taps, of the student")
+        return linear(theirs, names), dict(zip(names, values, strict=True))
+    weights = {n: float(weight) for n, weight in zip(names, values, strict=False)}
+    return weights or linear(theirs, names), {n: partners.get(n, n) for n in names}
+
+
+def matched(theirs: Sequence[Layer], own: Sequence[Layer]) -> dict[str, str]:
+    """The teacher's layer -> the student's, of those that `taps=auto` takes of each: on the way
+    down those of one stride, and the last maps before the classifiers."""
+    down, last = [], []
+    for layers in (theirs, own):
+        named = {layer.name: layer for layer in layers}
+        if not (taps := list(auto_taps(layers))):
+            raise InputError(f"{proposal(layers)}; name taps yourself")
+        down.append({scale(named[tap]): tap for tap in taps[:-1]})
+        last.append(taps[-1])
+    return {t: down[1][s] for s, t in down[0].items() if s in down[1]} | {last[0]: last[1]}
+
+
+def projectors(
+    objective: Objective, own: Sequence[Layer], theirs: Sequence[Layer], two: bool
+) -> Projectors:
+    """What brings the student's maps to the names and channels of the teacher's.
+
+    Args:
+        objective: of the training.
+        own: the student's layers as `trace` met them.
+        theirs: the teacher's; without one the student's.
+        two: are they two networks?
+
+    Raises:
+        InputError: a layer that the objective needs cannot be tapped, maps that cannot be regressed
+            onto each other, or logits of which only one network has void.
+    """
+    try:
+        check(own, objective.student, "objective, on the student" if two else "objective")
+    except InputError as error:
+        hint = f". {PAIRED}" if two else ""
+        raise InputError(f"{error}{hint}") from None
+    check(theirs, objective.teacher, "objective, on the teacher")
+    student, teacher = (
+        {
+            name: layer.map if layer.name else (max(2, layer.shape[1]), *layer.shape[2:])
+            for layer in layers
+            for name in (layer.name or LOGITS, *layer.aliases)
+        }
+        for layers in (own, theirs)
+    )
+    outputs = student[LOGITS][0], teacher[LOGITS][0]
+    if LOGITS in objective.teacher and outputs[0] != outputs[1]:
+        raise InputError(
+            f"network: the student has {outputs[0]} outputs, the teacher {outputs[1]}, of which "
+            "one is void; give both networks network.void=true, or neither"
+        )
+    return Projectors(objective.pairs, student, teacher)
