@@ -13,7 +13,7 @@ LONGEST = 400
 BASE = {"adapt.errors", "adapt.settings", "adapt.machine"}
 STORED = BASE | {"adapt.disk", "transforms"}
 LOADED = STORED | {"adapt.data", "adapt.networks"}
-METHOD = LOADED | {"adapt.objective", "adapt.penalties", "adapt.evaluation"}
+METHOD = LOADED | {"adapt.objective", "adapt.penalties", "adapt.evaluation", "adapt.align"}
 COMMANDS = METHOD | {
     "adapt.training",
     "adapt.shift",
@@ -30,10 +30,11 @@ MAY_IMPORT = {
     "adapt.disk": BASE,
     "adapt.data": STORED,
     "adapt.networks": STORED,
+    "adapt.align": LOADED,
     "adapt.objective": LOADED,
     "adapt.penalties": LOADED,
     "adapt.evaluation": LOADED,
-    "adapt.scan": LOADED,
+    "adapt.scan": LOADED | {"adapt.align"},
     "adapt.training": METHOD,
     "adapt.shift": METHOD,
     "adapt.analysis": METHOD,

@@ -162,10 +162,7 @@ def fit(
         values["teacher"] = kept(teacher, folder / TEACHER, own)
         for name, value in (settings or {}).items():
             place(values, name, value)
-        config = build(AdaptConfig, values)
-        for group in ("network", "teacher_network"):
-            setattr(config, group, with_preprocessing(getattr(config, group)))
-        adapt(config, on_step)
+        adapt(with_preprocessing(build(AdaptConfig, values)), on_step)
         result = read(folder)
     result._temporary = temporary
     return result

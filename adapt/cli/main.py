@@ -61,6 +61,7 @@ def perform(name: str, composed: DictConfig, dry_run: bool) -> tuple[str, int]:
     from adapt.disk.files import unwritten
     from adapt.machine.processes import processes, refuse_several, silent
     from adapt.machine.runtime import explained
+    from adapt.networks.preprocessing import with_preprocessing
 
     groups = [group for group in ("network", "teacher_network") if hasattr(config, group)]
     factories = [name for group in groups if (name := getattr(config, group).factory)]
@@ -71,14 +72,9 @@ def perform(name: str, composed: DictConfig, dry_run: bool) -> tuple[str, int]:
             from adapt.networks.factory import permit
 
             permit(factory)
-        for group in groups:
-            if getattr(getattr(config, group), "preprocessing", ""):
-                from adapt.networks.preprocessing import with_preprocessing
-
-                setattr(config, group, with_preprocessing(getattr(config, group)))
         with processes():
             action = f"adapt.cli.dry_run:{command.dry_run}" if dry_run else command.action
-            named(action)(config)
+            named(action)(with_preprocessing(config))
     except (InputError, Stopped) as error:
         said = f"error: {error}" if isinstance(error, InputError) else str(error)
         return "" if silent(error) else said, error.status

@@ -11,11 +11,13 @@ import numpy as np
 
 from adapt.data.classification import CALTECH256, DOGS120, FOLDERS, FOOD101, INDOOR67
 from adapt.data.files import Layout, MissingFiles, Problem, leading_out, matched, resolved
+from adapt.data.images import void_of
 from adapt.data.objects import OBJECTS, Pairs, offered, samples_of
 from adapt.data.pairs import PAIRS, read_csv, read_shards
 from adapt.data.samples import FILES, Sample, Table, chosen, column
 from adapt.data.scenes import write_scenes
 from adapt.data.segmentation import CAMVID, CITYSCAPES, SCENES, VOC
+from adapt.data.warp import with_transforms
 from adapt.errors import InputError, listing, unknown
 from adapt.settings.groups import WHOLE, DataConfig
 
@@ -188,9 +190,18 @@ def label_values(
     return void, codes
 
 
+def void_written(config: DataConfig) -> int:
+    """The value that labels of a copy of a data set get where they say nothing."""
+    layout = layout_of(config)
+    classes = layout.classes or config.classes
+    return next(iter(config.void or layout.void), void_of(len(classes)))
+
+
 def load_objects(config: DataConfig, split: str) -> DataSet:
     """As `load`, of pairs that are objects of Python (adapt.data.objects)."""
     found = offered(config.pairs)
+    if config.transforms:
+        raise InputError("data.transforms is for pairs that are files; these are Python's objects")
     apart = found.held_out if split == HELD_OUT else None
     items = found.train if apart is None else apart
     samples: Sequence[Sample] = samples_of(items)
@@ -211,6 +222,11 @@ def splits_of(config: DataConfig) -> list[str]:
 
 
 def _samples(config: DataConfig, layout: Layout, listed: str) -> Sequence[Sample]:
+    found = _listed(config, layout, listed)
+    return with_transforms(found, config) if config.transforms else found
+
+
+def _listed(config: DataConfig, layout: Layout, listed: str) -> Sequence[Sample]:
     if config.pairs:
         return read_csv(Path(config.pairs), config.follow_links)
     if config.shards:

@@ -197,6 +197,11 @@ def opened_list(path: Path) -> Iterator[TextIO]:
         raise InputError(f"{path}: neither UTF-8 nor UTF-16 text ({error})") from None
 
 
+def list_text(path: Path) -> str:
+    with opened_list(path) as text:
+        return text.read()
+
+
 def numbered(path: Path) -> list[tuple[int, str]]:
     """The non-empty lines of a list file, without blanks at their ends, with their numbers."""
     if not exists(path):

@@ -39,6 +39,11 @@ def void_of(classes: int) -> int:
     return int(np.iinfo(index_type(classes)).max)
 
 
+def holding(labels: np.ndarray, value: int) -> np.ndarray:
+    """Labels in a type that has room for a value."""
+    return labels.astype(np.promote_types(labels.dtype, np.min_scalar_type(value)), copy=False)
+
+
 def image_header(path: Path) -> Header:
     """What a file says of itself, from its header alone; raises InputError as `read_image`, but for
     what only the pixels show."""

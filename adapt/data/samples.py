@@ -30,6 +30,8 @@ class Sample:
     """Mask of the pixels at which the two images show the same thing: 0 = no, else yes."""
     label: int | None = None
     """Of the whole image, in data sets for classification; then there are no masks."""
+    transform: tuple[float, ...] | None = None
+    """Homography, row by row, from pixels of x1 to those of x2 (adapt.data.warp)."""
 
 
 class Texts(Sequence[str]):

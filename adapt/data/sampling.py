@@ -27,6 +27,7 @@ from adapt.data.images import (
 )
 from adapt.data.objects import arrays_of, batches_of
 from adapt.data.samples import column
+from adapt.data.warp import aligned
 from adapt.errors import InputError, listing
 from adapt.machine.processes import rank, world
 from adapt.machine.runtime import progress, say
@@ -59,8 +60,8 @@ class Decoder:
         if self.fit != STRETCH and len(self.size) != 2:
             raise InputError(f"data.fit={self.fit} needs data.resize=[height,width]")
         self.fields = tuple(fields)
-        masked = self.fit == PAD or any(column(data.samples, "valid"))
-        self.masked = "valid" in self.fields and masked
+        masks = (any(column(data.samples, field)) for field in ("valid", "transform"))
+        self.masked = "valid" in self.fields and (self.fit == PAD or any(masks))
         self.memory: dict[str, dict[str, np.ndarray]] | None = {} if config.cache else None
 
     def __call__(self, sample: Sample) -> dict[str, np.ndarray]:
@@ -86,6 +87,10 @@ class Decoder:
         else:
             arrays = {f: self.read(sample, f) for f in there}
         self.check(sample, {f: (a.shape[0], a.shape[1]) for f, a in arrays.items()})
+        if sample.transform:
+            size = arrays["x1"].shape[:2] if "x1" in arrays else image_size(sample.x1)
+            found = aligned(sample, arrays, size)
+            arrays = {f: a for f, a in found.items() if f in self.fields}
         if self.masked and "valid" not in arrays:
             arrays["valid"] = np.ones(next(iter(arrays.values())).shape[:2], np.uint8)
         return {("y" if f in ("y1", "y2") else f): a for f, a in arrays.items()}
@@ -96,9 +101,13 @@ class Decoder:
 
     def check(self, sample: Sample, sizes: Mapping[str, Shape]) -> None:
         """Raises InputError for files of a sample, field -> (H, W), that are a `misfit`. A label
-        may have the shape of the image that is not read."""
-        why = misfit(sizes, self.size)
-        if why and self.size and not self.data.objects:
+        may have the shape of the image that is not read; x2 and its own label may have any size
+        where they are warped."""
+        if sample.transform:
+            moved = {"x2"} if sample.y2 == sample.y1 else {"x2", "y2"}
+            known = {image_size(sample.x1), *(sizes[f] for f in sizes.keys() - moved)}
+            why = "" if len(known) == 1 else "beside data.transforms masks have x1's size"
+        elif (why := misfit(sizes, self.size)) and self.size and not self.data.objects:
             others = {f: p for f in IMAGES if f not in sizes and (p := getattr(sample, f))}
             why = misfit({f: image_size(p) for f, p in others.items()} | {**sizes}, self.size)
         if why:
@@ -258,7 +267,7 @@ def check_sizes(
             if name in IMAGES:
                 check_header(paths[name], header, *config.reading(name))
                 kinds[name].setdefault(header.size, sample.name)
-                if stacked:
+                if stacked and not (sample.transform and name == "x2"):
                     refuse_unequal({first: size for size, first in kinds[name].items()})
             for what in header.ignored:
                 if what != ALPHA or not (name in IMAGES and config.reading(name)[0]):

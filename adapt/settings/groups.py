@@ -34,9 +34,9 @@ from adapt.settings.choices import (
 )
 
 WHICH = (
-    "name", "root", "target", "pairs", "shards", "labels", "sbd", "download", "coarse", "variant",
-    "classes", "void", "codes", "colors", "bands", "bands_x2", "range", "range_x2", "imagenet_val",
-    "train_split", "part", "parts", "parts_seed", "share",
+    "name", "root", "target", "pairs", "shards", "transforms", "labels", "sbd", "download",
+    "coarse", "variant", "classes", "void", "codes", "colors", "bands", "bands_x2", "range",
+    "range_x2", "imagenet_val", "train_split", "part", "parts", "parts_seed", "share",
 )  # fmt: skip
 """Fields of DataConfig that say which files are read and what is in them, not what becomes of it;
 another data set has its own."""
@@ -68,6 +68,9 @@ class DataConfig(Settings, where="data."):
     shards: str = ""
     """`pairs` only: tar archives of KEY.x1.jpg, KEY.x2.jpg[, KEY.y.png]. Give a folder of them, a
     pattern (`/disk*/train-*.tar`), one archive, or a text file that lists them."""
+    transforms: str = ""
+    """CSV of homographies from x1's pixels to x2's, as `align` writes it. Each x2 is warped into
+    the geometry of its x1, and what it does not show there is not valid."""
     labels: str = ""
     """`pairs` only: folder of index masks that match x1 by name, for evaluation."""
     sbd: str = ""

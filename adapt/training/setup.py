@@ -192,14 +192,11 @@ def resolve(
         models["start"] = replace(teacher, net=copied(teacher.net))
     elif teacher is not None and replace(teacher.network, keys=network.keys) != network:
         taught = TeacherNetworkConfig(**as_dict(teacher.network))
+    precision = runtime(config.device, config.precision).precision
     resolved = replace(
-        config,
-        data=data,
-        network=network,
-        teacher_network=taught,
+        config, data=data, network=network, teacher_network=taught, precision=precision,
         start=config.start or config.teacher or NO_START,
-        precision=runtime(config.device, config.precision).precision,
-    )
+    )  # fmt: skip
     return resolved, models.get("start"), teacher
 
 
@@ -360,10 +357,10 @@ def check_one_size(config: DataConfig, data: DataSet) -> None:
 def pairing(data: DataSet) -> str:
     """How many samples there are, and a digest of their names, files and labels in their order:
     what belongs to what, not what the files contain."""
-    columns = (column(data.samples, field) for field in ("name", *FILES, "label"))
+    columns = (column(data.samples, field) for field in ("name", *FILES, "label", "transform"))
     digest, between = hashlib.sha256(), b""
-    for row in zip(*columns, strict=True):
-        text = "\0".join([cell or "None" for cell in row])
+    for *row, transform in zip(*columns, strict=True):
+        text = "\0".join([cell or "None" for cell in row]) + (transform and f"\0{transform}")
         digest.update(between + text.encode(errors="surrogateescape"))
         between = b"\n"
     found = f"{len(data.samples)} samples, SHA-256 of their names and files"

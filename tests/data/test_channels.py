@@ -10,6 +10,7 @@ import pytest
 import tifffile
 import torch
 from PIL import Image
+from torch import nn
 
 import adapt
 from adapt.data import Sample, load
@@ -236,3 +237,29 @@ def test_pictures_of_any_image(tmp_path: Path) -> None:
     assert np.array_equal(as_rgb(image), image[..., :3] >> 8)
     assert np.array_equal(as_rgb(image[..., :2]), image[..., [0, 1, 1]] >> 8)
     assert as_rgb(image[..., :1].astype(np.float32)).max() == 255
+
+
+def test_a_network_of_four_channels_is_adapted_alike_from_8_and_16_bits(tmp_path: Path) -> None:
+    """Near infrared as a fourth band, from files to the verdict and its pictures."""
+    for side in ("old", "new"):
+        (tmp_path / f"{side}16").mkdir()
+        for number, image in enumerate(scenes(tmp_path / side, 12, 4, np.uint8)):
+            deep, path = image.astype(np.uint16) * 257, tmp_path / f"{side}16" / f"{number}.tif"
+            tifffile.imwrite(path, deep, photometric="minisblack", planarconfig="contig")
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Conv2d(4, 6, 3, padding=1), nn.ReLU(), nn.Conv2d(6, 3, 1))
+    curves: list[list[float]] = [[], []]
+    results = [
+        adapt.fit(
+            net, (tmp_path / f"old{bits}", tmp_path / f"new{bits}"), taps=["1"], steps=3, batch=2,
+            mean=[0.5] * 4, std=[0.25] * 4, device="cpu", lr=0.1,
+            on_step=lambda done, curve=curve: curve.append(done["loss"]),
+            settings={"data.bands": [1, 2, 3, 4], "precision": "fp32"},
+        )
+        for bits, curve in zip(("", "16"), curves, strict=True)
+    ]  # fmt: skip
+    assert np.allclose(*curves, rtol=1e-5) and len(curves[0]) == 3
+    assert str(results[0].verdict) == str(results[1].verdict)
+    with pytest.raises(InputError, match=r"images have 3 channel\(s\), .*data\.bands says"):
+        adapt.fit(net, (tmp_path / "old", tmp_path / "new"), taps=["1"], steps=1, device="cpu",
+                  mean=[0.5] * 4, std=[0.25] * 4, settings={"data.bands": [1, 2, 3]})  # fmt: skip
