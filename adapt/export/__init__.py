@@ -83,6 +83,7 @@ def export(config: ExportConfig) -> Path:
         "bands": bands or None,
         "file_range": limits or None,
         "resize": settings.resize or None,
+        "fit": settings.fit,
         "onnx_size": size or None,
     }
     about = description(model, recipe, signature, seen, config.license, origin)

@@ -56,7 +56,8 @@ def description(
         model: the run's network.
         recipe: how it is made again.
         signature: what it takes and returns.
-        seen: of the images `type`, `bands`, `file_range` and `resize`, and the graph's `onnx_size`.
+        seen: of the images `type`, `bands`, `file_range`, `resize` and `fit`, and the graph's
+            `onnx_size`.
         license: the Hub's name of it; empty = unknown.
         origin: as `provenance`.
     """
