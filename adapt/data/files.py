@@ -33,6 +33,12 @@ class Sample:
     transform: tuple[float, ...] | None = None
     """Homography, row by row, from pixels of x1 to those of x2 (adapt.data.warp)."""
 
+    @property
+    def identity(self) -> str:
+        """What tells it from others, for a digest."""
+        parts = (self.name, self.x1, self.y1, self.x2, self.y2, self.valid, self.label)
+        return "\0".join(map(str, (*parts, self.transform) if self.transform else parts))
+
 
 @dataclass(frozen=True)
 class Layout:

@@ -352,12 +352,8 @@ def check_one_size(config: DataConfig, data: DataSet) -> None:
 def pairing(data: DataSet) -> str:
     """How many samples there are, and a digest of their names, files and labels in their order:
     what belongs to what, not what the files contain."""
-    rows = (
-        f"{s.name}\0{s.x1}\0{s.y1}\0{s.x2}\0{s.y2}\0{s.valid}\0{s.label}"
-        + (f"\0{s.transform}" if s.transform else "")
-        for s in data.samples
-    )
-    digest = hashlib.sha256("\n".join(rows).encode(errors="surrogateescape")).hexdigest()
+    rows = "\n".join(s.identity for s in data.samples)
+    digest = hashlib.sha256(rows.encode(errors="surrogateescape")).hexdigest()
     return f"{len(data.samples)} samples, SHA-256 of their names and files {digest}"
 
 
