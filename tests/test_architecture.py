@@ -111,7 +111,7 @@ def test_edge_libraries_stay_at_the_edge(path: Path) -> None:
 
 def test_images_and_checkpoints_are_opened_in_one_place() -> None:
     sources = [p for p in FILES if not name(p).startswith("viz")]
-    assert [name(p) for p in sources if "Image.open" in calls(p)] == ["adapt/data/images.py"]
+    assert [name(p) for p in sources if "Image.open" in calls(p)] == ["adapt/data/formats.py"]
     assert [name(p) for p in FILES if "torch.load" in calls(p)] == ["adapt/disk/tensors.py"]
 
 

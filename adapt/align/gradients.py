@@ -9,7 +9,6 @@ that its peak is as wide as edges of two sensors differ.
 
 import cv2
 import numpy as np
-from scipy import fft
 
 SMOOTHING = 1.0
 """Standard deviation in pixels of the blur before the gradient."""
@@ -38,6 +37,8 @@ def features(image: np.ndarray) -> np.ndarray:
 def correlation(old: np.ndarray, new: np.ndarray) -> np.ndarray:
     """Of features (..., H, W): float32 (..., H, W), the middle being no shift at all, and a peak to
     the right of it content that lies further right in `new`."""
+    from scipy import fft
+
     height, width = old.shape[-2:]
     window = np.outer(hann(height), hann(width))
     spectrum = fft.fft2(old * window).conj() * fft.fft2(new * window)

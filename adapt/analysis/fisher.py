@@ -54,7 +54,7 @@ def fisher(config: FisherConfig) -> Path:
             yield item["name"], as_input(x1, model.network)
 
     if not out.exists():
-        check_sizes(data, ["x1"])
+        check_sizes(data, settings, ["x1"])
         with only_writer(out.with_suffix(".lock"), f"out: another process is writing {out}"):
             if not out.exists():
                 clear(out.parent.iterdir(), [out.name])

@@ -5,7 +5,7 @@ It is the command: the same settings, the same numbers bit for bit, the same run
 
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -162,8 +162,7 @@ def fit(
         values["teacher"] = kept(teacher, folder / TEACHER, own)
         for name, value in (settings or {}).items():
             place(values, name, value)
-        config = build(AdaptConfig, values)
-        adapt(replace(config, network=with_preprocessing(config.network)), on_step)
+        adapt(with_preprocessing(build(AdaptConfig, values)), on_step)
         result = read(folder)
     result._temporary = temporary
     return result

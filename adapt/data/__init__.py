@@ -169,6 +169,12 @@ def label_values(
             f"data.void is {config.void}, data.codes {config.codes}: each value means one thing; "
             f"classes have {list(codes) or f'0..{len(classes) - 1}'}"
         )
+    highest = max([*(codes or range(len(classes))), *config.void], default=0)
+    if config.colors and highest >= len(config.colors):
+        raise InputError(
+            f"data.colors has {len(config.colors)} colours, of the values from 0 on; classes and "
+            f"data.void have values up to {highest}"
+        )
     return void, codes
 
 

@@ -6,12 +6,16 @@ the transforms of one `Compose` share theirs, so that a crop's place would tell 
 mirrored.
 """
 
+from collections.abc import Callable
+from functools import partial
 from random import Random
 from typing import Any
 
 import cv2
 import numpy as np
 
+from adapt.data.images import DEEP
+from adapt.errors import InputError
 from adapt.settings.groups import DataConfig
 
 IMAGES = ("x1", "x2")
@@ -24,8 +28,8 @@ WINDOW, MIRROR, SCALE, ROTATION, COLOUR, BLUR = range(6)
 """What is drawn for a sample; COLOUR and BLUR for each side, x2's being 2 further."""
 
 Arrays = dict[str, np.ndarray]
-"""x1, x2: uint8 (H, W, 3); y: index mask (H, W); valid: uint8 (H, W); all of one height and
-width."""
+"""x1, x2: uint8 or uint16 (H, W, C); y: index mask (H, W); valid: uint8 (H, W); all of one height
+and width."""
 Steps = dict[int, Any]
 """What is drawn -> albumentations' transform that draws it."""
 
@@ -42,8 +46,18 @@ def resize(arrays: Arrays, size: list[int]) -> Arrays:
         shrinks = wanted[0] * wanted[1] < shape[0] * shape[1]
         smooth = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
         method = cv2.INTER_NEAREST_EXACT if key in MASKS else smooth
-        resized[key] = cv2.resize(array, wanted[::-1], interpolation=method)
+        change = partial(cv2.resize, dsize=wanted[::-1], interpolation=method)
+        resized[key] = with_channels(change, array)
     return resized
+
+
+def with_channels(change: Callable[[np.ndarray], np.ndarray], array: np.ndarray) -> np.ndarray:
+    """What a function of OpenCV, which shrinks up to four channels and drops a single one, makes of
+    (H, W) or (H, W, C)."""
+    if array.ndim == 2 or array.shape[2] in (3, 4):
+        return change(array)
+    parts = [change(array[..., i : i + 4]) for i in range(0, array.shape[2], 4)]
+    return np.dstack(parts)
 
 
 def turning(config: DataConfig) -> Steps:
@@ -77,7 +91,7 @@ def window(arrays: Arrays, size: list[int], seed: int) -> Arrays:
         arrays = {
             key: cv2.copyMakeBorder(
                 array, *sides, cv2.BORDER_CONSTANT, value=FILL_LABEL if key == "y" else FILL
-            )
+            ).reshape(height + down, width + across, *array.shape[2:])
             for key, array in arrays.items()
         }
     draw = Random(seed)
@@ -113,6 +127,14 @@ def photometry(config: DataConfig, side: int) -> Steps:
     return {use: A.Compose([step]) for use, step in steps.items()}
 
 
+def recoloured(step: Any, image: np.ndarray) -> np.ndarray:
+    """An image after a transform of albumentations, which knows uint8, and floats in 0..1."""
+    if image.dtype == np.uint16:
+        changed = step(image=(image / np.float32(DEEP)))["image"]
+        return np.rint(changed * DEEP).astype(np.uint16)
+    return step(image=image)["image"]
+
+
 class PairedAugmentation:
     """The same geometry for every array of a sample, then each image's own photometry; all fixed
     by a seed.
@@ -145,8 +167,14 @@ class PairedAugmentation:
             moved = {k: cv2.flip(array, 1).reshape(array.shape) for k, array in moved.items()}
         for key in moved.keys() & self.photometry.keys():
             for use, step in self.photometry[key].items():
+                channels = moved[key].shape[2]
+                if use == COLOUR + 2 * IMAGES.index(key) and channels not in (1, 3):
+                    raise InputError(
+                        f"data.jitter_{key} changes the colours of grey or RGB images; {key} has "
+                        f"{channels} channels"
+                    )
                 step.set_random_seed(own(seed, use))
-                moved[key] = step(image=moved[key])["image"]
+                moved[key] = recoloured(step, moved[key])
         return moved
 
     def turned(self, arrays: Arrays, seed: int) -> Arrays:

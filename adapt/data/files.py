@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from adapt.data.images import SUFFIXES
+from adapt.data.video import on_disk
 from adapt.disk.files import read_text, write_whole
 from adapt.errors import InputError, listing
 from adapt.settings.groups import DataConfig
@@ -130,7 +131,8 @@ def inside(root: Path, relative: str, where: str, follow_links: bool = False) ->
         raise InputError(f"{where}: {relative!r} must be a path relative to {root}")
     steps = accumulate(-1 if part == ".." else 1 for part in path.parts)
     climbs = min(steps, default=0) < 0
-    if climbs or not (follow_links or resolved(root / path).is_relative_to(resolved(root))):
+    real = on_disk(root / path)
+    if climbs or not (follow_links or resolved(real).is_relative_to(resolved(root))):
         raise InputError(f"{where}: {relative!r} leads out of {root}")
     return root / path
 
@@ -148,9 +150,9 @@ def resolved(path: Path) -> Path:
 
 
 def exists(path: Path) -> bool:
-    """Is it a file? Names that no file can have are none."""
+    """Is it a file, or a frame of one? Names that no file can have are none."""
     try:
-        return path.is_file()
+        return on_disk(path).is_file()
     except (OSError, ValueError):
         return False
 

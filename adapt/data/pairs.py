@@ -27,6 +27,7 @@ from adapt.data.files import (
     unique,
 )
 from adapt.data.images import SUFFIXES
+from adapt.data.video import without_frame
 from adapt.errors import InputError, listing, unknown
 from adapt.machine.runtime import progress
 from adapt.settings.groups import DataConfig
@@ -84,7 +85,7 @@ def read_csv(path: Path, follow_links: bool = False) -> list[Sample]:
         if lost := [column for column in COLUMNS if column in files and not exists(files[column])]:
             missing += [Problem("missing", where, f"{c}: no such file: {files[c]}") for c in lost]
             continue
-        name = Path(row["x1"]).with_suffix("").as_posix().replace("/", "__")
+        name = Path(without_frame(row["x1"])).with_suffix("").as_posix().replace("/", "__")
         samples.append(paired(name, files))
     unique([s.name for s in samples], path)
     if missing:

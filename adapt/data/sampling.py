@@ -1,6 +1,7 @@
 """Batches as a pure function of (seed, epoch, index): independent of workers and of resuming."""
 
 import hashlib
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from signal import SIG_DFL, SIGCHLD, signal
@@ -13,7 +14,17 @@ from torch.utils.data import DataLoader, Dataset, default_collate
 
 from adapt.data import DataSet, Sample, some
 from adapt.data.augment import IMAGES, PairedAugmentation, resize
-from adapt.data.images import image_size, read_image, read_mask, read_valid, void_of
+from adapt.data.formats import ALPHA
+from adapt.data.images import (
+    DEEP,
+    check_header,
+    image_header,
+    image_size,
+    read_image,
+    read_mask,
+    read_valid,
+    void_of,
+)
 from adapt.data.objects import arrays_of, batches_of
 from adapt.data.warp import aligned
 from adapt.errors import InputError, listing
@@ -25,15 +36,15 @@ from adapt.settings.groups import DataConfig
 LOOKED_AT = 16
 """Labels that are read before a training."""
 Batch = dict[str, Any]
-"""name: list of str; x1, x2: uint8 (B, C, H, W); valid: uint8 (B, H, W); y: index masks (B, H, W),
-uint8 or uint16, or int64 (B,) where an image has one label. Absent = not asked."""
+"""name: list of str; x1, x2: uint8 or uint16 (B, C, H, W); valid: uint8 (B, H, W); y: index masks
+(B, H, W), uint8 or uint16, or int64 (B,) where an image has one label. Absent = not asked."""
 
 
 class Decoder:
     """Reads the asked fields of a sample and brings them to one size."""
 
     def __init__(self, data: DataSet, config: DataConfig, fields: Iterable[str]) -> None:
-        self.data, self.size = data, config.resize
+        self.data, self.config, self.size = data, config, config.resize
         self.fields = tuple(fields)
         masks = (s.valid or s.transform for s in data.samples)
         self.masked = "valid" in self.fields and any(masks)
@@ -52,7 +63,7 @@ class Decoder:
         """The same at the files' own size."""
         there = [f for f in self.fields if getattr(sample, f) is not None]
         if self.data.objects:
-            found = arrays_of(self.data.items[int(sample.name)], sample.name)
+            found = arrays_of(self.data.items[int(sample.name)], sample.name, self.config)
             arrays = {f: found[f] for f in there}
         else:
             arrays = {f: self.read(sample, f) for f in there}
@@ -68,11 +79,12 @@ class Decoder:
 
     def read(self, sample: Sample, name: str) -> np.ndarray:
         path = getattr(sample, name)
-        if name in ("x1", "x2"):
-            return read_image(path)
+        if name in IMAGES:
+            return read_image(path, *self.config.reading(name))
         if name == "valid":
             return read_valid(path)
-        return read_mask(path, len(self.data.classes), self.data.void, self.data.codes)
+        data, colours = self.data, self.config.colors
+        return read_mask(path, len(data.classes), data.void, data.codes, colours)
 
 
 class Stream(Dataset[Batch]):
@@ -124,18 +136,27 @@ class Stream(Dataset[Batch]):
 
 
 def tensor(array: np.ndarray) -> torch.Tensor:
-    """(H, W[, 3]) -> ([3,] H, W), of the same type and memory."""
+    """(H, W[, C]) -> ([C,] H, W), of the same type and memory."""
     made = torch.from_numpy(array)
     return made.permute(2, 0, 1) if made.ndim == 3 else made
 
 
+def alike(images: list[torch.Tensor]) -> list[torch.Tensor]:
+    """Images of one type: beside some of 16 bits, those of 8 bits get the range of these."""
+    if {image.dtype for image in images} != {torch.uint8, torch.uint16}:
+        return images
+    ranges = {torch.uint8: DEEP // 255, torch.uint16: 1}
+    return [(image.int() * ranges[image.dtype]).to(torch.uint16) for image in images]
+
+
 def collate(items: list[Batch]) -> Batch:
     """A batch whose images lie in memory as those of files, channels last: none is transposed."""
-    images = [key for key in IMAGES if key in items[0]]
+    keys = [key for key in IMAGES if key in items[0]]
+    images = {key: alike([item[key].permute(1, 2, 0) for item in items]) for key in keys}
     found = default_collate(
-        [item | {key: item[key].permute(1, 2, 0) for key in images} for item in items]
+        [item | {key: images[key][place] for key in keys} for place, item in enumerate(items)]
     )
-    return found | {key: found[key].permute(0, 3, 1, 2) for key in images}
+    return found | {key: found[key].permute(0, 3, 1, 2) for key in keys}
 
 
 def batches(
@@ -175,17 +196,27 @@ def unwrapped(loader: DataLoader) -> Iterator[Any]:
         raise RuntimeError("DataLoader worker died while it handed over a batch") from None
 
 
-def check_sizes(data: DataSet, fields: Iterable[str]) -> None:
+def check_sizes(data: DataSet, config: DataConfig, fields: Iterable[str]) -> None:
     """Raises InputError unless every asked file of every sample is an image and as large as its
-    partners. Reads headers only, so that a long run does not find out on its way; what Python gives
-    as objects is looked at as it is used."""
+    partners; says what of them is not used. Reads headers only, so that a long run does not find
+    out on its way; what Python gives as objects is looked at as it is used."""
+    unused: dict[str, dict[Path, None]] = defaultdict(dict)
     for sample in () if data.objects else data.samples:
         moved = ("x2", "y2") if sample.transform else ()
-        paths = [p for f in fields if (p := getattr(sample, f)) is not None and f not in moved]
-        paths = [p for p in paths if p.suffix.lower() != ".mat"]
-        sizes = {path: image_size(path) for path in paths}
+        paths = {f: p for f in fields if (p := getattr(sample, f)) is not None}
+        headers = {f: image_header(p) for f, p in paths.items() if p.suffix.lower() != ".mat"}
+        sizes = {paths[f]: header.size for f, header in headers.items() if f not in moved}
         if len(set(sizes.values())) > 1:
             raise differing(sample, sizes)
+        for name, header in headers.items():
+            if name in IMAGES:
+                check_header(paths[name], header, *config.reading(name))
+            for what in header.ignored:
+                if what != ALPHA or not (name in IMAGES and config.reading(name)[0]):
+                    unused[what][paths[name]] = None
+    for what, files in unused.items():
+        first = next(iter(files))
+        say(f"{data.name}: {len(files)} files have {what}; it is not used (first: {first})")
 
 
 def size_of(config: DataConfig, data: DataSet) -> tuple[int, int]:
@@ -198,7 +229,7 @@ def size_of(config: DataConfig, data: DataSet) -> tuple[int, int]:
         with torch.random.fork_rng(devices=[]):  # its order is drawn as if nobody had looked
             own = next(iter(batches_of(objects.loader, 0, 1)))["x1"].shape[-2:]
     elif objects:
-        own = arrays_of(data.items[0], data.samples[0].name)["x1"].shape[:2]
+        own = arrays_of(data.items[0], data.samples[0].name, config)["x1"].shape[:2]
     else:
         own = image_size(data.samples[0].x1)
     height, width = (round(side * size[0] / min(own)) for side in own) if size else own

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from adapt.data import DataSet, load, prepare
-from adapt.data.sampling import void_warning
+from adapt.data.sampling import check_sizes, void_warning
 from adapt.disk.files import read_mapping, write_json, write_whole
 from adapt.disk.runs import read_config, read_data
 from adapt.disk.tables import csv_of
@@ -63,11 +63,12 @@ def evaluate(config: EvaluateConfig) -> Path:
     what = "run" if config.run else "teacher"
     model, recorded = load_model(folder, what), read_config(folder, what)
     domain, settings, data = data_for(folder, model, config.data, config.domain, config.split)
+    image = "x" + domain[1]
+    check_sizes(data, settings, [image])
     machine = runtime(config.device, config.precision)
     say(sees(model.network))
     net = machine.place(model.net)
     reading = Reading(settings, model.network, config.batch, config.workers, config.protocol)
-    image = "x" + domain[1]
     if config.restyle:
         if domain == "d1":
             raise InputError(f"restyle={config.restyle} is for the new domain: give domain=d2")
@@ -94,6 +95,8 @@ def evaluate(config: EvaluateConfig) -> Path:
         "pairs": settings.pairs or settings.shards,
         "labels": settings.labels,
         "resize": settings.resize,
+        "bands": settings.reading(image)[0],
+        "range": settings.reading(image)[1],
         "teacher": origin if teacher is not None else "",
         "domain": domain,
         "split": config.split,

@@ -8,12 +8,12 @@ import cv2
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, default_collate
 
 from adapt.data import DataSet
 from adapt.data.augment import MASKS, resize
 from adapt.data.images import image_size, void_of
-from adapt.data.sampling import Decoder, loading, tensor, unwrapped
+from adapt.data.sampling import Decoder, alike, loading, tensor, unwrapped
 from adapt.errors import InputError
 from adapt.evaluation.metrics import (
     MATRIX,
@@ -105,7 +105,7 @@ def groups(
 
 
 def stack(group: list[dict[str, Any]], key: str) -> Tensor:
-    return torch.stack([item[key] for item in group])
+    return torch.stack(alike([item[key] for item in group]))
 
 
 def predicted(
@@ -123,7 +123,7 @@ def predicted(
 
 
 def views(image: np.ndarray, crop: list[int], count: int) -> list[np.ndarray]:
-    """1 or 10 crops of an image (H, W, 3): the centre; or the centre and the four corners, then the
+    """1 or 10 crops of an image (H, W, C): the centre; or the centre and the four corners, then the
     same mirrored (Krizhevsky et al. 2012). Without a crop it is the image itself.
 
     Raises:
@@ -142,11 +142,11 @@ def views(image: np.ndarray, crop: list[int], count: int) -> list[np.ndarray]:
     corners = [(0, 0), (0, right), (low, 0), (low, right)] if count > 1 else []
     spots = [(round(low / 2), round(right / 2)), *corners]
     cut = [image[y : y + height, x : x + width] for y, x in spots]
-    return cut + [cv2.flip(part, 1) for part in cut] if count > 1 else cut
+    return cut + [cv2.flip(part, 1).reshape(part.shape) for part in cut] if count > 1 else cut
 
 
 class Views(Dataset[Tensor]):
-    """The crops of every image once, in order: uint8 (crops, 3, h, w)."""
+    """The crops of every image once, in order: (crops, C, h, w)."""
 
     def __init__(
         self, data: DataSet, config: DataConfig, image: str, count: int, restyle: Restyle | None
@@ -170,14 +170,19 @@ class Views(Dataset[Tensor]):
         return torch.stack([tensor(part) for part in cut])
 
 
+def together(images: list[Tensor]) -> Tensor:
+    return default_collate(alike(images))
+
+
 def crops_of(
     reading: Reading, data: DataSet, image: str, count: int, what: str
 ) -> Iterator[Tensor]:
-    """Batches of crops, uint8 (B, count, 3, h, w), of images with one label each; images that still
+    """Batches of crops (B, count, C, h, w) of images with one label each; images that still
     have different sizes come one at a time."""
     source = Views(data, reading.data, image, count, reading.restyle)
     one_size = reading.data.crop or len(reading.data.resize) == 2
-    batches = loading(source, reading.workers, batch_size=reading.batch if one_size else 1)
+    how = {"batch_size": reading.batch if one_size else 1, "collate_fn": together}
+    batches = loading(source, reading.workers, **how)
     yield from progress(unwrapped(batches), what=what, total=len(batches))
 
 

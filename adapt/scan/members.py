@@ -73,6 +73,7 @@ class Members:
     codes: list[int] = field(default_factory=list)
     """Value of each class in the masks."""
     void: list[int] = field(default_factory=list)
+    config: DataConfig = field(default_factory=DataConfig)
     findings: list[Finding] = field(default_factory=list)
 
     @property
@@ -92,12 +93,21 @@ class Members:
 
     def jobs(self, described: bool) -> list[Job]:
         """Every file of the samples once for each role; described are the images of pairs."""
-        found: dict[tuple[Path, str], bool] = {}
+        found: dict[tuple[Path, str], tuple[bool, tuple[Any, ...]]] = {}
         for sample in self.samples:
-            for path, role in files(sample):
+            for name, role in ROLES.items():
+                if (path := getattr(sample, name)) is None:
+                    continue
                 wanted = described and sample.x2 is not None and role == IMAGE
-                found[path, role] = wanted or found.get((path, role), False)
-        return [(*key, wanted) for key, wanted in found.items()]
+                before, how = found.get((path, role), (False, self.options(name)))
+                found[path, role] = (wanted or before, how)
+        return [(*key, *what) for key, what in found.items()]
+
+    def options(self, name: str) -> tuple[Any, ...]:
+        """What the reader of a sample's file takes beside the path."""
+        if ROLES[name] == IMAGE:
+            return self.config.reading(name)
+        return (self.config.colors,) if ROLES[name] == LABEL else ()
 
     def tolerate(self, file: str, read: Callable[[], list[Sample]]) -> list[Sample]:
         """What `read` gives; what it lacks, or its refusal, becomes a finding."""
@@ -130,7 +140,7 @@ def members(config: DataConfig) -> Members:
     values, own = label_values(config, classes)
     codes = list(own or range(len(classes)))
     void = sorted({*values, void_of(len(classes))} - {*codes})
-    found = Members({}, config.train_split or layout.train_split, classes, codes, void)
+    found = Members({}, config.train_split or layout.train_split, classes, codes, void, config)
     links = config.follow_links
     if config.pairs:
         if not Path(config.pairs).is_file():

@@ -4,6 +4,7 @@ import inspect
 from collections.abc import Iterable
 from dataclasses import replace
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -26,24 +27,31 @@ FORMAT = 1
 PALETTE = voc_palette()
 
 
-def filtered(source: Path, shift: ShiftConfig, seed: int) -> bytes:
-    """The image, filtered."""
-    return png(apply_shift(read_image(source), shift, seed))
+def filtered(source: Path, shift: ShiftConfig, seed: int, data: DataConfig) -> bytes:
+    """The image, filtered; the filters are made for 8-bit RGB, and others are an InputError."""
+    image = read_image(source, *data.reading("x1"))
+    if image.dtype != np.uint8 or image.shape[2] != 3:
+        raise InputError(
+            f"{source}: {shift.name} is for 8-bit RGB; this image has {image.shape[2]} channels of "
+            f"{image.dtype}"
+        )
+    return png(apply_shift(image, shift, seed))
 
 
-def copied(source: Path) -> bytes:
+def copied(source: Path, data: DataConfig) -> bytes:
     """The label as it is, if it is one."""
-    read_indices(source)
+    read_indices(source, data.colors)
     return source.read_bytes()
 
 
-def moved(source: Path, shift: ShiftConfig, seed: int, void: int) -> bytes:
-    """The label, moved with what the filter moves; `void` where it shows none of the scene."""
-    labels = holding(read_indices(source), void)
+def moved(source: Path, shift: ShiftConfig, seed: int, void: int, data: DataConfig) -> bytes:
+    """The label, moved with what the filter moves, with the palette of `data.colors` or VOC's;
+    `void` where it shows none of the scene."""
+    labels = holding(read_indices(source, data.colors), void)
     known = inspect.signature(SOURCES[shift.name]).parameters
     parameters = {k: v for k, v in (shift.parameters | {"seed": seed}).items() if k in known}
     sources = SOURCES[shift.name](labels.shape, **parameters)
-    return png(moved_labels(labels, sources, void), PALETTE)
+    return png(moved_labels(labels, sources, void), [*chain(*data.colors)] or PALETTE)
 
 
 def apply_shift(image: np.ndarray, shift: ShiftConfig, seed: int) -> np.ndarray:
@@ -104,6 +112,10 @@ def make_distorted(config: DistortConfig) -> Path:
     moving = config.labels == "moved" and config.shift.name in SOURCES
     if moving:
         check_label_sizes(samples.values())
+        if config.data.colors and not config.data.void:
+            raise InputError(
+                "labels=moved with data.colors needs data.void, the place of void's colour"
+            )
     if out.is_dir() and not (out / MADE_WITH).is_file() and strangers(out, {LOCK}):
         raise InputError(f"out: {out} is not empty and not a shifted data set")
     twins = {name: twin(sample, root, out, moving) for name, sample in samples.items()}
@@ -111,11 +123,11 @@ def make_distorted(config: DistortConfig) -> Path:
     outputs = []
     for name, sample in samples.items():
         seed = image_seed(config.seed, name)
-        image = partial(filtered, shift=config.shift, seed=seed)
+        image = partial(filtered, shift=config.shift, seed=seed, data=config.data)
         outputs.append(Output(sample.x1, twins[name].x1, image, same=False))
         if sample.y1 and (y1 := twins[name].y1):
-            follow = partial(moved, shift=config.shift, seed=seed, void=void)
-            label = follow if moving else copied
+            follow = partial(moved, shift=config.shift, seed=seed, void=void, data=config.data)
+            label = follow if moving else partial(copied, data=config.data)
             outputs.append(Output(sample.y1, y1, label, same=not moving))
     with only_writer(out / LOCK, f"out: another process is writing {out}"):
         claim(out, MADE_WITH, made_with(config), {"labels": "given"})
@@ -129,6 +141,8 @@ def make_distorted(config: DistortConfig) -> Path:
         finally:
             clear(out.rglob(".*"))
     say(f"{out}: {len(samples)} images, {', '.join(f'{k} {n}' for k, n in counts.items())}")
+    if config.data.bands:
+        say("its images are RGB: as data.target they need data.bands_x2=[1,2,3]")
     return manifest
 
 

@@ -180,22 +180,19 @@ def resolve(config: TrainConfig) -> tuple[TrainConfig, Model | None, Model | Non
             size = size_of(data, images)
             models[what] = load_complete(source, networks[what], images.classes, what, size)
     teacher = models.get("teacher")
+    if student := models.get("start", teacher):  # a weights file tells how many logits it is for
+        network = replace(network, one_logit=student.network.one_logit)
     taught = TeacherNetworkConfig(keys=config.teacher_network.keys)
     if teacher is not None and not config.start:
         check_network(teacher, network, config.teacher, hint=ANOTHER)
         models["start"] = replace(teacher, net=copied(teacher.net))
     elif teacher is not None and replace(teacher.network, keys=network.keys) != network:
         taught = TeacherNetworkConfig(**as_dict(teacher.network))
-    if student := models.get("start", teacher):
-        network = replace(network, one_logit=student.network.one_logit)
+    precision = runtime(config.device, config.precision).precision
     resolved = replace(
-        config,
-        data=data,
-        network=network,
-        teacher_network=taught,
+        config, data=data, network=network, teacher_network=taught, precision=precision,
         start=config.start or config.teacher or NO_START,
-        precision=runtime(config.device, config.precision).precision,
-    )
+    )  # fmt: skip
     return resolved, models.get("start"), teacher
 
 
@@ -319,7 +316,7 @@ def prepare(config: TrainConfig, start: Model | None, teacher: Model | None) -> 
 
     # 6. Every image's header is read last, because that takes longest. From here on nothing is
     #    drawn before the first step: rank 0 draws dropout as a run of one process does.
-    check_sizes(data, setup.fields)
+    check_sizes(data, config.data, setup.fields)
     if config.steps:
         check_labels(data, config.data, setup.fields)
     if rank():

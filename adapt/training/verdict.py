@@ -14,7 +14,7 @@ from torch import nn
 
 from adapt.data import DataSet, some
 from adapt.data.augment import resize
-from adapt.data.images import void_of, write_png
+from adapt.data.images import as_rgb, void_of, write_png
 from adapt.disk.files import read_mapping, write_json
 from adapt.disk.runs import SUMMARY, read_summary
 from adapt.errors import InputError
@@ -250,7 +250,8 @@ def compare(
     data: DataSet,
 ) -> Iterator[Pair]:
     """This process's pairs, the prediction of x2 of each row's network against teacher(x1)."""
-    whole, classes = Whole(data, reading.data, ["x1", "x2", "valid"]), len(data.classes)
+    whole = Whole(data, reading.data, ["x1", "x2", "valid"], reading.restyle)
+    classes = len(data.classes)
     kept = {sample.name for sample in some(data, KEPT).samples}
     for group in groups(whole, reading, "verdict", shared=True):
         size = group[0]["size"]
@@ -273,16 +274,11 @@ def compare(
 
 
 def pictures(images: list[torch.Tensor], maps: list[np.ndarray]) -> dict[str, np.ndarray]:
-    """VIEWS at one size, that of the maps (H, W) but for SIDE; images (3, h, w) that are not uint8
-    are stretched to 0..255 to be seen."""
+    """VIEWS of images (C, h, w) at one size, that of the maps (H, W) but for SIDE."""
     scale = min(1.0, SIDE / max(maps[0].shape))
     size = [max(1, round(side * scale)) for side in maps[0].shape]
-    shown = []
-    for image in images:
-        if image.is_floating_point():
-            image = (image - image.min()) / (image.max() - image.min()).clamp(min=1e-12) * 255
-        array = np.ascontiguousarray(image.to(torch.uint8).permute(1, 2, 0).numpy())
-        shown.append(resize({"x1": array}, size)["x1"])
+    arrays = [as_rgb(image.permute(1, 2, 0).numpy()) for image in images]
+    shown = [resize({"x1": array}, size)["x1"] for array in arrays]
     shown += [resize({"y": found}, size)["y"] for found in maps]
     return dict(zip(VIEWS, shown, strict=True))
 

@@ -18,8 +18,9 @@ from adapt.data import cut, load
 from adapt.data.classification import classes_in, entries
 from adapt.data.files import Lookup
 from adapt.data.images import image_header
-from adapt.data.index import read_tiff, write_index
+from adapt.data.index import write_index
 from adapt.data.segmentation import frames, label_tables
+from adapt.data.tiff import read_tiff
 from adapt.disk.runs import open_run
 from adapt.disk.tensors import read_metadata
 from adapt.errors import InputError, Stopped
