@@ -27,6 +27,8 @@ WEIGHTS, ABOUT = "model.safetensors", "model.json"
 FORMATS = (1, 2)
 """Of model.json; the last one is written, all of them are read."""
 ONE_MORE = "network.void=true is for a last output that means void"
+DATA = "the data"
+"""How messages call the data set."""
 NO_START = "none"
 """What `start` records where a run began from He initialisation."""
 FILES = (".safetensors", ".pth", ".pt", ".ckpt", ".bin", ".pth.tar")
@@ -132,11 +134,13 @@ def common_classes(given: Sequence[str], models: Mapping[str, Model]) -> tuple[s
     Raises:
         InputError: one of them has other classes, or another order.
     """
-    known = {"the data": tuple(given)} | {what: tuple(m.classes) for what, m in models.items()}
+    known = {DATA: tuple(given)} | {what: tuple(m.classes) for what, m in models.items()}
     known = {what: own for what, own in known.items() if own}
     chosen = [what for what, own in known.items() if own != numbered(len(own))] or list(known)
     classes = known[chosen[0]] if chosen else ()
     for what, own in known.items():
+        if what == DATA and not same_classes(own, classes):  # which the message names last
+            check_classes(classes, own, chosen[0], what)
         check_classes(own, classes, what, chosen[0])
     return classes
 

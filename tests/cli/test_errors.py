@@ -263,7 +263,7 @@ REFUSED: dict[str, tuple[Refusal, str]] = {
     "outputs that are not the data's, without a start": (
         other_outputs_in_training, "network has 4 outputs; the data has 11 classes: sky, building"),
     "a start of other classes than the teacher": (
-        start_and_teacher, "teacher has 11 classes: sky.*; the start has 5 classes: class 0"),
+        start_and_teacher, "has 5 classes: class 0, .*; teacher: .* has 11 classes: sky, "),
     "a teacher of other classes than the run": (
         agreement_with_others, "teacher: .*five has 5 classes: .*teacher has 11 classes: sky"),
     "one class": (of_one_class, r"model\.json: one class.*one logit is two classes"),
