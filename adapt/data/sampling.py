@@ -202,7 +202,8 @@ def check_sizes(data: DataSet, config: DataConfig, fields: Iterable[str]) -> Non
     out on its way; what Python gives as objects is looked at as it is used."""
     unused: dict[str, dict[Path, None]] = defaultdict(dict)
     for sample in () if data.objects else data.samples:
-        moved = ("x2", "y2") if sample.transform else ()
+        own = {"y2"} if sample.y2 != sample.y1 else set()
+        moved = {"x2"} | own if sample.transform else set()
         paths = {f: p for f in fields if (p := getattr(sample, f)) is not None}
         headers = {f: image_header(p) for f, p in paths.items() if p.suffix.lower() != ".mat"}
         sizes = {paths[f]: header.size for f, header in headers.items() if f not in moved}
