@@ -38,7 +38,7 @@ MAY_IMPORT = {
     "adapt.training": METHOD,
     "adapt.shift": METHOD,
     "adapt.analysis": METHOD,
-    "adapt.export": METHOD,
+    "adapt.export": METHOD | {"adapt.training"},
     "adapt.study": COMMANDS,
     "viz": COMMANDS | {"adapt.study"},
     "adapt.api": COMMANDS | {"viz"},

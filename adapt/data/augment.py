@@ -6,7 +6,7 @@ the transforms of one `Compose` share theirs, so that a crop's place would tell 
 mirrored.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from random import Random
 from typing import Any
@@ -16,6 +16,7 @@ import numpy as np
 
 from adapt.data.images import DEEP
 from adapt.errors import InputError
+from adapt.settings.choices import PAD, STRETCH
 from adapt.settings.groups import DataConfig
 
 IMAGES = ("x1", "x2")
@@ -34,6 +35,13 @@ Steps = dict[int, Any]
 """What is drawn -> albumentations' transform that draws it."""
 
 
+def frame(shape: Sequence[int], size: list[int]) -> list[int]:
+    """(H, W) that `data.resize` makes of an image of a shape (H, W)."""
+    if len(size) == 1:
+        return [round(side * size[0] / min(shape)) for side in shape]
+    return size or list(shape)
+
+
 def resize(arrays: Arrays, size: list[int]) -> Arrays:
     """Bring all arrays to `size` (H, W), or their shorter side to [S]: images by area (shrinking)
     or linearly, masks by nearest neighbour, so that a label is never a mixture."""
@@ -42,7 +50,7 @@ def resize(arrays: Arrays, size: list[int]) -> Arrays:
     resized = {}
     for key, array in arrays.items():
         shape = array.shape[:2]
-        wanted = size if len(size) == 2 else [round(side * size[0] / min(shape)) for side in shape]
+        wanted = frame(shape, size)
         shrinks = wanted[0] * wanted[1] < shape[0] * shape[1]
         smooth = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
         method = cv2.INTER_NEAREST_EXACT if key in MASKS else smooth
@@ -58,6 +66,53 @@ def with_channels(change: Callable[[np.ndarray], np.ndarray], array: np.ndarray)
         return change(array)
     parts = [change(array[..., i : i + 4]) for i in range(0, array.shape[2], 4)]
     return np.dstack(parts)
+
+
+def centred(array: np.ndarray, shape: Sequence[int], fill: np.generic | float) -> np.ndarray:
+    """An array (H, W[, C]) cut, or padded with `fill`, around its middle to `shape`. A second call
+    with the array's own shape puts what is left of it back in its place."""
+    if array.shape[:2] == tuple(shape):
+        return array
+    common = [min(sides) for sides in zip(array.shape[:2], shape, strict=True)]
+
+    def middle(whole: Sequence[int]) -> tuple[slice, ...]:
+        both = zip(whole, common, strict=True)
+        return tuple(slice((side - part) // 2, (side + part) // 2) for side, part in both)
+
+    made = np.full((*shape, *array.shape[2:]), fill, array.dtype)
+    made[middle(shape)] = array[middle(array.shape[:2])]
+    return made
+
+
+def canvas(shape: Sequence[int], size: list[int], fit: str) -> tuple[int, int]:
+    """(H, W) of the part of an image, or of the ground around it, that `data.fit` brings to `size`,
+    in the image's own pixels."""
+    height, width = shape
+    tall, wide = round(width * size[0] / size[1]), round(height * size[1] / size[0])
+    chosen = max if fit == PAD else min
+    return max(1, chosen(height, tall)), max(1, chosen(width, wide))
+
+
+def fitted(arrays: Arrays, size: list[int], fit: str) -> Arrays:
+    """Arrays with the shape of `size` at their own resolution, as `data.fit` says. Where padding
+    leaves one of the images without a pixel, labels are void and `valid` is 0."""
+    if fit == STRETCH:
+        return arrays
+    made = {
+        key: centred(array, canvas(array.shape[:2], size, fit), fill_of(key, array))
+        for key, array in arrays.items()
+    }
+    for image in made.keys() & set(IMAGES):
+        shown = centred(np.ones(arrays[image].shape[:2], np.uint8), made[image].shape[:2], 0)
+        for mask in made.keys() & set(MASKS):
+            there = resize({"valid": shown}, list(made[mask].shape[:2]))["valid"]
+            made[mask] = np.where(there, made[mask], fill_of(mask, made[mask]))
+    return made
+
+
+def fill_of(key: str, array: np.ndarray) -> np.generic:
+    """What an array holds where no image is; the largest value of a label's type is void."""
+    return array.dtype.type(np.iinfo(array.dtype).max if key == "y" else FILL)
 
 
 def turning(config: DataConfig) -> Steps:
@@ -84,19 +139,11 @@ def turning(config: DataConfig) -> Steps:
 
 def window(arrays: Arrays, size: list[int], seed: int) -> Arrays:
     """The same random window (H, W) of all arrays, as views; what is smaller is padded around."""
-    height, width = next(iter(arrays.values())).shape[:2]
-    down, across = max(size[0] - height, 0), max(size[1] - width, 0)
-    if down or across:
-        sides = (down // 2, down - down // 2, across // 2, across - across // 2)
-        arrays = {
-            key: cv2.copyMakeBorder(
-                array, *sides, cv2.BORDER_CONSTANT, value=FILL_LABEL if key == "y" else FILL
-            ).reshape(height + down, width + across, *array.shape[2:])
-            for key, array in arrays.items()
-        }
+    height, width = map(max, zip(next(iter(arrays.values())).shape[:2], size, strict=True))
+    arrays = {k: centred(a, (height, width), fill_of(k, a)) for k, a in arrays.items()}
     draw = Random(seed)
-    top = int((height + down - size[0] + 1) * draw.random())
-    left = int((width + across - size[1] + 1) * draw.random())
+    top = int((height - size[0] + 1) * draw.random())
+    left = int((width - size[1] + 1) * draw.random())
     return {k: a[top : top + size[0], left : left + size[1]] for k, a in arrays.items()}
 
 

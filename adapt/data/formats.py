@@ -36,8 +36,8 @@ BRANDS = {
     b"heic": "a HEIF; convert it to PNG", b"heix": "a HEIF; convert it to PNG",
     b"mif1": "a HEIF; convert it to PNG",
 }  # fmt: skip
-"""The same of files that begin with a box `ftyp`; others of these are videos."""
-VIDEO = "a video; CLIP.mp4#120 is its frame 120"
+"""The same of files that begin with a box `ftyp`; others of these are mostly videos."""
+VIDEO = "a file like MP4; CLIP.mp4#120 is frame 120 of a video"
 
 BROKEN = (
     OSError, SyntaxError, ValueError, IndexError, KeyError, TypeError, EOFError, OverflowError,

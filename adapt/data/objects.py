@@ -14,9 +14,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from adapt.data.files import Sample
 from adapt.data.formats import Raster
 from adapt.data.images import prepared
+from adapt.data.samples import Sample
 from adapt.errors import InputError
 from adapt.settings.groups import DataConfig
 
@@ -93,14 +93,10 @@ def arrays_of(item: Any, name: str, config: DataConfig = AS_IT_IS) -> dict[str, 
     keep all their channels; floating point counts as normalised for the network already.
 
     Raises:
-        InputError: another shape or type, or sizes that differ.
+        InputError: another shape or type.
     """
     values = zip(FIELDS, parts_of(item))  # noqa: B905
-    found = {key: array_of(value, key, name, config) for key, value in values}
-    if len({array.shape[:2] for array in found.values()}) > 1:
-        sizes = ", ".join(f"{key} {array.shape[:2]}" for key, array in found.items())
-        raise InputError(f"pairs[{name}]: sizes (H, W) differ: {sizes}")
-    return found
+    return {key: array_of(value, key, name, config) for key, value in values}
 
 
 def array_of(value: Any, key: str, name: str, config: DataConfig = AS_IT_IS) -> np.ndarray:
@@ -156,6 +152,12 @@ def batch_of(item: Any, step: int) -> dict[str, Any]:
         if not isinstance(value, Tensor) or (key != "valid" and value.ndim != 4):
             shape = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
             raise InputError(f"pairs: {key} of a batch is {shape}; it must be (B, C, H, W)")
+    if found["x1"].shape[2:] != found["x2"].shape[2:]:
+        sizes = ", ".join(f"{key} {tuple(found[key].shape)}" for key in ("x1", "x2"))
+        raise InputError(
+            f"pairs: a batch has {sizes}; what a DataLoader gives is taken as it is: bring both to "
+            "one size in its data set, or give that with the setting data.resize"
+        )
     if "valid" in found:
         found["valid"] = found["valid"].reshape(-1, *found["x1"].shape[2:]).ne(0).to(torch.uint8)
     names = [f"{place} of batch {step}" for place in range(len(found["x1"]))]

@@ -7,14 +7,15 @@ them, which `data.transforms` names.
 
 import csv
 import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from adapt.data.files import Sample, list_text
+from adapt.data.files import list_text
+from adapt.data.samples import Sample
 from adapt.errors import InputError, listing
 from adapt.settings.groups import DataConfig
 
@@ -101,7 +102,7 @@ def aligned(
     return found | {"valid": arrays["valid"] & inside if "valid" in arrays else inside}
 
 
-def with_transforms(samples: list[Sample], config: DataConfig) -> list[Sample]:
+def with_transforms(samples: Sequence[Sample], config: DataConfig) -> list[Sample]:
     """The samples with what `data.transforms` has for them.
 
     Raises:

@@ -26,6 +26,7 @@ from adapt.machine.processes import on_rank_zero, rank_zero_only, shared_errors
 from adapt.machine.runtime import runtime, say
 from adapt.networks.preprocessing import sees
 from adapt.networks.saved import Model, check_classes, load_model, load_teacher, start_point_of
+from adapt.settings.choices import PAD
 from adapt.settings.commands import EvaluateConfig
 from adapt.settings.groups import DataConfig
 from adapt.settings.mapping import as_dict, inherit_data
@@ -72,6 +73,8 @@ def evaluate(config: EvaluateConfig) -> Path:
     if config.restyle:
         if domain == "d1":
             raise InputError(f"restyle={config.restyle} is for the new domain: give domain=d2")
+        if settings.fit == PAD:
+            raise InputError(f"restyle={config.restyle} would count what data.fit=pad adds")
         training = load(settings, "train")
         restyle = restyle_to_old(config.restyle, config.restyle_beta, reading, training, data)
         reading = replace(reading, restyle=restyle)
@@ -95,6 +98,7 @@ def evaluate(config: EvaluateConfig) -> Path:
         "pairs": settings.pairs or settings.shards,
         "labels": settings.labels,
         "resize": settings.resize,
+        "fit": settings.fit,
         "bands": settings.reading(image)[0],
         "range": settings.reading(image)[1],
         "teacher": origin if teacher is not None else "",

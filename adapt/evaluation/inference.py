@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset, default_collate
 
 from adapt.data import DataSet
-from adapt.data.augment import MASKS, resize
+from adapt.data.augment import IMAGES, MASKS, resize
 from adapt.data.images import image_size, void_of
 from adapt.data.sampling import Decoder, alike, loading, tensor, unwrapped
 from adapt.errors import InputError
@@ -60,7 +60,10 @@ class Reading:
 
 
 class Whole(Dataset[dict[str, Any]]):
-    """Every sample once, in order: resized images, and masks at their own size."""
+    """Every sample once, in order: resized images, and masks at their own resolution, fitted as the
+    images are. `size` (H, W) is the label's, where there is one, else that of x1 or the only image;
+    at it predictions are made, and `valid` is brought to it. `shape` is that of the first image's
+    file."""
 
     def __init__(
         self, data: DataSet, config: DataConfig, fields: list[str], restyle: Restyle | None = None
@@ -72,20 +75,25 @@ class Whole(Dataset[dict[str, Any]]):
         return len(self.samples)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        native = self.decode.native(self.samples[index])
-        size = next(iter(native.values())).shape[:2]
+        own = self.decode.native(self.samples[index])
+        shape = next(own[key] for key in IMAGES if key in own).shape[:2]
+        native = self.decode.fitted(own)
+        size = next(native[key] for key in ("y", *IMAGES) if key in native).shape[:2]
         masks = {key: native.pop(key) for key in MASKS if key in native}
+        if "valid" in masks and masks["valid"].shape != size:
+            masks |= resize({"valid": masks["valid"]}, [*size])
         images = resize(native, self.size)
         if self.restyle is not None and "x2" in images:
             images["x2"] = self.restyle(images["x2"])
         tensors = {k: tensor(v) for k, v in images.items()}
-        return {"name": self.samples[index].name, "size": size, **masks, **tensors}
+        about = {"name": self.samples[index].name, "size": size, "shape": shape}
+        return {**about, **masks, **tensors}
 
 
 def groups(
     whole: Whole, reading: Reading, what: str, shared: bool = False
 ) -> Iterator[list[dict[str, Any]]]:
-    """The samples of each batch, in groups of equal size.
+    """The samples of each batch, in groups of equal sizes.
 
     With `shared` the processes of a run take turns at batches. So each group, and what a network
     computes from it, is the same in one process and in several.
@@ -95,8 +103,12 @@ def groups(
     loader = loading(whole, reading.workers, batch_size=None, sampler=places)
     group: list[dict[str, Any]] = []
     items = progress(unwrapped(loader), what=what, total=len(places))
+
+    def sizes(item: dict[str, Any]) -> list[tuple[int, ...]]:
+        return [item["size"], *(item[key].shape for key in IMAGES if key in item)]
+
     for place, item in zip(places, items, strict=True):
-        if group and (place % reading.batch == 0 or item["size"] != group[0]["size"]):
+        if group and (place % reading.batch == 0 or sizes(item) != sizes(group[0])):
             yield group
             group = []
         group.append(item)
@@ -116,7 +128,7 @@ def predicted(
     image: str,
     probabilities: bool = False,
 ) -> np.ndarray:
-    """The classes of a group's images, index masks (B, H, W), at their own size, or their
+    """The classes of a group's images, index masks (B, H, W), at the group's `size`, or their
     probabilities (B, C, H, W)."""
     size, images, how = group[0]["size"], stack(group, image), (reading.protocol, reading.batch)
     return predict(machine, net, reading.network, images, size, *how, probabilities)

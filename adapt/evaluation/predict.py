@@ -3,15 +3,15 @@
 import io
 from contextlib import ExitStack
 from dataclasses import replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 
 from adapt.data import DataSet, Sample, layout_of
-from adapt.data.augment import resize
-from adapt.data.files import inside, lines, stems
+from adapt.data.augment import centred, resize
+from adapt.data.files import Lookup, bare, distinct, inside, numbered
 from adapt.data.images import as_rgb, index_type, png, voc_palette, void_of, write_png
 from adapt.data.sampling import check_sizes, size_of
 from adapt.data.tiff import Place, geotiff, place_of
@@ -25,6 +25,7 @@ from adapt.evaluation.inference import Reading, Whole, classify, groups, predict
 from adapt.machine.runtime import Runtime, runtime, say
 from adapt.networks.preprocessing import sees
 from adapt.networks.saved import Model, is_file, load_complete, load_model
+from adapt.settings.choices import CROP, STRETCH
 from adapt.settings.commands import PredictConfig
 from adapt.settings.groups import DataConfig
 from adapt.settings.mapping import as_dict, differences, inherit
@@ -38,9 +39,10 @@ def predictions(config: PredictConfig) -> Path:
 
     The values are class indices, with the VOC colours as palette, or the values of the data set's
     own masks where these differ (Cityscapes, as its test server wants them). Where a value is above
-    255 the masks are grey of 16 bits, without a palette. A classifier of whole
-    images writes <out>/predictions.csv instead: name, class, probability. Started again, the
-    command goes on where it was; a folder with the predictions of another run is refused.
+    255 the masks are grey of 16 bits, without a palette. Void is what data.fit=crop has cut off. A
+    classifier of whole images writes <out>/predictions.csv instead: name, class, probability.
+    Started again, the command goes on where it was; a folder with the predictions of another run is
+    refused.
 
     Raises:
         InputError: the run is unfinished, the folder is something else, or images have no domain.
@@ -60,6 +62,7 @@ def predictions(config: PredictConfig) -> Path:
         bands, limits = settings.reading(image)
         about |= {"bands": bands} if bands else {}
         about |= {"range": limits} if limits else {}
+        about |= {"fit": settings.fit} if settings.fit != STRETCH else {}
         machine = runtime(config.device, config.precision)
         check_sizes(data, settings, [image])
         claim(out, about)
@@ -81,7 +84,8 @@ def predictions(config: PredictConfig) -> Path:
             for item, one in zip(group, found, strict=True):
                 name = item["name"]
                 write(config, item, one, values, outputs[name], places[name])
-    say(f"{out}: {len(data.samples)} predictions of {config.run}, {len(waiting)} of them new")
+    void = "; what data.fit=crop has cut off is void" if settings.fit == CROP else ""
+    say(f"{out}: {len(data.samples)} predictions of {config.run}, {len(waiting)} of them new{void}")
     return out
 
 
@@ -105,14 +109,11 @@ def inputs_of(config: PredictConfig, stack: ExitStack) -> tuple[Model, DataConfi
         folder = stack.enter_context(TemporaryDirectory(prefix="frames-"))
         named = frames(images, Path(folder))
     elif images.is_file():
-        named = {
-            PurePosixPath(without_frame(line)).with_suffix("").as_posix().replace("/", "_"): inside(
-                images.parent, line, str(images), settings.follow_links
-            )
-            for line in lines(images)
-        }
+        named = listed(images, settings.follow_links)
     else:
-        named = stems(images)
+        lookup = Lookup()
+        named = {bare(f): images / f for f in lookup.below(images, settings.follow_links)}
+        lookup.complete([])
     samples = tuple(Sample(name, file) for name, file in named.items())
     kind = bool(settings.name) and layout_of(settings).classification
     data = DataSet("images", "", (), (), samples, classification=kind)
@@ -120,6 +121,23 @@ def inputs_of(config: PredictConfig, stack: ExitStack) -> tuple[Model, DataConfi
         given = config.network, tuple(settings.classes), "run"
         model = load_complete(config.run, *given, size_of(replace(settings, crop=[]), data))
     return model, settings, replace(data, classes=model.classes), "x1"
+
+
+def listed(source: Path, follow_links: bool) -> dict[str, Path]:
+    """Name -> file of every line of a list: its path in the list's folder without the suffix, with
+    `_` for `/` unless that makes two names one."""
+    home = source.parent
+    lines = [(f"{source}:{number}", line) for number, line in numbered(source)]
+    found = [inside(home, line, where, follow_links) for where, line in lines]
+    paths = [file.relative_to(home).as_posix() for file in found]
+    names = distinct(
+        len(paths),
+        lambda place: lines[place][0],
+        lambda place: bare(without_frame(paths[place])).replace("/", "_"),
+        lambda place: bare(without_frame(paths[place])),
+        lambda place: paths[place],
+    )
+    return dict(zip(names, found, strict=True))
 
 
 def frames(video: Path, folder: Path) -> dict[str, Path]:
@@ -160,9 +178,10 @@ def write(
     those of the classes in the mask, `place` is the image's on Earth."""
     palette = voc_palette() if np.array_equal(values, range(len(values))) else None
     mask, *others = outputs
+    shape = item["shape"]  # data.fit is undone
     if config.probabilities:
-        buffer = io.BytesIO()
-        np.savez_compressed(buffer, probabilities=found.astype(np.float16))
+        buffer, own = io.BytesIO(), centred(found.transpose(1, 2, 0), shape, 0).transpose(2, 0, 1)
+        np.savez_compressed(buffer, probabilities=own.astype(np.float16))
         write_whole(others[-1], buffer.getvalue())
     classes = found
     if config.probabilities:
@@ -173,9 +192,9 @@ def write(
         seen = resize({"x1": as_rgb(pixels)}, list(classes.shape))["x1"].astype(np.float32)
         colours = np.array(voc_palette(len(values) + 1), np.float32).reshape(-1, 3)[there]
         blended = (1 - config.overlay) * seen + config.overlay * colours
-        write_png(others[0], blended.round().astype(np.uint8))
-    kind = np.promote_types(values.dtype, index_type(len(values)))
-    found = np.append(values, void_of(len(values))).astype(kind)[there]
+        write_png(others[0], centred(blended.round().astype(np.uint8), shape, 0))
+    kind, void = np.promote_types(values.dtype, index_type(len(values))), void_of(len(values))
+    found = centred(np.append(values, void).astype(kind)[there], shape, void)
     encoded = geotiff(found, place, palette) if place else png(found, palette)
     write_whole(mask, encoded)  # last: it is done
 

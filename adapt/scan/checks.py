@@ -9,6 +9,8 @@ import numpy as np
 from adapt.data import Sample
 from adapt.data.formats import ALPHA
 from adapt.data.images import DEEP
+from adapt.data.samples import FILES
+from adapt.data.sampling import misfit
 from adapt.errors import listing
 from adapt.machine.runtime import progress
 from adapt.scan.measure import IMAGE, LABEL, VALID, Record, Records
@@ -28,18 +30,19 @@ def sizes(members: Members, records: Records, config: DataConfig) -> Iterator[Fi
     """Files of one sample that differ in size, and images that do not fit into one batch."""
     images: Counter[str] = Counter()
     example: dict[str, Path] = {}
-    for sample in members.samples:
+    for sample in progress(members.samples, what="sizes"):
         found = {key[0]: records[key].size for key in files(sample) if key in records}
+        fields = {f: found[p] for f in FILES if (p := getattr(sample, f)) in found}
         if not found:
             continue
         size = Counter(found.values()).most_common(1)[0][0]
         common = size_text(size)
         example.setdefault(common, sample.x1)
         images[common] += 1
-        if odd := [path for path, other in found.items() if other != size]:
+        odd = [path for path, other in found.items() if other != size]
+        if odd and (remedy := misfit(fields, config.resize)):
             rest = listing(path for path, other in found.items() if other == size)
             problem = f"{size_text(found[odd[0]])}, but of its sample {rest}: {common}"
-            remedy = "bring them to one size (masks by nearest neighbour)"
             details = {str(path): list(other) for path, other in found.items()}
             yield error("size", odd[0], problem, remedy, **details)
     if len(images) > 1 and not (config.resize or config.crop):
@@ -144,7 +147,7 @@ def exact(members: Members, records: Records, side: str) -> Iterator[Finding]:
     training = {getattr(s, side) for s in members.lists.get(members.training, [])}
     held_out = {getattr(s, side) for name in members.evaluated for s in members.lists[name]}
     groups: dict[bytes, dict[Path, Sample]] = defaultdict(dict)
-    for sample in members.samples:
+    for sample in progress(members.samples, what=f"equal {side}"):
         if record := records.get((getattr(sample, side), IMAGE)):
             groups[record.digest].setdefault(record.path, sample)
     for group in groups.values():

@@ -1,7 +1,8 @@
 """Which files all lists of a configuration read; what is missing is a finding, not the end."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,14 @@ from adapt.data import (
     cut,
     label_values,
     layout_of,
+    partnered,
     prepare,
     read_split,
 )
 from adapt.data.files import MissingFiles, matched
 from adapt.data.images import void_of
 from adapt.data.pairs import PAIRS, read_csv, read_shards, shards_of
+from adapt.data.samples import column
 from adapt.errors import InputError
 from adapt.scan.measure import IMAGE, LABEL, VALID, Job
 from adapt.settings.groups import DataConfig
@@ -66,7 +69,7 @@ def warning(kind: str, file: Path | str, problem: str, remedy: str, **details: A
 class Members:
     """The samples of every list."""
 
-    lists: dict[str, list[Sample]]
+    lists: dict[str, Sequence[Sample]]
     training: str
     """Name of the list that a run would train on."""
     classes: tuple[str, ...] = ()
@@ -76,14 +79,14 @@ class Members:
     config: DataConfig = field(default_factory=DataConfig)
     findings: list[Finding] = field(default_factory=list)
 
-    @property
-    def samples(self) -> list[Sample]:
+    @cached_property
+    def samples(self) -> Sequence[Sample]:
         """Every sample once, in the order of the lists."""
         unique = {(s.x1, s.x2): s for split in self.lists.values() for s in split}
         return list(unique.values())
 
-    @property
-    def paired(self) -> list[Sample]:
+    @cached_property
+    def paired(self) -> Sequence[Sample]:
         return [s for s in self.samples if s.x2 is not None]
 
     @property
@@ -109,7 +112,7 @@ class Members:
             return self.config.reading(name)
         return (self.config.colors,) if ROLES[name] == LABEL else ()
 
-    def tolerate(self, file: str, read: Callable[[], list[Sample]]) -> list[Sample]:
+    def tolerate(self, file: str, read: Callable[[], Sequence[Sample]]) -> Sequence[Sample]:
         """What `read` gives; what it lacks, or its refusal, becomes a finding."""
         try:
             return read()
@@ -168,10 +171,10 @@ def members(config: DataConfig) -> Members:
     return found
 
 
-def both(found: Members, config: DataConfig, layout: Layout, split: str) -> list[Sample]:
+def both(found: Members, config: DataConfig, layout: Layout, split: str) -> Sequence[Sample]:
     """The samples of a list; with a target those that have a partner there."""
 
-    def read(root: str, config: DataConfig) -> list[Sample]:
+    def read(root: str, config: DataConfig) -> Sequence[Sample]:
         return found.tolerate(root, lambda: read_split(config, layout, Path(root), split))
 
     old = read(config.root, config)
@@ -180,12 +183,11 @@ def both(found: Members, config: DataConfig, layout: Layout, split: str) -> list
     listed = read(config.target, replace(config, labels="") if layout is PAIRS else config)
     if not listed:  # which is a finding of its own
         return old
-    new = {s.name: s for s in listed}
     known = {f.problem for f in found.findings if f.kind == "missing"}
     try:
-        matched((s.name for s in old), new, config.root, config.target)
+        matched(column(old, "name"), column(listed, "name"), config.root, config.target)
     except MissingFiles as missing:
         for kind, where, problem in missing.problems:
             if not any(problem.split(" has ")[0] in lost for lost in known):
                 found.findings.append(error(kind, where, problem, REMEDIES[kind]))
-    return [replace(s, x2=new[s.name].x1, y2=new[s.name].y1 or s.y1) for s in old if s.name in new]
+    return partnered(old, listed)

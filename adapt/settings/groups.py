@@ -22,7 +22,16 @@ from adapt.settings.checks import (
     Strength,
     one_of,
 )
-from adapt.settings.choices import CLASSIFIERS, DATASETS, FILTERS, NETWORKS, PENALTIES, SCHEDULES
+from adapt.settings.choices import (
+    CLASSIFIERS,
+    DATASETS,
+    FILTERS,
+    FITS,
+    NETWORKS,
+    PENALTIES,
+    SCHEDULES,
+    STRETCH,
+)
 
 WHICH = (
     "name", "root", "target", "pairs", "shards", "transforms", "labels", "sbd", "download",
@@ -113,9 +122,13 @@ class DataConfig(Settings, where="data."):
     """Share of the training images that is used. It is drawn by parts_seed; a smaller one lies
     within a larger one."""
     resize: list[int] = field(default_factory=list)
-    """[height, width] that images and training labels are brought to; [] = as they are. [S] makes
-    the shorter side S and keeps the shape. Evaluation upsamples the prediction to the label's own
-    size whatever stands here."""
+    """[height, width] that images and training labels are brought to, each from its own size; [] =
+    as they are. [S] makes the shorter side S and keeps the shape. Evaluation upsamples the
+    prediction to the label's own size whatever stands here."""
+    fit: Annotated[str, OneOf(*FITS)] = STRETCH
+    """How an image whose shape is another than that of data.resize=[height, width] is brought to
+    it: `stretch` = its sides apart; `crop` = cut around its middle; `pad` = black around it, void
+    in labels and not valid. What is cut off or added is not scored."""
     crop: Size = field(default_factory=list)
     """Size of the random training crop; [] = the whole image. Smaller images are padded with
     void."""

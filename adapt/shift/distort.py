@@ -1,7 +1,7 @@
 """make_distorted_voc: a data set's shifted twin, with the same layout, names and labels."""
 
 import inspect
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import chain
@@ -146,7 +146,7 @@ def make_distorted(config: DistortConfig) -> Path:
     return manifest
 
 
-def splits_of(config: DataConfig, layout: Layout, root: Path) -> dict[str, list[Sample]]:
+def splits_of(config: DataConfig, layout: Layout, root: Path) -> dict[str, Sequence[Sample]]:
     """Every list of the data set, with the training list that the configuration asks for."""
     bare = replace(config, target="")
     names = dict.fromkeys([*layout.splits(root), config.train_split or layout.train_split])

@@ -3,6 +3,7 @@
 The teacher's prediction on the old image serves as truth for what each network says of the new one.
 """
 
+import hashlib
 import re
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
@@ -48,6 +49,8 @@ RESAMPLES, INTERVAL = 1000, (5, 95)
 """Draws of the bootstrap, and the percentiles that bound its 90 % interval."""
 ADABN_IMAGES = 256
 """Training images, evenly spaced, that AdaBN's statistics are estimated on at most."""
+MOST = 100
+"""Letters of a folder's name."""
 KEPT, SIDE = 4, 1024
 """Held-out pairs whose pictures are kept, and the longer side of these, in pixels, at most."""
 VIEWS = ("x1", "x2", "teacher_x1", BEFORE, AFTER)
@@ -284,8 +287,11 @@ def pictures(images: list[torch.Tensor], maps: list[np.ndarray]) -> dict[str, np
 
 
 def safe(name: str) -> str:
-    """A sample's name as that of a folder."""
-    return re.sub(r"[^\w.-]", "_", name).lstrip(".")[-100:] or "_"
+    """A sample's name as that of a folder; where it cannot be one, a digest keeps it apart."""
+    plain = re.sub(r"[^\w.-]", "_", name)[-MOST:].lstrip(".")
+    if plain == name:
+        return name
+    return f"{plain[9 - MOST :]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}".lstrip(".")
 
 
 def mious(counts: np.ndarray) -> np.ndarray:

@@ -241,7 +241,7 @@ REFUSED: dict[str, tuple[bytes, str]] = {
     "GIF": (packed(RGB, "GIF"), "it is a GIF; convert it to PNG"),
     "AVIF": (packed(RGB, "AVIF"), "it is an AVIF; convert it to PNG"),
     "HEIF": (b"\0\0\0\x24ftypheic" + bytes(40), "it is a HEIF"),
-    "video": (b"\0\0\0\x1cftypisom" + bytes(40), r"it is a video; CLIP\.mp4#120 is its frame 120"),
+    "video": (b"\0\0\0\x1cftypisom" + bytes(40), r"a file like MP4; CLIP\.mp4#120 is frame 120"),
     "animated WebP": (
         packed(RGB, "WEBP", save_all=True, append_images=[Image.fromarray(SECOND)]), "animation",
     ),

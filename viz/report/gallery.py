@@ -63,7 +63,7 @@ def gallery(
     data = replace(data, classes=adapted.classes)
     samples = some(data, count).samples if count else ()
     read = Decoder(data, settings, ["x1", "x2", *(["y2"] if data.labelled else [])])
-    natives = {sample.name: read.native(sample) for sample in samples}
+    natives = {sample.name: read.fitted(read.native(sample)) for sample in samples}
     layers = [name for name, _ in adapted.net.named_modules()]
     regression = config["objective"]["regression"]
     other = config["teacher_network"]["name"] or regression["student"]  # whose channels are others
@@ -119,7 +119,8 @@ def predictions(
     """x1, x2, the label, and each network's prediction: with a label, wrong pixels are white."""
     classes, label = len(data.classes), arrays.get("y")
     images = images_of(arrays, settings)
-    size = (arrays["x2"].shape[0], arrays["x2"].shape[1])
+    scored = arrays.get("y", arrays["x2"])
+    size = (scored.shape[0], scored.shape[1])
     old, new = (thumbnail(as_rgb(arrays[key])) for key in ("x1", "x2"))
     drawn = {"x1 (old domain)": old, "x2 (new domain)": new}
     if label is not None:
