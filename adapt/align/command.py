@@ -1,6 +1,7 @@
 """The command align: the rig, how far it can be trusted, every pair, and what is written of it."""
 
 import json
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -195,9 +196,10 @@ def found_of(config: AlignConfig, samples: list[Sample], out: Path) -> Alignment
     right, elsewhere = sum(p.found for p in tried), sum(p.elsewhere for p in tried)
     refused = ""
     if accepted <= CHANCE * len(pairs):
-        refused = "their images have too little in common, or it does not lie in one plane"
+        why, count = Counter(pair.found.why for pair in pairs if pair.found.why).most_common(1)[0]
+        refused = f"in {count} {why}"
         if accepted:
-            refused = f"{accepted} alone were, which may be chance; else {refused}"
+            refused += f", and the {accepted} that were accepted may be chance"
     elif elsewhere > WRONG * (right + elsewhere):
         refused = (
             f"of the planted shifts {right} were found again and {elsewhere} elsewhere, so that "

@@ -147,12 +147,12 @@ def matches_of(matcher: Matcher, old: np.ndarray, new: np.ndarray) -> np.ndarray
 def doubt(found: Choice, old: np.ndarray, moved: np.ndarray) -> str:
     """What speaks against a model by which `moved` should lie on `old`; empty = nothing."""
     if found.count < LEAST:
-        return f"only {found.count} places agree ({LEAST} must)"
+        return f"fewer than {LEAST} places agree on where x2 lies"
     if found.share < SHARE:
-        return f"only {found.share:.0%} of the places agree ({SHARE:.0%} must)"
+        return f"less than {SHARE:.0%} of the places agree on where x2 lies"
     here, elsewhere = gradients.rivals(old, moved)
     if elsewhere > RIVAL and here < DOMINANT * elsewhere:
-        return "another shift fits nearly as well, as where the content is bent or in two depths"
+        return "another shift fits nearly as well, as where content is bent or lies in two depths"
     return ""
 
 
