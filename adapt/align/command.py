@@ -1,6 +1,7 @@
 """The command align: the rig, how far it can be trusted, every pair, and what is written of it."""
 
 import json
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -49,7 +50,7 @@ WRONG = 0.1
 class Alignment:
     """What was found of a set of pairs."""
 
-    out: Path
+    data: DataConfig
     rig: Rig
     pairs: list[Compared]
     planted: list[Planted]
@@ -176,27 +177,29 @@ def found_of(config: AlignConfig, samples: list[Sample], out: Path) -> Alignment
     rest is computed."""
     count = min(config.sample or len(samples), len(samples))
     places = np.linspace(0, len(samples) - 1, count).round().astype(int)
-    how = config.matcher, config.workers
+    data, how = config.data, (config.matcher, config.workers)
 
     def rig() -> dict[str, Any]:
-        return plain(asdict(measured([samples[i] for i in places], *how)[0]))
+        return plain(asdict(measured([samples[i] for i in places], data, *how)))
 
     recorded = once(out / RIG, rig)
     size = (recorded["size"][0], recorded["size"][1])
     common = Rig(recorded["kind"], np.array(recorded["matrix"]), size)
-    pairs = list(journalled(out / JOURNAL, samples, common, *how))
+    pairs = list(journalled(out / JOURNAL, samples, data, common, *how))
 
     def shifts() -> dict[str, Any]:
-        return {"planted": [asdict(p) for p in planted([pairs[i] for i in places], common, *how)]}
+        found = planted([pairs[i] for i in places], data, common, *how)
+        return {"planted": [asdict(p) for p in found]}
 
     tried = [Planted(**p) for p in once(out / PLANTED, shifts)["planted"]]
     accepted = sum(pair.found.accepted for pair in pairs)
     right, elsewhere = sum(p.found for p in tried), sum(p.elsewhere for p in tried)
     refused = ""
     if accepted <= CHANCE * len(pairs):
-        refused = "their images have too little in common, or it does not lie in one plane"
+        why, count = Counter(pair.found.why for pair in pairs if pair.found.why).most_common(1)[0]
+        refused = f"in {count} {why}"
         if accepted:
-            refused = f"{accepted} alone were, which may be chance; else {refused}"
+            refused += f", and the {accepted} that were accepted may be chance"
     elif elsewhere > WRONG * (right + elsewhere):
         refused = (
             f"of the planted shifts {right} were found again and {elsewhere} elsewhere, so that "
@@ -205,7 +208,7 @@ def found_of(config: AlignConfig, samples: list[Sample], out: Path) -> Alignment
     if refused:
         pairs = [without(pair, refused) for pair in pairs]
         common = Rig(NONE, np.eye(3), common.size)
-    return Alignment(out, common, pairs, tried, refused)
+    return Alignment(data, common, pairs, tried, refused)
 
 
 def once(path: Path, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
@@ -227,7 +230,7 @@ def plain(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def journalled(
-    path: Path, samples: list[Sample], rig: Rig, matcher: str, workers: int
+    path: Path, samples: list[Sample], config: DataConfig, rig: Rig, matcher: str, workers: int
 ) -> Iterator[Compared]:
     """All pairs, compared; each is kept in a line of a file as soon as it is."""
     text = read_text(path).rpartition("\n")[0] if path.is_file() else ""
@@ -237,7 +240,7 @@ def journalled(
         yield restored(parse_json(line, str(path)), sample)
     waiting = samples[len(lines) :]
     with writing(path), path.open("a", encoding="utf-8") as stream:
-        for pair in compared(waiting, rig, matcher, workers, "align"):
+        for pair in compared(waiting, config, rig, matcher, workers, "align"):
             kept = plain(asdict(replace(pair.found, matches=np.empty((0, 4)))))
             stream.write(json.dumps(kept | {"frame": asdict(pair.frame)}) + "\n")
             yield pair

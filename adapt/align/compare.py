@@ -17,6 +17,7 @@ from adapt.data import Sample
 from adapt.machine.runtime import progress
 from adapt.machine.workers import spread
 from adapt.networks.factory import imported, permit
+from adapt.settings.groups import DataConfig
 
 T = TypeVar("T")
 
@@ -32,9 +33,9 @@ def matcher_of(name: str) -> Matcher:
     return imported(name, "matcher") if name else gradients.match
 
 
-def compare(sample: Sample, rig: Rig, matcher: str) -> Compared:
+def compare(sample: Sample, config: DataConfig, rig: Rig, matcher: str) -> Compared:
     """Read a pair and estimate where x2 lies on x1, from where the rig puts it."""
-    pair = read_pair(sample)
+    pair = read_pair(sample, config)
     prior = pair.frame.here(rig.matrix)
     return Compared(sample, pair.frame, estimate(pair.old, pair.new, prior, matcher_of(matcher)))
 
@@ -51,24 +52,21 @@ def in_processes(
 
 
 def compared(
-    samples: Sequence[Sample], rig: Rig, matcher: str, workers: int, what: str
+    samples: Sequence[Sample], config: DataConfig, rig: Rig, matcher: str, workers: int, what: str
 ) -> Iterator[Compared]:
     """`compare` of all samples in their order."""
-    work = partial(compare, rig=rig, matcher=matcher)
+    work = partial(compare, config=config, rig=rig, matcher=matcher)
     return in_processes(work, samples, matcher, workers, what)
 
 
-def measured(
-    samples: Sequence[Sample], matcher: str = "", workers: int = 1
-) -> tuple[Rig, list[Compared]]:
-    """The rig of some pairs, and these as compared from where it puts them."""
+def measured(samples: Sequence[Sample], config: DataConfig, matcher: str, workers: int) -> Rig:
+    """The rig of some pairs."""
     rig = BARE
     for _ in range(PASSES):
-        found = list(compared(samples, rig, matcher, workers, "rig"))
-        rig = rig_of(found)
+        rig = rig_of(list(compared(samples, config, rig, matcher, workers, "rig")))
         if rig.kind == NONE:
             break
-    return rig, found
+    return rig
 
 
 @dataclass(frozen=True)
@@ -101,15 +99,18 @@ class Misalignment:
         )
 
 
-def misalignment(samples: Sequence[Sample], count: int = 16, workers: int = 1) -> Misalignment:
-    """Measure at most `count` evenly spaced pairs, about 0.2 s each; files as they stand, whatever
-    transforms the samples have.
+def misalignment(
+    samples: Sequence[Sample], config: DataConfig, count: int = 16, workers: int = 1
+) -> Misalignment:
+    """Measure at most `count` evenly spaced pairs, which takes about 0.1 s each; the files as they
+    stand, whatever transforms the samples have.
 
     Raises:
         InputError: a sample without partner, or an image that cannot be read.
     """
     places = np.linspace(0, len(samples) - 1, min(count, len(samples))).round().astype(int)
-    found = list(compared([samples[i] for i in places], BARE, "", workers, "misalignment"))
+    some = [samples[i] for i in places]
+    found = list(compared(some, config, BARE, "", workers, "misalignment"))
     shifts = [c.shift for c in found if c.found.accepted]
     median, deviation = middle_of(np.array(shifts)) if shifts else (np.zeros(2), 0.0)
     x, y = map(float, median)

@@ -9,9 +9,10 @@ import numpy as np
 from adapt.align import gradients
 from adapt.align.models import NEEDS, NONE, TOLERANCE, Choice, apply, choose, errors
 from adapt.data import Sample
-from adapt.data.images import read_image
+from adapt.data.images import as_rgb, read_image
 from adapt.data.warp import resizing, warped
 from adapt.errors import InputError
+from adapt.settings.groups import DataConfig
 
 LONGEST = 640
 """Pixels of the longer side at which pairs are compared."""
@@ -82,23 +83,35 @@ class Estimate:
     """(N, 4) those that agree."""
 
 
-def read_pair(sample: Sample) -> Pair:
+def read_pair(sample: Sample, config: DataConfig) -> Pair:
+    """The images of a sample, of the bands and range that the configuration names."""
     if sample.x2 is None:
         raise InputError(f"{sample.name}: has no partner; give data.target, data.pairs or shards")
-    return paired(read_image(sample.x1), read_image(sample.x2))
+    return paired(
+        read_image(sample.x1, *config.reading("x1")), read_image(sample.x2, *config.reading("x2"))
+    )
 
 
 def paired(x1: np.ndarray, x2: np.ndarray) -> Pair:
-    """Two images, uint8 (h, w, 3) of any sizes, in the frame in which they are compared."""
+    """Two images, (h, w, C) of any sizes, in the frame in which they are compared."""
     factor = min(1, LONGEST / max(x1.shape[:2]))
     height, width = (max(1, round(side * factor)) for side in x1.shape[:2])
     old, new = (
-        cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
+        cv2.resize(shown(image), (width, height), interpolation=cv2.INTER_AREA)
         if image.shape[:2] != (height, width)
-        else image
+        else shown(image)
         for image in (x1, x2)
     )
     return Pair(old, new, Frame((height, width), x1.shape[:2], x2.shape[:2]))
+
+
+def shown(image: np.ndarray) -> np.ndarray:
+    """An image (H, W, C) as uint8 (H, W, 3); of one with more than 8 bits what lies between its
+    lowest and highest hundredth, as 16 bits of a thermal camera are mostly empty."""
+    if image.dtype != np.uint8:
+        low, high = np.percentile(image, (1, 99))
+        image = ((image - low) * (255 / max(high - low, 1))).clip(0, 255).astype(np.uint8)
+    return as_rgb(image)
 
 
 def estimate(
@@ -134,12 +147,12 @@ def matches_of(matcher: Matcher, old: np.ndarray, new: np.ndarray) -> np.ndarray
 def doubt(found: Choice, old: np.ndarray, moved: np.ndarray) -> str:
     """What speaks against a model by which `moved` should lie on `old`; empty = nothing."""
     if found.count < LEAST:
-        return f"only {found.count} places agree ({LEAST} must)"
+        return f"fewer than {LEAST} places agree on where x2 lies"
     if found.share < SHARE:
-        return f"only {found.share:.0%} of the places agree ({SHARE:.0%} must)"
+        return f"less than {SHARE:.0%} of the places agree on where x2 lies"
     here, elsewhere = gradients.rivals(old, moved)
     if elsewhere > RIVAL and here < DOMINANT * elsewhere:
-        return "another shift fits nearly as well, as where the content is bent or in two depths"
+        return "another shift fits nearly as well, as where content is bent or lies in two depths"
     return ""
 
 

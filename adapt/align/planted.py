@@ -12,6 +12,7 @@ from adapt.align.estimate import Compared, estimate, read_pair
 from adapt.align.models import TOLERANCE, apply, moved_by
 from adapt.align.rig import Rig
 from adapt.data.sampling import image_seed
+from adapt.settings.groups import DataConfig
 
 SHIFTS = (4, 8, 16, 32, 48)
 """Pixels, at the size at which pairs are compared."""
@@ -45,10 +46,12 @@ def plant(
     return inner, other, margin
 
 
-def replant(before: Compared, rig: Rig, matcher: str) -> list[tuple[int, bool, bool]]:
+def replant(
+    before: Compared, config: DataConfig, rig: Rig, matcher: str
+) -> list[tuple[int, bool, bool]]:
     """Of a pair, for each length: itself, whether the shift, in a direction drawn by the pair's
     name, was accepted, and whether it was right."""
-    pair = read_pair(before.sample)
+    pair = read_pair(before.sample, config)
     prior = pair.frame.here(rig.matrix)
     outcomes = []
     for length in SHIFTS:
@@ -71,9 +74,11 @@ def apart(a: np.ndarray, b: np.ndarray, shape: tuple[int, ...]) -> float:
     return float(np.hypot(*(apply(a, grid) - apply(b, grid)).T).mean())
 
 
-def planted(pairs: Sequence[Compared], rig: Rig, matcher: str, workers: int) -> list[Planted]:
+def planted(
+    pairs: Sequence[Compared], config: DataConfig, rig: Rig, matcher: str, workers: int
+) -> list[Planted]:
     """Plant shifts in pairs that were compared, one of each length."""
-    work = partial(replant, rig=rig, matcher=matcher)
+    work = partial(replant, config=config, rig=rig, matcher=matcher)
     found = in_processes(work, pairs, matcher, workers, "planted shifts")
     every = [outcome for outcomes in found for outcome in outcomes]
     return [

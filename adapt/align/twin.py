@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
+import cv2
 import numpy as np
 
 from adapt.align.estimate import Compared
@@ -11,18 +12,20 @@ from adapt.data import void_written
 from adapt.data.archives import MAX_BYTES, opened
 from adapt.data.copies import Output, make_all, write_manifest
 from adapt.data.images import (
+    decode,
     holding,
     image_size,
     png,
-    read_image,
     read_indices,
     read_valid,
     voc_palette,
 )
 from adapt.data.pairs import COLUMNS
+from adapt.data.video import frame_of
 from adapt.data.warp import covered, masked, warped
 from adapt.disk.files import write_whole
 from adapt.disk.tables import csv_of
+from adapt.errors import InputError
 from adapt.settings.align import AlignConfig
 
 PAIRS = "pairs.csv"
@@ -31,12 +34,28 @@ Row = dict[str, Output]
 
 
 def as_it_is(source: Path) -> bytes:
+    """The bytes of a file, or of a video's frame those of a PNG."""
+    if frame_of(source):
+        return encoded(source, decode(source).values)
     with opened(source, MAX_BYTES, "image") as stream:
         return stream.read()
 
 
 def image(source: Path, matrix: np.ndarray, size: tuple[int, int]) -> bytes:
-    return png(warped(read_image(source), matrix, size))
+    """All channels of a file, warped."""
+    return encoded(source, warped(decode(source).values, matrix, size))
+
+
+def encoded(source: Path, values: np.ndarray) -> bytes:
+    """Grey, RGB or RGBA (H, W, C) of 8 or 16 bits as PNG."""
+    channels = values.shape[2]
+    if channels not in (1, 3, 4) or values.dtype not in (np.uint8, np.uint16):
+        raise InputError(
+            f"{source}: has {channels} bands of {values.dtype}, for which PNG has no room: leave "
+            "twin empty, as data.transforms warps images as they are read"
+        )
+    ordered = values[..., [2, 1, 0, 3][:channels]] if channels > 1 else values
+    return cv2.imencode(".png", ordered)[1].tobytes()
 
 
 def labels(source: Path, matrix: np.ndarray, size: tuple[int, int], void: int) -> bytes:
@@ -69,6 +88,11 @@ def folder_of(config: AlignConfig) -> Path:
 
 def write_twin(config: AlignConfig, pairs: Sequence[Compared]) -> Path:
     """Write or complete the twin of pairs; returns its manifest."""
+    if config.data.colors:
+        raise InputError(
+            "twin: masks that mean classes by colours (data.colors) are not warped: leave twin "
+            "empty, as data.transforms warps them as they are read"
+        )
     folder = folder_of(config)
     void = void_written(config.data)
     rows = [outputs_of(pair, folder, config.twin, void) for pair in pairs]
@@ -92,21 +116,23 @@ def outputs_of(found: Compared, out: Path, side: str, void: int) -> Row:
     still, moving = (old, new) if side == "x2" else (new, old)
     where = {"matrix": matrix, "size": image_size(still)}
 
-    def same(column: str, source: Path) -> Output:
-        return Output(source, out / column / f"{sample.name}{source.suffix}", as_it_is)
+    def kept_file(column: str, source: Path) -> Output:
+        suffix = ".png" if frame_of(source) else source.suffix
+        same = suffix == source.suffix
+        return Output(source, out / column / f"{sample.name}{suffix}", as_it_is, same)
 
     def made(column: str, source: Path, make: Callable[..., bytes], **more: object) -> Output:
         how = partial(make, **where, **more)
         return Output(source, out / column / f"{sample.name}.png", how, same=False)
 
-    row = {kept: same(kept, still), side: made(side, moving, image)}
+    row = {kept: kept_file(kept, still), side: made(side, moving, image)}
     own = sample.y2 if sample.y2 != sample.y1 else None
     if sample.y1:
         row["y1"] = (
-            same("y1", sample.y1) if side == "x2" else made("y1", sample.y1, labels, void=void)
+            kept_file("y1", sample.y1) if side == "x2" else made("y1", sample.y1, labels, void=void)
         )
     if own:
-        row["y2"] = same("y2", own) if side == "x1" else made("y2", own, labels, void=void)
+        row["y2"] = kept_file("y2", own) if side == "x1" else made("y2", own, labels, void=void)
     elif sample.y1 and side == "x2":
         row["y2"] = made("y2", sample.y1, seen, void=void, image=new)
     row["valid"] = made("valid", moving, valid, mask=sample.valid, moves=side == "x1")

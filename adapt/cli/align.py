@@ -5,7 +5,7 @@ from pathlib import Path
 from adapt.align.command import align
 from adapt.errors import Stopped
 from adapt.settings.align import AlignConfig
-from viz.alignment import report
+from viz.report.alignment import report
 
 REPORT = "report.html"
 

@@ -30,7 +30,7 @@ would show patterns that are not there."""
 def warped(
     image: np.ndarray, matrix: np.ndarray, size: tuple[int, int], void: int | None = None
 ) -> np.ndarray:
-    """What `image` (h, w[, c]) shows, in its partner's geometry: pixel p of the result (H, W[, c])
+    """What `image` (h, w[, C]) shows, in its partner's geometry: pixel p of the result (H, W[, C])
     is pixel `matrix` p of the image, between pixels linearly, and 0 where the image shows nothing.
 
     Args:
@@ -52,7 +52,7 @@ def warped(
         image, matrix, size[::-1], flags=flags, borderMode=cv2.BORDER_REPLICATE
     )
     moved[inside == 0] = void or 0
-    return moved
+    return moved.reshape(*size, *image.shape[2:])  # which loses its only channel
 
 
 def masked(labels: np.ndarray, inside: np.ndarray, void: int) -> np.ndarray:

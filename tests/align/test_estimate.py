@@ -102,6 +102,14 @@ def test_files_of_other_sizes_are_told_apart_in_their_own_pixels() -> None:
     np.testing.assert_allclose(images.frame.here(whole), found.matrix, atol=1e-9)
 
 
+def test_sixteen_bits_that_are_mostly_empty_are_seen() -> None:
+    """Of a thermal camera, one channel of 20,000 and a few hundred."""
+    x1, x2 = pair(7, moved_by(-9, 6))
+    images = paired(x1, 20_000 + 2 * x2[..., :1].astype(np.uint16))
+    assert images.new.shape == x1.shape and np.ptp(images.new) > 250
+    assert apart(alone(images.old, images.new).matrix, moved_by(-9, 6), SIZE) < 0.3
+
+
 def test_correlation_is_that_of_a_slow_sum() -> None:
     """Without the window's and the filter's part: which shift is best, by trying each."""
     x1 = texture(8, (48, 48))

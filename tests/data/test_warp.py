@@ -29,6 +29,15 @@ def test_a_warp_is_opencvs_by_the_inverse_where_the_image_shows_something() -> N
     assert not found[inside == 0].any() and found[inside == 1].all()
 
 
+def test_channels_and_16_bits_are_warped_alike() -> None:
+    image = np.random.default_rng(0).integers(0, 60_000, (30, 40, 5), dtype=np.uint16)
+    found = warped(image, MATRIX, (30, 40))
+    singles = [warped(image[..., [k]], MATRIX, (30, 40)) for k in range(5)]
+    assert singles[0].shape == (30, 40, 1) and found.dtype == np.uint16
+    apart = found.astype(float) - np.concatenate(singles, axis=2)
+    assert np.abs(apart).max() < 60_000 / 32  # of many channels OpenCV counts in 1/32 pixel
+
+
 def test_what_is_covered_is_what_lies_within_the_source() -> None:
     y, x = np.indices((50, 70))
     u, v, w = np.tensordot(MATRIX, np.stack([x, y, np.ones_like(x)]), axes=1)
@@ -73,7 +82,7 @@ def write_table(config: DataConfig, *rows: list[object]) -> None:
 def test_the_loader_warps_x2_and_says_where_it_shows_nothing(pairs: DataConfig) -> None:
     write_table(pairs, ["1.png", "1.png", 0, *LARGER, 0.1], ["0.png", "0.png", 1, *SHIFT, 0.9])
     data = load(pairs, "train")
-    check_sizes(data, ["x1", "x2", "y2"])
+    check_sizes(data, pairs, ["x1", "x2", "y2"])
     read = Decoder(data, pairs, ["x1", "x2", "y2", "valid"])
     shifted, larger = (read(sample) for sample in data.samples)
     x2 = read_image(data.samples[0].x2 or Path())

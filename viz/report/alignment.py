@@ -7,7 +7,6 @@ from typing import Any
 
 import cv2
 import numpy as np
-from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 
 from adapt.align.command import TABLE, Alignment
 from adapt.align.estimate import Compared, read_pair, shift_of
@@ -15,8 +14,10 @@ from adapt.align.planted import Planted
 from adapt.data.warp import warped
 from adapt.disk.files import write_whole
 from adapt.machine.runtime import say
+from adapt.settings.groups import DataConfig
 from viz.figures import COLOURS, GREY, drawing, legend_below, png
 from viz.pictures import data_uri, encode, reduced, shrunk
+from viz.report.templates import rendered
 
 LISTED = 200
 """Pairs without an alignment that are named; alignment.csv has all."""
@@ -33,26 +34,19 @@ def report(found: Alignment, out: Path, examples: int) -> Path:
     left = [pair for pair in found.pairs if not pair.found.accepted]
     of_left = min(len(left), max(examples // 3, examples - len(accepted)))
     shown = [*spaced(accepted, examples - of_left), *spaced(left, of_left)]
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=select_autoescape(default=True),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    html = environment.get_template("alignment.html").render(
+    page = rendered(
+        "alignment.html",
         title=out.parent,
         today=date.today().isoformat(),
         lines=found.lines,
-        refused=found.refused,
-        shifts=data_uri(shift_figure(found)) if accepted else "",
-        planted=data_uri(planted_figure(found.planted)) if found.planted else "",
-        pairs=[overlays(pair) for pair in shown],
+        shifts=shift_figure(found) if accepted else b"",
+        planted=planted_figure(found.planted) if found.planted else b"",
+        pairs=[overlays(pair, found.data) for pair in shown],
         left=[(pair.sample.name, pair.found.why) for pair in left[:LISTED]],
         more=max(0, len(left) - LISTED),
         table=TABLE,
     )
-    write_whole(out, html.encode())
+    write_whole(out, page)
     say(f"report: {out.resolve()}")
     return out
 
@@ -76,9 +70,9 @@ def overlay(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     return np.stack([first, first // 2 + second // 2, second], axis=-1)
 
 
-def overlays(pair: Compared) -> dict[str, Any]:
+def overlays(pair: Compared, config: DataConfig) -> dict[str, Any]:
     """Pictures of a pair, (caption -> data URI), and what was found of it."""
-    images = read_pair(pair.sample)
+    images = read_pair(pair.sample, config)
     old, new = edges(images.old), edges(images.new)
     moved = warped(new, pair.found.matrix, images.frame.size)
     pictures = {
