@@ -30,24 +30,35 @@ class Moments:
     mean = central = change = torch.zeros(0)
 
     def add(self, before: Tensor, after: Tensor) -> None:
-        """Maps (B, C, h, w), or (B, C), of the same images."""
+        """Maps (B, C, h, w), (B, C, N) or (B, C), of the same images."""
         a, b = (x.detach().double().flatten(2) if x.ndim > 2 else x.detach().double()[..., None]
                 for x in (before, after))  # fmt: skip
-        count = a.shape[0] * a.shape[2]
-        mean = torch.stack([a.mean((0, 2)), b.mean((0, 2))])
-        da, db = a - mean[0][None, :, None], b - mean[1][None, :, None]
-        central = torch.stack([(x * y).sum((0, 2)) for x, y in ((da, da), (db, db), (da, db))])
-        change = (b - a).square().sum((0, 2))
+        more = Moments()
+        more.count = a.shape[0] * a.shape[2]
+        more.mean = torch.stack([a.mean((0, 2)), b.mean((0, 2))])
+        da, db = a - more.mean[0][None, :, None], b - more.mean[1][None, :, None]
+        more.central = torch.stack([(x * y).sum((0, 2)) for x, y in ((da, da), (db, db), (da, db))])
+        more.change = (b - a).square().sum((0, 2))
+        self.merge(more)
+
+    def merge(self, more: "Moments") -> None:
+        """Take in what other values gave, of which there may be none."""
+        if not more.count:
+            return
+        mean, central, change = more.mean, more.central, more.change
         if self.count:
             off = mean - self.mean
-            share = self.count * count / (self.count + count)
-            central += self.central + share * torch.stack(
-                [off[0] ** 2, off[1] ** 2, off[0] * off[1]]
-            )
-            mean = self.mean + off * (count / (self.count + count))
-            change += self.change
-        self.count, self.mean = self.count + count, mean
+            share = self.count * more.count / (self.count + more.count)
+            apart = share * torch.stack([off[0] ** 2, off[1] ** 2, off[0] * off[1]])
+            central = central + (self.central + apart)
+            mean = self.mean + off * (more.count / (self.count + more.count))
+            change = change + self.change
+        self.count, self.mean = self.count + more.count, mean
         self.central, self.change = central, change
+
+    def channels(self) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and standard deviation of each channel of a and of b: (2, C) twice."""
+        return self.mean.cpu().numpy(), (self.central[:2] / self.count).sqrt().cpu().numpy()
 
     def distance(self) -> float:
         """sum (b - a)^2 / sum a^2 over all channels: as the objective's `relative` distance."""

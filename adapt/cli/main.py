@@ -63,8 +63,8 @@ def perform(name: str, composed: DictConfig, dry_run: bool) -> tuple[str, int]:
     from adapt.machine.runtime import explained
     from adapt.networks.preprocessing import with_preprocessing
 
-    groups = (getattr(config, group, None) for group in ("network", "teacher_network"))
-    factories = [name for group in groups if (name := getattr(group, "factory", ""))]
+    groups = [group for group in ("network", "teacher_network") if hasattr(config, group)]
+    factories = [name for group in groups if (name := getattr(config, group).factory)]
     try:
         if not command.several:
             refuse_several(name)

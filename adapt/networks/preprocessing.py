@@ -1,7 +1,7 @@
 """What a network sees of an image: the order and range of its channels, their mean and deviation.
 
-Images in memory are uint8 in 0..255, and RGB where they have three channels, whatever a network
-sees.
+Images in memory are uint8 in 0..255 or uint16 in 0..65535, and RGB where they have three channels,
+whatever a network sees.
 """
 
 from dataclasses import replace
@@ -22,7 +22,7 @@ FIELDS = ("mean", "std", "order", "range")
 
 
 def as_input(images: Tensor, network: NetworkConfig) -> Tensor:
-    """What a network sees, float32 (B, C, H, W): uint8 images normalised, others as they are.
+    """What a network sees, float32 (B, C, H, W): floating point as it is, others normalised.
 
     Raises:
         InputError: the images do not have the network's number of channels.
@@ -30,15 +30,16 @@ def as_input(images: Tensor, network: NetworkConfig) -> Tensor:
     if images.shape[1] != len(network.mean):
         raise InputError(
             f"images have {images.shape[1]} channel(s), but network.mean is {network.mean}, one "
-            "number a channel"
+            "number a channel; data.bands says which channels are read"
         )
     return images.float() if images.is_floating_point() else normalise(images, network)
 
 
 def normalise(images: Tensor, network: NetworkConfig) -> Tensor:
-    """Values (B, C, H, W) in 0..255 -> float32, (value / 255 * range - mean) / std per channel, the
-    channels in the network's order."""
-    shape, unit = (1, -1, 1, 1), 255 / network.range
+    """Values (B, C, H, W) in 0..255, of uint16 in 0..65535 -> float32, (value / largest * range -
+    mean) / std per channel, the channels in the network's order."""
+    largest = 65_535 if images.dtype == torch.uint16 else 255
+    shape, unit = (1, -1, 1, 1), largest / network.range
     m = torch.tensor(network.mean, device=images.device).view(shape) * unit
     s = torch.tensor(network.std, device=images.device).view(shape) * unit
     values = images.to(torch.float32)

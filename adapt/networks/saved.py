@@ -203,13 +203,14 @@ def load_model(source: Path, what: str = "run", like: Model | None = None) -> Mo
     return Model(net, network, tuple(about["classes"]), digest)
 
 
-def load_run(run: str, given: NetworkConfig) -> Model:
-    """The network of a run's folder, where a command may name a network as well.
+def load_run(run: str, given: NetworkConfig, what: str = "run") -> Model:
+    """The network of a run's folder, where a command may name a network as well; `what` is the
+    setting that named the run, for messages.
 
     Raises:
         InputError: as `load_model`, or `given` sets anything that the run's network is not.
     """
-    model = load_model(Path(run))
+    model = load_model(Path(run), what)
     check_network(model, inherit_network(given, model.network), run)
     return model
 

@@ -1,5 +1,6 @@
 """Settings of the other commands that work on runs and data: a dataclass a command."""
 
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
@@ -164,9 +165,13 @@ class ExportConfig(OfARun):
     formats: list[Annotated[str, OneOf(*EXPORTS)]] = field(default_factory=lambda: list(EXPORTS))
     """File formats that are written."""
     size: Size = field(default_factory=list)
-    """Size that the ONNX graph's input has; [] = any."""
+    """Size that the ONNX graph's input has; [] = any, or that of the images where the network takes
+    only its own."""
     images: Positive = 8
     """Number of evenly spaced images that parity is checked on."""
+    license: str = ""
+    """Licence of the exported weights for the model card, as the Hugging Face Hub calls it:
+    apache-2.0, cc-by-nc-4.0, other. Empty = the card says that it is unknown."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -176,6 +181,11 @@ class ExportConfig(OfARun):
             raise InputError(f"formats is empty: give at least one of {', '.join(EXPORTS)}")
         if self.size and "onnx" not in self.formats:
             raise InputError("size fixes the ONNX graph's input; formats has no onnx")
+        if not re.fullmatch(r"[a-z0-9][a-z0-9.-]*|", self.license):
+            raise InputError(
+                f"license is {self.license!r}; give one of the Hub's names, such as mit, "
+                "apache-2.0, cc-by-4.0 or other"
+            )
 
 
 @dataclass
@@ -298,3 +308,38 @@ class ScanConfig(Settings):
             )
         if not self.out:
             raise InputError("out is empty: give the JSON file that receives the report")
+
+
+@dataclass
+class DriftConfig(Machine):
+    """Measure layer by layer how far new images are from old ones for teacher=RUN or FILE, and what
+    helps without a training, into out=DIR."""
+
+    teacher: str = ""
+    """Run or weights file of the network that was trained on the old images."""
+    network: NetworkConfig = field(default_factory=NetworkConfig)
+    """Of a weights file; a run knows its own."""
+    data: DataConfig = field(default_factory=DataConfig)
+    """Fields that are set replace those that the run was trained with."""
+    pairs: bool = True
+    """Take images of one name for the same scene. With false, and where no name is in both folders,
+    only the statistics of channels are compared."""
+    split: str = ""
+    """Split or part of the data that is measured. Empty = the held-out pairs, `val`; without pairs
+    all images of both folders."""
+    images: Count = 32
+    """Number of evenly spaced pairs that are measured, and of training pairs that AdaBN and the
+    restylings are estimated on; without pairs of images of either folder. 0 = all."""
+    layers: list[str] = field(default_factory=list)
+    """Layers that are measured; [] = the network's main path."""
+    out: str = ""
+    """Folder that receives drift.html, drift.json, drift.csv and channels.csv."""
+    batch: Batch = 4
+    """Images in a batch."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.teacher or not self.out:
+            raise InputError(
+                f"drift needs teacher=RUN or FILE and out=DIR; got {self.teacher!r}, {self.out!r}"
+            )

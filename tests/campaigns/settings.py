@@ -141,6 +141,9 @@ BASES: dict[str, Callable[[Path, Path], dict[str, Any]]] = {
         "run": f"{w}/student", "out": f"{out}/e", "formats": ["safetensors"], "images": 1,
     },
     "report": lambda w, out: {"runs": str(w), "out": f"{out}/r.html", "examples": 1},
+    "drift": lambda w, out: {
+        "teacher": f"{w}/teacher", "data": {"target": f"{w}/d2"}, "out": f"{out}/d", **CPU,
+    },
     "scan": lambda w, out: {
         "data": {**scenes(w), "target": f"{w}/d2"}, "out": f"{out}/s.json", "workers": 1,
     },

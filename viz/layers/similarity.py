@@ -1,10 +1,9 @@
 """How much the maps of successive layers of a network resemble each other, over several images:
 linear CKA over their cells, their first principal components, and the figure of both."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import combinations, pairwise
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,8 +12,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d
 
+from adapt.analysis.similarity import similarities
 from adapt.data.augment import resize
-from adapt.data.images import read_image
+from adapt.data.images import as_rgb, read_image
 from adapt.data.sampling import tensor
 from adapt.machine.runtime import Runtime, progress
 from adapt.networks.layers import Layer
@@ -29,79 +29,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 INSIDE, INTO, AFTER = "inside a block", "into a pooling or stride", "out of a pooling"
-SMALL = 2048
-"""Cells up to which kernel matrices are kept: with many channels they save most of the work."""
 ACROSS, SIDE, SHADES = 11, 132, 32
 """Pictures in a row, pixels of their longer side, and colours: more would only swell the file."""
 WIDTH = 12.0
-
-
-@dataclass(frozen=True)
-class Cells:
-    """Values of n samples and what every comparison with them needs."""
-
-    values: Tensor
-    """(n, C), centred."""
-    own: Tensor
-    """(n,): diagonal of the kernel matrix."""
-    others: Tensor
-    """(n,): sums of its rows without the diagonal."""
-    kernel: Tensor | None
-    """(n, n), where it is small."""
-
-
-def cells_of(values: Tensor) -> Cells:
-    """(n, C) of any scale and mean."""
-    values = values.double()
-    values = values - values.mean(0)
-    own = values.square().sum(1)
-    kernel = values @ values.T if len(values) <= SMALL else None
-    return Cells(values, own, values @ values.sum(0) - own, kernel)
-
-
-def hsic(x: Cells, y: Cells) -> float:
-    """Unbiased estimate of the Hilbert-Schmidt independence criterion with linear kernels, times
-    n (n - 3), n > 3: Song et al. 2012, equation 5."""
-    n = len(x.values)
-    if x.kernel is not None and y.kernel is not None:
-        product = (x.kernel * y.kernel).sum()
-    else:
-        product = (x.values.T @ y.values).square().sum()
-    product = product - (x.own * y.own).sum()
-    both = x.others.sum() * y.others.sum() / ((n - 1) * (n - 2))
-    return float(product + both - 2 / (n - 2) * (x.others @ y.others))
-
-
-def cka(x: Cells, y: Cells) -> float:
-    """Linear CKA (Kornblith et al. 2019): 1 = equal but for rotation and scale of the channels,
-    about 0 = unrelated; NaN where one of them is constant or there are fewer than 4 cells.
-
-    The usual biased estimate grows towards 1 with the number of channels (2,048 of them in 1,681
-    cells look alike whatever they hold); this one does not.
-    """
-    scale = hsic(x, x) * hsic(y, y) if len(x.values) > 3 else 0.0
-    return hsic(x, y) / math.sqrt(scale) if scale > 0 else math.nan
-
-
-def similarities(maps: Sequence[Tensor]) -> np.ndarray:
-    """CKA of every two maps (1, C, h, w) of one image, with its cells as samples: (L, L).
-
-    Of two sizes the larger map is averaged down to the smaller, so that a loss of resolution does
-    not count. A difference of values would not do: channel k of one convolution has nothing to do
-    with channel k of the next, and their numbers differ.
-    """
-    sides = [(m.shape[2], m.shape[3]) for m in maps]
-    values = np.eye(len(maps))
-    for size in sorted({(min(a[0], b[0]), min(a[1], b[1])) for a in sides for b in sides}):
-        seen = {
-            i: cells_of(adaptive_avg_pool2d(feature_map, size)[0].flatten(1).T)
-            for i, feature_map in enumerate(maps)
-            if sides[i][0] >= size[0] and sides[i][1] >= size[1]
-        }
-        for a, b in combinations(seen, 2):
-            if (min(sides[a][0], sides[b][0]), min(sides[a][1], sides[b][1])) == size:
-                values[a, b] = values[b, a] = cka(seen[a], seen[b])
-    return values
 
 
 def principal(feature_map: Tensor, like: np.ndarray) -> np.ndarray:
@@ -187,7 +117,7 @@ def spread(values: np.ndarray) -> float:
 def maps_of(
     machine: Runtime, model: Model, image: np.ndarray, names: Sequence[str]
 ) -> dict[str, Tensor]:
-    """Maps (1, C, h, w) of uint8 (H, W, 3) in the layers `names`, fp32 on the CPU."""
+    """Maps (1, C, h, w) of an image (H, W, C) in the layers `names`, fp32 on the CPU."""
     pixels = machine.images(tensor(image)[None])
     with torch.no_grad():
         found = forward(model.net, as_input(pixels, model.network), names)
@@ -195,7 +125,12 @@ def maps_of(
 
 
 def measure(
-    machine: Runtime, model: Model, path: list[Layer], images: Sequence[Path], size: list[int]
+    machine: Runtime,
+    model: Model,
+    path: list[Layer],
+    images: Sequence[Path],
+    size: list[int],
+    how: tuple[Sequence[int], Sequence[float]] = ((), ()),
 ) -> Similarity:
     """CKA of the maps of some layers, image by image in eval mode.
 
@@ -205,16 +140,17 @@ def measure(
         path: its layers, in the order of computing.
         images: files; of the first also the maps are kept.
         size: (H, W) they are brought to; [] = as they are.
+        how: bands and range that they are read with, as by `read_image`.
     """
     machine.place(model.net).eval()
     names = [x.name for x in path]
     matrices: list[np.ndarray] = []
     pictures: list[np.ndarray] = []
     for file in progress(images, what="similarity"):
-        image = resize({"x1": read_image(file)}, size)["x1"]
+        image = resize({"x1": read_image(file, *how)}, size)["x1"]
         maps = list(maps_of(machine, model, image, names).values())
         if not matrices:
-            first, like = image, image.mean(axis=2)
+            first, like = as_rgb(image), image.mean(axis=2)
             for feature_map in maps:
                 pictures.append(like := principal(feature_map, like))
         matrices.append(similarities(maps))

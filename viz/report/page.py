@@ -5,8 +5,6 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
-
 from adapt.disk.files import write_json, write_whole
 from adapt.disk.tables import csv_of_records
 from adapt.errors import InputError
@@ -14,7 +12,6 @@ from adapt.evaluation.rows import save
 from adapt.machine.runtime import say
 from adapt.settings.choices import B0, B2, TEACHER
 from adapt.settings.viz import ReportConfig
-from viz.pictures import data_uri
 from viz.report import comparison
 from viz.report.charts import bars, chain_figure, layer_figure, training_curves
 from viz.report.gallery import gallery, montages
@@ -32,6 +29,7 @@ from viz.report.tables import (
     shifts_of,
     with_recovered,
 )
+from viz.report.templates import rendered
 from viz.report.verdict_section import verdicts_section
 
 TABLE, CLASSES = "report.json", "per_class.csv"
@@ -61,15 +59,8 @@ def report(config: ReportConfig) -> Path:
     inversions, missing = montages(runs)
     timed = {r.name: r.lines for r in records if r.run in found["firsts"] or not r.entries}
     drawn = [record for record in records if record.lines][:CURVES]
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=select_autoescape(default=True),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["data_uri"] = data_uri
-    html = environment.get_template("report.html").render(
+    html = rendered(
+        "report.html",
         **found,
         today=date.today().isoformat(),
         runs=str(runs),
@@ -87,7 +78,7 @@ def report(config: ReportConfig) -> Path:
         ],
         more_curves=sum(bool(record.lines) for record in records) - len(drawn),
     )
-    write_whole(out, html.encode())
+    write_whole(out, html)
     say(f"report: {out.resolve()}")
     return out
 
