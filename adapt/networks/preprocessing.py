@@ -102,7 +102,8 @@ def of_transformers(values: dict[str, Any]) -> dict[str, Any]:
         KeyError: it does not say whether it normalises, or by what.
         InputError: values are scaled to anything but 0..1 or 0..255.
     """
-    scale = values.get("rescale_factor", 1 / 255) if values.get("do_rescale", True) else 1
+    factor = convert(float, values.get("rescale_factor", 1 / 255), "rescale_factor")
+    scale = factor if values.get("do_rescale", True) else 1.0
     largest = round(255 * scale, 6)
     if largest not in (1, 255) or values.get("rescale_offset"):
         offset = values.get("rescale_offset", False)

@@ -253,6 +253,8 @@ class NetworkConfig(Settings, where="network."):
             raise InputError(f"{self.where}order is bgr; {mean} has {len(self.mean)} channel(s)")
         if self.range not in (1, 255):
             raise InputError(f"{self.where}range is {self.range}; it must be 1 or 255")
+        if self.range == 255 and tuple(self.mean) == IMAGENET_MEAN:
+            raise InputError(f"{self.where}range is 255; give {mean} and {std} in 0..255 too")
 
     def outputs(self, classes: int) -> int:
         """How many outputs a network for so many classes is made with."""

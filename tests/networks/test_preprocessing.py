@@ -70,7 +70,10 @@ PARTS = {"mean": [0.5] * 3, "std": [0.25] * 3, "input_size": [3, 224, 224]}
         (SEGFORMER, lambda x: (x / 255 - MEAN) / STD),
         (RESCALED | {"do_resize": False}, lambda x: (x / 255 - MEAN) / STD),
         ({"image_processor": RESCALED}, lambda x: (x / 255 - MEAN) / STD),
-        (RESCALED | {"do_rescale": False}, lambda x: (x - MEAN) / STD),
+        (
+            RESCALED | {"do_rescale": False, "image_mean": [99.0] * 3},
+            lambda x: (x - 99) / STD,
+        ),
         (RESCALED | {"do_normalize": False}, lambda x: x / 255),
         (RESCALED | {"do_flip_channel_order": True}, lambda x: ((x / 255 - MEAN) / STD)[..., ::-1]),
         ({"architecture": "resnet18", "pretrained_cfg": PARTS}, lambda x: (x / 255 - 0.5) / 0.25),
@@ -98,6 +101,7 @@ def test_a_file_says_what_its_library_does(tmp_path: Path, content: Any, process
         ({"do_normalize": True}, {}, "it has no 'image_mean'"),
         (RESCALED | {"rescale_factor": 1 / 127.5}, {}, "rescale_factor is 0.0078.*1/255"),
         (RESCALED | {"rescale_offset": True}, {}, "rescale_offset True"),
+        (RESCALED | {"rescale_factor": "1/255"}, {}, "rescale_factor is '1/255'; it must be of"),
         (SEGFORMER | {"image_mean": 0.5}, {}, "image_mean is 0.5; it must be of type"),
         (SEGFORMER | {"image_mean": [0.5]}, {}, r"network.mean is \[0.5\], network.std"),
         (SMP | {"input_space": "YUV"}, {}, "input_space is 'YUV'"),
@@ -123,6 +127,7 @@ def test_what_a_file_cannot_say_is_refused(
         ({"mean": [], "std": []}, "give a number of each for every channel"),
         ({"mean": [0.5], "std": [0.5], "order": "bgr"}, r"order is bgr; .* 1 channel"),
         ({"range": 2}, "network.range is 2; it must be 1 or 255"),
+        ({"range": 255}, "give network.mean and network.std in 0..255 too"),
     ],
 )
 def test_settings_that_do_not_fit_together(settings: dict[str, Any], words: str) -> None:
