@@ -126,9 +126,9 @@ class DataConfig(Settings, where="data."):
     as they are. [S] makes the shorter side S and keeps the shape. Evaluation upsamples the
     prediction to the label's own size whatever stands here."""
     fit: Annotated[str, OneOf(*FITS)] = STRETCH
-    """How an image whose shape is another than that of data.resize=[height, width] is brought to
-    it: `stretch` = its sides apart; `crop` = cut around its middle; `pad` = black around it, void
-    in labels and not valid. What is cut off or added is not scored."""
+    """How an image of another shape is brought to that of data.resize=[height, width]. `stretch`
+    brings its sides there apart, `crop` cuts it around its middle, `pad` puts black around it,
+    which is void in labels and not valid. What is cut off or added is not scored."""
     crop: Size = field(default_factory=list)
     """Size of the random training crop; [] = the whole image. Smaller images are padded with
     void."""
