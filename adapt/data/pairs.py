@@ -219,10 +219,11 @@ def files_of(
         if where not in places:
             places[where] = place_of(root, where, follow_links)
         prefix, files, links = places[where]
-        if name in files or not cell or ("#" in name and on_disk(Path(name)).name in files):
+        own = on_disk(Path(name)).name if "#" in name and name not in files else name
+        if own in files or not cell:
             yield prefix + name
             continue
-        line, unsure = f"{path}:{numbers[row]}", links is None or name in links
+        line, unsure = f"{path}:{numbers[row]}", links is None or own in links
         file = inside(root, cell, line, follow_links) if unsure else root / cell
         if not (unsure and exists(file)):
             missing.append((row, Problem("missing", line, f"{field}: no such file: {file}")))

@@ -75,7 +75,7 @@ class Decoder:
 
     def resized(self, sample: Sample) -> dict[str, np.ndarray]:
         arrays = self.fitted(self.native(sample))
-        first = next(arrays[key] for key in IMAGES if key in arrays)
+        first = next((arrays[key] for key in IMAGES if key in arrays), next(iter(arrays.values())))
         return resize(arrays, self.size and frame(first.shape[:2], self.size))
 
     def native(self, sample: Sample) -> dict[str, np.ndarray]:

@@ -59,6 +59,7 @@ ABSURD: dict[Any, list[Any]] = {
     float: [-1.0, 0.0, 1e-300, 1e30, NAN, INF, -INF, "1", None, True],
     str: ["", "no_such", "a/b", "a\0b", "x" * 300, "/dev/null/x", "..", 5, None, ["a"]],
     list[int]: [[], [0], [1], [0, 0], [-1, -1], [1, 1], [1, 2, 3], [10**6, 10**6], [1.5, 2], "12"],
+    list[list[int]]: [[], [[]], [[0, 0, 0]], [[0, 0, 0]] * 2, [[-1, 0, 0]], [[1, 2]], [1], "12"],
     list[float]: [[], [0.0], [1.0], [-1.0, 1.0], [2.0, 1.0], [1e9, 1e9], [NAN] * 3, [INF], "1"],
     list[str]: [[], [""], ["no_such"], ["no_such", "no_such"], ["a\0b"], [1], "abc"],
     dict[str, float]: [{}, {"": 1.0}, {"no_such": 1.0}, {"pool3": NAN}, {"pool3": -1.0},
@@ -143,6 +144,10 @@ BASES: dict[str, Callable[[Path, Path], dict[str, Any]]] = {
     "report": lambda w, out: {"runs": str(w), "out": f"{out}/r.html", "examples": 1},
     "drift": lambda w, out: {
         "teacher": f"{w}/teacher", "data": {"target": f"{w}/d2"}, "out": f"{out}/d", **CPU,
+    },
+    "align": lambda w, out: {
+        "data": {"name": "pairs", "root": f"{w}/d1/JPEGImages", "target": f"{w}/d2/JPEGImages"},
+        "out": f"{out}/a", "sample": 4, "examples": 1, "workers": 1,
     },
     "scan": lambda w, out: {
         "data": {**scenes(w), "target": f"{w}/d2"}, "out": f"{out}/s.json", "workers": 1,

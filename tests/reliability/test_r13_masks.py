@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from pngs import png
 from safetensors.torch import load_file
 from scipy.io import savemat
 from tiny import teaching
@@ -37,12 +36,11 @@ def test_r13_void_becomes_ignore_and_labels_out_of_range_are_counted(tmp_path: P
 
 
 def test_r13_masks_of_other_modes_are_refused(tmp_path: Path) -> None:
-    """PIL spreads grey of 4 bits over 0..255, which would turn class 1 into class 17."""
-    path = png(tmp_path / "m.png", [b"\x01\x10"], 4, 4, 0)
-    for mode in ("4 bits", "RGB", "RGBA", "1"):
-        if mode != "4 bits":
-            Image.new(mode, (4, 4)).save(path)
-        with pytest.raises(InputError, match=r"m\.png: a mask holds class indices"):
+    """Colours are indices with data.colors only; half transparent pixels are none at all."""
+    path = tmp_path / "m.png"
+    for mode, colour in (("RGB", (0, 1, 2)), ("RGBA", (1, 1, 1, 100))):
+        Image.new(mode, (4, 4), colour).save(path)
+        with pytest.raises(InputError, match=r"m\.png: "):
             read_mask(path, 3)
 
 
@@ -115,7 +113,7 @@ def test_r13_masks_of_void_alone_give_a_loss_of_0(place: Path, every: bool) -> N
 WRONG: dict[str, tuple[Callable[[np.ndarray], np.ndarray], str]] = {
     "another size": (lambda a: a[:-1], r"sizes \(H, W\) differ: .*\(40, 56\).*\(39, 56\)"),
     "value C": (lambda a: np.where(a, a, 12).astype(np.uint8), r"label 12 \(\d+ pixels\) is out"),
-    "RGB": (lambda a: np.stack([a] * 3, axis=2), "palette or 8-bit grey"),
+    "RGB": (lambda a: np.stack([a, a, a + 1], axis=2), r"data\.colors"),
 }
 
 

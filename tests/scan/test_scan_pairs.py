@@ -320,7 +320,7 @@ def test_two_folders_and_their_parts(tmp_path: Path) -> None:
     given = DataConfig(**two_folders(tmp_path, 15), parts={"train": 0.7, "val": 0.2}, part="train")
     found = report(tmp_path / "s.json", given)
     assert found["lists"] == {"train": 10, "val": 3, "in no part": 2} and not found["findings"]
-    assert found["pairs"] == {"pairs": 15, "skipped": "fewer than 16 pairs"}
+    assert found["pairs"] == {"pairs": 15, "skipped": "fewer than 16 pairs of different x1"}
     write(tmp_path / "old/99.png", draw_scene(4, 99, (48, 64))[0])
     (tmp_path / "old/05.png").unlink()
     found = report(tmp_path / "t.json", replace(given, parts={}, part=""))

@@ -189,7 +189,7 @@ def test_other_commands_know_two_networks(world: Path, tmp_path: Path) -> None:
     model = load_model(run)
     about = description(
         model, recipe_of(model.network, model.net, 11), signature_of(model.net, (32, 40)),
-        of(world), {"settings": read_config(run)},
+        {"type": "uint8"}, "", {"settings": read_config(run)},
     )  # fmt: skip
     assert about["taps"]["regressed"] == {"pool3": 1.0, "pool5": 0.5}
 
