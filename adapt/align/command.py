@@ -69,7 +69,7 @@ class Alignment:
     @property
     def rig_line(self) -> str:
         if self.rig.kind == NONE:
-            return "rig: the pairs have no shift or other transform in common"
+            return "rig: no transform that all pairs have in common"
         height, width = self.rig.size
         x, y = shift_of(self.rig.matrix, self.rig.size)
         corners = np.array([[0, 0], [width - 1, 0], [0, height - 1], [width - 1, height - 1]])
@@ -241,9 +241,10 @@ def journalled(
     waiting = samples[len(lines) :]
     with writing(path), path.open("a", encoding="utf-8") as stream:
         for pair in compared(waiting, config, rig, matcher, workers, "align"):
-            kept = plain(asdict(replace(pair.found, matches=np.empty((0, 4)))))
-            stream.write(json.dumps(kept | {"frame": asdict(pair.frame)}) + "\n")
-            yield pair
+            kept = plain(asdict(pair.found)) | {"frame": asdict(pair.frame)}
+            line = json.dumps(kept | {"matches": []})  # these take the most memory
+            stream.write(f"{line}\n")
+            yield restored(json.loads(line), pair.sample)
 
 
 def restored(kept: dict[str, Any], sample: Sample) -> Compared:

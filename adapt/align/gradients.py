@@ -14,8 +14,9 @@ SMOOTHING = 1.0
 """Standard deviation in pixels of the blur before the gradient."""
 LOW_PASS = 0.12
 """Standard deviation of the Gaussian in the spectrum, in cycles a pixel."""
-WINDOW = 64
-"""Side in pixels of the windows that are matched on their own; half a window lies between two."""
+WINDOW, SMALLEST = 64, 8
+"""Side in pixels of the windows that are matched on their own, half a window apart, and the least
+one, of a third of a small image."""
 REACH = 24
 """Pixels that a window is searched for, either way, around where the whole image puts it."""
 CLEAR = 5.0
@@ -98,12 +99,14 @@ def quarter(image: np.ndarray) -> tuple[int, int]:
 def match(old: np.ndarray, new: np.ndarray) -> np.ndarray:
     """Points that show the same: (N, 4), x and y in `old`, x and y in `new`, the centres of windows
     that are clearly found again. The images are uint8 (H, W, 3) of one size."""
+    height, width = old.shape[:2]
+    side = min(WINDOW, height // 3 // 2 * 2, width // 3 // 2 * 2)
+    if side < SMALLEST:
+        return np.empty((0, 4))
     first, second = features(old), features(new)
     x, y = whole_shift(first, second)
-    height, width = first.shape
     second = np.pad(second, [(abs(y), abs(y)), (abs(x), abs(x))])
     second = second[abs(y) + y :][:height, abs(x) + x :][:, :width]
-    side = min(WINDOW, height // 3 // 2 * 2, width // 3 // 2 * 2)
     corners = [
         (left, top)
         for top in range(0, height - side + 1, side // 2)

@@ -1,5 +1,5 @@
-"""What moves points: nothing, a shift, an affine map or a homography, whichever held-out points ask
-for.
+"""What moves points: nothing, a shift, a similarity, an affine map or a homography, whichever
+held-out points ask for.
 
 A match is a row (x, y in x1, x, y in x2). Models are (3, 3) matrices from x1's pixels to x2's.
 """
@@ -25,8 +25,8 @@ NONE, SHIFT, SIMILARITY, AFFINE, HOMOGRAPHY = "none", "shift", "similarity", "af
 NEEDS = {
     NONE: (0, 0.0), SHIFT: (2, 0.0), SIMILARITY: (4, 0.1), AFFINE: (6, 0.25), HOMOGRAPHY: (8, 0.4),
 }  # fmt: skip
-"""Least matches that a model is fitted to, and least share of the image that they must span, as it
-goes wrong where there are none: where none lay in the sky, a homography strayed by 30 px there."""
+"""Least matches that a model is fitted to, and least share of the image that they must span: beyond
+them it goes astray, a homography without matches in the sky by 30 px there."""
 
 
 @dataclass(frozen=True)

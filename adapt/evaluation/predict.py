@@ -97,7 +97,9 @@ def inputs_of(config: PredictConfig, stack: ExitStack) -> tuple[Model, DataConfi
         domain, settings, data = data_for(
             Path(config.run), model, config.data, config.domain, config.split
         )
-        return model, settings, data, f"x{domain[1]}"
+        # Masks lie on the files as they stand, whatever they were trained beside.
+        unwarped = tuple(replace(sample, transform=None) for sample in data.samples)
+        return model, settings, replace(data, samples=unwarped), f"x{domain[1]}"
     settings, images = config.data, Path(config.images)
     if not is_file(config.run):
         model = load_model(Path(config.run))

@@ -9,7 +9,9 @@ from PIL import Image
 
 from adapt.data import load
 from adapt.data.images import read_mask
+from adapt.data.warp import COLUMNS
 from adapt.disk.files import read_json
+from adapt.disk.tables import csv_of
 from adapt.errors import InputError
 from adapt.evaluation.evaluate import evaluate
 from adapt.evaluation.metrics import confusion, scores
@@ -72,6 +74,21 @@ def test_an_interrupted_call_goes_on_and_another_run_is_refused(
     with pytest.raises(InputError, match=r"holds other predictions .*split: 'val' -> 'train'"):
         predictions(config(world, tmp_path / "out", split="train"))
     assert (out / MANIFEST).is_file()
+
+
+def test_masks_lie_on_the_files_as_they_stand(world: Path, tmp_path: Path) -> None:
+    """Also where training and evaluation warp x2."""
+    target = DataConfig(target=str(world / "d2"), transforms=str(tmp_path / "shifts.csv"))
+    names = [f"val/val_{n:03d}.png" for n in range(3)]
+    shift = [1.0, 0, 14, 0, 1, 0, 0, 0, 1]
+    rows = [[name, name, 1, *shift, 1.0] for name in names]
+    (tmp_path / "shifts.csv").write_text(csv_of([COLUMNS, *rows]))
+    given = config(world, tmp_path / "moved", domain="d2", data=target)
+    plain = replace(given, out=str(tmp_path / "plain"), data=replace(target, transforms=""))
+    contents = [
+        {p.name: p.read_bytes() for p in predictions(one).glob("*.png")} for one in (given, plain)
+    ]
+    assert contents[0] == contents[1]
 
 
 def test_a_folder_with_other_things_is_refused(world: Path, tmp_path: Path) -> None:
