@@ -87,8 +87,6 @@ def apart(config: DriftConfig, settings: DataConfig) -> tuple[DataSet, DataSet]:
         new = replace(old, samples=tuple(replace(s, x1=s.x2 or s.x1) for s in old.samples))
     else:
         new = load(replace(one, root=settings.target, labels=""), split)
-    if len(old.samples) < 2:
-        raise InputError(f"{settings.root}: without pairs two old images are needed at least")
     return old, new
 
 
@@ -116,7 +114,10 @@ def of_sets(
     new: DataSet,
     config: DriftConfig,
 ) -> Found:
-    """Distances of the channels' statistics in every layer."""
+    """Distances of the channels' statistics in every layer; InputError for fewer than two old
+    images, which have no halves."""
+    if len(old.samples) < 2:
+        raise InputError(f"{reading.data.root}: without pairs at least two old images are needed")
     layers = layers_of(config, model, reading, old)
     layers_of(config, model, reading, new)  # the network must take their size too
     middle = len(old.samples) // 2
