@@ -20,7 +20,8 @@ import numpy as np
 
 from adapt.data.files import folder
 from adapt.data.images import IGNORE
-from adapt.data.index import arguments, converted_rows, read_tiff, run, write_index
+from adapt.data.index import arguments, converted_rows, run, write_index
+from adapt.data.tiff import read_tiff
 from adapt.errors import InputError, listing
 
 CLASSES = {

@@ -13,7 +13,7 @@ LONGEST = 400
 BASE = {"adapt.errors", "adapt.settings", "adapt.machine"}
 STORED = BASE | {"adapt.disk", "transforms"}
 LOADED = STORED | {"adapt.data", "adapt.networks"}
-METHOD = LOADED | {"adapt.objective", "adapt.penalties", "adapt.evaluation"}
+METHOD = LOADED | {"adapt.objective", "adapt.penalties", "adapt.evaluation", "adapt.align"}
 COMMANDS = METHOD | {
     "adapt.training",
     "adapt.shift",
@@ -30,14 +30,15 @@ MAY_IMPORT = {
     "adapt.disk": BASE,
     "adapt.data": STORED,
     "adapt.networks": STORED,
+    "adapt.align": LOADED,
     "adapt.objective": LOADED,
     "adapt.penalties": LOADED,
     "adapt.evaluation": LOADED,
-    "adapt.scan": LOADED,
+    "adapt.scan": LOADED | {"adapt.align"},
     "adapt.training": METHOD,
     "adapt.shift": METHOD,
     "adapt.analysis": METHOD,
-    "adapt.export": METHOD,
+    "adapt.export": METHOD | {"adapt.training"},
     "adapt.study": COMMANDS,
     "viz": COMMANDS | {"adapt.study"},
     "adapt.api": COMMANDS | {"viz"},
@@ -110,7 +111,7 @@ def test_edge_libraries_stay_at_the_edge(path: Path) -> None:
 
 def test_images_and_checkpoints_are_opened_in_one_place() -> None:
     sources = [p for p in FILES if not name(p).startswith("viz")]
-    assert [name(p) for p in sources if "Image.open" in calls(p)] == ["adapt/data/images.py"]
+    assert [name(p) for p in sources if "Image.open" in calls(p)] == ["adapt/data/formats.py"]
     assert [name(p) for p in FILES if "torch.load" in calls(p)] == ["adapt/disk/tensors.py"]
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from adapt.data.images import read_image, read_indices
+from adapt.data.images import as_rgb, read_image, read_indices
 from adapt.data.scenes import draw_scene
 from adapt.disk.files import write_whole
 from adapt.errors import InputError
@@ -70,7 +70,7 @@ def image_and_labels(config: FiltersConfig) -> tuple[np.ndarray, np.ndarray | No
                 f"labels={config.labels} needs image=FILE, the image that it belongs to"
             )
         return draw_scene(0, SCENE, SCENE_SIZE)
-    image = read_image(Path(config.image))
+    image = as_rgb(read_image(Path(config.image)))
     if not config.labels:
         return image, None
     labels = read_indices(Path(config.labels))

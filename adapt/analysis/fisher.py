@@ -22,6 +22,7 @@ from adapt.networks.preprocessing import as_input
 from adapt.networks.pretrained import IMAGENET
 from adapt.networks.saved import Model, load_complete, load_run
 from adapt.penalties.fisher import Fisher, fisher_of, load_fisher, write_fisher
+from adapt.settings.choices import STRETCH
 from adapt.settings.commands import FisherConfig
 from adapt.settings.groups import DataConfig
 from adapt.settings.mapping import differences, inherit_data
@@ -54,7 +55,7 @@ def fisher(config: FisherConfig) -> Path:
             yield item["name"], as_input(x1, model.network)
 
     if not out.exists():
-        check_sizes(data, ["x1"])
+        check_sizes(data, settings, ["x1"])
         with only_writer(out.with_suffix(".lock"), f"out: another process is writing {out}"):
             if not out.exists():
                 clear(out.parent.iterdir(), [out.name])
@@ -112,6 +113,7 @@ def description(
         "images": len(data.samples),
         "names": hashlib.sha256(names.encode()).hexdigest(),
         "resize": settings.resize,
+        **({"fit": settings.fit} if settings.fit != STRETCH else {}),
         "labels": "drawn from the network's own output",
         "precision": machine.precision,
         "device": machine.device.type,

@@ -5,7 +5,7 @@ It is the command: the same settings, the same numbers bit for bit, the same run
 
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -108,11 +108,12 @@ def fit(
             (B, C, H, W) to logits; or a function that makes it with its weights; or, as on the
             command line, the folder of a run. It is not changed.
         pairs: two folders (old, new) of images that match by name; or a map-style data set of
-            (x1, x2) or (x1, x2, valid); or a DataLoader of such batches. Images are uint8, arrays
-            (H, W, C) or tensors (C, H, W), RGB where C is 3, and are normalised here; floating
-            point ones count as normalised. `valid` (H, W) marks the pixels at which both show the
-            same thing. A data set is shuffled and mirrored as files are; a DataLoader keeps its own
-            order, gets no augmentation, and a run that is resumed passes over its first batches.
+            (x1, x2) or (x1, x2, valid); or a DataLoader of such batches. Images are uint8 or
+            uint16, arrays (H, W, C) or tensors (C, H, W), RGB where C is 3, and are normalised
+            here; floating point ones count as normalised. `valid` (H, W) marks the pixels at which
+            both show the same thing. A data set is shuffled and mirrored as files are; a DataLoader
+            keeps its own order, gets no augmentation, and a run that is resumed passes over its
+            first batches.
         student: another network that is to learn from the teacher, a module or a function that
             makes it, and starts from its own weights; None = a copy of the teacher. It is not
             changed.
@@ -162,8 +163,7 @@ def fit(
         values["teacher"] = kept(teacher, folder / TEACHER, own)
         for name, value in (settings or {}).items():
             place(values, name, value)
-        config = build(AdaptConfig, values)
-        adapt(replace(config, network=with_preprocessing(config.network)), on_step)
+        adapt(with_preprocessing(build(AdaptConfig, values)), on_step)
         result = read(folder)
     result._temporary = temporary
     return result

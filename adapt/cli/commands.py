@@ -73,6 +73,7 @@ COMMANDS = {
         "commands:FisherConfig", "adapt.analysis.fisher:fisher",
         {"network": "deeplab_vgg16", **DATA}),
     "scan": Command("commands:ScanConfig", "adapt.scan.command:scan", DATA),
+    "align": Command("align:AlignConfig", "adapt.cli.align:align_and_report", DATA),
     "drift": Command(
         "commands:DriftConfig", "viz.report.drift:drift", {"network": "deeplab_vgg16", **DATA}),
     "export": Command("commands:ExportConfig", "adapt.export:export", DATA),

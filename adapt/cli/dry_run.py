@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 from adapt.cli.help import shown
 from adapt.cli.study import cells_of
+from adapt.data import once
 from adapt.disk import checkpoint
 from adapt.disk.files import read_yaml
 from adapt.disk.runs import CONFIG, SUMMARY, check_same
@@ -49,8 +50,9 @@ def training(config: TrainConfig) -> None:
     """
     run = Path(config.run)
     with elsewhere(config) as found:
-        resolved, start, teacher = resolve(found)
-        setup = prepare(resolved, start, teacher)
+        read = once()
+        resolved, start, teacher = resolve(found, read)
+        setup = prepare(resolved, start, teacher, read)
         trial(setup)
         say(describe(setup))
     data = replace(resolved.data, download=config.data.download)

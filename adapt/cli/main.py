@@ -61,9 +61,10 @@ def perform(name: str, composed: DictConfig, dry_run: bool) -> tuple[str, int]:
     from adapt.disk.files import unwritten
     from adapt.machine.processes import processes, refuse_several, silent
     from adapt.machine.runtime import explained
+    from adapt.networks.preprocessing import with_preprocessing
 
-    groups = (getattr(config, group, None) for group in ("network", "teacher_network"))
-    factories = [name for group in groups if (name := getattr(group, "factory", ""))]
+    groups = [group for group in ("network", "teacher_network") if hasattr(config, group)]
+    factories = [name for group in groups if (name := getattr(config, group).factory)]
     try:
         if not command.several:
             refuse_several(name)
@@ -71,13 +72,9 @@ def perform(name: str, composed: DictConfig, dry_run: bool) -> tuple[str, int]:
             from adapt.networks.factory import permit
 
             permit(factory)
-        if getattr(getattr(config, "network", None), "preprocessing", ""):
-            from adapt.networks.preprocessing import with_preprocessing
-
-            config.network = with_preprocessing(config.network)
         with processes():
             action = f"adapt.cli.dry_run:{command.dry_run}" if dry_run else command.action
-            named(action)(config)
+            named(action)(with_preprocessing(config))
     except (InputError, Stopped) as error:
         said = f"error: {error}" if isinstance(error, InputError) else str(error)
         return "" if silent(error) else said, error.status

@@ -1,27 +1,23 @@
 """Data sets: which files belong together. Nothing is decoded here (adapt.data.images does that)."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
+from operator import eq, gt
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from adapt.data.classification import CALTECH256, DOGS120, FOLDERS, FOOD101, INDOOR67
-from adapt.data.files import (
-    FILES,
-    Layout,
-    MissingFiles,
-    Problem,
-    Sample,
-    leading_out,
-    matched,
-    resolved,
-)
+from adapt.data.files import Layout, MissingFiles, Problem, leading_out, matched, resolved
+from adapt.data.images import void_of
 from adapt.data.objects import OBJECTS, Pairs, offered, samples_of
 from adapt.data.pairs import PAIRS, read_csv, read_shards
+from adapt.data.samples import FILES, Sample, Table, chosen, column
 from adapt.data.scenes import write_scenes
 from adapt.data.segmentation import CAMVID, CITYSCAPES, SCENES, VOC
+from adapt.data.warp import with_transforms
 from adapt.errors import InputError, listing, unknown
 from adapt.settings.groups import WHOLE, DataConfig
 
@@ -50,7 +46,7 @@ class DataSet:
     split: str
     classes: tuple[str, ...]
     void: tuple[int, ...]
-    samples: tuple[Sample, ...]
+    samples: Sequence[Sample]
     codes: tuple[int, ...] = ()
     """Value of each class in the masks; () = its index."""
     classification: bool = False
@@ -62,11 +58,12 @@ class DataSet:
 
     @property
     def labelled(self) -> bool:
-        return all(s.y1 is not None or s.label is not None for s in self.samples)
+        masks, labels = (column(self.samples, field) for field in ("y1", "label"))
+        return all(mask or label for mask, label in zip(masks, labels, strict=True))
 
     @property
     def paired(self) -> bool:
-        return all(s.x2 is not None for s in self.samples)
+        return all(column(self.samples, "x2"))
 
 
 def some(data: DataSet, count: int) -> DataSet:
@@ -142,7 +139,24 @@ def load(config: DataConfig, split: str) -> DataSet:
     if layout.find is not None:
         classes = layout.find(config, Path(config.root))
     void, codes = label_values(config, classes)
-    return DataSet(config.name, split, classes, void, tuple(samples), codes, layout.classification)
+    kept = samples if isinstance(samples, Table) else tuple(samples)
+    return DataSet(config.name, split, classes, void, kept, codes, layout.classification)
+
+
+Read = Callable[[DataConfig], DataSet]
+
+
+def once() -> Read:
+    """Reads the training samples of a configuration, and remembers the last: a list of a million
+    takes seconds."""
+    known: list[tuple[DataConfig, DataSet]] = []
+
+    def read(data: DataConfig) -> DataSet:
+        if not known or known[0][0] != data:
+            known[:] = [(data, load(data, "train"))]
+        return known[0][1]
+
+    return read
 
 
 def label_values(
@@ -167,15 +181,30 @@ def label_values(
             f"data.void is {config.void}, data.codes {config.codes}: each value means one thing; "
             f"classes have {list(codes) or f'0..{len(classes) - 1}'}"
         )
+    highest = max([*(codes or range(len(classes))), *config.void], default=0)
+    if config.colors and highest >= len(config.colors):
+        raise InputError(
+            f"data.colors has {len(config.colors)} colours, of the values from 0 on; classes and "
+            f"data.void have values up to {highest}"
+        )
     return void, codes
+
+
+def void_written(config: DataConfig) -> int:
+    """The value that labels of a copy of a data set get where they say nothing."""
+    layout = layout_of(config)
+    classes = layout.classes or config.classes
+    return next(iter(config.void or layout.void), void_of(len(classes)))
 
 
 def load_objects(config: DataConfig, split: str) -> DataSet:
     """As `load`, of pairs that are objects of Python (adapt.data.objects)."""
     found = offered(config.pairs)
+    if config.transforms:
+        raise InputError("data.transforms is for pairs that are files; these are Python's objects")
     apart = found.held_out if split == HELD_OUT else None
     items = found.train if apart is None else apart
-    samples = samples_of(items)
+    samples: Sequence[Sample] = samples_of(items)
     part = split if split in config.parts else config.part if split == "train" else ""
     if apart is None and part not in ("", WHOLE):
         samples = cut(samples, config.parts, config.parts_seed, part)
@@ -192,7 +221,12 @@ def splits_of(config: DataConfig) -> list[str]:
     return [*layout_of(config).splits(Path(config.root)), *config.parts]
 
 
-def _samples(config: DataConfig, layout: Layout, listed: str) -> list[Sample]:
+def _samples(config: DataConfig, layout: Layout, listed: str) -> Sequence[Sample]:
+    found = _listed(config, layout, listed)
+    return with_transforms(found, config) if config.transforms else found
+
+
+def _listed(config: DataConfig, layout: Layout, listed: str) -> Sequence[Sample]:
     if config.pairs:
         return read_csv(Path(config.pairs), config.follow_links)
     if config.shards:
@@ -201,12 +235,30 @@ def _samples(config: DataConfig, layout: Layout, listed: str) -> list[Sample]:
     if not config.target:
         return old
     bare = replace(config, labels="") if layout is PAIRS else config
-    new = {s.name: s for s in read_split(bare, layout, Path(config.target), listed)}
-    matched((s.name for s in old), new, config.root, config.target)
-    return [replace(s, x2=new[s.name].x1, y2=new[s.name].y1 or s.y1) for s in old]
+    new = read_split(bare, layout, Path(config.target), listed)
+    both = partnered(old, new)
+    if not len(old) == len(both) == len(new):
+        matched(column(old, "name"), column(new, "name"), config.root, config.target)
+    return both
 
 
-def read_split(config: DataConfig, layout: Layout, root: Path, split: str) -> list[Sample]:
+def partnered(old: Sequence[Sample], new: Sequence[Sample]) -> Sequence[Sample]:
+    """The samples of the old domain that have one of their name in the new one, with its image as
+    x2; y2 is its own label, where it has one, else that of x1."""
+    wanted, there = column(old, "name"), column(new, "name")
+    found = np.arange(len(wanted))
+    if len(wanted) != len(there) or not all(map(eq, wanted, there)):
+        places = {name: place for place, name in enumerate(there)}
+        found = np.array([places.get(name, -1) for name in wanted], int)
+    ours, theirs = chosen(old, np.flatnonzero(found >= 0)), chosen(new, found[found >= 0])
+    if isinstance(ours, Table) and isinstance(theirs, Table):
+        labels = {"y2": ours.columns["y1"]} if "y1" in ours.columns else {}
+        return Table(ours.columns | {"x2": theirs.columns["x1"]} | labels)
+    both = zip(ours, theirs, strict=True)
+    return [replace(a, x2=b.x1, y2=b.y1 or a.y1) for a, b in both]
+
+
+def read_split(config: DataConfig, layout: Layout, root: Path, split: str) -> Sequence[Sample]:
     """The samples of one list of one domain, whose files all lie in the data's folders: those that
     the configuration names and that it finds them in; links may lead from one to another.
 
@@ -232,13 +284,21 @@ def read_split(config: DataConfig, layout: Layout, root: Path, split: str) -> li
     return samples
 
 
-def cut(samples: list[Sample], parts: dict[str, float], seed: int, part: str) -> list[Sample]:
-    """The samples of a named part. Parts are disjoint and depend on the names and the seed only."""
+def cut(
+    samples: Sequence[Sample], parts: dict[str, float], seed: int, part: str
+) -> Sequence[Sample]:
+    """The samples of a named part. Parts are disjoint and depend on the names and the seed only;
+    pairs of one old image stay together, so that none is held out that was seen."""
     if part not in parts:
         raise unknown("data.part", part, (WHOLE, *parts))
-    by_name = sorted(samples, key=lambda s: s.name)
-    order = np.random.default_rng(seed).permutation(len(by_name))
-    edges = np.round(np.cumsum([0.0, *parts.values()]) * len(by_name)).astype(int)
+    names, images = column(samples, "name"), column(samples, "x1")
+    order = np.arange(len(names))
+    if any(map(gt, names, islice(names, 1, None))):  # sorting takes memory
+        order = np.array(sorted(range(len(names)), key=names.__getitem__))
+    keys = np.fromiter(map(hash, images), np.int64, len(images))[order]
+    _, first, scene = np.unique(keys, return_index=True, return_inverse=True)
+    drawn = np.random.default_rng(seed).permutation(len(first))
+    edges = np.round(np.cumsum([0.0, *parts.values()]) * len(first)).astype(int)
     position = list(parts).index(part)
-    chosen = {by_name[i].name for i in order[edges[position] : edges[position + 1]]}
-    return [s for s in samples if s.name in chosen]
+    drawn = np.sort(first)[drawn[edges[position] : edges[position + 1]]]
+    return chosen(samples, np.sort(order[np.isin(first[scene], drawn)]))

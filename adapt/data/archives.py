@@ -13,7 +13,7 @@ import tarfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
-from typing import Any, BinaryIO
+from typing import Any
 
 from adapt.errors import InputError
 
@@ -95,7 +95,7 @@ class Part(io.FileIO):
         return super().read(max(self.end - super().tell(), 0))
 
 
-def opened(path: Path, limit: int, what: str = "file") -> BinaryIO:
+def opened(path: Path, limit: int, what: str = "file") -> io.BufferedReader:
     """A regular file, or a member of an archive, of at most `limit` bytes, open for reading; an
     InputError where it is missing, something else, larger or not ours to read."""
     if (place := PLACE.fullmatch(path.parent.name)) and path.parents[1].suffix == SHARD:

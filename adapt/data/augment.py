@@ -6,12 +6,17 @@ the transforms of one `Compose` share theirs, so that a crop's place would tell 
 mirrored.
 """
 
+from collections.abc import Callable, Sequence
+from functools import partial
 from random import Random
 from typing import Any
 
 import cv2
 import numpy as np
 
+from adapt.data.images import DEEP
+from adapt.errors import InputError
+from adapt.settings.choices import PAD, STRETCH
 from adapt.settings.groups import DataConfig
 
 IMAGES = ("x1", "x2")
@@ -24,10 +29,17 @@ WINDOW, MIRROR, SCALE, ROTATION, COLOUR, BLUR = range(6)
 """What is drawn for a sample; COLOUR and BLUR for each side, x2's being 2 further."""
 
 Arrays = dict[str, np.ndarray]
-"""x1, x2: uint8 (H, W, 3); y: index mask (H, W); valid: uint8 (H, W); all of one height and
-width."""
+"""x1, x2: uint8 or uint16 (H, W, C); y: index mask (H, W); valid: uint8 (H, W); all of one height
+and width."""
 Steps = dict[int, Any]
 """What is drawn -> albumentations' transform that draws it."""
+
+
+def frame(shape: Sequence[int], size: list[int]) -> list[int]:
+    """(H, W) that `data.resize` makes of an image of a shape (H, W)."""
+    if len(size) == 1:
+        return [round(side * size[0] / min(shape)) for side in shape]
+    return size or list(shape)
 
 
 def resize(arrays: Arrays, size: list[int]) -> Arrays:
@@ -38,12 +50,69 @@ def resize(arrays: Arrays, size: list[int]) -> Arrays:
     resized = {}
     for key, array in arrays.items():
         shape = array.shape[:2]
-        wanted = size if len(size) == 2 else [round(side * size[0] / min(shape)) for side in shape]
+        wanted = frame(shape, size)
         shrinks = wanted[0] * wanted[1] < shape[0] * shape[1]
         smooth = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
         method = cv2.INTER_NEAREST_EXACT if key in MASKS else smooth
-        resized[key] = cv2.resize(array, wanted[::-1], interpolation=method)
+        change = partial(cv2.resize, dsize=wanted[::-1], interpolation=method)
+        resized[key] = with_channels(change, array)
     return resized
+
+
+def with_channels(change: Callable[[np.ndarray], np.ndarray], array: np.ndarray) -> np.ndarray:
+    """What a function of OpenCV, which shrinks up to four channels and drops a single one, makes of
+    (H, W) or (H, W, C)."""
+    if array.ndim == 2 or array.shape[2] in (3, 4):
+        return change(array)
+    parts = [change(array[..., i : i + 4]) for i in range(0, array.shape[2], 4)]
+    return np.dstack(parts)
+
+
+def centred(array: np.ndarray, shape: Sequence[int], fill: np.generic | float) -> np.ndarray:
+    """An array (H, W[, C]) cut, or padded with `fill`, around its middle to `shape`. A second call
+    with the array's own shape puts what is left of it back in its place."""
+    if array.shape[:2] == tuple(shape):
+        return array
+    common = [min(sides) for sides in zip(array.shape[:2], shape, strict=True)]
+
+    def middle(whole: Sequence[int]) -> tuple[slice, ...]:
+        both = zip(whole, common, strict=True)
+        return tuple(slice((side - part) // 2, (side + part) // 2) for side, part in both)
+
+    made = np.full((*shape, *array.shape[2:]), fill, array.dtype)
+    made[middle(shape)] = array[middle(array.shape[:2])]
+    return made
+
+
+def canvas(shape: Sequence[int], size: list[int], fit: str) -> tuple[int, int]:
+    """(H, W) of the part of an image, or of the ground around it, that `data.fit` brings to `size`,
+    in the image's own pixels."""
+    height, width = shape
+    tall, wide = round(width * size[0] / size[1]), round(height * size[1] / size[0])
+    chosen = max if fit == PAD else min
+    return max(1, chosen(height, tall)), max(1, chosen(width, wide))
+
+
+def fitted(arrays: Arrays, size: list[int], fit: str) -> Arrays:
+    """Arrays with the shape of `size` at their own resolution, as `data.fit` says. Where padding
+    leaves one of the images without a pixel, labels are void and `valid` is 0."""
+    if fit == STRETCH:
+        return arrays
+    made = {
+        key: centred(array, canvas(array.shape[:2], size, fit), fill_of(key, array))
+        for key, array in arrays.items()
+    }
+    for image in made.keys() & set(IMAGES):
+        shown = centred(np.ones(arrays[image].shape[:2], np.uint8), made[image].shape[:2], 0)
+        for mask in made.keys() & set(MASKS):
+            there = resize({"valid": shown}, list(made[mask].shape[:2]))["valid"]
+            made[mask] = np.where(there, made[mask], fill_of(mask, made[mask]))
+    return made
+
+
+def fill_of(key: str, array: np.ndarray) -> np.generic:
+    """What an array holds where no image is; the largest value of a label's type is void."""
+    return array.dtype.type(np.iinfo(array.dtype).max if key == "y" else FILL)
 
 
 def turning(config: DataConfig) -> Steps:
@@ -70,19 +139,11 @@ def turning(config: DataConfig) -> Steps:
 
 def window(arrays: Arrays, size: list[int], seed: int) -> Arrays:
     """The same random window (H, W) of all arrays, as views; what is smaller is padded around."""
-    height, width = next(iter(arrays.values())).shape[:2]
-    down, across = max(size[0] - height, 0), max(size[1] - width, 0)
-    if down or across:
-        sides = (down // 2, down - down // 2, across // 2, across - across // 2)
-        arrays = {
-            key: cv2.copyMakeBorder(
-                array, *sides, cv2.BORDER_CONSTANT, value=FILL_LABEL if key == "y" else FILL
-            )
-            for key, array in arrays.items()
-        }
+    height, width = map(max, zip(next(iter(arrays.values())).shape[:2], size, strict=True))
+    arrays = {k: centred(a, (height, width), fill_of(k, a)) for k, a in arrays.items()}
     draw = Random(seed)
-    top = int((height + down - size[0] + 1) * draw.random())
-    left = int((width + across - size[1] + 1) * draw.random())
+    top = int((height - size[0] + 1) * draw.random())
+    left = int((width - size[1] + 1) * draw.random())
     return {k: a[top : top + size[0], left : left + size[1]] for k, a in arrays.items()}
 
 
@@ -111,6 +172,14 @@ def photometry(config: DataConfig, side: int) -> Steps:
     if blur:
         steps[BLUR + 2 * side] = A.GaussianBlur(blur_limit=0, sigma_limit=(0, blur), p=1)
     return {use: A.Compose([step]) for use, step in steps.items()}
+
+
+def recoloured(step: Any, image: np.ndarray) -> np.ndarray:
+    """An image after a transform of albumentations, which knows uint8, and floats in 0..1."""
+    if image.dtype == np.uint16:
+        changed = step(image=(image / np.float32(DEEP)))["image"]
+        return np.rint(changed * DEEP).astype(np.uint16)
+    return step(image=image)["image"]
 
 
 class PairedAugmentation:
@@ -145,8 +214,14 @@ class PairedAugmentation:
             moved = {k: cv2.flip(array, 1).reshape(array.shape) for k, array in moved.items()}
         for key in moved.keys() & self.photometry.keys():
             for use, step in self.photometry[key].items():
+                channels = moved[key].shape[2]
+                if use == COLOUR + 2 * IMAGES.index(key) and channels not in (1, 3):
+                    raise InputError(
+                        f"data.jitter_{key} changes the colours of grey or RGB images; {key} has "
+                        f"{channels} channels"
+                    )
                 step.set_random_seed(own(seed, use))
-                moved[key] = step(image=moved[key])["image"]
+                moved[key] = recoloured(step, moved[key])
         return moved
 
     def turned(self, arrays: Arrays, seed: int) -> Arrays:

@@ -9,7 +9,7 @@ dogs120      Images/<class>/*.jpg, lists/train_list.mat, lists/test_list.mat (Kh
 
 import io
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,15 +18,16 @@ import numpy as np
 from adapt.data.archives import read_mat
 from adapt.data.files import (
     Layout,
-    Sample,
+    bare,
     folder,
     home_of,
-    lines,
     list_file,
+    numbered,
     stems,
     unique,
     write_lines,
 )
+from adapt.data.samples import Sample
 from adapt.disk.files import write_whole
 from adapt.errors import InputError, listing, unknown
 from adapt.settings.groups import DataConfig
@@ -58,16 +59,16 @@ def samples_below(where: Path, classes: tuple[str, ...], synsets: bool = False) 
     ]
 
 
-def samples_listed(source: Path, entries: list[str], images: Path) -> list[Sample]:
-    """The images that a list names as `<class>/<file>`, below the folder `images`; files match by
-    stem, so that lists without a suffix and shifted twins (PNG) serve as well. A class or an image
-    that is not there is an InputError with the entry's number."""
+def samples_listed(source: Path, entries: list[tuple[int, str]], images: Path) -> list[Sample]:
+    """The images that a list names as `<class>/<file>` in its numbered entries, below the folder
+    `images`; files match by stem, so that lists without a suffix and shifted twins (PNG) serve as
+    well. A class or an image that is not there is an InputError with the entry's number."""
     label_of = {name: label for label, name in enumerate(classes_in(images))}
     tables: dict[str, dict[str, Path]] = {}
     samples = []
-    for number, entry in enumerate(entries, 1):
+    for number, entry in entries:
         where = f"{source}:{number}"
-        name, stem = Path(entry).parent.name, Path(entry).stem
+        name, stem = Path(entry).parent.name, bare(Path(entry).name)
         if name not in label_of:
             raise unknown(f"{where}: class", name, label_of)
         if name not in tables:
@@ -98,8 +99,8 @@ def listed(
     def read(config: DataConfig, root: Path, split: str) -> list[Sample]:
         root = home(root)
         source = list_file(root, list_of(split), config.follow_links)
-        found = entries(source) if source.suffix == ".mat" else lines(source)
-        return samples_listed(source, found, root / images)
+        named = enumerate(entries(source), 1) if source.suffix == ".mat" else numbered(source)
+        return samples_listed(source, [*named], root / images)
 
     def write(root: Path, split: str, samples: list[Sample]) -> None:
         names = [
@@ -140,7 +141,7 @@ FOOD101 = listed("images", lambda split: f"meta/{split}.txt", "food-101", suffix
 DOGS = listed("Images", lambda split: f"lists/{split}_list.mat")
 
 
-def dogs120(config: DataConfig, root: Path, split: str) -> list[Sample]:
+def dogs120(config: DataConfig, root: Path, split: str) -> Sequence[Sample]:
     """Stanford Dogs' lists, and the split `imagenet_val`: ImageNet's validation images of the
     breeds, on which 001 tests, because the images of Stanford Dogs are ImageNet's training images.
     They lie in data.imagenet_val=DIR, a folder a class (DIR/n02085620/ILSVRC2012_val_….JPEG), as

@@ -1,54 +1,30 @@
 """The one place that opens images. Strict: what cannot be read as stated is refused by name.
 
-simplejpeg decodes JPEGs: it refuses what libjpeg only warns of, where others fill the rest with
-grey. Pillow decodes PNGs, as image or as index mask, and reads the headers of both.
+What stands in a file comes from formats (JPEG, PNG, WebP, BMP), tiff and video; here it becomes an
+image of the channels and the range that the settings name, or an index mask.
 """
 
 import io
-import re
-import struct
-import warnings
-import zlib
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import cv2
 import numpy as np
-import simplejpeg
-from PIL import ExifTags, Image, ImageFile, ImageOps
+from PIL import Image
 
+from adapt.data import tiff
 from adapt.data.archives import MAX_BYTES, opened, read_mat
+from adapt.data.formats import Header, Raster, decode_picture, opened_picture
+from adapt.data.video import frame_header, frame_of, read_frame
 from adapt.disk.files import write_whole
 from adapt.errors import InputError, listing
-from adapt.settings.checks import MOST_PIXELS
 
 IGNORE = 255
 """Void in masks of 8 bits; `void_of` is that of an index mask."""
 
-SUFFIXES = (".jpg", ".jpeg", ".png")
-MAX_PIXELS = MOST_PIXELS
-MODES = ("1", "L", "LA", "P", "RGB", "RGBA")
-"""Pillow's modes that are read as images, with at most 8 bits a value."""
-
-OTHERS = {
-    b"GIF8": "a GIF", b"II*\0": "a TIFF", b"MM\0*": "a TIFF", b"BM": "a BMP", b"%!PS": "an EPS",
-    b"RIFF": "a WebP", b"\0\0\0\x0cjP": "a JPEG 2000", b"\0\0\0\x18ftyp": "a HEIF or AVIF",
-    b"\0\0\0\x1cftyp": "a HEIF or AVIF", b"\0\0\0\x20ftyp": "a HEIF or AVIF", b"<": "HTML or XML",
-    b"version https://git-lfs": "a Git LFS pointer; `git lfs pull` fetches the image",
-    b"PK\3\4": "a ZIP archive", b"\x1f\x8b": "a gzip archive", b"MATLAB 5": "a MATLAB file",
-}  # fmt: skip
-"""First bytes -> what a file is that should be an image."""
-
-_BROKEN = (
-    OSError, SyntaxError, ValueError, IndexError, KeyError, TypeError, EOFError, OverflowError,
-    struct.error, zlib.error,
-)  # fmt: skip
-"""What decoders raise on broken bytes."""
-_HARMLESS = re.compile("before marker 0xd9|JFIF revision|Adobe color|subsampling level")
-"""What simplejpeg refuses although every pixel is there: odd headers, and bytes before the end."""
-_TURNED = {"exif", "xmp", "Raw profile type exif", "XML:com.adobe.xmp"}
-"""Entries of Pillow's `info` that may tell an orientation."""
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", *tiff.SUFFIXES)
+DEEP = 65_535
+"""The largest value of images with more than 8 bits, which are uint16 in memory."""
 
 
 def index_type(classes: int) -> type[np.uint8] | type[np.uint16]:
@@ -63,169 +39,206 @@ def void_of(classes: int) -> int:
     return int(np.iinfo(index_type(classes)).max)
 
 
-@contextmanager
-def _open(path: Path, *, pixels: bool) -> Iterator[tuple[ImageFile.ImageFile, bytes, int]]:
-    """A JPEG or PNG that is not decoded yet, its bytes (b"" without `pixels`) and its orientation.
-
-    What decoders raise inside becomes an InputError, what they warn of is left out. Animations, and
-    what is above MAX_PIXELS, are refused before anything is decoded.
-    """
-    with opened(path, MAX_BYTES, "image") as stream, warnings.catch_warnings(record=True) as said:
-        warnings.simplefilter("always")
-        content = stream.read() if pixels else b""
-        source = io.BytesIO(content) if pixels else stream
-        start = source.read(32)
-        source.seek(0)
-        try:
-            with Image.open(source, formats=("JPEG", "PNG")) as image:
-                if image.width * image.height > MAX_PIXELS:
-                    size = f"{image.width}x{image.height}"
-                    raise InputError(f"{path}: {size} is above {MAX_PIXELS} pixels")
-                if image.format == "PNG" and getattr(image, "is_animated", False):
-                    raise ValueError("it is an animation; give single images")
-                yield image, content, _orientation(image, said)
-        except InputError:
-            raise
-        except Image.DecompressionBombError:
-            raise InputError(f"{path}: far above {MAX_PIXELS} pixels") from None
-        except _BROKEN as error:
-            what = f"broken image ({re.sub(' <.*>', '', str(error))})"
-            if not start.startswith((b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n")):
-                kind = next((k for magic, k in OTHERS.items() if start.startswith(magic)), "")
-                kind = kind if start else "empty"
-                what = f"not a readable JPEG or PNG file{f': it is {kind}' if kind else ''}"
-            raise InputError(f"{path}: {what}") from None
+def holding(labels: np.ndarray, value: int) -> np.ndarray:
+    """Labels in a type that has room for a value."""
+    return labels.astype(np.promote_types(labels.dtype, np.min_scalar_type(value)), copy=False)
 
 
-def _orientation(image: ImageFile.ImageFile, said: list[warnings.WarningMessage]) -> int:
-    """1..8 as EXIF has it, or XMP where EXIF says nothing; 5 to 8 are turned by a quarter. Of a PNG
-    only what stands before its pixels counts. A block that breaks off before it has told it, of
-    which Pillow has then warned (`said`), is a ValueError."""
-    if not _TURNED & image.info.keys():
-        return 1
-    found: int | None = image.getexif().get(ExifTags.Base.Orientation)
-    if found is None and any(warning.category is UserWarning for warning in said):
-        text = "its EXIF block is broken, so that its orientation is unknown; remove the block"
-        raise ValueError(text)
-    return found if found and 1 <= found <= 8 else 1
-
-
-def _packing(image: ImageFile.ImageFile) -> str:
-    """How the file packs its values (`L;4`, say)."""
-    return str(image.tile[0][3]) if image.tile else ""
-
-
-def _decode_png(image: ImageFile.ImageFile, content: bytes) -> None:
-    """Decode a PNG whose checksums are right, in place.
-
-    Pillow leaves rows that the file lacks 0 without a word: where the last row is 0, OpenCV, which
-    refuses such a file, must be able to decode it as well.
-    """
-    with Image.open(io.BytesIO(content), formats=("PNG",)) as twin:
-        twin.verify()
-    image.load()
-    last = image.crop((0, image.height - 1, image.width, image.height))
-    unsure = image.info.get("interlace") or not np.array(last).any()
-    if unsure and cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED) is None:
-        raise ValueError("it has fewer rows than its header says")
-
-
-def image_header(path: Path) -> tuple[str, tuple[int, int]]:
-    """Pillow's mode of the file (RGB, L, P, …) and (H, W) of an upright image, from the header
-    alone; raises InputError as `read_image`, but for what only the pixels show."""
-    with _open(path, pixels=False) as (image, _, orientation):
-        size = (image.height, image.width)
-        return image.mode, size[::-1] if orientation >= 5 else size
+def image_header(path: Path) -> Header:
+    """What a file says of itself, from its header alone; raises InputError as `read_image`, but for
+    what only the pixels show."""
+    if frame := frame_of(path):
+        return frame_header(*frame)
+    with opened(path, MAX_BYTES, "image") as stream:
+        if stream.peek(4)[:4] in tiff.TIFF:
+            return tiff.tiff_header(path, stream)
+        with opened_picture(path, stream) as picture:
+            return picture.header
 
 
 def image_size(path: Path) -> tuple[int, int]:
-    return image_header(path)[1]
+    return image_header(path).size
 
 
-def read_image(path: Path, *, mask: bool = False) -> np.ndarray:
-    """An image as uint8 (H, W, 3) RGB, turned upright by its EXIF orientation; a `mask` must be a
-    PNG and upright.
+def decode(path: Path, *, mask: bool = False, indices: bool = False) -> Raster:
+    """All channels of a file, turned upright by its EXIF orientation. A `mask` must be stored
+    upright and without loss; with `indices` its values are as in the file, else as colours."""
+    if frame := frame_of(path):
+        if mask:
+            raise InputError(f"{path}: a mask must not be a frame of a video; give a PNG")
+        return Raster(read_frame(*frame))
+    with opened(path, MAX_BYTES, "image") as stream:
+        content = stream.read()
+    if content[:4] in tiff.TIFF:
+        return tiff.decode_tiff(path, io.BytesIO(content), indices=indices)
+    return decode_picture(path, content, mask=mask, indices=indices)
 
-    8-bit RGB and grey are taken as they are (fewer bits are spread over 0..255), palette images
-    through their palette, RGBA only where it is opaque everywhere.
+
+def read_image(path: Path, bands: Sequence[int] = (), limits: Sequence[float] = ()) -> np.ndarray:
+    """An image as `prepared` makes it of a file.
 
     Raises:
-        InputError: every other mode (16 bits, CMYK), a file that is no JPEG or PNG, broken, cut
-            off, an animation, or above MAX_PIXELS.
+        InputError: as `prepared`; or the file is of another kind, broken, cut off, an animation, or
+            above MOST_PIXELS.
     """
-    with _open(path, pixels=True) as (image, content, orientation):
-        if mask:
-            _refuse_changed(path, image, orientation)
-        deep = "16" in _packing(image)
-        if image.mode not in MODES or deep:
-            kind = f"mode {image.mode}"
-            if deep and not image.mode.startswith("I"):  # Pillow would cut it to 8
-                kind = "16 bits a value"
-            raise InputError(f"{path}: {kind} is not supported; give 8-bit RGB, grey or palette")
-        decode = _of_png if image.format == "PNG" else _of_jpeg
-        pixels = decode(path, image, content)
-    if orientation == 1:
-        return pixels
-    turned = Image.fromarray(pixels)
-    turned.getexif()[ExifTags.Base.Orientation] = orientation
-    return np.array(ImageOps.exif_transpose(turned))
+    return prepared(str(path), decode(path), bands, limits)
 
 
-def _of_jpeg(path: Path, image: ImageFile.ImageFile, content: bytes) -> np.ndarray:
-    try:
-        return simplejpeg.decode_jpeg(content, "RGB", strict=True)
-    except ValueError as error:
-        if not _HARMLESS.search(str(error)):
-            raise
-    return np.array(image.convert("RGB"))
+def prepared(
+    where: str, raster: Raster, bands: Sequence[int] = (), limits: Sequence[float] = ()
+) -> np.ndarray:
+    """The image (H, W, C) that a network is to see: uint8 of files with 8 bits a value, else uint16
+    whose 0..65535 are the `limits`, so that a value's share of its type's range is what counts.
+
+    Args:
+        where: the file, for messages.
+        raster: what is in it.
+        bands: channels from 1 on, in their order, alpha being one of them; () = red, green and blue
+            of an image with three, the grey of one three times, alpha left out.
+        limits: lowest and highest value of files that have not 8 bits, beyond which values are cut
+            off; () = the range of their type.
+
+    Raises:
+        InputError: a number of channels that needs `bands`, a band that is not there, a type that
+            needs `limits`, or values that are not finite.
+    """
+    values, count = raster.values, raster.values.shape[2]
+    chosen = selection(where, count, raster.alpha, bands)
+    if chosen != list(range(count)):
+        ordered = chosen == list(range(len(chosen)))
+        values = values[..., : len(chosen)] if ordered else values[..., chosen]
+    if values.dtype != np.uint8:
+        values = scaled(where, values, raster.top, limits)
+    return np.ascontiguousarray(values if bands or len(chosen) > 1 else values.repeat(3, axis=2))
 
 
-def _of_png(path: Path, image: ImageFile.ImageFile, content: bytes) -> np.ndarray:
-    _decode_png(image, content)
-    if image.mode == "P":
-        colours = len(image.palette.palette) // 3 if image.palette else 0
-        if (last := int(np.array(image).max())) >= colours:
-            raise InputError(f"{path}: value {last} is not in its palette of {colours}")
-    shown = image.convert("RGBA") if "transparency" in image.info else image
-    if shown.mode in ("LA", "RGBA") and shown.getchannel("A").getextrema() != (255, 255):
-        raise InputError(f"{path}: has transparent pixels; flatten it onto a background first")
-    return np.array(shown if shown.mode == "RGB" else shown.convert("RGB"))
+def selection(where: str, count: int, alpha: bool, bands: Sequence[int]) -> list[int]:
+    """The places of the channels that are read of a file with `count`; raises as `prepared`."""
+    colours = count - alpha
+    if not bands and colours not in (1, 3):
+        raise InputError(
+            f"{where}: has {count} bands; data.bands, or of x2 data.bands_x2, says which ones are "
+            "read: data.bands=[3,2,1]"
+        )
+    if bands and max(bands) > count:
+        raise InputError(f"{where}: has {count} bands; data.bands={list(bands)} asks for others")
+    return [band - 1 for band in bands] or list(range(colours))
 
 
-def read_indices(path: Path) -> np.ndarray:
-    """The values of a mask's file as uint8 or uint16 (H, W), mode P, L or I;16 without colour
-    conversion. Another mode, a JPEG, which changes values, and a rotated file are InputErrors, as
-    in `read_image`."""
+def check_header(
+    path: Path, header: Header, bands: Sequence[int] = (), limits: Sequence[float] = ()
+) -> None:
+    """Raises InputError where a header tells already that `prepared` will refuse a file."""
+    selection(str(path), header.channels, header.alpha, bands)
+    if header.top is None and not limits:
+        raise rangeless(str(path), header.mode)
+
+
+def rangeless(where: str, what: str) -> InputError:
+    return InputError(
+        f"{where}: is {what}, which has no range of its own; data.range, or of x2 data.range_x2, "
+        "says which values are black and white: data.range=[0,10000]"
+    )
+
+
+def scaled(where: str, values: np.ndarray, top: int | None, limits: Sequence[float]) -> np.ndarray:
+    """uint16 in which 0..DEEP are `limits`, or 0..`top` without them; raises as `prepared`."""
+    if not limits and top is None:
+        raise rangeless(where, f"{values.dtype} of {values.min():g} to {values.max():g}")
+    low, high = limits or (0, float(top or 0))
+    if values.dtype == np.uint16 and (low, high) == (0, DEEP):
+        return values
+    if strange := int((~np.isfinite(values)).sum()):
+        raise InputError(f"{where}: has {strange} values that are not finite")
+    shares = (values.astype(np.float64) - low) * (DEEP / (high - low))
+    return np.rint(shares.clip(0, DEEP)).astype(np.uint16)
+
+
+def as_rgb(image: np.ndarray) -> np.ndarray:
+    """An image (H, W, C) to be looked at, uint8 (H, W, 3): the first three channels, or the last
+    one again for those that lack; 16 bits cut to 8, floating point stretched to 0..255."""
+    if image.dtype == np.uint16:
+        shown = np.right_shift(image, 8).astype(np.uint8)
+    elif image.dtype == np.uint8:
+        shown = image
+    else:
+        low, high = float(image.min()), float(image.max())
+        shown = ((image - low) / max(high - low, 1e-12) * 255).astype(np.uint8)
+    if shown.shape[2] == 3:
+        return shown
+    return np.ascontiguousarray(shown[..., np.minimum([0, 1, 2], shown.shape[2] - 1)])
+
+
+def read_indices(path: Path, colours: Sequence[Sequence[int]] = ()) -> np.ndarray:
+    """The values of a mask's file, (H, W), uint8 where that holds them, else uint16: samples of
+    grey of any depth, places in the palette, or of a picture with `colours` the place of each
+    pixel's colour among them.
+
+    Raises:
+        InputError: as `read_image`; a JPEG, WebP or rotated file; a picture without `colours`, or
+            with others; transparent pixels; values that are no indices.
+    """
     if path.suffix.lower() == ".mat":
         return _read_sbd(path)
-    with _open(path, pixels=True) as (image, content, orientation):
-        packing = _packing(image)
-        known = image.mode in ("P", "L", "I;16")
-        if not known or packing.startswith("L;"):  # PIL rescales 4-bit grey
-            kind = packing if packing.startswith("L;") else image.mode
-            text = f"a mask holds class indices (palette or 8-bit grey); it is {kind}"
-            raise InputError(f"{path}: {text}")
-        _refuse_changed(path, image, orientation)
-        _decode_png(image, content)
-        return np.array(image)
+    raster = decode(path, mask=True, indices=not colours)
+    values = raster.values
+    if raster.alpha:
+        if values[..., -1].min() != raster.top:
+            raise InputError(f"{path}: a mask must not have transparent pixels")
+        values = values[..., :-1]
+    if colours:
+        return _places(path, values, colours)
+    if values.shape[2] > 1 and (unequal := (values != values[..., :1]).any(axis=2)).any():
+        y, x = np.argwhere(unequal)[0]
+        raise InputError(
+            f"{path}: a mask holds class indices; this one has colours, such as "
+            f"{values[y, x].tolist()}; data.colors names the colour of each class"
+        )
+    found = values[..., 0]
+    highest = found.max()
+    kind = np.uint8 if highest <= IGNORE else np.uint16
+    with np.errstate(invalid="ignore"):
+        whole = found.astype(kind)
+    if not np.array_equal(whole, found):
+        raise InputError(
+            f"{path}: a mask holds class indices; this one has values of {found.min()} to {highest}"
+        )
+    return np.ascontiguousarray(whole)
+
+
+def _places(path: Path, values: np.ndarray, colours: Sequence[Sequence[int]]) -> np.ndarray:
+    """(H, W): the place among `colours` of each pixel's colour."""
+    if values.dtype != np.uint8 or values.shape[2] not in (1, 3):
+        raise InputError(f"{path}: data.colors is for masks of 8-bit RGB; it is {values.dtype}")
+    weights = np.array([1 << 16, 1 << 8, 1])
+    pixels = (values * weights).sum(axis=2)
+    known = np.array(colours) @ weights
+    order = known.argsort()
+    nearest = order[np.searchsorted(known, pixels, sorter=order).clip(max=len(known) - 1)]
+    if (wrong := known[nearest] != pixels).any():
+        there, counts = np.unique(pixels[wrong], return_counts=True)
+        said = listing(
+            f"[{c >> 16},{c >> 8 & 255},{c & 255}] ({n} pixels)"
+            for c, n in zip(there.tolist(), counts, strict=True)
+        )
+        raise InputError(f"{path}: colours that are not in data.colors: {said}")
+    return nearest.astype(np.uint8 if len(known) <= IGNORE + 1 else np.uint16)
 
 
 def read_valid(path: Path) -> np.ndarray:
-    """A mask of valid pixels as uint8 (H, W): 1 where any channel of the file is above 0, else 0;
-    raises InputError as `read_image`."""
-    return (read_image(path, mask=True).max(axis=2) > 0).astype(np.uint8)
-
-
-def _refuse_changed(path: Path, image: Image.Image, orientation: int) -> None:
-    """Masks are taken value by value and pixel by pixel."""
-    if image.format != "PNG":
-        raise InputError(f"{path}: a mask must not be a JPEG, which changes its values; give a PNG")
-    if orientation != 1:
-        raise InputError(f"{path}: a mask must not carry an EXIF rotation; save it upright")
+    """A mask of valid pixels as uint8 (H, W): 1 where any channel of the file but alpha is above 0,
+    else 0; raises InputError as `read_indices`."""
+    raster = decode(path, mask=True)
+    colours = raster.values[..., : raster.values.shape[2] - raster.alpha]
+    return (colours.max(axis=2) > 0).astype(np.uint8)
 
 
 def read_mask(
-    path: Path, classes: int, void: Iterable[int] = (), codes: Sequence[int] = ()
+    path: Path,
+    classes: int,
+    void: Iterable[int] = (),
+    codes: Sequence[int] = (),
+    colours: Sequence[Sequence[int]] = (),
 ) -> np.ndarray:
     """An index mask (H, W) of `index_type`: classes 0..classes-1, and `void_of` where the file has
     a void.
@@ -234,7 +247,7 @@ def read_mask(
     InputError as read_indices, and for values that are no class's and not void, neither in `void`
     nor `void_of`; the message has them with their pixel counts.
     """
-    mask, nothing = read_indices(path), void_of(classes)
+    mask, nothing = read_indices(path, colours), void_of(classes)
     codes = codes or range(classes)
     counts = np.bincount(mask.ravel())
     known = {*codes, *void, nothing}
@@ -245,7 +258,7 @@ def read_mask(
             f"{path}: label {', '.join(f'{v} ({n} pixels)' for v, n in wrong.items())} is out of "
             f"range; classes are {there}, void is {sorted(known - {*codes})}"
         )
-    table = np.full(np.iinfo(np.uint16).max + 1, nothing, index_type(classes))
+    table = np.full(DEEP + 1, nothing, index_type(classes))
     table[list(codes)] = np.arange(len(codes))
     return table[mask]
 

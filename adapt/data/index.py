@@ -1,17 +1,12 @@
 """What the index scripts of public paired sets share: a list of pairs, converted files, GeoTIFF."""
 
 import argparse
-import logging
-import struct
 import sys
-import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from adapt.data.archives import opened
 from adapt.data.images import voc_palette, write_png
 from adapt.data.pairs import COLUMNS, read_csv
 from adapt.disk.files import write_whole
@@ -23,8 +18,6 @@ Row = dict[str, Path]
 """Column of COLUMNS -> file."""
 Converter = Callable[[Path], np.ndarray]
 """File -> uint8 (H, W, 3), or (H, W) for masks."""
-MAX_TIFF = 1 << 31
-"""Bytes of a file."""
 
 
 def write_index(path: Path, rows: Iterable[Row], classes: Sequence[str], what: str) -> None:
@@ -103,45 +96,3 @@ def run(command: Callable[[], None]) -> None:
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
-
-
-def read_tiff(path: Path) -> np.ndarray:
-    """The first image of a TIFF, of any number of bands, as (H, W, bands) in the file's own type;
-    bands may lie in pages of their own. What cannot be read is an InputError."""
-    try:
-        import tifffile
-    except ImportError:
-        raise InputError("GeoTIFF needs tifffile and imagecodecs: pip install '.[geo]'") from None
-    with opened(path, MAX_TIFF, "image") as stream, complaints("tifffile") as said:
-        try:
-            with tifffile.TiffFile(stream, name=path.name) as file:
-                bands = np.asarray(file.series[0].asarray())  # not its smaller copies
-        except (
-            tifffile.TiffFileError, OSError, ValueError, IndexError, KeyError, TypeError,
-            AttributeError, AssertionError, NotImplementedError, RuntimeError, OverflowError,
-            ZeroDivisionError, MemoryError, struct.error, zlib.error,
-        ) as error:  # fmt: skip
-            said.insert(0, str(error))
-    if said:  # it goes on with what it has
-        raise InputError(f"{path}: not a readable TIFF ({said[0]})")
-    if bands.ndim not in (2, 3) or not bands.size:
-        raise InputError(f"{path}: has the shape {bands.shape}; rows, columns and bands are read")
-    if bands.ndim == 2:
-        return bands[..., None]
-    channels_first = bands.shape[0] < min(bands.shape[1:])
-    return np.moveaxis(bands, 0, -1) if channels_first else bands
-
-
-@contextmanager
-def complaints(name: str) -> Iterator[list[str]]:
-    """Collects what a logger reports as errors inside, and keeps it and its warnings silent."""
-    said: list[str] = []
-    logger, handler = logging.getLogger(name), logging.Handler(logging.ERROR)
-    handler.emit = lambda record: said.append(record.getMessage())  # type: ignore[method-assign]
-    logger.addHandler(handler)
-    logger.propagate = False
-    try:
-        yield said
-    finally:
-        logger.removeHandler(handler)
-        logger.propagate = True

@@ -11,14 +11,21 @@ from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
-from adapt.data.files import Sample
+from adapt.data.formats import Raster
+from adapt.data.images import prepared
+from adapt.data.samples import Sample
 from adapt.errors import InputError
+from adapt.settings.groups import DataConfig
 
 OBJECTS = "python:pairs"
 """`data.pairs` of a training whose pairs are objects."""
 FIELDS = ("x1", "x2", "valid")
+AS_IT_IS = DataConfig()
+LIKE_FILES = {"1": "L", "P": "RGB", "PA": "RGB", "CMYK": "RGB", "YCbCr": "RGB"}
+"""Modes of Pillow's images, and what files of these modes are read as."""
 
 
 @dataclass(frozen=True)
@@ -78,38 +85,44 @@ def parts_of(item: Any) -> tuple[Any, ...]:
     )
 
 
-def arrays_of(item: Any, name: str) -> dict[str, np.ndarray]:
-    """A pair as x1, x2: uint8 or float32 (H, W, C), and valid: uint8 (H, W).
+def arrays_of(item: Any, name: str, config: DataConfig = AS_IT_IS) -> dict[str, np.ndarray]:
+    """A pair as x1, x2: uint8, uint16 or float32 (H, W, C), and valid: uint8 (H, W).
 
-    Images are uint8 (H, W, C) arrays or PIL images, or tensors (C, H, W); floating point ones count
-    as normalised for the network already.
+    Images are arrays (H, W, C), tensors (C, H, W) or PIL images. Integers go the way of files
+    (adapt.data.images.prepared), by the bands and ranges of `config`, but for [] arrays and tensors
+    keep all their channels; floating point counts as normalised for the network already.
 
     Raises:
-        InputError: another shape or type, or sizes that differ.
+        InputError: another shape or type.
     """
-    found = {key: array_of(value, key, name) for key, value in zip(FIELDS, parts_of(item))}  # noqa: B905
-    if len({array.shape[:2] for array in found.values()}) > 1:
-        sizes = ", ".join(f"{key} {array.shape[:2]}" for key, array in found.items())
-        raise InputError(f"pairs[{name}]: sizes (H, W) differ: {sizes}")
-    return found
+    values = zip(FIELDS, parts_of(item))  # noqa: B905
+    return {key: array_of(value, key, name, config) for key, value in values}
 
 
-def array_of(value: Any, key: str, name: str) -> np.ndarray:
+def array_of(value: Any, key: str, name: str, config: DataConfig = AS_IT_IS) -> np.ndarray:
     """One image (H, W, C), or a mask (H, W) of 0 and 1."""
+    where, picture = f"pairs[{name}]: {key}", isinstance(value, Image.Image)
+    if picture:
+        value = value.convert(LIKE_FILES.get(value.mode, value.mode))
     array = value.detach().cpu().numpy() if isinstance(value, Tensor) else np.asarray(value)
     if key == "valid":
-        array = (array.reshape(array.shape[-2:]) != 0).astype(np.uint8)
-        return array
+        return (array.reshape(array.shape[-2:]) != 0).astype(np.uint8)
     if isinstance(value, Tensor) and array.ndim == 3:
         array = np.moveaxis(array, 0, -1)
-    if np.issubdtype(array.dtype, np.floating):
-        array = array.astype(np.float32)
-    if array.ndim != 3 or array.dtype not in (np.uint8, np.float32):
+    if picture:
+        array = np.atleast_3d(array)
+    if array.ndim != 3 or array.dtype.kind not in "uif":
         raise InputError(
-            f"pairs[{name}]: {key} is {array.dtype} {array.shape}; it must be a "
-            "tensor (C, H, W) or an array (H, W, C), uint8 or normalised floating point"
+            f"{where} is {array.dtype} {array.shape}; it must be a tensor (C, H, W) or an array "
+            "(H, W, C), of integers or normalised floating point"
         )
-    return np.ascontiguousarray(array)
+    if array.dtype.kind == "f":
+        return np.ascontiguousarray(array.astype(np.float32))
+    bands, limits = config.reading(key)
+    own = [] if picture else list(range(1, array.shape[2] + 1))
+    top = np.iinfo(array.dtype).max if array.dtype in (np.uint8, np.uint16) else None
+    alpha = picture and value.mode in ("LA", "RGBA")
+    return prepared(where, Raster(array, alpha, top), bands or own, limits)
 
 
 def batches_of(loader: Iterable[Any], start: int, stop: int) -> Iterator[dict[str, Any]]:
@@ -139,6 +152,12 @@ def batch_of(item: Any, step: int) -> dict[str, Any]:
         if not isinstance(value, Tensor) or (key != "valid" and value.ndim != 4):
             shape = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
             raise InputError(f"pairs: {key} of a batch is {shape}; it must be (B, C, H, W)")
+    if found["x1"].shape[2:] != found["x2"].shape[2:]:
+        sizes = ", ".join(f"{key} {tuple(found[key].shape)}" for key in ("x1", "x2"))
+        raise InputError(
+            f"pairs: a batch has {sizes}; what a DataLoader gives is taken as it is: bring both to "
+            "one size in its data set, or give that with the setting data.resize"
+        )
     if "valid" in found:
         found["valid"] = found["valid"].reshape(-1, *found["x1"].shape[2:]).ne(0).to(torch.uint8)
     names = [f"{place} of batch {step}" for place in range(len(found["x1"]))]

@@ -1,4 +1,4 @@
-"""Any paired images: two folders matched by name, a CSV `x1,x2[,y1][,y2][,valid]`, or tar archives.
+"""Any paired images: two folders matched by name, a list x1,x2[,y1][,y2][,valid], or tar archives.
 
 The archives are WebDataset's: <key>.x1.jpg, <key>.x2.jpg, <key>.y.png. A member has a path of its
 own (adapt.data.archives), so that whatever reads, compares or names a sample's files does so in any
@@ -6,9 +6,15 @@ process and order.
 """
 
 import csv
-import io
+import os
 import re
+from array import array
+from collections.abc import Iterator, Mapping, Sequence
+from difflib import get_close_matches
 from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
 
 from adapt.data.archives import SHARD, members, part
 from adapt.data.files import (
@@ -16,45 +22,61 @@ from adapt.data.files import (
     Lookup,
     MissingFiles,
     Problem,
-    Sample,
+    bare,
+    distinct,
     exists,
     folder,
     inside,
-    lines,
-    list_text,
     matched,
+    numbered,
+    opened_list,
     resolved,
+    say_once,
     unique,
 )
 from adapt.data.images import SUFFIXES
+from adapt.data.samples import Sample, Table, Texts, chosen
+from adapt.data.video import on_disk, without_frame
 from adapt.errors import InputError, listing, unknown
 from adapt.machine.runtime import progress
 from adapt.settings.groups import DataConfig
 
 COLUMNS = ("x1", "x2", "y1", "y2", "valid")
+MARKS = ",;\t"
+"""What may part the cells of a list."""
+CLOSE = 0.75
+"""Likeness (difflib's ratio) from which on a column's name is taken for a typing error."""
 ALL = "all"
 NAMED = re.compile(r"(.+)\.(x1|x2|y|y2|valid)\.[^.]+")
 """Key and field of a member."""
 
 
-def pairs(config: DataConfig, root: Path, split: str) -> list[Sample]:
+def pairs(config: DataConfig, root: Path, split: str) -> Sequence[Sample]:
     """Every image of the folder `root`; `split` is ALL: parts of it are cut by `data.parts`."""
     lookup = Lookup()
-    files = lookup.table(root)
-    labels = lookup.table(Path(config.labels)) if config.labels else {}
-    samples = [Sample(name=n, x1=f, y1=labels.get(n)) for n, f in files.items()]
-    if labels:
+    files = lookup.below(root, config.follow_links)
+    names = Texts(map(bare, files))
+    columns = {"name": names, "x1": Texts(files, head_of(root))}
+    if config.labels:
+        where = Path(config.labels)
+        labels = {bare(file): file for file in lookup.below(where, config.follow_links)}
+        columns["y1"] = Texts((labels.get(name, "") for name in names), head_of(where))
         try:
-            matched(files, labels, str(root), config.labels)
+            matched(names, labels, str(root), config.labels)
         except MissingFiles as error:
-            error.samples = [s for s in samples if s.y1]
+            error.samples = [s for s in Table(columns) if s.y1]
             raise
-    return lookup.complete(samples)
+    return lookup.complete(Table(columns))
 
 
 PAIRS = Layout(
     (), (), ALL, lambda root: folder(root, "data.root (pairs)"), lambda root: [ALL], pairs
 )  # fmt: skip
+
+
+def head_of(folder: Path) -> str:
+    """What stands before the files of a folder in their paths."""
+    return str(folder / "x")[:-1]
 
 
 def paired(name: str, files: dict[str, Path]) -> Sample:
@@ -63,53 +85,169 @@ def paired(name: str, files: dict[str, Path]) -> Sample:
     return Sample(name, files["x1"], y1, files["x2"], files.get("y2", y1), files.get("valid"))
 
 
-def read_csv(path: Path, follow_links: bool = False) -> list[Sample]:
-    """Rows of a CSV whose paths are relative to its own folder and stay inside it; raises
-    InputError with the line number where one does not, or is not there."""
+def read_csv(path: Path, follow_links: bool = False) -> Sequence[Sample]:
+    """Rows of a list whose files lie in its own folder; raises InputError with the line's number
+    where one does not, or is not there.
+
+    A pair is called by x1's path without its suffix, with `__` for `/`; where others have that name
+    too (an old image with several new ones, say), x2's follows.
+    """
     root = folder(path.parent, "data.pairs")
     if not exists(path):
         raise InputError(f"data.pairs: no such file: {path}")
-    samples = []
-    missing: list[Problem] = []
-    for number, row in enumerate(rows_of(path), 2):
-        where = f"{path}:{number}"
-        if None in row:
-            raise InputError(f"{where}: more cells than the header's {listing([*row][:-1])}")
-        if any("\n" in cell for cell in row.values() if cell):
-            text = "a cell goes on in the next line: a quotation mark lacks its partner"
-            raise InputError(f"{where}: {text}")
-        files = {c: inside(root, v, where, follow_links) for c, v in row.items() if v}
-        if "x1" not in files or "x2" not in files:
-            raise InputError(f"{where}: x1 and x2 must both be given")
-        if lost := [column for column in COLUMNS if column in files and not exists(files[column])]:
-            missing += [Problem("missing", where, f"{c}: no such file: {files[c]}") for c in lost]
-            continue
-        name = Path(row["x1"]).with_suffix("").as_posix().replace("/", "__")
-        samples.append(paired(name, files))
-    unique([s.name for s in samples], path)
+    numbers, cells = cells_of(path)
+    missing: list[tuple[int, Problem]] = []
+    columns = {}
+    for field in [*cells]:
+        files = files_of(field, cells.pop(field), numbers, path, follow_links, missing)
+        columns[field] = Texts(files, head_of(root))
+    columns["name"] = names_of(columns, numbers, path)
+    if "y1" in columns:
+        both = zip(columns["y1"], columns.get("y2", columns["y1"]), strict=True)
+        columns["y2"] = Texts(y2 or y1 for y1, y2 in both)
+    samples = Table(columns)
     if missing:
-        raise MissingFiles(missing, samples)
+        whole = np.setdiff1d(np.arange(len(samples)), [row for row, _ in missing])
+        raise MissingFiles([problem for _, problem in sorted(missing)], chosen(samples, whole))
     return samples
 
 
-def rows_of(path: Path) -> list[dict[str, str]]:
-    """Column -> cell for each row of a CSV with columns of COLUMNS, x1 and x2 among them."""
-    reader = csv.DictReader(io.StringIO(list_text(path), newline=""))
-    try:
-        rows, columns = list(reader), reader.fieldnames or ()
-    except csv.Error as error:
-        raise InputError(f"{path}: not a CSV ({error})") from None
-    for column in columns:
-        if column not in COLUMNS:
-            raise unknown(f"{path}: column", column, COLUMNS)
-    if len(set(columns)) < len(columns):
-        raise InputError(f"{path}: the header names a column twice: {', '.join(columns)}")
-    if not {"x1", "x2"} <= set(columns):
-        there = listing(columns) or "none"
-        raise InputError(f"{path}: the header must have x1 and x2; it has {there}")
-    if not rows:
+def cells_of(path: Path) -> tuple[Sequence[int], dict[str, Texts]]:
+    """The cells of a list by column of COLUMNS, x1 and x2 among them, and the numbers of its lines,
+    but for empty ones. Other columns are passed over, which a line says, unless their names seem to
+    be meant for one of these."""
+    with opened_list(path) as stream:
+        first, head = next(((n, row) for n, row in enumerate(stream, 1) if row.strip()), (0, ""))
+        headers = {mark: header_of(head, mark) for mark in MARKS}
+        mark = max(MARKS, key=lambda mark: len({*headers[mark]} & {*COLUMNS}))
+        header = headers[mark]
+        check_header(path, header)
+        cells = {column: Texts() for column in COLUMNS if column in header}
+        wanted = [(header.index(column), texts) for column, texts in cells.items()]
+        numbers, before = array("L"), 0
+        rows = csv.reader(stream, delimiter=mark, skipinitialspace=True)
+        try:
+            for row in progress(rows, what=path.name):
+                where, lines, before = first + rows.line_num, rows.line_num - before, rows.line_num
+                found = [cell.strip() for cell in row]
+                if lines > 1:
+                    text = "a cell goes on in the next line: a quotation mark lacks its partner"
+                    raise InputError(f"{path}:{where - lines + 1}: {text}")
+                if not any(found):
+                    continue
+                if any(found[len(header) :]):
+                    raise InputError(
+                        f"{path}:{where}: more cells than the header's {listing(header)}"
+                    )
+                found += [""] * (len(header) - len(found))
+                for place, texts in wanted:
+                    texts.append(found[place])
+                if not (found[wanted[0][0]] and found[wanted[1][0]]):
+                    raise InputError(f"{path}:{where}: x1 and x2 must both be given")
+                numbers.append(where)
+        except csv.Error as error:
+            raise InputError(f"{path}: not a CSV ({error})") from None
+    if not numbers:
         raise InputError(f"{path}: no rows below the header")
-    return rows
+    return numbers, cells
+
+
+def header_of(line: str, mark: str) -> list[str]:
+    cells = next(csv.reader([line], delimiter=mark, skipinitialspace=True), [])
+    return [cell.strip().lower() for cell in cells]
+
+
+def check_header(path: Path, header: list[str]) -> None:
+    others = [column for column in header if column and column not in COLUMNS]
+    for column in others:
+        if get_close_matches(column, COLUMNS, 1, CLOSE):
+            raise unknown(f"{path}: column", column, COLUMNS)
+    if any(header.count(column) > 1 for column in COLUMNS):
+        raise InputError(f"{path}: the header names a column twice: {', '.join(header)}")
+    if not {"x1", "x2"} <= set(header):
+        there = listing(header) or "none"
+        raise InputError(f"{path}: the header must have x1 and x2; it has {there}")
+    if others:
+        say_once(f"{path}: columns that are not read: {listing(others)}")
+
+
+class Place(NamedTuple):
+    """A folder that a list names files in."""
+
+    prefix: str
+    """Its path relative to the list's folder, with a slash at its end."""
+    files: set[str]
+    """The names of its files."""
+    links: set[str] | None
+    """Names that have to be looked at one by one; None = all that are no files."""
+
+
+def place_of(root: Path, where: str, follow_links: bool) -> Place:
+    """The folder `where` of a list in `root`; one that cannot be listed, or leads out of `root`,
+    has no files."""
+    files, links = set[str](), set[str]()
+    try:
+        place = inside(root, where or ".", "", follow_links)
+        with os.scandir(place) as entries:
+            for entry in entries:
+                if entry.is_file(follow_symlinks=follow_links):
+                    files.add(entry.name)
+                elif entry.is_symlink():
+                    links.add(entry.name)
+    except FileNotFoundError:
+        return Place("", files, links)
+    except (InputError, OSError):
+        return Place("", set(), None)
+    return Place(head_of(place).removeprefix(head_of(root)), files, links)
+
+
+def files_of(
+    field: str,
+    cells: Texts,
+    numbers: Sequence[int],
+    path: Path,
+    follow_links: bool,
+    missing: list[tuple[int, Problem]],
+) -> Iterator[str]:
+    """The files that cells of a list name, relative to its folder. Each folder is listed once,
+    which is much faster than to ask for each file; `missing` gets rows of files that are not there.
+    """
+    root, places = path.parent, dict[str, Place]()
+    for row, cell in enumerate(cells):
+        where, slash, name = cell.rpartition("/")
+        where = where or slash
+        if where not in places:
+            places[where] = place_of(root, where, follow_links)
+        prefix, files, links = places[where]
+        if name in files or not cell or ("#" in name and on_disk(Path(name)).name in files):
+            yield prefix + name
+            continue
+        line, unsure = f"{path}:{numbers[row]}", links is None or name in links
+        file = inside(root, cell, line, follow_links) if unsure else root / cell
+        if not (unsure and exists(file)):
+            missing.append((row, Problem("missing", line, f"{field}: no such file: {file}")))
+        yield str(file).removeprefix(head_of(root))
+
+
+def names_of(columns: Mapping[str, Texts], numbers: Sequence[int], path: Path) -> Texts:
+    """The names of a list's pairs, no two alike; the same pair twice is an InputError."""
+
+    def file(field: str, row: int) -> str:
+        return columns[field][row].removeprefix(columns[field].head)
+
+    def short(field: str, row: int) -> str:
+        return bare(without_frame(file(field, row))).replace("/", "__")
+
+    def pair(row: int) -> str:
+        return f"{file('x1', row)}, {file('x2', row)}"
+
+    def both(row: int) -> str:
+        return f"{short('x1', row)}__{short('x2', row)}"
+
+    def line(row: int) -> str:
+        return f"{path}:{numbers[row]}"
+
+    return distinct(len(numbers), line, lambda row: short("x1", row), both, pair)
 
 
 def shards_of(where: str, follow_links: bool = False) -> list[Path]:
@@ -128,7 +266,7 @@ def shards_of(where: str, follow_links: bool = False) -> list[Path]:
     else:
         found = [
             path.parent / line if follow_links else inside(path.parent, line, f"{path}:{number}")
-            for number, line in enumerate(lines(path), 1)
+            for number, line in numbered(path)
         ]
     if not found:
         raise InputError(f"data.shards: no {SHARD} files in {where}")
@@ -162,20 +300,22 @@ def read_shards(where: str, follow_links: bool = False) -> list[Sample]:
                     f"{shard}: {name!r} belongs to no sample; names are KEY.x1.jpg, KEY.x2.jpg "
                     "and, where there are any, KEY.y.png, KEY.y2.png, KEY.valid.png"
                 )
-            files = groups.setdefault(named[1].replace("/", "__"), {})
+            files = groups.setdefault(named[1], {})
             column = "y1" if named[2] == "y" else named[2]
             if first := files.get(column):
                 text = f"a second {named[2]} of {named[1]!r}; the first is in {first.parents[1]}"
                 lookup.problems.append(Problem("double", str(shard), text))
             files.setdefault(column, part(shard, offset, size, file))
-    samples = []
-    for key, files in groups.items():
+    keys, samples = [*groups], []
+    own = keys.__getitem__
+    names = distinct(len(keys), own, lambda place: own(place).replace("/", "__"), own)
+    for name, (key, files) in zip(names, groups.items(), strict=True):
         if lost := [side for side in ("x1", "x2") if side not in files]:
             beside = next(iter(files.values()))
             text = f"no {' and no '.join(lost)} of {key!r} beside its {beside.name}"
             lookup.problems.append(Problem("missing", str(beside.parents[1]), text))
         else:
-            samples.append(paired(key, files))
+            samples.append(paired(name, files))
     if not groups:
         raise InputError(f"data.shards: no pairs in the archives of {where}")
     return lookup.complete(samples)

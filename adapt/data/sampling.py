@@ -1,6 +1,7 @@
 """Batches as a pure function of (seed, epoch, index): independent of workers and of resuming."""
 
 import hashlib
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from signal import SIG_DFL, SIGCHLD, signal
@@ -12,61 +13,115 @@ import torch
 from torch.utils.data import DataLoader, Dataset, default_collate
 
 from adapt.data import DataSet, Sample, some
-from adapt.data.augment import IMAGES, PairedAugmentation, resize
-from adapt.data.images import image_size, read_image, read_mask, read_valid, void_of
+from adapt.data.augment import IMAGES, PairedAugmentation, fitted, frame, resize
+from adapt.data.formats import ALPHA
+from adapt.data.images import (
+    DEEP,
+    check_header,
+    image_header,
+    image_size,
+    read_image,
+    read_mask,
+    read_valid,
+    void_of,
+)
 from adapt.data.objects import arrays_of, batches_of
+from adapt.data.samples import column
+from adapt.data.warp import aligned
 from adapt.errors import InputError, listing
 from adapt.machine.processes import rank, world
-from adapt.machine.runtime import say
+from adapt.machine.runtime import progress, say
 from adapt.machine.workers import patient
+from adapt.settings.choices import CROP, PAD, STRETCH
 from adapt.settings.groups import DataConfig
 
 LOOKED_AT = 16
 """Labels that are read before a training."""
+HEADERS = 20_000
+"""Samples whose files' headers are read before a run."""
+HOW = {
+    STRETCH: ", stretched where their shape is another (data.fit)",
+    CROP: ", cut around the middle where their shape is another (data.fit)",
+    PAD: ", padded where their shape is another (data.fit)",
+}
+Shape = tuple[int, int]
+"""(H, W)."""
 Batch = dict[str, Any]
-"""name: list of str; x1, x2: uint8 (B, C, H, W); valid: uint8 (B, H, W); y: index masks (B, H, W),
-uint8 or uint16, or int64 (B,) where an image has one label. Absent = not asked."""
+"""name: list of str; x1, x2: uint8 or uint16 (B, C, H, W); valid: uint8 (B, H, W); y: index masks
+(B, H, W), uint8 or uint16, or int64 (B,) where an image has one label. Absent = not asked."""
 
 
 class Decoder:
-    """Reads the asked fields of a sample and brings them to one size."""
+    """Reads the asked fields of a sample and brings them to one geometry."""
 
     def __init__(self, data: DataSet, config: DataConfig, fields: Iterable[str]) -> None:
-        self.data, self.size = data, config.resize
+        """InputError for `data.fit` without the size that images are fitted to."""
+        self.data, self.config, self.size, self.fit = data, config, config.resize, config.fit
+        if self.fit != STRETCH and len(self.size) != 2:
+            raise InputError(f"data.fit={self.fit} needs data.resize=[height,width]")
         self.fields = tuple(fields)
-        self.masked = "valid" in self.fields and any(s.valid for s in data.samples)
+        masks = (any(column(data.samples, field)) for field in ("valid", "transform"))
+        self.masked = "valid" in self.fields and (self.fit == PAD or any(masks))
         self.memory: dict[str, dict[str, np.ndarray]] | None = {} if config.cache else None
 
     def __call__(self, sample: Sample) -> dict[str, np.ndarray]:
         """Field -> array, all of one height and width; raises InputError for an unreadable file,
-        or files of one sample whose sizes differ."""
+        or files of one sample that cannot be brought to one geometry."""
         if self.memory is None:
-            return resize(self.native(sample), self.size)
+            return self.resized(sample)
         if sample.name not in self.memory:
-            self.memory[sample.name] = resize(self.native(sample), self.size)
+            self.memory[sample.name] = self.resized(sample)
         return self.memory[sample.name]
 
+    def resized(self, sample: Sample) -> dict[str, np.ndarray]:
+        arrays = self.fitted(self.native(sample))
+        first = next(arrays[key] for key in IMAGES if key in arrays)
+        return resize(arrays, self.size and frame(first.shape[:2], self.size))
+
     def native(self, sample: Sample) -> dict[str, np.ndarray]:
-        """The same at the files' own size."""
+        """The same as the files have it; sizes may differ where there is `data.resize`."""
         there = [f for f in self.fields if getattr(sample, f) is not None]
         if self.data.objects:
-            found = arrays_of(self.data.items[int(sample.name)], sample.name)
+            found = arrays_of(self.data.items[int(sample.name)], sample.name, self.config)
             arrays = {f: found[f] for f in there}
         else:
             arrays = {f: self.read(sample, f) for f in there}
+        self.check(sample, {f: (a.shape[0], a.shape[1]) for f, a in arrays.items()})
+        if sample.transform:
+            size = arrays["x1"].shape[:2] if "x1" in arrays else image_size(sample.x1)
+            found = aligned(sample, arrays, size)
+            arrays = {f: a for f, a in found.items() if f in self.fields}
         if self.masked and "valid" not in arrays:
             arrays["valid"] = np.ones(next(iter(arrays.values())).shape[:2], np.uint8)
-        if len({a.shape[:2] for a in arrays.values()}) > 1:
-            raise differing(sample, {getattr(sample, f): a.shape[:2] for f, a in arrays.items()})
         return {("y" if f in ("y1", "y2") else f): a for f, a in arrays.items()}
+
+    def fitted(self, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Those of `native`, cut or padded at their own resolutions as `data.fit` says."""
+        return fitted(arrays, self.size, self.fit)
+
+    def check(self, sample: Sample, sizes: Mapping[str, Shape]) -> None:
+        """Raises InputError for files of a sample, field -> (H, W), that are a `misfit`. A label
+        may have the shape of the image that is not read; x2 and its own label may have any size
+        where they are warped."""
+        if sample.transform:
+            moved = {"x2"} if sample.y2 == sample.y1 else {"x2", "y2"}
+            known = {image_size(sample.x1), *(sizes[f] for f in sizes.keys() - moved)}
+            why = "" if len(known) == 1 else "beside data.transforms masks have x1's size"
+        elif (why := misfit(sizes, self.size)) and self.size and not self.data.objects:
+            others = {f: p for f in IMAGES if f not in sizes and (p := getattr(sample, f))}
+            why = misfit({f: image_size(p) for f, p in others.items()} | {**sizes}, self.size)
+        if why:
+            shown = ", ".join(f"{f} {getattr(sample, f)} {size}" for f, size in sizes.items())
+            raise InputError(f"sample {sample.name}: sizes (H, W) differ: {shown}; {why}")
 
     def read(self, sample: Sample, name: str) -> np.ndarray:
         path = getattr(sample, name)
-        if name in ("x1", "x2"):
-            return read_image(path)
+        if name in IMAGES:
+            return read_image(path, *self.config.reading(name))
         if name == "valid":
             return read_valid(path)
-        return read_mask(path, len(self.data.classes), self.data.void, self.data.codes)
+        data, colours = self.data, self.config.colors
+        return read_mask(path, len(data.classes), data.void, data.codes, colours)
 
 
 class Stream(Dataset[Batch]):
@@ -118,18 +173,36 @@ class Stream(Dataset[Batch]):
 
 
 def tensor(array: np.ndarray) -> torch.Tensor:
-    """(H, W[, 3]) -> ([3,] H, W), of the same type and memory."""
+    """(H, W[, C]) -> ([C,] H, W), of the same type and memory."""
     made = torch.from_numpy(array)
     return made.permute(2, 0, 1) if made.ndim == 3 else made
 
 
+def alike(images: list[torch.Tensor]) -> list[torch.Tensor]:
+    """Images of one type: beside some of 16 bits, those of 8 bits get the range of these."""
+    if {image.dtype for image in images} != {torch.uint8, torch.uint16}:
+        return images
+    ranges = {torch.uint8: DEEP // 255, torch.uint16: 1}
+    return [(image.int() * ranges[image.dtype]).to(torch.uint16) for image in images]
+
+
+def refuse_unequal(sizes: Mapping[str, Shape]) -> None:
+    """InputError unless the images of a batch, name -> (H, W), have one size."""
+    if len(set(sizes.values())) > 1:
+        shown = ", ".join(f"{name} {size}" for name, size in sizes.items())
+        cure = "data.resize=[height,width] or data.crop=[height,width]"
+        raise InputError(f"images of a batch differ in size (H, W): {shown}; give {cure}")
+
+
 def collate(items: list[Batch]) -> Batch:
     """A batch whose images lie in memory as those of files, channels last: none is transposed."""
-    images = [key for key in IMAGES if key in items[0]]
+    keys = [key for key in IMAGES if key in items[0]]
+    refuse_unequal({item["name"]: tuple(item[keys[0]].shape[1:]) for item in items})
+    images = {key: alike([item[key].permute(1, 2, 0) for item in items]) for key in keys}
     found = default_collate(
-        [item | {key: item[key].permute(1, 2, 0) for key in images} for item in items]
+        [item | {key: images[key][place] for key in keys} for place, item in enumerate(items)]
     )
-    return found | {key: found[key].permute(0, 3, 1, 2) for key in images}
+    return found | {key: found[key].permute(0, 3, 1, 2) for key in keys}
 
 
 def batches(
@@ -169,16 +242,49 @@ def unwrapped(loader: DataLoader) -> Iterator[Any]:
         raise RuntimeError("DataLoader worker died while it handed over a batch") from None
 
 
-def check_sizes(data: DataSet, fields: Iterable[str]) -> None:
-    """Raises InputError unless every asked file of every sample is an image and as large as its
-    partners. Reads headers only, so that a long run does not find out on its way; what Python gives
-    as objects is looked at as it is used."""
-    for sample in () if data.objects else data.samples:
-        paths = [p for f in fields if (p := getattr(sample, f)) is not None]
-        paths = [p for p in paths if p.suffix.lower() != ".mat"]
-        sizes = {path: image_size(path) for path in paths}
-        if len(set(sizes.values())) > 1:
-            raise differing(sample, sizes)
+def check_sizes(
+    data: DataSet, config: DataConfig, fields: Iterable[str], stacked: bool = False
+) -> None:
+    """Raises InputError unless every asked file of every sample is an image and fits its partners
+    (`Decoder.check`) and, where images are `stacked` as they are, all have one size. Says which
+    sizes `data.resize` brings to one, and what of the files is not used.
+
+    Reads headers only, so that a long run does not find out on its way; of more than HEADERS
+    samples those of so many, evenly spaced. What Python gives as objects is looked at as it is
+    used.
+    """
+    decode, total = Decoder(data, config, fields), len(data.samples)
+    looked = some(data, HEADERS).samples if data.objects is None else ()
+    kinds: dict[str, dict[Shape, str]] = {f: {} for f in decode.fields if f in IMAGES}
+    unused: dict[str, dict[Path, None]] = defaultdict(dict)
+    if 0 < len(looked) < total:
+        say(f"sizes: of {total:,} samples {HEADERS:,} are looked at before the run; scan reads all")
+    for sample in progress(looked, what="sizes"):
+        paths = {f: p for f in decode.fields if (p := getattr(sample, f)) is not None}
+        headers = {f: image_header(p) for f, p in paths.items() if p.suffix.lower() != ".mat"}
+        decode.check(sample, {f: header.size for f, header in headers.items()})
+        for name, header in headers.items():
+            if name in IMAGES:
+                check_header(paths[name], header, *config.reading(name))
+                kinds[name].setdefault(header.size, sample.name)
+                if stacked and not (sample.transform and name == "x2"):
+                    refuse_unequal({first: size for size, first in kinds[name].items()})
+            for what in header.ignored:
+                if what != ALPHA or not (name in IMAGES and config.reading(name)[0]):
+                    unused[what][paths[name]] = None
+    for what, files in unused.items():
+        first = next(iter(files))
+        say(f"{data.name}: {len(files)} files have {what}; it is not used (first: {first})")
+    say_sizes(kinds, decode.size, decode.fit)
+
+
+def say_sizes(kinds: Mapping[str, Iterable[Shape]], resize: list[int], fit: str) -> None:
+    """Says which sizes of x1 and x2 are brought to one, and how, unless it is all the same."""
+    every = {size for sizes in kinds.values() for size in sizes}
+    if len(resize) == 2 and (len(every) > 1 or fit != STRETCH):
+        sides = (f"{field} of {listing(map(by, sizes), shown=3)}" for field, sizes in kinds.items())
+        how = "" if all(same_shape(size, resize) for size in every) else HOW[fit]
+        say(f"sizes (H x W): {', '.join(sides)} are brought to {by(resize)}{how}")
 
 
 def size_of(config: DataConfig, data: DataSet) -> tuple[int, int]:
@@ -191,10 +297,10 @@ def size_of(config: DataConfig, data: DataSet) -> tuple[int, int]:
         with torch.random.fork_rng(devices=[]):  # its order is drawn as if nobody had looked
             own = next(iter(batches_of(objects.loader, 0, 1)))["x1"].shape[-2:]
     elif objects:
-        own = arrays_of(data.items[0], data.samples[0].name)["x1"].shape[:2]
+        own = Decoder(data, config, ["x1", "x2"]).native(data.samples[0])["x1"].shape[:2]
     else:
         own = image_size(data.samples[0].x1)
-    height, width = (round(side * size[0] / min(own)) for side in own) if size else own
+    height, width = frame(own, size)
     return height, width
 
 
@@ -222,9 +328,30 @@ def void_warning(share: float, absent: Sequence[str]) -> str:
     )
 
 
-def differing(sample: Sample, sizes: Mapping[Path, tuple[int, ...]]) -> InputError:
-    shown = ", ".join(f"{path} {size}" for path, size in sizes.items())
-    return InputError(f"sample {sample.name}: sizes (H, W) differ: {shown}")
+def by(size: Sequence[int], mark: str = "x") -> str:
+    return f"{size[0]}{mark}{size[1]}"
+
+
+def same_shape(mask: Sequence[int], image: Sequence[int]) -> bool:
+    """Have two (H, W) the same shape, up to a pixel of either?"""
+    return abs(mask[0] * image[1] - mask[1] * image[0]) <= max(*mask, *image)
+
+
+def misfit(sizes: Mapping[str, Shape], resize: list[int]) -> str:
+    """Why files of a sample, field -> (H, W), have no geometry in common, "" where they do. Without
+    `data.resize` they must have one size; with it, masks must have the shape of an image, if not
+    its resolution, and `[S]`, which keeps shapes, must make images of one size."""
+    images = [sizes[f] for f in IMAGES if f in sizes]
+    if not resize:
+        if len(set(sizes.values())) == 1:
+            return ""
+        shapes = all(same_shape(size, images[0]) for size in sizes.values())
+        kept = "" if shapes else " (stretched, or with data.fit=crop or pad)"
+        return f"data.resize=[{by(images[0], ',')}], say, brings all to one size{kept}"
+    if len({tuple(frame(image, resize)) for image in images}) > 1:
+        return "give data.resize=[height,width], with data.fit"
+    odd = [f for f, size in sizes.items() if not any(same_shape(size, i) for i in images)]
+    return f"{odd[0]} has the shape of no image of its sample" if odd else ""
 
 
 def image_seed(seed: int, name: str) -> int:

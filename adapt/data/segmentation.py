@@ -13,15 +13,17 @@ from pathlib import Path
 from adapt.data.files import (
     Layout,
     Lookup,
-    Sample,
+    bare,
     folder,
     home_of,
     inside,
     lines,
     list_file,
+    numbered,
     unique,
     write_lines,
 )
+from adapt.data.samples import Sample
 from adapt.data.scenes import CLASSES as SCENE_CLASSES
 from adapt.errors import InputError, listing
 from adapt.settings.groups import DataConfig
@@ -55,20 +57,20 @@ def camvid(config: DataConfig, root: Path, split: str) -> list[Sample]:
     source = list_file(CAMVID.home(root), f"{split}.txt", config.follow_links)
     tables: dict[str, dict[str, Path]] = {}
     samples, lookup = [], Lookup()
-    for number, line in enumerate(lines(source), 1):
+    for number, line in numbered(source):
         where = f"{source}:{number}"
         entries = line.split()
         if len(entries) != 2:
             raise InputError(f"{where}: expected 'image label', got {line!r}")
         files = []
         for entry in entries:
-            parent, stem = Path(entry).parent.name, Path(entry).stem
+            parent, stem = Path(entry).parent.name, bare(Path(entry).name)
             if parent not in tables:
                 place = inside(root, parent, where, config.follow_links)
                 tables[parent] = lookup.table(folder(place, f"{where}: {entry!r}"))
             files.append(lookup.pick(tables[parent], stem, where))
         if files[0] and files[1]:
-            samples.append(Sample(name=Path(entries[0]).stem, x1=files[0], y1=files[1]))
+            samples.append(Sample(bare(Path(entries[0]).name), files[0], files[1]))
     unique([s.name for s in samples], source)
     return lookup.complete(samples)
 
@@ -95,7 +97,7 @@ def voc_splits(root: Path) -> list[str]:
 
 def voc_names(source: Path) -> list[str]:
     """`2007_000032` also from public lists' `/JPEGImages/2007_000032.jpg /Segmentation…`."""
-    return [Path(line.split()[0]).stem for line in lines(source)]
+    return [bare(Path(line.split()[0]).name) for line in lines(source)]
 
 
 def trainaug(config: DataConfig, root: Path) -> list[str]:

@@ -1,5 +1,6 @@
 """One writer at a time: a lock that the kernel drops when its owner dies."""
 
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -43,3 +44,32 @@ def only_writer(path: Path, what: str, *, keep: bool = False) -> Iterator[None]:
             if made and not any(path.parent.iterdir()):
                 path.parent.rmdir()
         lock.release()
+
+
+@contextmanager
+def whole_folder(path: Path, what: str) -> Iterator[Path]:
+    """A new folder that takes the place of `path` when the block ends well. Otherwise `path` stays
+    as it was, and what a killed process left is removed by the next call.
+
+    Raises:
+        InputError: another process writes there; `what` is the setting that names `path`.
+    """
+    path = path.resolve()
+    new, old, lock = (path.with_name(f".{path.name}.{end}") for end in ("new", "old", "lock"))
+
+    def tidy() -> None:
+        if old.exists() and not path.exists():  # killed between the two renames
+            old.rename(path)
+        for left in filter(Path.exists, (new, old)):
+            shutil.rmtree(left)
+
+    with only_writer(lock, f"{what}: another process is writing {path}"):
+        tidy()
+        new.mkdir()
+        try:
+            yield new
+            if path.exists():
+                path.rename(old)
+            new.rename(path)
+        finally:
+            tidy()

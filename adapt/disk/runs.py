@@ -5,7 +5,7 @@ import platform
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from importlib.metadata import PackageNotFoundError, version
@@ -196,6 +196,11 @@ def read_data(folder: Path, what: str = "run") -> DataConfig:
     asked for on this command line or not at all."""
     data = read_config(folder, what)["data"]
     return replace(build(DataConfig, data, "data."), download=False)
+
+
+def own_image(recorded: Mapping[str, Any]) -> str:
+    """Which image of a pair a run's network sees, by its configuration: x1 or x2."""
+    return "x2" if recorded["teacher"] or recorded["domain"] == "d2" else "x1"
 
 
 @dataclass

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from adapt.data import DataSet, load, prepare
-from adapt.data.sampling import void_warning
+from adapt.data.sampling import check_sizes, void_warning
 from adapt.disk.files import read_mapping, write_json, write_whole
 from adapt.disk.runs import read_config, read_data
 from adapt.disk.tables import csv_of
@@ -26,6 +26,7 @@ from adapt.machine.processes import on_rank_zero, rank_zero_only, shared_errors
 from adapt.machine.runtime import runtime, say
 from adapt.networks.preprocessing import sees
 from adapt.networks.saved import Model, check_classes, load_model, load_teacher, start_point_of
+from adapt.settings.choices import PAD
 from adapt.settings.commands import EvaluateConfig
 from adapt.settings.groups import DataConfig
 from adapt.settings.mapping import as_dict, inherit_data
@@ -63,14 +64,17 @@ def evaluate(config: EvaluateConfig) -> Path:
     what = "run" if config.run else "teacher"
     model, recorded = load_model(folder, what), read_config(folder, what)
     domain, settings, data = data_for(folder, model, config.data, config.domain, config.split)
+    image = "x" + domain[1]
+    check_sizes(data, settings, [image])
     machine = runtime(config.device, config.precision)
     say(sees(model.network))
     net = machine.place(model.net)
     reading = Reading(settings, model.network, config.batch, config.workers, config.protocol)
-    image = "x" + domain[1]
     if config.restyle:
         if domain == "d1":
             raise InputError(f"restyle={config.restyle} is for the new domain: give domain=d2")
+        if settings.fit == PAD:
+            raise InputError(f"restyle={config.restyle} would count what data.fit=pad adds")
         training = load(settings, "train")
         restyle = restyle_to_old(config.restyle, config.restyle_beta, reading, training, data)
         reading = replace(reading, restyle=restyle)
@@ -94,6 +98,9 @@ def evaluate(config: EvaluateConfig) -> Path:
         "pairs": settings.pairs or settings.shards,
         "labels": settings.labels,
         "resize": settings.resize,
+        "fit": settings.fit,
+        "bands": settings.reading(image)[0],
+        "range": settings.reading(image)[1],
         "teacher": origin if teacher is not None else "",
         "domain": domain,
         "split": config.split,

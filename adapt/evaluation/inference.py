@@ -8,12 +8,12 @@ import cv2
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, default_collate
 
 from adapt.data import DataSet
-from adapt.data.augment import MASKS, resize
+from adapt.data.augment import IMAGES, MASKS, resize
 from adapt.data.images import image_size, void_of
-from adapt.data.sampling import Decoder, loading, tensor, unwrapped
+from adapt.data.sampling import Decoder, alike, loading, tensor, unwrapped
 from adapt.errors import InputError
 from adapt.evaluation.metrics import (
     MATRIX,
@@ -60,7 +60,10 @@ class Reading:
 
 
 class Whole(Dataset[dict[str, Any]]):
-    """Every sample once, in order: resized images, and masks at their own size."""
+    """Every sample once, in order: resized images, and masks at their own resolution, fitted as the
+    images are. `size` (H, W) is the label's, where there is one, else that of x1 or the only image;
+    at it predictions are made, and `valid` is brought to it. `shape` is that of the first image's
+    file."""
 
     def __init__(
         self, data: DataSet, config: DataConfig, fields: list[str], restyle: Restyle | None = None
@@ -72,20 +75,25 @@ class Whole(Dataset[dict[str, Any]]):
         return len(self.samples)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        native = self.decode.native(self.samples[index])
-        size = next(iter(native.values())).shape[:2]
+        own = self.decode.native(self.samples[index])
+        shape = next(own[key] for key in IMAGES if key in own).shape[:2]
+        native = self.decode.fitted(own)
+        size = next(native[key] for key in ("y", *IMAGES) if key in native).shape[:2]
         masks = {key: native.pop(key) for key in MASKS if key in native}
+        if "valid" in masks and masks["valid"].shape != size:
+            masks |= resize({"valid": masks["valid"]}, [*size])
         images = resize(native, self.size)
         if self.restyle is not None and "x2" in images:
             images["x2"] = self.restyle(images["x2"])
         tensors = {k: tensor(v) for k, v in images.items()}
-        return {"name": self.samples[index].name, "size": size, **masks, **tensors}
+        about = {"name": self.samples[index].name, "size": size, "shape": shape}
+        return {**about, **masks, **tensors}
 
 
 def groups(
     whole: Whole, reading: Reading, what: str, shared: bool = False
 ) -> Iterator[list[dict[str, Any]]]:
-    """The samples of each batch, in groups of equal size.
+    """The samples of each batch, in groups of equal sizes.
 
     With `shared` the processes of a run take turns at batches. So each group, and what a network
     computes from it, is the same in one process and in several.
@@ -95,8 +103,12 @@ def groups(
     loader = loading(whole, reading.workers, batch_size=None, sampler=places)
     group: list[dict[str, Any]] = []
     items = progress(unwrapped(loader), what=what, total=len(places))
+
+    def sizes(item: dict[str, Any]) -> list[tuple[int, ...]]:
+        return [item["size"], *(item[key].shape for key in IMAGES if key in item)]
+
     for place, item in zip(places, items, strict=True):
-        if group and (place % reading.batch == 0 or item["size"] != group[0]["size"]):
+        if group and (place % reading.batch == 0 or sizes(item) != sizes(group[0])):
             yield group
             group = []
         group.append(item)
@@ -105,7 +117,7 @@ def groups(
 
 
 def stack(group: list[dict[str, Any]], key: str) -> Tensor:
-    return torch.stack([item[key] for item in group])
+    return torch.stack(alike([item[key] for item in group]))
 
 
 def predicted(
@@ -116,14 +128,14 @@ def predicted(
     image: str,
     probabilities: bool = False,
 ) -> np.ndarray:
-    """The classes of a group's images, index masks (B, H, W), at their own size, or their
+    """The classes of a group's images, index masks (B, H, W), at the group's `size`, or their
     probabilities (B, C, H, W)."""
     size, images, how = group[0]["size"], stack(group, image), (reading.protocol, reading.batch)
     return predict(machine, net, reading.network, images, size, *how, probabilities)
 
 
 def views(image: np.ndarray, crop: list[int], count: int) -> list[np.ndarray]:
-    """1 or 10 crops of an image (H, W, 3): the centre; or the centre and the four corners, then the
+    """1 or 10 crops of an image (H, W, C): the centre; or the centre and the four corners, then the
     same mirrored (Krizhevsky et al. 2012). Without a crop it is the image itself.
 
     Raises:
@@ -142,11 +154,11 @@ def views(image: np.ndarray, crop: list[int], count: int) -> list[np.ndarray]:
     corners = [(0, 0), (0, right), (low, 0), (low, right)] if count > 1 else []
     spots = [(round(low / 2), round(right / 2)), *corners]
     cut = [image[y : y + height, x : x + width] for y, x in spots]
-    return cut + [cv2.flip(part, 1) for part in cut] if count > 1 else cut
+    return cut + [cv2.flip(part, 1).reshape(part.shape) for part in cut] if count > 1 else cut
 
 
 class Views(Dataset[Tensor]):
-    """The crops of every image once, in order: uint8 (crops, 3, h, w)."""
+    """The crops of every image once, in order: (crops, C, h, w)."""
 
     def __init__(
         self, data: DataSet, config: DataConfig, image: str, count: int, restyle: Restyle | None
@@ -170,14 +182,19 @@ class Views(Dataset[Tensor]):
         return torch.stack([tensor(part) for part in cut])
 
 
+def together(images: list[Tensor]) -> Tensor:
+    return default_collate(alike(images))
+
+
 def crops_of(
     reading: Reading, data: DataSet, image: str, count: int, what: str
 ) -> Iterator[Tensor]:
-    """Batches of crops, uint8 (B, count, 3, h, w), of images with one label each; images that still
+    """Batches of crops (B, count, C, h, w) of images with one label each; images that still
     have different sizes come one at a time."""
     source = Views(data, reading.data, image, count, reading.restyle)
     one_size = reading.data.crop or len(reading.data.resize) == 2
-    batches = loading(source, reading.workers, batch_size=reading.batch if one_size else 1)
+    how = {"batch_size": reading.batch if one_size else 1, "collate_fn": together}
+    batches = loading(source, reading.workers, **how)
     yield from progress(unwrapped(batches), what=what, total=len(batches))
 
 

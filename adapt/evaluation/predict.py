@@ -3,20 +3,21 @@
 import io
 from contextlib import ExitStack
 from dataclasses import replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import cv2
 import numpy as np
 
 from adapt.data import DataSet, Sample, layout_of
-from adapt.data.augment import resize
-from adapt.data.files import inside, lines, stems
-from adapt.data.images import index_type, voc_palette, void_of, write_png
-from adapt.data.sampling import size_of
+from adapt.data.augment import centred, resize
+from adapt.data.files import Lookup, bare, distinct, inside, numbered
+from adapt.data.images import as_rgb, index_type, png, voc_palette, void_of, write_png
+from adapt.data.sampling import check_sizes, size_of
+from adapt.data.tiff import Place, geotiff, place_of
+from adapt.data.video import VIDEOS, on_disk, opened_video, without_frame
 from adapt.disk.files import read_mapping, write_json, write_whole
-from adapt.disk.runs import read_data
+from adapt.disk.runs import own_image, read_config, read_data
 from adapt.disk.tables import csv_of
 from adapt.errors import InputError
 from adapt.evaluation.evaluate import data_for
@@ -24,22 +25,24 @@ from adapt.evaluation.inference import Reading, Whole, classify, groups, predict
 from adapt.machine.runtime import Runtime, runtime, say
 from adapt.networks.preprocessing import sees
 from adapt.networks.saved import Model, is_file, load_complete, load_model
+from adapt.settings.choices import CROP, STRETCH
 from adapt.settings.commands import PredictConfig
 from adapt.settings.groups import DataConfig
 from adapt.settings.mapping import as_dict, differences, inherit
 
 MANIFEST, LABELS = "predictions.json", "predictions.csv"
-VIDEOS = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v")
 
 
 def predictions(config: PredictConfig) -> Path:
-    """Write <out>/<name>.png for every image, at its own size, and return the folder.
+    """Write <out>/<name>.png, or <name>.tif where the image is a GeoTIFF, which then lies at the
+    same place, for every image, at its own size, and return the folder.
 
     The values are class indices, with the VOC colours as palette, or the values of the data set's
     own masks where these differ (Cityscapes, as its test server wants them). Where a value is above
-    255 the masks are grey of 16 bits, without a palette. A classifier of whole
-    images writes <out>/predictions.csv instead: name, class, probability. Started again, the
-    command goes on where it was; a folder with the predictions of another run is refused.
+    255 the masks are grey of 16 bits, without a palette. Void is what data.fit=crop has cut off. A
+    classifier of whole images writes <out>/predictions.csv instead: name, class, probability.
+    Started again, the command goes on where it was; a folder with the predictions of another run is
+    refused.
 
     Raises:
         InputError: the run is unfinished, the folder is something else, or images have no domain.
@@ -56,7 +59,12 @@ def predictions(config: PredictConfig) -> Path:
             "codes": list(data.codes),
             "classes": list(model.classes),
         }
+        bands, limits = settings.reading(image)
+        about |= {"bands": bands} if bands else {}
+        about |= {"range": limits} if limits else {}
+        about |= {"fit": settings.fit} if settings.fit != STRETCH else {}
         machine = runtime(config.device, config.precision)
+        check_sizes(data, settings, [image])
         claim(out, about)
         say(sees(model.network))
         reading = Reading(settings, model.network, config.batch, config.workers, config.protocol)
@@ -64,7 +72,9 @@ def predictions(config: PredictConfig) -> Path:
             label_images(out / LABELS, machine, model, reading, data, image)
             say(f"{out / LABELS}: {len(data.samples)} predictions of {config.run}")
             return out
-        waiting = tuple(s for s in data.samples if not all(p.is_file() for p in files(config, s)))
+        places = {s.name: place_of(on_disk(getattr(s, image))) for s in data.samples}
+        outputs = {name: files(config, name, place) for name, place in places.items()}
+        waiting = tuple(s for s in data.samples if not all(p.is_file() for p in outputs[s.name]))
         net = machine.place(model.net).eval()
         whole = Whole(replace(data, samples=waiting), settings, [image])
         codes = data.codes or range(len(model.classes))
@@ -72,8 +82,10 @@ def predictions(config: PredictConfig) -> Path:
         for group in groups(whole, reading, "predict"):
             found = predicted(machine, net, reading, group, image, config.probabilities)
             for item, one in zip(group, found, strict=True):
-                write(config, item, one, values)
-    say(f"{out}: {len(data.samples)} predictions of {config.run}, {len(waiting)} of them new")
+                name = item["name"]
+                write(config, item, one, values, outputs[name], places[name])
+    void = "; what data.fit=crop has cut off is void" if settings.fit == CROP else ""
+    say(f"{out}: {len(data.samples)} predictions of {config.run}, {len(waiting)} of them new{void}")
     return out
 
 
@@ -90,18 +102,18 @@ def inputs_of(config: PredictConfig, stack: ExitStack) -> tuple[Model, DataConfi
     if not is_file(config.run):
         model = load_model(Path(config.run))
         settings = inherit(settings, read_data(Path(config.run)))
+        bands, limits = settings.reading(own_image(read_config(Path(config.run))))
+        bands, limits = config.data.bands or bands, config.data.range or limits
+        settings = replace(settings, bands=bands, range=limits)
     if images.suffix.lower() in VIDEOS:
         folder = stack.enter_context(TemporaryDirectory(prefix="frames-"))
         named = frames(images, Path(folder))
     elif images.is_file():
-        named = {
-            PurePosixPath(line).with_suffix("").as_posix().replace("/", "_"): inside(
-                images.parent, line, str(images), settings.follow_links
-            )
-            for line in lines(images)
-        }
+        named = listed(images, settings.follow_links)
     else:
-        named = stems(images)
+        lookup = Lookup()
+        named = {bare(f): images / f for f in lookup.below(images, settings.follow_links)}
+        lookup.complete([])
     samples = tuple(Sample(name, file) for name, file in named.items())
     kind = bool(settings.name) and layout_of(settings).classification
     data = DataSet("images", "", (), (), samples, classification=kind)
@@ -111,6 +123,23 @@ def inputs_of(config: PredictConfig, stack: ExitStack) -> tuple[Model, DataConfi
     return model, settings, replace(data, classes=model.classes), "x1"
 
 
+def listed(source: Path, follow_links: bool) -> dict[str, Path]:
+    """Name -> file of every line of a list: its path in the list's folder without the suffix, with
+    `_` for `/` unless that makes two names one."""
+    home = source.parent
+    lines = [(f"{source}:{number}", line) for number, line in numbered(source)]
+    found = [inside(home, line, where, follow_links) for where, line in lines]
+    paths = [file.relative_to(home).as_posix() for file in found]
+    names = distinct(
+        len(paths),
+        lambda place: lines[place][0],
+        lambda place: bare(without_frame(paths[place])).replace("/", "_"),
+        lambda place: bare(without_frame(paths[place])),
+        lambda place: paths[place],
+    )
+    return dict(zip(names, found, strict=True))
+
+
 def frames(video: Path, folder: Path) -> dict[str, Path]:
     """Name -> file of every frame of a video, written into a folder.
 
@@ -118,37 +147,41 @@ def frames(video: Path, folder: Path) -> dict[str, Path]:
         InputError: no such video, or nothing in it that OpenCV reads.
     """
     named: dict[str, Path] = {}
-    capture = cv2.VideoCapture(str(video)) if video.is_file() else None
-    while capture is not None:
-        there, frame = capture.read()
-        if not there:
-            break
+    capture = opened_video(video)
+    while (read := capture.read())[0]:
+        frame = read[1]
         name = f"frame_{len(named):06d}"
         named[name] = folder / f"{name}.png"
         write_png(named[name], np.ascontiguousarray(frame[..., ::-1]))
     if not named:
-        raise InputError(f"images: {video} is no video that can be read")
+        raise InputError(f"images: {video} has no frames that can be read")
     return named
 
 
-def files(config: PredictConfig, sample: Sample) -> list[Path]:
+def files(config: PredictConfig, name: str, place: Place | None) -> list[Path]:
     """What is written of an image."""
     out = Path(config.out)
-    found = [out / f"{sample.name}.png"]
-    found += [out / "overlay" / f"{sample.name}.png"] if config.overlay else []
-    return found + ([out / "probabilities" / f"{sample.name}.npz"] if config.probabilities else [])
+    found = [out / f"{name}{'.tif' if place else '.png'}"]
+    found += [out / "overlay" / f"{name}.png"] if config.overlay else []
+    return found + ([out / "probabilities" / f"{name}.npz"] if config.probabilities else [])
 
 
 def write(
-    config: PredictConfig, item: dict[str, Any], found: np.ndarray, values: np.ndarray
+    config: PredictConfig,
+    item: dict[str, Any],
+    found: np.ndarray,
+    values: np.ndarray,
+    outputs: list[Path],
+    place: Place | None,
 ) -> None:
     """The files of one image, of its classes (H, W) or their probabilities (C, H, W); `values` are
-    those of the classes in the mask."""
-    plain = bool(np.array_equal(values, range(len(values))))
-    mask, *others = files(config, Sample(item["name"], Path()))
+    those of the classes in the mask, `place` is the image's on Earth."""
+    palette = voc_palette() if np.array_equal(values, range(len(values))) else None
+    mask, *others = outputs
+    shape = item["shape"]  # data.fit is undone
     if config.probabilities:
-        buffer = io.BytesIO()
-        np.savez_compressed(buffer, probabilities=found.astype(np.float16))
+        buffer, own = io.BytesIO(), centred(found.transpose(1, 2, 0), shape, 0).transpose(2, 0, 1)
+        np.savez_compressed(buffer, probabilities=own.astype(np.float16))
         write_whole(others[-1], buffer.getvalue())
     classes = found
     if config.probabilities:
@@ -156,13 +189,14 @@ def write(
     there = np.minimum(classes, len(values))  # void is the last
     if config.overlay:
         pixels = next(item[key] for key in ("x1", "x2") if key in item).permute(1, 2, 0).numpy()
-        seen = resize({"x1": pixels}, list(classes.shape))["x1"].astype(np.float32)
+        seen = resize({"x1": as_rgb(pixels)}, list(classes.shape))["x1"].astype(np.float32)
         colours = np.array(voc_palette(len(values) + 1), np.float32).reshape(-1, 3)[there]
         blended = (1 - config.overlay) * seen + config.overlay * colours
-        write_png(others[0], blended.round().astype(np.uint8))
-    kind = np.promote_types(values.dtype, index_type(len(values)))
-    found = np.append(values, void_of(len(values))).astype(kind)[there]
-    write_png(mask, found, voc_palette() if plain else None)  # last: it is done
+        write_png(others[0], centred(blended.round().astype(np.uint8), shape, 0))
+    kind, void = np.promote_types(values.dtype, index_type(len(values))), void_of(len(values))
+    found = centred(np.append(values, void).astype(kind)[there], shape, void)
+    encoded = geotiff(found, place, palette) if place else png(found, palette)
+    write_whole(mask, encoded)  # last: it is done
 
 
 def label_images(

@@ -32,7 +32,7 @@ def predict(
     batch: int = 0,
     probabilities: bool = False,
 ) -> np.ndarray:
-    """Images (B, N, h, w), uint8 or normalised already -> classes (B, H, W) at `size`, of
+    """Images (B, N, h, w), as in memory or normalised already -> classes (B, H, W) at `size`, of
     `index_type`, or with `probabilities` those of all of them, float32 (B, C, H, W).
 
     One pass over whole images takes the argmax of their bilinearly upsampled logits. With several

@@ -10,35 +10,42 @@ import numpy as np
 
 from adapt.errors import InputError
 
-LEVELS = 256
 Images = Iterable[np.ndarray]
-"""uint8 (H, W, 3)."""
+"""uint8 or uint16 (H, W, C)."""
 Restyle = Callable[[np.ndarray], np.ndarray]
-"""uint8 (H, W, 3) -> the same in the old domain's look. It can be pickled, for loader workers."""
+"""An image -> the same in the old domain's look. It can be pickled, for loader workers."""
+
+
+def largest(image: np.ndarray, like: int = 0) -> int:
+    """The largest value of an image's type; an InputError where that is not `like` (0 = any)."""
+    found = int(np.iinfo(image.dtype).max)
+    if like not in (0, found):
+        raise InputError("restyle: some images have 8 bits a value, others 16; make them alike")
+    return found
 
 
 def counts(images: Images) -> np.ndarray:
-    """How often each value occurs in each channel: int64 (3, 256)."""
-    total = np.zeros((3, LEVELS), np.int64)
+    """How often each of the L values of the images' type occurs in each channel: int64 (C, L)."""
+    total, top = np.zeros((), np.int64), 0
     for image in images:
-        for channel in range(3):
-            total[channel] += np.bincount(image[..., channel].ravel(), minlength=LEVELS)
+        top, channels = largest(image, top), np.moveaxis(image, 2, 0)
+        total = total + np.stack([np.bincount(c.ravel(), minlength=top + 1) for c in channels])
     return total
 
 
 def matching_table(new: np.ndarray, old: np.ndarray) -> np.ndarray:
-    """uint8 (3, 256): the value that `old` has at each value's rank in `new`, channel by channel.
+    """(C, L): the value that `old` has at each value's rank in `new`, channel by channel.
 
     Histogram specification (Gonzalez & Woods): the least value v' whose CDF_old(v') reaches the
     rank of v, which is the middle of its range, (CDF_new(v - 1) + CDF_new(v)) / 2. With the end of
     the range the white of a photocopy would become the brightest old value. Equal histograms leave
-    every value that occurs. `new` and `old` are counts, (3, 256).
+    every value that occurs. `new` (C, L) and `old` are counts.
     """
     tables = []
     for source, target in zip(new, old, strict=True):
         ranks = (np.cumsum(source) - source / 2) / source.sum()
         tables.append(np.searchsorted(np.cumsum(target) / target.sum(), ranks, side="left"))
-    return np.array(tables).astype(np.uint8)
+    return np.array(tables).astype(np.min_scalar_type(old.shape[1] - 1))
 
 
 def histogram(old: Images, new: Images, beta: float = 0) -> Restyle:
@@ -48,36 +55,39 @@ def histogram(old: Images, new: Images, beta: float = 0) -> Restyle:
 
 
 def look_up(image: np.ndarray, table: np.ndarray) -> np.ndarray:
-    """Every value of uint8 (H, W, 3) replaced by its channel's entry of (3, 256)."""
-    return np.stack([table[channel][image[..., channel]] for channel in range(3)], axis=2)
+    """Every value of (H, W, C) replaced by its channel's entry of (C, L)."""
+    largest(image, table.shape[1] - 1)
+    channels = np.moveaxis(image, 2, 0)
+    return np.stack([row[c] for row, c in zip(table, channels, strict=True)], axis=2)
 
 
 def spectrum(image: np.ndarray) -> np.ndarray:
-    """Discrete Fourier transform of each channel: complex64 (H, W // 2 + 1, 3)."""
+    """Discrete Fourier transform of each channel: complex64 (H, W // 2 + 1, C)."""
     return np.fft.rfft2(image.astype(np.float32), axes=(0, 1))
 
 
-def mean_amplitude(images: Images) -> tuple[np.ndarray, tuple[int, int]]:
-    """Mean of the images' amplitude spectra, float64 (H, W // 2 + 1, 3), and their common (H, W).
+def mean_amplitude(images: Images) -> tuple[np.ndarray, tuple[int, int], int]:
+    """Mean of the images' amplitude spectra, float64 (H, W // 2 + 1, C), their common (H, W), and
+    the largest value of their type.
 
     Raises:
         InputError: images of several sizes.
     """
-    total, size, number = np.zeros(0), (0, 0), 0
+    total, size, number, top = np.zeros(0), (0, 0), 0, 0
     for image in images:
         if number and image.shape[:2] != size:
             raise InputError(
                 f"restyle=fda: images of {size} and {image.shape[:2]} (H, W) have no mean "
                 "spectrum; give data.resize=[H,W]"
             )
-        size = (image.shape[0], image.shape[1])
+        size, top = (image.shape[0], image.shape[1]), largest(image, top)
         amplitude = np.abs(spectrum(image)).astype(np.float64)
         total, number = total + amplitude if number else amplitude, number + 1
-    return total / number, size
+    return total / number, size, top
 
 
 def with_amplitude(
-    image: np.ndarray, amplitude: np.ndarray, size: tuple[int, int], beta: float
+    image: np.ndarray, amplitude: np.ndarray, size: tuple[int, int], beta: float, top: int = 255
 ) -> np.ndarray:
     """The image with the lowest frequencies' amplitude replaced and its own phase (FDA: Yang &
     Soatto, CVPR 2020, equations 3 and 4).
@@ -87,20 +97,22 @@ def with_amplitude(
     amplitude's takes those of as many cycles, scaled by the number of pixels.
 
     Args:
-        image: uint8 (h, w, 3).
-        amplitude: float (H, W // 2 + 1, 3), from `mean_amplitude`.
+        image: uint8 or uint16 (h, w, C).
+        amplitude: float (H, W // 2 + 1, C), from `mean_amplitude`.
         size: (H, W), at least (h, w).
         beta: in (0, 0.5).
+        top: the largest value of the type that the amplitude is of.
     """
     height, width = image.shape[:2]
     reach = int(beta * min(height, width))
     rows, columns = np.arange(-reach, reach + 1)[:, None], np.arange(reach + 1)[None]
     frequencies = spectrum(image)
-    wanted = amplitude[rows % size[0], columns] * (height * width / (size[0] * size[1]))
+    share, high = height * width / (size[0] * size[1]), largest(image)
+    wanted = amplitude[rows % size[0], columns] * (share * (high / top))
     own = rows % height, columns
     frequencies[own] = wanted * np.exp(1j * np.angle(frequencies[own]))
     values = np.fft.irfft2(frequencies, s=(height, width), axes=(0, 1))
-    return np.clip(np.rint(values), 0, 255).astype(np.uint8)
+    return np.clip(np.rint(values), 0, high).astype(image.dtype)
 
 
 def fda(old: Images, new: Images, beta: float) -> Restyle:
@@ -109,8 +121,8 @@ def fda(old: Images, new: Images, beta: float) -> Restyle:
     Every image gets the same mean colour and the same strength of its lowest frequencies, which
     costs a little even where there is no shift.
     """
-    amplitude, size = mean_amplitude(old)
-    return partial(with_amplitude, amplitude=amplitude, size=size, beta=beta)
+    amplitude, size, top = mean_amplitude(old)
+    return partial(with_amplitude, amplitude=amplitude, size=size, beta=beta, top=top)
 
 
 MAKERS: dict[str, Callable[[Images, Images, float], Restyle]] = {"histogram": histogram, "fda": fda}

@@ -2,7 +2,6 @@
 
 import platform
 import shutil
-import tempfile
 from collections.abc import Iterable, Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -11,32 +10,38 @@ from typing import Any
 import torch
 
 from adapt.data import pixels_only, some
-from adapt.disk.files import read_mapping, sha256, write_json, write_whole
+from adapt.data.sampling import alike
+from adapt.disk.files import read_mapping, sha256, write_json, write_whole, writing
+from adapt.disk.lock import whole_folder
 from adapt.errors import InputError, Stopped, listing
 from adapt.evaluation.evaluate import data_for
 from adapt.evaluation.inference import Whole
 from adapt.export.files import (
+    CARD,
+    CONFIG,
     KIND,
-    LOAD,
+    MODELING,
     ONNX,
     PARITY,
-    README,
+    card_text,
     description,
-    load_text,
+    modeling_text,
     numbers,
     provenance,
-    readme_text,
 )
 from adapt.export.onnx_graph import NEEDED, check_installed, onnx_bytes
 from adapt.export.parity import TOLERANCE, Case, check, noise
-from adapt.export.recipe import OURS, Recipe, Signature, odd_sizes, recipe_of, signature_of, sizes
+from adapt.export.recipe import OURS, Recipe, odd_sizes, recipe_of, signature_of, sizes
 from adapt.machine.runtime import say
 from adapt.networks.preprocessing import sees
 from adapt.networks.saved import ABOUT, WEIGHTS, Model, load_model
 from adapt.settings.commands import ExportConfig
+from adapt.training.verdict import read_verdict
 
 FILES = {"safetensors": WEIGHTS, "onnx": ONNX}
-MINE = {ABOUT, WEIGHTS, ONNX, PARITY, LOAD, README, f"{OURS}.py", "__pycache__"}
+MINE = {CONFIG, WEIGHTS, ONNX, PARITY, MODELING, CARD, f"{OURS}.py", "__pycache__"}
+OLDER = {ABOUT, "load.py"}
+"""Files of an export of before config.json and modeling.py."""
 
 
 def export(config: ExportConfig) -> Path:
@@ -51,7 +56,7 @@ def export(config: ExportConfig) -> Path:
     model = load_model(run)
     if "onnx" in config.formats:
         check_installed()
-    origin = provenance(run)
+    origin, verdict = provenance(run), read_verdict(run)
     refuse(out, origin["run"], model.digest, config.formats)
     domain, settings, data = data_for(run, model, config.data, config.domain, config.split)
     pixels_only(data, "export")
@@ -60,22 +65,34 @@ def export(config: ExportConfig) -> Path:
     data, image = some(data, config.images), f"x{domain[1]}"
     whole = Whole(data, settings, [image, f"y{domain[1]}"] if data.labelled else [image])
     items = [whole[i] for i in range(len(whole))]
-    cases = [Case(x["name"], x[image][None].numpy(), x["size"], x.get("y")) for x in items]
+    images = alike([item[image] for item in items])
+    cases = [
+        Case(item["name"], one[None].numpy(), item["size"], item.get("y"))
+        for item, one in zip(items, images, strict=True)
+    ]
     model.net.eval()
-    shape = cases[0].images.shape[2:]
+    shape, depth = cases[0].images.shape[2:], cases[0].images.dtype
     signature = signature_of(model.net, shape)
-    refuse_sizes({c.images.shape[2:] for c in cases}, signature, config)
+    fixed = list(shape) if "onnx" in config.formats and not signature.multiple else []
+    size = config.size or fixed
+    refuse_sizes({c.images.shape[2:] for c in cases}, signature.multiple, size)
     recipe = recipe_of(model.network, model.net, len(model.classes))
-    about = description(model, recipe, signature, settings, origin)
-    free = 0 if config.size else signature.multiple
-    noises = noise(odd_sizes(free) if free else [shape, shape], len(model.network.mean))
+    bands, limits = settings.reading(image)
+    seen = {
+        "type": depth.name,
+        "bands": bands or None,
+        "file_range": limits or None,
+        "resize": settings.resize or None,
+        "fit": settings.fit,
+        "onnx_size": size or None,
+    }
+    about = description(model, recipe, signature, seen, config.license, origin)
+    free = 0 if size else signature.multiple
+    noises = noise(odd_sizes(free) if free else [shape, shape], len(model.network.mean), depth)
     say(f"{run}: {model.network.name} to {out} as {' and '.join(config.formats)}")
     say(f"{sees(model.network)}; it takes {sizes(signature.multiple)}")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as temporary:
-        aside = Path(temporary) / out.name
-        aside.mkdir()
-        write_formats(aside, run, config, model, about, recipe)
+    with whole_folder(out, "out") as aside:
+        write_formats(aside, run, config.formats, model, about, recipe)
         found = check(aside, config.formats, model.net, model.network, cases + noises, recipe.root)
         parity = {
             "images": {
@@ -92,39 +109,31 @@ def export(config: ExportConfig) -> Path:
             "formats": found,
         }
         write_json(aside / PARITY, parity)
-        write_whole(aside / README, readme_text(about, recipe, parity).encode())
+        write_whole(aside / CARD, card_text(about, recipe, parity, verdict).encode())
         for kind, values in found.items():
-            size = (aside / FILES[kind]).stat().st_size / 1e6
+            megabytes = (aside / FILES[kind]).stat().st_size / 1e6
             logits, classes, miou = numbers(values)
             text = f"logits differ by at most {logits}, equal argmax {classes}, mIoU {miou}"
-            say(f"  {kind}: {size:.1f} MB, {text}")
+            say(f"  {kind}: {megabytes:.1f} MB, {text}")
             if not values["passed"]:
                 wrong = f"{kind} ({text}, {values['wrong_pixels']} wrong pixels)"
                 raise Stopped(f"error: parity is broken: {wrong}; nothing was written", 1)
-        if out.exists():
-            out.rename(aside.with_name("replaced"))
-        aside.rename(out)
-    say(f"{out}: written; its README.md says how to load it")
+    say(f"{out}: written; its {CARD} says how to load it")
     return out
 
 
-def refuse_sizes(
-    shapes: Iterable[tuple[int, ...]], signature: Signature, config: ExportConfig
-) -> None:
+def refuse_sizes(shapes: Iterable[tuple[int, ...]], multiple: int | None, size: list[int]) -> None:
     """Raises InputError where images (H, W) do not fit the network or the ONNX graph's size."""
-    multiple = signature.multiple
     for shape in sorted(shapes):
-        if config.size and list(shape) != config.size:
-            given = f"size is {config.size}, but images are {shape[0]}x{shape[1]}"
-            raise InputError(f"{given}; give data.resize={config.size} too")
+        if size and list(shape) != size:
+            given = f"model.onnx takes {size[0]}x{size[1]} only, but images are"
+            raise InputError(f"{given} {shape[0]}x{shape[1]}; give data.resize={size} too")
         if multiple and any(side % multiple for side in shape):
             near = [max(1, round(side / multiple)) * multiple for side in shape]
             raise InputError(
                 f"images are {shape[0]}x{shape[1]}, the network takes multiples of {multiple}: "
                 f"give data.resize={near}"
             )
-        if multiple is None and "onnx" in config.formats and not config.size:
-            raise InputError(f"network: not every size fits it; give size={list(shape)} for ONNX")
 
 
 def refuse(out: Path, run: str, digest: str, formats: Sequence[str]) -> None:
@@ -134,12 +143,13 @@ def refuse(out: Path, run: str, digest: str, formats: Sequence[str]) -> None:
         raise InputError(f"out: {files[0]} is a file; give a folder")
     if not out.exists() or not any(out.iterdir()):
         return
-    about = read_mapping(out / ABOUT) if (out / ABOUT).is_file() else {}
+    files = [out / name for name in (CONFIG, ABOUT) if (out / name).is_file()]
+    about = read_mapping(files[0]) if files else {}
     if about.get("kind") != KIND:
         raise InputError(f"out: {out} exists and is no export; give a new folder")
     if about["origin"]["run"] != run and about["weights"]["sha256"] != digest:
         raise InputError(f"out: {out} is the export of {about['origin']['run']}; give a new folder")
-    if others := [p.name for p in out.iterdir() if p.name not in MINE]:
+    if others := [p.name for p in out.iterdir() if p.name not in MINE | OLDER]:
         raise InputError(f"out: {out} would be replaced, but holds {listing(others)} too")
     if lost := [k for k, file in FILES.items() if (out / file).exists() and k not in formats]:
         raise InputError(
@@ -149,21 +159,32 @@ def refuse(out: Path, run: str, digest: str, formats: Sequence[str]) -> None:
 
 
 def write_formats(
-    folder: Path, run: Path, config: ExportConfig, model: Model, about: dict[str, Any], made: Recipe
+    folder: Path,
+    run: Path,
+    formats: Sequence[str],
+    model: Model,
+    about: dict[str, Any],
+    made: Recipe,
 ) -> None:
-    """The weights with load.py and network.py, the ONNX file, and model.json with their digests."""
+    """The weights with modeling.py and network.py, the ONNX file, and config.json with their
+    digests."""
     versions = {"python": platform.python_version(), "torch": torch.__version__}
-    if "safetensors" in config.formats:
-        shutil.copyfile(run / WEIGHTS, folder / WEIGHTS)
-        write_whole(folder / LOAD, load_text(about, made).encode())
-        if made.source:
-            shutil.copyfile(made.source, folder / f"{OURS}.py")
-    if "onnx" in config.formats:
-        kept = ("architecture", "classes", "input", "output", "origin")
+    if "safetensors" in formats:
+        write_whole(folder / MODELING, modeling_text(about, made).encode())
+        sources = {WEIGHTS: run / WEIGHTS, f"{OURS}.py": made.source}
+        for name, source in sources.items():
+            if source:
+                with writing(folder / name):
+                    shutil.copyfile(source, folder / name)
+    if "onnx" in formats:
+        kept = ("license", "architecture", "classes", "input", "output", "origin")
         metadata = {k: about[k] for k in kept} | {"weights_sha256": model.digest}
-        multiple = about["input"]["multiple_of"] or 1
-        content = onnx_bytes(model.net, model.network, config.size, metadata, multiple)
+        given = about["input"]
+        if not given["onnx_size"]:
+            say("  onnx: traced at every size, which may take minutes; size=[H,W] traces one")
+        size, multiple = given["onnx_size"] or [], given["multiple_of"] or 1
+        content = onnx_bytes(model.net, model.network, size, metadata, multiple, given["type"])
         write_whole(folder / ONNX, content)
         versions |= {name: version(name) for name in NEEDED}
     files = {p.name: sha256(p) for p in sorted(folder.iterdir())}
-    write_json(folder / ABOUT, about | {"files": files, "exported_with": versions})
+    write_json(folder / CONFIG, about | {"files": files, "exported_with": versions})

@@ -1,19 +1,24 @@
-"""The files of an export folder: model.json, load.py, which makes the network, and README.md."""
+"""The texts of an export folder: config.json, modeling.py, which makes the network, and the model
+card."""
 
 from pathlib import Path
 from typing import Any
 
+from adapt.data.images import DEEP
 from adapt.disk.runs import read_config, read_environment, read_summary
 from adapt.export.onnx_graph import OPSET
 from adapt.export.recipe import OURS, Recipe, Signature
 from adapt.networks.saved import WEIGHTS, Model
 from adapt.networks.taps import LOGITS, aliases, split_tap
-from adapt.settings.groups import DataConfig
+from adapt.training.verdict import Verdict
 
 FORMAT, KIND = 1, "export"
-ONNX, PARITY, LOAD, README = "model.onnx", "parity.json", "load.py", "README.md"
+CONFIG, MODELING, CARD = "config.json", "modeling.py", "README.md"
+ONNX, PARITY = "model.onnx", "parity.json"
+UNKNOWN = "unknown"
+"""The licence, in the Hub's words, where nobody has stated one."""
 LEFT_OUT = ("run", "teacher", "start", "data", "network", "domain", "device", "workers")
-"""Settings in a run's record that stand elsewhere in model.json or belong to one machine."""
+"""Settings in a run's record that stand elsewhere in config.json or belong to one machine."""
 
 
 def provenance(run: Path) -> dict[str, Any]:
@@ -38,11 +43,27 @@ def provenance(run: Path) -> dict[str, Any]:
 
 
 def description(
-    model: Model, recipe: Recipe, signature: Signature, settings: DataConfig, origin: dict[str, Any]
+    model: Model,
+    recipe: Recipe,
+    signature: Signature,
+    seen: dict[str, Any],
+    license: str,
+    origin: dict[str, Any],
 ) -> dict[str, Any]:
-    """The content of model.json: all that is needed to make, feed and read the network."""
+    """The content of config.json: all that is needed to make, feed and read the network.
+
+    Args:
+        model: the run's network.
+        recipe: how it is made again.
+        signature: what it takes and returns.
+        seen: of the images `type`, `bands`, `file_range`, `resize` and `fit`, and the graph's
+            `onnx_size`.
+        license: the Hub's name of it; empty = unknown.
+        origin: as `provenance`.
+    """
     network, regression = model.network, origin["settings"]["objective"]["regression"]
-    channels, scaled = len(network.mean), "value / 255" if network.range == 1 else "value"
+    channels, largest = len(network.mean), DEEP if seen["type"] == "uint16" else 255
+    scaled = "value" if network.range == largest else f"value / {largest / network.range:g}"
     turned = "to BGR, " if network.order == "bgr" else ""
     weights = regression["taps"] if regression["weight"] else {}
     regressed = {regression["student"].get(tap, tap): weight for tap, weight in weights.items()}
@@ -52,6 +73,7 @@ def description(
     return {
         "format": FORMAT,
         "kind": KIND,
+        "license": license or UNKNOWN,
         "architecture": {
             "name": network.name,
             "import": f"{recipe.module}:{recipe.name}",
@@ -68,15 +90,13 @@ def description(
             "layout": f"(batch, {channels}, height, width)",
             "channels": channels,
             "colours": "RGB" if channels == 3 else None,
-            "type": "uint8",
-            "range": [0, 255],
-            "normalisation": f"{turned}({scaled} - mean) / std, inside model.onnx and load.py's "
-            "logits()",
+            "range": [0, largest],
+            "normalisation": f"{turned}({scaled} - mean) / std, inside {ONNX} and {MODELING}",
             "network_order": network.order,
             "network_range": network.range,
             "mean": network.mean,
             "std": network.std,
-            "resize": settings.resize or None,
+            **seen,
             "resize_method": "(height, width) by area where it shrinks the image, else bilinear",
             "multiple_of": signature.multiple,
         },
@@ -112,19 +132,28 @@ def filled_in(template: str, **values: Any) -> str:
     return environment.get_template(template).render(**values)
 
 
-def load_text(about: dict[str, Any], recipe: Recipe) -> str:
-    """A module that makes the network of torch, safetensors and what the recipe requires. Values
-    stand in it as Python quotes them."""
-    return filled_in(
-        "load.py.j2", about=about, recipe=recipe, ours=OURS, weights=WEIGHTS, repr=repr
-    )
+def modeling_text(about: dict[str, Any], recipe: Recipe) -> str:
+    """A module that opens the folder with torch, safetensors and what the recipe requires. What a
+    run's record says stays in config.json and is no part of the code."""
+    given = {"recipe": recipe, "output": about["output"], "ours": OURS}
+    return filled_in("modeling.py.j2", **given, weights=WEIGHTS, config=CONFIG)
 
 
-def readme_text(about: dict[str, Any], recipe: Recipe, parity: dict[str, Any]) -> str:
-    """README.md: what the folder holds, how to run it, and how close it is to the run."""
+def card_text(
+    about: dict[str, Any], recipe: Recipe, parity: dict[str, Any], verdict: Verdict | None
+) -> str:
+    """The model card: what the folder holds and comes from, how to run it, how good and how close
+    to the run it is."""
     needs = dict.fromkeys(("torch", "safetensors", *about["architecture"]["requires"]))
-    given = {"about": about, "recipe": recipe, "parity": parity, "opset": OPSET}
-    return filled_in("README.md.j2", **given, needs=", ".join(needs), numbers=numbers)
+    given = {"about": about, "recipe": recipe, "parity": parity, "verdict": verdict}
+    return filled_in(
+        "README.md.j2",
+        **given,
+        needs=", ".join(needs),
+        numbers=numbers,
+        opset=OPSET,
+        unknown=UNKNOWN,
+    )
 
 
 def numbers(found: dict[str, Any]) -> tuple[str, str, str]:

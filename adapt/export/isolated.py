@@ -1,7 +1,7 @@
 """Runs an exported network in a process of its own that has nothing of this project.
 
 It is started as `python -I -B isolated.py FORMAT FOLDER WORK THREADS [PATH ...]`. For each <n>.npy
-in WORK, uint8 (B, C, H, W), it writes `logits` and `classes` to WORK/<FORMAT><n>.npz.
+in WORK, images (B, C, H, W), it writes `logits` and `classes` to WORK/<FORMAT><n>.npz.
 """
 
 import sys
@@ -12,17 +12,20 @@ from typing import Any
 
 
 def safetensors(folder: str, threads: int) -> Callable[[Any], tuple[Any, Any]]:
-    """The folder's own load.py, with torch and safetensors."""
+    """The folder's own modeling.py, with torch, safetensors and, where it is there,
+    huggingface_hub. What a factory compiles is run as it was."""
     import torch
 
     torch.set_num_threads(threads)
+    torch.compiler.set_stance("force_eager")
     sys.path.insert(0, folder)
-    load = import_module("load")
-    net = load.network()
+    modeling = import_module("modeling")
+    net = modeling.Segmenter.from_pretrained(folder)
 
+    @torch.no_grad()
     def predict(images: Any) -> tuple[Any, Any]:
-        logits = load.logits(net, torch.from_numpy(images))
-        return logits.numpy(), load.classes(logits, images.shape[-2:]).numpy()
+        logits = net(torch.from_numpy(images))
+        return logits.numpy(), modeling.classes(logits, images.shape[-2:]).numpy()
 
     return predict
 

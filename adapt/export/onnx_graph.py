@@ -1,4 +1,4 @@
-"""A network as one ONNX file: uint8 in, logits and classes out, normalisation inside."""
+"""A network as one ONNX file: images in, logits and classes out, normalisation inside."""
 
 import json
 import math
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from adapt.errors import InputError
 from adapt.networks.preprocessing import normalise
+from adapt.networks.sizes import REFUSALS
 from adapt.networks.taps import logits_of, upsample
 from adapt.settings.groups import NetworkConfig
 
@@ -19,6 +20,7 @@ OPSET = 18
 NEEDED = ("onnx", "onnxscript", "onnxruntime")
 MOST_BYTES = 2**31 - 2**20
 """Of weights that one protobuf file can hold beside the graph."""
+ONE_SIZE = "size=[H,W], the images' own, is easier to trace; "
 EXAMPLE = (2, 128, 192)
 """Batch, height and width of the traced image: multiples of 64 whose maps have sides above 1."""
 
@@ -36,7 +38,7 @@ def check_installed() -> None:
 
 
 class Deployed(nn.Module):
-    """uint8 (B, N, H, W), RGB where N is 3 -> logits (B, C, h, w) and classes (B, H, W), uint8, or
+    """Images (B, N, H, W), RGB where N is 3 -> logits (B, C, h, w) and classes (B, H, W), uint8, or
     int32 of more than 256: the argmax of the logits, upsampled bilinearly to the image's size."""
 
     def __init__(self, net: nn.Module, network: NetworkConfig) -> None:
@@ -71,9 +73,11 @@ def onnx_bytes(
     size: list[int],
     metadata: dict[str, Any],
     multiple: int = 1,
+    kind: str = "uint8",
 ) -> bytes:
     """The checked ONNX file of a network on the CPU, with `metadata` (values other than text as
-    JSON); `size` is the (H, W) of the graph's input, [] = any that are multiples of `multiple`.
+    JSON). The graph's input is of a `kind`, uint8 or uint16, and of a `size` (H, W), [] = any that
+    are multiples of `multiple`.
 
     Raises:
         InputError: the network cannot be traced or translated, or is too large for one file.
@@ -88,7 +92,7 @@ def onnx_bytes(
         )
     batch, *sides = EXAMPLE
     traced = [math.ceil(side / multiple) * multiple for side in sides]
-    example = torch.zeros(batch, len(network.mean), *(size or traced), dtype=torch.uint8)
+    example = torch.zeros(batch, len(network.mean), *(size or traced), dtype=getattr(torch, kind))
     free = torch.export.Dim.DYNAMIC
     sizes = {0: free} if size else {0: free, 2: free, 3: free}
     with warnings.catch_warnings():
@@ -111,12 +115,12 @@ def onnx_bytes(
                 output_names=["logits", "classes"],
                 verbose=False,
             )
-        except (RuntimeError, TypeError, ValueError, AssertionError) as error:
-            reason = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
+        except REFUSALS as error:
+            why = " ".join(str(error).split())[:300]
             raise InputError(
                 f"formats=[onnx]: {type(net).__name__} cannot be translated "
-                f"({type(error).__name__}: {reason}). formats=[safetensors] does without; "
-                "size=[H,W] traces one size only"
+                f"({type(error).__name__}: {why}); {'' if size else ONE_SIZE}"
+                "formats=[safetensors] does without"
             ) from error
     assert made is not None
     model = made.model_proto

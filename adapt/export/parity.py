@@ -31,20 +31,18 @@ class Case:
 
     name: str
     images: np.ndarray
-    """uint8 (B, C, H, W)."""
+    """uint8 or uint16 (B, C, H, W)."""
     size: tuple[int, int] = (0, 0)
     """(H, W) at which mIoU is counted: the label's own; (0, 0) = the case does not count."""
     truth: np.ndarray | None = None
     """The label (H, W)."""
 
 
-def noise(shapes: Sequence[tuple[int, int]], channels: int) -> list[Case]:
+def noise(shapes: Sequence[tuple[int, int]], channels: int, kind: np.dtype) -> list[Case]:
     """Random pixels: a batch of 1 and a batch of 3, of two sizes (H, W)."""
-    rng = np.random.default_rng(0)
+    rng, end = np.random.default_rng(0), np.iinfo(kind).max + 1
     sizes = [(batch, channels, *shape) for batch, shape in zip((1, 3), shapes, strict=True)]
-    return [
-        Case(f"noise {'x'.join(map(str, s))}", rng.integers(0, 256, s, np.uint8)) for s in sizes
-    ]
+    return [Case(f"noise {'x'.join(map(str, s))}", rng.integers(0, end, s, kind)) for s in sizes]
 
 
 def check(

@@ -2,7 +2,7 @@
 
 import inspect
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from functools import partial
 from importlib import import_module
@@ -14,15 +14,15 @@ from torch import Tensor, nn
 from adapt.errors import InputError
 from adapt.networks import NETWORKS, TORCHVISION
 from adapt.networks.factory import COUNTS
-from adapt.networks.sizes import REFUSALS, STEPS, run
+from adapt.networks.sizes import REFUSALS, STEPS, run, unfit
 from adapt.networks.taps import own_logits
 from adapt.settings.groups import NetworkConfig
 
 OURS = "network"
 """The module under which the copy of one of our own architectures is imported."""
 MULTIPLES = (1, *STEPS)
-PROBE = 256
-"""Pixels a side of the image on which the output's stride is measured."""
+LARGEST_STRIDE = 64
+"""Of an output: images whose sides are multiples of it have whole cells."""
 
 
 class Recipe(NamedTuple):
@@ -70,8 +70,8 @@ class Signature(NamedTuple):
     """What a network takes and returns."""
 
     output: str
-    """What takes the logits from its output: nothing, `["out"]` or `.logits`."""
-    stride: int
+    """What takes the logits from its output: nothing, `['out']`, `[0]` or `.logits`, say."""
+    stride: float
     """Pixels of the image for each cell of the logits."""
     multiple: int | None
     """Height and width must be multiples of it; None = the network takes its own sizes only."""
@@ -87,19 +87,33 @@ def signature_of(net: nn.Module, size: tuple[int, int]) -> Signature:
         InputError: the network does not run at that size, or its output has no logits.
     """
     multiple = multiple_of(net)
-    height, width = (PROBE // multiple * multiple,) * 2 if multiple else size
+    step = math.lcm(multiple, LARGEST_STRIDE) if multiple else 1
+    height, width = (math.ceil(side / step) * step for side in size)
     try:
         output = run(net, (height, width))
-    except (RuntimeError, AssertionError) as error:
-        what = f"network: it does not take images of {height}x{width} ({error})"
-        raise InputError(f"{what}; give data.resize=[H,W]") from None
+    except REFUSALS as error:
+        raise unfit(net, (height, width), error) from None
     logits = own_logits(output)
     if logits.ndim != 4:
         given = tuple(logits.shape)
         raise InputError(f"network: its output is {given}; it must be logits (B, C, h, w)")
-    kind = '["out"]' if isinstance(output, Mapping) else ".logits"
-    kind = "" if isinstance(output, Tensor) else kind
-    return Signature(kind, round(height / logits.shape[2]), multiple, logits.shape[1] == 1)
+    stride = round(2 * height / logits.shape[2]) / 2  # 3.5 where patches of 14 are enlarged by 4
+    return Signature(path_to(logits, output) or "", stride, multiple, logits.shape[1] == 1)
+
+
+def path_to(found: Tensor, output: object) -> str | None:
+    """What takes a tensor from an output of a network; None = it is not in there."""
+    if output is found:
+        return ""
+    inside: Iterable[tuple[str, object]] = ()
+    if isinstance(output, Mapping):
+        inside = ((f"[{key!r}]", value) for key, value in output.items())
+    elif isinstance(output, list | tuple):
+        inside = ((f"[{place}]", value) for place, value in enumerate(output))
+    elif not isinstance(output, Tensor) and hasattr(output, "logits"):
+        inside = ((".logits", output.logits),)
+    paths = ((step, path_to(found, value)) for step, value in inside)
+    return next((step + path for step, path in paths if path is not None), None)
 
 
 def multiple_of(net: nn.Module) -> int | None:

@@ -55,7 +55,7 @@ class Runtime:
         return net.to(self.device).to(memory_format=torch.channels_last)
 
     def images(self, images: Tensor) -> Tensor:
-        """uint8 (B, C, H, W) to the device, channels last."""
+        """Images (B, C, H, W) to the device, channels last."""
         return images.to(self.device, non_blocking=True, memory_format=torch.channels_last)
 
 

@@ -85,8 +85,9 @@ def trusted(factory: str) -> bool:
     return factory in _permitted or any(fnmatchcase(factory, p.strip()) for p in patterns)
 
 
-def imported(name: str) -> Callable[..., nn.Module]:
-    """The function of a permitted factory; raises as `own_network`.
+def imported(name: str, setting: str = "network.factory") -> Callable[..., Any]:
+    """The function of a permitted factory, or what another `setting` names; raises as
+    `own_network`.
 
     Meanwhile the folder from which the command was started comes first on the path, for its own
     `adapt`, `transforms` and `viz` too (own_modules); what is imported later finds this project's.
@@ -104,13 +105,13 @@ def imported(name: str) -> Callable[..., nn.Module]:
         )
     module, _, function = name.partition(":")
     if not module or not function:
-        raise InputError(f"network.factory is {name!r}; give package.module:function")
+        raise InputError(f"{setting} is {name!r}; give package.module:function")
     here = Path.cwd()
     try:
         with own_first(here):
             return getattr(import_module(module), function)
     except (ImportError, AttributeError) as error:
-        raise InputError(f"network.factory={name}: {error} (looked in {here} too)") from None
+        raise InputError(f"{setting}={name}: {error} (looked in {here} too)") from None
 
 
 def own_network(config: NetworkConfig, classes: int) -> nn.Module:

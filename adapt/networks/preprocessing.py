@@ -1,7 +1,7 @@
 """What a network sees of an image: the order and range of its channels, their mean and deviation.
 
-Images in memory are uint8 in 0..255, and RGB where they have three channels, whatever a network
-sees.
+Images in memory are uint8 in 0..255 or uint16 in 0..65535, and RGB where they have three channels,
+whatever a network sees.
 """
 
 from dataclasses import replace
@@ -22,7 +22,7 @@ FIELDS = ("mean", "std", "order", "range")
 
 
 def as_input(images: Tensor, network: NetworkConfig) -> Tensor:
-    """What a network sees, float32 (B, C, H, W): uint8 images normalised, others as they are.
+    """What a network sees, float32 (B, C, H, W): floating point as it is, others normalised.
 
     Raises:
         InputError: the images do not have the network's number of channels.
@@ -30,15 +30,16 @@ def as_input(images: Tensor, network: NetworkConfig) -> Tensor:
     if images.shape[1] != len(network.mean):
         raise InputError(
             f"images have {images.shape[1]} channel(s), but network.mean is {network.mean}, one "
-            "number a channel"
+            "number a channel; data.bands says which channels are read"
         )
     return images.float() if images.is_floating_point() else normalise(images, network)
 
 
 def normalise(images: Tensor, network: NetworkConfig) -> Tensor:
-    """Values (B, C, H, W) in 0..255 -> float32, (value / 255 * range - mean) / std per channel, the
-    channels in the network's order."""
-    shape, unit = (1, -1, 1, 1), 255 / network.range
+    """Values (B, C, H, W) in 0..255, of uint16 in 0..65535 -> float32, (value / largest * range -
+    mean) / std per channel, the channels in the network's order."""
+    largest = 65_535 if images.dtype == torch.uint16 else 255
+    shape, unit = (1, -1, 1, 1), largest / network.range
     m = torch.tensor(network.mean, device=images.device).view(shape) * unit
     s = torch.tensor(network.std, device=images.device).view(shape) * unit
     values = images.to(torch.float32)
@@ -53,7 +54,15 @@ def sees(network: NetworkConfig) -> str:
     return f"network sees {channels} in 0..{network.range}, mean {mean}, std {std}"
 
 
-def with_preprocessing(network: NetworkConfig) -> NetworkConfig:
+def with_preprocessing(config: Any) -> Any:
+    """A command's settings with the files read that its networks' `preprocessing` names; raises as
+    `read`."""
+    groups = {group: getattr(config, group, None) for group in ("network", "teacher_network")}
+    found = {k: read(n) for k, n in groups.items() if n and getattr(n, "preprocessing", "")}
+    return replace(config, **found) if found else config
+
+
+def read(network: NetworkConfig) -> NetworkConfig:
     """The configuration with mean, std, order and range from the file that
     `network.preprocessing` names, so that a run's record does not need the file. A line says which
     size the file has, because only data.resize changes that of an image.
@@ -62,17 +71,15 @@ def with_preprocessing(network: NetworkConfig) -> NetworkConfig:
         InputError: no such file, one that lacks a value or has one that these settings cannot have,
             or another value that is given beside it.
     """
-    if not network.preprocessing:
-        return network
-    path, default = Path(network.preprocessing), NetworkConfig()
+    path, default, where = Path(network.preprocessing), type(network)(), network.where
     content = read_mapping(path)
     parts = (content.get(key) for key in ("image_processor", "pretrained_cfg"))
     values = next((part for part in parts if isinstance(part, dict)), content)
-    read = of_transformers if any(k.startswith(("do_", "image_")) for k in values) else of_others
+    stated = of_transformers if any(k.startswith(("do_", "image_")) for k in values) else of_others
     try:
-        theirs = NetworkConfig(**read(values))
+        theirs = type(network)(**stated(values))
     except KeyError as missing:
-        known = ", ".join(f"network.{name}" for name in FIELDS)
+        known = ", ".join(where + name for name in FIELDS)
         raise InputError(f"{path}: it has no {missing}; give {known} instead of the file") from None
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
@@ -80,7 +87,7 @@ def with_preprocessing(network: NetworkConfig) -> NetworkConfig:
     for name, value in found.items():
         given = getattr(network, name)
         if given != value and (name in network.explicit or given != getattr(default, name)):
-            raise InputError(f"network.{name} is {given}, but {path} has {value}; give one of them")
+            raise InputError(f"{where}{name} is {given}, but {path} has {value}; give one of them")
     size = values.get("input_size", values.get("size") if values.get("do_resize", True) else None)
     if size is not None:
         say(f"{path}: its size {size} is not taken; data.resize brings images to one")

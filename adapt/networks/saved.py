@@ -26,6 +26,7 @@ from adapt.settings.mapping import as_dict, build, check_record, differences, in
 WEIGHTS, ABOUT = "model.safetensors", "model.json"
 FORMATS = (1, 2)
 """Of model.json; the last one is written, all of them are read."""
+ONE_MORE = "network.void=true is for a last output that means void"
 NO_START = "none"
 """What `start` records where a run began from He initialisation."""
 FILES = (".safetensors", ".pth", ".pt", ".ckpt", ".bin", ".pth.tar")
@@ -106,6 +107,7 @@ def check_outputs(count: int, classes: tuple[str, ...], whose: str, remedy: str 
     what = f"{count} output{'s' if count > 1 else ' (one logit, for two classes)'}"
     if classes and max(2, count) != len(classes):
         remedy = remedy or "give a network for these classes, or a name for each of its outputs"
+        remedy += f"; {ONE_MORE}" if count == len(classes) + 1 else ""
         raise InputError(f"{whose} has {what}; the data has {named(classes)}; {remedy}")
     if count > MOST_CLASSES:
         raise InputError(
@@ -260,17 +262,22 @@ def load_complete(
         network = replace(network, one_logit=wanted == 1)
         if wanted != built:
             net = build_network(network, wanted - network.void)
-    hint = f"start={BACKBONE}{source} takes all but its last layers"
+    hint = f"start={BACKBONE}{source} takes all but its last layers" if what == "start" else ""
     tensors = {k: v for k, v in net.state_dict().items() if k.endswith(COUNTER)} | tensors
     try:
         load_tensors(net, tensors, f"{what}: {source}")
     except InputError as error:
-        if what != "start":
-            raise
-        raise InputError(f"{error}. {hint}") from None
+        hints = (hint, ONE_MORE if has_one_more(tensors, net.state_dict()) else "")
+        raise InputError(". ".join(filter(None, [str(error), *hints]))) from None
     count = outputs(net, size) - network.void if size else len(classes)
-    check_outputs(count, classes, f"{what}: {source}", hint if what == "start" else "")
+    check_outputs(count, classes, f"{what}: {source}", hint)
     return Model(net, network, classes or numbered(max(2, count)), digest)
+
+
+def has_one_more(tensors: dict[str, torch.Tensor], made: dict[str, torch.Tensor]) -> bool:
+    """Are the last tensors that differ in their shape for one output more than the network has?"""
+    apart = [(len(v), len(made[k])) for k, v in tensors.items() if k in made and v.ndim]
+    return [theirs - ours for theirs, ours in apart if theirs != ours][-1:] == [1]
 
 
 def outputs_in(tensors: dict[str, torch.Tensor], made: dict[str, torch.Tensor], built: int) -> int:

@@ -7,6 +7,10 @@ from pathlib import Path
 import numpy as np
 
 from adapt.data import Sample
+from adapt.data.formats import ALPHA
+from adapt.data.images import DEEP
+from adapt.data.samples import FILES
+from adapt.data.sampling import misfit
 from adapt.errors import listing
 from adapt.machine.runtime import progress
 from adapt.scan.measure import IMAGE, LABEL, VALID, Record, Records
@@ -26,18 +30,19 @@ def sizes(members: Members, records: Records, config: DataConfig) -> Iterator[Fi
     """Files of one sample that differ in size, and images that do not fit into one batch."""
     images: Counter[str] = Counter()
     example: dict[str, Path] = {}
-    for sample in members.samples:
+    for sample in progress(members.samples, what="sizes"):
         found = {key[0]: records[key].size for key in files(sample) if key in records}
+        fields = {f: found[p] for f in FILES if (p := getattr(sample, f)) in found}
         if not found:
             continue
         size = Counter(found.values()).most_common(1)[0][0]
         common = size_text(size)
         example.setdefault(common, sample.x1)
         images[common] += 1
-        if odd := [path for path, other in found.items() if other != size]:
+        odd = [path for path, other in found.items() if other != size]
+        if odd and (remedy := misfit(fields, config.resize)):
             rest = listing(path for path, other in found.items() if other == size)
             problem = f"{size_text(found[odd[0]])}, but of its sample {rest}: {common}"
-            remedy = "bring them to one size (masks by nearest neighbour)"
             details = {str(path): list(other) for path, other in found.items()}
             yield error("size", odd[0], problem, remedy, **details)
     if len(images) > 1 and not (config.resize or config.crop):
@@ -62,6 +67,30 @@ def modes(records: Iterable[Record]) -> Iterator[Finding]:
                     problem += f"; so are {listing(p.name for p in paths[1:])}"
                 remedy = "check that these files come from the same source"
                 yield warning("mode", paths[0], problem, remedy, files=[str(p) for p in paths])
+
+
+def unused(members: Members, records: Collection[Record]) -> Iterator[Finding]:
+    """What of the files is not used, and images of more than 8 bits that fill little of their
+    type's range, as those of cameras of 10 and 12 bits do: to a network they are nearly black."""
+    chosen = members.config.bands or members.config.bands_x2  # alpha may be one of them
+    for what in dict.fromkeys(what for record in records for what in record.ignored):
+        paths = [r.path for r in records if what in r.ignored and not (chosen and what == ALPHA)]
+        if not paths:
+            continue
+        problem = f"has {what}, as {len(paths)} of {len(records)} files do; it is not used"
+        remedy = "see that nothing is lost, or choose the channels by data.bands"
+        yield warning("ignored", paths[0], problem, remedy, files=[str(p) for p in paths])
+    for side in ("x1", "x2"):
+        there = {getattr(sample, side) for sample in members.samples}
+        deep = [r for r in records if r.highest and r.role == IMAGE and r.path in there]
+        if deep and not members.config.reading(side)[1]:
+            brightest = max(deep, key=lambda record: record.highest)
+            top = 2 ** int(brightest.highest).bit_length() - 1
+            if top <= DEEP // 4:
+                problem = f"has the largest value of all {side}, {brightest.highest} of {DEEP}"
+                name = "data.range" if side == "x1" else "data.range_x2"
+                remedy = f"give {name}=[0,{top}] if that is the camera's white"
+                yield warning("range", brightest.path, problem, remedy, highest=brightest.highest)
 
 
 def blank(records: Collection[Record]) -> Iterator[Finding]:
@@ -118,7 +147,7 @@ def exact(members: Members, records: Records, side: str) -> Iterator[Finding]:
     training = {getattr(s, side) for s in members.lists.get(members.training, [])}
     held_out = {getattr(s, side) for name in members.evaluated for s in members.lists[name]}
     groups: dict[bytes, dict[Path, Sample]] = defaultdict(dict)
-    for sample in members.samples:
+    for sample in progress(members.samples, what=f"equal {side}"):
         if record := records.get((getattr(sample, side), IMAGE)):
             groups[record.digest].setdefault(record.path, sample)
     for group in groups.values():
@@ -146,6 +175,8 @@ def unshifted(members: Members, records: Records) -> Iterator[Finding]:
     """Pairs whose two sides are the same pixels: there is nothing to adapt to."""
     digests = {path: record.digest for (path, role), record in records.items() if role == IMAGE}
     same = [s for s in members.paired if s.x1 in digests and digests[s.x1] == digests.get(s.x2)]
+    if members.options("x1") != members.options("x2"):  # other bands of one file
+        same = [s for s in same if s.x1 != s.x2]
     if len(same) > len(members.paired) / 2:
         problem = f"{len(same)} of {len(members.paired)} pairs show the same pixels on both sides"
         remedy = "give the new domain's folder as data.target"

@@ -60,6 +60,7 @@ def check(config: ScanConfig) -> tuple[list[Finding], dict[str, Any]]:
         *(error("unreadable", r.path, r.error, remedy, role=r.role) for r in broken),
         *checks.sizes(found, records, config.data),
         *checks.modes(records.values()),
+        *checks.unused(found, records.values()),
         *checks.blank(records.values()),
         *checks.labels(found, records),
         *checks.unshifted(found, records),

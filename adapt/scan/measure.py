@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,13 +11,12 @@ from typing import Any
 import cv2
 import numpy as np
 
-from adapt.data.images import image_header, read_image, read_indices, read_valid
+from adapt.data.images import as_rgb, image_header, read_image, read_indices, read_valid
 from adapt.errors import InputError
 from adapt.machine.runtime import progress
 from adapt.machine.workers import spread
 
 IMAGE, LABEL, VALID = "image", "label", "valid"
-READ = {IMAGE: read_image, LABEL: read_indices, VALID: read_valid}
 
 SMALL = 300
 """Files up to which starting processes takes longer than measuring."""
@@ -30,8 +29,9 @@ LUMINANCE, EDGES, COLOUR = (12, 16), (6, 8), (6, 8)
 DIRECTIONS = 6
 
 
-Job = tuple[Path, str, bool]
-"""A file, its role, and whether it is described, as an image of a pair is."""
+Job = tuple[Path, str, bool, tuple[Any, ...]]
+"""A file, its role, whether it is described, as an image of a pair is, and what its role's reader
+takes beside the path."""
 
 
 @dataclass
@@ -42,9 +42,13 @@ class Record:
     role: str
     error: str = ""
     mode: str = ""
+    ignored: tuple[str, ...] = ()
+    """What is in the file and not used."""
     size: tuple[int, int] = (0, 0)
     digest: bytes = b""
     """SHA-256 of shape and decoded pixels."""
+    highest: int = 0
+    """Images of more than 8 bits: the largest value."""
     flat: bool = False
     hashes: Any = None
     """Images: uint64 (2, 4), perceptual hash of the image and of its mirror image."""
@@ -105,22 +109,31 @@ def edges(grey_image: np.ndarray) -> np.ndarray:
     return np.sqrt(energy / (energy.mean() + 1e-6)).ravel()
 
 
+READ: dict[str, Callable[..., np.ndarray]] = {
+    IMAGE: read_image, LABEL: read_indices, VALID: read_valid,
+}  # fmt: skip
+
+
 def measure(job: Job) -> Record:
     """Decode a file strictly and reduce it; what is wrong with it goes into the record."""
-    path, role, described = job
+    path, role, described, options = job
     record = Record(path, role)
     try:
-        array = READ[role](path)
+        array = READ[role](path, *options)
+        header = None if path.suffix.lower() == ".mat" else image_header(path)
     except InputError as error:
         record.error = str(error).removeprefix(f"{path}: ")
         return record
     record.size = (array.shape[0], array.shape[1])
     record.digest = hashlib.sha256(f"{array.shape}".encode() + array.tobytes()).digest()
-    record.mode = "SBD" if path.suffix.lower() == ".mat" else image_header(path)[0]
+    record.mode = header.mode if header else "SBD"
     if role in (LABEL, VALID):
         counts = np.bincount(array.ravel())
         record.values = {int(v): int(counts[v]) for v in np.flatnonzero(counts)}
     else:
+        record.ignored = header.ignored if header else ()
+        record.highest = int(array.max()) if array.dtype == np.uint16 else 0
+        array = as_rgb(array)
         small = cv2.resize(grey(array), (64, 64), interpolation=cv2.INTER_AREA)
         record.flat = float(small.std()) < FLAT
         record.hashes = np.stack([perceptual_hash(small), perceptual_hash(small[:, ::-1])])

@@ -1,7 +1,8 @@
 """Which files all lists of a configuration read; what is missing is a finding, not the end."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,14 @@ from adapt.data import (
     cut,
     label_values,
     layout_of,
+    partnered,
     prepare,
     read_split,
 )
 from adapt.data.files import MissingFiles, matched
 from adapt.data.images import void_of
 from adapt.data.pairs import PAIRS, read_csv, read_shards, shards_of
+from adapt.data.samples import column
 from adapt.errors import InputError
 from adapt.scan.measure import IMAGE, LABEL, VALID, Job
 from adapt.settings.groups import DataConfig
@@ -66,23 +69,24 @@ def warning(kind: str, file: Path | str, problem: str, remedy: str, **details: A
 class Members:
     """The samples of every list."""
 
-    lists: dict[str, list[Sample]]
+    lists: dict[str, Sequence[Sample]]
     training: str
     """Name of the list that a run would train on."""
     classes: tuple[str, ...] = ()
     codes: list[int] = field(default_factory=list)
     """Value of each class in the masks."""
     void: list[int] = field(default_factory=list)
+    config: DataConfig = field(default_factory=DataConfig)
     findings: list[Finding] = field(default_factory=list)
 
-    @property
-    def samples(self) -> list[Sample]:
+    @cached_property
+    def samples(self) -> Sequence[Sample]:
         """Every sample once, in the order of the lists."""
         unique = {(s.x1, s.x2): s for split in self.lists.values() for s in split}
         return list(unique.values())
 
-    @property
-    def paired(self) -> list[Sample]:
+    @cached_property
+    def paired(self) -> Sequence[Sample]:
         return [s for s in self.samples if s.x2 is not None]
 
     @property
@@ -92,14 +96,23 @@ class Members:
 
     def jobs(self, described: bool) -> list[Job]:
         """Every file of the samples once for each role; described are the images of pairs."""
-        found: dict[tuple[Path, str], bool] = {}
+        found: dict[tuple[Path, str], tuple[bool, tuple[Any, ...]]] = {}
         for sample in self.samples:
-            for path, role in files(sample):
+            for name, role in ROLES.items():
+                if (path := getattr(sample, name)) is None:
+                    continue
                 wanted = described and sample.x2 is not None and role == IMAGE
-                found[path, role] = wanted or found.get((path, role), False)
-        return [(*key, wanted) for key, wanted in found.items()]
+                before, how = found.get((path, role), (False, self.options(name)))
+                found[path, role] = (wanted or before, how)
+        return [(*key, *what) for key, what in found.items()]
 
-    def tolerate(self, file: str, read: Callable[[], list[Sample]]) -> list[Sample]:
+    def options(self, name: str) -> tuple[Any, ...]:
+        """What the reader of a sample's file takes beside the path."""
+        if ROLES[name] == IMAGE:
+            return self.config.reading(name)
+        return (self.config.colors,) if ROLES[name] == LABEL else ()
+
+    def tolerate(self, file: str, read: Callable[[], Sequence[Sample]]) -> Sequence[Sample]:
         """What `read` gives; what it lacks, or its refusal, becomes a finding."""
         try:
             return read()
@@ -130,7 +143,7 @@ def members(config: DataConfig) -> Members:
     values, own = label_values(config, classes)
     codes = list(own or range(len(classes)))
     void = sorted({*values, void_of(len(classes))} - {*codes})
-    found = Members({}, config.train_split or layout.train_split, classes, codes, void)
+    found = Members({}, config.train_split or layout.train_split, classes, codes, void, config)
     links = config.follow_links
     if config.pairs:
         if not Path(config.pairs).is_file():
@@ -158,10 +171,10 @@ def members(config: DataConfig) -> Members:
     return found
 
 
-def both(found: Members, config: DataConfig, layout: Layout, split: str) -> list[Sample]:
+def both(found: Members, config: DataConfig, layout: Layout, split: str) -> Sequence[Sample]:
     """The samples of a list; with a target those that have a partner there."""
 
-    def read(root: str, config: DataConfig) -> list[Sample]:
+    def read(root: str, config: DataConfig) -> Sequence[Sample]:
         return found.tolerate(root, lambda: read_split(config, layout, Path(root), split))
 
     old = read(config.root, config)
@@ -170,12 +183,11 @@ def both(found: Members, config: DataConfig, layout: Layout, split: str) -> list
     listed = read(config.target, replace(config, labels="") if layout is PAIRS else config)
     if not listed:  # which is a finding of its own
         return old
-    new = {s.name: s for s in listed}
     known = {f.problem for f in found.findings if f.kind == "missing"}
     try:
-        matched((s.name for s in old), new, config.root, config.target)
+        matched(column(old, "name"), column(listed, "name"), config.root, config.target)
     except MissingFiles as missing:
         for kind, where, problem in missing.problems:
             if not any(problem.split(" has ")[0] in lost for lost in known):
                 found.findings.append(error(kind, where, problem, REMEDIES[kind]))
-    return [replace(s, x2=new[s.name].x1, y2=new[s.name].y1 or s.y1) for s in old if s.name in new]
+    return partnered(old, listed)

@@ -46,13 +46,14 @@ def content(
     """Judge all pairs whose images could be read: the findings, and figures for the summary."""
     paired = sorted(members.paired, key=lambda s: s.name)
     pairs = [s for s in paired if {(s.x1, IMAGE), (s.x2, IMAGE)} <= records.keys()]
-    if len(pairs) < ENOUGH:
-        return [], {"pairs": len(pairs), "skipped": f"fewer than {ENOUGH} pairs"}
+    _, scenes = np.unique([str(s.x1) for s in pairs], return_inverse=True)
+    if len(set(scenes)) < ENOUGH:
+        return [], {"pairs": len(pairs), "skipped": f"fewer than {ENOUGH} pairs of different x1"}
     old, new = (
         standardised(np.stack([records[getattr(s, side), IMAGE].descriptor for s in pairs]))
         for side in ("x1", "x2")
     )
-    found = fit(old, new, config.doubt)
+    found = fit(old, new, config.doubt, scenes)
     worst = pairs[int(found.doubt.argmax())]
     median, third_quartile = np.quantile(found.doubt, (0.5, 0.75))
     summary: dict[str, Any] = {
@@ -177,17 +178,19 @@ class Fit:
     """Images that each pair was compared with."""
 
 
-def fit(old: np.ndarray, new: np.ndarray, threshold: float) -> Fit:
+def fit(
+    old: np.ndarray, new: np.ndarray, threshold: float, scenes: np.ndarray | None = None
+) -> Fit:
     """Judge every pair (row i of both sides), and name a better partner for those whose doubt is
     above the threshold.
 
-    Every pair is compared with REFERENCE images of either side, drawn once.
+    Every pair is compared with REFERENCE images of either side, drawn once, but for those of its
+    own scene: `scenes` (N,) has numbers that pairs of one x1 share; None = there are none.
     """
     count = len(old)
+    scenes = np.arange(count) if scenes is None else scenes
     total = correlation(old, new).sum(axis=0)
     chosen = np.random.default_rng(0).permutation(count)[:REFERENCE]
-    place = np.full(count, -1)
-    place[chosen] = np.arange(len(chosen))
     some_old, some_new = old[chosen], new[chosen]
     doubt, score = np.zeros((2, count), np.float32)
     # Of the similarities of x2 with other x1, and of x1 with other x2.
@@ -196,11 +199,11 @@ def fit(old: np.ndarray, new: np.ndarray, threshold: float) -> Fit:
         a, b = old[chunk], new[chunk]
         weights = without(total, a, b, count)
         own = (weights * a * b).sum(axis=1)
-        inside = np.flatnonzero(place[chunk] >= 0)
-        others = len(chosen) - (place[chunk] >= 0)
+        same = scenes[chunk, None] == scenes[chosen]
+        others = np.maximum(1, len(chosen) - same.sum(axis=1))
         better = np.zeros(len(own))
         for k, similarity in enumerate(((weights * b) @ some_old.T, (weights * a) @ some_new.T)):
-            similarity[inside, place[chunk][inside]] = np.nan  # the pair itself
+            similarity[same] = np.nan
             better += (similarity > own[:, None]).sum(axis=1)
             better += 0.5 * (similarity == own[:, None]).sum(axis=1)
             mean[k, chunk] = np.nanmean(similarity, axis=1)
@@ -218,8 +221,7 @@ def fit(old: np.ndarray, new: np.ndarray, threshold: float) -> Fit:
             similarity = weighted @ old[chunk].T
             fits = (similarity - mean[0, some, None]) / spread[0, some, None]
             fits = (fits + (similarity - mean[1, chunk]) / spread[1, chunk]) / 2
-            here = np.flatnonzero((some >= chunk.start) & (some < chunk.stop))
-            fits[here, some[here] - chunk.start] = -np.inf  # the pair itself
+            fits[scenes[some, None] == scenes[chunk]] = -np.inf
             top = fits.argmax(axis=1)
             value = fits[np.arange(len(some)), top]
             higher = value > best[some]

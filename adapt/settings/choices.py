@@ -66,6 +66,9 @@ DATASETS = (
 )  # fmt: skip
 """adapt.data: the layouts of files that are read."""
 
+FITS = STRETCH, CROP, PAD = ("stretch", "crop", "pad")
+"""adapt.data.augment: how an image gets the shape of `data.resize`."""
+
 TERMS = ("regression", "kd", "pseudo", "supervised")
 """adapt.objective.terms; each has its settings in ObjectiveConfig."""
 

@@ -1,5 +1,6 @@
 """Settings of the other commands that work on runs and data: a dataclass a command."""
 
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
@@ -164,9 +165,13 @@ class ExportConfig(OfARun):
     formats: list[Annotated[str, OneOf(*EXPORTS)]] = field(default_factory=lambda: list(EXPORTS))
     """File formats that are written."""
     size: Size = field(default_factory=list)
-    """Size that the ONNX graph's input has; [] = any."""
+    """Size that the ONNX graph's input has; [] = any, or that of the images where the network takes
+    only its own."""
     images: Positive = 8
     """Number of evenly spaced images that parity is checked on."""
+    license: str = ""
+    """Licence of the exported weights for the model card, as the Hugging Face Hub calls it:
+    apache-2.0, cc-by-nc-4.0, other. Empty = the card says that it is unknown."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -176,6 +181,11 @@ class ExportConfig(OfARun):
             raise InputError(f"formats is empty: give at least one of {', '.join(EXPORTS)}")
         if self.size and "onnx" not in self.formats:
             raise InputError("size fixes the ONNX graph's input; formats has no onnx")
+        if not re.fullmatch(r"[a-z0-9][a-z0-9.-]*|", self.license):
+            raise InputError(
+                f"license is {self.license!r}; give one of the Hub's names, such as mit, "
+                "apache-2.0, cc-by-4.0 or other"
+            )
 
 
 @dataclass

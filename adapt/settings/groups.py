@@ -5,6 +5,7 @@ makes these objects. The docstring below a field is what `--help` and docs/setti
 its first sentence in `--help`, all of it on the page.
 """
 
+import math
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
@@ -21,14 +22,24 @@ from adapt.settings.checks import (
     Strength,
     one_of,
 )
-from adapt.settings.choices import CLASSIFIERS, DATASETS, FILTERS, NETWORKS, PENALTIES, SCHEDULES
+from adapt.settings.choices import (
+    CLASSIFIERS,
+    DATASETS,
+    FILTERS,
+    FITS,
+    NETWORKS,
+    PENALTIES,
+    SCHEDULES,
+    STRETCH,
+)
 
 WHICH = (
-    "name", "root", "target", "pairs", "shards", "labels", "sbd", "download", "coarse", "variant",
-    "classes", "void", "codes", "imagenet_val", "train_split", "part", "parts", "parts_seed",
-    "share",
+    "name", "root", "target", "pairs", "shards", "transforms", "labels", "sbd", "download",
+    "coarse", "variant", "classes", "void", "codes", "colors", "bands", "bands_x2", "range",
+    "range_x2", "imagenet_val", "train_split", "part", "parts", "parts_seed", "share",
 )  # fmt: skip
-"""Fields of DataConfig that say which files are read, not how; another data set has its own."""
+"""Fields of DataConfig that say which files are read and what is in them, not what becomes of it;
+another data set has its own."""
 
 WHOLE = "all"
 """`data.part`: no part, the whole training split."""
@@ -57,6 +68,9 @@ class DataConfig(Settings, where="data."):
     shards: str = ""
     """`pairs` only: tar archives of KEY.x1.jpg, KEY.x2.jpg[, KEY.y.png]. Give a folder of them, a
     pattern (`/disk*/train-*.tar`), one archive, or a text file that lists them."""
+    transforms: str = ""
+    """CSV of homographies from x1's pixels to x2's, as `align` writes it. Each x2 is warped into
+    the geometry of its x1, and what it does not show there is not valid."""
     labels: str = ""
     """`pairs` only: folder of index masks that match x1 by name, for evaluation."""
     sbd: str = ""
@@ -79,6 +93,21 @@ class DataConfig(Settings, where="data."):
     codes: list[Annotated[int, Range(0, MOST_CLASSES)]] = field(default_factory=list)
     """Label value of each class, in the order of the classes; [] = the data set's own, mostly its
     index."""
+    colors: list[list[Annotated[int, Range(0, 255)]]] = field(default_factory=list)
+    """Colour [red, green, blue] of each label value 0, 1, 2, ... of masks that are pictures, so of
+    each class; data.void and data.codes count places in this list. [] = masks hold indices."""
+    bands: list[Annotated[int, Range(1, 4096)]] = field(default_factory=list)
+    """Channels of a file that are read, in their order, the first being 1 as in GDAL: [4,1,2]. An
+    alpha channel is one of them. [] = red, green and blue of a file with three, or the grey of one
+    three times; alpha is left out."""
+    bands_x2: list[Annotated[int, Range(1, 4096)]] = field(default_factory=list)
+    """The same of x2; [] = as data.bands."""
+    range: list[float] = field(default_factory=list)
+    """Lowest and highest value of files that have not 8 bits a value, such as [0,4095] of a camera
+    of 12 bits; what lies beyond is cut off. [] = the range of the file's type, which floating point
+    has none."""
+    range_x2: list[float] = field(default_factory=list)
+    """The same of x2; [] = as data.range."""
     follow_links: bool = False
     """Read files that symbolic links in the data's folders point to outside of them."""
     train_split: str = ""
@@ -93,9 +122,13 @@ class DataConfig(Settings, where="data."):
     """Share of the training images that is used. It is drawn by parts_seed; a smaller one lies
     within a larger one."""
     resize: list[int] = field(default_factory=list)
-    """[height, width] that images and training labels are brought to; [] = as they are. [S] makes
-    the shorter side S and keeps the shape. Evaluation upsamples the prediction to the label's own
-    size whatever stands here."""
+    """[height, width] that images and training labels are brought to, each from its own size; [] =
+    as they are. [S] makes the shorter side S and keeps the shape. Evaluation upsamples the
+    prediction to the label's own size whatever stands here."""
+    fit: Annotated[str, OneOf(*FITS)] = STRETCH
+    """How an image whose shape is another than that of data.resize=[height, width] is brought to
+    it: `stretch` = its sides apart; `crop` = cut around its middle; `pad` = black around it, void
+    in labels and not valid. What is cut off or added is not scored."""
     crop: Size = field(default_factory=list)
     """Size of the random training crop; [] = the whole image. Smaller images are padded with
     void."""
@@ -126,6 +159,16 @@ class DataConfig(Settings, where="data."):
         super().__post_init__()
         shorter = self.resize * 2 if len(self.resize) == 1 else self.resize
         SIZE.check("data.resize", shorter)
+        for what in ("range", "range_x2"):
+            ends = getattr(self, what)
+            known = len(ends) == 2 and all(map(math.isfinite, ends)) and ends[0] < ends[1]
+            if ends and not known:
+                raise InputError(f"data.{what} is {ends}; give [lowest, highest], or []")
+        colours = {tuple(colour) for colour in self.colors}
+        if len(colours) < len(self.colors) or any(len(colour) != 3 for colour in colours):
+            raise InputError(
+                f"data.colors is {self.colors}; give [red,green,blue] of each class, all different"
+            )
         if self.scale and (len(self.scale) != 2 or not 0 < self.scale[0] <= self.scale[1] < 16):
             raise InputError(
                 f"data.scale is {self.scale}; give [low, high] with 0 < low <= high < 16, or []"
@@ -137,6 +180,12 @@ class DataConfig(Settings, where="data."):
             raise InputError(f"data.parts add up to {total:g}; at most 1 is there")
         if self.part and self.part not in (WHOLE, *self.parts):
             raise unknown("data.part", self.part, (WHOLE, *self.parts))
+
+    def reading(self, side: str) -> tuple[list[int], list[float]]:
+        """Bands and range of x1 or x2."""
+        if side == "x2":
+            return self.bands_x2 or self.bands, self.range_x2 or self.range
+        return self.bands, self.range
 
 
 @dataclass
@@ -163,8 +212,8 @@ class NetworkConfig(Settings, where="network."):
     """One output for two classes, whose sigmoid is the chance of the second. A factory that takes
     the number of classes is called with 1. A weights file tells it by itself."""
     void: bool = False
-    """The network has one more output than there are classes, its last one, which means void: where
-    it is the highest, nothing is predicted, which is wrong where there is a label."""
+    """The network's last output, one more than there are classes, means void. Where it is the
+    highest, nothing is predicted, which is wrong where there is a label."""
     mean: list[Annotated[float, Range(-1e3, 1e3)]] = field(
         default_factory=lambda: list(IMAGENET_MEAN)
     )
@@ -179,8 +228,9 @@ class NetworkConfig(Settings, where="network."):
     range: int = 1
     """Largest value of a channel before mean and std, which are of this range: 1 or 255."""
     preprocessing: str = ""
-    """File that says mean, std, order and range: transformers' preprocessor_config.json, timm's
-    config.json (pretrained_cfg), or the parameters of segmentation_models_pytorch as JSON."""
+    """File of others that says mean, std, order and range. It may be transformers'
+    preprocessor_config.json, timm's config.json (pretrained_cfg), or the parameters of
+    segmentation_models_pytorch as JSON."""
     explicit: list[str] = field(default_factory=list)
     """As data.explicit."""
 

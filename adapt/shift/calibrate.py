@@ -165,11 +165,11 @@ def counted(
     total = np.zeros((3, len(data.classes)), np.int64)
     what = " ".join(f"{k}={v}" for k, v in shift.parameters.items()) if shift else "clean"
     for sample in progress(data.samples, what=what):
-        arrays = decode.native(sample)
+        arrays = decode.fitted(decode.native(sample))
         image = arrays["x1"]
         if shift is not None:
             image = apply_shift(image, shift, image_seed(seed, sample.name))
-        size = (image.shape[0], image.shape[1])
+        size = (arrays["y"].shape[0], arrays["y"].shape[1])
         images = tensor(resize({"x1": image}, settings.resize)["x1"])[None]
         found = predict(machine, teacher.net, teacher.network, images, size)[0]
         total += tally(arrays["y"], found, len(teacher.classes))

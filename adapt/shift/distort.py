@@ -1,66 +1,57 @@
 """make_distorted_voc: a data set's shifted twin, with the same layout, names and labels."""
 
-import hashlib
 import inspect
-import os
-from collections.abc import Callable, Iterable
-from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from adapt.data import Layout, Sample, check_owner, layout_of, prepare, read_split
-from adapt.data.images import image_size, png, read_image, read_indices, voc_palette, void_of
+from adapt.data import Layout, Sample, check_owner, layout_of, prepare, read_split, void_written
+from adapt.data.copies import LOCK, Output, claim, make_all, write_manifest
+from adapt.data.images import holding, image_size, png, read_image, read_indices, voc_palette
 from adapt.data.sampling import image_seed
-from adapt.disk.files import clear, read_mapping, sha256, strangers, write_json, write_whole
+from adapt.disk.files import clear, read_mapping, strangers
 from adapt.disk.lock import only_writer
 from adapt.errors import InputError, unknown
-from adapt.machine.runtime import progress, say
-from adapt.machine.workers import spread
+from adapt.machine.runtime import say
 from adapt.settings.commands import DistortConfig
 from adapt.settings.groups import DataConfig, ShiftConfig
-from adapt.settings.mapping import differences
 from transforms import FILTERS, SOURCES, moved_labels
 
-MADE_WITH, MANIFEST, LOCK = "shift.json", "manifest.json", "lock"
+MADE_WITH = "shift.json"
 FORMAT = 1
 PALETTE = voc_palette()
 
 
-@dataclass(frozen=True)
-class Output:
-    """One file of the twin, made from the source's file of the same sample."""
-
-    source: Path
-    target: Path
-    make: Callable[["Output"], bytes]
-    shift: ShiftConfig
-    seed: int
-    void: int
-    """Value of labels that show none of the scene."""
+def filtered(source: Path, shift: ShiftConfig, seed: int, data: DataConfig) -> bytes:
+    """The image, filtered; the filters are made for 8-bit RGB, and others are an InputError."""
+    image = read_image(source, *data.reading("x1"))
+    if image.dtype != np.uint8 or image.shape[2] != 3:
+        raise InputError(
+            f"{source}: {shift.name} is for 8-bit RGB; this image has {image.shape[2]} channels of "
+            f"{image.dtype}"
+        )
+    return png(apply_shift(image, shift, seed))
 
 
-def filtered(output: Output) -> bytes:
-    """The image, filtered."""
-    return png(apply_shift(read_image(output.source), output.shift, output.seed))
-
-
-def copied(output: Output) -> bytes:
+def copied(source: Path, data: DataConfig) -> bytes:
     """The label as it is, if it is one."""
-    read_indices(output.source)
-    return output.source.read_bytes()
+    read_indices(source, data.colors)
+    return source.read_bytes()
 
 
-def moved(output: Output) -> bytes:
-    """The label, moved with what the filter moves."""
-    labels, shift = read_indices(output.source), output.shift
-    labels = labels.astype(np.promote_types(labels.dtype, np.min_scalar_type(output.void)))
+def moved(source: Path, shift: ShiftConfig, seed: int, void: int, data: DataConfig) -> bytes:
+    """The label, moved with what the filter moves, with the palette of `data.colors` or VOC's;
+    `void` where it shows none of the scene."""
+    labels = holding(read_indices(source, data.colors), void)
     known = inspect.signature(SOURCES[shift.name]).parameters
-    parameters = {k: v for k, v in (shift.parameters | {"seed": output.seed}).items() if k in known}
+    parameters = {k: v for k, v in (shift.parameters | {"seed": seed}).items() if k in known}
     sources = SOURCES[shift.name](labels.shape, **parameters)
-    return png(moved_labels(labels, sources, output.void), PALETTE)
+    return png(moved_labels(labels, sources, void), [*chain(*data.colors)] or PALETTE)
 
 
 def apply_shift(image: np.ndarray, shift: ShiftConfig, seed: int) -> np.ndarray:
@@ -78,25 +69,6 @@ def apply_shift(image: np.ndarray, shift: ShiftConfig, seed: int) -> np.ndarray:
         return FILTERS[shift.name](image, **parameters)
     except ValueError as error:
         raise InputError(f"shift.parameters of {shift.name}: {error}") from None
-
-
-def make(output: Output) -> str:
-    """Make one file, unless an interrupted call has left it there whole; returns its SHA-256."""
-    if output.target.exists() and intact(output):
-        return sha256(output.target)
-    content = output.make(output)
-    write_whole(output.target, content, durable=False)
-    return hashlib.sha256(content).hexdigest()
-
-
-def intact(output: Output) -> bool:
-    """Whether the file of an interrupted call survived: power failures leave empty or torn ones."""
-    if output.make is copied:
-        return output.target.read_bytes() == output.source.read_bytes()
-    try:
-        return read_image(output.target).size > 0
-    except InputError:
-        return False
 
 
 def twin(sample: Sample, root: Path, out: Path, moving: bool) -> Sample:
@@ -140,35 +112,41 @@ def make_distorted(config: DistortConfig) -> Path:
     moving = config.labels == "moved" and config.shift.name in SOURCES
     if moving:
         check_label_sizes(samples.values())
+        if config.data.colors and not config.data.void:
+            raise InputError(
+                "labels=moved with data.colors needs data.void, the place of void's colour"
+            )
     if out.is_dir() and not (out / MADE_WITH).is_file() and strangers(out, {LOCK}):
         raise InputError(f"out: {out} is not empty and not a shifted data set")
     twins = {name: twin(sample, root, out, moving) for name, sample in samples.items()}
-    classes = layout.classes or config.data.classes
-    void = next(iter(config.data.void or layout.void), void_of(len(classes)))
+    void = void_written(config.data)
     outputs = []
     for name, sample in samples.items():
-        given = (config.shift, image_seed(config.seed, name), void)
-        outputs.append(Output(sample.x1, twins[name].x1, filtered, *given))
+        seed = image_seed(config.seed, name)
+        image = partial(filtered, shift=config.shift, seed=seed, data=config.data)
+        outputs.append(Output(sample.x1, twins[name].x1, image, same=False))
         if sample.y1 and (y1 := twins[name].y1):
-            outputs.append(Output(sample.y1, y1, moved if moving else copied, *given))
+            follow = partial(moved, shift=config.shift, seed=seed, void=void, data=config.data)
+            label = follow if moving else partial(copied, data=config.data)
+            outputs.append(Output(sample.y1, y1, label, same=not moving))
     with only_writer(out / LOCK, f"out: another process is writing {out}"):
-        made_with = claim(out, config)
+        claim(out, MADE_WITH, made_with(config), {"labels": "given"})
         try:
-            digests = make_all(outputs, config.workers)
+            digests = make_all(outputs, config.workers, "distort")
             for split, members in lists.items():
                 layout.write_list(out, split, [twins[s.name] for s in members])
-            names = [output.target.relative_to(out).as_posix() for output in outputs]
             counts = {split: len(members) for split, members in lists.items()}
-            os.sync()  # the files before the manifest that vouches for them
-            files = dict(zip(names, digests, strict=True))
-            write_json(out / MANIFEST, {**made_with, "splits": counts, "sha256": files})
+            about = read_mapping(out / MADE_WITH) | {"splits": counts}
+            manifest = write_manifest(out, about, outputs, digests)
         finally:
             clear(out.rglob(".*"))
     say(f"{out}: {len(samples)} images, {', '.join(f'{k} {n}' for k, n in counts.items())}")
-    return out / MANIFEST
+    if config.data.bands:
+        say("its images are RGB: as data.target they need data.bands_x2=[1,2,3]")
+    return manifest
 
 
-def splits_of(config: DataConfig, layout: Layout, root: Path) -> dict[str, list[Sample]]:
+def splits_of(config: DataConfig, layout: Layout, root: Path) -> dict[str, Sequence[Sample]]:
     """Every list of the data set, with the training list that the configuration asks for."""
     bare = replace(config, target="")
     names = dict.fromkeys([*layout.splits(root), config.train_split or layout.train_split])
@@ -192,9 +170,9 @@ def check_label_sizes(samples: Iterable[Sample]) -> None:
             )
 
 
-def claim(out: Path, config: DistortConfig) -> dict[str, Any]:
-    """Mark `out` as this twin's, or check that it is; clear what a killed call left."""
-    made_with: dict[str, Any] = {
+def made_with(config: DistortConfig) -> dict[str, Any]:
+    """What the twin's files depend on."""
+    return {
         "format": FORMAT,
         "data": config.data.name,
         "shift": config.shift.name,
@@ -202,17 +180,3 @@ def claim(out: Path, config: DistortConfig) -> dict[str, Any]:
         "seed": config.seed,
         "labels": config.labels,
     }
-    if not (out / MADE_WITH).is_file():
-        write_json(out / MADE_WITH, made_with)
-    elif changed := differences({"labels": "given"} | read_mapping(out / MADE_WITH), made_with):
-        raise InputError(f"out: {out} was made otherwise (there -> given): {'; '.join(changed)}")
-    clear(out.rglob(".*"))
-    return read_mapping(out / MADE_WITH)
-
-
-def make_all(outputs: list[Output], workers: int) -> list[str]:
-    """All digests in the files' order; 0 workers = one for each core, 1 = this process."""
-    workers = workers or os.cpu_count() or 1
-    here = nullcontext(map(make, outputs))
-    with here if workers == 1 else spread(make, outputs, workers, 4, "distort") as found:
-        return list(progress(found, what="distort", total=len(outputs)))

@@ -12,6 +12,7 @@ import torch
 from adapt.analysis.analyse import analyse
 from adapt.analysis.fisher import fisher
 from adapt.data import layout_of
+from adapt.data.copies import MANIFEST
 from adapt.disk.files import read_json
 from adapt.errors import InputError
 from adapt.machine.runtime import say
@@ -30,7 +31,7 @@ from adapt.settings.groups import DataConfig, PenaltyConfig, ProtocolConfig, Shi
 from adapt.settings.study import StudyConfig
 from adapt.settings.training import TrainConfig
 from adapt.shift.calibrate import calibrate
-from adapt.shift.distort import MANIFEST, make_distorted
+from adapt.shift.distort import make_distorted
 from adapt.study.cells import Cell, Plan, budget
 from transforms import SOURCES
 

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 import adapt.data
-from adapt.data import DataSet, layout_of, load
+from adapt.data import DataSet, Read, layout_of, load, once
+from adapt.data.samples import FILES, column
 from adapt.data.sampling import Batch, check_labels, check_sizes, size_of
 from adapt.disk.runs import read_data
 from adapt.errors import InputError, listing
@@ -22,13 +23,12 @@ from adapt.networks import build_network
 from adapt.networks.batchnorm import freeze, train_mode
 from adapt.networks.factory import copied
 from adapt.networks.gradient_checkpointing import blocks, recomputed
-from adapt.networks.layers import Layer, trace
+from adapt.networks.layers import trace
 from adapt.networks.pretrained import is_pretrained, pretrained
 from adapt.networks.saved import (
     NO_START,
     Model,
     check_network,
-    check_outputs,
     common_classes,
     is_file,
     is_run,
@@ -43,6 +43,7 @@ from adapt.settings.groups import DataConfig, NetworkConfig, TeacherNetworkConfi
 from adapt.settings.mapping import as_dict, inherit_data, inherit_network
 from adapt.settings.training import TrainConfig
 from adapt.training.averaging import AveragedModel, averaged
+from adapt.training.checks import check_data, check_kind, check_one_size, check_teacher
 from adapt.training.drift import Drift
 from adapt.training.freezing import freeze_first, refuse_new, with_gradient
 from adapt.training.schedules import make_optimizer
@@ -147,8 +148,11 @@ class Setup:
         return sorted(wanted)
 
 
-def resolve(config: TrainConfig) -> tuple[TrainConfig, Model | None, Model | None]:
-    """The configuration with everything that start and teacher determine, and those two models.
+def resolve(
+    config: TrainConfig, read: Read | None = None
+) -> tuple[TrainConfig, Model | None, Model | None]:
+    """The configuration with everything that start and teacher determine, and those two models;
+    `read` is what `prepare` reads the samples by as well.
 
     A start of pretrained weights (`imagenet`) has no model of its own: its backbone is loaded into
     a freshly initialised network by `begun`. The settings `teacher_network` are empty afterwards
@@ -158,7 +162,7 @@ def resolve(config: TrainConfig) -> tuple[TrainConfig, Model | None, Model | Non
         InputError: a network that differs from the start's or, without one, from the teacher's, or
             a needed start or teacher missing.
     """
-    sources = {"teacher": config.teacher, "start": config.start}
+    read, sources = read or once(), {"teacher": config.teacher, "start": config.start}
     files = {k: s for k, s in sources.items() if is_file(s) or is_pretrained(s)}
     refuse_unused(config, files)
     models = {what: load_model(Path(s), what) for what, s in sources.items() if is_run(s)}
@@ -176,26 +180,23 @@ def resolve(config: TrainConfig) -> tuple[TrainConfig, Model | None, Model | Non
     networks = {"teacher": inherit_network(config.teacher_network, network), "start": network}
     for what, source in files.items():
         if what == "teacher" or is_file(source):
-            images = load(data, "train")
+            images = read(data)
             size = size_of(data, images)
             models[what] = load_complete(source, networks[what], images.classes, what, size)
     teacher = models.get("teacher")
+    if student := models.get("start", teacher):  # a weights file tells how many logits it is for
+        network = replace(network, one_logit=student.network.one_logit)
     taught = TeacherNetworkConfig(keys=config.teacher_network.keys)
     if teacher is not None and not config.start:
         check_network(teacher, network, config.teacher, hint=ANOTHER)
         models["start"] = replace(teacher, net=copied(teacher.net))
     elif teacher is not None and replace(teacher.network, keys=network.keys) != network:
         taught = TeacherNetworkConfig(**as_dict(teacher.network))
-    if student := models.get("start", teacher):
-        network = replace(network, one_logit=student.network.one_logit)
+    precision = runtime(config.device, config.precision).precision
     resolved = replace(
-        config,
-        data=data,
-        network=network,
-        teacher_network=taught,
+        config, data=data, network=network, teacher_network=taught, precision=precision,
         start=config.start or config.teacher or NO_START,
-        precision=runtime(config.device, config.precision).precision,
-    )
+    )  # fmt: skip
     return resolved, models.get("start"), teacher
 
 
@@ -234,17 +235,20 @@ def begun(
     return student, start_point, {"start": digest}
 
 
-def prepare(config: TrainConfig, start: Model | None, teacher: Model | None) -> Setup:
+def prepare(
+    config: TrainConfig, start: Model | None, teacher: Model | None, read: Read | None = None
+) -> Setup:
     """Data and networks of a resolved configuration, loaded and checked: InputError where they do
     not fit together."""
     # 1. What the settings alone tell is wrong is said before anything is read.
     machine = runtime(config.device, config.precision)
     if config.batch % world():
         raise InputError(f"batch is {config.batch}; {world()} processes cannot share it equally")
-    config = with_taps(config, start, teacher, partial(seen_size, config.data))
+    read = read or once()
+    config = with_taps(config, start, teacher, partial(seen_size, config.data, read))
     objective = Objective(config.objective)
     check_teacher(config, objective, teacher)
-    data = load(config.data, "train")
+    data = read(config.data)
     check_data(config, data, objective)
     models = {k: m for k, m in (("start", start), ("teacher", teacher)) if m is not None}
     sources = {f"{what}: {getattr(config, what)}": model for what, model in models.items()}
@@ -319,7 +323,8 @@ def prepare(config: TrainConfig, start: Model | None, teacher: Model | None) -> 
 
     # 6. Every image's header is read last, because that takes longest. From here on nothing is
     #    drawn before the first step: rank 0 draws dropout as a run of one process does.
-    check_sizes(data, setup.fields)
+    shares, sized = config.batch // world() > 1, config.data.crop or len(config.data.resize) == 2
+    check_sizes(data, config.data, setup.fields, stacked=shares and not sized)
     if config.steps:
         check_labels(data, config.data, setup.fields)
     if rank():
@@ -327,9 +332,9 @@ def prepare(config: TrainConfig, start: Model | None, teacher: Model | None) -> 
     return setup
 
 
-def seen_size(config: DataConfig) -> tuple[int, int]:
+def seen_size(config: DataConfig, read: Read) -> tuple[int, int]:
     """(H, W) of the images of a batch; InputError where they have several."""
-    data = load(config, "train")
+    data = read(config)
     check_one_size(config, data)
     return size_of(config, data)
 
@@ -339,59 +344,14 @@ def process_seed(seed: int, step: int) -> int:
     return int(np.random.SeedSequence([seed, rank(), step]).generate_state(1)[0])
 
 
-def check_one_size(config: DataConfig, data: DataSet) -> None:
-    """InputError for images that do not make batches of one size."""
-    resized = len(config.resize)
-    if (config.scale or resized == 1) and not config.crop:
-        what = "data.scale" if config.scale else f"data.resize={config.resize}"
-        raise InputError(f"{what} needs data.crop=[H,W]: the images of a batch have one size")
-    if data.classification and not resized and not config.crop:
-        raise InputError(f"data={config.name}: images of all sizes need data.resize or data.crop")
-
-
 def pairing(data: DataSet) -> str:
     """How many samples there are, and a digest of their names, files and labels in their order:
     what belongs to what, not what the files contain."""
-    rows = (f"{s.name}\0{s.x1}\0{s.y1}\0{s.x2}\0{s.y2}\0{s.valid}\0{s.label}" for s in data.samples)
-    digest = hashlib.sha256("\n".join(rows).encode(errors="surrogateescape")).hexdigest()
-    return f"{len(data.samples)} samples, SHA-256 of their names and files {digest}"
-
-
-def check_teacher(config: TrainConfig, objective: Objective, teacher: Model | None) -> None:
-    """InputError for an objective without the teacher that it needs, or with labels of the old
-    domain beside it."""
-    if objective.teacher and teacher is None:
-        raise InputError(f"objective {config.objective.name!r} needs teacher=RUN")
-    if objective.teacher and objective.labels and config.domain != "d2":
-        raise InputError(
-            f"domain is {config.domain}; a supervised term beside a regression needs domain=d2"
-        )
-
-
-def check_data(config: TrainConfig, data: DataSet, objective: Objective) -> None:
-    """InputError for a data set without the images and labels that the objective reads, or with
-    images that do not make batches of one size."""
-    if (objective.teacher or config.domain == "d2") and not data.paired:
-        raise InputError("data.target is empty: give the folder of the new domain (D2)")
-    check_one_size(config.data, data)
-    if objective.labels and not data.labelled and config.steps:
-        raise InputError(
-            f"data: {config.data.name} in {config.data.root} has unlabelled images, which "
-            f"objective.supervised cannot learn from"
-        )
-
-
-def check_kind(layers: list[Layer], data: DataSet, objective: Objective, void: bool) -> None:
-    """InputError where network and data set mix one label a pixel with one an image, where outputs
-    are not as many as classes, or where a term needs pixels that there are not."""
-    logits = next(layer.shape for layer in layers if not layer.name)
-    if (len(logits) == 2) != data.classification:
-        kinds = ("one label a pixel", "one label an image")
-        raise InputError(
-            f"network: it has {kinds[len(logits) == 2]}, but the data set {data.name} "
-            f"{kinds[data.classification]}; network=resnet101 and other classifiers of torchvision "
-            "are for images, the other choices of network= for pixels"
-        )
-    check_outputs(logits[1] - void, data.classes, "network")
-    if data.classification and (unfit := objective.dense):
-        raise InputError(f"objective: {', '.join(unfit)} is for one label a pixel only")
+    columns = (column(data.samples, field) for field in ("name", *FILES, "label", "transform"))
+    digest, between = hashlib.sha256(), b""
+    for *row, transform in zip(*columns, strict=True):
+        text = "\0".join([cell or "None" for cell in row]) + (transform and f"\0{transform}")
+        digest.update(between + text.encode(errors="surrogateescape"))
+        between = b"\n"
+    found = f"{len(data.samples)} samples, SHA-256 of their names and files"
+    return f"{found} {digest.hexdigest()}"

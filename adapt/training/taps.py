@@ -118,7 +118,7 @@ def projectors(
 
     Raises:
         InputError: a layer that the objective needs cannot be tapped, maps that cannot be regressed
-            onto each other, or networks with different numbers of outputs.
+            onto each other, or logits of which only one network has void.
     """
     try:
         check(own, objective.student, "objective, on the student" if two else "objective")
@@ -128,15 +128,16 @@ def projectors(
     check(theirs, objective.teacher, "objective, on the teacher")
     student, teacher = (
         {
-            name: layer.map if layer.name else layer.shape[1:]
+            name: layer.map if layer.name else (max(2, layer.shape[1]), *layer.shape[2:])
             for layer in layers
             for name in (layer.name or LOGITS, *layer.aliases)
         }
         for layers in (own, theirs)
     )
-    if student[LOGITS][0] != teacher[LOGITS][0]:
+    outputs = student[LOGITS][0], teacher[LOGITS][0]
+    if LOGITS in objective.teacher and outputs[0] != outputs[1]:
         raise InputError(
-            f"network: the student has {student[LOGITS][0]} outputs, the teacher "
-            f"{teacher[LOGITS][0]}; give both the same classes"
+            f"network: the student has {outputs[0]} outputs, the teacher {outputs[1]}, of which "
+            "one is void; give both networks network.void=true, or neither"
         )
     return Projectors(objective.pairs, student, teacher)

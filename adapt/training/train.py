@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from adapt.data import once
 from adapt.data.objects import batches_of
 from adapt.data.sampling import Batch, Stream, batches
 from adapt.disk.runs import RunFolder, open_run
@@ -53,8 +54,9 @@ def train(config: TrainConfig, on_step: OnStep | None = None) -> Path:
     """
     path = Path(config.run)
     with shared_errors():
-        resolved, start, teacher = resolve(config)
-        setup = prepare(resolved, start, teacher)
+        read = once()
+        resolved, start, teacher = resolve(config, read)
+        setup = prepare(resolved, start, teacher, read)
         trial(setup)
     with open_run(path, as_dict(setup.config), as_dict(TrainConfig())) as run:
         if run.finished:

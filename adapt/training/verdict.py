@@ -3,6 +3,7 @@
 The teacher's prediction on the old image serves as truth for what each network says of the new one.
 """
 
+import hashlib
 import re
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
@@ -14,7 +15,7 @@ from torch import nn
 
 from adapt.data import DataSet, some
 from adapt.data.augment import resize
-from adapt.data.images import void_of, write_png
+from adapt.data.images import as_rgb, void_of, write_png
 from adapt.disk.files import read_mapping, write_json
 from adapt.disk.runs import SUMMARY, read_summary
 from adapt.errors import InputError
@@ -48,6 +49,8 @@ RESAMPLES, INTERVAL = 1000, (5, 95)
 """Draws of the bootstrap, and the percentiles that bound its 90 % interval."""
 ADABN_IMAGES = 256
 """Training images, evenly spaced, that AdaBN's statistics are estimated on at most."""
+MOST = 100
+"""Letters of a folder's name."""
 KEPT, SIDE = 4, 1024
 """Held-out pairs whose pictures are kept, and the longer side of these, in pixels, at most."""
 VIEWS = ("x1", "x2", "teacher_x1", BEFORE, AFTER)
@@ -274,23 +277,21 @@ def compare(
 
 
 def pictures(images: list[torch.Tensor], maps: list[np.ndarray]) -> dict[str, np.ndarray]:
-    """VIEWS at one size, that of the maps (H, W) but for SIDE; images (3, h, w) that are not uint8
-    are stretched to 0..255 to be seen."""
+    """VIEWS of images (C, h, w) at one size, that of the maps (H, W) but for SIDE."""
     scale = min(1.0, SIDE / max(maps[0].shape))
     size = [max(1, round(side * scale)) for side in maps[0].shape]
-    shown = []
-    for image in images:
-        if image.is_floating_point():
-            image = (image - image.min()) / (image.max() - image.min()).clamp(min=1e-12) * 255
-        array = np.ascontiguousarray(image.to(torch.uint8).permute(1, 2, 0).numpy())
-        shown.append(resize({"x1": array}, size)["x1"])
+    arrays = [as_rgb(image.permute(1, 2, 0).numpy()) for image in images]
+    shown = [resize({"x1": array}, size)["x1"] for array in arrays]
     shown += [resize({"y": found}, size)["y"] for found in maps]
     return dict(zip(VIEWS, shown, strict=True))
 
 
 def safe(name: str) -> str:
-    """A sample's name as that of a folder."""
-    return re.sub(r"[^\w.-]", "_", name).lstrip(".")[-100:] or "_"
+    """A sample's name as that of a folder; where it cannot be one, a digest keeps it apart."""
+    plain = re.sub(r"[^\w.-]", "_", name)[-MOST:].lstrip(".")
+    if plain == name:
+        return name
+    return f"{plain[9 - MOST :]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}".lstrip(".")
 
 
 def mious(counts: np.ndarray) -> np.ndarray:

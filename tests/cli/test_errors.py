@@ -18,8 +18,9 @@ from adapt.data import cut, load
 from adapt.data.classification import classes_in, entries
 from adapt.data.files import Lookup
 from adapt.data.images import image_header
-from adapt.data.index import read_tiff, write_index
+from adapt.data.index import write_index
 from adapt.data.segmentation import frames, label_tables
+from adapt.data.tiff import read_tiff
 from adapt.disk.runs import open_run
 from adapt.disk.tensors import read_metadata
 from adapt.errors import InputError, Stopped
@@ -28,7 +29,6 @@ from adapt.evaluation.inference import views
 from adapt.evaluation.protocol import predict
 from adapt.export import export, refuse_sizes
 from adapt.export.onnx_graph import onnx_bytes
-from adapt.export.recipe import Signature
 from adapt.machine.runtime import runtime
 from adapt.networks import build_network
 from adapt.networks.factory import permit
@@ -185,10 +185,6 @@ def of_one_class(world: Path, place: Path) -> None:
     load_model(place / "one")
 
 
-def onnx_of(net: nn.Module) -> object:
-    return onnx_bytes(net, NETWORK, [8, 8], {})
-
-
 class Branches(nn.Module):
     """What it computes depends on the values that it sees, which no graph can hold."""
 
@@ -250,12 +246,14 @@ REFUSED: dict[str, tuple[Refusal, str]] = {
             data=DataConfig(resize=[32]),
         )),
         r"data\.resize=\[32\]"),
-    "an ONNX graph of one size": (
-        lambda w, p: refuse_sizes(
-            [(8, 8)], Signature("", 1, None), ExportConfig("r", out="o", formats=["onnx"])),
-        r"size=\[8, 8\] for ONNX"),
-    "a file of 2 GiB": (lambda w, p: onnx_of(heavy()), r"4295098368 bytes; .*safetensors"),
-    "a network with branches": (lambda w, p: onnx_of(Branches()), "Branches cannot be translated"),
+    "an ONNX graph of another size": (
+        lambda w, p: refuse_sizes([(8, 8)], None, [8, 16]),
+        r"model.onnx takes 8x16 only, but images are 8x8; give data\.resize=\[8, 16\]"),
+    "a file of 2 GiB": (
+        lambda w, p: onnx_bytes(heavy(), NETWORK, [8, 8], {}), r"4295098368 bytes; .*safetensors"),
+    "a network with branches": (
+        lambda w, p: onnx_bytes(Branches(), NETWORK, [], {}),
+        r"Branches cannot be translated \(.*\); size=\[H,W\], .*; formats=\[safetensors\] does"),
     "a layer that never runs": (
         lambda w, p: freeze_first(Skips(), "unused", (8, 8)), "freeze=unused"),
     "no image": (lambda w, p: image_header(p / "no.png"), r"no\.png: no such image"),

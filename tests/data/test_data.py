@@ -227,13 +227,17 @@ def test_csv_rows_become_samples(table: Callable[[str], DataConfig], tmp_path: P
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("x1,x3\nold/a.png,new/a.png\n", "column: 'x3' is not known"),
+        ("x1,x3\nold/a.png,new/a.png\n", "must have x1 and x2; it has x1, x3"),
+        ("x1,x2,vaild\nold/a.png,new/a.png,v.png\n", "column: 'vaild' is not known. Did you mean"),
         ("x1,y1\nold/a.png,y.png\n", "must have x1 and x2"),
         ("x1,x2\n", "no rows"),
         ("", "must have x1 and x2"),
         ("x1,x2\nold/a.png,new/a.png\nold/b.png,\n", "pairs.csv:3: x1 and x2 must both"),
         ("x1,x2\nold/a.png,new/a.png\nold/b.png,new/z.png\n", "pairs.csv:3: x2: no such file"),
-        ("x1,x2\nold/a.png,new/a.png\nold/a.png,new/b.png\n", "listed twice: old__a"),
+        (
+            "x1,x2\n\nold/a.png,new/a.png\n, ,\nold/a.png,new/a.png\n",
+            "csv:5: listed twice: .*csv:3",
+        ),
         ("x1,x2\nold/a.png,new\n", "pairs.csv:2: x2: no such file"),
         ("x1,x2\nold/a.png,new/a.png,y.png\n", "pairs.csv:2: more cells"),  # an unquoted comma
     ],

@@ -11,8 +11,8 @@ import tifffile
 from PIL import Image
 
 from adapt.data import DataSet, load
-from adapt.data.images import IGNORE, read_image, read_mask
-from adapt.data.index import read_tiff
+from adapt.data.images import IGNORE, read_image, read_indices, read_mask
+from adapt.data.tiff import read_tiff
 from adapt.errors import InputError
 from adapt.settings.groups import DataConfig
 
@@ -188,10 +188,12 @@ def test_pixels_that_do_not_belong_are_named(
         scripts["vkitti2"]["indices"](photo)
 
 
-def test_tiffs_need_a_package_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tiffs_need_a_package_of_their_own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    saved(tmp_path / "a.tif", np.zeros((8, 8), np.uint8))
     monkeypatch.setitem(sys.modules, "tifffile", None)
-    with pytest.raises(InputError, match=r"pip install '\.\[geo\]'"):
-        read_tiff(Path("a.tif"))
+    for read in (read_tiff, read_image, read_indices):
+        with pytest.raises(InputError, match=r"a\.tif: .*pip install '\.\[geo\]'"):
+            read(tmp_path / "a.tif")
 
 
 @pytest.mark.parametrize("script", NAMES)

@@ -120,7 +120,7 @@ def test_a_smaller_image_takes_the_same_cycles() -> None:
         column = 128 + level * np.cos(2 * np.pi * 2 * np.arange(width) / width)
         return np.repeat(np.tile(column, (height, 1))[..., None], 3, 2).round().astype(np.uint8)
 
-    amplitude, size = mean_amplitude([wave(60, 80, 100.0)])
+    amplitude, size, _ = mean_amplitude([wave(60, 80, 100.0)])
     found = with_amplitude(wave(24, 40, 10.0), amplitude, size, 0.1)
     assert np.abs(found.astype(int) - wave(24, 40, 100.0)).max() <= 4  # 10 cos(...) is rounded
 

@@ -21,8 +21,9 @@ from adapt.evaluation.inference import Reading, evaluate_networks
 from adapt.evaluation.predict import predictions
 from adapt.export.parity import Case, compare
 from adapt.machine.runtime import runtime
+from adapt.networks import build_network
 from adapt.networks.preprocessing import as_input
-from adapt.networks.saved import load_model, save_model
+from adapt.networks.saved import load_complete, load_model, save_model
 from adapt.networks.taps import upsample
 from adapt.settings.commands import EvaluateConfig, PredictConfig
 from adapt.settings.groups import NetworkConfig
@@ -100,6 +101,15 @@ def test_an_export_is_scored_as_evaluate_scores_it() -> None:
     case = Case("x", np.zeros((1, 3, 1, 3), np.uint8), (1, 3), np.array([[0, 1, 0]]))
     found = compare([case], [logits], [(logits, logits.argmax(1).byte())], void=True)
     assert found["passed"] and found["miou"] == 75.0 and found["agreement_miou"] == 100.0
+
+
+def test_a_file_for_one_output_more_is_refused_with_the_setting_for_void(tmp_path: Path) -> None:
+    network = NetworkConfig(width=1 / 32)
+    torch.save(build_network(network, 4).state_dict(), tmp_path / "w.pth")
+    given = (str(tmp_path / "w.pth"), ("a", "b", "c"), "teacher", (32, 32))
+    with pytest.raises(InputError, match=r"has 4 outputs.* network\.void=true is for a last"):
+        load_complete(given[0], network, *given[1:])
+    assert len(load_complete(given[0], replace(network, void=True), *given[1:]).classes) == 3
 
 
 def test_void_needs_an_output_for_each_class() -> None:

@@ -6,32 +6,38 @@ import re
 import shutil
 import subprocess
 import sys
-from dataclasses import replace
+from collections import namedtuple
+from dataclasses import asdict, replace
 from importlib import import_module
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
 import torch
+import yaml
 from PIL import Image
-from tiny import adapting, teaching
+from safetensors.torch import save_file
+from tiny import adapting, edit_record, flip, teaching
 
 from adapt import export as exporting
-from adapt.disk.files import sha256
+from adapt.disk.files import sha256, write_json
 from adapt.errors import InputError, Stopped
 from adapt.evaluation.evaluate import evaluate
 from adapt.export import export, refuse
 from adapt.export.parity import TOLERANCE, Case, check, compare, noise
-from adapt.export.recipe import recipe_of, signature_of
+from adapt.export.recipe import path_to, recipe_of, signature_of
 from adapt.networks import NETWORKS, build_network
 from adapt.networks.factory import permit
 from adapt.networks.saved import load_model
-from adapt.networks.taps import logits_of
+from adapt.networks.taps import logits_of, own_logits
 from adapt.settings.commands import EvaluateConfig, ExportConfig
 from adapt.settings.groups import DataConfig, NetworkConfig, TrustConfig
 from adapt.training.train import train
+from adapt.training.verdict import AFTER, BEFORE, GAIN, VERDICT, WORTH, Verdict
 
 ROOT = Path(__file__).resolve().parents[2]
 VGG = {"width": 1 / 32, "batch_norm": True}
@@ -39,9 +45,12 @@ VGG = {"width": 1 / 32, "batch_norm": True}
 
 @pytest.fixture(scope="module")
 def student(world: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """With batch norm, trained in bf16, its weights averaged over the steps."""
+    """With batch norm, trained in bf16, its weights averaged over the steps; and a verdict."""
     run = tmp_path_factory.mktemp("runs") / "student"
-    return train(adapting(world, run, precision="bf16", ema=0.5))
+    train(adapting(world, run, precision="bf16", ema=0.5))
+    intervals = {BEFORE: [25.04, 27.0], AFTER: [50.0, 53.0], GAIN: [23.96, 27.0]}
+    write_json(run / VERDICT, asdict(Verdict(12, 26.2, 51.9, 11, 1, WORTH, intervals=intervals)))
+    return run
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +72,7 @@ def exported(student: Path) -> Path:
 
 
 def about(folder: Path) -> dict:
-    return json.loads((folder / "model.json").read_text())
+    return json.loads((folder / "config.json").read_text())
 
 
 def photo(world: Path) -> Path:
@@ -114,18 +123,65 @@ def test_the_code_in_its_readme_runs_where_this_project_is_not(
         assert np.array_equal(classes, expected(student, photo(world)))
 
 
-def test_load_py_serves_as_part_of_a_package(
-    world: Path, exported: Path, monkeypatch: pytest.MonkeyPatch
+def modeling_of(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """An export's modeling.py, imported anew as part of a package."""
+    monkeypatch.syspath_prepend(folder.parents[1])
+    name = f"{folder.parent.name}.{folder.name}.modeling"
+    monkeypatch.delitem(sys.modules, name, raising=False)
+    return import_module(name)
+
+
+@pytest.mark.parametrize("hub", [True, False], ids=["with the hub", "without"])
+def test_its_class_opens_the_folder(
+    hub: bool, student: Path, exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.syspath_prepend(exported.parents[1])
-    load = import_module("deep.export.load")
-    net = load.network()
-    assert not net.training and type(net).__module__ == "deep.export.network"
-    with pytest.raises(ValueError, match=r"float32 \(1, 3, 8, 8\); give uint8"):
-        load.logits(net, torch.zeros(1, 3, 8, 8))
+    if hub:
+        pytest.importorskip("huggingface_hub")
+    else:
+        monkeypatch.setitem(sys.modules, "huggingface_hub", None)
+    kind = modeling_of(exported, monkeypatch).Segmenter
+    net = kind.from_pretrained(exported)
+    assert not net.training and type(net.net).__module__ == "deep.export.network"
+    images = np.random.default_rng(1).integers(0, 256, (2, 40, 56, 3), np.uint8)
+    own = logits_by_hand(student, images)
+    for seen in (images, images.astype(np.uint16) * 257):
+        logits = net(torch.from_numpy(seen).movedim(-1, 1)).detach().numpy()
+        np.testing.assert_allclose(logits, own.numpy(), atol=1e-5 * own.abs().max().item())
+    with pytest.raises(ValueError, match=r"float32 \(1, 3, 8, 8\); give uint8 or uint16 \(B, 3"):
+        net(torch.zeros(1, 3, 8, 8))
+    damaged = shutil.copytree(exported, tmp_path / "damaged")
+    flip(damaged / "model.safetensors")
+    with pytest.raises(ValueError, match=r"model\.safetensors is damaged"):
+        kind.from_pretrained(damaged)
+    edit_record(damaged / "config.json", weights=None)
+    save_file({"classifier.weight": torch.zeros(1)}, damaged / "model.safetensors")
+    with pytest.raises(RuntimeError, match="Missing key"):
+        kind.from_pretrained(damaged)
+
+
+def test_no_file_names_a_folder_of_this_machine(world: Path, exported: Path) -> None:
     for path in exported.iterdir():
-        for place in (ROOT, world, exported.parent):  # no file names a folder of this machine
+        for place in (ROOT, world, exported.parent):
             assert path.is_dir() or str(place).encode() not in path.read_bytes(), path.name
+
+
+def test_its_model_card(exported: Path) -> None:
+    _, front, card = (exported / "README.md").read_text().split("---\n", 2)
+    assert yaml.safe_load(front) == {
+        "license": "unknown",
+        "library_name": "pytorch",
+        "pipeline_tag": "image-segmentation",
+        "tags": ["domain-adaptation", "semantic-segmentation", "pytorch_model_hub_mixin"],
+    }
+    for said in (
+        "**Licence: unknown.**",
+        "held-out pairs: 26.2 before, 51.9 after",
+        "better on 11 (92 %), worse on 1 (8 %): worth using.",
+        "| before | 26.2 | 25.0 to 27.0 |\n| after | 51.9 | 50.0 to 53.0 |",
+        "| gain | | +24.0 to +27.0 |",
+        "| teacher | `teacher`, SHA-256 `",
+    ):
+        assert said in card
 
 
 @pytest.mark.parametrize("shape", [(1, 3, 33, 47), (2, 3, 100, 9)])
@@ -184,7 +240,7 @@ def test_damaged_weights_and_other_weights_are_no_parity(
     import onnx
 
     folder, model = shutil.copytree(exported, tmp_path / "changed"), load_model(student)
-    given = (model.net, model.network, noise([(40, 40)] * 2, 3))
+    given = (model.net, model.network, noise([(40, 40)] * 2, 3, np.dtype(np.uint8)))
     weights = folder / "model.safetensors"
     content = weights.read_bytes()
     weights.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
@@ -203,10 +259,10 @@ def test_damaged_weights_and_other_weights_are_no_parity(
 def test_broken_parity_leaves_nothing(
     student: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """load.py with another normalisation, as a mistake in its template would make it."""
-    right = exporting.load_text
+    """modeling.py with another normalisation, as a mistake in its template would make it."""
+    right = exporting.modeling_text
     monkeypatch.setattr(
-        exporting, "load_text", lambda *given: right(*given).replace("0.229", "0.239")
+        exporting, "modeling_text", lambda *given: right(*given).replace("uint8: 255", "uint8: 254")
     )
     with pytest.raises(Stopped, match="parity is broken: safetensors") as stopped:
         export(ExportConfig(str(student), out=str(tmp_path / "e"), formats=["safetensors"]))
@@ -240,7 +296,7 @@ def test_comparison_at_its_edges(shift: float, classes: list[int], passes: bool)
 
 @pytest.mark.parametrize("name", sorted(NETWORKS))
 def test_every_network_is_made_again_by_its_recipe(name: str, tmp_path: Path) -> None:
-    """The call that load.py makes gives the same tensors; its file imports nothing of ours."""
+    """The call that modeling.py makes gives the same tensors; its file imports nothing of ours."""
     config = NetworkConfig(name=name, **(VGG if "vgg" in name else {}))
     with torch.device("meta"):
         net = build_network(config, 7)
@@ -260,23 +316,33 @@ def test_every_network_is_made_again_by_its_recipe(name: str, tmp_path: Path) ->
 
 OWN = '''
 from types import SimpleNamespace
+from typing import Any
 import torch
 from torch import nn
+from torch.nn.utils import parametrizations, weight_norm
 
 class Net(nn.Module):
-    """Multiples of 4 only, with a pyramid of pooled maps, returning an object."""
+    """Multiples of 4 only, with a pyramid of pooled maps, returning an object. A module and a
+    tensor have two names, weights are made of others, a layer is compiled, another has a hook, and
+    the input is written into."""
     def __init__(self, n_classes, width):
         super().__init__()
-        self.stem = nn.Sequential(nn.Conv2d(3, width, 3, padding=1), nn.BatchNorm2d(width))
+        conv = weight_norm(nn.Conv2d(3, width, 3, padding=1))
+        self.stem = nn.Sequential(conv, nn.BatchNorm2d(width))
+        self.encoder = self.stem
         self.pyramid = nn.AdaptiveAvgPool2d((2, 3))
-        self.up = nn.ConvTranspose2d(width, width, 4, stride=4)
-        self.head = nn.Conv2d(3 * width, n_classes, 1)
+        up = nn.ConvTranspose2d(width, width, 4, stride=4)
+        self.up = torch.compile(parametrizations.spectral_norm(up), backend="eager")
+        self.head = parametrizations.weight_norm(nn.Conv2d(3 * width, n_classes, 1))
+        self.aux = nn.Conv2d(width, n_classes, 1)
+        self.aux.bias = self.head.bias
+        self.head.register_forward_hook(lambda module, inputs, output: output * 2)
 
     def forward(self, x):
-        x = self.stem(x)
+        x = self.encoder(x.mul_(0.5))
         pooled = nn.functional.interpolate(self.pyramid(x), x.shape[-2:], mode="bilinear")
         deep = self.up(nn.functional.max_pool2d(x, 4))
-        return SimpleNamespace(logits=self.head(torch.cat([x, pooled, deep], 1)))
+        return SimpleNamespace(logits=[self.head(torch.cat([x, pooled, deep], 1)), self.aux(x)])
 
 make = Net
 '''
@@ -301,15 +367,25 @@ def test_a_network_of_ones_own_on_unlabelled_images(
         data=pairs,
         split="all",
         images=2,
+        license="cc-by-4.0",
     )
     folder = export(config)
     found = about(folder)
     assert found["architecture"]["import"] == factory
     assert found["architecture"]["arguments"] == {"width": 6, "n_classes": 11}
+    assert found["output"]["taken"] == ".logits[0]"
     assert found["input"]["normalisation"].startswith("to BGR, (value - mean) / std")
     assert found["input"]["multiple_of"] == 4 and found["output"]["stride"] == 1
     assert "multiples of 4" in (folder / "README.md").read_text()
     assert not (folder / "network.py").exists()
+    card = (folder / "README.md").read_text()
+    assert "license: cc-by-4.0" in card and "`from pyramid_net import make` must work" in card
+    modeling = modeling_of(folder, monkeypatch)
+    if hasattr(modeling.Segmenter, "save_pretrained"):  # with huggingface_hub
+        net = modeling.Segmenter.from_pretrained(folder)
+        net.save_pretrained(tmp_path / "again")
+        again = modeling.Segmenter.from_pretrained(tmp_path / "again")
+        assert all(map(torch.equal, net.state_dict().values(), again.state_dict().values()))
     parity = json.loads((folder / "parity.json").read_text())
     assert len(parity["images"]["names"]) == 2 and not parity["images"]["labelled"]
     assert parity["noise"] == ["noise 1x3x100x108", "noise 3x3x60x52"]
@@ -324,33 +400,69 @@ def test_a_network_of_ones_own_on_unlabelled_images(
 
 
 class OneSize(torch.nn.Module):
-    """Fixed positions, as a vision transformer has them."""
+    """Fixed positions, as a vision transformer has them, on a grid of patches of 7."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.place = torch.nn.Parameter(torch.zeros(1, 3, 8, 12))
+        self.place = torch.nn.Parameter(torch.zeros(1, 3, 16, 24))
 
     def forward(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
-        return {"out": torch.nn.functional.avg_pool2d(x, 4) + self.place}
+        patches = torch.nn.functional.avg_pool2d(x, 7)
+        return {"out": torch.nn.functional.interpolate(patches, scale_factor=2) + self.place}
 
 
 def test_signature_of_a_network_of_one_size() -> None:
-    assert tuple(signature_of(OneSize(), (32, 48))) == ('["out"]', 4, None, False)
-    with pytest.raises(InputError, match="does not take images of 40x40"):
+    assert signature_of(OneSize(), (56, 84)) == ("['out']", 3.5, None, False)
+    with pytest.raises(InputError, match="cannot take an image of 40x40"):
         signature_of(OneSize(), (40, 40))
     with pytest.raises(InputError, match="it must be logits"):
         signature_of(torch.nn.Flatten(), (32, 48))
 
 
-def test_onnx_of_one_size(student: Path, tmp_path: Path) -> None:
+Found = namedtuple("Found", "aux, logits")
+
+
+@pytest.mark.parametrize(
+    "output",
+    [
+        (X := torch.zeros(1, 2, 3, 4)),
+        [X, X + 1],
+        {"aux": X + 1, "out": (X, X + 1)},
+        {"it's": X},
+        Found(X + 1, [X]),
+        SimpleNamespace(logits=X),
+    ],
+)
+def test_the_text_that_takes_the_logits_from_an_output(output: object) -> None:
+    assert eval(f"output{path_to(X, output)}") is X is own_logits(output)
+    assert path_to(X + 1, output) is None
+
+
+def test_onnx_of_one_size_and_16_bits(student: Path, tmp_path: Path) -> None:
     import onnxruntime
 
-    config = ExportConfig(str(student), out=str(tmp_path / "e"), formats=["onnx"], size=[40, 56])
+    (tmp_path / "images").mkdir()
+    for name in "ab":
+        image = np.random.default_rng(ord(name)).integers(0, 4096, (40, 56, 3), np.uint16)
+        cv2.imwrite(str(tmp_path / "images" / f"{name}.png"), image)
+    config = ExportConfig(
+        str(student),
+        out=str(tmp_path / "e"),
+        formats=["onnx"],
+        size=[40, 56],
+        data=DataConfig("pairs", str(tmp_path / "images"), range=[0, 4095]),
+        domain="d1",
+        split="all",
+    )
     folder = export(config)
-    session = onnxruntime.InferenceSession(str(folder / "model.onnx"))
-    assert session.get_inputs()[0].shape == ["batch", 3, 40, 56]
-    assert session.get_outputs()[0].shape == ["batch", 11, 5, 7]
-    assert not (folder / "load.py").exists() and "PyTorch" not in (folder / "README.md").read_text()
+    session = onnxruntime.InferenceSession(folder / "model.onnx")
+    given, logits = session.get_inputs()[0], session.get_outputs()[0]
+    assert given.shape == ["batch", 3, 40, 56] and given.type == "tensor(uint16)"
+    assert logits.shape == ["batch", 11, 5, 7]
+    assert not (folder / "modeling.py").exists()
+    card = (folder / "README.md").read_text()
+    assert "PyTorch" not in card and "`image`, 40 high and 56 wide" in card
+    assert "uint16 0..65535, (batch, 3, height, width), 0..65535 being the values 0 to 4095" in card
     with pytest.raises(InputError, match=r"give data.resize=\[64, 64\] too"):
         export(replace(config, size=[64, 64]))
 
@@ -362,6 +474,7 @@ def test_onnx_of_one_size(student: Path, tmp_path: Path) -> None:
         ({"out": ""}, "out=DIR"),
         ({"formats": ["onnxx"]}, "Did you mean 'onnx'"),
         ({"formats": []}, "formats is empty"),
+        ({"license": "My own"}, "license is 'My own'; give one of the Hub's names, such as mit"),
         ({"formats": ["safetensors"], "size": [8, 8]}, "formats has no onnx"),
         ({"split": "tset"}, "tset.txt: no such list"),
     ],

@@ -47,15 +47,14 @@ def convnext(classes: int) -> nn.Module:
     return Tokens("convnext_atto", classes, dims=(8, 8, 16, 16), depths=(1, 1, 1, 1))
 
 
-def segformer(classes: int) -> nn.Module:
+def segformer(classes: int, **options: object) -> nn.Module:
     from transformers import SegformerConfig, SegformerForSemanticSegmentation
 
-    return SegformerForSemanticSegmentation(
-        SegformerConfig(
-            num_labels=classes, hidden_sizes=[8, 8, 16, 16], depths=[1, 1, 1, 1],
-            decoder_hidden_size=16, num_attention_heads=[1, 1, 2, 2],
-        )
-    )  # fmt: skip
+    small = {
+        "hidden_sizes": [8, 8, 16, 16], "depths": [1, 1, 1, 1], "num_attention_heads": [1, 1, 2, 2],
+        "decoder_hidden_size": 16,
+    } | options  # fmt: skip
+    return SegformerForSemanticSegmentation(SegformerConfig(num_labels=classes, **small))
 
 
 def upernet(classes: int) -> nn.Module:

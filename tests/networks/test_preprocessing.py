@@ -1,6 +1,7 @@
 """What a network sees: the formula, the files of other libraries, and what is refused of them."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,14 @@ import torch
 from torch import Tensor
 
 from adapt.errors import InputError
-from adapt.networks.preprocessing import as_input, sees, with_preprocessing
-from adapt.settings.groups import IMAGENET_MEAN, IMAGENET_STD, NetworkConfig
+from adapt.networks.preprocessing import as_input, read, sees, with_preprocessing
+from adapt.settings.groups import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    NetworkConfig,
+    TeacherNetworkConfig,
+)
+from adapt.settings.training import AdaptConfig
 
 MEAN, STD = list(IMAGENET_MEAN), list(IMAGENET_STD)
 
@@ -75,7 +82,7 @@ def test_a_file_says_what_its_library_does(tmp_path: Path, content: Any, process
     """`process` is the library's processing of (H, W, 3), written out."""
     path = tmp_path / "preprocessing.json"
     path.write_text(json.dumps(content))
-    network = with_preprocessing(NetworkConfig(preprocessing=str(path)))
+    network = read(NetworkConfig(preprocessing=str(path)))
     images = pixels(3)
     wanted = process(images.permute(0, 2, 3, 1).double().numpy())
     found = as_input(images, network).permute(0, 2, 3, 1)
@@ -105,7 +112,7 @@ def test_what_a_file_cannot_say_is_refused(
     path = tmp_path / "preprocessing.json"
     path.write_text(json.dumps(content))
     with pytest.raises(InputError, match=words) as refused:
-        with_preprocessing(NetworkConfig(preprocessing=str(path), **settings))
+        read(NetworkConfig(preprocessing=str(path), **settings))
     assert str(path) in str(refused.value)
 
 
@@ -121,3 +128,15 @@ def test_what_a_file_cannot_say_is_refused(
 def test_settings_that_do_not_fit_together(settings: dict[str, Any], words: str) -> None:
     with pytest.raises(InputError, match=words):
         NetworkConfig(**settings)
+
+
+def test_the_files_of_both_networks_of_a_command_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "preprocessing.json"
+    path.write_text(json.dumps(SMP))
+    student = NetworkConfig(mean=[0.1] * 3)
+    teacher = TeacherNetworkConfig(preprocessing=str(path))
+    found = with_preprocessing(AdaptConfig(network=student, teacher_network=teacher))
+    assert found.network == student and type(found.teacher_network) is TeacherNetworkConfig
+    assert (found.teacher_network.order, found.teacher_network.mean) == ("bgr", SMP["mean"])
+    with pytest.raises(InputError, match=r"teacher_network\.mean is .* give one of them"):
+        read(replace(teacher, mean=[0.1] * 3))

@@ -173,7 +173,7 @@ def test_r06_named_on_this_command_line_it_is(warm: Warm, world: Path, own: Path
 
 
 def test_r06_arguments_of_a_factory_are_names(monkeypatch: pytest.MonkeyPatch) -> None:
-    """They come from a file and go into an export's load.py."""
+    """They come from a file and go into a call, here and in an export's modeling.py."""
     monkeypatch.setattr(factories, "_permitted", {"torch.nn:Identity"})
     evil = {"x=print('executed'), y": 1}
     with pytest.raises(InputError, match=r"network\.arguments: .* is no name"):

@@ -127,7 +127,7 @@ PLANTED: dict[str, tuple[Callable[[Path], object], str, str, str, str]] = {
         "error", "unreadable", "d1/train/003.png", "broken image",
     ),
     "colour mask": (
-        lambda d: rewrite(d / "d1/trainannot/004.png", lambda a: np.stack([a] * 3, axis=2)),
+        lambda d: rewrite(d / "d1/trainannot/004.png", lambda a: np.stack([a, a, 1 - a], axis=2)),
         "error", "unreadable", "d1/trainannot/004.png", "class indices",
     ),
     "label of another size": (
@@ -276,7 +276,7 @@ def test_a_record_keeps_no_pixels(tmp_path: Path) -> None:
     """What 100,000 files need: a record does not grow with the image."""
     path, rng = tmp_path / "noise.png", np.random.default_rng(0)
     Image.fromarray(rng.integers(0, 256, (1024, 1024, 3), np.uint8)).save(path)
-    assert len(pickle.dumps(measure((path, "image", True)))) < 2500
+    assert len(pickle.dumps(measure((path, "image", True, ())))) < 2500
 
 
 def test_only_some_findings_of_a_kind_are_printed(capsys: pytest.CaptureFixture[str]) -> None:

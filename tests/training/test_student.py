@@ -211,6 +211,10 @@ def test_other_commands_know_two_networks(world: Path, tmp_path: Path) -> None:
             r"objective, on the student: layer: 'fc7' is not known.*'taps=\{LAYER_OF_THE_TEACHER",
         ),
         ({"network": MOBILE, "taps": {"fc7": "fc8"}}, "taps, of the student: layer: 'fc8' is not"),
+        (
+            {"network": replace(HALF, void=True)},
+            "student has 12 outputs, the teacher 11, of which one is void; give both",
+        ),
         ({"freeze": "pool1"}, "freeze=pool1: there is no start whose layers to keep"),
     ],
 )
@@ -237,6 +241,23 @@ def test_teacher_and_student_have_the_same_classes_in_the_same_order(
         world, tmp_path / "run", data=replace(pairs, classes=[]), start=str(tmp_path / "five.pth")
     )
     refused(config, "five.pth has 5 classes: class 0, .*; teacher: .* has 11 classes: sky, ")
+
+
+def test_one_logit_teaches_two(world: Path, tmp_path: Path) -> None:
+    """A teacher's file tells that it has one logit, and its student has it too; one of another
+    network has an output for each class, and both are compared as two logits."""
+    one, two = (str(tmp_path / name) for name in ("one.pth", "two.pth"))
+    torch.save(build_network(replace(WHOLE, one_logit=True), 2).state_dict(), one)
+    torch.save(build_network(HALF, 2).state_dict(), two)
+    how = {"data": replace(of(world), name="pairs", classes=["a", "b"]), "teacher": one, "steps": 1}
+    how["data"].root, how["data"].target = (str(world / d / "train") for d in ("d1", "d2"))
+    same_network = train(adapting(world, tmp_path / "same", network=WHOLE, **how))
+    assert weights(same_network)["classifier.weight"].shape[0] == 1
+    given = TeacherNetworkConfig(width=1 / 32)
+    logits = {"taps": {"logits": "logits"}, "teacher_network": given, "start": two}
+    run = train(smaller(world, tmp_path / "two", **logits, **how))
+    assert weights(run)["classifier.weight"].shape[0] == 2
+    assert "projectors" not in checkpoint.newest(run / "checkpoints")[0].state  # type: ignore
 
 
 def test_auto_pairs_layers_of_one_stride_and_the_last_ones(

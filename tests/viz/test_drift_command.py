@@ -107,7 +107,7 @@ def test_wrong_input_is_named_and_nothing_written(world: Path, folders: Path) ->
         ("new", {"teacher": str(folders)}, "teacher: .* has no model.safetensors"),
         ("new", {"data": replace(PAIRS, root=str(folders / "old"))}, r"data\.target is empty"),
         ("new", {"data": replace(PAIRS, root=str(folders / "old"), target=str(folders / "new"),
-                                 classes=["a", "b"])}, "11 classes.*pairs has 2 classes: a, b"),
+                                 classes=["a", "b"])}, "teacher has 11 .*has 2 classes: a, b"),
     ):  # fmt: skip
         with pytest.raises(InputError, match=message):
             drift(config(world, folders, new, out=out, **changes))

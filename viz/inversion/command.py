@@ -5,9 +5,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from adapt.data.augment import resize
-from adapt.data.images import read_image, write_png
+from adapt.data.images import as_rgb, read_image, write_png
 from adapt.disk.files import write_json, write_whole
-from adapt.disk.runs import read_config
+from adapt.disk.runs import read_config, read_data
 from adapt.errors import InputError
 from adapt.machine.runtime import Runtime, runtime, say
 from adapt.networks.layers import check, trace
@@ -62,10 +62,10 @@ def invert_all(networks: Mapping[str, Path], image: Path, out: Path, config: Inv
     check_names(networks)
     runs = {name: load_model(p, name) for name, p in networks.items() if is_run(str(p))}
     like, first = next(iter(runs.values())), networks[next(iter(runs))]
-    recorded = read_config(first)
+    recorded, data = read_config(first), read_data(first)
     models = {n: runs.get(n) or load_teacher(str(p), recorded, like) for n, p in networks.items()}
-    size = config.size or recorded["data"]["resize"]
-    original = resize({"x1": read_image(image)}, size)["x1"]
+    size = config.size or data.resize
+    original = resize({"x1": read_image(image, *data.reading("x1"))}, size)["x1"]
     taps = dict(config.taps or TAPS)
     shape = (original.shape[0], original.shape[1])
     for name, model in models.items():
@@ -94,7 +94,8 @@ def invert_all(networks: Mapping[str, Path], image: Path, out: Path, config: Inv
         for name, run in networks.items()
     }
     write_json(out / CURVES, {"settings": as_dict(given), "networks": about})
-    pictures = {ORIGINAL: original} | {name: one.image for name, one in found.items()}
+    images = {ORIGINAL: original} | {name: one.image for name, one in found.items()}
+    pictures = {name: as_rgb(picture) for name, picture in images.items()}
     for name, picture in pictures.items():
         write_png(out / f"{name}.png", picture)
     write_whole(out / "curves.png", curves_chart({name: one.curve for name, one in found.items()}))

@@ -43,7 +43,7 @@ Curve = list[dict[str, float]]
 
 @dataclass(frozen=True)
 class Inversion:
-    """A reconstructed image uint8 (H, W, 3); the curve's last entry belongs to it."""
+    """A reconstructed image uint8 (H, W, C); the curve's last entry belongs to it."""
 
     image: np.ndarray
     curve: Curve
@@ -230,7 +230,7 @@ def invert_image(
     Args:
         net: a trained network, placed on `machine`.
         network: its description, for the normalisation.
-        image: uint8 (H, W, 3).
+        image: uint8 or uint16 (H, W, C).
         taps: layer name -> weight above 0; weights are divided by their sum.
         content: weight of the content terms.
         style: weight of the Gram terms.
@@ -255,7 +255,7 @@ def invert_image(
         raise InputError(f"{given}: an inversion needs a layer and one of the two weights")
     for name, weight in taps.items():
         at_least(f"taps.{name}", weight, 0, above=True)
-    target = tensor(image)[None].to(machine.device).float() / 255
+    target = tensor(image)[None].to(machine.device).float() / np.iinfo(image.dtype).max
     drawn = torch.randn(target.shape, generator=torch.Generator().manual_seed(seed))
     noise = (0.5 + NOISE * drawn).clamp(0, 1).to(machine.device)
     # The outer context computes nothing in bf16: it keeps the weights' casts between evaluations.

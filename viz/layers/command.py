@@ -11,7 +11,7 @@ import torch
 from adapt.data import load
 from adapt.data.images import SUFFIXES
 from adapt.disk.files import write_json, write_whole
-from adapt.disk.runs import read_config, read_data
+from adapt.disk.runs import own_image, read_config, read_data
 from adapt.disk.tables import csv_of_records, text_table
 from adapt.errors import InputError
 from adapt.export.recipe import multiple_of, sizes
@@ -84,7 +84,8 @@ def layers(config: LayersConfig) -> list[Layer]:
         wanted = [x for x in found if {x.name, *x.aliases} & set(config.taps)]
         path = wanted or main_path(found)
         machine = runtime(config.device, "fp32")
-        result = measure(machine, model, path, paths, config.size or data.resize)
+        how = data.reading(own_image(recorded) if recorded else "x1")
+        result = measure(machine, model, path, paths, config.size or data.resize, how)
         for kind, (mean, spread, count) in result.by_kind().items():
             say(f"similarity (CKA) of successive maps {kind}: {mean:.3f} ± {spread:.3f}, n {count}")
         title = f"{model.network.name}, {where}, {len(paths)} images"
@@ -117,13 +118,13 @@ def images_of(config: LayersConfig, recorded: dict[str, Any], data: DataConfig) 
         if not every:
             raise InputError(f"image: {given} has no file that ends with {', '.join(SUFFIXES)}")
     elif recorded:
-        new = recorded["teacher"] or recorded["domain"] == "d2"
         try:
             samples = load(inherit_data(DataConfig(), data), "val").samples
         except InputError as error:
             say(f"no figure: {error}; give image=FILE or a folder of images")
             return []
-        every = [path for s in samples if (path := s.x2 if new else s.x1) is not None]
+        side = own_image(recorded)
+        every = [path for s in samples if (path := getattr(s, side)) is not None]
     else:
         return []
     count = min(config.images, len(every))

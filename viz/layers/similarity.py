@@ -14,7 +14,7 @@ from torch.nn.functional import adaptive_avg_pool2d
 
 from adapt.analysis.similarity import similarities
 from adapt.data.augment import resize
-from adapt.data.images import read_image
+from adapt.data.images import as_rgb, read_image
 from adapt.data.sampling import tensor
 from adapt.machine.runtime import Runtime, progress
 from adapt.networks.layers import Layer
@@ -117,7 +117,7 @@ def spread(values: np.ndarray) -> float:
 def maps_of(
     machine: Runtime, model: Model, image: np.ndarray, names: Sequence[str]
 ) -> dict[str, Tensor]:
-    """Maps (1, C, h, w) of uint8 (H, W, 3) in the layers `names`, fp32 on the CPU."""
+    """Maps (1, C, h, w) of an image (H, W, C) in the layers `names`, fp32 on the CPU."""
     pixels = machine.images(tensor(image)[None])
     with torch.no_grad():
         found = forward(model.net, as_input(pixels, model.network), names)
@@ -125,7 +125,12 @@ def maps_of(
 
 
 def measure(
-    machine: Runtime, model: Model, path: list[Layer], images: Sequence[Path], size: list[int]
+    machine: Runtime,
+    model: Model,
+    path: list[Layer],
+    images: Sequence[Path],
+    size: list[int],
+    how: tuple[Sequence[int], Sequence[float]] = ((), ()),
 ) -> Similarity:
     """CKA of the maps of some layers, image by image in eval mode.
 
@@ -135,16 +140,17 @@ def measure(
         path: its layers, in the order of computing.
         images: files; of the first also the maps are kept.
         size: (H, W) they are brought to; [] = as they are.
+        how: bands and range that they are read with, as by `read_image`.
     """
     machine.place(model.net).eval()
     names = [x.name for x in path]
     matrices: list[np.ndarray] = []
     pictures: list[np.ndarray] = []
     for file in progress(images, what="similarity"):
-        image = resize({"x1": read_image(file)}, size)["x1"]
+        image = resize({"x1": read_image(file, *how)}, size)["x1"]
         maps = list(maps_of(machine, model, image, names).values())
         if not matrices:
-            first, like = image, image.mean(axis=2)
+            first, like = as_rgb(image), image.mean(axis=2)
             for feature_map in maps:
                 pictures.append(like := principal(feature_map, like))
         matrices.append(similarities(maps))

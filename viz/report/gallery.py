@@ -9,7 +9,7 @@ import numpy as np
 
 from adapt.data import DataSet, load, pixels_only, some
 from adapt.data.augment import resize
-from adapt.data.images import read_image
+from adapt.data.images import as_rgb, read_image
 from adapt.data.sampling import Decoder, tensor
 from adapt.disk.files import read_mapping
 from adapt.disk.runs import read_config, read_data
@@ -28,7 +28,7 @@ CHART = 1200
 """Pixels of the longer side of a chart that is read from a file."""
 
 Arrays = Mapping[str, np.ndarray]
-"""x1, x2 uint8 (H, W, 3) and, where there are labels, y (H, W) of a sample."""
+"""x1, x2 (H, W, C) and, where there are labels, y (H, W) of a sample."""
 Pictures = dict[str, str]
 """Caption -> data URI."""
 
@@ -63,7 +63,7 @@ def gallery(
     data = replace(data, classes=adapted.classes)
     samples = some(data, count).samples if count else ()
     read = Decoder(data, settings, ["x1", "x2", *(["y2"] if data.labelled else [])])
-    natives = {sample.name: read.native(sample) for sample in samples}
+    natives = {sample.name: read.fitted(read.native(sample)) for sample in samples}
     layers = [name for name, _ in adapted.net.named_modules()]
     regression = config["objective"]["regression"]
     other = config["teacher_network"]["name"] or regression["student"]  # whose channels are others
@@ -103,7 +103,7 @@ def feature_maps(
         maps[f"{name}({key})"] = found[tap][0].numpy()
     channel = most_changed(maps["teacher(x1)"], maps["teacher(x2)"])
     size = list(images["x1"].shape[:2])
-    drawn = {"x1": images["x1"], "x2": images["x2"]}
+    drawn = {key: as_rgb(image) for key, image in images.items()}
     for caption, colours in zip(maps, heat(m[channel] for m in maps.values()), strict=True):
         drawn[caption] = resize({"y": colours}, size)["y"]
     return {caption: thumbnail(image) for caption, image in drawn.items()}, channel
@@ -119,8 +119,10 @@ def predictions(
     """x1, x2, the label, and each network's prediction: with a label, wrong pixels are white."""
     classes, label = len(data.classes), arrays.get("y")
     images = images_of(arrays, settings)
-    size = (arrays["x2"].shape[0], arrays["x2"].shape[1])
-    drawn = {"x1 (old domain)": thumbnail(arrays["x1"]), "x2 (new domain)": thumbnail(arrays["x2"])}
+    scored = arrays.get("y", arrays["x2"])
+    size = (scored.shape[0], scored.shape[1])
+    old, new = (thumbnail(as_rgb(arrays[key])) for key in ("x1", "x2"))
+    drawn = {"x1 (old domain)": old, "x2 (new domain)": new}
     if label is not None:
         drawn["label"] = thumbnail(coloured(label, classes), labels=True)
     views = {"teacher(x1)": ("teacher", "x1"), "B0: teacher(x2)": ("teacher", "x2")}

@@ -1,0 +1,258 @@
+"""The command align: the rig, how far it can be trusted, every pair, and what is written of it."""
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from adapt.align.compare import compared, measured
+from adapt.align.estimate import Compared, Estimate, Frame, shift_of
+from adapt.align.models import NONE, TOLERANCE, apply
+from adapt.align.planted import Planted, planted
+from adapt.align.rig import Rig, middle_of
+from adapt.align.twin import PAIRS, folder_of, write_twin
+from adapt.data import Sample, check_owner, layout_of, load, prepare
+from adapt.data.copies import LOCK, claim
+from adapt.data.warp import COLUMNS, names_of
+from adapt.disk.files import (
+    clear,
+    parse_json,
+    read_mapping,
+    read_text,
+    strangers,
+    write_json,
+    write_whole,
+    writing,
+)
+from adapt.disk.lock import only_writer
+from adapt.disk.tables import csv_of
+from adapt.errors import InputError
+from adapt.machine.runtime import say
+from adapt.settings.align import AlignConfig
+from adapt.settings.groups import DataConfig
+
+MADE_WITH, TABLE, JOURNAL = "align.json", "alignment.csv", "pairs.jsonl"
+RIG, PLANTED = "rig.json", "planted.json"
+PLACES = ("root", "target", "pairs", "shards")
+"""Where the pairs come from: fields of DataConfig."""
+FORMAT = 1
+CHANCE = 0.05
+"""Share of the pairs below which acceptance counts as chance."""
+WRONG = 0.1
+"""Share of the accepted planted shifts that may be elsewhere."""
+
+
+@dataclass(frozen=True)
+class Alignment:
+    """What was found of a set of pairs."""
+
+    out: Path
+    rig: Rig
+    pairs: list[Compared]
+    planted: list[Planted]
+    refused: str
+    """Why nothing is accepted; empty where something is."""
+
+    @property
+    def accepted(self) -> list[Compared]:
+        return [pair for pair in self.pairs if pair.found.accepted]
+
+    @property
+    def lines(self) -> list[str]:
+        """What a user is told."""
+        return [self.rig_line, self.pairs_line, *filter(None, [self.planted_line])]
+
+    @property
+    def rig_line(self) -> str:
+        if self.rig.kind == NONE:
+            return "rig: the pairs have no shift or other transform in common"
+        height, width = self.rig.size
+        x, y = shift_of(self.rig.matrix, self.rig.size)
+        corners = np.array([[0, 0], [width - 1, 0], [0, height - 1], [width - 1, height - 1]])
+        farthest = np.hypot(*(apply(self.rig.matrix, corners) - corners).T).max()
+        return (
+            f"rig: {self.rig.kind}; x2 lies ({x:+.1f}, {y:+.1f}) px off x1 at the middle, "
+            f"{farthest:.1f} px at the farthest corner, of {width}x{height}"
+        )
+
+    @property
+    def pairs_line(self) -> str:
+        if self.refused:
+            return f"nothing is accepted of {len(self.pairs)} pairs: {self.refused}"
+        own = [pair for pair in self.accepted if pair.found.kind != NONE]
+        rest = len(self.pairs) - len(self.accepted)
+        shifts = np.array([pair.shift for pair in self.accepted])
+        (x, y), deviation = middle_of(shifts)
+        text = (
+            f"accepted: {len(self.accepted)} of {len(self.pairs)} pairs, {len(own)} of them with a "
+            f"transform of their own; median shift ({x:+.1f}, {y:+.1f}) px, ± {deviation:.1f} px "
+            "from pair to pair"
+        )
+        kept = "as they are" if self.rig.kind == NONE else "as the rig puts them"
+        return f"{text}; the other {rest} are left {kept}" if rest else text
+
+    @property
+    def planted_line(self) -> str:
+        if not self.planted:
+            return ""
+        most = self.planted[0].pairs
+        found = ", ".join(
+            f"{100 * p.found / p.pairs:.0f} % of {p.length} px"
+            + (f" ({p.pairs} pairs)" if p.pairs < most else "")
+            for p in self.planted
+        )
+        accepted = sum(p.found + p.elsewhere for p in self.planted)
+        elsewhere = sum(p.elsewhere for p in self.planted)
+        return (
+            f"planted shifts found again within {TOLERANCE:.0f} px, {most} pairs: {found}; of "
+            f"{accepted} that were accepted {elsewhere} were found elsewhere"
+        )
+
+
+def align(config: AlignConfig) -> Alignment:
+    """Estimate where x2 lies on x1 in all pairs of `config.data`, and write alignment.csv and, if
+    asked, the twin to `config.out`.
+
+    An interrupted call is continued by the same one. The rig comes from a sample of the pairs, then
+    each pair is compared from where the rig puts it, and shifts are planted in the sample. Where
+    the accepted pairs are so few that they may be chance, or planted shifts are found elsewhere,
+    nothing is accepted.
+
+    Raises:
+        InputError: no pairs, an unreadable image, a matcher that is no function or returns no
+            matches, or an `out` that was made with other settings.
+    """
+    samples = pairs_of(config.data)
+    out = Path(config.out)
+    if out.is_dir() and not (out / MADE_WITH).is_file() and strangers(out, {LOCK}):
+        raise InputError(f"out: {out} is not empty and no alignment")
+    with only_writer(out / LOCK, f"out: another process is writing {out}"):
+        claim(out, MADE_WITH, made_with(config, samples), {})
+        try:
+            found = found_of(config, samples, out)
+            write_whole(out / TABLE, csv_of(table(found.pairs, config.data)).encode())
+            if config.twin and not found.refused:
+                write_twin(config, found.pairs)
+        finally:
+            clear(out.rglob(".*"))
+    for line in found.lines:
+        say(line)
+    if not found.refused:
+        twin = f"data=pairs data.pairs={folder_of(config) / PAIRS}"
+        named = twin if config.twin else f"data={config.data.name} … data.transforms={out / TABLE}"
+        say(f"{out / TABLE}. Next:\n  fra adapt {named} teacher=… run=…")
+    return found
+
+
+def pairs_of(config: DataConfig) -> list[Sample]:
+    """The samples of all lists of a data set, each once."""
+    layout = layout_of(config)
+    check_owner(config)
+    prepare(config)
+    if not (config.target or config.pairs or config.shards):
+        raise InputError("data.target is empty: give the folder of the new images, x2")
+    whole = replace(config, part="", parts={}, share=1.0)
+    lists = [config.train_split or layout.train_split, *layout.splits(Path(config.root))]
+    found = {s.name: s for name in dict.fromkeys(lists) for s in load(whole, name).samples}
+    return list(found.values())
+
+
+def made_with(config: AlignConfig, samples: Sequence[Sample]) -> dict[str, Any]:
+    """What the result depends on."""
+    return {
+        "format": FORMAT,
+        "data": {what: getattr(config.data, what) for what in ("name", *PLACES)},
+        "pairs": len(samples),
+        "matcher": config.matcher,
+        "sample": config.sample,
+    }
+
+
+def found_of(config: AlignConfig, samples: list[Sample], out: Path) -> Alignment:
+    """The rig, the pairs and the planted shifts; of what an interrupted call has left only the
+    rest is computed."""
+    count = min(config.sample or len(samples), len(samples))
+    places = np.linspace(0, len(samples) - 1, count).round().astype(int)
+    how = config.matcher, config.workers
+
+    def rig() -> dict[str, Any]:
+        return plain(asdict(measured([samples[i] for i in places], *how)[0]))
+
+    recorded = once(out / RIG, rig)
+    size = (recorded["size"][0], recorded["size"][1])
+    common = Rig(recorded["kind"], np.array(recorded["matrix"]), size)
+    pairs = list(journalled(out / JOURNAL, samples, common, *how))
+
+    def shifts() -> dict[str, Any]:
+        return {"planted": [asdict(p) for p in planted([pairs[i] for i in places], common, *how)]}
+
+    tried = [Planted(**p) for p in once(out / PLANTED, shifts)["planted"]]
+    accepted = sum(pair.found.accepted for pair in pairs)
+    right, elsewhere = sum(p.found for p in tried), sum(p.elsewhere for p in tried)
+    refused = ""
+    if accepted <= CHANCE * len(pairs):
+        refused = "their images have too little in common, or it does not lie in one plane"
+        if accepted:
+            refused = f"{accepted} alone were, which may be chance; else {refused}"
+    elif elsewhere > WRONG * (right + elsewhere):
+        refused = (
+            f"of the planted shifts {right} were found again and {elsewhere} elsewhere, so that "
+            "what is found here cannot be trusted"
+        )
+    if refused:
+        pairs = [without(pair, refused) for pair in pairs]
+        common = Rig(NONE, np.eye(3), common.size)
+    return Alignment(out, common, pairs, tried, refused)
+
+
+def once(path: Path, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """What `make` gave when it was first called, which is kept in a file."""
+    if not path.is_file():
+        write_json(path, make())
+    return read_mapping(path)
+
+
+def without(pair: Compared, why: str) -> Compared:
+    """The pair as if nothing had been found."""
+    found = replace(pair.found, matrix=np.eye(3), accepted=False, why=pair.found.why or why)
+    return replace(pair, found=found)
+
+
+def plain(values: dict[str, Any]) -> dict[str, Any]:
+    """A record with its arrays as lists."""
+    return {k: v.tolist() if isinstance(v, np.ndarray) else v for k, v in values.items()}
+
+
+def journalled(
+    path: Path, samples: list[Sample], rig: Rig, matcher: str, workers: int
+) -> Iterator[Compared]:
+    """All pairs, compared; each is kept in a line of a file as soon as it is."""
+    text = read_text(path).rpartition("\n")[0] if path.is_file() else ""
+    lines = text.splitlines()
+    write_whole(path, "".join(f"{line}\n" for line in lines).encode())
+    for sample, line in zip(samples, lines, strict=False):
+        yield restored(parse_json(line, str(path)), sample)
+    waiting = samples[len(lines) :]
+    with writing(path), path.open("a", encoding="utf-8") as stream:
+        for pair in compared(waiting, rig, matcher, workers, "align"):
+            kept = plain(asdict(replace(pair.found, matches=np.empty((0, 4)))))
+            stream.write(json.dumps(kept | {"frame": asdict(pair.frame)}) + "\n")
+            yield pair
+
+
+def restored(kept: dict[str, Any], sample: Sample) -> Compared:
+    """A pair from its line."""
+    frame = Frame(*((height, width) for height, width in kept.pop("frame").values()))
+    arrays = {name: np.array(kept[name]) for name in ("matrix", "matches")}
+    return Compared(sample, frame, Estimate(**kept | arrays))
+
+
+def table(pairs: Sequence[Compared], config: DataConfig) -> Iterator[Sequence[object]]:
+    """The rows of alignment.csv."""
+    yield COLUMNS
+    for pair in pairs:
+        names = names_of(pair.sample, config)
+        yield (*names, int(pair.found.accepted), *map(float, pair.files.ravel()), pair.found.score)

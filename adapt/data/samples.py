@@ -1,0 +1,114 @@
+"""What a data set is made of: samples. Those of long lists are kept as text.
+
+A pair of paths takes 1 kB as objects and 0.1 kB in a Table, which makes each sample as it is asked
+for; and processes that a DataLoader forks share it, as reading it changes no reference count.
+"""
+
+from array import array
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+FILES = ("x1", "y1", "x2", "y2", "valid")
+"""The fields of a sample that are files."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Files of one scene. A layout fills x1 and y1 or label; pairing adds the new domain."""
+
+    name: str
+    x1: Path
+    y1: Path | None = None
+    x2: Path | None = None
+    y2: Path | None = None
+    valid: Path | None = None
+    """Mask of the pixels at which the two images show the same thing: 0 = no, else yes."""
+    label: int | None = None
+    """Of the whole image, in data sets for classification; then there are no masks."""
+    transform: tuple[float, ...] | None = None
+    """Homography, row by row, from pixels of x1 to those of x2 (adapt.data.warp)."""
+
+
+class Texts(Sequence[str]):
+    """Texts in one piece of memory, each after a common `head`; an empty one stands for none."""
+
+    def __init__(self, texts: Iterable[str] = (), head: str = "") -> None:
+        self.head, self.content, self.ends = head, bytearray(), array("Q", [0])
+        self.rows: Sequence[int] | None = None
+        for text in texts:
+            self.append(text)
+
+    def append(self, text: str) -> None:
+        self.content += text.encode(errors="surrogateescape")
+        self.ends.append(len(self.content))
+
+    def take(self, places: np.ndarray) -> "Texts":
+        """The texts at some places, of the same memory."""
+        taken = Texts(head=self.head)
+        taken.content, taken.ends = self.content, self.ends
+        taken.rows = array("Q", places if self.rows is None else np.asarray(self.rows)[places])
+        return taken
+
+    def __len__(self) -> int:
+        return len(self.ends) - 1 if self.rows is None else len(self.rows)
+
+    def __getitem__(self, place: Any) -> Any:
+        row = place if self.rows is None else self.rows[place]
+        return self.between(self.ends[row], self.ends[row + 1])
+
+    def __iter__(self) -> Iterator[str]:
+        if self.rows is not None:
+            return map(self.__getitem__, range(len(self)))
+        return map(self.between, self.ends, islice(self.ends, 1, None))
+
+    def between(self, start: int, end: int) -> str:
+        text = self.content[start:end].decode(errors="surrogateescape")
+        return self.head + text if text else ""
+
+
+def repeats(texts: Sequence[str]) -> bool:
+    """Are any of them equal? Without a set, which takes as much memory as the texts; that hashes
+    are equal by chance is next to impossible, and does no harm."""
+    hashes = np.sort(np.fromiter(map(hash, texts), np.int64, len(texts)))
+    return bool((hashes[1:] == hashes[:-1]).any())
+
+
+class Table(Sequence[Sample]):
+    """Samples by column: `name`, and fields of theirs that are files."""
+
+    def __init__(self, columns: Mapping[str, Texts]) -> None:
+        self.columns = dict(columns)
+
+    def __len__(self) -> int:
+        return len(self.columns["name"])
+
+    def __getitem__(self, place: Any) -> Any:
+        row = range(len(self))[place]
+        if isinstance(row, range):
+            return [self[each] for each in row]
+        cells = {field: texts[row] for field, texts in self.columns.items()}
+        files: dict[str, Any] = {f: Path(text) for f, text in cells.items() if text and f in FILES}
+        return Sample(cells["name"], **files)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sequence) and [*self] == [*other]
+
+
+def column(samples: Sequence[Sample], field: str) -> Sequence[str]:
+    """A field of all samples as text, "" for None."""
+    if isinstance(samples, Table):
+        return samples.columns.get(field) or [""] * len(samples)
+    found = (getattr(sample, field) for sample in samples)
+    return ["" if value is None else str(value) for value in found]
+
+
+def chosen(samples: Sequence[Sample], places: np.ndarray) -> Sequence[Sample]:
+    """The samples at some places."""
+    if isinstance(samples, Table):
+        return Table({field: texts.take(places) for field, texts in samples.columns.items()})
+    return [samples[place] for place in places]

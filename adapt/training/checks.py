@@ -1,0 +1,59 @@
+"""What must fit together before a training: its objective, data set and networks."""
+
+from adapt.data import DataSet
+from adapt.errors import InputError
+from adapt.networks.layers import Layer
+from adapt.networks.saved import Model, check_outputs
+from adapt.objective.terms import Objective
+from adapt.settings.groups import DataConfig
+from adapt.settings.training import TrainConfig
+
+
+def check_one_size(config: DataConfig, data: DataSet) -> None:
+    """InputError for images that do not make batches of one size."""
+    resized = len(config.resize)
+    if (config.scale or resized == 1) and not config.crop:
+        what = "data.scale" if config.scale else f"data.resize={config.resize}"
+        raise InputError(f"{what} needs data.crop=[H,W]: the images of a batch have one size")
+    if data.classification and not resized and not config.crop:
+        raise InputError(f"data={config.name}: images of all sizes need data.resize or data.crop")
+
+
+def check_teacher(config: TrainConfig, objective: Objective, teacher: Model | None) -> None:
+    """InputError for an objective without the teacher that it needs, or with labels of the old
+    domain beside it."""
+    if objective.teacher and teacher is None:
+        raise InputError(f"objective {config.objective.name!r} needs teacher=RUN")
+    if objective.teacher and objective.labels and config.domain != "d2":
+        raise InputError(
+            f"domain is {config.domain}; a supervised term beside a regression needs domain=d2"
+        )
+
+
+def check_data(config: TrainConfig, data: DataSet, objective: Objective) -> None:
+    """InputError for a data set without the images and labels that the objective reads, or with
+    images that do not make batches of one size."""
+    if (objective.teacher or config.domain == "d2") and not data.paired:
+        raise InputError("data.target is empty: give the folder of the new domain (D2)")
+    check_one_size(config.data, data)
+    if objective.labels and not data.labelled and config.steps:
+        raise InputError(
+            f"data: {config.data.name} in {config.data.root} has unlabelled images, which "
+            f"objective.supervised cannot learn from"
+        )
+
+
+def check_kind(layers: list[Layer], data: DataSet, objective: Objective, void: bool) -> None:
+    """InputError where network and data set mix one label a pixel with one an image, where outputs
+    are not as many as classes, or where a term needs pixels that there are not."""
+    logits = next(layer.shape for layer in layers if not layer.name)
+    if (len(logits) == 2) != data.classification:
+        kinds = ("one label a pixel", "one label an image")
+        raise InputError(
+            f"network: it has {kinds[len(logits) == 2]}, but the data set {data.name} "
+            f"{kinds[data.classification]}; network=resnet101 and other classifiers of torchvision "
+            "are for images, the other choices of network= for pixels"
+        )
+    check_outputs(logits[1] - void, data.classes, "network")
+    if data.classification and (unfit := objective.dense):
+        raise InputError(f"objective: {', '.join(unfit)} is for one label a pixel only")
