@@ -1,7 +1,7 @@
 """How far a network's maps of new images are from those of old ones, layer by layer and without
 labels: on pairs of the same scene, or by the statistics of channels alone."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,8 +18,9 @@ from adapt.objective.distances import inside
 CELLS = 1024
 """Cells of a map, evenly spaced, that its similarity to another is estimated on at most."""
 
-Images = Iterable[Tensor]
-"""Normalised batches (B, C, H, W)."""
+Images = Iterable[tuple[Tensor, Tensor | None]]
+"""Normalised batches (B, C, H, W), and the mask (B, H, W) of pixels that count, by which cells are
+left out; None = all count."""
 
 
 @dataclass(frozen=True)
@@ -82,8 +83,8 @@ def drift_of_pairs(
     Args:
         net: the network, which sees both images of a pair.
         layers: names or aliases of layers with maps (B, C, h, w) or (B, C, N).
-        pairs: normalised x1 and x2, (B, 3, H, W), and the mask (B, H, W) of pixels that count, by
-            which cells are left out; None = all count. One batch's maps are in memory at a time.
+        pairs: normalised x1 and x2, (B, C, H, W), and the mask of both, as in `Images`. One batch's
+            maps are in memory at a time.
 
     Raises:
         InputError: a layer without any cell that counts, or one that cannot be tapped.
@@ -96,15 +97,19 @@ def drift_of_pairs(
             for name in layers:
                 both = (cells_that_count(maps[name], valid) for maps in (old, new))
                 for a, b in zip(*both, strict=True):
-                    if a.numel():
-                        moments[name].add(a[None], b[None])
+                    moments[name].add(a[None], b[None])
                     similar[name].append(cka(*(cells_of(spaced(x.T)) for x in (a, b))))
-    if nothing := [name for name in layers if not moments[name].count]:
-        raise InputError(f"layer {nothing[0]}: no pair has a cell that its `valid` mask leaves")
+    refuse_empty(moments)
     return [
         MapDrift(name, *moments[name].channels(), moments[name].distance(), np.array(similar[name]))
         for name in layers
     ]
+
+
+def refuse_empty(moments: Mapping[str, Moments]) -> None:
+    """InputError for a layer of whose maps no cell counts."""
+    if nothing := [name for name, found in moments.items() if not found.count]:
+        raise InputError(f"layer {nothing[0]}: no image has a cell that its `valid` mask leaves")
 
 
 def cells_that_count(maps: Tensor, valid: Tensor | None) -> list[Tensor]:
@@ -132,6 +137,9 @@ def drift_of_sets(
         layers: as in `drift_of_pairs`.
         halves: the old domain's images in two halves.
         new: the new domain's.
+
+    Raises:
+        InputError: as `drift_of_pairs`.
     """
     first, second, other = (statistics(net, layers, images) for images in (*halves, new))
     found = []
@@ -146,9 +154,11 @@ def statistics(net: nn.Module, layers: Sequence[str], images: Images) -> dict[st
     """Moments of some layers' channels over all cells and images, in eval mode."""
     found = {name: Moments() for name in layers}
     with torch.no_grad(), eval_mode(net):
-        for x in images:
+        for x, valid in images:
             for name, maps in forward(net, x, layers).items():
-                found[name].add(maps, maps)
+                for cells in cells_that_count(maps, valid):
+                    found[name].add(cells[None], cells[None])
+    refuse_empty(found)
     return found
 
 

@@ -73,16 +73,19 @@ def test_sets_by_numpy_whatever_their_sizes() -> None:
     are one image and two."""
     net, first, second = Tokens(), images(1, 0), 2 * images(2, 1)
     new = [images(2, 2, (4, 4)), images(3, 3, (5, 9))]
-    (found,) = drift_of_sets(net, ["whole"], ([first], second.split(1)), new)
+    cut = torch.zeros(2, 4, 4)
+    cut[:, :3] = 1  # the last row does not count
+    halves = [(first, None)], [(x, None) for x in second.split(1)]
+    (found,) = drift_of_sets(net, ["whole"], halves, [(new[0], cut), (new[1], None)])
 
     def values(*batches: Tensor) -> np.ndarray:
         return torch.cat([x.transpose(0, 1).flatten(1) for x in batches], 1).double().numpy()
 
-    a, b = values(first, second), values(*new)
+    a, b = values(first, second), values(new[0][:, :, :3], new[1])
     np.testing.assert_allclose(found.mean, [a.mean(1), b.mean(1)], rtol=1e-6)
     np.testing.assert_allclose(found.std, [a.std(1), b.std(1)], rtol=1e-6)
-    halves = [values(first), values(second)]
-    own = MapDrift("", *(np.stack([f(x, 1) for x in halves]) for f in (np.mean, np.std)))
+    both = [values(first), values(second)]
+    own = MapDrift("", *(np.stack([f(x, 1) for x in both]) for f in (np.mean, np.std)))
     assert found.halves == pytest.approx(own.statistics) and found.halves > 0.1
     assert found.distance is None and found.cka is None
 
@@ -105,7 +108,11 @@ def test_a_shift_at_one_layer_is_seen_there_and_nowhere_else() -> None:
     assert second.cka == pytest.approx(np.ones(3)) and first.cka == pytest.approx(np.ones(3))
 
 
-def test_pairs_without_a_valid_cell_are_refused() -> None:
+def test_images_without_a_valid_cell_are_refused() -> None:
     x, nothing = images(1, 0), torch.zeros(1, 6, 7)
-    with pytest.raises(InputError, match="layer whole: no pair has a cell"):
-        drift_of_pairs(Tokens(), ["whole"], [(x, x, nothing)])
+    for measure in (
+        lambda: drift_of_pairs(Tokens(), ["whole"], [(x, x, nothing)]),
+        lambda: drift_of_sets(Tokens(), ["whole"], ([(x, None)], [(x, None)]), [(x, nothing)]),
+    ):
+        with pytest.raises(InputError, match="layer whole: no image has a cell"):
+            measure()

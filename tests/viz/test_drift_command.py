@@ -101,6 +101,7 @@ def test_wrong_input_is_named_and_nothing_written(world: Path, folders: Path) ->
     out = str(folders / "nothing")
     for new, changes, message in (
         ("some", {}, "3 in both; 3 only in .*pairs=false compares them without pairs"),
+        ("other", {"images": 1}, "at least two old images are needed"),
         ("new", {"layers": ["pol1"]}, "Did you mean 'pool1'"),
         ("new", {"split": "tset"}, "'tset'.*Choices: train, val"),
         ("new", {"teacher": str(folders)}, "teacher: .* has no model.safetensors"),
@@ -126,7 +127,7 @@ def test_what_follows_is_said() -> None:
 
     helped = said(before, both, little, fda)
     assert "at most 60.0 are to be gained" in helped
-    assert "histogram + AdaBN alone makes it 47.0 (gain +5.0 to +9.0)" in helped
+    assert "Without a training histogram + AdaBN makes it 47.0 (gain +5.0 to +9.0)" in helped
     assert "(fra evaluate adabn=true restyle=histogram)" in helped
     assert "fda does harm: it makes it 30.0 (-12.0 to -8.0)" in helped
     none = said(before, little, fda, no_adabn="no norm")

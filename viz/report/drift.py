@@ -6,8 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from adapt.analysis.drift import MapDrift, drift_of_pairs, drift_of_sets
 from adapt.data import HELD_OUT, DataSet, load, pixels_only, prepare, some
@@ -60,8 +58,8 @@ def drift(config: DriftConfig) -> Path:
 
 
 def data_of(config: DriftConfig, settings: DataConfig) -> tuple[DataSet, DataSet | None]:
-    """The pairs and None; or, where `config.pairs` is false or no name is in both folders, the
-    images of both domains, each as x1. At most `config.images` of each."""
+    """The pairs and None; or, where `config.pairs` is false or no name is in both folders, the old
+    images as x1 and the new ones as x2. At most `config.images` of each."""
     if not (settings.target or settings.pairs or settings.shards):
         raise InputError("data.target is empty: give the folder of the new images")
     try:
@@ -78,30 +76,26 @@ def data_of(config: DriftConfig, settings: DataConfig) -> tuple[DataSet, DataSet
 
 
 def apart(config: DriftConfig, settings: DataConfig) -> tuple[DataSet, DataSet]:
-    """The images of either domain, each as x1: those of `config.split`, or the whole training list,
-    which of two folders is all of them."""
+    """The old images as x1 and the new ones as x2: those of `config.split`, or the whole training
+    list, which of a folder is all of it."""
     whole: dict[str, Any] = {} if config.split else {"parts": {}, "part": ""}
     one, split = replace(settings, target="", **whole), config.split or "train"
     old = load(one, split)
     if settings.pairs or settings.shards:
-        new = replace(old, samples=tuple(replace(s, x1=s.x2 or s.x1) for s in old.samples))
-    else:
-        new = load(replace(one, root=settings.target, labels=""), split)
-    if len(old.samples) < 2:
-        raise InputError(f"{settings.root}: without pairs two old images are needed at least")
-    return old, new
+        return old, old
+    new = load(replace(one, root=settings.target, labels=""), split)
+    return old, replace(new, samples=tuple(replace(s, x2=s.x1) for s in new.samples))
 
 
 def of_pairs(
     machine: Runtime, model: Model, reading: Reading, pairs: DataSet, config: DriftConfig
 ) -> Found:
     """Distances and similarities of every layer, and what helps without a training."""
-    layers = layers_of(config, model, reading, pairs)
+    layers = layers_of(config, model, reading, pairs, "x1")
     training = some(load(reading.data, "train"), config.images)
     free = training_free(machine, model.net, reading, pairs, training)
-    batches = batches_of(machine, reading, pairs, ("x1", "x2", "valid"))
     drifts = drift_of_pairs(
-        model.net, list(layers), ((b["x1"], b["x2"], b.get("valid")) for b in batches)
+        model.net, list(layers), batches_of(machine, reading, pairs, "x1", "x2")
     )
     count = len(pairs.samples)
     made = made_with(config, model, reading, machine) | {"pairs": count, "split": pairs.split}
@@ -116,25 +110,26 @@ def of_sets(
     new: DataSet,
     config: DriftConfig,
 ) -> Found:
-    """Distances of the channels' statistics in every layer."""
-    layers = layers_of(config, model, reading, old)
-    layers_of(config, model, reading, new)  # the network must take their size too
+    """Distances of the channels' statistics in every layer; InputError for fewer than two old
+    images, which have no halves."""
+    if len(old.samples) < 2:
+        raise InputError(f"{reading.data.root}: without pairs at least two old images are needed")
+    layers = layers_of(config, model, reading, old, "x1")
+    layers_of(config, model, reading, new, "x2")  # the network must take their size too
     middle = len(old.samples) // 2
     cut = [replace(old, samples=s) for s in (old.samples[:middle], old.samples[middle:])]
-    first, second, other = (
-        (batch["x1"] for batch in batches_of(machine, reading, data, ("x1",)))
-        for data in (*cut, new)
-    )
+    first, second = (batches_of(machine, reading, half, "x1") for half in cut)
+    other = batches_of(machine, reading, new, "x2")
     drifts = drift_of_sets(model.net, list(layers), (first, second), other)
     counts = {"pairs": 0, "old_images": len(old.samples), "new_images": len(new.samples)}
     return found_in(made_with(config, model, reading, machine) | counts, layers, drifts, None)
 
 
 def layers_of(
-    config: DriftConfig, model: Model, reading: Reading, data: DataSet
+    config: DriftConfig, model: Model, reading: Reading, data: DataSet, image: str
 ) -> dict[str, Layer]:
     """The layers that are measured, by the name that they are asked for, at the images' size."""
-    size = Whole(data, reading.data, ["x1"])[0]["x1"].shape[-2:]
+    size = Whole(data, reading.data, [image])[0][image].shape[-2:]
     traced = trace(model.net, (size[0], size[1]))
     path = main_path(traced)
     if not config.layers and not path:
@@ -146,19 +141,14 @@ def layers_of(
 
 
 def batches_of(
-    machine: Runtime, reading: Reading, data: DataSet, fields: tuple[str, ...]
-) -> Iterator[dict[str, Tensor]]:
-    """Normalised images (B, 3, H, W) and masks of what is valid (B, H, W), on the device."""
-    for group in groups(Whole(data, reading.data, [*fields]), reading, "drift"):
-        batch = {
-            field: as_input(machine.images(stack(group, field)), reading.network)
-            for field in fields
-            if field != "valid"
-        }
-        if "valid" in group[0]:
-            masks = np.stack([np.asarray(item["valid"]) for item in group])
-            batch["valid"] = torch.from_numpy(masks).to(machine.device)
-        yield batch
+    machine: Runtime, reading: Reading, data: DataSet, *images: str
+) -> Iterator[tuple[Any, ...]]:
+    """Normalised images (B, C, H, W) and the mask (B, H, W) of what is valid in them, or None, on
+    the device."""
+    for group in groups(Whole(data, reading.data, [*images, "valid"]), reading, "drift"):
+        valid = stack(group, "valid").to(machine.device) if "valid" in group[0] else None
+        seen = (as_input(machine.images(stack(group, key)), reading.network) for key in images)
+        yield (*seen, valid)
 
 
 def made_with(config: DriftConfig, model: Model, reading: Reading, machine: Runtime) -> Row:

@@ -77,8 +77,8 @@ def said_of_help(free: TrainingFree) -> list[str]:
     elif helping:
         best = max(helping, key=lambda score: score.agreement or own)
         said.append(
-            f"{best.name} alone makes it {best.agreement:.1f} (gain {span(best.gain, '+.1f')}), "
-            "the most of what needs no training: start with it (fra evaluate "
+            f"Without a training {best.name} makes it {best.agreement:.1f} (gain "
+            f"{span(best.gain, '+.1f')}), more than anything else: start with it (fra evaluate "
             f"{settings_of(best.name)}). A training has to end above that."
         )
     else:
