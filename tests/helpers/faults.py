@@ -61,7 +61,7 @@ def poison(argument: str) -> None:
 
     step, where = (int(part) for part in argument.split(","))
     original = adapt.objective.terms.Objective.__call__
-    calls = iter(range(1, 1000))
+    calls = iter(range(1000))  # 0: the trial before the first step
 
     def poisoned(*arguments: Any) -> Any:
         loss, parts = original(*arguments)
@@ -89,7 +89,7 @@ def out_of_memory_at(argument: str) -> None:
 
     step, where = (int(part) for part in argument.split(","))
     original = adapt.training.setup.Tapped.forward
-    calls = iter(range(1, 1000))
+    calls = iter(range(1000))  # 0: the trial before the first step
 
     def exhausted(*arguments: Any) -> Any:
         if next(calls) == step and rank() == where:
