@@ -1,7 +1,7 @@
 """ESPNet (Mehta et al., ECCV 2018, arXiv 1803.06815), which knows nothing of this project.
 
-Written from the paper. The layers have the names that the tensors in the authors' files have
-(github.com/sacmehta/ESPNet), so that a file loads as it is.
+Written from public descriptions of the paper. The layers have the names that the tensors in the
+authors' files have (github.com/sacmehta/ESPNet), so that a file loads as it is.
 """
 
 from collections import OrderedDict
