@@ -3,6 +3,7 @@ labels: on pairs of the same scene, or by the statistics of channels alone."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from math import nan
 
 import numpy as np
 import torch
@@ -32,11 +33,11 @@ class MapDrift:
     """(2, C): of each channel over all cells and images, old and new."""
     std: np.ndarray
     """(2, C): standard deviation, likewise."""
-    distance: float | None = None
+    distance: float = nan
     """Pairs: sum (F(x2) - F(x1))^2 / sum F(x1)^2, the objective's `relative` distance."""
     cka: np.ndarray | None = None
     """Pairs: linear CKA of F(x1) and F(x2), (pairs,); NaN where `similarity.cka` has none."""
-    halves: float | None = None
+    halves: float = nan
     """No pairs: `statistics` of the old images' second half against their first: what other images
     of one camera differ by."""
 
@@ -49,11 +50,6 @@ class MapDrift:
     def statistics(self) -> float:
         """Fréchet distance of the channels' statistics, relative to the old maps' size."""
         return sum(self.parts)
-
-    @property
-    def moved(self) -> float:
-        """What layers are ordered by: the distance of pairs, else that of statistics."""
-        return self.statistics if self.distance is None else self.distance
 
 
 def frechet(mean: np.ndarray, std: np.ndarray) -> tuple[float, float]:
@@ -70,7 +66,7 @@ def frechet(mean: np.ndarray, std: np.ndarray) -> tuple[float, float]:
         mean: (2, C) of each channel.
         std: (2, C), likewise.
     """
-    size = (mean[0] ** 2 + std[0] ** 2).sum() or np.nan
+    size = (mean[0] ** 2 + std[0] ** 2).sum() or nan
     means, stds = (float(((x[1] - x[0]) ** 2).sum() / size) for x in (mean, std))
     return means, stds
 

@@ -39,8 +39,8 @@ class Score:
 
     name: str
     """Of ROWS."""
-    agreement: float | None = None
-    """None = no valid pixel."""
+    agreement: float
+    """NaN = no valid pixel."""
     interval: tuple[float, float] | None = None
     """90 % interval over resampled pairs; None = fewer than two pairs."""
     gain: tuple[float, float] | None = None
@@ -120,7 +120,7 @@ def scored(counts: dict[str, np.ndarray]) -> list[Score]:
     return [
         Score(
             name,
-            None if np.isnan(miou) else float(miou),
+            float(miou),
             interval(draws[:, row]),
             interval(draws[:, row] - draws[:, 0]) if row else None,
         )

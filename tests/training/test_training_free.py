@@ -63,4 +63,4 @@ def test_gains_are_over_the_same_draws() -> None:
     assert (low, high) == pytest.approx(np.percentile(draws, (5, 95)))
     assert scored({name: np.concatenate([x, 0 * x[:3]]) for name, x in rows.items()}) == valid
     (nothing,) = scored({AS_IT_IS: 0 * rows[AS_IT_IS][:1]})
-    assert nothing.agreement is None and nothing.interval is None
+    assert np.isnan(nothing.agreement) and nothing.interval is None

@@ -46,12 +46,11 @@ def drift(config: DriftConfig) -> Path:
         given = config.teacher, config.network, old.classes
         model = load_complete(*given, "teacher", size_of(settings, old))
     check_classes(model.classes, old.classes, config.teacher, old.name)
+    model = replace(model, classes=old.classes or model.classes)
     machine.place(model.net).eval()
     reading = Reading(settings, model.network, config.batch, config.workers)
     if new is None:
-        found = of_pairs(
-            machine, model, reading, replace(old, classes=old.classes or model.classes), config
-        )
+        found = of_pairs(machine, model, reading, replace(old, classes=model.classes), config)
     else:
         found = of_sets(machine, model, reading, old, new, config)
     return written(found, Path(config.out))
@@ -97,8 +96,8 @@ def of_pairs(
     drifts = drift_of_pairs(
         model.net, list(layers), batches_of(machine, reading, pairs, "x1", "x2")
     )
-    count = len(pairs.samples)
-    made = made_with(config, model, reading, machine) | {"pairs": count, "split": pairs.split}
+    counts = {"pairs": free.pairs, "split": pairs.split, "training": len(training.samples)}
+    made = made_with(config, model, reading, machine) | counts
     return found_in(made, layers, drifts, free)
 
 
@@ -197,7 +196,7 @@ def row_of(layer: Layer, drift: MapDrift) -> Row:
     there = drift.cka[~np.isnan(drift.cka)]
     return row | {
         "distance": drift.distance, "means": means, "deviations": deviations,
-        "pattern": (drift.distance or 0.0) - drift.statistics,
+        "pattern": drift.distance - drift.statistics,
         "cka": float(there.mean()) if len(there) else np.nan,
         "cka_std": float(there.std(ddof=1)) if len(there) > 1 else np.nan,
     }  # fmt: skip

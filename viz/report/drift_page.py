@@ -63,19 +63,18 @@ def said_of_help(free: TrainingFree) -> list[str]:
     if free.reasons:
         return [f"Nothing can be concluded from the agreement: {'; '.join(free.reasons)}."]
     before, *others = free.scores
-    own = before.agreement or 0.0
-    left, gains = 100 - own, [(x, (x.agreement or own) - own) for x in others if x.gain]
-    helping = [x for x, gain in gains if x.helps and gain >= NOTHING]
-    harmful = [x for x, gain in gains if x.harms and gain <= -NOTHING]
+    left = 100 - before.agreement
+    helping = [x for x in others if x.helps and x.agreement - before.agreement >= NOTHING]
+    harmful = [x for x in others if x.harms and before.agreement - x.agreement >= NOTHING]
     said = [
         "What the network says of the new images agrees with what it says of the old ones by "
-        f"{own:.1f} % mIoU (90 % interval {span(before.interval)}, {free.pairs} held-out pairs): "
-        f"at most {left:.1f} are to be gained."
+        f"{before.agreement:.1f} % mIoU (90 % interval {span(before.interval)}, {free.pairs} "
+        f"pairs): at most {left:.1f} are to be gained."
     ]
     if left < NOTHING:
         said.append("To the network old and new images are alike: there is nothing to adapt to.")
     elif helping:
-        best = max(helping, key=lambda score: score.agreement or own)
+        best = max(helping, key=lambda score: score.agreement)
         said.append(
             f"Without a training {best.name} makes it {best.agreement:.1f} (gain "
             f"{span(best.gain, '+.1f')}), more than anything else: start with it (fra evaluate "
@@ -94,7 +93,7 @@ def said_of_help(free: TrainingFree) -> list[str]:
 def settings_of(name: str) -> str:
     """How fra evaluate is told of a row of the scores."""
     restyle, adabn = next(key for key, row in ROWS.items() if row == name)
-    return " ".join(filter(None, ("adabn=true" * bool(adabn), restyle and f"restyle={restyle}")))
+    return " ".join(filter(None, (adabn and "adabn=true", restyle and f"restyle={restyle}")))
 
 
 def span(ends: tuple[float, float] | None, form: str = ".1f") -> str:
@@ -138,7 +137,7 @@ def said_of_layers(rows: Sequence[Row]) -> list[str]:
 
 def cells_of(score: Score) -> tuple[str, str, str]:
     """Agreement, its interval and that of the gain as text."""
-    if score.agreement is None:
+    if np.isnan(score.agreement):
         return "no valid pixel", MISSING, MISSING
     gain = MISSING if score.name == AS_IT_IS else span(score.gain, "+.1f")
     return f"{score.agreement:.1f}", span(score.interval), gain
