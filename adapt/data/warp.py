@@ -9,11 +9,13 @@ import csv
 import io
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import cv2
 import numpy as np
 
+from adapt.data.augment import with_channels
 from adapt.data.files import list_text
 from adapt.data.samples import Sample
 from adapt.errors import InputError, listing
@@ -45,7 +47,8 @@ def warped(
     if void is None and (factor := shrinkage(matrix, size)) > SHRINKS:
         height, width = image.shape[:2]
         smaller = max(1, round(width / factor)), max(1, round(height / factor))
-        image = cv2.resize(image, smaller, interpolation=cv2.INTER_AREA)
+        shrink = partial(cv2.resize, dsize=smaller, interpolation=cv2.INTER_AREA)
+        image = with_channels(shrink, image)
         matrix = resizing((height, width), smaller[::-1]) @ matrix
     flags = how | cv2.WARP_INVERSE_MAP
     moved = cv2.warpPerspective(

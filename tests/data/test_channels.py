@@ -18,6 +18,7 @@ from adapt.data.augment import PairedAugmentation, resize
 from adapt.data.images import as_rgb, png, read_image, read_mask, write_png
 from adapt.data.objects import Pairs, offer
 from adapt.data.sampling import Stream, check_sizes, collate
+from adapt.data.warp import warped
 from adapt.errors import InputError
 from adapt.evaluation.restyle import fda, histogram
 from adapt.networks.preprocessing import normalise
@@ -57,6 +58,8 @@ def test_sizes_and_augmentation_treat_each_channel_like_an_image_of_its_own(
     for change in (
         lambda a: resize({"x1": a}, [15, 20])["x1"],
         lambda a: resize({"x1": a}, [45, 66])["x1"],
+        lambda a: warped(a, np.array([[0.9, 0.1, 3.2], [0, 1.1, -1.5], [0, 0, 1]]), (28, 33)),
+        lambda a: warped(a, np.diag([2.5, 2.5, 1]), (12, 16)),
         lambda a: augment({"x1": a}, 5)["x1"],
         lambda a: augment({"x1": a}, 6)["x1"],
     ):
