@@ -62,6 +62,11 @@ class Alignment:
         return [pair for pair in self.pairs if pair.found.accepted]
 
     @property
+    def shifts(self) -> np.ndarray:
+        """(N, 2) of the accepted pairs."""
+        return np.array([pair.shift for pair in self.accepted])
+
+    @property
     def lines(self) -> list[str]:
         """What a user is told."""
         return [self.rig_line, self.pairs_line, *filter(None, [self.planted_line])]
@@ -69,7 +74,9 @@ class Alignment:
     @property
     def rig_line(self) -> str:
         if self.rig.kind == NONE:
-            return "rig: no transform that all pairs have in common"
+            (x, y), deviation = middle_of(self.shifts) if self.accepted else ((np.inf, 0), 0)
+            aligned = np.hypot(x, y) + deviation < TOLERANCE
+            return f"rig: {'x2 lies on x1 as it is' if aligned else 'the pairs share no transform'}"
         height, width = self.rig.size
         x, y = shift_of(self.rig.matrix, self.rig.size)
         corners = np.array([[0, 0], [width - 1, 0], [0, height - 1], [width - 1, height - 1]])
@@ -85,8 +92,7 @@ class Alignment:
             return f"nothing is accepted of {len(self.pairs)} pairs: {self.refused}"
         own = [pair for pair in self.accepted if pair.found.kind != NONE]
         rest = len(self.pairs) - len(self.accepted)
-        shifts = np.array([pair.shift for pair in self.accepted])
-        (x, y), deviation = middle_of(shifts)
+        (x, y), deviation = middle_of(self.shifts)
         text = (
             f"accepted: {len(self.accepted)} of {len(self.pairs)} pairs, {len(own)} of them with a "
             f"transform of their own; median shift ({x:+.1f}, {y:+.1f}) px, ± {deviation:.1f} px "

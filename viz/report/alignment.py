@@ -95,7 +95,7 @@ def overlays(pair: Compared, config: DataConfig) -> dict[str, Any]:
 def shift_figure(found: Alignment) -> bytes:
     """Where x2 lies at the middle of x1, pair by pair and as the rig has it, and the lengths of
     these shifts."""
-    shifts = np.array([pair.shift for pair in found.accepted])
+    shifts = found.shifts
     with drawing(9, 4, 2) as (figure, (plane, lengths)):
         plane.scatter(shifts[:, 0], shifts[:, 1], s=14, color=COLOURS[0], alpha=0.6, label="pairs")
         rig = shift_of(found.rig.matrix, found.rig.size)
