@@ -23,7 +23,7 @@ from adapt.networks import build_network
 from adapt.networks.batchnorm import freeze, train_mode
 from adapt.networks.factory import copied
 from adapt.networks.gradient_checkpointing import blocks, recomputed
-from adapt.networks.layers import trace
+from adapt.networks.layers import Layer, trace
 from adapt.networks.pretrained import is_pretrained, pretrained
 from adapt.networks.saved import (
     NO_START,
@@ -101,6 +101,8 @@ class Setup:
     """Of the student's maps to the teacher's channels."""
     size: tuple[int, int] = (0, 0)
     """(H, W) of an image of a batch."""
+    layers: Sequence[Layer] = ()
+    """Of the student, as an image of this size meets them."""
 
     @cached_property
     def networks(self) -> dict[str, NetworkConfig]:
@@ -319,6 +321,7 @@ def prepare(
         drift=Drift(student, start_point) if start_point and config.drift_every else None,
         projectors=projected,
         size=size,
+        layers=layers,
     )
 
     # 6. Every image's header is read last, because that takes longest. From here on nothing is

@@ -1,4 +1,4 @@
-"""The command: rig, planted shifts, table, twin, restart; and what scan and adapt ask."""
+"""The command: rig, planted shifts, table, twin, restart."""
 
 import csv
 import json
@@ -12,7 +12,6 @@ from commands import run
 from textures import of_other_sensor, pair, texture, write_pairs
 
 from adapt.align.command import Alignment, align
-from adapt.align.compare import misalignment
 from adapt.align.estimate import Compared, Frame, estimate
 from adapt.align.models import moved_by
 from adapt.align.planted import apart, planted
@@ -217,15 +216,6 @@ def test_what_cannot_be_trusted_is_refused(home: Path, monkeypatch: pytest.Monke
     found: Alignment = align(config(home, "TRUST"))
     assert found.refused.startswith("of the planted shifts 8 were found again and 2 elsewhere")
     assert not found.accepted and found.rig.kind == "none"
-
-
-def test_misalignment_of_a_sample(home: Path) -> None:
-    data = config(home).data
-    found = misalignment(load(data, "train").samples, data, count=5)
-    assert (found.pairs, found.accepted) == (5, 4) and found.deviation < 0.3
-    np.testing.assert_allclose(found.shift, (7, -4), atol=0.3)
-    assert found.offset == pytest.approx(np.hypot(7, 4), abs=0.3)
-    assert found.line.startswith("misalignment: x2 lies (+7.0, -4.0) px off x1 in the median of 4")
 
 
 MATCHER = """
