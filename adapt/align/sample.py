@@ -146,7 +146,7 @@ class Sampled:
                 "not belong together, or the shift hides all edges"
             )
         if self.strange:
-            return f"{len(self.strange)} seem to show two scenes: {listing(self.strange, 3)}"
+            return f"these seem to show two scenes: {listing(self.strange, 3)}"
         return "none seems to show two scenes"
 
     @property

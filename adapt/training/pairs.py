@@ -28,8 +28,8 @@ def say_pairs(setup: Setup) -> None:
     for line in found.lines:
         say(line)
     if found.strange:
-        scan = command("scan", config.data)
-        say(f"{'warning: ' * found.lost}which pairs show two scenes, {scan} tells of all of them")
+        most = "warning: most pairs seem to show two scenes; " if found.lost else ""
+        say(f"{most}{command('scan', config.data)} looks at every pair")
     if warning := offset_warning(setup, found):
         say(warning)
 

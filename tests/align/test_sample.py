@@ -112,7 +112,7 @@ def test_two_scenes_are_told_from_one_that_cannot_be_aligned(tmp_path: Path, ben
     assert right.strange == [] and right.doubt == 0 and "none seems" in right.content
     some = with_partners([0, 6, 2, 3, 4, 5, 9, 7, 8, 1, 10, 11])
     assert some.strange == ["01", "06", "09"] and not some.lost
-    assert some.content == "3 seem to show two scenes: 01, 06, 09"
+    assert some.content == "these seem to show two scenes: 01, 06, 09"
     every = with_partners([*range(5, 12), *range(5)])
     assert every.lost and every.doubt is not None and every.doubt > 0.25
     assert "the names do not belong together" in every.content
