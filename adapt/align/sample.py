@@ -189,13 +189,14 @@ def sampled(samples: Sequence[Sample], config: DataConfig) -> Sampled:
         every = [list(asdict(each.light[number]).values()) for each in looks]
         light[side] = Light(*map(float, np.mean(every, axis=0)))
     of = [each.compared for each in looks]
-    doubts = doubts_of(looks) if len({pair.sample.x1 for pair in of}) >= ENOUGH else None
+    enough = len({pair.sample.x1 for pair in of}) >= ENOUGH
+    doubts = doubts_of(looks) if enough else np.zeros(count)
     strange = [
         pair.sample.name
-        for pair, doubt in zip(of, doubts if doubts is not None else (), strict=False)
+        for pair, doubt in zip(of, doubts, strict=True)
         if doubt > DOUBT and not pair.found.accepted
     ]
-    middle = float(np.median(doubts)) if doubts is not None else None
+    middle = float(np.median(doubts)) if enough else None
     return Sampled(len(samples), sizes, light, misalignment(of), middle, strange)
 
 
