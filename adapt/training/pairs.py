@@ -44,8 +44,8 @@ def offset_warning(setup: Setup, found: Sampled) -> str:
     although = f", although data.transforms={transforms} moves it" if transforms else ""
     align, setting = cure(setup.config.data)
     return (
-        f"warning: x2 lies ({x:+.1f}, {y:+.1f}) px off x1{although}, {cells:.1f} cells of {tap}, "
-        f"of {max(stride):.3g} px each, and there the student will put its maps. To align the "
+        f"warning: x2 lies ({x:+.1f}, {y:+.1f}) px off x1{although}, {cells:.1f} cells of layer "
+        f"{tap}, of {max(stride):.3g} px each, and there the student will put its maps. To align the "
         f"pairs,\n  {align}\nand give a new run {setting}"
     )
 

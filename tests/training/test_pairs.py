@@ -42,17 +42,14 @@ def setup_of(config: TrainConfig) -> Setup:
     return prepare(*resolve(config))
 
 
-LAYERS = {"pool3": 8, "pool1": 2}
-
-
 @pytest.mark.parametrize(
     ("place", "resize", "taps", "cells"),
     [
         ("near", [], ["pool3"], ""),
-        ("near", [], ["pool1"], "2.5 cells of pool1, of 2 px each"),
+        ("near", [], ["pool1"], "2.5 cells of layer pool1, of 2 px each"),
         ("near", [], ["pool1", "pool3"], ""),
-        ("near", [192, 256], ["pool3"], "1.2 cells of pool3, of 8 px each"),
-        ("far", [], ["pool3"], "1.5 cells of pool3, of 8 px each"),
+        ("near", [192, 256], ["pool3"], "1.2 cells of layer pool3, of 8 px each"),
+        ("far", [], ["pool3"], "1.5 cells of layer pool3, of 8 px each"),
         ("far", [48, 64], ["pool3"], ""),
     ],
 )
