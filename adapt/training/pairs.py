@@ -45,8 +45,8 @@ def offset_warning(setup: Setup, found: Sampled) -> str:
     align, setting = cure(setup.config.data)
     return (
         f"warning: x2 lies ({x:+.1f}, {y:+.1f}) px off x1{although}, {cells:.1f} cells of layer "
-        f"{tap}, of {max(stride):.3g} px each, and there the student will put its maps. To align the "
-        f"pairs,\n  {align}\nand give a new run {setting}"
+        f"{tap}, of {max(stride):.3g} px each, and there the student will put its maps. To align "
+        f"the pairs,\n  {align}\nand give a new run {setting}"
     )
 
 
