@@ -351,6 +351,12 @@ def conclude(
         intervals = {k: np.percentile(v, INTERVAL).tolist() for k, v in draws.items()}
     reasons = degeneracies(total[0, 1], len(there), len(counts), steps)
     low, high = intervals.get(GAIN, (0.0, 0.0))
+    both = mious(there)[:, [rows.index(base), rows.index(AFTER)]]
+    if low > 0 and min(worse, (both[:, 1] > both[:, 0]).sum()) > len(there) / 2:
+        reasons.append(
+            "on most pairs the mIoU is higher and fewer pixels agree: rare classes gain what a "
+            "frequent one loses, as the IoU of each class says"
+        )
     if reasons:
         conclusion = UNCLEAR
     elif low > 0 and better > len(there) / 2:
