@@ -213,10 +213,11 @@ class Study(Plan):
     def misaligning(self) -> Iterator[Cell]:
         """The pairs that are off, and what `align` says of them, once for all seeds."""
         workers = self.config.workers or 1
-        for off in (off for shift in self.config.shifts for off in self.misaligned(shift)):
-            name = self.name(off.folder)
-            yield Cell(f"plant {name}", off.folder / MANIFEST, partial(off.plant, workers))
-            yield Cell(f"align {name}", off.table, partial(off.align, workers))
+        for shift in self.config.shifts:
+            for off in self.misaligned(shift):
+                name = self.name(off.folder)
+                yield Cell(f"plant {name}", off.folder / MANIFEST, partial(off.plant, workers))
+                yield Cell(f"align {name}", off.table, partial(off.align, workers))
 
     def informing(self, seed: int) -> Iterator[Cell]:
         """Fisher information of the teacher, where a penalty needs it and names no file."""

@@ -357,14 +357,11 @@ def conclude(
             "on most pairs the mIoU is higher and fewer pixels agree: rare classes gain what a "
             "frequent one loses, as the IoU of each class says"
         )
-    if reasons:
-        conclusion = UNCLEAR
-    elif low > 0 and better > len(there) / 2:
+    conclusion = UNCLEAR
+    if not reasons and low > 0 and better > len(there) / 2:
         conclusion = WORTH
-    elif high <= 0 or worse > len(there) / 2:
+    elif not reasons and (high <= 0 or worse > len(there) / 2):
         conclusion = NOT_WORTH
-    else:
-        conclusion = UNCLEAR
 
     def number(value: float) -> float | None:
         return None if np.isnan(value) else float(value)
