@@ -91,6 +91,11 @@ class StudyConfig(Machine):
     also adapted from date to date: the student of one date teaches that of the next, on pairs of
     these two dates' images. It stands in tables as NAME_chain beside NAME, whose teacher is the
     first one at every date, and the report draws both over the dates."""
+    offsets: list[Annotated[float, Range(0, above=True)]] = field(default_factory=list)
+    """Pixels of the files by which x2 of the training pairs is moved on purpose: all in one
+    direction (`systematic`), and each in one of its own (`random`). From such pairs, as they are
+    and after `align`, every objective is adapted as well, and scored on images that are not moved.
+    Tables have NAME_systematic_8 and NAME_systematic_8_aligned beside NAME."""
     moved: bool = False
     """Score also against labels that follow what ripple and cubism move."""
     features: list[str] = field(default_factory=list)
@@ -172,7 +177,7 @@ def default_of(field: Field) -> Any:
 FINE_TUNING = ("protocols", "loss", "pretraining", "analyses", "freezes_of")
 """What only a study of fine-tuning uses."""
 ADAPTATION = (
-    "source", "objectives", "rates", "teacher_part", "chain", "moved", "features", "features_of",
+    "source", "objectives", "rates", "offsets", "teacher_part", "chain", "moved", "features", "features_of",
     "baselines", "adaptation", "inversions", "inversions_of", "inversion",
 )  # fmt: skip
 """What only a study of adaptation uses."""

@@ -32,6 +32,7 @@ from adapt.settings.training import TrainConfig
 from adapt.shift.calibrate import calibrate
 from adapt.shift.distort import make_distorted
 from adapt.study.cells import Cell, Plan, budget
+from adapt.study.offsets import KINDS, Misaligned
 from transforms import SOURCES
 
 MOVED = "_moved"
@@ -156,6 +157,8 @@ class Study(Plan):
                 for free in [b for b in ("b0", "adabn", *RESTYLES) if b in self.baselines]:
                     for data in self.scored(shift)[: None if free == "b0" else 1]:
                         yield self.scoring(teacher, seed, data, "d2", free)
+            if seed == config.seeds[0]:
+                yield from self.misaligning()
             yield from self.information(seed)
             first, *others = config.objectives or [""]
             yield from self.adaptations(seed, [first] if first else [])
@@ -191,6 +194,24 @@ class Study(Plan):
         config, workers = self.config, self.config.workers or 1
         make_distorted(DistortConfig(config.data, shift, str(out), labels=labels, workers=workers))
 
+    def misaligned(self, shift: str) -> list[Misaligned]:
+        """The pairs of a shift with each planted offset, the smallest first."""
+        where = self.root / "offsets" / shift
+        return [
+            Misaligned(self.paired(shift), kind, length, where / f"{kind}_{length:g}")
+            for length in self.config.offsets
+            for kind in KINDS
+        ]
+
+    def misaligning(self) -> Iterator[Cell]:
+        """The pairs that are off, and what `align` says of them, once for all seeds."""
+        workers = self.config.workers or 1
+        for shift in self.config.shifts:
+            for off in self.misaligned(shift):
+                name = self.name(off.folder)
+                yield Cell(f"plant {name}", off.folder / MANIFEST, partial(off.plant, workers))
+                yield Cell(f"align {name}", off.table, partial(off.align, workers))
+
     def information(self, seed: int) -> Iterator[Cell]:
         """Fisher information of the teacher, where a penalty needs it and names no file."""
         variants = (v for name in self.config.objectives for v in self.variants(name).values())
@@ -200,11 +221,23 @@ class Study(Plan):
     def adaptations(self, seed: int, objectives: list[str]) -> Iterator[Cell]:
         for name in objectives:
             for variant in self.variants(name):
-                made = [self.adapting(seed, s, name, variant) for s in self.config.shifts]
-                chained = list(self.chained(made)) if self.config.chain else []
-                for run in (*made, *chained):
+                made = {s: self.adapting(seed, s, name, variant) for s in self.config.shifts}
+                runs = [*made.items()]
+                if self.config.chain:
+                    runs += zip(list(made)[1:], self.chained([*made.values()]), strict=True)
+                runs += [(s, run) for s in made for run in self.off(made[s], s)]
+                for shift, run in runs:
                     yield self.training(run)
-                    yield from self.scorings(run, seed, Path(run.data.target).name)
+                    yield from self.scorings(run, seed, shift, name)
+
+    def off(self, made: TrainConfig, shift: str) -> Iterator[TrainConfig]:
+        """The same adaptation from pairs that are misaligned, and from these aligned again. Only
+        the pairs differ; scores are those of images that are not moved."""
+        for off in self.misaligned(shift):
+            for ending, data in off.versions.items():
+                added = f"_{off.folder.name}{ending}"
+                objective = replace(made.objective, name=made.objective.name + added)
+                yield replace(made, run=made.run + added, data=data, objective=objective)
 
     def chained(self, made: list[TrainConfig]) -> Iterator[TrainConfig]:
         """The same adaptations from date to date: the teacher is the student of the date before,
@@ -226,16 +259,17 @@ class Study(Plan):
             if self.config.rates.get(B2) and wanted == "b2":
                 yield self.selecting(made, seed)
 
-    def scorings(self, made: TrainConfig, seed: int, shift: str) -> Iterator[Cell]:
-        """Of an adapted student: its scores on the new domain; where variants are compared, also on
-        what choices are made on and on the old domain; and its maps beside the teacher's."""
+    def scorings(self, made: TrainConfig, seed: int, shift: str, name: str) -> Iterator[Cell]:
+        """Of a student of the objective `name`: its scores on the new domain; where variants are
+        compared, also on what choices are made on and on the old domain; and its maps beside the
+        teacher's."""
         config, run = self.config, Path(made.run)
         for data in self.scored(shift):
             yield self.scoring(run, seed, data, "d2")
         if config.penalties or config.freezes:
             yield self.scoring(run, seed, config.data, "d1")
-        if config.selection and len(self.variants(made.objective.name.removesuffix(CHAIN))) > 1:
-            yield self.selecting(made, seed)
+        if config.selection and len(self.variants(name)) > 1:
+            yield self.scoring(run, seed, self.paired(shift), "d2", split=config.selection)
         compared = config.features_of or list(config.objectives)[:1]
         if config.features and made.objective.name in compared:
             if run.name == compared[0]:

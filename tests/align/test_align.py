@@ -244,7 +244,9 @@ def test_as_a_user_runs_it(home: Path, tmp_path: Path) -> None:
     done = run("align.py", *data, "out=ours", cwd=tmp_path)
     assert "rig: shift; x2 lies (+7.0, -4.0) px off x1 at the middle" in done.stdout
     assert "accepted: 4 of 5 pairs, 0 of them with a transform of their own" in done.stdout
-    assert "found again within 3 px" in done.stdout and "data.transforms=ours" in done.stdout
+    assert "found again within 3 px" in done.stdout
+    following = f"fra adapt data=pairs data.transforms=ours/alignment.csv {data[1]} {data[2]} "
+    assert following in done.stdout
     page = (tmp_path / "ours/report.html").read_text()
     assert page.count("<figure>") == 4 * PAIRS and "Pairs that were not aligned" in page
     lost = run("align.py", *data, "out=no", "matcher=mine:points", cwd=tmp_path, status=2)
