@@ -10,12 +10,13 @@ from functools import partial
 
 from torch import nn
 
-from adapt.errors import InputError, unknown
+from adapt.errors import InputError, listing, unknown
 from adapt.networks.deeplab_v2 import DeepLabV2, DilatedResNet
 from adapt.networks.deeplab_vgg16 import DeepLabVGG16
 from adapt.networks.factory import own_network
-from adapt.networks.fcn_vgg16 import FCNVGG16
+from adapt.networks.fcn import FCNVGG16, FCN32s
 from adapt.networks.pspnet import PSPNet
+from adapt.networks.sunet import SUNet
 from adapt.settings.groups import NetworkConfig
 
 RESNET = {"pool1": "maxpool"} | {f"pool{n + 1}": f"layer{n}" for n in range(1, 5)}
@@ -31,6 +32,13 @@ def on_vgg16(
 ) -> nn.Module:
     """One of our own networks on VGG-16."""
     return make(classes, width=config.width, batch_norm=config.batch_norm, **options)
+
+
+def of_width(
+    config: NetworkConfig, classes: int, make: Callable[..., nn.Module], **options: str
+) -> nn.Module:
+    """One of our own networks whose channels `network.width` multiplies."""
+    return make(classes, width=config.width, **options)
 
 
 def on_resnet(
@@ -77,6 +85,10 @@ NETWORKS: dict[str, Callable[[NetworkConfig, int], nn.Module]] = {
     "fcn32s_vgg16": partial(on_vgg16, make=FCNVGG16, stride=32),
     "fcn16s_vgg16": partial(on_vgg16, make=FCNVGG16, stride=16),
     "fcn8s_vgg16": partial(on_vgg16, make=FCNVGG16, stride=8),
+    "fcn32s_learnt_vgg16": partial(on_vgg16, make=FCNVGG16, stride=32, learnt=True),
+    "fcn32s_alexnet": partial(of_width, make=FCN32s, backbone="alexnet"),
+    "fcn32s_resnet18": partial(of_width, make=FCN32s, backbone="resnet18"),
+    "sunet64": partial(of_width, make=SUNet),
     "deeplabv2_resnet101": partial(on_resnet, make=DeepLabV2, depth=101),
     "dilated_resnet101": partial(on_resnet, make=DilatedResNet, depth=101),
     "pspnet_resnet50": partial(on_resnet, make=PSPNet, depth=50),
@@ -84,6 +96,10 @@ NETWORKS: dict[str, Callable[[NetworkConfig, int], nn.Module]] = {
     **dict.fromkeys(TORCHVISION, torchvision_network),
 }
 """Adding a network is one file, one line here and its name in adapt/settings/choices.py."""
+
+
+SCALABLE = ("fcn32s_alexnet", "sunet64")
+"""Networks that `network.width` makes narrower, beside those on VGG-16."""
 
 
 def build_network(config: NetworkConfig, classes: int) -> nn.Module:
@@ -97,11 +113,15 @@ def build_network(config: NetworkConfig, classes: int) -> nn.Module:
     if config.arguments and not config.factory:
         raise InputError(f"network.arguments is for network.factory only; network is {config.name}")
     make = own_network if config.factory else NETWORKS.get(config.name, classifier)
-    scalable = config.name.endswith("_vgg16") and not config.factory
-    if (config.width != 1 or config.batch_norm) and not scalable:
+    vgg = config.name.endswith("_vgg16") and not config.factory
+    if config.batch_norm and not vgg:
         raise InputError(
-            f"network.width and network.batch_norm belong to the VGG-16 networks; {config.name} "
-            "has a fixed architecture"
+            f"network.batch_norm belongs to the VGG-16 networks; {config.name} is not one"
+        )
+    if config.width != 1 and not (vgg or config.name in SCALABLE):
+        raise InputError(
+            f"network.width belongs to the VGG-16 networks, {listing(SCALABLE)}; {config.name} has "
+            "a fixed architecture"
         )
     net = with_aliases(make(config, config.outputs(classes)), config.aliases)
     net.image_channels = len(config.mean)  # type: ignore[assignment]  # see maps.blank

@@ -54,9 +54,8 @@ def enum_of(source: str, config: NetworkConfig) -> "WeightsEnum":
             raise InputError(f"start: torchvision has no weights {source} ({error})") from None
     if source == COCO and config.name in TORCHVISION:
         return get_model_weights(config.name)["COCO_WITH_VOC_LABELS_V1"]
-    backbone = config.name
-    if backbone not in CLASSIFIERS:
-        backbone = backbone.split("_", 1)[-1] + ("_bn" if config.batch_norm else "")
+    endings = [name for name in CLASSIFIERS if f"_{config.name}".endswith(f"_{name}")]
+    backbone = max(endings, key=len, default="") + ("_bn" if config.batch_norm else "")
     if source == IMAGENET and backbone in CLASSIFIERS and not config.factory:
         enum = get_model_weights(backbone)
         if "IMAGENET1K_V1" in enum.__members__:
@@ -118,14 +117,16 @@ def deeplab(weights: Weights, net: nn.Module) -> Weights:
 
 
 def fcn(weights: Weights) -> Weights:
-    """VGG-16 -> FCN: torchvision's names; fc6 and fc7 as convolutions, whole. Of convolutions alone
-    both are left out."""
+    """VGG-16 or AlexNet -> FCN: torchvision's names; fc6 and fc7 as convolutions, whole. Of
+    convolutions alone both are left out."""
     mapped = {k: v for k, v in weights.items() if k.startswith("features.")}
     if len(mapped) == len(weights):
         return mapped
-    mapped["fc6.0.weight"] = weights["classifier.0.weight"].unflatten(1, (-1, 7, 7))
-    mapped["fc7.0.weight"] = weights["classifier.3.weight"][..., None, None]
-    biases = {"fc6.0.bias": "classifier.0.bias", "fc7.0.bias": "classifier.3.bias"}
+    fc6, fc7 = (1, 4) if "classifier.1.weight" in weights else (0, 3)  # AlexNet's dropout is first
+    side = 6 if fc6 else 7
+    mapped["fc6.0.weight"] = weights[f"classifier.{fc6}.weight"].unflatten(1, (-1, side, side))
+    mapped["fc7.0.weight"] = weights[f"classifier.{fc7}.weight"][..., None, None]
+    biases = {"fc6.0.bias": f"classifier.{fc6}.bias", "fc7.0.bias": f"classifier.{fc7}.bias"}
     return mapped | {name: weights[theirs] for name, theirs in biases.items()}
 
 
@@ -169,6 +170,8 @@ def renamed(source: str, weights: Weights, config: NetworkConfig, net: nn.Module
         return kept
     if config.name == "deeplab_vgg16":
         return deeplab(weights, net)
+    if config.name == "fcn32s_alexnet":
+        return {f"backbone.{k}": v for k, v in fcn(weights).items()}
     return fcn(weights) if config.name.endswith("_vgg16") else on_resnet(weights, net)
 
 

@@ -205,7 +205,7 @@ class NetworkConfig(Settings, where="network."):
     {decode_head.conv_seg: classifier.4}. The longest that fits counts, `*` is any one part of a
     name, and an empty prefix takes one off or puts one before all."""
     width: Annotated[float, Range(0, 64, above=True)] = 1.0
-    """VGG-16 networks: multiplier of every hidden channel count."""
+    """VGG-16 networks, fcn32s_alexnet and sunet64: multiplier of every hidden channel count."""
     batch_norm: bool = False
     """VGG-16 networks: batch normalisation after the convolutions."""
     one_logit: bool = False
