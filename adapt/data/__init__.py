@@ -16,13 +16,14 @@ from adapt.data.objects import OBJECTS, Pairs, offered, samples_of
 from adapt.data.pairs import PAIRS, read_csv, read_shards
 from adapt.data.samples import FILES, Sample, Table, chosen, column
 from adapt.data.scenes import write_scenes
-from adapt.data.segmentation import CAMVID, CITYSCAPES, SCENES, VOC
+from adapt.data.segmentation import CAMVID, CITYSCAPES, CONTEXT, LIP, PERSON_PART, SCENES, VOC
 from adapt.data.warp import with_transforms
 from adapt.errors import InputError, listing, unknown
 from adapt.settings.groups import WHOLE, DataConfig
 
 DATASETS = {
-    "scenes": SCENES, "camvid": CAMVID, "voc": VOC, "cityscapes": CITYSCAPES, "pairs": PAIRS,
+    "scenes": SCENES, "camvid": CAMVID, "voc": VOC, "context": CONTEXT, "person_part": PERSON_PART,
+    "lip": LIP, "cityscapes": CITYSCAPES, "pairs": PAIRS,
     "caltech256": CALTECH256, "indoor67": INDOOR67, "dogs120": DOGS120, "food101": FOOD101,
     "folders": FOLDERS,
 }  # fmt: skip
