@@ -95,7 +95,7 @@ def fetch(weights: "WeightsEnum") -> Path:
 def deeplab(weights: Weights, net: nn.Module) -> Weights:
     """VGG-16 -> DeepLab-LargeFOV (Chen et al. 2015, section 3.1): convolutions in their order; fc6
     (4096, 512 x 7 x 7) keeps every fourth output and rows and columns 0, 3, 6, fc7 every fourth
-    output and input. Of convolutions alone both are left out."""
+    output and input; of v2 all branches alike. Of convolutions alone both are left out."""
     own = [(n, m) for n, m in net.named_modules() if n.startswith("conv")]
     layers = [(n, m) for n, m in own if isinstance(m, nn.Conv2d | BatchNorm)]
     places = sorted({int(k.split(".")[1]) for k in weights if k.startswith("features.")})
@@ -110,10 +110,17 @@ def deeplab(weights: Weights, net: nn.Module) -> Weights:
     whole = fcn(weights)
     if "fc6.0.weight" not in whole:
         return mapped
-    mapped["fc6.0.weight"] = whole["fc6.0.weight"][::4, :, ::3, ::3]
-    mapped["fc7.0.weight"] = whole["fc7.0.weight"][::4, ::4]
-    biases = {"fc6.0.bias", "fc7.0.bias"} & net.state_dict().keys()
-    return mapped | {name: whole[name][::4] for name in biases}
+    kept = {
+        "fc6.weight": whole["fc6.0.weight"][::4, :, ::3, ::3],
+        "fc7.weight": whole["fc7.0.weight"][::4, ::4],
+        "fc6.bias": whole["fc6.0.bias"][::4],
+        "fc7.bias": whole["fc7.0.bias"][::4],
+    }
+    for name, module in net.named_modules():
+        if isinstance(module, nn.Conv2d) and name.startswith("fc"):
+            for kind in module.state_dict():
+                mapped[f"{name}.{kind}"] = kept[f"{name[:3]}.{kind}"]
+    return mapped
 
 
 def fcn(weights: Weights) -> Weights:
@@ -131,14 +138,15 @@ def fcn(weights: Weights) -> Weights:
 
 
 def on_resnet(weights: Weights, net: nn.Module) -> Weights:
-    """A classification network's layers -> `backbone.`; of a segmentation network all but a last
-    layer for another number of classes."""
+    """A classification network's layers -> `backbone.`; of a segmentation network all but last
+    layers for another number of classes."""
     if not any(k.startswith("backbone.") for k in weights):
         layers = {k: v for k, v in weights.items() if not k.startswith(("fc.", "classifier."))}
         return {f"backbone.{k.removeprefix('features.')}": v for k, v in layers.items()}
     own = net.state_dict()
     last = {k for k, v in weights.items() if k in own and own[k].shape != v.shape}
-    return {k: v for k, v in weights.items() if k not in last or not k.startswith("classifier.")}
+    heads = ("classifier.", "aux_classifier.")
+    return {k: v for k, v in weights.items() if k not in last or not k.startswith(heads)}
 
 
 def head_of(config: NetworkConfig) -> set[str]:
@@ -168,7 +176,7 @@ def renamed(source: str, weights: Weights, config: NetworkConfig, net: nn.Module
         if not head:
             raise ValueError("no layer depends on the number of classes")
         return kept
-    if config.name == "deeplab_vgg16":
+    if config.name in ("deeplab_vgg16", "deeplabv2_vgg16"):
         return deeplab(weights, net)
     if config.name == "fcn32s_alexnet":
         return {f"backbone.{k}": v for k, v in fcn(weights).items()}

@@ -246,7 +246,7 @@ def prepare(
         raise InputError(f"batch is {config.batch}; {world()} processes cannot share it equally")
     read = read or once()
     config = with_taps(config, start, teacher, partial(seen_size, config.data, read))
-    objective = Objective(config.objective)
+    objective = Objective(config.objective, config.network.auxiliary)
     check_teacher(config, objective, teacher)
     data = read(config.data)
     check_data(config, data, objective)

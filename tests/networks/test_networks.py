@@ -114,7 +114,9 @@ def test_unknown_taps_name_the_choices_and_no_hook_is_left(net: nn.Module, x: Te
     ("config", "message"),
     [
         (NetworkConfig(name="fcn_resnet50", width=0.5), "width .* fcn_resnet50 has a fixed arch"),
-        (NetworkConfig(name="sunet64", batch_norm=True), "batch_norm belongs .* sunet64 is not"),
+        (NetworkConfig(name="sunet64", batch_norm=True), r"batch_norm is True; .*; sunet64 has"),
+        (NetworkConfig("deeplabv2_vgg16", pool5a=True), "pool5a .* belongs to deeplab_vgg16;"),
+        (NetworkConfig("lraspp_mobilenet_v3_large", auxiliary=0.4), "auxiliary is 0.4; it belongs"),
         (NetworkConfig(width=1 / 16, aliases={"pool9": "conv9"}),
          r"network.aliases.pool9: layer: 'conv9' is not known"),
         (NetworkConfig(arguments={"width": 3}), "network.arguments is for network.factory only"),

@@ -2,6 +2,7 @@
 
 import functools
 import hashlib
+import itertools
 from pathlib import Path
 
 import pytest
@@ -63,6 +64,7 @@ def random_vgg(batch_norm: bool = False) -> Weights:
     ("name", "batch_norm", "source", "enum"),
     [
         ("deeplab_vgg16", False, "imagenet", "VGG16_Weights.IMAGENET1K_V1"),
+        ("deeplabv2_vgg16", False, "imagenet", "VGG16_Weights.IMAGENET1K_V1"),
         ("fcn8s_vgg16", True, "imagenet", "VGG16_BN_Weights.IMAGENET1K_V1"),
         ("pspnet_resnet101", False, "imagenet", "ResNet101_Weights.IMAGENET1K_V1"),
         ("resnet18", False, "imagenet", "ResNet18_Weights.IMAGENET1K_V1"),
@@ -148,6 +150,13 @@ def test_deeplabs_fc6_and_fc7_are_vggs_subsampled() -> None:
         assert found["fc7.0.weight"][out, other, 0, 0] == fc7[4 * out, 4 * other]
         assert found["fc6.0.bias"][out] == weights["classifier.0.bias"][4 * out]
     assert net.state_dict().keys() - found.keys() == {"classifier.weight", "classifier.bias"}
+    with torch.device("meta"):
+        v2 = build_network(NetworkConfig("deeplabv2_vgg16"), 4)
+    four = deeplab(weights, v2)
+    assert {k for k in v2.state_dict() if "classifier" not in k} == four.keys()
+    for branch, layer in itertools.product(range(4), ("fc6", "fc7")):
+        for kind in ("weight", "bias"):
+            assert torch.equal(four[f"{layer}.{branch}.0.{kind}"], found[f"{layer}.0.{kind}"])
 
 
 def test_fcns_layers_are_vggs_as_convolutions() -> None:
