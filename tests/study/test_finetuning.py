@@ -44,6 +44,7 @@ SEGMENTATION = {
     "li2018_cityscapes_deeplab": ("deeplabv2_resnet101", 2, 800, "poly", "affine", []),
     "li2018_cityscapes_pspnet": ("pspnet_resnet101", 16, 624, "poly", "train", [0.5, 2.0]),
     "li2018_cityscapes_pspnet836": ("pspnet_resnet101", 8, 836, "poly", "train", [0.5, 2.0]),
+    "li2018_context_encnet": ("encnet_resnet50", 16, 480, "poly", "train", [0.5, 2.0]),
     "li2018_sbd_pspnet": ("pspnet_resnet101", 16, 480, "poly", "train", [0.5, 2.0]),
 }
 """Network, batch, crop, rate, batch norm and random scale: 000, section IV.B; 001, table 3."""
@@ -73,7 +74,7 @@ def test_experiments_have_the_papers_settings(name: str) -> None:
         assert penalty.alpha in (1e-2, 1e-3, 1e-4) and penalty.beta in (1e-3, 1e-4)
     assert protocols[1].flip and len(protocols[1].scales) == 6
     assert config.network.auxiliary == (0.4 if "pspnet" in name else 0)
-    windows = [[crop, crop]] * 2 if "pspnet" in name else [[], []]
+    windows = [[crop, crop]] * 2 if "pspnet" in name or "encnet" in name else [[], []]
     assert [p.window for p in protocols] == windows
 
 
@@ -234,9 +235,9 @@ def test_the_papers_figures_are_consistent_and_belong_to_the_experiments() -> No
         assert statistics.mean(figure["per_class"]) == pytest.approx(figure["mean"], abs=0.06)
     configs = {name: made(name) for name in EXPERIMENTS}
     assert {f["paper"] for f in papers["figures"]} == papers["papers"].keys()
-    assert {re.sub("_(star|coco|extra)$", "", f["experiment"]) for f in papers["figures"]} == set(
-        EXPERIMENTS
-    )
+    assert {
+        re.sub("_(star|coco|extra|101)$", "", f["experiment"]) for f in papers["figures"]
+    } == set(EXPERIMENTS)
     for figure in papers["figures"]:
         if figure["experiment"] in configs and figure["split"] not in ("test", "source"):
             config = configs[figure["experiment"]]
