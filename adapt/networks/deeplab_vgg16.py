@@ -20,6 +20,9 @@ class DeepLabVGG16(nn.Module):
         batch_norm: batch normalisation after every hidden convolution, which then has no bias.
     """
 
+    head_at = "classifier"
+    """Where the network can have several heads, side by side."""
+
     def __init__(self, num_classes: int, width: float = 1.0, batch_norm: bool = False) -> None:
         super().__init__()
         self.batch_norm = batch_norm

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from torch import Tensor, nn
 
 from adapt.errors import InputError
-from adapt.networks.taps import LOGITS
+from adapt.networks.taps import is_logits
 
 
 class Projector(nn.Linear):
@@ -60,7 +60,7 @@ class Projectors(nn.Module):
 
     def forward(self, maps: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The student's maps by its own layers -> by the teacher's, and its logits."""
-        found = {LOGITS: maps[LOGITS]} if LOGITS in maps else {}
+        found = {tap: of for tap, of in maps.items() if is_logits(tap)}
         for (tap, own), linear in zip(self.pairs.items(), self.linear, strict=True):
             found[tap] = linear(maps[own])
         return found

@@ -21,10 +21,10 @@ from adapt.settings.choices import ANALYSES, EXPORTS, HASH_BITS, NORMALISATIONS,
 from adapt.settings.groups import (
     DataConfig,
     NetworkConfig,
-    ProtocolConfig,
     ShiftConfig,
     TrustConfig,
 )
+from adapt.settings.protocol import ProtocolConfig
 from adapt.settings.training import Machine
 
 BETA = 0.01

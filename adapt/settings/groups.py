@@ -35,8 +35,8 @@ from adapt.settings.choices import (
 
 WHICH = (
     "name", "root", "target", "pairs", "shards", "transforms", "labels", "sbd", "download",
-    "coarse", "variant", "classes", "void", "codes", "colors", "bands", "bands_x2", "range",
-    "range_x2", "imagenet_val", "train_split", "part", "parts", "parts_seed", "share",
+    "coarse", "variant", "classes", "void", "codes", "tasks", "colors", "bands", "bands_x2",
+    "range", "range_x2", "imagenet_val", "train_split", "part", "parts", "parts_seed", "share",
 )  # fmt: skip
 """Fields of DataConfig that say which files are read and what is in them, not what becomes of it;
 another data set has its own."""
@@ -47,8 +47,6 @@ WHOLE = "all"
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
-SCALE = Range(0, 16, above=True, below=True)
-"""Factors of an image's size: 100 for 1.00 would ask for any memory."""
 Jitter = Annotated[float, Range(0, 1)]
 Blur = Annotated[float, Range(0, 50)]
 
@@ -93,6 +91,13 @@ class DataConfig(Settings, where="data."):
     codes: list[Annotated[int, Range(0, MOST_CLASSES)]] = field(default_factory=list)
     """Label value of each class, in the order of the classes; [] = the data set's own, mostly its
     index."""
+    tasks: dict[str, dict[str, list[Annotated[int, Range(0, MOST_CLASSES)]]]] = field(
+        default_factory=dict
+    )
+    """Named label maps of the same images, of which each is a task that a head of the network
+    learns. Give {task: {class: [mask values]}}, or {} for the classes that the data set has itself.
+    Its masks are the columns y1_TASK and y2_TASK of data.pairs, else those of the data set. One
+    task alone makes a network without heads. {} = those of the data set."""
     colors: list[list[Annotated[int, Range(0, 255)]]] = field(default_factory=list)
     """Colour [red, green, blue] of each label value 0, 1, 2, ... of masks that are pictures, so of
     each class; data.void and data.codes count places in this list. [] = masks hold indices."""
@@ -186,6 +191,12 @@ class DataConfig(Settings, where="data."):
         if side == "x2":
             return self.bands_x2 or self.bands, self.range_x2 or self.range
         return self.bands, self.range
+
+
+@dataclass
+class AlsoConfig(DataConfig, where="also."):
+    """A second data set, whose images are drawn at random among those of data, each with its own
+    label map; what is not set is as in data, but for which files are read."""
 
 
 @dataclass
@@ -338,6 +349,11 @@ class ScheduleConfig(Settings, where="schedule."):
     """Learning-rate factor of parameters that the start does not have."""
     shared_multiplier: Strength = 1.0
     """Learning-rate factor of parameters shared with the start."""
+    asynchronous: Count = 0
+    """Images after which parameters step, counted apart for the body and for each head (UberNet:
+    Kokkinos 2017, Table 3). Until then their gradients are averaged over batches, weighted by
+    labelled pixels. Momentum and learning rate follow the images that each has seen. 0 = all step
+    with every batch."""
 
 
 @dataclass
@@ -353,46 +369,3 @@ class ShiftConfig(Settings, where="shift."):
     study takes the candidate that comes nearest, `calibrate` says which it is."""
     candidates: list[dict[str, Any]] = field(default_factory=list)
     """Changes of the parameters that calibration tries, weakest first."""
-
-
-@dataclass
-class ProtocolConfig(Settings, where="protocol."):
-    """How an image becomes a prediction: whole by default, in windows, at several scales."""
-
-    window: Size = field(default_factory=list)
-    """Size of windows that slide over the image; [] = the whole image at once."""
-    stride: Size = field(default_factory=list)
-    """Distance from window to window; [] = two thirds of the window."""
-    scales: list[Annotated[float, SCALE]] = field(default_factory=lambda: [1.0])
-    """Factors by which the image is enlarged; the probabilities are averaged over them."""
-    flip: bool = False
-    """Average with the prediction of the mirrored image, at every scale."""
-    crops: int = 1
-    """Crops that an image is classified by: 1 = the centre, of data.crop's size, or 10 = the centre
-    and the corners, each also mirrored, with averaged probabilities."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.stride and not self.window:
-            raise InputError(f"protocol.stride is {self.stride}; it needs protocol.window=[H,W]")
-        if self.stride and any(s > w for s, w in zip(self.stride, self.window, strict=True)):
-            raise InputError(
-                f"protocol.stride is {self.stride}, protocol.window {self.window}: windows that do "
-                "not touch leave gaps"
-            )
-        if self.crops not in (1, 10):
-            raise InputError(f"protocol.crops is {self.crops}; it must be 1 or 10")
-        if not self.scales:
-            raise InputError("protocol.scales is empty; [1.0] is the image as it is")
-
-    @property
-    def tag(self) -> str:
-        """For file names: `` for whole images, `window321x321_scales0.75-1_flip`, say."""
-        parts = [
-            f"window{'x'.join(map(str, self.window))}" if self.window else "",
-            f"stride{'x'.join(map(str, self.stride))}" if self.stride else "",
-            f"scales{'-'.join(f'{s:g}' for s in self.scales)}" if self.scales != [1.0] else "",
-            f"crops{self.crops}" if self.crops != 1 else "",
-            "flip" if self.flip else "",
-        ]
-        return "_".join(filter(None, parts))

@@ -10,11 +10,11 @@ from adapt.settings.groups import (
     DataConfig,
     NetworkConfig,
     PenaltyConfig,
-    ProtocolConfig,
     ScheduleConfig,
     ShiftConfig,
 )
 from adapt.settings.objective import ObjectiveConfig
+from adapt.settings.protocol import ProtocolConfig
 from adapt.settings.training import Machine
 from adapt.settings.viz import InvertConfig
 

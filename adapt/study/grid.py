@@ -27,7 +27,8 @@ from adapt.settings.commands import (
     DistortConfig,
     FisherConfig,
 )
-from adapt.settings.groups import DataConfig, PenaltyConfig, ProtocolConfig, ShiftConfig
+from adapt.settings.groups import DataConfig, PenaltyConfig, ShiftConfig
+from adapt.settings.protocol import ProtocolConfig
 from adapt.settings.study import StudyConfig
 from adapt.settings.training import TrainConfig
 from adapt.shift.calibrate import calibrate

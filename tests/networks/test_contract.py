@@ -20,7 +20,8 @@ from adapt.networks import NETWORKS, build_network
 from adapt.networks.batchnorm import adapt_statistics, batch_norms
 from adapt.networks.layers import auto_taps, check, trace
 from adapt.networks.taps import LOGITS, forward, logits_of
-from adapt.settings.groups import NetworkConfig, ProtocolConfig
+from adapt.settings.groups import NetworkConfig
+from adapt.settings.protocol import ProtocolConfig
 from viz.inversion.style import invert_image
 
 CLASSES = 4
