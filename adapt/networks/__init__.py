@@ -5,7 +5,7 @@ that the paper's objectives fit each of them. The file of an architecture import
 project, because `export` ships a copy of it. A network that needs torchvision imports it itself.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 
 from torch import nn
@@ -16,6 +16,7 @@ from adapt.networks.deeplab_vgg16 import DeepLabV2VGG16, DeepLabVGG16
 from adapt.networks.encnet import EncNet
 from adapt.networks.factory import own_network
 from adapt.networks.fcn import FCNVGG16, FCN32s
+from adapt.networks.heads import joined
 from adapt.networks.pspnet import PSPNet
 from adapt.networks.sunet import SUNet
 from adapt.settings.groups import NetworkConfig
@@ -123,9 +124,10 @@ OWNERS = {
 """Settings of some networks only."""
 
 
-def build_network(config: NetworkConfig, classes: int) -> nn.Module:
+def build_network(config: NetworkConfig, classes: int | Mapping[str, int]) -> nn.Module:
     """A freshly initialised network with an output for each class, or one logit for both of two,
-    carrying its aliases.
+    carrying its aliases. Classes by task make a network with as many heads, whose output is task ->
+    logits.
 
     Raises:
         InputError: a setting of another network, a factory that fails, or an alias of a layer that
@@ -141,8 +143,39 @@ def build_network(config: NetworkConfig, classes: int) -> nn.Module:
                 f"network.{option} is {value}; it belongs to {listing(names, len(names))}; "
                 f"{config.name} has a fixed architecture"
             )
-    net = with_aliases(make(config, config.outputs(classes)), config.aliases)
+    if isinstance(classes, Mapping):
+        made = several_heads(config, classes, make)
+    else:
+        made = make(config, config.outputs(classes))
+    net = with_aliases(made, config.aliases)
     net.image_channels = len(config.mean)  # type: ignore[assignment]  # see maps.blank
+    return net
+
+
+def several_heads(
+    config: NetworkConfig, classes: Mapping[str, int], make: Callable[..., nn.Module]
+) -> nn.Module:
+    """A network with a head for each task: what a factory makes of them all, or those of one
+    network a task side by side (`joined`).
+
+    Raises:
+        InputError: as `build_network`, or the network can have one head only.
+    """
+    for option in ("one_logit", "void", "auxiliary"):
+        if getattr(config, option):
+            raise InputError(f"network.{option} is for a network with one head")
+    if config.factory:
+        net = make(config, dict(classes))
+    else:
+        nets = {task: make(config, count) for task, count in classes.items()}
+        place = getattr(next(iter(nets.values())), "head_at", "")
+        if not place:
+            raise InputError(
+                f"data.tasks: {config.name} has one head, for one task; others have several "
+                "(docs/heads.md), and network.factory=… may return a mapping task -> logits"
+            )
+        net = joined(nets, place)
+    net.head_tasks = tuple(classes)  # type: ignore[assignment]  # see taps.tasks_of
     return net
 
 

@@ -25,6 +25,9 @@ class DeepLabVGG16(nn.Module):
             has it.
     """
 
+    head_at = "classifier"
+    """Where the network can have several heads, side by side."""
+
     def __init__(
         self,
         num_classes: int,
@@ -89,6 +92,8 @@ class DeepLabVGG16(nn.Module):
 class DeepLabV2VGG16(DeepLabVGG16):
     """ASPP-L: fc6, fc7 and the classifier four times side by side, fc6 with other dilations; the
     sum of the four outputs. Without the authors' CRF and without fused input scales."""
+
+    head_at = ""
 
     def _add_classifier(self, channels: int, hidden: int, num_classes: int) -> None:
         def branches(inputs: int, kernel: int, rates: tuple[int, ...]) -> nn.ModuleList:

@@ -59,6 +59,9 @@ class EncNet(nn.Module):
         depth: 50 or 101 layers of the backbone.
     """
 
+    head_at = "classifier"
+    """Where the network can have several heads, side by side."""
+
     def __init__(self, num_classes: int, depth: int = 50) -> None:
         from torchvision.models import get_model
         from torchvision.models._utils import IntermediateLayerGetter

@@ -16,7 +16,9 @@ from adapt.errors import InputError, listing
 from adapt.machine.runtime import say
 from adapt.networks import TORCHVISION, build_network
 from adapt.networks.batchnorm import BatchNorm
-from adapt.networks.names import read_named
+from adapt.networks.heads import Heads
+from adapt.networks.names import WEIGHTS, read_named
+from adapt.networks.taps import tasks_of
 from adapt.settings.choices import BACKBONE, CLASSIFIERS
 from adapt.settings.groups import NetworkConfig
 
@@ -34,7 +36,7 @@ Weights = dict[str, Tensor]
 
 def is_pretrained(source: str) -> bool:
     """`imagenet`, `coco`, the full name of one of torchvision's enums, such as
-    `ResNet50_Weights.IMAGENET1K_V2`, or `backbone:FILE`."""
+    `ResNet50_Weights.IMAGENET1K_V2`, or `backbone:FILE` or `backbone:RUN`."""
     enum = re.fullmatch(r"\w+_Weights\.\w+", source)
     return source in (IMAGENET, COCO) or source.startswith(BACKBONE) or enum is not None
 
@@ -149,13 +151,19 @@ def on_resnet(weights: Weights, net: nn.Module) -> Weights:
     return {k: v for k, v in weights.items() if k not in last or not k.startswith(heads)}
 
 
-def head_of(config: NetworkConfig) -> set[str]:
-    """Names of the tensors whose shapes depend on the number of classes."""
+def head_of(config: NetworkConfig, net: nn.Module) -> set[str]:
+    """Names of the tensors whose shapes depend on the number of classes, and of all in the heads
+    of a network that has several."""
     config = replace(config, one_logit=False)
     place = "cpu" if config.factory else "meta"  # a user's own code may need values
     with torch.device(place):
-        two, three = (build_network(config, classes).state_dict() for classes in (2, 3))
-    return {k for k, v in two.items() if k not in three or three[k].shape != v.shape}
+        two, three = (
+            build_network(config, dict.fromkeys(tasks_of(net), classes) or classes).state_dict()
+            for classes in (2, 3)
+        )
+    heads = [n for n, m in net.named_modules() if isinstance(m, Heads)]
+    inside = {k for k in two if any(k.startswith(f"{head}.") for head in heads)}
+    return {k for k, v in two.items() if k not in three or three[k].shape != v.shape} | inside
 
 
 def renamed(source: str, weights: Weights, config: NetworkConfig, net: nn.Module) -> Weights:
@@ -168,9 +176,10 @@ def renamed(source: str, weights: Weights, config: NetworkConfig, net: nn.Module
     whole, theirs = not source.startswith(BACKBONE), config.factory or config.name in CLASSIFIERS
     if theirs and whole and all(k in weights and weights[k].shape == own[k] for k in own):
         return weights
-    head = head_of(config) if theirs or not whole else set()
+    head = head_of(config, net) if theirs or not whole else set()
     if theirs or (not whole and own.keys() - head <= weights.keys()):
-        kept = {k: v for k, v in weights.items() if k not in head}
+        known = net.state_dict() if tasks_of(net) else weights  # the file's one head is left
+        kept = {k: v for k, v in weights.items() if k not in head and k in known}
         if missing := own.keys() - kept - head:
             raise ValueError(listing(sorted(missing)))
         if not head:
@@ -184,8 +193,9 @@ def renamed(source: str, weights: Weights, config: NetworkConfig, net: nn.Module
 
 
 def pretrained(source: str, config: NetworkConfig, net: nn.Module) -> tuple[Weights, str]:
-    """Weights for `net` from torchvision or `backbone:FILE`, by our names, and the SHA-256 of their
-    file. A classifier's last layer is taken where it has as many classes and was not excluded.
+    """Weights for `net` from torchvision, `backbone:FILE` or `backbone:RUN`, by our names, and the
+    SHA-256 of their file. A classifier's last layer is taken where it has as many classes and was
+    not excluded.
 
     Convolutions of VGG-16 alone leave fc6 and fc7 new, which a line says.
 
@@ -195,6 +205,8 @@ def pretrained(source: str, config: NetworkConfig, net: nn.Module) -> tuple[Weig
     """
     file, own = source.removeprefix(BACKBONE), net.state_dict()
     file = file if file != source else str(fetch(enum_of(source, config)))
+    if Path(file).is_dir():
+        file = str(Path(file, WEIGHTS))
     bare = {k.removeprefix("backbone.") for k in own}
     known = {*own, *bare, *(f"features.{k}" for k in bare), "features.0.weight"}
     weights, digest = read_named(file, config.keys, known)

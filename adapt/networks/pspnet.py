@@ -43,6 +43,9 @@ class PSPNet(nn.Module):
         auxiliary: classify the maps of the fourth of the five stages as well (section 3.3).
     """
 
+    head_at = "classifier"
+    """Where the network can have several heads, side by side."""
+
     def __init__(self, num_classes: int, depth: int = 50, auxiliary: bool = False) -> None:
         from torchvision.models import get_model
         from torchvision.models._utils import IntermediateLayerGetter

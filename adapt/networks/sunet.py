@@ -137,6 +137,9 @@ class SUNet(nn.Module):
         width: multiplier of all hidden channel counts, 64 in the U-Nets.
     """
 
+    head_at = "classifier"
+    """Where the network can have several heads, side by side."""
+
     def __init__(self, num_classes: int, width: float = 1.0) -> None:
         super().__init__()
         layers, channels = backbone(width)

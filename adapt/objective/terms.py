@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from adapt.data.images import void_of
 from adapt.errors import InputError, unknown
-from adapt.machine.processes import all_sum, global_mean
-from adapt.networks.taps import LOGITS, two_logits, upsample
+from adapt.machine.processes import all_mean, all_sum, global_mean
+from adapt.networks.taps import LOGITS, tap_of, two_logits, upsample
 from adapt.objective.distances import DISTANCES, OPTIONS, divergence, masked_mean
 from adapt.settings.choices import AUXILIARY_HEAD
 from adapt.settings.objective import (
@@ -93,13 +93,22 @@ def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def supervised(config: SupervisedConfig) -> Term:
-    """Cross-entropy with the labels, at their resolution."""
+    """Cross-entropy with the labels, at their resolution; of several tasks a part for each, by the
+    share of the images that have its labels, as in a sum over images (UberNet: Kokkinos 2017)."""
 
     def parts(student: Maps, teacher: Maps, batch: dict[str, Tensor]) -> dict[str, Part]:
-        value = cross_entropy(student[LOGITS], batch["y"].long())
-        return {"supervised/cross_entropy": (value, config.weight)}
+        if not tasks:
+            value = cross_entropy(student[LOGITS], batch["y"].long())
+            return {"supervised/cross_entropy": (value, config.weight)}
+        found = {}
+        for task, weight in tasks.items():
+            value = cross_entropy(student[tap_of(task)], batch[f"y_{task}"].long())
+            share = all_mean(batch[f"has_{task}"].float().mean()).item()
+            found[f"supervised/{task}"] = value, config.weight * weight * share
+        return found
 
-    return Term(parts, student=frozenset({LOGITS}), labels=True)
+    tasks = {task: weight for task, weight in config.tasks.items() if weight}
+    return Term(parts, student=frozenset(map(tap_of, tasks or [""])), labels=True)
 
 
 def auxiliary(weight: float) -> Term:

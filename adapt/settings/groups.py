@@ -35,8 +35,8 @@ from adapt.settings.choices import (
 
 WHICH = (
     "name", "root", "target", "pairs", "shards", "transforms", "labels", "sbd", "download",
-    "coarse", "variant", "classes", "void", "codes", "colors", "bands", "bands_x2", "range",
-    "range_x2", "imagenet_val", "train_split", "part", "parts", "parts_seed", "share",
+    "coarse", "variant", "classes", "void", "codes", "tasks", "colors", "bands", "bands_x2",
+    "range", "range_x2", "imagenet_val", "train_split", "part", "parts", "parts_seed", "share",
 )  # fmt: skip
 """Fields of DataConfig that say which files are read and what is in them, not what becomes of it;
 another data set has its own."""
@@ -91,6 +91,13 @@ class DataConfig(Settings, where="data."):
     codes: list[Annotated[int, Range(0, MOST_CLASSES)]] = field(default_factory=list)
     """Label value of each class, in the order of the classes; [] = the data set's own, mostly its
     index."""
+    tasks: dict[str, dict[str, list[Annotated[int, Range(0, MOST_CLASSES)]]]] = field(
+        default_factory=dict
+    )
+    """Named label maps of the same images, of which each is a task that a head of the network
+    learns. Give {task: {class: [mask values]}}, or {} for the classes that the data set has itself.
+    Its masks are the columns y1_TASK and y2_TASK of data.pairs, else those of the data set. One
+    task alone makes a network without heads. {} = those of the data set."""
     colors: list[list[Annotated[int, Range(0, 255)]]] = field(default_factory=list)
     """Colour [red, green, blue] of each label value 0, 1, 2, ... of masks that are pictures, so of
     each class; data.void and data.codes count places in this list. [] = masks hold indices."""
@@ -184,6 +191,12 @@ class DataConfig(Settings, where="data."):
         if side == "x2":
             return self.bands_x2 or self.bands, self.range_x2 or self.range
         return self.bands, self.range
+
+
+@dataclass
+class AlsoConfig(DataConfig, where="also."):
+    """A second data set, whose images are drawn at random among those of data, each with its own
+    label map; what is not set is as in data, but for which files are read."""
 
 
 @dataclass
@@ -343,6 +356,11 @@ class ScheduleConfig(Settings, where="schedule."):
     """Learning-rate factor of parameters that the start does not have."""
     shared_multiplier: Strength = 1.0
     """Learning-rate factor of parameters shared with the start."""
+    asynchronous: Count = 0
+    """Images after which parameters step, counted apart for the body and for each head (UberNet:
+    Kokkinos 2017, Table 3). Until then their gradients are averaged over batches, weighted by
+    labelled pixels. Momentum and learning rate follow the images that each has seen. 0 = all step
+    with every batch."""
 
 
 @dataclass

@@ -30,15 +30,17 @@ def check_teacher(config: TrainConfig, objective: Objective, teacher: Model | No
         )
 
 
-def check_data(config: TrainConfig, data: DataSet, objective: Objective) -> None:
+def check_data(
+    config: TrainConfig, settings: DataConfig, data: DataSet, objective: Objective
+) -> None:
     """InputError for a data set without the images and labels that the objective reads, or with
     images that do not make batches of one size."""
     if (objective.teacher or config.domain == "d2") and not data.paired:
         raise InputError("data.target is empty: give the folder of the new domain (D2)")
-    check_one_size(config.data, data)
+    check_one_size(settings, data)
     if objective.labels and not data.labelled and config.steps:
         raise InputError(
-            f"data: {config.data.name} in {config.data.root} has unlabelled images, which "
+            f"data: {settings.name} in {settings.root} has unlabelled images, which "
             f"objective.supervised cannot learn from"
         )
 

@@ -89,8 +89,9 @@ def test_the_share_of_new_parameters_is_the_papers(
     """000, section IV.D.4: FCN below 0.1 %, ResNet-101 0.1 %, DeepLab 3.4 %, PSPNet 37.5 %."""
     config = NetworkConfig(name=name, auxiliary=0.4 if name.startswith("pspnet") else 0)
     with torch.device("meta"):
-        parameters = {k: p.numel() for k, p in build_network(config, 19).named_parameters()}
-    new = head_of(config) & parameters.keys()
+        net = build_network(config, 19)
+    parameters = {k: p.numel() for k, p in net.named_parameters()}
+    new = head_of(config, net) & parameters.keys()
     if name.startswith("pspnet"):
         new = {k for k in parameters if not k.startswith("backbone.")}
     found = 100 * sum(parameters[k] for k in new) / sum(parameters.values())
