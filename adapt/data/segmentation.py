@@ -9,6 +9,7 @@ context      PASCAL Context (Mottaghi et al. 2014) as mmsegmentation's converter
              2010's JPEGImages/, SegmentationClassContext/, ImageSets/SegmentationContext/
 person_part  PASCAL-Person-Part (Chen et al. 2014): VOC's JPEGImages/, ImageSets/Person/ with the
              lists and gt/
+d3           PASCAL-Person-Part and SBD of the same images: D3 of Dai's thesis (2018)
 lip          the multi-person part of Look into Person (Gong et al. 2017): Training/, Validation/,
              each with Images/, Category_ids/ and its list
 cityscapes   leftImg8bit/<split>/<city>/<city>_<sequence>_<frame>_leftImg8bit.png,
@@ -32,7 +33,7 @@ from adapt.data.files import (
     unique,
     write_lines,
 )
-from adapt.data.samples import Sample
+from adapt.data.samples import Sample, Task
 from adapt.data.scenes import CLASSES as SCENE_CLASSES
 from adapt.errors import InputError, listing
 from adapt.settings.groups import DataConfig
@@ -245,6 +246,29 @@ PERSON_PART = named(
     lambda split: (f"ImageSets/Person/{split}.txt", "JPEGImages", "ImageSets/Person/gt"),
     {"train": 1716, "val": 1817},
 )
+
+
+def d3(config: DataConfig, root: Path, split: str) -> list[Sample]:
+    """The images that PASCAL-Person-Part and SBD both have in a split, with the parts of the one
+    and the classes of the other."""
+    if not config.sbd:
+        raise InputError("data=d3 needs data.sbd=DIR (SBD's benchmark_RELEASE/dataset)")
+    sbd, lookup = folder(Path(config.sbd), "data.sbd"), Lookup()
+    source = list_file(sbd, f"{split}.txt", config.follow_links)
+    both, masks = set(voc_names(source)), lookup.table(sbd / "cls", (".mat",))
+    samples = list[Sample]()
+    for sample in PERSON_PART.read(config, root, split):
+        mask = lookup.pick(masks, sample.name, str(source)) if sample.name in both else None
+        if mask and sample.y1:
+            maps = {"y1_semantic": mask, "y1_parts": sample.y1}
+            samples.append(Sample(sample.name, sample.x1, maps=maps))
+    return lookup.complete(samples)
+
+
+D3 = Layout(
+    (), (), "train", voc_home, PERSON_PART.splits, d3, PERSON_PART.write_list,
+    tasks={"semantic": Task(VOC_CLASSES), "parts": Task(PART_CLASSES)},
+)  # fmt: skip
 
 
 def lip_places(split: str) -> tuple[str, str, str]:

@@ -62,8 +62,8 @@ DISTANCES = ("sum", "mean", "relative", "l1", "cosine", "cwd")
 """adapt.objective.distances: between the maps of student and teacher."""
 
 DATASETS = (
-    "scenes", "camvid", "voc", "context", "person_part", "lip", "cityscapes", "pairs", "caltech256",
-    "indoor67", "dogs120", "food101", "folders",
+    "scenes", "camvid", "voc", "context", "person_part", "d3", "lip", "cityscapes", "pairs",
+    "caltech256", "indoor67", "dogs120", "food101", "folders",
 )  # fmt: skip
 """adapt.data: the layouts of files that are read."""
 

@@ -72,7 +72,7 @@ class DataConfig(Settings, where="data."):
     labels: str = ""
     """`pairs` only: folder of index masks that match x1 by name, for evaluation."""
     sbd: str = ""
-    """`voc` only: SBD's folder benchmark_RELEASE/dataset, with the .mat labels of trainaug."""
+    """`voc` and `d3` only: SBD's folder benchmark_RELEASE/dataset, with its .mat labels."""
     download: bool = False
     """Fetch VOC 2012, Caltech-256 or Food-101 into data.root. SBD too is fetched, into data.sbd,
     where that is given."""

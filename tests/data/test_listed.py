@@ -1,13 +1,14 @@
 """PASCAL Context, PASCAL-Person-Part and LIP, and VOC's test: small trees of the real layouts."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 from tiny import teaching
-from trees import LISTED, images
+from trees import LISTED, d3, images
 
 from adapt.data import DATASETS, load, splits_of
 from adapt.data.files import say_once
@@ -48,6 +49,33 @@ def test_lists_pair_images_with_masks_and_other_sizes_than_the_published_are_sai
     sample.y1.rename(tmp_path / "elsewhere.png")
     with pytest.raises(InputError, match="1 file is missing"):
         load(config, "val")
+
+
+def test_d3_has_both_masks_of_what_both_lists_of_a_split_have(tmp_path: Path) -> None:
+    """As the thesis's table 3.2; either map alone is a data set with one."""
+    root = tmp_path / "VOC2012"
+    sbd = d3(root)
+    config = DataConfig("d3", str(root), sbd=str(sbd))
+    found = {split: load(config, split) for split in ("train", "val")}
+    assert {k: [s.name for s in v.samples] for k, v in found.items()} == {
+        "train": ["2008_1", "2009_3"], "val": ["2008_4", "2010_5"],
+    }  # fmt: skip
+    assert {k: len(task.classes) for k, task in found["train"].tasks.items()} == {
+        "semantic": 21, "parts": 7,
+    }  # fmt: skip
+    for sample in found["train"].samples:
+        assert sample.maps["y1_semantic"] == sbd / "cls" / f"{sample.name}.mat"
+        assert sample.maps["y1_parts"] == root / "ImageSets/Person/gt" / f"{sample.name}.png"
+    alone = load(replace(config, tasks={"parts": {}}), "train")
+    assert alone.classes == DATASETS["person_part"].classes and alone.task == "parts"
+    (sbd / "cls/2008_1.mat").rename(tmp_path / "out.mat")
+    with pytest.raises(InputError, match="no file named '2008_1'"):
+        load(config, "train")
+    (sbd / "cls/2008_1.mat").symlink_to(tmp_path / "out.mat")
+    with pytest.raises(InputError, match="1 file lies outside"):
+        load(config, "train")
+    with pytest.raises(InputError, match=r"data=d3 needs data\.sbd=DIR"):
+        load(replace(config, sbd=""), "train")
 
 
 def test_vocs_test_has_no_masks_and_its_predictions_are_vocs(

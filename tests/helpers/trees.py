@@ -77,6 +77,23 @@ def person_part(root: Path) -> None:
         listed(root, source, "JPEGImages", "ImageSets/Person/gt", names, 7)
 
 
+def d3(root: Path) -> Path:
+    """PASCAL-Person-Part with an SBD beside it, which is returned, of one more training image, one
+    fewer, and one of val that Person-Part trains on."""
+    from scipy.io import savemat
+
+    person_part(root)
+    (sbd := root.parent / "sbd").joinpath("cls").mkdir(parents=True)
+    for split, names in (
+        ("train", ["2008_1", "2009_3", "2009_9"]), ("val", ["2008_2", "2008_4", "2010_5"]),
+    ):  # fmt: skip
+        (sbd / f"{split}.txt").write_text("".join(f"{name}\n" for name in names))
+        for name in names:
+            mask = scene(np.random.default_rng(4), labels=20, void=255)[1]
+            savemat(sbd / "cls" / f"{name}.mat", {"GTcls": {"Segmentation": mask}})
+    return sbd
+
+
 def lip(root: Path) -> None:
     """LIP's multi-person part: 3 train, 2 val."""
     for place, split, names in (
