@@ -14,8 +14,8 @@ from adapt.evaluation.metrics import Scores, distortion
 from adapt.networks.saved import start_point_of
 from adapt.settings.checks import one_of
 from adapt.settings.choices import ADABN, B0, B1, B2, BASELINES, TEACHER
-from adapt.settings.groups import ProtocolConfig
 from adapt.settings.mapping import build, check_record
+from adapt.settings.protocol import ProtocolConfig
 
 
 @dataclass(frozen=True)

@@ -38,6 +38,10 @@ class SupervisedConfig(Settings, where="objective.supervised."):
 
     weight: Strength = 0.0
     """Weight of the term; 0 = off."""
+    tasks: dict[str, Strength] = field(default_factory=dict)
+    """Weight of each task (data.tasks) within the term, 1 where none is given; the losses of all
+    are added. Where not all images of a batch have a task's labels, it counts by the share of them
+    that have."""
 
 
 @dataclass

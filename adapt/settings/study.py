@@ -10,11 +10,11 @@ from adapt.settings.groups import (
     DataConfig,
     NetworkConfig,
     PenaltyConfig,
-    ProtocolConfig,
     ScheduleConfig,
     ShiftConfig,
 )
 from adapt.settings.objective import ObjectiveConfig
+from adapt.settings.protocol import ProtocolConfig
 from adapt.settings.training import Machine
 from adapt.settings.viz import InvertConfig
 
@@ -177,7 +177,7 @@ def default_of(field: Field) -> Any:
 FINE_TUNING = ("protocols", "loss", "pretraining", "analyses", "freezes_of")
 """What only a study of fine-tuning uses."""
 ADAPTATION = (
-    "source", "objectives", "rates", "offsets", "teacher_part", "chain", "moved", "features", "features_of",
-    "baselines", "adaptation", "inversions", "inversions_of", "inversion",
+    "source", "objectives", "rates", "offsets", "teacher_part", "chain", "moved", "features",
+    "features_of", "baselines", "adaptation", "inversions", "inversions_of", "inversion",
 )  # fmt: skip
 """What only a study of adaptation uses."""
