@@ -287,7 +287,7 @@ class ScanConfig(Settings):
     Re-encoded, resized, blurred and brightened copies stay within 24, other images differ in about
     128. Frames of a video lie between, the closer in time the lower."""
     pairs: bool = True
-    """Compare the content of each pair."""
+    """Compare the content of each pair, and sample how x2 lies on x1 and how bright both are."""
     doubt: Annotated[float, Range(0, 1, above=True, below=True)] = 0.05
     """Share of the other images that may fit better than the own partner without a warning. A
     partner drawn at random is above with probability 1 - doubt."""
