@@ -55,12 +55,8 @@ def test_r10_a_lost_terminal_is_a_signal_to_save(warm: Warm, world: Path) -> Non
 
 
 def test_r10_nohup_is_left_alone(warm: Warm, world: Path) -> None:
-    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # what nohup does, and exec keeps
-    try:
-        process = subprocess.Popen([*TRAIN, "steps=30", "run=nohup"], cwd=world)
-    finally:
-        signal.signal(signal.SIGHUP, before)
-    while process.poll() is None and not (world / "nohup/config.yaml").is_file():
-        time.sleep(0.01)
-    process.send_signal(signal.SIGHUP)
-    assert process.wait(120) == 0
+    given = (*TRAINED, "data.root=d1", "steps=30", "run=nohup")
+    command = warm.start("train.py", *given, fault="no_hangup")
+    command.until((world / "nohup/config.yaml").is_file)
+    command.kill(signal.SIGHUP)
+    assert command.wait() == 0
