@@ -103,10 +103,12 @@ class Warm:
         fault: str = "none",
         fresh: bool = False,
         cwd: Path | None = None,
+        out: Path | None = None,
         **environment: str,
     ) -> Command:
-        """A script; `fresh` = by an interpreter of its own, imports and all."""
-        out = self.logs / f"{len(self.started) + 1:04d}"
+        """A script; `fresh` = by an interpreter of its own, imports and all. It writes to
+        out.stdout and out.stderr."""
+        out = out or self.logs / f"{len(self.started) + 1:04d}"
         request = {
             "start": [fault, script, *overrides],
             "cwd": str(cwd or self.cwd),
@@ -182,14 +184,14 @@ def become(
     os.environ.update(environment)
     os.setsid()
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # and what nohup starts ignores this
     os.chdir(cwd)
     for name, descriptor in (("/dev/null", 0), (f"{out}.stdout", 1), (f"{out}.stderr", 2)):
-        flags = os.O_RDONLY if descriptor == 0 else os.O_WRONLY | os.O_CREAT | os.O_TRUNC
-        opened = os.open(name, flags, 0o644)
+        opened = os.open(name, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o644)
         os.dup2(opened, descriptor)
         os.close(opened)
-    sys.stdout = open(1, "w", closefd=False, buffering=1)  # noqa: SIM115
-    sys.stderr = open(2, "w", closefd=False, buffering=1)  # noqa: SIM115
+    sys.stdout = sys.__stdout__ = open(1, "w", closefd=False, buffering=1)  # noqa: SIM115
+    sys.stderr = sys.__stderr__ = open(2, "w", closefd=False, buffering=1)  # noqa: SIM115
     command = [str(HERE / "driver.py"), *started]
     if fresh:
         os.execv(sys.executable, [sys.executable, *command])
