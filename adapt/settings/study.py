@@ -7,6 +7,7 @@ from adapt.errors import InputError
 from adapt.settings.checks import Batch, Count, OneOf, Positive, Range, Settings, one_of
 from adapt.settings.choices import B2, BATCH_NORM, RESTYLES
 from adapt.settings.groups import (
+    AlsoConfig,
     DataConfig,
     NetworkConfig,
     PenaltyConfig,
@@ -51,6 +52,7 @@ class StudyConfig(Machine):
     source: str = ""
     """Folder of another study, whose teachers and shifted twins serve this one as well."""
     data: DataConfig = field(default_factory=DataConfig)
+    also: AlsoConfig = field(default_factory=AlsoConfig)
     network: NetworkConfig = field(default_factory=NetworkConfig)
     shifts: dict[str, ShiftConfig] = field(default_factory=dict)
     """New domains of the grid by name."""

@@ -50,9 +50,9 @@ class Plan:
         """A training with labels on D1: the supervised budget, from the stage's own start."""
         config, stage = self.config, self.config.supervised
         made = TrainConfig(
-            run=str(run), start=stage.start, data=config.data, network=config.network,
-            objective=SUPERVISED, penalty=stage.penalty, batch=config.batch, seed=seed,
-            **budget(stage), **self.machine,
+            run=str(run), start=stage.start, data=config.data, also=config.also,
+            network=config.network, objective=SUPERVISED, penalty=stage.penalty,
+            batch=config.batch, seed=seed, **budget(stage), **self.machine,
         )  # fmt: skip
         return replace(made, **settings)
 

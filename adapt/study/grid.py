@@ -52,6 +52,8 @@ class Study(Plan):
             raise InputError(
                 "a study needs shifts and objectives, or penalties; give experiment=NAME"
             )
+        if config.also.name:
+            raise InputError(f"also is {config.also.name}; a study of adaptation has one data set")
         super().__init__(config)
         self.source = Path(config.source) if config.source else self.root
         self.baselines = list(config.baselines)
