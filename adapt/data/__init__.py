@@ -192,15 +192,15 @@ def refuse_with_tasks(config: DataConfig, layout: Layout) -> None:
 
 
 def by_task(
-    configs: Sequence[DataConfig], split: str = ""
+    configs: Sequence[DataConfig], split: str = "", named: bool = True
 ) -> dict[str, tuple[DataConfig, DataSet]]:
-    """Task -> a data set with its label map alone, and the settings of that; of several data sets
-    the first that has it. One label map without a name has the task ``. An empty `split` is what
-    each data set is evaluated by while a training runs."""
+    """Task -> the settings of a data set, and its samples with that label map alone; of several
+    data sets the first that has it. An empty `split` is what each data set is evaluated by while a
+    training runs. One label map of one data set has the task `` unless it is to be `named`."""
     found: dict[str, tuple[DataConfig, DataSet]] = {}
     for config in configs:
         data = load(config, split or layout_of(config).val_split)
-        if len(configs) == 1 and not data.tasks:
+        if not (named or data.tasks):
             return {"": (config, data)}
         data = data.with_tasks()
         for task in data.tasks:

@@ -4,6 +4,7 @@ A pair of paths takes 1 kB as objects and 0.1 kB in a Table, which makes each sa
 for; and processes that a DataLoader forks share it, as reading it changes no reference count.
 """
 
+import hashlib
 from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -154,3 +155,17 @@ def with_fields(samples: Sequence[Sample], sources: Mapping[str, str]) -> Sequen
         y1, y2 = (files.pop(f, None) for f in ("y1", "y2"))
         made.append(replace(sample, y1=y1, y2=y2, maps=files))
     return made
+
+
+def pairing(samples: Sequence[Sample]) -> str:
+    """How many samples there are, and a digest of their names, files and labels in their order:
+    what belongs to what, not what the files contain."""
+    fields = ("name", *FILES, *map_fields(samples), "label", "transform")
+    columns = (column(samples, field) for field in fields)
+    digest, between = hashlib.sha256(), b""
+    for *row, transform in zip(*columns, strict=True):
+        text = "\0".join([cell or "None" for cell in row]) + (transform and f"\0{transform}")
+        digest.update(between + text.encode(errors="surrogateescape"))
+        between = b"\n"
+    found = f"{len(samples)} samples, SHA-256 of their names and files"
+    return f"{found} {digest.hexdigest()}"

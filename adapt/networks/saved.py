@@ -131,15 +131,14 @@ def check_outputs(count: int, classes: tuple[str, ...], whose: str, remedy: str 
         )
 
 
-def check_tasks(known: Tasks, given: Tasks, whose: str, data: str) -> None:
+def check_tasks(known: Tasks, given: Tasks, whose: str, data: str, remedy: str = "") -> None:
     """Raises InputError unless a network (`whose`) has the heads of the data's tasks, or one head
     as the data has one label map."""
     for task in {**known, **given}:
         if task not in known or task not in given:
             heads, maps = listing(known) or "one head", listing(given) or "one label map"
             raise InputError(
-                f"{whose} has {heads}, {data} {maps}; give both the same tasks (data.tasks), or "
-                f"start={BACKBONE}RUN, which takes all but the heads"
+                f"{whose} has {heads}, {data} {maps}; give both the same tasks (data.tasks){remedy}"
             )
         check_classes(known[task], given[task], f"{whose}, {task}", data)
 

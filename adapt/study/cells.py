@@ -7,13 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from adapt.data import load
+from adapt.data import layout_of, load
 from adapt.disk.runs import SUMMARY
 from adapt.errors import InputError
 from adapt.evaluation.evaluate import evaluate, metrics_path
 from adapt.machine.runtime import runtime
 from adapt.objective.terms import Objective
 from adapt.settings.commands import EvaluateConfig
+from adapt.settings.groups import DataConfig
 from adapt.settings.objective import ObjectiveConfig, SupervisedConfig
 from adapt.settings.study import Stage, StudyConfig
 from adapt.settings.training import Machine, TrainConfig
@@ -62,9 +63,22 @@ class Plan:
 
     def evaluation(self, run: Path, **settings: Any) -> Cell:
         made = EvaluateConfig(run=str(run), batch=self.config.batch, **settings, **self.machine)
-        result = metrics_path(run, made.data, made.domain, made.split, made.variant)
+        task, data = last_head(made.data, self.config.also)
+        variant = "_".join(filter(None, (made.variant, task)))
+        result = metrics_path(run, data, made.domain, made.split, variant)
         where = f"{self.name(run)} on {result.stem.removeprefix('metrics_')}"
         return Cell(f"evaluate {where}", result, lambda: evaluate(made))
+
+
+def last_head(*sets: DataConfig) -> tuple[str, DataConfig]:
+    """The head that an evaluation comes to last, and the data set that it is scored on; a network
+    with one has none (an empty name)."""
+    found: dict[str, DataConfig] = {}
+    for data in sets:
+        if data.name:
+            named = data.tasks or layout_of(data).tasks or [data.name]
+            found |= {task: data for task in named if task not in found}
+    return list(found.items())[-1] if len(found) > 1 else ("", sets[0])
 
 
 def budget(stage: Stage) -> dict[str, Any]:

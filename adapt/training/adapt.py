@@ -26,6 +26,8 @@ def adapt(config: TrainConfig, on_step: OnStep | None = None) -> Path:
         say(f"{folder}: {found}")
     elif not recorded["teacher"]:
         say(f"{folder}: no teacher, so no verdict without labels; see fra evaluate")
+    elif load_model(folder).tasks:
+        say(f"{folder}: several heads, so no verdict; fra evaluate run={folder} scores each")
     elif layout_of(data).classification:
         command = f"fra evaluate run={folder} split={layout_of(data).val_split}"
         say(f"{folder}: one label an image, so no verdict: {command} gives the agreement")

@@ -1,6 +1,5 @@
 """What a training is made of: configuration resolved, data and networks loaded and checked."""
 
-import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
@@ -13,7 +12,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 import adapt.data
 from adapt.data import DataSet, Read, by_task, once
-from adapt.data.samples import FILES, column, map_fields
+from adapt.data.samples import pairing
 from adapt.data.sampling import Batch, check_labels, check_sizes, size_of
 from adapt.disk.runs import read_data
 from adapt.errors import InputError, listing
@@ -44,6 +43,7 @@ from adapt.networks.taps import forward, of_task
 from adapt.objective.terms import Maps, Objective
 from adapt.penalties import Penalty
 from adapt.penalties.fisher import read_fisher
+from adapt.settings.choices import BACKBONE
 from adapt.settings.groups import AlsoConfig, DataConfig, NetworkConfig, TeacherNetworkConfig
 from adapt.settings.mapping import as_dict, inherit_data, inherit_network
 from adapt.settings.training import TrainConfig
@@ -53,10 +53,11 @@ from adapt.training.drift import Drift
 from adapt.training.freezing import freeze_first, refuse_new, with_gradient
 from adapt.training.schedules import make_optimizer
 from adapt.training.taps import projectors, with_taps
-from adapt.training.tasks import owners, shares_of, tasks_in, with_also, with_weights
+from adapt.training.tasks import owners, sets_of, shares_of, tasks_in, with_weights
 from adapt.training.teacher_cache import TeacherCache, cached
 from adapt.training.updates import Update, update_of
 
+OTHER_HEADS = f", or start={BACKBONE}RUN, which takes all but the heads"
 ANOTHER = "; a student of another network needs start=RUN, a weights file, or none"
 
 
@@ -87,7 +88,8 @@ class Setup:
 
     config: TrainConfig
     machine: Runtime
-    data: DataSet
+    sets: Sequence[tuple[DataSet, DataConfig]]
+    """What is learnt from, with its settings: `data` and, where there is one, `also`."""
     held_out: Mapping[str, tuple[DataConfig, DataSet]]
     """What is scored while training, by task; {} = nothing."""
     student: nn.Module
@@ -98,8 +100,6 @@ class Setup:
     """What a step does with the gradients."""
     inputs: dict[str, str]
     """Digests of what the run starts from; a resumed run must find the same."""
-    also: DataSet | None = None
-    """A second data set, whose samples are drawn among those of `data`."""
     tasks: Tasks = field(default_factory=dict)
     """Of several heads; {} = there is one."""
     average: AveragedModel | None = None
@@ -114,6 +114,10 @@ class Setup:
     """Of the student's maps to the teacher's channels."""
     size: tuple[int, int] = (0, 0)
     """(H, W) of an image of a batch."""
+
+    @property
+    def data(self) -> DataSet:
+        return self.sets[0][0]
 
     @cached_property
     def networks(self) -> dict[str, NetworkConfig]:
@@ -159,7 +163,7 @@ class Setup:
     @property
     def samples(self) -> int:
         """How many there are to learn from."""
-        return sum(len(one.samples) for one in (self.data, self.also) if one)
+        return sum(len(data.samples) for data, _ in self.sets)
 
     @property
     def fields(self) -> list[str]:
@@ -273,19 +277,19 @@ def prepare(
     read = read or once()
     config = with_taps(config, start, teacher, partial(seen_size, config.data, read))
     check_teacher(config, Objective(config.objective), teacher)
-    data, also = with_also(config, read(config.data))
-    sets = [(one, how) for one, how in ((data, config.data), (also, config.also)) if one]
-    tasks = tasks_in(one for one, _ in sets)
+    sets = sets_of(config, read(config.data))
+    tasks = tasks_in(sets)
     config = with_weights(config, tasks)
     objective = Objective(config.objective, config.network.auxiliary)
-    for one, how in sets:
-        check_data(config, how, one, objective)
+    for data, settings in sets:
+        check_data(config, settings, data, objective)
     models = {k: m for k, m in (("start", start), ("teacher", teacher)) if m is not None}
     sources = {f"{what}: {getattr(config, what)}": model for what, model in models.items()}
     for what, model in sources.items():
-        check_tasks(model.tasks, tasks, what, DATA)
-    classes = () if tasks else common_classes(data.classes, sources)
-    data = replace(data, classes=classes)
+        check_tasks(model.tasks, tasks, what, DATA, OTHER_HEADS)
+    classes = () if tasks else common_classes(sets[0][0].classes, sources)
+    sets = [(replace(data, classes=classes), settings) for data, settings in sets]
+    data = sets[0][0]
     inputs = {k: m.digest for k, m in models.items()}
 
     # 2. The student is the first that is drawn from the seed.
@@ -330,29 +334,28 @@ def prepare(
         parameter.requires_grad_(name in trained)
     penalty.refuse_decay(config.schedule.weight_decay)
     penalty.refuse_overshoot(config.schedule)
-    inputs |= penalty.digests() | {"samples": pairing(data)}
-    inputs |= {"also": pairing(also)} if also else {}
+    inputs |= penalty.digests()
+    for what, (one, _) in zip(("samples", "also"), sets, strict=False):
+        inputs[what] = pairing(one.samples)
 
     # 5. Optimiser, average, cache and drift are made of the finished student and teacher.
     frozen = freeze(machine.place(teacher.net)) if objective.teacher and teacher else None
-    held_out = by_task([how for _, how in sets]) if config.eval_every else {}
+    held_out = by_task([s for _, s in sets], named=bool(tasks)) if config.eval_every else {}
     if "" in held_out:
         held_out[""] = config.data, replace(held_out[""][1], classes=classes)
     apart = owners(student, objective, tasks, size) if config.schedule.asynchronous else {}
     moved = (student, penalty.shared, config.schedule, projected.parameters(), apart)
-    labelled = shares_of((one for one, _ in sets), tasks)
     setup = Setup(
         config=config,
         machine=machine,
-        data=data,
+        sets=sets,
         held_out=held_out,
         student=student,
         teacher=frozen,
         objective=objective,
         penalty=penalty,
-        update=update_of(config, make_optimizer(*moved), penalty, labelled),
+        update=update_of(config, make_optimizer(*moved), penalty, shares_of(sets, tasks)),
         inputs=inputs,
-        also=also,
         tasks=tasks,
         average=averaged(student, config.ema) if config.ema else None,
         again=blocks(student, objective.student) if config.gradient_checkpointing else [],
@@ -365,10 +368,10 @@ def prepare(
     # 6. Every image's header is read last, because that takes longest. From here on nothing is
     #    drawn before the first step: rank 0 draws dropout as a run of one process does.
     shares, sized = config.batch // world() > 1, config.data.crop or len(config.data.resize) == 2
-    for one, how in sets:
-        check_sizes(one, how, setup.fields, stacked=shares and not sized)
+    for data, settings in sets:
+        check_sizes(data, settings, setup.fields, stacked=shares and not sized)
         if config.steps:
-            check_labels(one, how, setup.fields)
+            check_labels(data, settings, setup.fields)
     if rank():
         torch.manual_seed(process_seed(config.seed, 0))
     return setup
@@ -384,17 +387,3 @@ def seen_size(config: DataConfig, read: Read) -> tuple[int, int]:
 def process_seed(seed: int, step: int) -> int:
     """What a process that has no random state yet begins to draw dropout from at a step."""
     return int(np.random.SeedSequence([seed, rank(), step]).generate_state(1)[0])
-
-
-def pairing(data: DataSet) -> str:
-    """How many samples there are, and a digest of their names, files and labels in their order:
-    what belongs to what, not what the files contain."""
-    named = ("name", *FILES, *map_fields(data.samples), "label", "transform")
-    columns = (column(data.samples, field) for field in named)
-    digest, between = hashlib.sha256(), b""
-    for *row, transform in zip(*columns, strict=True):
-        text = "\0".join([cell or "None" for cell in row]) + (transform and f"\0{transform}")
-        digest.update(between + text.encode(errors="surrogateescape"))
-        between = b"\n"
-    found = f"{len(data.samples)} samples, SHA-256 of their names and files"
-    return f"{found} {digest.hexdigest()}"

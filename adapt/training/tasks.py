@@ -1,6 +1,6 @@
 """Trainings of several tasks: their data sets, their weights, and the parameters of each."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import chain
 
@@ -12,38 +12,41 @@ from adapt.errors import InputError, unknown
 from adapt.networks.saved import Tasks, check_classes
 from adapt.networks.taps import tap_of
 from adapt.objective.terms import Objective
+from adapt.settings.groups import DataConfig
 from adapt.settings.training import TrainConfig
 from adapt.training.freezing import with_gradient
 
+Sets = Sequence[tuple[DataSet, DataConfig]]
 ALONE = ("kd", "pseudo")
 """Terms of one head."""
 
 
-def with_also(config: TrainConfig, data: DataSet) -> tuple[DataSet, DataSet | None]:
-    """The training's data sets: the second one, if there is any, with their label maps by task.
+def sets_of(config: TrainConfig, data: DataSet) -> Sets:
+    """The data sets that a training learns from, with their settings: `data`, and the second one,
+    if there is any, both with their label maps by task.
 
     Raises:
-        InputError: a teacher beside it, or a task that has other classes in it.
+        InputError: a teacher beside a second one, or a task that has other classes in it.
     """
     if not config.also.name:
-        return data, None
+        return [(data, config.data)]
     if config.teacher:
         raise InputError(f"also is {config.also.name}; a training with a teacher has one data set")
-    both = data.with_tasks(), load(config.also, "train").with_tasks()
-    for task in both[0].tasks.keys() & both[1].tasks.keys():
-        first, second = (one.tasks[task].classes for one in both)
-        check_classes(first, second, f"data, task {task},", "also")
-    return both
+    first, second = data.with_tasks(), load(config.also, "train").with_tasks()
+    for task in first.tasks.keys() & second.tasks.keys():
+        one, other = first.tasks[task].classes, second.tasks[task].classes
+        check_classes(one, other, f"data, task {task},", "also")
+    return [(first, config.data), (second, config.also)]
 
 
-def tasks_in(sets: Iterable[DataSet]) -> Tasks:
+def tasks_in(sets: Sets) -> Tasks:
     """The classes of each task of data sets; {} where there is one label map without a name."""
-    return {task: own.classes for one in sets for task, own in one.tasks.items()}
+    return {task: own.classes for data, _ in sets for task, own in data.tasks.items()}
 
 
-def shares_of(sets: Iterable[DataSet], tasks: Iterable[str]) -> dict[str, float]:
+def shares_of(sets: Sets, tasks: Iterable[str]) -> dict[str, float]:
     """The share of the samples of all data sets that have a task's label map."""
-    every = [one.samples for one in sets]
+    every = [data.samples for data, _ in sets]
     total = sum(map(len, every))
     there = {task: chain.from_iterable(column(s, f"y1_{task}") for s in every) for task in tasks}
     return {task: sum(map(bool, texts)) / total for task, texts in there.items()}

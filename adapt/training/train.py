@@ -140,8 +140,10 @@ def batches_from(setup: Setup, begin: int) -> Iterator[Batch]:
         return batches_of(objects.loader, begin, config.steps)
     kept, on_gpu = setup.cache is not None, setup.machine.device.type == "cuda"
     how = (setup.fields, config.seed, kept, setup.tasks)
-    also = Stream(setup.also, config.also, *how) if setup.also else None
-    stream = Stream(setup.data, config.data, *how, also)
+    stream = None
+    for data, settings in reversed(setup.sets):
+        stream = Stream(data, settings, *how, also=stream)
+    assert stream is not None
     return batches(stream, config.batch, begin, config.steps, config.workers, pin=on_gpu)
 
 
