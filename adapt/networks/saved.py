@@ -180,6 +180,14 @@ def start_point_of(config: dict[str, Any]) -> str:
     return str(config["teacher"]) or (start if is_run(start) or is_file(start) else "")
 
 
+def run_of(start: str) -> str:
+    """Folder of the run whose network a start is, or whose weights file it is; empty = none."""
+    if is_run(start):
+        return start
+    file = Path(start.removeprefix(BACKBONE))
+    return str(file.parent) if file.name == WEIGHTS and (file.parent / ABOUT).is_file() else ""
+
+
 def load_model(source: Path, what: str = "run", like: Model | None = None) -> Model:
     """The network of a finished run's folder, or of weights that lie elsewhere, on the CPU.
 

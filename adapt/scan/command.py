@@ -16,7 +16,7 @@ from adapt.scan import checks
 from adapt.scan.checks import size_text
 from adapt.scan.measure import IMAGE, Records, measure_all, statistics
 from adapt.scan.members import ERROR, REMEDIES, WARNING, Finding, Members, error, members
-from adapt.scan.pairs import content
+from adapt.scan.pairs import content, sample
 from adapt.settings.choices import HASH_BITS
 from adapt.settings.commands import ScanConfig
 from adapt.settings.mapping import EXPLICIT, as_dict
@@ -89,7 +89,8 @@ def check(config: ScanConfig) -> tuple[list[Finding], dict[str, Any]]:
         }
     if config.pairs and found.paired:
         more, summary["pairs"] = content(found, records, config)
-        findings += more
+        offset, summary["sample"] = sample(found, records)
+        findings += [*more, *offset]
     return list({f.line: f for f in findings}.values()), summary
 
 
@@ -138,6 +139,7 @@ def overview(summary: dict[str, Any], near: int) -> list[str]:
             f"{pairs['doubt_third_quartile']:.1%} (third quartile) of the cases; "
             f"{pairs['in_doubt']} in doubt"
         )
+    lines += [f"pairs  {line}" for line in summary.get("sample", {}).get("lines", ())]
     return lines
 
 

@@ -58,7 +58,7 @@ def start_named(start: str) -> str:
 PENALTIES = ("none", "l2", "l2_sp", "l2_sp_fisher", "l1_sp", "gl_sp", "gl_sp_fisher")
 """adapt.penalties: where the weights are pulled to."""
 
-DISTANCES = ("sum", "mean", "relative", "l1", "cosine", "cwd")
+DISTANCES = ("norm", "sum", "mean", "relative", "l1", "cosine", "cwd")
 """adapt.objective.distances: between the maps of student and teacher."""
 
 DATASETS = (

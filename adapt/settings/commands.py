@@ -287,7 +287,7 @@ class ScanConfig(Settings):
     Re-encoded, resized, blurred and brightened copies stay within 24, other images differ in about
     128. Frames of a video lie between, the closer in time the lower."""
     pairs: bool = True
-    """Compare the content of each pair."""
+    """Compare the content of each pair, and sample how x2 lies on x1 and how bright both are."""
     statistics: bool = False
     """Print mean and standard deviation of each channel over all pixels of the training images, as
     network.mean and network.std take them."""

@@ -7,13 +7,14 @@ from typing import Any
 
 import numpy as np
 
+from adapt.analysis.fisher import fisher
 from adapt.data import layout_of, load
 from adapt.disk.runs import SUMMARY
 from adapt.errors import InputError
 from adapt.evaluation.evaluate import evaluate, metrics_path
 from adapt.machine.runtime import runtime
 from adapt.objective.terms import Objective
-from adapt.settings.commands import EvaluateConfig
+from adapt.settings.commands import EvaluateConfig, FisherConfig
 from adapt.settings.groups import DataConfig
 from adapt.settings.objective import ObjectiveConfig, SupervisedConfig
 from adapt.settings.study import Stage, StudyConfig
@@ -60,6 +61,14 @@ class Plan:
     def training(self, made: TrainConfig) -> Cell:
         run = Path(made.run)
         return Cell(f"train {self.name(run)}", run / SUMMARY, lambda: train(made))
+
+    def informing(self, run: str, out: Path) -> Cell:
+        """Fisher information of a run's network."""
+        config = self.config
+        made = FisherConfig(
+            run=run, images=config.fisher_images, out=str(out), device=config.device
+        )
+        return Cell(f"fisher {self.name(Path(run))}", out, lambda: fisher(made))
 
     def evaluation(self, run: Path, **settings: Any) -> Cell:
         made = EvaluateConfig(run=str(run), batch=self.config.batch, **settings, **self.machine)

@@ -12,15 +12,17 @@ from adapt.machine.runtime import runtime, say
 from adapt.networks.saved import Model, is_file, is_run, load_model, load_teacher
 from adapt.settings.mapping import build
 from adapt.settings.training import TrainConfig
+from adapt.training.pairs import say_pairs
 from adapt.training.setup import begun
 from adapt.training.train import OnStep, train
 from adapt.training.verdict import STARTED, UNTRAINED, judge, read_verdict
 
 
 def adapt(config: TrainConfig, on_step: OnStep | None = None) -> Path:
-    """Train as configured, then judge; returns the run's folder, with verdict.json. Without a
-    teacher or without held-out pairs there is nothing to judge by, and it says so."""
-    folder = train(config, on_step)
+    """Say what a sample of the pairs tells, train as configured, then judge; returns the run's
+    folder, with verdict.json. Without a teacher or without held-out pairs there is nothing to judge
+    by, and it says so."""
+    folder = train(config, on_step, say_pairs)
     data, recorded = read_data(folder), read_config(folder)
     if found := read_verdict(folder):
         say(f"{folder}: {found}")

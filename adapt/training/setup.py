@@ -22,7 +22,7 @@ from adapt.networks import build_network
 from adapt.networks.batchnorm import freeze, train_mode
 from adapt.networks.factory import copied
 from adapt.networks.gradient_checkpointing import blocks, recomputed
-from adapt.networks.layers import trace
+from adapt.networks.layers import Layer, trace
 from adapt.networks.pretrained import is_pretrained, pretrained
 from adapt.networks.saved import (
     DATA,
@@ -114,6 +114,8 @@ class Setup:
     """Of the student's maps to the teacher's channels."""
     size: tuple[int, int] = (0, 0)
     """(H, W) of an image of a batch."""
+    layers: Sequence[Layer] = ()
+    """Of the student, as an image of this size meets them."""
 
     @property
     def data(self) -> DataSet:
@@ -363,6 +365,7 @@ def prepare(
         drift=Drift(student, start_point) if start_point and config.drift_every else None,
         projectors=projected,
         size=size,
+        layers=layers,
     )
 
     # 6. Every image's header is read last, because that takes longest. From here on nothing is

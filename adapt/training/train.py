@@ -43,10 +43,15 @@ NUMBERS = ("step", "loss", "lr", "grad_norm")
 OnStep = Callable[[dict[str, Any]], object]
 
 
-def train(config: TrainConfig, on_step: OnStep | None = None) -> Path:
+def train(
+    config: TrainConfig,
+    on_step: OnStep | None = None,
+    at_start: Callable[[Setup], object] | None = None,
+) -> Path:
     """Run, or resume, or recognise as finished, one training; returns its folder.
 
-    `on_step` is called after every completed step with its numbers: step, loss, lr, grad_norm.
+    `at_start` is called before the first step, if the run is not resumed; `on_step` after every
+    completed step with its numbers: step, loss, lr, grad_norm.
 
     Raises:
         InputError: wrong configuration or data, before anything is written where possible.
@@ -65,6 +70,8 @@ def train(config: TrainConfig, on_step: OnStep | None = None) -> Path:
             return path
         step, before = restore(setup, run)
         say(describe(setup))
+        if at_start is not None and not step:
+            at_start(setup)
         fit(setup, run, step, before, on_step)
     return path
 

@@ -113,6 +113,69 @@ def test_trainings_differ_in_penalty_and_seed_only(tmp_path: Path) -> None:
     assert len(names) == 2 * 2 * 3
 
 
+def test_shares_and_frozen_layers_come_after_the_penalties(tmp_path: Path) -> None:
+    """And what all start from comes before them, with its Fisher information and its analyses."""
+    config = made("camvid_transfer", f"runs={tmp_path}", "seeds=[3]", "shares=[0.25]")
+    planned = FineTuning(config)
+    runs = {Path(t.run).name: t for t in planned.tunings(3)}
+    names = list(config.penalties)
+    frozen = [f"{name}_freeze_{k}" for k in (2, 4, 7, 10, 13) for name in ("l2", "l2_sp")]
+    assert list(runs) == [*names, *(f"{n}_share_0.25" for n in names), *frozen]
+    assert runs["l2_freeze_7"] == replace(
+        runs["l2"], run=str(tmp_path / "seed3/l2_freeze_7"), freeze="7"
+    )
+    quarter = runs["l2_sp_share_0.25"]
+    assert quarter.data == replace(runs["l2_sp"].data, share=0.25)
+    assert {t.start for t in runs.values()} == {
+        f"backbone:{tmp_path}/pretraining/model.safetensors"
+    }
+    fisher = str(tmp_path / "fisher.safetensors")
+    assert runs["l2_sp_fisher"].penalty.fisher == runs["gl_sp_fisher"].penalty.fisher == fisher
+    cells = [cell.name for cell in planned.cells()]
+    assert cells[:3] == ["train pretraining", "fisher pretraining", "train seed3/none"]
+    assert len(cells) == 2 + 4 * len(runs) and "analyse seed3/none" in cells
+
+
+def test_a_source_task_is_learnt_and_what_is_kept_of_it_is_told(
+    world: Path, tmp_path: Path, voc_tree: Callable[..., Path]
+) -> None:
+    """001's Table 5 by one command: its column is that of the analyses."""
+    config = made(
+        "camvid_transfer", f"data.root={world / 'd1'}", f"runs={tmp_path / 'runs'}", "device=cpu",
+        "data.parts={fit: 0.75, tune: 0.25}", "data.resize=[48,64]", "data.crop=[32,40]",
+        "network.width=0.03125", "pretraining.data.name=voc",
+        "pretraining.data.train_split=train", "pretraining.data.crop=[32,40]",
+        f"pretraining.data.root={voc_tree(tmp_path / 'voc')}", "pretraining.steps=2",
+        "supervised.steps=2", "batch=2", "seeds=[0]", "freezes=[]", "freezes_of=[]",
+        "fisher_images=2", "~penalties.l1_sp", "~penalties.gl_sp", "~penalties.gl_sp_fisher",
+        "~penalties.l2_sp", "~penalties.none",
+    )  # fmt: skip
+    run_study(config)
+    rows = {row["penalty"]: row for row in read_json(tmp_path / "runs/comparison.json")["rows"]}
+    assert rows.keys() == {"l2", "l2_sp_fisher"}
+    for name, row in rows.items():
+        analysis = tmp_path / f"runs/seed0/{name}/analysis"
+        lost = read_json(analysis / "source.json")["scores"]["miou"]["drop"]
+        assert row["source_drop"]["mean"] == pytest.approx(lost)
+        assert {p.stem for p in analysis.glob("*.json")} == set(config.analyses)
+    html = (tmp_path / "runs/report.html").read_text()
+    assert "lost on source" in html and "Box-plots of log Fisher information" in html
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "message"),
+    [
+        ("camvid_transfer", "moved=true", "moved is set, but a study of fine-tuning, which has"),
+        ("camvid_chain", "loss=true", "loss is set, but a study of adaptation, which has shifts"),
+        ("camvid_transfer", "~pretraining", "penalties.l2_sp_fisher needs Fisher information of"),
+        ("camvid_transfer", "freezes_of=[l3]", "freezes_of: 'l3' is not known"),
+    ],
+)
+def test_what_a_study_would_not_use_is_refused(name: str, given: str, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        FineTuning(made(name, given))
+
+
 @pytest.fixture(scope="module")
 def indoor(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """experiment=li2018_indoor67 on a small tree, from a stand-in for a Places checkpoint."""
@@ -164,7 +227,7 @@ def test_the_comparison_has_means_deviations_and_the_papers_figures(indoor: Path
     paper = {key: row["paper"] for key, row in rows.items()}
     assert (paper["l2", "centre"]["mean"], paper["l2_sp", "centre"]["mean"]) == (79.6, 84.2)
     assert paper["l2", "ten_crops"] is None, "the starred figures are of another training"
-    printed = cells(rows["l2", "centre"])[-1]
+    printed = cells(rows["l2", "centre"])[6]
     assert printed == "79.6 ± 0.5 (Table 2, from Places 365), other data"
     html = (indoor / "runs/report.html").read_text()
     assert "Fine-tuning" in html and "comparable only if" in html and "top-1" in html

@@ -50,5 +50,8 @@ def test_the_papers_study_runs_from_its_data_to_the_report_with_the_papers_setti
         weights = (penalty, 5e-4, 5e-4)
         assert tuple(config["penalty"][k] for k in ("name", "alpha", "beta")) == weights
     written = read_yaml(CONFIGS / "experiment/paper_voc.yaml")
+    for name in ("pool5", "w_inc"):
+        regression = read_config(Path("runs/seed0/ripple") / name)["objective"]["regression"]
+        assert regression["distance"] == "norm"
     assert (written["data"]["crop"], written["batch"]) == ([321, 321], 10)
     assert [written[k]["steps"] for k in ("supervised", "adaptation")] == [20000, 20000]
