@@ -26,7 +26,7 @@ from adapt.networks import build_network
 from adapt.networks.pretrained import head_of
 from adapt.settings.groups import NetworkConfig
 from adapt.settings.study import StudyConfig
-from adapt.study.grid import FineTuning
+from adapt.study.fine_tuning import FineTuning
 from adapt.training.schedules import factor
 from viz.report.comparison import PAPERS, cells, compare, for_report
 

@@ -17,7 +17,7 @@ from adapt.disk.files import read_json
 from adapt.disk.runs import read_config
 from adapt.networks.sunet import SUNetClassifier
 from adapt.settings.study import StudyConfig
-from adapt.study.grid import FineTuning
+from adapt.study.fine_tuning import FineTuning
 from adapt.training.schedules import factor
 
 EXPERIMENTS = [f"thesis_e{number}" for number in range(1, 9)]
