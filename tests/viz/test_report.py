@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 import yaml
-from commands import ROOT, python
 from tiny import adapting, teaching
 
 from adapt.errors import InputError
@@ -225,10 +224,3 @@ def test_runs_of_two_data_sets_are_told_apart(copied: Path, tmp_path: Path) -> N
     assert {x.label for x in lines if x.method == "B0"} == {"B0 (teacher)", "B0 (teacher2)"}
     assert sorted(len(table["body"]) for table in class_tables(lines)) == [4, 11]
     assert "B0 (teacher2)" in written(copied, tmp_path)
-
-
-@pytest.mark.system
-def test_matplotlib_is_imported_when_something_is_drawn() -> None:
-    names = ("viz.report.page", "viz.inversion.command", "viz.layers.command", "viz.filters")
-    code = f"import sys, {', '.join(names)}; sys.exit('matplotlib' in sys.modules)"
-    python("-c", code, cwd=ROOT)
