@@ -38,10 +38,12 @@ def on_vgg16(
 
 
 def largefov(config: NetworkConfig, classes: int) -> nn.Module:
+    """DeepLab-LargeFOV, with the pool of `network.pool5a` if it is set."""
     return on_vgg16(config, classes, DeepLabVGG16, pool5a=config.pool5a)
 
 
 def pspnet(config: NetworkConfig, classes: int, depth: int) -> nn.Module:
+    """PSPNet, with the head of `network.auxiliary` if it is set."""
     made = partial(PSPNet, auxiliary=config.auxiliary > 0)
     return on_resnet(config, classes, made, depth)
 
