@@ -112,7 +112,9 @@ def networks_of(config: AnalyseConfig) -> Trained:
     if same_classes(before.classes, after.classes):
         return Trained(folder, before, after, made)
     made |= {"head": "new"}
-    return Trained(folder, before, after, made, start_point, frozenset(head_of(after.network)))
+    return Trained(
+        folder, before, after, made, start_point, frozenset(head_of(after.network, after.net))
+    )
 
 
 def analyse_activations(config: AnalyseConfig, trained: Trained) -> Found:
