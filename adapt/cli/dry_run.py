@@ -23,8 +23,8 @@ from adapt.settings.commands import EvaluateConfig
 from adapt.settings.mapping import DRAWN, EXPLICIT, as_dict, flatten
 from adapt.settings.study import StudyConfig
 from adapt.settings.training import TrainConfig
+from adapt.study import study_of
 from adapt.study.cells import check_study
-from adapt.study.grid import study_of
 from adapt.training.setup import prepare, resolve
 from adapt.training.train import describe
 from adapt.training.trial import trial

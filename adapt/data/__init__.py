@@ -16,14 +16,15 @@ from adapt.data.objects import OBJECTS, Pairs, offered, samples_of
 from adapt.data.pairs import PAIRS, read_csv, read_shards
 from adapt.data.samples import FILES, Sample, Table, Task, chosen, column, map_fields
 from adapt.data.scenes import write_scenes
-from adapt.data.segmentation import CAMVID, CITYSCAPES, SCENES, VOC
+from adapt.data.segmentation import CAMVID, CITYSCAPES, CONTEXT, D3, LIP, PERSON_PART, SCENES, VOC
 from adapt.data.tasks import only, tasks_of, with_maps
 from adapt.data.warp import with_transforms
 from adapt.errors import InputError, listing, unknown
 from adapt.settings.groups import WHOLE, DataConfig
 
 DATASETS = {
-    "scenes": SCENES, "camvid": CAMVID, "voc": VOC, "cityscapes": CITYSCAPES, "pairs": PAIRS,
+    "scenes": SCENES, "camvid": CAMVID, "voc": VOC, "context": CONTEXT, "person_part": PERSON_PART,
+    "d3": D3, "lip": LIP, "cityscapes": CITYSCAPES, "pairs": PAIRS,
     "caltech256": CALTECH256, "indoor67": INDOOR67, "dogs120": DOGS120, "food101": FOOD101,
     "folders": FOLDERS,
 }  # fmt: skip
@@ -33,10 +34,10 @@ HELD_OUT = "val"
 """The split or part that a verdict is of, and that pairs held out by a caller of Python are."""
 
 OWNERS = {
-    "pairs": "pairs", "shards": "pairs", "labels": "pairs", "classes": "pairs", "sbd": "voc",
+    "pairs": "pairs", "shards": "pairs", "labels": "pairs", "classes": "pairs", "sbd": "voc, d3",
     "coarse": "cityscapes", "variant": "cityscapes", "imagenet_val": "dogs120",
 }  # fmt: skip
-"""Settings of one data set."""
+"""Settings of one or two data sets."""
 
 
 @dataclass(frozen=True)
@@ -123,7 +124,7 @@ def layout_of(config: DataConfig) -> Layout:
 def check_owner(config: DataConfig) -> None:
     """Raises InputError for a setting that belongs to another data set, which would not be read."""
     for what, owner in OWNERS.items():
-        if getattr(config, what) and config.name != owner:
+        if getattr(config, what) and config.name not in owner.split(", "):
             raise InputError(f"data.{what} is for data={owner} only; data is {config.name}")
     if config.pairs and config.shards:
         both = f"data.pairs is {config.pairs}, data.shards {config.shards}"

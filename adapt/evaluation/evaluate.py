@@ -114,6 +114,11 @@ def score(
         check_classes(judge.classes, model.classes, f"teacher: {origin}", str(folder))
         teacher = of_task(machine.place(judge.net).eval(), task)
         reading = replace(reading, teacher=judge.network)
+    elif not data.labelled:
+        raise InputError(
+            f"split {config.split} of {data.name} has no labels to score by; predict writes what a "
+            "test server scores"
+        )
     if config.loss and data.classification:
         raise InputError("loss=true needs one label a pixel; these images have one label each")
     found = evaluate_networks(machine, net, reading, data, image, teacher)

@@ -60,7 +60,8 @@ def recipe_of(config: NetworkConfig, net: nn.Module, classes: int | dict[str, in
         return Recipe(where, config.name, arguments, None, None, ("torch", "torchvision"))
     make, kind = NETWORKS[config.name], type(net)
     fixed = make.keywords if isinstance(make, partial) else {}
-    known = {"num_classes": outputs, "width": config.width, "batch_norm": config.batch_norm} | fixed
+    settings = {name: getattr(config, name) for name in ("width", "batch_norm", "pool5a")}
+    known = {"num_classes": outputs} | settings | fixed
     arguments = {p: known[p] for p in inspect.signature(kind).parameters if p in known}
     source = Path(inspect.getfile(kind))
     vision = "torchvision" in source.read_text(encoding="utf-8")

@@ -19,7 +19,7 @@ from adapt.networks.names import WEIGHTS, place_of, read_named
 from adapt.networks.pretrained import COCO, COUNTER, IMAGENET, is_pretrained, pretrained
 from adapt.networks.sizes import outputs
 from adapt.settings.checks import MOST_CLASSES
-from adapt.settings.choices import BACKBONE
+from adapt.settings.choices import AUXILIARY_HEAD, BACKBONE
 from adapt.settings.groups import NetworkConfig, TeacherNetworkConfig
 from adapt.settings.mapping import as_dict, build, check_record, differences, inherit_network
 
@@ -72,8 +72,11 @@ def save_model(
     tasks: Tasks | None = None,
 ) -> None:
     """Write a network so that `DeepLabVGG16(...).load_state_dict(load_file(...))` reads it back.
-    What has two names in it is written under both."""
+    What has two names in it is written under both, an auxiliary head not at all."""
     tensors = {k: v.detach().cpu().contiguous().clone() for k, v in net.state_dict().items()}
+    if network.auxiliary and not network.factory:
+        tensors = {k: v for k, v in tensors.items() if not k.startswith(f"{AUXILIARY_HEAD}.")}
+        network = replace(network, auxiliary=0.0)
     write_whole(folder / WEIGHTS, safetensors.torch.save(tensors))
     about = About(FORMATS[-1], as_dict(network), list(classes), sha256(folder / WEIGHTS))
     several = {"tasks": {task: list(own) for task, own in tasks.items()}} if tasks else {}

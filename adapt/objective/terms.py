@@ -10,8 +10,9 @@ from torch import Tensor, nn
 from adapt.data.images import void_of
 from adapt.errors import InputError, unknown
 from adapt.machine.processes import all_mean, all_sum, global_mean
-from adapt.networks.taps import LOGITS, tap_of, upsample
+from adapt.networks.taps import LOGITS, tap_of, two_logits, upsample
 from adapt.objective.distances import DISTANCES, OPTIONS, divergence, masked_mean
+from adapt.settings.choices import AUXILIARY_HEAD
 from adapt.settings.objective import (
     KDConfig,
     ObjectiveConfig,
@@ -110,6 +111,16 @@ def supervised(config: SupervisedConfig) -> Term:
     return Term(parts, student=frozenset(map(tap_of, tasks or [""])), labels=True)
 
 
+def auxiliary(weight: float) -> Term:
+    """Cross-entropy of the auxiliary head with the same labels (Zhao et al. 2017, section 3.3)."""
+
+    def parts(student: Maps, teacher: Maps, batch: dict[str, Tensor]) -> dict[str, Part]:
+        value = cross_entropy(two_logits(student[AUXILIARY_HEAD]), batch["y"].long())
+        return {"auxiliary/cross_entropy": (value, weight)}
+
+    return Term(parts, student=frozenset({AUXILIARY_HEAD}), labels=True)
+
+
 def kd(config: KDConfig) -> Term:
     """T^2 mean over cells of KL(softmax(z_T(x1) / T) || softmax(z_S(x2) / T)) (Hinton et al. 2015),
     at the size of the student's own output.
@@ -188,13 +199,16 @@ TERMS: dict[str, Callable[..., Term]] = {
 
 
 class Objective:
-    """The terms of positive weight, and the union of what they need."""
+    """The terms of positive weight, and the union of what they need. The supervised one counts the
+    output of an auxiliary head too, `weight_of_auxiliary` times."""
 
-    def __init__(self, config: ObjectiveConfig) -> None:
+    def __init__(self, config: ObjectiveConfig, weight_of_auxiliary: float = 0.0) -> None:
         active = {n: getattr(config, n) for n in TERMS if getattr(config, n).weight > 0}
         if not active:
             raise InputError(f"objective {config.name!r}: no term of {', '.join(TERMS)} is on")
         terms = {name: TERMS[name](own) for name, own in active.items()}
+        if weight_of_auxiliary and "supervised" in terms:
+            terms["auxiliary"] = auxiliary(config.supervised.weight * weight_of_auxiliary)
         self.terms = list(terms.values())
         self.student = frozenset[str]().union(*(t.student for t in self.terms))
         """The student's layers whose maps it must produce."""

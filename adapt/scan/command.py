@@ -14,7 +14,7 @@ from adapt.errors import Stopped
 from adapt.machine.runtime import say
 from adapt.scan import checks
 from adapt.scan.checks import size_text
-from adapt.scan.measure import IMAGE, Records, measure_all
+from adapt.scan.measure import IMAGE, Records, measure_all, statistics
 from adapt.scan.members import ERROR, REMEDIES, WARNING, Finding, Members, error, members
 from adapt.scan.pairs import content, sample
 from adapt.settings.choices import HASH_BITS
@@ -81,6 +81,12 @@ def check(config: ScanConfig) -> tuple[list[Finding], dict[str, Any]]:
         "labels": {name: shares(found, records, name) for name in found.lists},
         "nearest": nearest,
     }
+    if config.statistics:
+        jobs = found.images(found.training)
+        summary["statistics"] = {
+            side: statistics([job for job in every if (job[0], job[1]) in records], config.workers)
+            for side, every in jobs.items()
+        }
     if config.pairs and found.paired:
         more, summary["pairs"] = content(found, records, config)
         offset, summary["sample"] = sample(found, records)
@@ -116,6 +122,9 @@ def overview(summary: dict[str, Any], near: int) -> list[str]:
         for row in next(iter(labels.values())):
             rows.append([row, *(f"{percent[row]:.2f}" for percent in labels.values())])
         lines.append("labels " + text_table(rows).replace("\n", "\n" + " " * len("labels ")))
+    for side, found in summary.get("statistics", {}).items():
+        values = [f"network.{k}=[{','.join(map(str, found[k]))}]" for k in ("mean", "std")]
+        lines.append(f"{side}     {' '.join(values)}")
     for side, least in summary["nearest"].items():
         if least is not None:
             bits = f"at least {least} of {HASH_BITS} bits (a leak: {near} or less)"

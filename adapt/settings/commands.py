@@ -288,6 +288,9 @@ class ScanConfig(Settings):
     128. Frames of a video lie between, the closer in time the lower."""
     pairs: bool = True
     """Compare the content of each pair, and sample how x2 lies on x1 and how bright both are."""
+    statistics: bool = False
+    """Print mean and standard deviation of each channel over all pixels of the training images, as
+    network.mean and network.std take them."""
     doubt: Annotated[float, Range(0, 1, above=True, below=True)] = 0.05
     """Share of the other images that may fit better than the own partner without a warning. A
     partner drawn at random is above with probability 1 - doubt."""

@@ -72,7 +72,7 @@ class DataConfig(Settings, where="data."):
     labels: str = ""
     """`pairs` only: folder of index masks that match x1 by name, for evaluation."""
     sbd: str = ""
-    """`voc` only: SBD's folder benchmark_RELEASE/dataset, with the .mat labels of trainaug."""
+    """`voc` and `d3` only: SBD's folder benchmark_RELEASE/dataset, with its .mat labels."""
     download: bool = False
     """Fetch VOC 2012, Caltech-256 or Food-101 into data.root. SBD too is fetched, into data.sbd,
     where that is given."""
@@ -216,9 +216,16 @@ class NetworkConfig(Settings, where="network."):
     {decode_head.conv_seg: classifier.4}. The longest that fits counts, `*` is any one part of a
     name, and an empty prefix takes one off or puts one before all."""
     width: Annotated[float, Range(0, 64, above=True)] = 1.0
-    """VGG-16 networks: multiplier of every hidden channel count."""
+    """VGG-16 networks, fcn32s_alexnet and sunet64: multiplier of every hidden channel count."""
     batch_norm: bool = False
     """VGG-16 networks: batch normalisation after the convolutions."""
+    pool5a: bool = False
+    """deeplab_vgg16: an average pool of stride 1 between pool5 and fc6, which the authors' public
+    network has and their paper does not mention."""
+    auxiliary: Strength = 0.0
+    """Weight, in training, of the cross-entropy of an auxiliary head, the layer `aux_classifier`,
+    on the fourth stage. PSPNet (0.4) and torchvision's DeepLabV3 and FCN can have it, and a factory
+    of yours. It is not in the finished model. 0 = no such head."""
     one_logit: bool = False
     """One output for two classes, whose sigmoid is the chance of the second. A factory that takes
     the number of classes is called with 1. A weights file tells it by itself."""

@@ -177,7 +177,7 @@ def default_of(field: Field) -> Any:
 FINE_TUNING = ("protocols", "loss", "pretraining", "analyses", "freezes_of")
 """What only a study of fine-tuning uses."""
 ADAPTATION = (
-    "source", "objectives", "rates", "offsets", "teacher_part", "chain", "moved", "features", "features_of",
-    "baselines", "adaptation", "inversions", "inversions_of", "inversion",
+    "source", "objectives", "rates", "offsets", "teacher_part", "chain", "moved", "features",
+    "features_of", "baselines", "adaptation", "inversions", "inversions_of", "inversion",
 )  # fmt: skip
 """What only a study of adaptation uses."""

@@ -14,7 +14,9 @@ from adapt.errors import InputError
 from adapt.evaluation.evaluate import evaluate, metrics_path
 from adapt.machine.runtime import runtime
 from adapt.objective.terms import Objective
+from adapt.penalties import PENALTIES
 from adapt.settings.commands import EvaluateConfig, FisherConfig
+from adapt.settings.groups import PenaltyConfig
 from adapt.settings.objective import ObjectiveConfig, SupervisedConfig
 from adapt.settings.study import Stage, StudyConfig
 from adapt.settings.training import Machine, TrainConfig
@@ -108,3 +110,9 @@ def check_study(config: StudyConfig) -> None:
     for split in dict.fromkeys((config.split, config.selection)):
         if split:
             load(config.data, split)
+
+
+def needs_fisher(penalty: PenaltyConfig) -> bool:
+    """Does a penalty need Fisher information and name no file?"""
+    form = PENALTIES.get(penalty.name)
+    return form is not None and form.fisher and not penalty.fisher

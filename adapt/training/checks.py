@@ -1,12 +1,29 @@
 """What must fit together before a training: its objective, data set and networks."""
 
+from collections.abc import Iterable
+
 from adapt.data import DataSet
 from adapt.errors import InputError
 from adapt.networks.layers import Layer
 from adapt.networks.saved import Model, check_outputs
 from adapt.objective.terms import Objective
-from adapt.settings.groups import DataConfig
+from adapt.settings.groups import DataConfig, TeacherNetworkConfig
 from adapt.settings.training import TrainConfig
+
+
+def refuse_unused(config: TrainConfig, files: Iterable[str]) -> None:
+    """InputError for settings of a teacher or of a weights file where there is none; `files` are
+    those of `teacher` and `start` that are weights."""
+    if config.network.keys and not files:
+        raise InputError(
+            "network.keys renames tensors of a weights file; neither teacher nor start is one"
+        )
+    if config.teacher_network.keys and "teacher" not in files:
+        raise InputError(
+            "teacher_network.keys renames tensors of a weights file; give teacher=FILE"
+        )
+    if config.teacher_network != TeacherNetworkConfig() and not config.teacher:
+        raise InputError("teacher_network is set, but there is no teacher; give teacher=FILE")
 
 
 def check_one_size(config: DataConfig, data: DataSet) -> None:

@@ -1,6 +1,6 @@
 """What a training is made of: configuration resolved, data and networks loaded and checked."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -48,7 +48,13 @@ from adapt.settings.groups import AlsoConfig, DataConfig, NetworkConfig, Teacher
 from adapt.settings.mapping import as_dict, inherit_data, inherit_network
 from adapt.settings.training import TrainConfig
 from adapt.training.averaging import AveragedModel, averaged
-from adapt.training.checks import check_data, check_kind, check_one_size, check_teacher
+from adapt.training.checks import (
+    check_data,
+    check_kind,
+    check_one_size,
+    check_teacher,
+    refuse_unused,
+)
 from adapt.training.drift import Drift
 from adapt.training.freezing import freeze_first, refuse_new, with_gradient
 from adapt.training.schedules import make_optimizer
@@ -232,21 +238,6 @@ def resolve(
     return resolved, models.get("start"), teacher
 
 
-def refuse_unused(config: TrainConfig, files: Iterable[str]) -> None:
-    """InputError for settings of a teacher or of a weights file where there is none; `files` are
-    those of `teacher` and `start` that are weights."""
-    if config.network.keys and not files:
-        raise InputError(
-            "network.keys renames tensors of a weights file; neither teacher nor start is one"
-        )
-    if config.teacher_network.keys and "teacher" not in files:
-        raise InputError(
-            "teacher_network.keys renames tensors of a weights file; give teacher=FILE"
-        )
-    if config.teacher_network != TeacherNetworkConfig() and not config.teacher:
-        raise InputError("teacher_network is set, but there is no teacher; give teacher=FILE")
-
-
 def begun(
     config: TrainConfig, start: Model | None, classes: int | Mapping[str, int]
 ) -> tuple[nn.Module, dict[str, Tensor] | None, dict[str, str]]:
@@ -282,7 +273,7 @@ def prepare(
     sets = sets_of(config, read(config.data))
     tasks = tasks_in(sets)
     config = with_weights(config, tasks)
-    objective = Objective(config.objective)
+    objective = Objective(config.objective, config.network.auxiliary)
     for data, settings in sets:
         check_data(config, settings, data, objective)
     models = {k: m for k, m in (("start", start), ("teacher", teacher)) if m is not None}

@@ -1,4 +1,4 @@
-"""A run with several heads is one run: scores, masks, export, Fisher information, report of each."""
+"""A run of several heads is one run: scores, masks, export, Fisher information, report of each."""
 
 import sys
 from dataclasses import replace

@@ -16,7 +16,7 @@ import adapt
 from adapt.analysis.activations import activations
 from adapt.evaluation.protocol import predict
 from adapt.machine.runtime import runtime
-from adapt.networks import NETWORKS, build_network
+from adapt.networks import NETWORKS, SCALABLE, build_network
 from adapt.networks.batchnorm import adapt_statistics, batch_norms
 from adapt.networks.layers import auto_taps, check, trace
 from adapt.networks.taps import LOGITS, forward, logits_of
@@ -125,7 +125,7 @@ def shallow(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def ours(name: str) -> nn.Module:
-    width = 1 / 32 if name.endswith("_vgg16") else 1.0
+    width = 1 / 32 if name.endswith("_vgg16") or name in SCALABLE else 1.0
     return build_network(NetworkConfig(name, width=width), CLASSES)
 
 

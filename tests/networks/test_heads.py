@@ -73,7 +73,7 @@ def test_a_pass_of_both_heads_costs_the_body_once() -> None:
     [
         (NetworkConfig(name="lraspp_mobilenet_v3_large"), "lraspp_mobilenet_v3_large has one head"),
         (NetworkConfig(name="deeplabv2_resnet101"), "deeplabv2_resnet101 has one head"),
-        (NetworkConfig(void=True), "void are for a network with one head"),
+        (NetworkConfig(void=True), "void is for a network with one head"),
         (NetworkConfig(factory="test_heads:without"), "mapping with the logits of each, parts"),
     ],
 )

@@ -9,7 +9,7 @@ from adapt.disk.runs import read_summary
 from adapt.disk.tables import csv_of, text_table
 from adapt.errors import InputError
 from adapt.evaluation.rows import collect
-from adapt.study.grid import FineTuning
+from adapt.study.fine_tuning import FineTuning
 from viz.report.tables import Line, Stat, entries_of, lines_of, stat
 
 PAPERS = Path(__file__).with_name("papers.json")
