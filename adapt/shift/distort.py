@@ -104,7 +104,7 @@ def make_distorted(config: DistortConfig) -> Path:
         raise InputError("data.root is empty: give the folder of the images to distort")
     if layout.tasks:
         raise InputError(
-            f"{config.data.name} has several label maps, {', '.join(layout.tasks)}; a twin has one: "
+            f"{config.data.name} has the label maps {', '.join(layout.tasks)}; a twin has one: "
             "distort the data sets that they come from"
         )
     root, out = layout.home(Path(config.data.root)), Path(config.out)

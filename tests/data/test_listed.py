@@ -70,7 +70,7 @@ def test_d3_has_both_masks_of_what_both_lists_of_a_split_have(tmp_path: Path) ->
         assert sample.maps["y1_parts"] == root / "ImageSets/Person/gt" / f"{sample.name}.png"
     alone = load(replace(config, tasks={"parts": {}}), "train")
     assert alone.classes == DATASETS["person_part"].classes and alone.task == "parts"
-    with pytest.raises(InputError, match="d3 has several label maps, semantic, parts; a twin has"):
+    with pytest.raises(InputError, match="d3 has the label maps semantic, parts; a twin has"):
         make_distorted(DistortConfig(config, ShiftConfig(), str(tmp_path / "twin")))
     half = root / "ImageSets/Person/gt/2008_1.png"
     half.write_bytes(half.read_bytes()[:100])
