@@ -8,9 +8,10 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
+from adapt.data import layout_of
 from adapt.disk.files import write_json
 from adapt.disk.tables import text_table
-from adapt.errors import Stopped
+from adapt.errors import Stopped, listing
 from adapt.machine.runtime import say
 from adapt.scan import checks
 from adapt.scan.checks import size_text
@@ -34,6 +35,8 @@ def scan(config: ScanConfig) -> Path:
         Stopped: with status 1 if there are errors; the report is written.
     """
     findings, summary = check(config)
+    if tasks := {*config.data.tasks, *layout_of(config.data).tasks}:
+        say(f"label maps by name ({listing(tasks)}) are not looked at; a training reads some first")
     for line in overview(summary, config.near):
         say(line)
     show(findings, config.shown, config.out)
