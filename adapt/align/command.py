@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from shlex import join
 from typing import Any
 
 import numpy as np
@@ -148,8 +149,11 @@ def align(config: AlignConfig) -> Alignment:
     for line in found.lines:
         say(line)
     if not found.refused:
-        twin = f"data=pairs data.pairs={folder_of(config) / PAIRS}"
-        named = twin if config.twin else f"data={config.data.name} … data.transforms={out / TABLE}"
+        read = {"data": config.data.name, "data.transforms": out / TABLE}
+        read |= {f"data.{place}": getattr(config.data, place) for place in PLACES}
+        if config.twin:
+            read = {"data": "pairs", "data.pairs": folder_of(config) / PAIRS}
+        named = join(f"{name}={value}" for name, value in read.items() if value)
         say(f"{out / TABLE}. Next:\n  fra adapt {named} teacher=… run=…")
     return found
 

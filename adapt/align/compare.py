@@ -1,9 +1,8 @@
-"""Pairs of a data set compared, in several processes; how far they are off, for scan and adapt."""
+"""Pairs of a data set compared, in several processes."""
 
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
 from functools import cache, partial
 from typing import Any, TypeVar
 
@@ -12,7 +11,7 @@ import numpy as np
 from adapt.align import gradients
 from adapt.align.estimate import PASSES, Compared, Matcher, estimate, read_pair
 from adapt.align.models import NONE
-from adapt.align.rig import Rig, middle_of, rig_of
+from adapt.align.rig import Rig, rig_of
 from adapt.data import Sample
 from adapt.machine.runtime import progress
 from adapt.machine.workers import spread
@@ -67,51 +66,3 @@ def measured(samples: Sequence[Sample], config: DataConfig, matcher: str, worker
         if rig.kind == NONE:
             break
     return rig
-
-
-@dataclass(frozen=True)
-class Misalignment:
-    """How far x2 lies off x1 in a sample of pairs."""
-
-    pairs: int
-    """Compared."""
-    accepted: int
-    """Those of which it can be told."""
-    shift: tuple[float, float]
-    """Median over these, at the middle of the image, in x and y: pixels of x1's file."""
-    deviation: float
-    """Around it, from pair to pair: 1.4826 median absolute deviations in the same pixels, the
-    larger one of x and y."""
-
-    @property
-    def offset(self) -> float:
-        """Length of the median shift."""
-        return float(np.hypot(*self.shift))
-
-    @property
-    def line(self) -> str:
-        if not self.accepted:
-            return f"misalignment: cannot be told of any of {self.pairs} pairs"
-        x, y = self.shift
-        return (
-            f"misalignment: x2 lies ({x:+.1f}, {y:+.1f}) px off x1 in the median of "
-            f"{self.accepted} of {self.pairs} pairs, ± {self.deviation:.1f} px from pair to pair"
-        )
-
-
-def misalignment(
-    samples: Sequence[Sample], config: DataConfig, count: int = 16, workers: int = 1
-) -> Misalignment:
-    """Measure at most `count` evenly spaced pairs, which takes about 0.1 s each; the files as they
-    stand, whatever transforms the samples have.
-
-    Raises:
-        InputError: a sample without partner, or an image that cannot be read.
-    """
-    places = np.linspace(0, len(samples) - 1, min(count, len(samples))).round().astype(int)
-    some = [samples[i] for i in places]
-    found = list(compared(some, config, BARE, "", workers, "misalignment"))
-    shifts = [c.shift for c in found if c.found.accepted]
-    median, deviation = middle_of(np.array(shifts)) if shifts else (np.zeros(2), 0.0)
-    x, y = map(float, median)
-    return Misalignment(len(found), len(shifts), (x, y), deviation)

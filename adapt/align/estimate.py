@@ -34,8 +34,8 @@ Size = tuple[int, int]
 
 @dataclass(frozen=True)
 class Frame:
-    """The size at which a pair is compared: x1's, the longer side at most LONGEST. x2 is stretched
-    to it."""
+    """The size at which a pair is compared: x1's, the longer side at most LONGEST, say. x2 is
+    stretched to it."""
 
     size: Size
     old: Size
@@ -91,9 +91,9 @@ def read_pair(sample: Sample, config: DataConfig) -> Pair:
     )
 
 
-def paired(x1: np.ndarray, x2: np.ndarray) -> Pair:
+def paired(x1: np.ndarray, x2: np.ndarray, longest: int = LONGEST) -> Pair:
     """Two images, (h, w, C) of any sizes, in the frame in which they are compared."""
-    factor = min(1, LONGEST / max(x1.shape[:2]))
+    factor = min(1, longest / max(x1.shape[:2]))
     height, width = (max(1, round(side * factor)) for side in x1.shape[:2])
     old, new = (
         cv2.resize(shown(image), (width, height), interpolation=cv2.INTER_AREA)

@@ -1,6 +1,7 @@
 """The analyse command: what adapting or fine-tuning did to a network, as JSON and CSV."""
 
 from collections.abc import Callable, Iterator, Sequence
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,9 +20,18 @@ from adapt.evaluation.inference import Reading, Whole, evaluate_networks, groups
 from adapt.machine.runtime import runtime, say
 from adapt.networks.layers import check, main_path, trace
 from adapt.networks.preprocessing import as_input
-from adapt.networks.saved import Model, load_model, load_teacher, start_point_of
+from adapt.networks.pretrained import head_of
+from adapt.networks.saved import (
+    Model,
+    load_model,
+    load_teacher,
+    run_of,
+    same_classes,
+    start_point_of,
+)
 from adapt.penalties.fisher import load_fisher
 from adapt.settings.commands import PAIRS, AnalyseConfig
+from adapt.settings.groups import DataConfig
 
 Rows = list[dict[str, Any]]
 Found = tuple[dict[str, Any], Rows, Sequence[Sequence[object]]]
@@ -35,6 +45,21 @@ class Trained(NamedTuple):
     before: Model
     after: Model
     made: dict[str, Any]
+    source: str = ""
+    """Run whose data the network before was for, if its classes are others."""
+    head: frozenset[str] = frozenset()
+    """Tensors of the head, which is new then."""
+
+    def grafted(self) -> Model:
+        """The network after the training with the head that it had before: every tensor that both
+        share comes from the training (001, section 5.1)."""
+        if not self.head:
+            return self.after
+        net, trained = deepcopy(self.before.net), self.after.net.state_dict()
+        net.load_state_dict(
+            {k: v if k in self.head else trained[k] for k, v in net.state_dict().items()}
+        )
+        return replace(self.before, net=net)
 
 
 def table(rows: Rows, *heads: str) -> list[Sequence[object]]:
@@ -47,7 +72,8 @@ def analyse(config: AnalyseConfig) -> Path:
 
     Raises:
         InputError: an unfinished run, one that started from nothing that could be compared with,
-            networks of two architectures, images or layers that are not there.
+            networks of two architectures, images or layers that are not there; of a network whose
+            head is new, layers of it.
     """
     out = Path(config.out or Path(config.run) / "analysis")
     trained = networks_of(config) if config.run else None
@@ -67,21 +93,28 @@ def networks_of(config: AnalyseConfig) -> Trained:
     recorded = read_config(folder)
     if recorded["teacher_network"]["name"]:  # it came from its start, the teacher is another one
         recorded |= {"teacher": "", "teacher_network": {}}
-    start_point = config.teacher or start_point_of(recorded)
+    start_point = config.teacher or start_point_of(recorded) or run_of(recorded["start"])
     if not start_point:
         raise InputError(
-            f"{folder} was not trained from a network for its task; give teacher=RUN to compare it "
+            f"{folder} was not trained from the network of a run; give teacher=RUN to compare it "
             "with one"
         )
     before = load_teacher(start_point, recorded, after)
-    own = replace(after.network, keys=before.network.keys)  # of files' tensors
-    if before.network != own or len(before.classes) != len(after.classes):
+    # keys are of files' tensors
+    own = replace(after.network, keys=before.network.keys, one_logit=before.network.one_logit)
+    if before.network != own:
         raise InputError(
-            f"{start_point} and {folder} have different architectures or classes; give "
-            "teacher=RUN with a network of the same kind"
+            f"{start_point} and {folder} have different architectures; give teacher=RUN with a "
+            "network of the same kind"
         )
     made = {"run": str(folder), "network": after.network.name, "before": before.digest}
-    return Trained(folder, before, after, made | {"after": after.digest})
+    made |= {"after": after.digest}
+    if same_classes(before.classes, after.classes):
+        return Trained(folder, before, after, made)
+    made |= {"head": "new"}
+    return Trained(
+        folder, before, after, made, start_point, frozenset(head_of(after.network, after.net))
+    )
 
 
 def analyse_activations(config: AnalyseConfig, trained: Trained) -> Found:
@@ -99,6 +132,10 @@ def analyse_activations(config: AnalyseConfig, trained: Trained) -> Found:
     traced = trace(after, tuple(whole[0][seen[1]].shape[-2:]))
     names = config.layers or [x.name for x in main_path(traced)]
     check(traced, names, "layers")
+    if behind := [n for n in names if any(k.startswith(f"{n}.") for k in trained.head)]:
+        if config.layers:
+            raise InputError(f"layers: {behind[0]} belongs to the head, which is new")
+        names = names[: names.index(behind[0])]
 
     def images() -> Iterator[tuple[Tensor, Tensor]]:
         for group in groups(whole, reading, "activations"):
@@ -127,24 +164,30 @@ def analyse_activations(config: AnalyseConfig, trained: Trained) -> Found:
 
 
 def analyse_weights(config: AnalyseConfig, trained: Trained) -> Found:
-    """|w - w0| of each layer."""
-    rows, left_out = weight_distances(trained.after.net, trained.before.net.state_dict())
+    """|w - w0| of each layer; of a new head there is none."""
+    before = {k: v for k, v in trained.before.net.state_dict().items() if k not in trained.head}
+    rows, left_out = weight_distances(trained.after.net, before)
     content = {"made": trained.made, "layers": rows, "left_out": left_out}
     return content, rows, table(rows, "layer", "parameters", "start", "distance", "relative")
 
 
 def analyse_source(config: AnalyseConfig, trained: Trained) -> Found:
     """Scores on the old domain before and after the training (001, Table 5), and how far the two
-    networks still agree there (label-free)."""
-    _, settings, data = data_for(trained.folder, trained.after, config.data, "d1", config.split)
-    reading = Reading(settings, trained.after.network, config.batch, config.workers)
+    networks still agree there (label-free). A network with a new head gets its old one back, and is
+    scored on `val` of the run that it came from."""
+    if trained.head:
+        where, split = (Path(trained.source), trained.before, DataConfig()), "val"
+    else:
+        where, split = (trained.folder, trained.after, config.data), config.split
+    _, settings, data = data_for(*where, "d1", split)
+    reading = Reading(settings, trained.before.network, config.batch, config.workers)
     machine, old = runtime(config.device, config.precision), {}
-    before, after = machine.place(trained.before.net).eval(), machine.place(trained.after.net)
+    before, after = machine.place(trained.before.net).eval(), machine.place(trained.grafted().net)
     if data.labelled:
         old = headline(evaluate_networks(machine, before, reading, data, "x1"))
     new = headline(evaluate_networks(machine, after, reading, data, "x1", before))
     agreement, found = new.pop("agreement_miou"), drops(old, new)
-    about = {"data": data.name, "split": config.split, "images": len(data.samples),
+    about = {"data": data.name, "split": split, "images": len(data.samples),
              "precision": machine.precision}  # fmt: skip
     rows: Rows = [{"score": key, **values} for key, values in found.items()]
     rows.append({"score": "agreement_miou", "before": 100.0, "after": agreement})

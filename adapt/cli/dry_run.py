@@ -16,15 +16,15 @@ from adapt.data import once
 from adapt.disk import checkpoint
 from adapt.disk.files import read_yaml
 from adapt.disk.runs import CONFIG, SUMMARY, check_same
-from adapt.evaluation.evaluate import data_for
+from adapt.evaluation.evaluate import heads_for
 from adapt.machine.runtime import runtime, say
 from adapt.networks.saved import is_file, load_model
 from adapt.settings.commands import EvaluateConfig
 from adapt.settings.mapping import DRAWN, EXPLICIT, as_dict, flatten
 from adapt.settings.study import StudyConfig
 from adapt.settings.training import TrainConfig
+from adapt.study import study_of
 from adapt.study.cells import check_study
-from adapt.study.grid import study_of
 from adapt.training.setup import prepare, resolve
 from adapt.training.train import describe
 from adapt.training.trial import trial
@@ -36,10 +36,13 @@ T = TypeVar("T", TrainConfig, EvaluateConfig, StudyConfig)
 def elsewhere(config: T) -> Iterator[T]:
     """The settings without a download, and with scenes that are not drawn yet drawn for a while."""
     with TemporaryDirectory() as place:
-        data = replace(config.data, download=False)
-        if data.name == DRAWN and not Path(data.root).exists():
-            data = replace(data, root=f"{place}/scenes")
-        yield replace(config, data=data)
+        found = {}
+        for group in ("data", "also"):
+            if data := getattr(config, group, None):
+                found[group] = replace(data, download=False)
+                if data.name == DRAWN and not Path(data.root).exists():
+                    found[group].root = f"{place}/scenes"
+        yield replace(config, **found)
 
 
 def training(config: TrainConfig) -> None:
@@ -76,9 +79,11 @@ def evaluation(config: EvaluateConfig) -> None:
     runtime(config.device, config.precision)
     with elsewhere(config) as found:
         model = load_model(folder, what)
-        domain, _, data = data_for(folder, model, found.data, config.domain, config.split)
-    say(f"would score {folder} on {len(data.samples)} images of {data.name}, {domain}, "
-        f"{config.split}")  # fmt: skip
+        domain, heads = heads_for(folder, model, found.data, config.domain, config.split)
+    for task, (_, data) in heads.items():
+        head = f", head {task}," if task else ""
+        say(f"would score {folder}{head} on {len(data.samples)} images of {data.name}, {domain}, "
+            f"{config.split}")  # fmt: skip
 
 
 def study(config: StudyConfig) -> None:

@@ -5,7 +5,7 @@ import ast
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import MISSING, Field, fields, is_dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from textwrap import fill
 from typing import Annotated, Any, NamedTuple, get_args, get_origin
@@ -22,6 +22,7 @@ LAST = ("device", "precision", "workers")
 """Settings of the machine come after the others."""
 COLUMN, WIDTH = 30, 100
 """Where the meanings begin and end."""
+paragraph = partial(fill, width=WIDTH, break_on_hyphens=False)
 USAGE = """\
   fra {0} SETTING=VALUE ...              in a checkout also python scripts/{0}.py
   fra {0} SETTING=VALUE,VALUE ... -m     one run for each combination of values
@@ -128,13 +129,13 @@ def help_page(name: str, values: Any, chosen: dict[str, str], folders: Iterable[
         folders: those that choices are read from, configs/ and the like.
     """
     schema = COMMANDS[name].settings()
-    lines = [fill(meaning(schema), WIDTH), "", USAGE.format(name)]
+    lines = [paragraph(meaning(schema)), "", USAGE.format(name)]
     if chosen:
         lines.append("Choices, each of which sets several of the settings below at once")
     for group, choice in chosen.items():
         lines.append(entry(f"{group}={choice}", f"<{' | '.join(choices(group, folders))}>"))
     for about, part in sections(schema, values):
-        lines += ["", fill(about, WIDTH)]
+        lines += ["", paragraph(about)]
         for s in part:
             lines.append(entry(f"{s.name}={s.value}", f"{first_sentence(s.meaning)} <{s.kind}>"))
     return "\n".join(lines)
@@ -156,5 +157,5 @@ def entry(head: str, text: str) -> str:
     """The head in its column, or in a line of its own, and the text beside it."""
     gap = " " * COLUMN
     if len(head) > COLUMN - 4:
-        return f"  {head}\n{fill(text, WIDTH, initial_indent=gap, subsequent_indent=gap)}"
-    return fill(text, WIDTH, initial_indent=f"  {head}".ljust(COLUMN), subsequent_indent=gap)
+        return f"  {head}\n{paragraph(text, initial_indent=gap, subsequent_indent=gap)}"
+    return paragraph(text, initial_indent=f"  {head}".ljust(COLUMN), subsequent_indent=gap)

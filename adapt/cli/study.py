@@ -12,8 +12,8 @@ from adapt.evaluation.rows import Row, collect, rows_of, save, score_table
 from adapt.machine.runtime import say
 from adapt.settings.study import StudyConfig
 from adapt.settings.viz import OWN, ReportConfig
+from adapt.study import FineTuning, Study, study_of
 from adapt.study.cells import Cell, check_study
-from adapt.study.grid import FineTuning, Study, study_of
 from viz.inversion.command import MONTAGE, invert_all
 from viz.report import comparison
 from viz.report.page import report

@@ -1,7 +1,7 @@
 """Data sets: which files belong together. Nothing is decoded here (adapt.data.images does that)."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from operator import eq, gt
 from pathlib import Path
@@ -14,15 +14,17 @@ from adapt.data.files import Layout, MissingFiles, Problem, leading_out, matched
 from adapt.data.images import void_of
 from adapt.data.objects import OBJECTS, Pairs, offered, samples_of
 from adapt.data.pairs import PAIRS, read_csv, read_shards
-from adapt.data.samples import FILES, Sample, Table, chosen, column
+from adapt.data.samples import FILES, Sample, Table, Task, chosen, column, map_fields
 from adapt.data.scenes import write_scenes
-from adapt.data.segmentation import CAMVID, CITYSCAPES, SCENES, VOC
+from adapt.data.segmentation import CAMVID, CITYSCAPES, CONTEXT, D3, LIP, PERSON_PART, SCENES, VOC
+from adapt.data.tasks import only, tasks_of, with_maps
 from adapt.data.warp import with_transforms
 from adapt.errors import InputError, listing, unknown
 from adapt.settings.groups import WHOLE, DataConfig
 
 DATASETS = {
-    "scenes": SCENES, "camvid": CAMVID, "voc": VOC, "cityscapes": CITYSCAPES, "pairs": PAIRS,
+    "scenes": SCENES, "camvid": CAMVID, "voc": VOC, "context": CONTEXT, "person_part": PERSON_PART,
+    "d3": D3, "lip": LIP, "cityscapes": CITYSCAPES, "pairs": PAIRS,
     "caltech256": CALTECH256, "indoor67": INDOOR67, "dogs120": DOGS120, "food101": FOOD101,
     "folders": FOLDERS,
 }  # fmt: skip
@@ -32,10 +34,10 @@ HELD_OUT = "val"
 """The split or part that a verdict is of, and that pairs held out by a caller of Python are."""
 
 OWNERS = {
-    "pairs": "pairs", "shards": "pairs", "labels": "pairs", "classes": "pairs", "sbd": "voc",
+    "pairs": "pairs", "shards": "pairs", "labels": "pairs", "classes": "pairs", "sbd": "voc, d3",
     "coarse": "cityscapes", "variant": "cityscapes", "imagenet_val": "dogs120",
 }  # fmt: skip
-"""Settings of one data set."""
+"""Settings of one or two data sets."""
 
 
 @dataclass(frozen=True)
@@ -55,15 +57,47 @@ class DataSet:
     """Where the samples are Python's, not files."""
     items: Sequence[Any] = ()
     """The objects that the samples' names count."""
+    labels: tuple[int, ...] = ()
+    """The class that each of `codes` means; () = one value a class, in their order."""
+    tasks: Mapping[str, Task] = field(default_factory=dict)
+    """Of several named label maps; classes, void and codes are theirs then."""
+    task: str = ""
+    """The name of the one label map, where it has one."""
 
     @property
     def labelled(self) -> bool:
+        if self.tasks:
+            every = zip(*(column(self.samples, f"y1_{task}") for task in self.tasks), strict=True)
+            return all(map(any, every))
         masks, labels = (column(self.samples, field) for field in ("y1", "label"))
         return all(mask or label for mask, label in zip(masks, labels, strict=True))
 
     @property
     def paired(self) -> bool:
         return all(column(self.samples, "x2"))
+
+    @property
+    def values(self) -> tuple[int, ...]:
+        """What stands for each class in masks that are written."""
+        return (() if self.labels else self.codes) or tuple(range(len(self.classes)))
+
+    def of_task(self, task: str) -> "DataSet":
+        """The samples that have the label map of one task, with that as their only one; all of them
+        where none has."""
+        there = np.flatnonzero([*map(bool, column(self.samples, f"y1_{task}"))])
+        samples = chosen(self.samples, there) if len(there) else self.samples
+        own = self.tasks[task]
+        return replace(
+            self, classes=own.classes, void=own.void, codes=own.codes, labels=own.labels,
+            samples=only(samples, task), tasks={}, task=task,
+        )  # fmt: skip
+
+    def with_tasks(self) -> "DataSet":
+        """The data set with its one label map by its name, or the data set's."""
+        own, name = Task(self.classes, self.void, self.codes, self.labels), self.task or self.name
+        if self.tasks:
+            return self
+        return replace(self, samples=with_maps(self.samples, [name], self.name), tasks={name: own})
 
 
 def some(data: DataSet, count: int) -> DataSet:
@@ -90,7 +124,7 @@ def layout_of(config: DataConfig) -> Layout:
 def check_owner(config: DataConfig) -> None:
     """Raises InputError for a setting that belongs to another data set, which would not be read."""
     for what, owner in OWNERS.items():
-        if getattr(config, what) and config.name != owner:
+        if getattr(config, what) and config.name not in owner.split(", "):
             raise InputError(f"data.{what} is for data={owner} only; data is {config.name}")
     if config.pairs and config.shards:
         both = f"data.pairs is {config.pairs}, data.shards {config.shards}"
@@ -139,8 +173,39 @@ def load(config: DataConfig, split: str) -> DataSet:
     if layout.find is not None:
         classes = layout.find(config, Path(config.root))
     void, codes = label_values(config, classes)
+    tasks = tasks_of(config, layout, Task(classes, void, codes))
+    if tasks:
+        refuse_with_tasks(config, layout)
+        samples = with_maps(samples, tasks, config.name)
     kept = samples if isinstance(samples, Table) else tuple(samples)
-    return DataSet(config.name, split, classes, void, kept, codes, layout.classification)
+    how = (config.name, split, classes, void, kept, codes, layout.classification)
+    data = DataSet(*how, tasks=tasks)
+    return data.of_task(*tasks) if len(tasks) == 1 else data
+
+
+def refuse_with_tasks(config: DataConfig, layout: Layout) -> None:
+    """InputError for settings that know one label map only."""
+    if layout.classification:
+        raise InputError(f"data.tasks: {config.name} has one label an image, not label maps")
+    if config.transforms:
+        raise InputError("data.transforms warps one label map; data.tasks names several")
+
+
+def by_task(
+    configs: Sequence[DataConfig], split: str = "", named: bool = True
+) -> dict[str, tuple[DataConfig, DataSet]]:
+    """Task -> the settings of a data set, and its samples with that label map alone; of several
+    data sets the first that has it. An empty `split` is what each data set is evaluated by while a
+    training runs. One label map of one data set has the task `` unless it is to be `named`."""
+    found: dict[str, tuple[DataConfig, DataSet]] = {}
+    for config in configs:
+        data = load(config, split or layout_of(config).val_split)
+        if not (named or data.tasks):
+            return {"": (config, data)}
+        data = data.with_tasks()
+        for task in data.tasks:
+            found.setdefault(task, (config, data.of_task(task)))
+    return found
 
 
 Read = Callable[[DataConfig], DataSet]
@@ -200,6 +265,8 @@ def void_written(config: DataConfig) -> int:
 def load_objects(config: DataConfig, split: str) -> DataSet:
     """As `load`, of pairs that are objects of Python (adapt.data.objects)."""
     found = offered(config.pairs)
+    if config.tasks:
+        raise InputError("data.tasks is for label maps that are files; these are Python's objects")
     if config.transforms:
         raise InputError("data.transforms is for pairs that are files; these are Python's objects")
     apart = found.held_out if split == HELD_OUT else None
@@ -228,7 +295,7 @@ def _samples(config: DataConfig, layout: Layout, listed: str) -> Sequence[Sample
 
 def _listed(config: DataConfig, layout: Layout, listed: str) -> Sequence[Sample]:
     if config.pairs:
-        return read_csv(Path(config.pairs), config.follow_links)
+        return read_csv(Path(config.pairs), config.follow_links, config.tasks)
     if config.shards:
         return read_shards(config.shards, config.follow_links)
     old = read_split(config, layout, Path(config.root), listed)
@@ -255,7 +322,12 @@ def partnered(old: Sequence[Sample], new: Sequence[Sample]) -> Sequence[Sample]:
         labels = {"y2": ours.columns["y1"]} if "y1" in ours.columns else {}
         return Table(ours.columns | {"x2": theirs.columns["x1"]} | labels)
     both = zip(ours, theirs, strict=True)
-    return [replace(a, x2=b.x1, y2=b.y1 or a.y1) for a, b in both]
+    return [replace(a, x2=b.x1, y2=b.y1 or a.y1, maps={**a.maps, **moved(a, b)}) for a, b in both]
+
+
+def moved(a: Sample, b: Sample) -> dict[str, Path]:
+    """The named label maps of b as those of x2, where it has them, else those of a."""
+    return {f"y2_{field.partition('_')[2]}": file for field, file in {**a.maps, **b.maps}.items()}
 
 
 def read_split(config: DataConfig, layout: Layout, root: Path, split: str) -> Sequence[Sample]:
@@ -277,7 +349,8 @@ def read_split(config: DataConfig, layout: Layout, root: Path, split: str) -> Se
         places = [layout.home(root), *(Path(place) for place in named if place)]
         if out := leading_out(samples, [resolved(place) for place in places]):
             lost = {p.where for p in out}
-            samples = [s for s in samples if not lost & {str(getattr(s, f)) for f in FILES}]
+            every = (*FILES, *map_fields(samples))
+            samples = [s for s in samples if not lost & {str(s.file(f)) for f in every}]
             problems, message = problems + out, ""
     if problems:
         raise MissingFiles(problems, samples, message)

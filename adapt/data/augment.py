@@ -21,6 +21,7 @@ from adapt.settings.groups import DataConfig
 
 IMAGES = ("x1", "x2")
 MASKS = ("y", "valid")
+"""Of a sample with one label map; of several they are `y_TASK`."""
 FILL, FILL_LABEL = 0, 65_535
 """Values of pixels that no image covers, which are not valid. Labels have void there: OpenCV cuts
 FILL_LABEL to the largest value of their type."""
@@ -29,8 +30,8 @@ WINDOW, MIRROR, SCALE, ROTATION, COLOUR, BLUR = range(6)
 """What is drawn for a sample; COLOUR and BLUR for each side, x2's being 2 further."""
 
 Arrays = dict[str, np.ndarray]
-"""x1, x2: uint8 or uint16 (H, W, C); y: index mask (H, W); valid: uint8 (H, W); all of one height
-and width."""
+"""x1, x2: uint8 or uint16 (H, W, C); y, or several y_TASK: index mask (H, W); valid: uint8 (H, W);
+all of one height and width."""
 Steps = dict[int, Any]
 """What is drawn -> albumentations' transform that draws it."""
 
@@ -53,7 +54,7 @@ def resize(arrays: Arrays, size: list[int]) -> Arrays:
         wanted = frame(shape, size)
         shrinks = wanted[0] * wanted[1] < shape[0] * shape[1]
         smooth = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-        method = cv2.INTER_NEAREST_EXACT if key in MASKS else smooth
+        method = smooth if key in IMAGES else cv2.INTER_NEAREST_EXACT
         change = partial(cv2.resize, dsize=wanted[::-1], interpolation=method)
         resized[key] = with_channels(change, array)
     return resized
@@ -104,7 +105,7 @@ def fitted(arrays: Arrays, size: list[int], fit: str) -> Arrays:
     }
     for image in made.keys() & set(IMAGES):
         shown = centred(np.ones(arrays[image].shape[:2], np.uint8), made[image].shape[:2], 0)
-        for mask in made.keys() & set(MASKS):
+        for mask in made.keys() - set(IMAGES):
             there = resize({"valid": shown}, list(made[mask].shape[:2]))["valid"]
             made[mask] = np.where(there, made[mask], fill_of(mask, made[mask]))
     return made
@@ -112,7 +113,7 @@ def fitted(arrays: Arrays, size: list[int], fit: str) -> Arrays:
 
 def fill_of(key: str, array: np.ndarray) -> np.generic:
     """What an array holds where no image is; the largest value of a label's type is void."""
-    return array.dtype.type(np.iinfo(array.dtype).max if key == "y" else FILL)
+    return array.dtype.type(np.iinfo(array.dtype).max if key[0] == "y" else FILL)
 
 
 def turning(config: DataConfig) -> Steps:
@@ -231,6 +232,7 @@ class PairedAugmentation:
         first = next(key for key in IMAGES if key in arrays)
         moved = {("image" if key == first else key): array for key, array in arrays.items()}
         for use, step in self.turning.items():
+            step.add_targets({key: "mask" for key in arrays if key.startswith("y_")})
             step.set_random_seed(own(seed, use))
             moved = step(**moved)
         moved = {key: moved["image" if key == first else key] for key in arrays}

@@ -5,16 +5,16 @@ import re
 import unicodedata
 from codecs import BOM_UTF16_BE, BOM_UTF16_LE
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from itertools import accumulate, chain
 from pathlib import Path
 from typing import NamedTuple, NoReturn, TextIO, TypeVar
 
 from adapt.data.images import SUFFIXES
-from adapt.data.samples import FILES, Sample, Texts, column, repeats
+from adapt.data.samples import FILES, Sample, Task, Texts, column, map_fields, repeats
 from adapt.data.video import VIDEOS, on_disk
 from adapt.disk.files import check_readable, reading, write_whole
 from adapt.errors import InputError, listing
@@ -56,6 +56,8 @@ class Layout:
     """(configuration, root) -> classes; for data sets with one label an image, and only those."""
     val_split: str = "val"
     """What is evaluated while a training runs."""
+    tasks: Mapping[str, Task] = field(default_factory=dict)
+    """Of several label maps, instead of `classes`; a sample has each as `y1_NAME` in its maps."""
 
     @property
     def classification(self) -> bool:
@@ -163,7 +165,8 @@ def leading_out(samples: Sequence[Sample], roots: list[Path]) -> list[Problem]:
     folders within."""
     links: dict[str, set[str] | None] = {}
     problems = []
-    for text in (text for field in FILES for text in column(samples, field) if text):
+    columns = (column(samples, name) for name in (*FILES, *map_fields(samples)))
+    for text in filter(None, chain.from_iterable(columns)):
         folder, mark, name = text.rpartition("/")
         folder = folder or mark or "."
         if folder not in links:

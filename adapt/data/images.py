@@ -239,13 +239,15 @@ def read_mask(
     void: Iterable[int] = (),
     codes: Sequence[int] = (),
     colours: Sequence[Sequence[int]] = (),
+    labels: Sequence[int] = (),
 ) -> np.ndarray:
     """An index mask (H, W) of `index_type`: classes 0..classes-1, and `void_of` where the file has
     a void.
 
-    `codes` are the values of the classes in the file, where they are not 0..classes-1. Raises
-    InputError as read_indices, and for values that are no class's and not void, neither in `void`
-    nor `void_of`; the message has them with their pixel counts.
+    `codes` are the values of the classes in the file, where they are not 0..classes-1, and `labels`
+    the classes that they mean, where several mean one. Raises InputError as read_indices, and for
+    values that are no class's and not void, neither in `void` nor `void_of`; the message has them
+    with their pixel counts.
     """
     mask, nothing = read_indices(path, colours), void_of(classes)
     codes = codes or range(classes)
@@ -259,7 +261,7 @@ def read_mask(
             f"range; classes are {there}, void is {sorted(known - {*codes})}"
         )
     table = np.full(DEEP + 1, nothing, index_type(classes))
-    table[list(codes)] = np.arange(len(codes))
+    table[list(codes)] = labels or np.arange(len(codes))
     return table[mask]
 
 

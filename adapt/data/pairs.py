@@ -9,8 +9,9 @@ import csv
 import os
 import re
 from array import array
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
@@ -85,9 +86,9 @@ def paired(name: str, files: dict[str, Path]) -> Sample:
     return Sample(name, files["x1"], y1, files["x2"], files.get("y2", y1), files.get("valid"))
 
 
-def read_csv(path: Path, follow_links: bool = False) -> Sequence[Sample]:
+def read_csv(path: Path, follow_links: bool = False, tasks: Iterable[str] = ()) -> Sequence[Sample]:
     """Rows of a list whose files lie in its own folder; raises InputError with the line's number
-    where one does not, or is not there.
+    where one does not, or is not there. Columns y1_TASK and y2_TASK are label maps of `tasks`.
 
     A pair is called by x1's path without its suffix, with `__` for `/`; where others have that name
     too (an old image with several new ones, say), x2's follows.
@@ -95,16 +96,18 @@ def read_csv(path: Path, follow_links: bool = False) -> Sequence[Sample]:
     root = folder(path.parent, "data.pairs")
     if not exists(path):
         raise InputError(f"data.pairs: no such file: {path}")
-    numbers, cells = cells_of(path)
+    labels = [("y1", "y2"), *((f"y1_{task}", f"y2_{task}") for task in tasks)]
+    known = (*COLUMNS, *chain(*labels[1:]))
+    numbers, cells = cells_of(path, known)
     missing: list[tuple[int, Problem]] = []
     columns = {}
     for field in [*cells]:
         files = files_of(field, cells.pop(field), numbers, path, follow_links, missing)
         columns[field] = Texts(files, head_of(root))
     columns["name"] = names_of(columns, numbers, path)
-    if "y1" in columns:
-        both = zip(columns["y1"], columns.get("y2", columns["y1"]), strict=True)
-        columns["y2"] = Texts(y2 or y1 for y1, y2 in both)
+    for old, new in (pair for pair in labels if pair[0] in columns):
+        both = zip(columns[old], columns.get(new, columns[old]), strict=True)
+        columns[new] = Texts(y2 or y1 for y1, y2 in both)
     samples = Table(columns)
     if missing:
         whole = np.setdiff1d(np.arange(len(samples)), [row for row, _ in missing])
@@ -112,17 +115,17 @@ def read_csv(path: Path, follow_links: bool = False) -> Sequence[Sample]:
     return samples
 
 
-def cells_of(path: Path) -> tuple[Sequence[int], dict[str, Texts]]:
-    """The cells of a list by column of COLUMNS, x1 and x2 among them, and the numbers of its lines,
+def cells_of(path: Path, known: Sequence[str]) -> tuple[Sequence[int], dict[str, Texts]]:
+    """The cells of a list by `known` column, x1 and x2 among them, and the numbers of its lines,
     but for empty ones. Other columns are passed over, which a line says, unless their names seem to
     be meant for one of these."""
     with opened_list(path) as stream:
         first, head = next(((n, row) for n, row in enumerate(stream, 1) if row.strip()), (0, ""))
         headers = {mark: header_of(head, mark) for mark in MARKS}
-        mark = max(MARKS, key=lambda mark: len({*headers[mark]} & {*COLUMNS}))
+        mark = max(MARKS, key=lambda mark: len({*headers[mark]} & {*known}))
         header = headers[mark]
-        check_header(path, header)
-        cells = {column: Texts() for column in COLUMNS if column in header}
+        check_header(path, header, known)
+        cells = {column: Texts() for column in known if column in header}
         wanted = [(header.index(column), texts) for column, texts in cells.items()]
         numbers, before = array("L"), 0
         rows = csv.reader(stream, delimiter=mark, skipinitialspace=True)
@@ -157,12 +160,12 @@ def header_of(line: str, mark: str) -> list[str]:
     return [cell.strip().lower() for cell in cells]
 
 
-def check_header(path: Path, header: list[str]) -> None:
-    others = [column for column in header if column and column not in COLUMNS]
+def check_header(path: Path, header: list[str], known: Sequence[str]) -> None:
+    others = [column for column in header if column and column not in known]
     for column in others:
-        if get_close_matches(column, COLUMNS, 1, CLOSE):
-            raise unknown(f"{path}: column", column, COLUMNS)
-    if any(header.count(column) > 1 for column in COLUMNS):
+        if get_close_matches(column, known, 1, CLOSE):
+            raise unknown(f"{path}: column", column, known)
+    if any(header.count(column) > 1 for column in known):
         raise InputError(f"{path}: the header names a column twice: {', '.join(header)}")
     if not {"x1", "x2"} <= set(header):
         there = listing(header) or "none"

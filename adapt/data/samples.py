@@ -4,9 +4,10 @@ A pair of paths takes 1 kB as objects and 0.1 kB in a Table, which makes each sa
 for; and processes that a DataLoader forks share it, as reading it changes no reference count.
 """
 
+import hashlib
 from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,20 @@ from typing import Any
 import numpy as np
 
 FILES = ("x1", "y1", "x2", "y2", "valid")
-"""The fields of a sample that are files."""
+"""The fields of a sample that are files, but for named label maps."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """What the values of a named label map mean, which a head of a network learns."""
+
+    classes: tuple[str, ...]
+    void: tuple[int, ...] = ()
+    """Mask values besides 255 that mean void; () = the data set's."""
+    codes: tuple[int, ...] = ()
+    """Mask values of the classes; () = their indices."""
+    labels: tuple[int, ...] = ()
+    """The class that each of `codes` means; () = one value a class, in their order."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +46,12 @@ class Sample:
     """Of the whole image, in data sets for classification; then there are no masks."""
     transform: tuple[float, ...] | None = None
     """Homography, row by row, from pixels of x1 to those of x2 (adapt.data.warp)."""
+    maps: Mapping[str, Path] = field(default_factory=dict, hash=False)
+    """Of several named label maps, instead of y1 and y2: `y1_TASK` and `y2_TASK`."""
+
+    def file(self, name: str) -> Path | None:
+        """A field of FILES or of `maps`; None = there is none."""
+        return getattr(self, name, self.maps.get(name))
 
 
 class Texts(Sequence[str]):
@@ -79,7 +99,7 @@ def repeats(texts: Sequence[str]) -> bool:
 
 
 class Table(Sequence[Sample]):
-    """Samples by column: `name`, and fields of theirs that are files."""
+    """Samples by column: `name`, and fields of theirs that are files, in `maps` too."""
 
     def __init__(self, columns: Mapping[str, Texts]) -> None:
         self.columns = dict(columns)
@@ -92,8 +112,10 @@ class Table(Sequence[Sample]):
         if isinstance(row, range):
             return [self[each] for each in row]
         cells = {field: texts[row] for field, texts in self.columns.items()}
-        files: dict[str, Any] = {f: Path(text) for f, text in cells.items() if text and f in FILES}
-        return Sample(cells["name"], **files)
+        name = cells.pop("name")
+        found: dict[str, Any] = {f: Path(text) for f, text in cells.items() if text}
+        maps = {f: found.pop(f) for f in [*found] if f not in FILES}
+        return Sample(name, **found, maps=maps)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Sequence) and [*self] == [*other]
@@ -103,7 +125,7 @@ def column(samples: Sequence[Sample], field: str) -> Sequence[str]:
     """A field of all samples as text, "" for None."""
     if isinstance(samples, Table):
         return samples.columns.get(field) or [""] * len(samples)
-    found = (getattr(sample, field) for sample in samples)
+    found = (getattr(sample, field, sample.maps.get(field)) for sample in samples)
     return ["" if value is None else str(value) for value in found]
 
 
@@ -112,3 +134,38 @@ def chosen(samples: Sequence[Sample], places: np.ndarray) -> Sequence[Sample]:
     if isinstance(samples, Table):
         return Table({field: texts.take(places) for field, texts in samples.columns.items()})
     return [samples[place] for place in places]
+
+
+def map_fields(samples: Sequence[Sample]) -> list[str]:
+    """The fields of samples that are named label maps."""
+    if isinstance(samples, Table):
+        return [field for field in samples.columns if field not in ("name", *FILES)]
+    return [*dict.fromkeys(field for sample in samples for field in sample.maps)]
+
+
+def with_fields(samples: Sequence[Sample], sources: Mapping[str, str]) -> Sequence[Sample]:
+    """Samples with other label maps: field -> the field whose files it gets; there are no more."""
+    if isinstance(samples, Table):
+        kept = {f: texts for f, texts in samples.columns.items() if f[0] != "y"}
+        own = samples.columns
+        return Table(kept | {f: own[source] for f, source in sources.items() if source in own})
+    made = []
+    for sample in samples:
+        files = {f: path for f, source in sources.items() if (path := sample.file(source))}
+        y1, y2 = (files.pop(f, None) for f in ("y1", "y2"))
+        made.append(replace(sample, y1=y1, y2=y2, maps=files))
+    return made
+
+
+def pairing(samples: Sequence[Sample]) -> str:
+    """How many samples there are, and a digest of their names, files and labels in their order:
+    what belongs to what, not what the files contain."""
+    fields = ("name", *FILES, *map_fields(samples), "label", "transform")
+    columns = (column(samples, field) for field in fields)
+    digest, between = hashlib.sha256(), b""
+    for *row, transform in zip(*columns, strict=True):
+        text = "\0".join([cell or "None" for cell in row]) + (transform and f"\0{transform}")
+        digest.update(between + text.encode(errors="surrogateescape"))
+        between = b"\n"
+    found = f"{len(samples)} samples, SHA-256 of their names and files"
+    return f"{found} {digest.hexdigest()}"

@@ -20,6 +20,7 @@ from adapt.data.images import (
     check_header,
     image_header,
     image_size,
+    index_type,
     read_image,
     read_mask,
     read_valid,
@@ -48,7 +49,8 @@ Shape = tuple[int, int]
 """(H, W)."""
 Batch = dict[str, Any]
 """name: list of str; x1, x2: uint8 or uint16 (B, C, H, W); valid: uint8 (B, H, W); y: index masks
-(B, H, W), uint8 or uint16, or int64 (B,) where an image has one label. Absent = not asked."""
+(B, H, W), uint8 or uint16, or int64 (B,) where an image has one label. Of several tasks y_TASK,
+void where an image has none, and has_TASK, bool (B,): has it one? Absent = not asked."""
 
 
 class Decoder:
@@ -59,10 +61,15 @@ class Decoder:
         self.data, self.config, self.size, self.fit = data, config, config.resize, config.fit
         if self.fit != STRETCH and len(self.size) != 2:
             raise InputError(f"data.fit={self.fit} needs data.resize=[height,width]")
-        self.fields = tuple(fields)
+        self.fields = tuple(own for field in fields for own in self.own(field))
         masks = (any(column(data.samples, field)) for field in ("valid", "transform"))
         self.masked = "valid" in self.fields and (self.fit == PAD or any(masks))
         self.memory: dict[str, dict[str, np.ndarray]] | None = {} if config.cache else None
+
+    def own(self, field: str) -> list[str]:
+        """A field of the samples, or instead of their label map those of all tasks."""
+        several = self.data.tasks if field in ("y1", "y2") else ()
+        return [f"{field}_{task}" for task in several] or [field]
 
     def __call__(self, sample: Sample) -> dict[str, np.ndarray]:
         """Field -> array, all of one height and width; raises InputError for an unreadable file,
@@ -80,7 +87,7 @@ class Decoder:
 
     def native(self, sample: Sample) -> dict[str, np.ndarray]:
         """The same as the files have it; sizes may differ where there is `data.resize`."""
-        there = [f for f in self.fields if getattr(sample, f) is not None]
+        there = [f for f in self.fields if sample.file(f) is not None]
         if self.data.objects:
             found = arrays_of(self.data.items[int(sample.name)], sample.name, self.config)
             arrays = {f: found[f] for f in there}
@@ -93,7 +100,7 @@ class Decoder:
             arrays = {f: a for f, a in found.items() if f in self.fields}
         if self.masked and "valid" not in arrays:
             arrays["valid"] = np.ones(next(iter(arrays.values())).shape[:2], np.uint8)
-        return {("y" if f in ("y1", "y2") else f): a for f, a in arrays.items()}
+        return {(f"y{f[2:]}" if f[0] == "y" else f): a for f, a in arrays.items()}
 
     def fitted(self, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Those of `native`, cut or padded at their own resolutions as `data.fit` says."""
@@ -111,17 +118,19 @@ class Decoder:
             others = {f: p for f in IMAGES if f not in sizes and (p := getattr(sample, f))}
             why = misfit({f: image_size(p) for f, p in others.items()} | {**sizes}, self.size)
         if why:
-            shown = ", ".join(f"{f} {getattr(sample, f)} {size}" for f, size in sizes.items())
+            shown = ", ".join(f"{f} {sample.file(f)} {size}" for f, size in sizes.items())
             raise InputError(f"sample {sample.name}: sizes (H, W) differ: {shown}; {why}")
 
     def read(self, sample: Sample, name: str) -> np.ndarray:
-        path = getattr(sample, name)
+        path = sample.file(name)
+        assert path is not None
         if name in IMAGES:
             return read_image(path, *self.config.reading(name))
         if name == "valid":
             return read_valid(path)
-        data, colours = self.data, self.config.colors
-        return read_mask(path, len(data.classes), data.void, data.codes, colours)
+        own = self.data.tasks.get(name.partition("_")[2], self.data)
+        how = (own.void, own.codes, self.config.colors, own.labels)
+        return read_mask(path, len(own.classes), *how)
 
 
 class Stream(Dataset[Batch]):
@@ -134,24 +143,37 @@ class Stream(Dataset[Batch]):
         fields: Iterable[str],
         seed: int,
         numbered: bool = False,
+        tasks: Mapping[str, Sequence[str]] | None = None,
+        also: "Stream | None" = None,
     ) -> None:
-        """`numbered` adds `view` to a batch, int64 (B,): which view of which image x1 is."""
+        """`numbered` adds `view` to a batch, int64 (B,): which view of which image x1 is. `tasks`
+        are those of a training with their classes, where they are more than the data set's, and the
+        samples of `also` are drawn among its own."""
         self.decode = Decoder(data, config, fields)
         self.augment = PairedAugmentation(config)
         self.samples, self.seed, self.views = data.samples, seed, config.views
-        self.numbered = numbered
-        self.labelled = bool({"y1", "y2"} & set(self.decode.fields))
+        self.numbered, self.also = numbered, also
+        self.count: int = len(data.samples) + (also.count if also else 0)
+        self.labelled = any(field[0] == "y" for field in self.decode.fields)
+        own = tasks or {task: means.classes for task, means in data.tasks.items()}
+        self.tasks = own if self.labelled else {}
         self._order: tuple[int, np.ndarray] = (-1, np.empty(0, int))
 
     def order(self, epoch: int) -> np.ndarray:
         if self._order[0] != epoch:
-            shuffled = np.random.default_rng([self.seed, epoch]).permutation(len(self.samples))
+            shuffled = np.random.default_rng([self.seed, epoch]).permutation(self.count)
             self._order = (epoch, shuffled)
         return self._order[1]
 
     def __getitem__(self, position: int) -> Batch:
-        epoch, place = divmod(position, len(self.samples))
+        epoch, place = divmod(position, self.count)
         index = int(self.order(epoch)[place])
+        if self.also and index >= len(self.samples):
+            return self.also.item(epoch, index - len(self.samples))
+        return self.item(epoch, index)
+
+    def item(self, epoch: int, index: int) -> Batch:
+        """A sample of its own data set as an epoch sees it."""
         view = epoch
         if self.views:
             drawn = np.random.SeedSequence([self.seed, epoch, index, 1]).generate_state(1)[0]
@@ -165,10 +187,16 @@ class Stream(Dataset[Batch]):
         sample = self.samples[index]
         found: Batch = {"name": sample.name} | {k: tensor(a) for k, a in arrays.items()}
         if self.numbered:
-            own = view if self.views else self.augment.mirrored(int(seed))
-            found["view"] = index * self.augment.views + own
+            shown = view if self.views else self.augment.mirrored(int(seed))
+            found["view"] = index * self.augment.views + shown
         if sample.label is not None and self.labelled:
             found["y"] = torch.tensor(sample.label)
+        shape = next(iter(arrays.values())).shape[:2]
+        for task, classes in self.tasks.items():
+            key, count = f"y_{task}", len(classes)
+            found[f"has_{task}"] = torch.tensor(key in arrays)
+            if key not in arrays:
+                found[key] = tensor(np.full(shape, void_of(count), index_type(count)))
         return found
 
 
@@ -260,7 +288,7 @@ def check_sizes(
     if 0 < len(looked) < total:
         say(f"sizes: of {total:,} samples {HEADERS:,} are looked at before the run; scan reads all")
     for sample in progress(looked, what="sizes"):
-        paths = {f: p for f in decode.fields if (p := getattr(sample, f)) is not None}
+        paths = {f: p for f in decode.fields if (p := sample.file(f)) is not None}
         headers = {f: image_header(p) for f, p in paths.items() if p.suffix.lower() != ".mat"}
         decode.check(sample, {f: header.size for f, header in headers.items()})
         for name, header in headers.items():
@@ -307,7 +335,9 @@ def size_of(config: DataConfig, data: DataSet) -> tuple[int, int]:
 def check_labels(data: DataSet, config: DataConfig, fields: Iterable[str]) -> None:
     """Reads LOOKED_AT of the labels that are asked for, so that wrong values are refused before the
     first step, and says where all of them are one class and void."""
-    asked = [field for field in fields if field in ("y1", "y2")]
+    for task in data.tasks:
+        check_labels(data.of_task(task), config, fields)
+    asked = [field for field in fields if field in ("y1", "y2") and not data.tasks]
     if not asked or data.classification:
         return
     decode, void = Decoder(data, config, asked), void_of(len(data.classes))

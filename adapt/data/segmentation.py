@@ -1,13 +1,22 @@
-"""Data sets with one label a pixel: CamVid, PASCAL VOC 2012 with SBD, and Cityscapes.
+"""Data sets with one label a pixel: CamVid, PASCAL VOC and what else is annotated of it, LIP, and
+Cityscapes.
 
 camvid       {split}.txt, {split}/, {split}annot/, as in SegNet (Badrinarayanan et al. 2017)
 voc          JPEGImages/, SegmentationClass/ or SegmentationClassAug/, ImageSets/Segmentation/;
              SBD (Hariharan et al. 2011) adds the masks of `trainaug`
 scenes       the embedded scenes, which lie on disk as VOC does
+context      PASCAL Context (Mottaghi et al. 2014) as mmsegmentation's converter writes it: VOC
+             2010's JPEGImages/, SegmentationClassContext/, ImageSets/SegmentationContext/
+person_part  PASCAL-Person-Part (Chen et al. 2014): VOC's JPEGImages/, ImageSets/Person/ with the
+             lists and gt/
+d3           PASCAL-Person-Part and SBD of the same images: D3 of Dai's thesis (2018)
+lip          the multi-person part of Look into Person (Gong et al. 2017): Training/, Validation/,
+             each with Images/, Category_ids/ and its list
 cityscapes   leftImg8bit/<split>/<city>/<city>_<sequence>_<frame>_leftImg8bit.png,
              gtFine/…_gtFine_labelIds.png, gtCoarse/train_extra/…  (Cordts et al. 2016)
 """
 
+from collections.abc import Callable
 from pathlib import Path
 
 from adapt.data.files import (
@@ -20,10 +29,11 @@ from adapt.data.files import (
     lines,
     list_file,
     numbered,
+    say_once,
     unique,
     write_lines,
 )
-from adapt.data.samples import Sample
+from adapt.data.samples import Sample, Task
 from adapt.data.scenes import CLASSES as SCENE_CLASSES
 from adapt.errors import InputError, listing
 from adapt.settings.groups import DataConfig
@@ -45,6 +55,24 @@ CITYSCAPES_LABELS = {
 }  # fmt: skip
 """Value in labelIds files -> class, in the order of the 19 train ids. The other values of 0..33 are
 not scored."""
+
+CONTEXT_CLASSES = (
+    "background", "aeroplane", "bag", "bed", "bedclothes", "bench", "bicycle", "bird", "boat",
+    "book", "bottle", "building", "bus", "cabinet", "car", "cat", "ceiling", "chair", "cloth",
+    "computer", "cow", "cup", "curtain", "dog", "door", "fence", "floor", "flower", "food", "grass",
+    "ground", "horse", "keyboard", "light", "motorbike", "mountain", "mouse", "person", "plate",
+    "platform", "potted plant", "road", "rock", "sheep", "shelves", "sidewalk", "sign", "sky",
+    "snow", "sofa", "table", "track", "train", "tree", "truck", "tv monitor", "wall", "water",
+    "window", "wood",
+)  # fmt: skip
+PART_CLASSES = (
+    "background", "head", "torso", "upper arms", "lower arms", "upper legs", "lower legs",
+)  # fmt: skip
+LIP_CLASSES = (
+    "background", "hat", "hair", "gloves", "sunglasses", "upper clothes", "dress", "coat", "socks",
+    "pants", "torso skin", "scarf", "skirt", "face", "left arm", "right arm", "left leg",
+    "right leg", "left shoe", "right shoe",
+)  # fmt: skip
 
 LISTS = Path("ImageSets/Segmentation")
 TRAIN, VAL, TRAINAUG = 1464, 1449, 10582
@@ -91,7 +119,7 @@ voc_home = home_of("JPEGImages", "VOC2012", "VOCdevkit/VOC2012")
 
 
 def voc_splits(root: Path) -> list[str]:
-    names = ("train", "val", "trainval")
+    names = ("train", "val", "trainval", "test")
     return [name for name in names if (voc_home(root) / LISTS / f"{name}.txt").is_file()]
 
 
@@ -135,12 +163,16 @@ def label_tables(config: DataConfig, root: Path, lookup: Lookup) -> list[dict[st
 
 
 def voc(config: DataConfig, root: Path, split: str) -> list[Sample]:
+    """The images of a list with their masks; those of `test` are with the test server."""
     root = voc_home(root)
     source = list_file(root, LISTS / f"{split}.txt", config.follow_links)
     names = trainaug(config, root) if split == "trainaug" else voc_names(source)
     unique(names, source)
     samples, lookup = [], Lookup()
     images = lookup.table(root / "JPEGImages")
+    if split == "test":
+        found = {name: lookup.pick(images, name, str(source)) for name in names}
+        return lookup.complete([Sample(name, image) for name, image in found.items() if image])
     labels = label_tables(config, root, lookup)
     for name in names:
         image = lookup.pick(images, name, str(source))
@@ -157,6 +189,97 @@ def write_voc(root: Path, split: str, samples: list[Sample]) -> None:
 
 VOC = Layout(VOC_CLASSES, (), "trainaug", voc_home, voc_splits, voc, write_voc)
 SCENES = Layout(SCENE_CLASSES, (), "train", voc_home, voc_splits, voc, write_voc)
+
+
+def named(
+    classes: tuple[str, ...],
+    home: Callable[[Path], Path],
+    places: Callable[[str], tuple[str, str, str]],
+    sizes: dict[str, int],
+) -> Layout:
+    """A data set with a list of names for each split, which images and masks have as stems.
+
+    Args:
+        classes: in the order of their values in the masks.
+        home: finds the folder that everything lies below.
+        places: split -> its list, its folder of images and that of its masks.
+        sizes: how many names the published list of each split has. A line says where another one
+            has more or fewer, because figures of others do not compare then.
+    """
+
+    def read(config: DataConfig, root: Path, split: str) -> list[Sample]:
+        root = home(root)
+        listed, *folders = places(split)
+        source, lookup = list_file(root, listed, config.follow_links), Lookup()
+        names = voc_names(source)
+        unique(names, source)
+        if len(names) != sizes.get(split, len(names)):
+            say_once(f"{source}: it has {len(names)} names, the published list {sizes[split]}")
+        tables, samples = [lookup.table(root / place) for place in folders], list[Sample]()
+        for name in names:
+            image, mask = (lookup.pick(table, name, str(source)) for table in tables)
+            if image and mask:
+                samples.append(Sample(name, image, mask))
+        return lookup.complete(samples)
+
+    def write(root: Path, split: str, samples: list[Sample]) -> None:
+        write_lines(root / places(split)[0], [s.name for s in samples])
+
+    return Layout(
+        classes, (), "train", home,
+        lambda root: [split for split in sizes if (home(root) / places(split)[0]).is_file()],
+        read, write,
+    )  # fmt: skip
+
+
+CONTEXT = named(
+    CONTEXT_CLASSES,
+    home_of("SegmentationClassContext", "VOC2010", "VOCdevkit/VOC2010"),
+    lambda split: (
+        f"ImageSets/SegmentationContext/{split}.txt", "JPEGImages", "SegmentationClassContext",
+    ),
+    {"train": 4998, "val": 5105},
+)  # fmt: skip
+PERSON_PART = named(
+    PART_CLASSES,
+    voc_home,
+    lambda split: (f"ImageSets/Person/{split}.txt", "JPEGImages", "ImageSets/Person/gt"),
+    {"train": 1716, "val": 1817},
+)
+
+
+def d3(config: DataConfig, root: Path, split: str) -> list[Sample]:
+    """The images that PASCAL-Person-Part and SBD both have in a split, with the parts of the one
+    and the classes of the other."""
+    if not config.sbd:
+        raise InputError("data=d3 needs data.sbd=DIR (SBD's benchmark_RELEASE/dataset)")
+    sbd, lookup = folder(Path(config.sbd), "data.sbd"), Lookup()
+    source = list_file(sbd, f"{split}.txt", config.follow_links)
+    both, masks = set(voc_names(source)), lookup.table(sbd / "cls", (".mat",))
+    samples = list[Sample]()
+    for sample in PERSON_PART.read(config, root, split):
+        mask = lookup.pick(masks, sample.name, str(source)) if sample.name in both else None
+        if mask and sample.y1:
+            maps = {"y1_semantic": mask, "y1_parts": sample.y1}
+            samples.append(Sample(sample.name, sample.x1, maps=maps))
+    return lookup.complete(samples)
+
+
+D3 = Layout(
+    (), (), "train", voc_home, PERSON_PART.splits, d3, PERSON_PART.write_list,
+    tasks={"semantic": Task(VOC_CLASSES), "parts": Task(PART_CLASSES)},
+)  # fmt: skip
+
+
+def lip_places(split: str) -> tuple[str, str, str]:
+    folder = {"train": "Training", "val": "Validation"}.get(split, split)
+    return f"{folder}/{split}_id.txt", f"{folder}/Images", f"{folder}/Category_ids"
+
+
+LIP = named(
+    LIP_CLASSES, home_of("Training", "instance-level_human_parsing"), lip_places,
+    {"train": 28280, "val": 5000},
+)  # fmt: skip
 
 
 def images_of(root: Path) -> Path:

@@ -1,17 +1,18 @@
 """The evaluate command: a JSON and a per-class CSV for each run, domain and split."""
 
 from dataclasses import replace
+from functools import partial
 from itertools import count
 from math import isnan
 from pathlib import Path
 from typing import Any
 
-from adapt.data import DataSet, load, prepare
+from adapt.data import DataSet, by_task, load, prepare
 from adapt.data.sampling import check_sizes, void_warning
 from adapt.disk.files import read_mapping, write_json, write_whole
 from adapt.disk.runs import read_config, read_data
 from adapt.disk.tables import csv_of
-from adapt.errors import InputError
+from adapt.errors import InputError, listing
 from adapt.evaluation.inference import (
     Evaluation,
     Reading,
@@ -25,11 +26,19 @@ from adapt.evaluation.metrics import MATRIX, ImageScores
 from adapt.machine.processes import on_rank_zero, rank_zero_only, shared_errors
 from adapt.machine.runtime import runtime, say
 from adapt.networks.preprocessing import sees
-from adapt.networks.saved import Model, check_classes, load_model, load_teacher, start_point_of
+from adapt.networks.saved import (
+    Model,
+    check_classes,
+    check_tasks,
+    load_model,
+    load_teacher,
+    start_point_of,
+)
+from adapt.networks.taps import of_task
 from adapt.settings.choices import PAD
 from adapt.settings.commands import EvaluateConfig
-from adapt.settings.groups import DataConfig
-from adapt.settings.mapping import as_dict, inherit_data
+from adapt.settings.groups import AlsoConfig, DataConfig
+from adapt.settings.mapping import as_dict, build, inherit_data
 
 
 def metrics_path(run: Path, data: DataConfig, domain: str, split: str, variant: str) -> Path:
@@ -55,20 +64,37 @@ def described(found: dict[str, Any], about: dict[str, Any]) -> bool:
 @shared_errors()
 def evaluate(config: EvaluateConfig) -> Path:
     """Evaluate a run as configured; returns metrics_<data>_<domain>_<split>[_<variant>].json in the
-    run's folder, with a per-class CSV beside it.
+    run's folder, with a per-class CSV beside it. Of several heads each has files of its own, which
+    end in _<task>, and the first is returned.
 
     Raises:
         InputError: the run is unfinished, the domain has no data, or the classes do not fit.
     """
     folder = Path(config.run or config.teacher)
-    what = "run" if config.run else "teacher"
-    model, recorded = load_model(folder, what), read_config(folder, what)
-    domain, settings, data = data_for(folder, model, config.data, config.domain, config.split)
+    model = load_model(folder, "run" if config.run else "teacher")
+    given = (config.data, config.domain, config.split)
+    domain, found = heads_for(folder, model, *given)
+    paths = [score(config, model, domain, task, *of) for task, of in found.items()]
+    return paths[0]
+
+
+def score(
+    config: EvaluateConfig,
+    model: Model,
+    domain: str,
+    task: str,
+    settings: DataConfig,
+    data: DataSet,
+) -> Path:
+    """Evaluate one head of a network, or its only one (an empty `task`), on the samples of its
+    domain; returns the record."""
+    folder = Path(config.run or config.teacher)
+    recorded = read_config(folder)
     image = "x" + domain[1]
     check_sizes(data, settings, [image])
     machine = runtime(config.device, config.precision)
     say(sees(model.network))
-    net = machine.place(model.net)
+    net = of_task(machine.place(model.net), task)
     reading = Reading(settings, model.network, config.batch, config.workers, config.protocol)
     if config.restyle:
         if domain == "d1":
@@ -84,9 +110,15 @@ def evaluate(config: EvaluateConfig) -> Path:
     origin = config.teacher or start_point_of(recorded)
     if domain == "d2" and origin:
         judge = load_teacher(origin, recorded, model)
+        check_tasks(judge.tasks, model.tasks, f"teacher: {origin}", str(folder))
         check_classes(judge.classes, model.classes, f"teacher: {origin}", str(folder))
-        teacher = machine.place(judge.net).eval()
+        teacher = of_task(machine.place(judge.net).eval(), task)
         reading = replace(reading, teacher=judge.network)
+    elif not data.labelled:
+        raise InputError(
+            f"split {config.split} of {data.name} has no labels to score by; predict writes what a "
+            "test server scores"
+        )
     if config.loss and data.classification:
         raise InputError("loss=true needs one label a pixel; these images have one label each")
     found = evaluate_networks(machine, net, reading, data, image, teacher)
@@ -114,7 +146,9 @@ def evaluate(config: EvaluateConfig) -> Path:
         "classes": list(data.classes),
         "loss": mean_loss(machine, net, reading, data, image) if measured else None,
     }
-    path = metrics_path(folder, settings, domain, config.split, config.variant)
+    about |= {"task": task} if task else {}
+    variant = "_".join(filter(None, (config.variant, task)))
+    path = metrics_path(folder, settings, domain, config.split, variant)
     path = on_rank_zero(lambda: place_for(path, about))
     table = per_class(found, data.classes)
     rank_zero_only(write_whole)(path.with_suffix(".csv"), table.encode())
@@ -133,24 +167,47 @@ def evaluate(config: EvaluateConfig) -> Path:
     return path
 
 
-def data_for(
+def heads_for(
     run: Path, model: Model, given: DataConfig, domain: str, split: str
-) -> tuple[str, DataConfig, DataSet]:
-    """The domain, settings and samples of one split for a run: its own, except for what is given.
+) -> tuple[str, dict[str, tuple[DataConfig, DataSet]]]:
+    """The domain, and for each head of a run's network, `` where there is one, the settings and
+    samples of one split: of the run's own data sets, except for what is given. Of another data set
+    it is the heads for which that has a label map.
 
     Raises:
         InputError: the domain has no data, or its classes are not the run's.
     """
-    recorded = read_config(run)
+    recorded, own = read_config(run), read_data(run)
     domain = domain or ("d2" if recorded["teacher"] else recorded["domain"])
-    settings = inherit_data(given, read_data(run))
-    settings = replace(settings, target=settings.target if domain == "d2" else "")
-    if domain == "d2" and not (settings.target or settings.pairs or settings.shards):
-        raise InputError("domain=d2 needs data.target=DIR, the folder of the new domain")
-    on_rank_zero(lambda: prepare(settings))
-    data = load(settings, split)
-    check_classes(model.classes, data.classes, str(run), data.name)
-    return domain, settings, replace(data, classes=data.classes or model.classes)
+    sets = [inherit_data(given, own)]
+    if recorded["also"]["name"] and sets[0].name == own.name:
+        sets.append(build(AlsoConfig, recorded["also"] | {"download": False}, "also."))
+    sets = [replace(one, target=one.target if domain == "d2" else "") for one in sets]
+    for one in sets:
+        if domain == "d2" and not (one.target or one.pairs or one.shards):
+            raise InputError("domain=d2 needs data.target=DIR, the folder of the new domain")
+        on_rank_zero(partial(prepare, one))
+    found = by_task(sets, split, named=bool(model.tasks))
+    if "" in found:
+        settings, data = found[""]
+        check_classes(model.classes, data.classes, str(run), data.name)
+        return domain, {"": (settings, replace(data, classes=data.classes or model.classes))}
+    shared = {task: of for task, of in found.items() if task in model.tasks}
+    known = {task: model.tasks[task] for task in shared} or model.tasks
+    maps = {task: data.classes for task, (_, data) in (shared or found).items()}
+    check_tasks(known, maps, str(run), sets[0].name)
+    return domain, shared
+
+
+def data_for(
+    run: Path, model: Model, given: DataConfig, domain: str, split: str
+) -> tuple[str, DataConfig, DataSet]:
+    """As `heads_for`, of a network with one head; InputError where it has several."""
+    if model.tasks:
+        heads = listing(model.tasks)
+        raise InputError(f"{run} has several heads ({heads}); this is for a network with one")
+    domain, found = heads_for(run, model, given, domain, split)
+    return domain, *found[""]
 
 
 def per_class(found: Evaluation, classes: tuple[str, ...]) -> str:

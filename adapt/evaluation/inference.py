@@ -32,7 +32,8 @@ from adapt.machine.runtime import Runtime, progress
 from adapt.networks.batchnorm import adapt_statistics, eval_mode
 from adapt.networks.preprocessing import as_input
 from adapt.networks.taps import upsample
-from adapt.settings.groups import DataConfig, NetworkConfig, ProtocolConfig
+from adapt.settings.groups import DataConfig, NetworkConfig
+from adapt.settings.protocol import ProtocolConfig
 
 UNLABELLED = -1
 """A label of an image that scores do not count; unlike void it is never the index of a class."""

@@ -8,6 +8,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
+from torch import nn
 
 from adapt.data import DataSet, Sample, layout_of
 from adapt.data.augment import centred, resize
@@ -20,11 +21,12 @@ from adapt.disk.files import read_mapping, write_json, write_whole
 from adapt.disk.runs import own_image, read_config, read_data
 from adapt.disk.tables import csv_of
 from adapt.errors import InputError
-from adapt.evaluation.evaluate import data_for
+from adapt.evaluation.evaluate import heads_for
 from adapt.evaluation.inference import Reading, Whole, classify, groups, predicted
 from adapt.machine.runtime import Runtime, runtime, say
 from adapt.networks.preprocessing import sees
 from adapt.networks.saved import Model, is_file, load_complete, load_model
+from adapt.networks.taps import of_task
 from adapt.settings.choices import CROP, STRETCH
 from adapt.settings.commands import PredictConfig
 from adapt.settings.groups import DataConfig
@@ -41,65 +43,81 @@ def predictions(config: PredictConfig) -> Path:
     own masks where these differ (Cityscapes, as its test server wants them). Where a value is above
     255 the masks are grey of 16 bits, without a palette. Void is what data.fit=crop has cut off. A
     classifier of whole images writes <out>/predictions.csv instead: name, class, probability.
-    Started again, the command goes on where it was; a folder with the predictions of another run is
-    refused.
+    Of several heads each has a folder of its own, <out>/<task>. Started again, the command goes on
+    where it was; a folder with the predictions of another run is refused.
 
     Raises:
         InputError: the run is unfinished, the folder is something else, or images have no domain.
     """
-    out = Path(config.out)
     with ExitStack() as stack:
-        model, settings, data, image = inputs_of(config, stack)
-        about = {
-            "model": model.digest,
-            "data": data.name,
-            "split": data.split,
-            "image": image,
-            "protocol": as_dict(config.protocol),
-            "codes": list(data.codes),
-            "classes": list(model.classes),
-        }
-        bands, limits = settings.reading(image)
-        about |= {"bands": bands} if bands else {}
-        about |= {"range": limits} if limits else {}
-        about |= {"fit": settings.fit} if settings.fit != STRETCH else {}
-        machine = runtime(config.device, config.precision)
-        check_sizes(data, settings, [image])
-        claim(out, about)
-        say(sees(model.network))
-        reading = Reading(settings, model.network, config.batch, config.workers, config.protocol)
-        if data.classification:
-            label_images(out / LABELS, machine, model, reading, data, image)
-            say(f"{out / LABELS}: {len(data.samples)} predictions of {config.run}")
-            return out
-        places = {s.name: place_of(on_disk(getattr(s, image))) for s in data.samples}
-        outputs = {name: files(config, name, place) for name, place in places.items()}
-        waiting = tuple(s for s in data.samples if not all(p.is_file() for p in outputs[s.name]))
-        net = machine.place(model.net).eval()
-        whole = Whole(replace(data, samples=waiting), settings, [image])
-        codes = data.codes or range(len(model.classes))
-        values = np.array(codes, np.min_scalar_type(max(codes)))
-        for group in groups(whole, reading, "predict"):
-            found = predicted(machine, net, reading, group, image, config.probabilities)
-            for item, one in zip(group, found, strict=True):
-                name = item["name"]
-                write(config, item, one, values, outputs[name], places[name])
+        model, heads, image = inputs_of(config, stack)
+        for task, (settings, data) in heads.items():
+            own = replace(config, out=str(Path(config.out, task)))
+            predict_into(own, of_task(model.net, task), model, settings, data, image)
+    return Path(config.out)
+
+
+def predict_into(
+    config: PredictConfig,
+    net: nn.Module,
+    model: Model,
+    settings: DataConfig,
+    data: DataSet,
+    image: str,
+) -> None:
+    """Write the predictions of one head, `net`, of a run's network."""
+    out = Path(config.out)
+    about = {
+        "model": model.digest,
+        "data": data.name,
+        "split": data.split,
+        "image": image,
+        "protocol": as_dict(config.protocol),
+        "codes": list(() if data.labels else data.codes),
+        "classes": list(data.classes),
+    }
+    bands, limits = settings.reading(image)
+    about |= {"bands": bands} if bands else {}
+    about |= {"range": limits} if limits else {}
+    about |= {"fit": settings.fit} if settings.fit != STRETCH else {}
+    machine = runtime(config.device, config.precision)
+    check_sizes(data, settings, [image])
+    claim(out, about)
+    say(sees(model.network))
+    reading = Reading(settings, model.network, config.batch, config.workers, config.protocol)
+    if data.classification:
+        label_images(out / LABELS, machine, net, reading, data, image)
+        say(f"{out / LABELS}: {len(data.samples)} predictions of {config.run}")
+        return
+    places = {s.name: place_of(on_disk(getattr(s, image))) for s in data.samples}
+    outputs = {name: files(config, name, place) for name, place in places.items()}
+    waiting = tuple(s for s in data.samples if not all(p.is_file() for p in outputs[s.name]))
+    net = machine.place(net).eval()
+    whole = Whole(replace(data, samples=waiting), settings, [image])
+    values = np.array(data.values, np.min_scalar_type(max(data.values)))
+    for group in groups(whole, reading, "predict"):
+        found = predicted(machine, net, reading, group, image, config.probabilities)
+        for item, one in zip(group, found, strict=True):
+            name = item["name"]
+            write(config, item, one, values, outputs[name], places[name])
     void = "; what data.fit=crop has cut off is void" if settings.fit == CROP else ""
     say(f"{out}: {len(data.samples)} predictions of {config.run}, {len(waiting)} of them new{void}")
-    return out
 
 
-def inputs_of(config: PredictConfig, stack: ExitStack) -> tuple[Model, DataConfig, DataSet, str]:
-    """The network, how images are read, the images, and which of a pair's they are. Frames of a
-    video lie in a folder until the stack is closed."""
+def inputs_of(
+    config: PredictConfig, stack: ExitStack
+) -> tuple[Model, dict[str, tuple[DataConfig, DataSet]], str]:
+    """The network; for each head, `` where there is one, how images are read and the images; and
+    which of a pair's they are. Frames of a video lie in a folder until the stack is closed."""
     if not config.images:
         model = load_model(Path(config.run))
-        domain, settings, data = data_for(
-            Path(config.run), model, config.data, config.domain, config.split
-        )
+        domain, found = heads_for(Path(config.run), model, config.data, config.domain, config.split)
         # Masks lie on the files as they stand, whatever they were trained beside.
-        unwarped = tuple(replace(sample, transform=None) for sample in data.samples)
-        return model, settings, replace(data, samples=unwarped), f"x{domain[1]}"
+        as_they_are = {
+            task: (settings, replace(data, samples=tuple(map(unwarped, data.samples))))
+            for task, (settings, data) in found.items()
+        }
+        return model, as_they_are, f"x{domain[1]}"
     settings, images = config.data, Path(config.images)
     if not is_file(config.run):
         model = load_model(Path(config.run))
@@ -122,7 +140,13 @@ def inputs_of(config: PredictConfig, stack: ExitStack) -> tuple[Model, DataConfi
     if is_file(config.run):
         given = config.network, tuple(settings.classes), "run"
         model = load_complete(config.run, *given, size_of(replace(settings, crop=[]), data))
-    return model, settings, replace(data, classes=model.classes), "x1"
+    heads = model.tasks or {"": model.classes}
+    every = {task: (settings, replace(data, classes=own)) for task, own in heads.items()}
+    return model, every, "x1"
+
+
+def unwarped(sample: Sample) -> Sample:
+    return replace(sample, transform=None)
 
 
 def listed(source: Path, follow_links: bool) -> dict[str, Path]:
@@ -202,15 +226,15 @@ def write(
 
 
 def label_images(
-    file: Path, machine: Runtime, model: Model, reading: Reading, data: DataSet, image: str
+    file: Path, machine: Runtime, net: nn.Module, reading: Reading, data: DataSet, image: str
 ) -> None:
     """Write the table of predicted classes, unless it is there."""
     if file.is_file():
         return
     rows = [["name", "class", "probability"]]
-    found = classify(machine, machine.place(model.net), reading, data, image, "predict")
+    found = classify(machine, machine.place(net), reading, data, image, "predict")
     for sample, label, chance in zip(data.samples, *found, strict=True):
-        rows.append([sample.name, model.classes[label], f"{chance:.4f}"])
+        rows.append([sample.name, data.classes[label], f"{chance:.4f}"])
     write_whole(file, csv_of(rows).encode())
 
 

@@ -13,7 +13,8 @@ from adapt.machine.runtime import Runtime
 from adapt.networks.preprocessing import as_input
 from adapt.networks.sizes import REFUSALS, reason
 from adapt.networks.taps import logits_of, upsample
-from adapt.settings.groups import NetworkConfig, ProtocolConfig
+from adapt.settings.groups import NetworkConfig
+from adapt.settings.protocol import ProtocolConfig
 
 WHOLE = ProtocolConfig()
 PART = 256

@@ -14,8 +14,8 @@ from adapt.evaluation.metrics import Scores, distortion
 from adapt.networks.saved import start_point_of
 from adapt.settings.checks import one_of
 from adapt.settings.choices import ADABN, B0, B1, B2, BASELINES, TEACHER
-from adapt.settings.groups import ProtocolConfig
 from adapt.settings.mapping import build, check_record
+from adapt.settings.protocol import ProtocolConfig
 
 
 @dataclass(frozen=True)
@@ -68,6 +68,7 @@ def method_of(config: dict[str, Any], metrics: dict[str, Any]) -> str:
         name = ""
     treated = (ADABN if metrics["adabn"] else "", metrics.get("restyle", ""))
     label = "+".join(filter(None, (name, *treated))) or B0
+    label += f" ({task})" if (task := metrics.get("task")) else ""
     return f"{label} ({tag})" if (tag := protocol_of(metrics)) else label
 
 
@@ -113,6 +114,8 @@ class EvaluationRecord:
     restyle: str = ""
     restyle_beta: float | None = None
     variant: str = ""
+    task: str = ""
+    """Of a network with several heads."""
     loss: float | None = None
     protocol: dict[str, Any] = field(default_factory=dict)
 
@@ -127,7 +130,7 @@ def read_evaluation(path: Path) -> dict[str, Any]:
     check_record(EvaluationRecord, found, str(path))
     build(ProtocolConfig, found.get("protocol", {}), f"{path}: protocol.")
     one_of(f"{path}: domain", found["domain"], ("d1", "d2"))
-    for what in ("data", "split", "variant"):  # parts of the names of files
+    for what in ("data", "split", "variant", "task"):  # parts of the names of files
         if set(found.get(what, "")) & set("/\0"):
             raise InputError(f"{path}: {what} is {found[what]!r}, which no file is named by")
     classes = len(found["classes"])
@@ -167,7 +170,7 @@ def row_of(
 
 def distortion_of(metrics: dict[str, Any], path: Path) -> float | None:
     """The distortion of a teacher on the new domain, where its scores on D1 lie beside them."""
-    variant = f"_{tag}" if (tag := metrics.get("variant")) else ""
+    variant = "".join(f"_{tag}" for what in ("variant", "task") if (tag := metrics.get(what)))
     clean = path.with_name(f"metrics_{metrics['data']}_d1_{metrics['split']}{variant}.json")
     treated = metrics["domain"] == "d1" or metrics["adabn"] or metrics.get("restyle")
     if treated or not clean.is_file():

@@ -9,12 +9,12 @@ from typing import Any
 
 import torch
 
-from adapt.data import pixels_only, some
+from adapt.data import DataSet, pixels_only, some
 from adapt.data.sampling import alike
 from adapt.disk.files import read_mapping, sha256, write_json, write_whole, writing
 from adapt.disk.lock import whole_folder
 from adapt.errors import InputError, Stopped, listing
-from adapt.evaluation.evaluate import data_for
+from adapt.evaluation.evaluate import heads_for
 from adapt.evaluation.inference import Whole
 from adapt.export.files import (
     CARD,
@@ -33,13 +33,16 @@ from adapt.export.onnx_graph import NEEDED, check_installed, onnx_bytes
 from adapt.export.parity import TOLERANCE, Case, check, noise
 from adapt.export.recipe import OURS, Recipe, odd_sizes, recipe_of, signature_of, sizes
 from adapt.machine.runtime import say
+from adapt.networks import heads as several_heads
 from adapt.networks.preprocessing import sees
 from adapt.networks.saved import ABOUT, WEIGHTS, Model, load_model
 from adapt.settings.commands import ExportConfig
+from adapt.settings.groups import DataConfig
 from adapt.training.verdict import read_verdict
 
 FILES = {"safetensors": WEIGHTS, "onnx": ONNX}
-MINE = {CONFIG, WEIGHTS, ONNX, PARITY, MODELING, CARD, f"{OURS}.py", "__pycache__"}
+HEADS = "heads.py"
+MINE = {CONFIG, WEIGHTS, ONNX, PARITY, MODELING, CARD, f"{OURS}.py", HEADS, "__pycache__"}
 OLDER = {ABOUT, "load.py"}
 """Files of an export of before config.json and modeling.py."""
 
@@ -58,25 +61,19 @@ def export(config: ExportConfig) -> Path:
         check_installed()
     origin, verdict = provenance(run), read_verdict(run)
     refuse(out, origin["run"], model.digest, config.formats)
-    domain, settings, data = data_for(run, model, config.data, config.domain, config.split)
-    pixels_only(data, "export")
-    if len(settings.resize) == 1:
-        raise InputError(f"data.resize={settings.resize}: export has one size; give [H,W]")
-    data, image = some(data, config.images), f"x{domain[1]}"
-    whole = Whole(data, settings, [image, f"y{domain[1]}"] if data.labelled else [image])
-    items = [whole[i] for i in range(len(whole))]
-    images = alike([item[image] for item in items])
-    cases = [
-        Case(item["name"], one[None].numpy(), item["size"], item.get("y"))
-        for item, one in zip(items, images, strict=True)
-    ]
+    domain, heads = heads_for(run, model, config.data, config.domain, config.split)
+    image, cases = f"x{domain[1]}", list[Case]()
+    for task, (settings, data) in heads.items():
+        cases += cases_of(task, settings, some(data, config.images), image)
+    settings, data = next(iter(heads.values()))
     model.net.eval()
     shape, depth = cases[0].images.shape[2:], cases[0].images.dtype
     signature = signature_of(model.net, shape)
     fixed = list(shape) if "onnx" in config.formats and not signature.multiple else []
     size = config.size or fixed
     refuse_sizes({c.images.shape[2:] for c in cases}, signature.multiple, size)
-    recipe = recipe_of(model.network, model.net, len(model.classes))
+    counts = {task: len(own) for task, own in model.tasks.items()}
+    recipe = recipe_of(model.network, model.net, counts or len(model.classes))
     bands, limits = settings.reading(image)
     seen = {
         "type": depth.name,
@@ -111,7 +108,7 @@ def export(config: ExportConfig) -> Path:
         write_json(aside / PARITY, parity)
         write_whole(aside / CARD, card_text(about, recipe, parity, verdict).encode())
         for kind, values in found.items():
-            megabytes = (aside / FILES[kind]).stat().st_size / 1e6
+            megabytes = (aside / FILES[kind.partition(",")[0]]).stat().st_size / 1e6
             logits, classes, miou = numbers(values)
             text = f"logits differ by at most {logits}, equal argmax {classes}, mIoU {miou}"
             say(f"  {kind}: {megabytes:.1f} MB, {text}")
@@ -120,6 +117,21 @@ def export(config: ExportConfig) -> Path:
                 raise Stopped(f"error: parity is broken: {wrong}; nothing was written", 1)
     say(f"{out}: written; its {CARD} says how to load it")
     return out
+
+
+def cases_of(task: str, settings: DataConfig, data: DataSet, image: str) -> list[Case]:
+    """The images of a data set, with their labels where all have some, which are those of one head
+    where there are several."""
+    pixels_only(data, "export")
+    if len(settings.resize) == 1:
+        raise InputError(f"data.resize={settings.resize}: export has one size; give [H,W]")
+    whole = Whole(data, settings, [image, f"y{image[1]}"] if data.labelled else [image])
+    items = [whole[i] for i in range(len(whole))]
+    images = alike([item[image] for item in items])
+    return [
+        Case(item["name"], one[None].numpy(), item["size"], item.get("y"), task)
+        for item, one in zip(items, images, strict=True)
+    ]
 
 
 def refuse_sizes(shapes: Iterable[tuple[int, ...]], multiple: int | None, size: list[int]) -> None:
@@ -172,6 +184,7 @@ def write_formats(
     if "safetensors" in formats:
         write_whole(folder / MODELING, modeling_text(about, made).encode())
         sources = {WEIGHTS: run / WEIGHTS, f"{OURS}.py": made.source}
+        sources |= {HEADS: Path(several_heads.__file__)} if made.head_at else {}
         for name, source in sources.items():
             if source:
                 with writing(folder / name):

@@ -85,7 +85,7 @@ def description(
             "sha256": model.digest,
             "parameters": sum(p.numel() for p in model.net.parameters()),
         },
-        "classes": list(model.classes),
+        "classes": {task: list(own) for task, own in model.tasks.items()} or list(model.classes),
         "input": {
             "layout": f"(batch, {channels}, height, width)",
             "channels": channels,
@@ -101,7 +101,8 @@ def description(
             "multiple_of": signature.multiple,
         },
         "output": {
-            "layout": "(batch, class, height / stride, width / stride)",
+            "layout": ("a mapping from each task to " if model.tasks else "")
+            + "(batch, class, height / stride, width / stride)",
             "stride": signature.stride,
             "taken": signature.output,
             "one_logit": signature.one_logit,
@@ -135,7 +136,8 @@ def filled_in(template: str, **values: Any) -> str:
 def modeling_text(about: dict[str, Any], recipe: Recipe) -> str:
     """A module that opens the folder with torch, safetensors and what the recipe requires. What a
     run's record says stays in config.json and is no part of the code."""
-    given = {"recipe": recipe, "output": about["output"], "ours": OURS}
+    several = isinstance(about["classes"], dict)
+    given = {"recipe": recipe, "output": about["output"], "ours": OURS, "several": several}
     return filled_in("modeling.py.j2", **given, weights=WEIGHTS, config=CONFIG)
 
 
@@ -145,10 +147,16 @@ def card_text(
     """The model card: what the folder holds and comes from, how to run it, how good and how close
     to the run it is."""
     needs = dict.fromkeys(("torch", "safetensors", *about["architecture"]["requires"]))
-    given = {"about": about, "recipe": recipe, "parity": parity, "verdict": verdict}
+    classes, stride = about["classes"], about["output"]["stride"]
+    heads = classes if isinstance(classes, dict) else {"": classes}
+    given: dict[str, Any] = {"about": about, "recipe": recipe, "parity": parity}
+    given |= {"heads": heads, "strides": stride if isinstance(stride, dict) else {"": stride}}
+    given |= {"first": next(iter(heads)), "formats": {k.split(",")[0] for k in parity["formats"]}}
+    given |= {"wide": (about["output"]["void"] or max(map(len, heads.values())) - 1) > 255}
     return filled_in(
         "README.md.j2",
         **given,
+        verdict=verdict,
         needs=", ".join(needs),
         numbers=numbers,
         opset=OPSET,

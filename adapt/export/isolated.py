@@ -1,7 +1,8 @@
 """Runs an exported network in a process of its own that has nothing of this project.
 
 It is started as `python -I -B isolated.py FORMAT FOLDER WORK THREADS [PATH ...]`. For each <n>.npy
-in WORK, images (B, C, H, W), it writes `logits` and `classes` to WORK/<FORMAT><n>.npz.
+in WORK, images (B, C, H, W), it writes `logits` and `classes`, of several heads `logits_TASK` and
+`classes_TASK`, to WORK/<FORMAT><n>.npz.
 """
 
 import sys
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 
-def safetensors(folder: str, threads: int) -> Callable[[Any], tuple[Any, Any]]:
+def safetensors(folder: str, threads: int) -> Callable[[Any], dict[str, Any]]:
     """The folder's own modeling.py, with torch, safetensors and, where it is there,
     huggingface_hub. What a factory compiles is run as it was."""
     import torch
@@ -23,14 +24,18 @@ def safetensors(folder: str, threads: int) -> Callable[[Any], tuple[Any, Any]]:
     net = modeling.Segmenter.from_pretrained(folder)
 
     @torch.no_grad()
-    def predict(images: Any) -> tuple[Any, Any]:
-        logits = net(torch.from_numpy(images))
-        return logits.numpy(), modeling.classes(logits, images.shape[-2:]).numpy()
+    def predict(images: Any) -> dict[str, Any]:
+        output, found = net(torch.from_numpy(images)), {}
+        for task, logits in output.items() if isinstance(output, dict) else [("", output)]:
+            ending = f"_{task}" if task else ""
+            found[f"logits{ending}"] = logits.numpy()
+            found[f"classes{ending}"] = modeling.classes(logits, images.shape[-2:]).numpy()
+        return found
 
     return predict
 
 
-def onnx(folder: str, threads: int) -> Callable[[Any], tuple[Any, Any]]:
+def onnx(folder: str, threads: int) -> Callable[[Any], dict[str, Any]]:
     """The folder's model.onnx, with onnxruntime."""
     import onnxruntime
 
@@ -38,7 +43,8 @@ def onnx(folder: str, threads: int) -> Callable[[Any], tuple[Any, Any]]:
     options.intra_op_num_threads = threads
     path, providers = str(Path(folder) / "model.onnx"), ["CPUExecutionProvider"]
     session = onnxruntime.InferenceSession(path, options, providers=providers)
-    return lambda images: tuple(session.run(["logits", "classes"], {"image": images}))
+    names = [output.name for output in session.get_outputs()]
+    return lambda images: dict(zip(names, session.run(names, {"image": images}), strict=True))
 
 
 if __name__ == "__main__":
@@ -49,5 +55,4 @@ if __name__ == "__main__":
 
     predict = {"safetensors": safetensors, "onnx": onnx}[kind](folder, int(threads))
     for path in Path(work).glob("*.npy"):
-        logits, classes = predict(np.load(path))
-        np.savez(path.with_name(f"{kind}{path.stem}.npz"), logits=logits, classes=classes)
+        np.savez(path.with_name(f"{kind}{path.stem}.npz"), **predict(np.load(path)))

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from adapt.errors import InputError
 from adapt.networks.preprocessing import normalise
 from adapt.networks.sizes import REFUSALS
-from adapt.networks.taps import logits_of, upsample
+from adapt.networks.taps import logits_of, tasks_of, upsample
 from adapt.settings.groups import NetworkConfig
 
 OPSET = 18
@@ -39,16 +39,27 @@ def check_installed() -> None:
 
 class Deployed(nn.Module):
     """Images (B, N, H, W), RGB where N is 3 -> logits (B, C, h, w) and classes (B, H, W), uint8, or
-    int32 of more than 256: the argmax of the logits, upsampled bilinearly to the image's size."""
+    int32 of more than 256: the argmax of the logits, upsampled bilinearly to the image's size. Of
+    several heads both of each, one after the other (`outputs_of`)."""
 
     def __init__(self, net: nn.Module, network: NetworkConfig) -> None:
         super().__init__()
         self.net, self.network = net, network
 
-    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        logits = logits_of(self.net(normalise(image, self.network)))
-        full = upsample(logits, (image.shape[2], image.shape[3]))
-        return logits, full.argmax(dim=1).to(torch.uint8 if full.shape[1] <= 256 else torch.int32)
+    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
+        output, found = self.net(normalise(image, self.network)), list[Tensor]()
+        for task in tasks_of(self.net) or ("",):
+            logits = logits_of(output, task)
+            full = upsample(logits, (image.shape[2], image.shape[3]))
+            kind = torch.uint8 if full.shape[1] <= 256 else torch.int32
+            found += [logits, full.argmax(dim=1).to(kind)]
+        return tuple(found)
+
+
+def outputs_of(tasks: Sequence[str]) -> list[str]:
+    """The names of the graph's outputs: `logits` and `classes`, of several heads `logits_TASK`."""
+    endings = [f"_{task}" for task in tasks] or [""]
+    return [f"{what}{ending}" for ending in endings for what in ("logits", "classes")]
 
 
 def adaptive_average(x: Tensor, size: Sequence[int]) -> Tensor:
@@ -112,7 +123,7 @@ def onnx_bytes(
                 (),
                 opset_version=OPSET,
                 input_names=["image"],
-                output_names=["logits", "classes"],
+                output_names=outputs_of(tasks_of(net)),
                 verbose=False,
             )
         except REFUSALS as error:
@@ -142,12 +153,12 @@ def tidy(model: Any) -> None:
         del value.metadata_props[:]
     del graph.value_info[:]
     del graph.metadata_props[:]
-    names = {
-        "image": ("batch", "", "height", "width"),
-        "logits": ("batch", "", "logits_height", "logits_width"),
-        "classes": ("batch", "height", "width"),
-    }
     for value in (*graph.input, *graph.output):
-        for dim, name in zip(value.type.tensor_type.shape.dim, names[value.name], strict=True):
+        names = {
+            "image": ("batch", "", "height", "width"),
+            "logits": ("batch", "", f"{value.name}_height", f"{value.name}_width"),
+            "classes": ("batch", "height", "width"),
+        }[value.name.partition("_")[0]]
+        for dim, name in zip(value.type.tensor_type.shape.dim, names, strict=True):
             if dim.dim_param:
                 dim.dim_param = name

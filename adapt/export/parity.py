@@ -4,7 +4,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from adapt.evaluation.protocol import finite_logits
 from adapt.machine.runtime import progress, runtime
 from adapt.networks.batchnorm import eval_mode
 from adapt.networks.preprocessing import as_input
-from adapt.networks.taps import upsample
+from adapt.networks.taps import of_task, tasks_of, upsample
 from adapt.settings.groups import NetworkConfig
 
 TOLERANCE = 1e-4
@@ -36,6 +36,8 @@ class Case:
     """(H, W) at which mIoU is counted: the label's own; (0, 0) = the case does not count."""
     truth: np.ndarray | None = None
     """The label (H, W)."""
+    task: str = ""
+    """The head that the label is of, where there are several."""
 
 
 def noise(shapes: Sequence[tuple[int, int]], channels: int, kind: np.dtype) -> list[Case]:
@@ -54,32 +56,41 @@ def check(
     root: Path | None = None,
 ) -> dict[str, dict[str, Any]]:
     """Compare the formats (`kinds`) of an export folder with the run's own network, fp32 on the
-    CPU; `root` is the folder of the user's own module, where the network needs one.
+    CPU, of several heads each; `root` is the folder of the user's own module, where the network
+    needs one.
 
     Raises:
         InputError: the network does not take the images, or its own logits are not finite.
         Stopped: a format does not load or run without this project.
     """
-    machine, own = runtime("cpu", "fp32"), []
+    machine, own = runtime("cpu", "fp32"), list[dict[str, torch.Tensor]]()
     net = machine.place(net)
+    heads = {task: of_task(net, task) for task in tasks_of(net) or ("",)}
     with tempfile.TemporaryDirectory() as work, eval_mode(net):
         for number, case in enumerate(progress(cases, what="parity")):
             np.save(Path(work, f"{number}.npy"), case.images)
             images = machine.images(torch.from_numpy(case.images))
             try:
-                logits = finite_logits(machine, net, as_input(images, network))
+                seen = as_input(images, network)
+                own.append({t: finite_logits(machine, head, seen) for t, head in heads.items()})
             except InputError as error:
                 raise InputError(f"{case.name}: {error}") from None
-            own.append(logits)
-        found = {k: run(k, folder, Path(work), root) for k in kinds}
-        return {k: compare(cases, own, maps, network.void) for k, maps in found.items()}
+        found = {kind: run(kind, folder, Path(work), root) for kind in kinds}
+        return {
+            f"{kind}, {task}" if task else kind: compare(
+                [case if case.task == task else replace(case, size=(0, 0)) for case in cases],
+                [logits[task] for logits in own],
+                [(maps[f"logits{ending}"], maps[f"classes{ending}"]) for maps in of_cases],
+                network.void,
+            )
+            for kind, of_cases in found.items()
+            for task, ending in {task: f"_{task}" if task else "" for task in heads}.items()
+        }
 
 
-def run(
-    kind: str, folder: Path, work: Path, root: Path | None
-) -> list[tuple[torch.Tensor, torch.Tensor]]:
+def run(kind: str, folder: Path, work: Path, root: Path | None) -> list[dict[str, torch.Tensor]]:
     """Logits (B, C, h, w) and classes (B, H, W) that an exported network gives for each case in
-    `work`, computed in a process without this project (isolated.py)."""
+    `work`, computed in a process without this project and named as it does (isolated.py)."""
     project, script = Path(__file__).resolve().parents[2], Path(__file__).with_name("isolated.py")
     paths = [path for path in sys.path if path and Path(path).resolve() != project]
     given = [script, kind, folder.resolve(), work, torch.get_num_threads(), *paths]
@@ -89,7 +100,7 @@ def run(
         said = done.stderr.strip().splitlines() or [f"exit status {done.returncode}"]
         raise Stopped(f"{kind}: does not run without this project: {said[-1]}", status=1)
     found = [np.load(work / f"{kind}{i}.npz") for i in range(len(list(work.glob("*.npy"))))]
-    return [(torch.from_numpy(f["logits"]), torch.from_numpy(f["classes"])) for f in found]
+    return [{name: torch.from_numpy(maps) for name, maps in file.items()} for file in found]
 
 
 def compare(

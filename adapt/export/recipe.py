@@ -15,7 +15,7 @@ from adapt.errors import InputError
 from adapt.networks import NETWORKS, TORCHVISION
 from adapt.networks.factory import COUNTS
 from adapt.networks.sizes import REFUSALS, STEPS, run, unfit
-from adapt.networks.taps import own_logits
+from adapt.networks.taps import own_logits, tasks_of
 from adapt.settings.groups import NetworkConfig
 
 OURS = "network"
@@ -37,11 +37,13 @@ class Recipe(NamedTuple):
     """The folder from which the user's own module is imported."""
     requires: tuple[str, ...]
     """The packages that it imports, besides Python's own."""
+    head_at: str = ""
+    """Where the heads of one of our own networks lie, which has several."""
 
 
-def recipe_of(config: NetworkConfig, net: nn.Module, classes: int) -> Recipe:
+def recipe_of(config: NetworkConfig, net: nn.Module, classes: int | dict[str, int]) -> Recipe:
     """The recipe of a network that `build_network(config, classes)` made."""
-    outputs = config.outputs(classes)
+    outputs = classes if isinstance(classes, dict) else config.outputs(classes)
     if config.factory:
         module, _, name = config.factory.partition(":")
         loaded = import_module(module)
@@ -58,12 +60,14 @@ def recipe_of(config: NetworkConfig, net: nn.Module, classes: int) -> Recipe:
         return Recipe(where, config.name, arguments, None, None, ("torch", "torchvision"))
     make, kind = NETWORKS[config.name], type(net)
     fixed = make.keywords if isinstance(make, partial) else {}
-    known = {"num_classes": outputs, "width": config.width, "batch_norm": config.batch_norm} | fixed
+    settings = {name: getattr(config, name) for name in ("width", "batch_norm", "pool5a")}
+    known = {"num_classes": outputs} | settings | fixed
     arguments = {p: known[p] for p in inspect.signature(kind).parameters if p in known}
     source = Path(inspect.getfile(kind))
     vision = "torchvision" in source.read_text(encoding="utf-8")
     requires = ("torch", "torchvision") if vision else ("torch",)
-    return Recipe(OURS, kind.__name__, arguments, source, None, requires)
+    place = net.head_at if isinstance(classes, dict) else ""
+    return Recipe(OURS, kind.__name__, arguments, source, None, requires, str(place))
 
 
 class Signature(NamedTuple):
@@ -71,8 +75,8 @@ class Signature(NamedTuple):
 
     output: str
     """What takes the logits from its output: nothing, `['out']`, `[0]` or `.logits`, say."""
-    stride: float
-    """Pixels of the image for each cell of the logits."""
+    stride: float | dict[str, float]
+    """Pixels of the image for each cell of the logits; of several heads those of each."""
     multiple: int | None
     """Height and width must be multiples of it; None = the network takes its own sizes only."""
     one_logit: bool = False
@@ -93,12 +97,15 @@ def signature_of(net: nn.Module, size: tuple[int, int]) -> Signature:
         output = run(net, (height, width))
     except REFUSALS as error:
         raise unfit(net, (height, width), error) from None
-    logits = own_logits(output)
-    if logits.ndim != 4:
-        given = tuple(logits.shape)
-        raise InputError(f"network: its output is {given}; it must be logits (B, C, h, w)")
-    stride = round(2 * height / logits.shape[2]) / 2  # 3.5 where patches of 14 are enlarged by 4
-    return Signature(path_to(logits, output) or "", stride, multiple, logits.shape[1] == 1)
+    heads = {task: own_logits(output, task) for task in tasks_of(net) or ("",)}
+    if flat := [tuple(logits.shape) for logits in heads.values() if logits.ndim != 4]:
+        raise InputError(f"network: its output is {flat[0]}; it must be logits (B, C, h, w)")
+    # 3.5 where patches of 14 are enlarged by 4
+    strides = {task: round(2 * height / logits.shape[2]) / 2 for task, logits in heads.items()}
+    if "" not in heads:
+        return Signature("", strides, multiple)
+    logits = heads[""]
+    return Signature(path_to(logits, output) or "", strides[""], multiple, logits.shape[1] == 1)
 
 
 def path_to(found: Tensor, output: object) -> str | None:

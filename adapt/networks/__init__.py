@@ -5,17 +5,20 @@ that the paper's objectives fit each of them. The file of an architecture import
 project, because `export` ships a copy of it. A network that needs torchvision imports it itself.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 
 from torch import nn
 
-from adapt.errors import InputError, unknown
+from adapt.errors import InputError, listing, unknown
 from adapt.networks.deeplab_v2 import DeepLabV2, DilatedResNet
-from adapt.networks.deeplab_vgg16 import DeepLabVGG16
+from adapt.networks.deeplab_vgg16 import DeepLabV2VGG16, DeepLabVGG16
+from adapt.networks.encnet import EncNet
 from adapt.networks.factory import own_network
-from adapt.networks.fcn_vgg16 import FCNVGG16
+from adapt.networks.fcn import FCNVGG16, FCN32s
+from adapt.networks.heads import joined
 from adapt.networks.pspnet import PSPNet
+from adapt.networks.sunet import SUNet
 from adapt.settings.groups import NetworkConfig
 
 RESNET = {"pool1": "maxpool"} | {f"pool{n + 1}": f"layer{n}" for n in range(1, 5)}
@@ -33,6 +36,22 @@ def on_vgg16(
     return make(classes, width=config.width, batch_norm=config.batch_norm, **options)
 
 
+def largefov(config: NetworkConfig, classes: int) -> nn.Module:
+    return on_vgg16(config, classes, DeepLabVGG16, pool5a=config.pool5a)
+
+
+def pspnet(config: NetworkConfig, classes: int, depth: int) -> nn.Module:
+    made = partial(PSPNet, auxiliary=config.auxiliary > 0)
+    return on_resnet(config, classes, made, depth)
+
+
+def of_width(
+    config: NetworkConfig, classes: int, make: Callable[..., nn.Module], **options: str
+) -> nn.Module:
+    """One of our own networks whose channels `network.width` multiplies."""
+    return make(classes, width=config.width, **options)
+
+
 def on_resnet(
     config: NetworkConfig, classes: int, make: Callable[..., nn.Module], depth: int
 ) -> nn.Module:
@@ -41,11 +60,12 @@ def on_resnet(
 
 
 def torchvision_network(config: NetworkConfig, classes: int) -> nn.Module:
-    """torchvision.models.segmentation's network of this name, without weights or auxiliary head."""
+    """torchvision.models.segmentation's network of this name, without weights."""
     from torchvision.models import segmentation
 
     make = getattr(segmentation, config.name)
-    net = make(weights=None, weights_backbone=None, num_classes=classes, aux_loss=None)
+    aux = config.auxiliary > 0 or None
+    net = make(weights=None, weights_backbone=None, num_classes=classes, aux_loss=aux)
     return with_aliases(net, MOBILENET if "mobilenet" in config.name else RESNET_BACKBONE)
 
 
@@ -73,22 +93,41 @@ def classifier(config: NetworkConfig, classes: int) -> nn.Module:
 
 
 NETWORKS: dict[str, Callable[[NetworkConfig, int], nn.Module]] = {
-    "deeplab_vgg16": partial(on_vgg16, make=DeepLabVGG16),
+    "deeplab_vgg16": largefov,
+    "deeplabv2_vgg16": partial(on_vgg16, make=DeepLabV2VGG16),
     "fcn32s_vgg16": partial(on_vgg16, make=FCNVGG16, stride=32),
     "fcn16s_vgg16": partial(on_vgg16, make=FCNVGG16, stride=16),
     "fcn8s_vgg16": partial(on_vgg16, make=FCNVGG16, stride=8),
+    "fcn32s_learnt_vgg16": partial(on_vgg16, make=FCNVGG16, stride=32, learnt=True),
+    "fcn32s_alexnet": partial(of_width, make=FCN32s, backbone="alexnet"),
+    "fcn32s_resnet18": partial(of_width, make=FCN32s, backbone="resnet18"),
+    "sunet64": partial(of_width, make=SUNet),
     "deeplabv2_resnet101": partial(on_resnet, make=DeepLabV2, depth=101),
     "dilated_resnet101": partial(on_resnet, make=DilatedResNet, depth=101),
-    "pspnet_resnet50": partial(on_resnet, make=PSPNet, depth=50),
-    "pspnet_resnet101": partial(on_resnet, make=PSPNet, depth=101),
+    "pspnet_resnet50": partial(pspnet, depth=50),
+    "pspnet_resnet101": partial(pspnet, depth=101),
+    "encnet_resnet50": partial(on_resnet, make=EncNet, depth=50),
+    "encnet_resnet101": partial(on_resnet, make=EncNet, depth=101),
     **dict.fromkeys(TORCHVISION, torchvision_network),
 }
 """Adding a network is one file, one line here and its name in adapt/settings/choices.py."""
 
 
-def build_network(config: NetworkConfig, classes: int) -> nn.Module:
+VGG16 = tuple(name for name in NETWORKS if name.endswith("_vgg16"))
+SCALABLE = (*VGG16, "fcn32s_alexnet", "sunet64")
+OWNERS = {
+    "width": SCALABLE,
+    "batch_norm": VGG16,
+    "pool5a": ("deeplab_vgg16",),
+    "auxiliary": ("pspnet_resnet50", "pspnet_resnet101", *TORCHVISION[:-1]),
+}
+"""Settings of some networks only."""
+
+
+def build_network(config: NetworkConfig, classes: int | Mapping[str, int]) -> nn.Module:
     """A freshly initialised network with an output for each class, or one logit for both of two,
-    carrying its aliases.
+    carrying its aliases. Classes by task make a network with as many heads, whose output is task ->
+    logits.
 
     Raises:
         InputError: a setting of another network, a factory that fails, or an alias of a layer that
@@ -97,14 +136,46 @@ def build_network(config: NetworkConfig, classes: int) -> nn.Module:
     if config.arguments and not config.factory:
         raise InputError(f"network.arguments is for network.factory only; network is {config.name}")
     make = own_network if config.factory else NETWORKS.get(config.name, classifier)
-    scalable = config.name.endswith("_vgg16") and not config.factory
-    if (config.width != 1 or config.batch_norm) and not scalable:
-        raise InputError(
-            f"network.width and network.batch_norm belong to the VGG-16 networks; {config.name} "
-            "has a fixed architecture"
-        )
-    net = with_aliases(make(config, config.outputs(classes)), config.aliases)
+    for option, names in OWNERS.items():
+        value, own_head = getattr(config, option), config.factory and option == "auxiliary"
+        if value != getattr(NetworkConfig, option) and config.name not in names and not own_head:
+            raise InputError(
+                f"network.{option} is {value}; it belongs to {listing(names, len(names))}; "
+                f"{config.name} has a fixed architecture"
+            )
+    if isinstance(classes, Mapping):
+        made = several_heads(config, classes, make)
+    else:
+        made = make(config, config.outputs(classes))
+    net = with_aliases(made, config.aliases)
     net.image_channels = len(config.mean)  # type: ignore[assignment]  # see maps.blank
+    return net
+
+
+def several_heads(
+    config: NetworkConfig, classes: Mapping[str, int], make: Callable[..., nn.Module]
+) -> nn.Module:
+    """A network with a head for each task: what a factory makes of them all, or those of one
+    network a task side by side (`joined`).
+
+    Raises:
+        InputError: as `build_network`, or the network can have one head only.
+    """
+    for option in ("one_logit", "void", "auxiliary"):
+        if getattr(config, option):
+            raise InputError(f"network.{option} is for a network with one head")
+    if config.factory:
+        net = make(config, dict(classes))
+    else:
+        nets = {task: make(config, count) for task, count in classes.items()}
+        place = getattr(next(iter(nets.values())), "head_at", "")
+        if not place:
+            raise InputError(
+                f"data.tasks: {config.name} has one head, for one task; others have several "
+                "(docs/heads.md), and network.factory=… may return a mapping task -> logits"
+            )
+        net = joined(nets, place)
+    net.head_tasks = tuple(classes)  # type: ignore[assignment]  # see taps.tasks_of
     return net
 
 

@@ -35,6 +35,9 @@ class DilatedResNet(nn.Module):
         depth: 50 or 101 layers of the backbone.
     """
 
+    head_at = "classifier"
+    """Where the network can have several heads, side by side."""
+
     def __init__(self, num_classes: int, depth: int = 101) -> None:
         super().__init__()
         self.backbone = dilated_backbone(depth)
@@ -51,6 +54,8 @@ class DilatedResNet(nn.Module):
 
 class DeepLabV2(DilatedResNet):
     """The sum of four 3x3 classifiers of other dilations on the same ResNet."""
+
+    head_at = ""
 
     def new_classifier(self, num_classes: int) -> nn.Module:
         return nn.ModuleList(

@@ -1,10 +1,13 @@
-"""DeepLab-LargeFOV on VGG-16 (Chen et al. ICLR 2015, TPAMI 2017; Simonyan & Zisserman 2015)."""
+"""DeepLab on VGG-16 (Simonyan & Zisserman 2015): LargeFOV of DeepLab v1 (Chen et al. ICLR 2015) and
+ASPP-L of v2 (Chen et al. TPAMI 2018)."""
 
 import torch
 from torch import nn
 
 STAGES = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))
 """Channels and number of 3x3 convolutions before each pooling."""
+RATES = (6, 12, 18, 24)
+"""Dilations of ASPP-L's branches (v2, section 4.1.2)."""
 
 
 class DeepLabVGG16(nn.Module):
@@ -18,9 +21,20 @@ class DeepLabVGG16(nn.Module):
         num_classes: channels of the output.
         width: multiplier of all hidden channel counts.
         batch_norm: batch normalisation after every hidden convolution, which then has no bias.
+        pool5a: a 3x3 average pool of stride 1 between pool5 and fc6, as the authors' public network
+            has it.
     """
 
-    def __init__(self, num_classes: int, width: float = 1.0, batch_norm: bool = False) -> None:
+    head_at = "classifier"
+    """Where the network can have several heads, side by side."""
+
+    def __init__(
+        self,
+        num_classes: int,
+        width: float = 1.0,
+        batch_norm: bool = False,
+        pool5a: bool = False,
+    ) -> None:
         super().__init__()
         self.batch_norm = batch_norm
         channels = 3
@@ -33,11 +47,18 @@ class DeepLabVGG16(nn.Module):
             pool = nn.MaxPool2d(3, stride=2 if number < 4 else 1, padding=1)
             self.add_module(f"conv{number}", nn.Sequential(*layers))
             self.add_module(f"pool{number}", pool)
-        hidden = max(1, round(1024 * width))
-        self.fc6 = nn.Sequential(*self._convolution(channels, hidden, 3, rate=12), nn.Dropout())
-        self.fc7 = nn.Sequential(*self._convolution(hidden, hidden, 1), nn.Dropout())
-        self.classifier = nn.Conv2d(hidden, num_classes, 1)
+        self.pool5a = nn.AvgPool2d(3, stride=1, padding=1) if pool5a else None
+        self._add_classifier(channels, max(1, round(1024 * width)), num_classes)
         self._initialise()
+
+    def _add_classifier(self, channels: int, hidden: int, num_classes: int) -> None:
+        fc6, fc7 = (
+            self._convolution(channels, hidden, 3, rate=12),
+            self._convolution(hidden, hidden, 1),
+        )
+        self.fc6: nn.Module = nn.Sequential(*fc6, nn.Dropout())
+        self.fc7: nn.Module = nn.Sequential(*fc7, nn.Dropout())
+        self.classifier: nn.Module = nn.Conv2d(hidden, num_classes, 1)
 
     def _convolution(self, inputs: int, out: int, kernel: int, rate: int = 1) -> list[nn.Module]:
         padding, bias = rate * (kernel // 2), not self.batch_norm
@@ -46,17 +67,46 @@ class DeepLabVGG16(nn.Module):
         return [conv, *norm, nn.ReLU(inplace=True)]
 
     def _initialise(self) -> None:
-        """He et al. 2015 for hidden convolutions; the classifier as DeepLab, N(0, 0.01)."""
+        """He et al. 2015 for hidden convolutions; classifiers as DeepLab, N(0, 0.01)."""
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_in", nonlinearity="relu")
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
-        nn.init.normal_(self.classifier.weight, std=0.01)
+        for layer in self.classifier.modules():
+            if isinstance(layer, nn.Conv2d):
+                nn.init.normal_(layer.weight, std=0.01)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Normalised images (B, 3, H, W) -> logits (B, num_classes, ceil(H / 8), ceil(W / 8))."""
         for number in range(1, 6):
             x = self.get_submodule(f"conv{number}")(x)
             x = self.get_submodule(f"pool{number}")(x)
+        return self.classify(x if self.pool5a is None else self.pool5a(x))
+
+    def classify(self, x: torch.Tensor) -> torch.Tensor:
+        """Maps of pool5 -> logits."""
         return self.classifier(self.fc7(self.fc6(x)))
+
+
+class DeepLabV2VGG16(DeepLabVGG16):
+    """ASPP-L: fc6, fc7 and the classifier four times side by side, fc6 with other dilations; the
+    sum of the four outputs. Without the authors' CRF and without fused input scales."""
+
+    head_at = ""
+
+    def _add_classifier(self, channels: int, hidden: int, num_classes: int) -> None:
+        def branches(inputs: int, kernel: int, rates: tuple[int, ...]) -> nn.ModuleList:
+            return nn.ModuleList(
+                nn.Sequential(*self._convolution(inputs, hidden, kernel, rate), nn.Dropout())
+                for rate in rates
+            )
+
+        self.fc6, self.fc7 = branches(channels, 3, RATES), branches(hidden, 1, (1,) * len(RATES))
+        self.classifier = nn.ModuleList(nn.Conv2d(hidden, num_classes, 1) for _ in RATES)
+
+    def classify(self, x: torch.Tensor) -> torch.Tensor:
+        """Maps of pool5 -> logits."""
+        layers = (side.children() for side in (self.fc6, self.fc7, self.classifier))
+        first, *others = (last(fc7(fc6(x))) for fc6, fc7, last in zip(*layers, strict=True))
+        return sum(others, start=first)

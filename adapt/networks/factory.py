@@ -114,8 +114,9 @@ def imported(name: str, setting: str = "network.factory") -> Callable[..., Any]:
         raise InputError(f"{setting}={name}: {error} (looked in {here} too)") from None
 
 
-def own_network(config: NetworkConfig, classes: int) -> nn.Module:
-    """Call the factory with `network.arguments`, and with the number of classes if it takes one.
+def own_network(config: NetworkConfig, classes: int | dict[str, int]) -> nn.Module:
+    """Call the factory with `network.arguments`, and with the number of classes, of several tasks
+    those of each, if it takes one.
 
     Raises:
         InputError: not permitted, not importable, no such function, arguments that it refuses, or

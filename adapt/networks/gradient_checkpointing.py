@@ -9,7 +9,7 @@ from torch.utils.checkpoint import checkpoint
 
 from adapt.errors import InputError
 from adapt.networks.batchnorm import batch_norms
-from adapt.networks.taps import LOGITS, split_tap
+from adapt.networks.taps import is_logits, split_tap
 
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
 SIZES = range(2, 7)
@@ -24,7 +24,7 @@ def blocks(net: nn.Module, taps: Iterable[str]) -> list[nn.Module]:
     Raises:
         InputError: there are none.
     """
-    tapped = [split_tap(net, tap)[0] for tap in taps if tap != LOGITS]
+    tapped = [split_tap(net, tap)[0] for tap in taps if not is_logits(tap)]
     if found := list(within(net, "", tapped)):
         return found
     raise InputError(

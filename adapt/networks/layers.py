@@ -17,7 +17,7 @@ from adapt.errors import InputError, unknown
 from adapt.networks.batchnorm import eval_mode
 from adapt.networks.maps import as_map, blank, elements
 from adapt.networks.sizes import REFUSALS, unfit
-from adapt.networks.taps import LOGITS, aliases, own_logits
+from adapt.networks.taps import LOGITS, aliases, first_logits, is_logits
 
 NETWORK = "(network)"
 """How tables call the last layer, the network itself, whose name in `named_modules()` is empty."""
@@ -133,7 +133,7 @@ class _Recorder(TorchDispatchMode):
         (name, start), until = self._running.pop(), self.macs()
         self._parameters |= {id(p): p.numel() for p in module.parameters()}
         layer = self.layers.pop(name, None) or self.untouched(module)
-        self.note(layer, module, output if name else own_logits(output), until - start)
+        self.note(layer, module, output if name else first_logits(module, output), until - start)
         if not name and isinstance(output, list | tuple):
             self.layers[name] = replace(self.layers[name], returned=type(output).__name__)
         for path, element in elements(output) if name else ():
@@ -243,7 +243,8 @@ def check(layers: Sequence[Layer], taps: Iterable[str], what: str = "taps") -> N
     """
     named = {layer.name: layer for layer in layers if layer.name}
     short = {alias: layer for layer in named.values() for alias in layer.aliases}
-    free, wanted = [name for name, layer in named.items() if not layer.obstacle], set(taps)
+    free = [name for name, layer in named.items() if not layer.obstacle]
+    wanted = {LOGITS if is_logits(tap) else tap for tap in taps}
     if strange := sorted(wanted - {LOGITS, *named, *short}):
         raise InputError(
             f"{unknown(f'{what}: layer', strange[0], [*short, *free])}. {proposal(layers)}"

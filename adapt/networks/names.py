@@ -13,6 +13,8 @@ from adapt.disk.tensors import read_tensors
 from adapt.errors import InputError, listing
 from adapt.machine.runtime import say
 
+WEIGHTS = "model.safetensors"
+"""The file in a run's folder that has its network's weights."""
 AUXILIARY = ("aux_classifier.", "auxiliary_head.")
 """Heads that torchvision's and mmseg's segmentation networks have for training only."""
 

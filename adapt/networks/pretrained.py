@@ -16,7 +16,9 @@ from adapt.errors import InputError, listing
 from adapt.machine.runtime import say
 from adapt.networks import TORCHVISION, build_network
 from adapt.networks.batchnorm import BatchNorm
-from adapt.networks.names import read_named
+from adapt.networks.heads import Heads
+from adapt.networks.names import WEIGHTS, read_named
+from adapt.networks.taps import tasks_of
 from adapt.settings.choices import BACKBONE, CLASSIFIERS
 from adapt.settings.groups import NetworkConfig
 
@@ -34,7 +36,7 @@ Weights = dict[str, Tensor]
 
 def is_pretrained(source: str) -> bool:
     """`imagenet`, `coco`, the full name of one of torchvision's enums, such as
-    `ResNet50_Weights.IMAGENET1K_V2`, or `backbone:FILE`."""
+    `ResNet50_Weights.IMAGENET1K_V2`, or `backbone:FILE` or `backbone:RUN`."""
     enum = re.fullmatch(r"\w+_Weights\.\w+", source)
     return source in (IMAGENET, COCO) or source.startswith(BACKBONE) or enum is not None
 
@@ -54,9 +56,8 @@ def enum_of(source: str, config: NetworkConfig) -> "WeightsEnum":
             raise InputError(f"start: torchvision has no weights {source} ({error})") from None
     if source == COCO and config.name in TORCHVISION:
         return get_model_weights(config.name)["COCO_WITH_VOC_LABELS_V1"]
-    backbone = config.name
-    if backbone not in CLASSIFIERS:
-        backbone = backbone.split("_", 1)[-1] + ("_bn" if config.batch_norm else "")
+    endings = [name for name in CLASSIFIERS if f"_{config.name}".endswith(f"_{name}")]
+    backbone = max(endings, key=len, default="") + ("_bn" if config.batch_norm else "")
     if source == IMAGENET and backbone in CLASSIFIERS and not config.factory:
         enum = get_model_weights(backbone)
         if "IMAGENET1K_V1" in enum.__members__:
@@ -96,7 +97,7 @@ def fetch(weights: "WeightsEnum") -> Path:
 def deeplab(weights: Weights, net: nn.Module) -> Weights:
     """VGG-16 -> DeepLab-LargeFOV (Chen et al. 2015, section 3.1): convolutions in their order; fc6
     (4096, 512 x 7 x 7) keeps every fourth output and rows and columns 0, 3, 6, fc7 every fourth
-    output and input. Of convolutions alone both are left out."""
+    output and input; of v2 all branches alike. Of convolutions alone both are left out."""
     own = [(n, m) for n, m in net.named_modules() if n.startswith("conv")]
     layers = [(n, m) for n, m in own if isinstance(m, nn.Conv2d | BatchNorm)]
     places = sorted({int(k.split(".")[1]) for k in weights if k.startswith("features.")})
@@ -111,42 +112,58 @@ def deeplab(weights: Weights, net: nn.Module) -> Weights:
     whole = fcn(weights)
     if "fc6.0.weight" not in whole:
         return mapped
-    mapped["fc6.0.weight"] = whole["fc6.0.weight"][::4, :, ::3, ::3]
-    mapped["fc7.0.weight"] = whole["fc7.0.weight"][::4, ::4]
-    biases = {"fc6.0.bias", "fc7.0.bias"} & net.state_dict().keys()
-    return mapped | {name: whole[name][::4] for name in biases}
+    kept = {
+        "fc6.weight": whole["fc6.0.weight"][::4, :, ::3, ::3],
+        "fc7.weight": whole["fc7.0.weight"][::4, ::4],
+        "fc6.bias": whole["fc6.0.bias"][::4],
+        "fc7.bias": whole["fc7.0.bias"][::4],
+    }
+    for name, module in net.named_modules():
+        if isinstance(module, nn.Conv2d) and name.startswith("fc"):
+            for kind in module.state_dict():
+                mapped[f"{name}.{kind}"] = kept[f"{name[:3]}.{kind}"]
+    return mapped
 
 
 def fcn(weights: Weights) -> Weights:
-    """VGG-16 -> FCN: torchvision's names; fc6 and fc7 as convolutions, whole. Of convolutions alone
-    both are left out."""
+    """VGG-16 or AlexNet -> FCN: torchvision's names; fc6 and fc7 as convolutions, whole. Of
+    convolutions alone both are left out."""
     mapped = {k: v for k, v in weights.items() if k.startswith("features.")}
     if len(mapped) == len(weights):
         return mapped
-    mapped["fc6.0.weight"] = weights["classifier.0.weight"].unflatten(1, (-1, 7, 7))
-    mapped["fc7.0.weight"] = weights["classifier.3.weight"][..., None, None]
-    biases = {"fc6.0.bias": "classifier.0.bias", "fc7.0.bias": "classifier.3.bias"}
+    fc6, fc7 = (1, 4) if "classifier.1.weight" in weights else (0, 3)  # AlexNet's dropout is first
+    side = 6 if fc6 else 7
+    mapped["fc6.0.weight"] = weights[f"classifier.{fc6}.weight"].unflatten(1, (-1, side, side))
+    mapped["fc7.0.weight"] = weights[f"classifier.{fc7}.weight"][..., None, None]
+    biases = {"fc6.0.bias": f"classifier.{fc6}.bias", "fc7.0.bias": f"classifier.{fc7}.bias"}
     return mapped | {name: weights[theirs] for name, theirs in biases.items()}
 
 
 def on_resnet(weights: Weights, net: nn.Module) -> Weights:
-    """A classification network's layers -> `backbone.`; of a segmentation network all but a last
-    layer for another number of classes."""
+    """A classification network's layers -> `backbone.`; of a segmentation network all but last
+    layers for another number of classes."""
     if not any(k.startswith("backbone.") for k in weights):
         layers = {k: v for k, v in weights.items() if not k.startswith(("fc.", "classifier."))}
         return {f"backbone.{k.removeprefix('features.')}": v for k, v in layers.items()}
     own = net.state_dict()
     last = {k for k, v in weights.items() if k in own and own[k].shape != v.shape}
-    return {k: v for k, v in weights.items() if k not in last or not k.startswith("classifier.")}
+    heads = ("classifier.", "aux_classifier.")
+    return {k: v for k, v in weights.items() if k not in last or not k.startswith(heads)}
 
 
-def head_of(config: NetworkConfig) -> set[str]:
-    """Names of the tensors whose shapes depend on the number of classes."""
+def head_of(config: NetworkConfig, net: nn.Module) -> set[str]:
+    """Names of the tensors whose shapes depend on the number of classes, and of all in the heads
+    of a network that has several."""
     config = replace(config, one_logit=False)
     place = "cpu" if config.factory else "meta"  # a user's own code may need values
     with torch.device(place):
-        two, three = (build_network(config, classes).state_dict() for classes in (2, 3))
-    return {k for k, v in two.items() if k not in three or three[k].shape != v.shape}
+        two, three = (
+            build_network(config, dict.fromkeys(tasks_of(net), classes) or classes).state_dict()
+            for classes in (2, 3)
+        )
+    heads = [n for n, m in net.named_modules() if isinstance(m, Heads)]
+    inside = {k for k in two if any(k.startswith(f"{head}.") for head in heads)}
+    return {k for k, v in two.items() if k not in three or three[k].shape != v.shape} | inside
 
 
 def renamed(source: str, weights: Weights, config: NetworkConfig, net: nn.Module) -> Weights:
@@ -159,22 +176,26 @@ def renamed(source: str, weights: Weights, config: NetworkConfig, net: nn.Module
     whole, theirs = not source.startswith(BACKBONE), config.factory or config.name in CLASSIFIERS
     if theirs and whole and all(k in weights and weights[k].shape == own[k] for k in own):
         return weights
-    head = head_of(config) if theirs or not whole else set()
+    head = head_of(config, net) if theirs or not whole else set()
     if theirs or (not whole and own.keys() - head <= weights.keys()):
-        kept = {k: v for k, v in weights.items() if k not in head}
+        known = net.state_dict() if tasks_of(net) else weights  # the file's one head is left
+        kept = {k: v for k, v in weights.items() if k not in head and k in known}
         if missing := own.keys() - kept - head:
             raise ValueError(listing(sorted(missing)))
         if not head:
             raise ValueError("no layer depends on the number of classes")
         return kept
-    if config.name == "deeplab_vgg16":
+    if config.name in ("deeplab_vgg16", "deeplabv2_vgg16"):
         return deeplab(weights, net)
+    if config.name == "fcn32s_alexnet":
+        return {f"backbone.{k}": v for k, v in fcn(weights).items()}
     return fcn(weights) if config.name.endswith("_vgg16") else on_resnet(weights, net)
 
 
 def pretrained(source: str, config: NetworkConfig, net: nn.Module) -> tuple[Weights, str]:
-    """Weights for `net` from torchvision or `backbone:FILE`, by our names, and the SHA-256 of their
-    file. A classifier's last layer is taken where it has as many classes and was not excluded.
+    """Weights for `net` from torchvision, `backbone:FILE` or `backbone:RUN`, by our names, and the
+    SHA-256 of their file. A classifier's last layer is taken where it has as many classes and was
+    not excluded.
 
     Convolutions of VGG-16 alone leave fc6 and fc7 new, which a line says.
 
@@ -184,6 +205,8 @@ def pretrained(source: str, config: NetworkConfig, net: nn.Module) -> tuple[Weig
     """
     file, own = source.removeprefix(BACKBONE), net.state_dict()
     file = file if file != source else str(fetch(enum_of(source, config)))
+    if Path(file).is_dir():
+        file = str(Path(file, WEIGHTS))
     bare = {k.removeprefix("backbone.") for k in own}
     known = {*own, *bare, *(f"features.{k}" for k in bare), "features.0.weight"}
     weights, digest = read_named(file, config.keys, known)

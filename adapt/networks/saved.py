@@ -1,7 +1,7 @@
 """A network on disk: model.safetensors (plain weights) and model.json (what they are)."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -13,17 +13,17 @@ from torch import nn
 from adapt.disk.checkpoint import STATE
 from adapt.disk.files import read_mapping, sha256, write_json, write_whole
 from adapt.disk.tensors import load_tensors, read_tensors
-from adapt.errors import InputError
+from adapt.errors import InputError, listing
 from adapt.networks import build_network
-from adapt.networks.names import place_of, read_named
+from adapt.networks.names import WEIGHTS, place_of, read_named
 from adapt.networks.pretrained import COCO, COUNTER, IMAGENET, is_pretrained, pretrained
 from adapt.networks.sizes import outputs
 from adapt.settings.checks import MOST_CLASSES
-from adapt.settings.choices import BACKBONE
+from adapt.settings.choices import AUXILIARY_HEAD, BACKBONE
 from adapt.settings.groups import NetworkConfig, TeacherNetworkConfig
 from adapt.settings.mapping import as_dict, build, check_record, differences, inherit_network
 
-WEIGHTS, ABOUT = "model.safetensors", "model.json"
+ABOUT = "model.json"
 FORMATS = (1, 2)
 """Of model.json; the last one is written, all of them are read."""
 ONE_MORE = "network.void=true is for a last output that means void"
@@ -32,6 +32,8 @@ DATA = "the data"
 NO_START = "none"
 """What `start` records where a run began from He initialisation."""
 FILES = (".safetensors", ".pth", ".pt", ".ckpt", ".bin", ".pth.tar")
+Tasks = Mapping[str, tuple[str, ...]]
+"""The classes of each task, where there are several."""
 SHOWN = 12
 """Classes that a message names."""
 
@@ -45,6 +47,8 @@ class Model:
     classes: tuple[str, ...]
     digest: str
     """SHA-256 of model.safetensors."""
+    tasks: Tasks = field(default_factory=dict)
+    """Of a network with several heads; `classes` is empty then."""
 
 
 @dataclass
@@ -56,17 +60,27 @@ class About:
     classes: list[str]
     sha256: str
     """Of model.safetensors."""
+    tasks: dict[str, list[str]] = field(default_factory=dict)
+    """Of several heads only."""
 
 
 def save_model(
-    folder: Path, net: nn.Module, network: NetworkConfig, classes: tuple[str, ...]
+    folder: Path,
+    net: nn.Module,
+    network: NetworkConfig,
+    classes: tuple[str, ...],
+    tasks: Tasks | None = None,
 ) -> None:
     """Write a network so that `DeepLabVGG16(...).load_state_dict(load_file(...))` reads it back.
-    What has two names in it is written under both."""
+    What has two names in it is written under both, an auxiliary head not at all."""
     tensors = {k: v.detach().cpu().contiguous().clone() for k, v in net.state_dict().items()}
+    if network.auxiliary and not network.factory:
+        tensors = {k: v for k, v in tensors.items() if not k.startswith(f"{AUXILIARY_HEAD}.")}
+        network = replace(network, auxiliary=0.0)
     write_whole(folder / WEIGHTS, safetensors.torch.save(tensors))
     about = About(FORMATS[-1], as_dict(network), list(classes), sha256(folder / WEIGHTS))
-    write_json(folder / ABOUT, as_dict(about))
+    several = {"tasks": {task: list(own) for task, own in tasks.items()}} if tasks else {}
+    write_json(folder / ABOUT, {k: v for k, v in as_dict(about).items() if v != {}} | several)
 
 
 def is_file(source: str) -> bool:
@@ -117,6 +131,18 @@ def check_outputs(count: int, classes: tuple[str, ...], whose: str, remedy: str 
         )
 
 
+def check_tasks(known: Tasks, given: Tasks, whose: str, data: str, remedy: str = "") -> None:
+    """Raises InputError unless a network (`whose`) has the heads of the data's tasks, or one head
+    as the data has one label map."""
+    for task in {**known, **given}:
+        if task not in known or task not in given:
+            heads, maps = listing(known) or "one head", listing(given) or "one label map"
+            raise InputError(
+                f"{whose} has {heads}, {data} {maps}; give both the same tasks (data.tasks){remedy}"
+            )
+        check_classes(known[task], given[task], f"{whose}, {task}", data)
+
+
 def named(classes: tuple[str, ...]) -> str:
     """`2 classes: sky, road`, of many the first ones."""
     rest = f" and {len(classes) - SHOWN} more" if len(classes) > SHOWN else ""
@@ -152,6 +178,14 @@ def start_point_of(config: dict[str, Any]) -> str:
     """
     start = str(config["start"])
     return str(config["teacher"]) or (start if is_run(start) or is_file(start) else "")
+
+
+def run_of(start: str) -> str:
+    """Folder of the run whose network a start is, or whose weights file it is; empty = none."""
+    if is_run(start):
+        return start
+    file = Path(start.removeprefix(BACKBONE))
+    return str(file.parent) if file.name == WEIGHTS and (file.parent / ABOUT).is_file() else ""
 
 
 def load_model(source: Path, what: str = "run", like: Model | None = None) -> Model:
@@ -202,9 +236,11 @@ def load_model(source: Path, what: str = "run", like: Model | None = None) -> Mo
             "train or adapt that network again"
         )
     network = build(NetworkConfig, about["network"], f"{source / ABOUT}: network.")
-    net = build_network(network, len(about["classes"]))
+    tasks = {task: tuple(own) for task, own in about.get("tasks", {}).items()}
+    counts = {task: len(own) for task, own in tasks.items()}
+    net = build_network(network, counts or len(about["classes"]))
     load_tensors(net, read_tensors(path), str(path))
-    return Model(net, network, tuple(about["classes"]), digest)
+    return Model(net, network, tuple(about["classes"]), digest, tasks)
 
 
 def load_run(run: str, given: NetworkConfig, what: str = "run") -> Model:

@@ -8,7 +8,7 @@ from torch import nn
 from adapt.errors import InputError
 from adapt.networks.batchnorm import eval_mode
 from adapt.networks.maps import blank
-from adapt.networks.taps import logits_of, own_logits
+from adapt.networks.taps import first_logits
 
 REFUSALS = (RuntimeError, ValueError, AssertionError, TypeError, LookupError)
 """What a network's own code raises for an image that it cannot take."""
@@ -29,7 +29,7 @@ def outputs(net: nn.Module, size: tuple[int, int]) -> int:
         found = run(net, size)
     except REFUSALS as error:
         raise unfit(net, size, error) from None
-    return own_logits(found).shape[1]
+    return first_logits(net, found).shape[1]
 
 
 def unfit(net: nn.Module, size: tuple[int, int], error: Exception) -> InputError:
@@ -60,6 +60,6 @@ def fitting(net: nn.Module, size: tuple[int, int]) -> tuple[int, int] | None:
     pairs = [(s, s) if isinstance(s, int) else tuple(s) for s in stated if s]
     for tried in dict.fromkeys([*near, *(p for p in pairs if len(p) == 2)]):
         with suppress(*REFUSALS):
-            logits_of(run(net, tried))
+            first_logits(net, run(net, tried))
             return tried[0], tried[1]
     return None

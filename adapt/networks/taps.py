@@ -19,6 +19,37 @@ class _Complete(Exception):
     """Raised from the hook of the last wanted layer to leave the forward pass."""
 
 
+def tap_of(task: str) -> str:
+    """The name of a head's logits among the maps of `forward`; LOGITS where there is one head."""
+    return f"{LOGITS}/{task}" if task else LOGITS
+
+
+def is_logits(tap: str) -> bool:
+    """Does a tap name the logits, or those of a head?"""
+    return tap.partition("/")[0] == LOGITS
+
+
+def tasks_of(net: nn.Module) -> tuple[str, ...]:
+    """The tasks of a network that `build_network` made with several heads; () = it has one."""
+    return getattr(net, "head_tasks", ())
+
+
+class OneHead(nn.Module):
+    """One head of a network as a network of its own: images -> the logits of a task."""
+
+    def __init__(self, net: nn.Module, task: str) -> None:
+        super().__init__()
+        self.net, self.task = net, task
+
+    def forward(self, x: Tensor) -> Tensor:
+        return own_logits(self.net(x), self.task)
+
+
+def of_task(net: nn.Module, task: str) -> nn.Module:
+    """A network as one of its heads alone; the network itself where there is no task."""
+    return OneHead(net, task) if task else net
+
+
 def aliases(net: nn.Module) -> dict[str, str]:
     """Other names of layers: those that a network may carry (`pool5` -> `backbone.layer4`), and
     the second ones of modules that stand in it twice."""
@@ -59,10 +90,10 @@ def split_tap(net: nn.Module, tap: str) -> tuple[str, str]:
     return (layer, path) if layer and path else (resolve(net, tap), "")
 
 
-def logits_of(output: object) -> Tensor:
+def logits_of(output: object, task: str = "") -> Tensor:
     """The logits of a network's output, one a class: (B, C, h, w) or, of a classifier of whole
     images, (B, C); raises as `own_logits`."""
-    return two_logits(own_logits(output))
+    return two_logits(own_logits(output, task))
 
 
 def two_logits(logits: Tensor) -> Tensor:
@@ -74,18 +105,28 @@ def two_logits(logits: Tensor) -> Tensor:
     return torch.cat([torch.zeros_like(logits), logits], 1) if logits.shape[1] == 1 else logits
 
 
-def own_logits(output: object) -> Tensor:
+def first_logits(net: nn.Module, output: object) -> Tensor:
+    """The logits of a network's output; of several heads those of the first."""
+    return own_logits(output, next(iter(tasks_of(net)), ""))
+
+
+def own_logits(output: object, task: str = "") -> Tensor:
     """The logits as a network gives them, (B, C, h, w) or, of a classifier of whole images, (B, C),
     where C may be 1.
 
     It is a tensor; a list or tuple whose first member they are, before those of auxiliary heads; a
     mapping with `out` (torchvision) or `logits`, or with nothing else; or an object with `.logits`
-    (transformers).
+    (transformers). Of several heads it is what a mapping has for the `task`.
 
     Raises:
         InputError: anything else.
     """
-    found = output
+    if task and not (isinstance(output, Mapping) and task in output):
+        raise InputError(
+            f"network: its output is {described(output)}; of several tasks it must be a mapping "
+            f"with the logits of each, {task} among them"
+        )
+    found: object = output[task] if isinstance(output, Mapping) and task else output
     if isinstance(found, Mapping):
         named = [found[key] for key in OUTPUTS if key in found] or list(found.values())
         found = named[0] if len(named) == 1 or found.keys() & set(OUTPUTS) else found
@@ -116,9 +157,10 @@ def described(output: object) -> str:
 
 
 def forward(net: nn.Module, x: Tensor, wanted: Iterable[str]) -> dict[str, Tensor]:
-    """The maps of the named submodules (`as_map`), and the network's own output under LOGITS.
+    """The maps of the named submodules (`as_map`), and the network's own output under LOGITS, or of
+    several heads as `tap_of` names them.
 
-    Without LOGITS the pass stops at the layer that completes the set, so the layers after it cost
+    Without logits the pass stops at the layer that completes the set, so the layers after it cost
     nothing, get no gradient and keep their batch-norm statistics. The network gets a copy of the
     input, which it may write into.
 
@@ -126,7 +168,7 @@ def forward(net: nn.Module, x: Tensor, wanted: Iterable[str]) -> dict[str, Tenso
         net: any module.
         x: its input (B, C, H, W).
         wanted: names from `named_modules()`, aliases, elements of what a layer returns
-            (`encoder.2`), or LOGITS.
+            (`encoder.2`), or the logits.
 
     Raises:
         InputError: a name the network lacks, a layer that the pass never reaches or whose output
@@ -134,7 +176,8 @@ def forward(net: nn.Module, x: Tensor, wanted: Iterable[str]) -> dict[str, Tenso
             after it, say).
     """
     wanted, size = set(wanted), (x.shape[-2], x.shape[-1])
-    taps = {name: split_tap(net, name) for name in wanted - {LOGITS}}
+    logits = {name for name in wanted if is_logits(name)}
+    taps = {name: split_tap(net, name) for name in wanted - logits}
     maps: dict[str, Tensor] = {}
     versions: dict[str, int] = {}
 
@@ -156,8 +199,7 @@ def forward(net: nn.Module, x: Tensor, wanted: Iterable[str]) -> dict[str, Tenso
             stack.enter_context(net.get_submodule(layer).register_forward_hook(keep(name, path)))
         try:
             output = net(x.clone())
-            if LOGITS in wanted:
-                maps[LOGITS] = logits_of(output)
+            maps |= {name: logits_of(output, name.partition("/")[2]) for name in logits}
         except _Complete:
             pass
     if missing := wanted - maps.keys():

@@ -48,8 +48,15 @@ def squares(student: Tensor, teacher: Tensor, valid: Tensor | None) -> tuple[Ten
     return difference.sum(dim=own), reference.sum(dim=own)
 
 
+def norm_distance(student: Tensor, teacher: Tensor, valid: Tensor | None = None) -> Tensor:
+    """|F_T - F_S| over C, H, W, mean over the batch: the loss as 003, section 3.1, prints it."""
+    squared, _ = squares(student, teacher, valid)
+    apart = squared > 0  # where there is none the root has no gradient
+    return (squared.where(apart, 1.0).sqrt() * apart).mean()
+
+
 def sum_distance(student: Tensor, teacher: Tensor, valid: Tensor | None = None) -> Tensor:
-    """|F_T - F_S|^2 summed over C, H, W, mean over the batch (003, section 3.1, squared norm)."""
+    """|F_T - F_S|^2 summed over C, H, W, mean over the batch: the square of 003's norm."""
     return squares(student, teacher, valid)[0].mean()
 
 
@@ -118,6 +125,7 @@ def cwd_distance(
 
 
 DISTANCES: dict[str, Callable[..., Tensor]] = {
+    "norm": norm_distance,
     "sum": sum_distance,
     "mean": mean_distance,
     "relative": relative_distance,

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from torch import Tensor, nn
 
 from adapt.errors import InputError
-from adapt.networks.taps import LOGITS
+from adapt.networks.taps import is_logits
+from adapt.settings.choices import AUXILIARY_HEAD
 
 
 class Projector(nn.Linear):
@@ -59,8 +60,9 @@ class Projectors(nn.Module):
         )
 
     def forward(self, maps: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """The student's maps by its own layers -> by the teacher's, and its logits."""
-        found = {LOGITS: maps[LOGITS]} if LOGITS in maps else {}
+        """The student's maps by its own layers -> by the teacher's, and its logits, an auxiliary
+        head's among them."""
+        found = {tap: of for tap, of in maps.items() if is_logits(tap) or tap == AUXILIARY_HEAD}
         for (tap, own), linear in zip(self.pairs.items(), self.linear, strict=True):
             found[tap] = linear(maps[own])
         return found

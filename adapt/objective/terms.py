@@ -9,9 +9,10 @@ from torch import Tensor, nn
 
 from adapt.data.images import void_of
 from adapt.errors import InputError, unknown
-from adapt.machine.processes import all_sum, global_mean
-from adapt.networks.taps import LOGITS, upsample
+from adapt.machine.processes import all_mean, all_sum, global_mean
+from adapt.networks.taps import LOGITS, tap_of, two_logits, upsample
 from adapt.objective.distances import DISTANCES, OPTIONS, divergence, masked_mean
+from adapt.settings.choices import AUXILIARY_HEAD
 from adapt.settings.objective import (
     KDConfig,
     ObjectiveConfig,
@@ -92,13 +93,32 @@ def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def supervised(config: SupervisedConfig) -> Term:
-    """Cross-entropy with the labels, at their resolution."""
+    """Cross-entropy with the labels, at their resolution; of several tasks a part for each, by the
+    share of the images that have its labels, as in a sum over images (UberNet: Kokkinos 2017)."""
 
     def parts(student: Maps, teacher: Maps, batch: dict[str, Tensor]) -> dict[str, Part]:
-        value = cross_entropy(student[LOGITS], batch["y"].long())
-        return {"supervised/cross_entropy": (value, config.weight)}
+        if not tasks:
+            value = cross_entropy(student[LOGITS], batch["y"].long())
+            return {"supervised/cross_entropy": (value, config.weight)}
+        found = {}
+        for task, weight in tasks.items():
+            value = cross_entropy(student[tap_of(task)], batch[f"y_{task}"].long())
+            share = all_mean(batch[f"has_{task}"].float().mean()).item()
+            found[f"supervised/{task}"] = value, config.weight * weight * share
+        return found
 
-    return Term(parts, student=frozenset({LOGITS}), labels=True)
+    tasks = {task: weight for task, weight in config.tasks.items() if weight}
+    return Term(parts, student=frozenset(map(tap_of, tasks or [""])), labels=True)
+
+
+def auxiliary(weight: float) -> Term:
+    """Cross-entropy of the auxiliary head with the same labels (Zhao et al. 2017, section 3.3)."""
+
+    def parts(student: Maps, teacher: Maps, batch: dict[str, Tensor]) -> dict[str, Part]:
+        value = cross_entropy(two_logits(student[AUXILIARY_HEAD]), batch["y"].long())
+        return {"auxiliary/cross_entropy": (value, weight)}
+
+    return Term(parts, student=frozenset({AUXILIARY_HEAD}), labels=True)
 
 
 def kd(config: KDConfig) -> Term:
@@ -179,13 +199,16 @@ TERMS: dict[str, Callable[..., Term]] = {
 
 
 class Objective:
-    """The terms of positive weight, and the union of what they need."""
+    """The terms of positive weight, and the union of what they need. The supervised one counts the
+    output of an auxiliary head too, `weight_of_auxiliary` times."""
 
-    def __init__(self, config: ObjectiveConfig) -> None:
+    def __init__(self, config: ObjectiveConfig, weight_of_auxiliary: float = 0.0) -> None:
         active = {n: getattr(config, n) for n in TERMS if getattr(config, n).weight > 0}
         if not active:
             raise InputError(f"objective {config.name!r}: no term of {', '.join(TERMS)} is on")
         terms = {name: TERMS[name](own) for name, own in active.items()}
+        if weight_of_auxiliary and "supervised" in terms:
+            terms["auxiliary"] = auxiliary(config.supervised.weight * weight_of_auxiliary)
         self.terms = list(terms.values())
         self.student = frozenset[str]().union(*(t.student for t in self.terms))
         """The student's layers whose maps it must produce."""

@@ -14,9 +14,9 @@ from adapt.errors import Stopped
 from adapt.machine.runtime import say
 from adapt.scan import checks
 from adapt.scan.checks import size_text
-from adapt.scan.measure import IMAGE, Records, measure_all
+from adapt.scan.measure import IMAGE, Records, measure_all, statistics
 from adapt.scan.members import ERROR, REMEDIES, WARNING, Finding, Members, error, members
-from adapt.scan.pairs import content
+from adapt.scan.pairs import content, sample
 from adapt.settings.choices import HASH_BITS
 from adapt.settings.commands import ScanConfig
 from adapt.settings.mapping import EXPLICIT, as_dict
@@ -81,9 +81,16 @@ def check(config: ScanConfig) -> tuple[list[Finding], dict[str, Any]]:
         "labels": {name: shares(found, records, name) for name in found.lists},
         "nearest": nearest,
     }
+    if config.statistics:
+        jobs = found.images(found.training)
+        summary["statistics"] = {
+            side: statistics([job for job in every if (job[0], job[1]) in records], config.workers)
+            for side, every in jobs.items()
+        }
     if config.pairs and found.paired:
         more, summary["pairs"] = content(found, records, config)
-        findings += more
+        offset, summary["sample"] = sample(found, records)
+        findings += [*more, *offset]
     return list({f.line: f for f in findings}.values()), summary
 
 
@@ -115,6 +122,9 @@ def overview(summary: dict[str, Any], near: int) -> list[str]:
         for row in next(iter(labels.values())):
             rows.append([row, *(f"{percent[row]:.2f}" for percent in labels.values())])
         lines.append("labels " + text_table(rows).replace("\n", "\n" + " " * len("labels ")))
+    for side, found in summary.get("statistics", {}).items():
+        values = [f"network.{k}=[{','.join(map(str, found[k]))}]" for k in ("mean", "std")]
+        lines.append(f"{side}     {' '.join(values)}")
     for side, least in summary["nearest"].items():
         if least is not None:
             bits = f"at least {least} of {HASH_BITS} bits (a leak: {near} or less)"
@@ -129,6 +139,7 @@ def overview(summary: dict[str, Any], near: int) -> list[str]:
             f"{pairs['doubt_third_quartile']:.1%} (third quartile) of the cases; "
             f"{pairs['in_doubt']} in doubt"
         )
+    lines += [f"pairs  {line}" for line in summary.get("sample", {}).get("lines", ())]
     return lines
 
 

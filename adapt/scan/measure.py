@@ -142,6 +142,28 @@ def measure(job: Job) -> Record:
     return record
 
 
+def moments(job: Job) -> np.ndarray:
+    """Of an image's values in 0..1: their number, and each channel's sum and sum of squares,
+    float64 (3, C)."""
+    path, role, _, options = job
+    array = READ[role](path, *options)
+    values = array.reshape(-1, array.shape[2]) / np.float64(np.iinfo(array.dtype).max)
+    count = np.full(values.shape[1], len(values), np.float64)
+    return np.stack([count, values.sum(0), np.square(values).sum(0)])
+
+
+def statistics(jobs: list[Job], workers: int) -> dict[str, list[float]]:
+    """Mean and standard deviation of each channel over all pixels of some images."""
+    workers = workers or (1 if len(jobs) <= SMALL else os.cpu_count() or 1)
+    here = nullcontext(map(moments, jobs))
+    with here if workers == 1 else spread(moments, jobs, workers, 16, "scan") as found:
+        every = list(progress(found, what="statistics", total=len(jobs)))
+    count, total, squares = np.sum(every, axis=0)
+    mean = total / count
+    std = np.sqrt(np.maximum(squares / count - mean**2, 0))
+    return {"mean": mean.round(4).tolist(), "std": std.round(4).tolist()}
+
+
 def measure_all(jobs: list[Job], workers: int) -> tuple[Records, list[Record]]:
     """The records of all files that could be read, in the jobs' order, and those of the others.
 

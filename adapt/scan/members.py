@@ -106,6 +106,15 @@ class Members:
                 found[path, role] = (wanted or before, how)
         return [(*key, *what) for key, what in found.items()]
 
+    def images(self, name: str) -> dict[str, list[Job]]:
+        """The images of a list, by the side of the pairs that it may have."""
+        found: dict[str, list[Job]] = {}
+        for sample in self.lists.get(name, ()):
+            for side in ("x1", "x2"):
+                if (path := getattr(sample, side)) is not None:
+                    found.setdefault(side, []).append((path, IMAGE, False, self.options(side)))
+        return found
+
     def options(self, name: str) -> tuple[Any, ...]:
         """What the reader of a sample's file takes beside the path."""
         if ROLES[name] == IMAGE:

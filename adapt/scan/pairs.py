@@ -14,7 +14,10 @@ from typing import Any
 
 import numpy as np
 
+from adapt.align.sample import cure, sampled
 from adapt.data import Sample
+from adapt.data.warp import with_transforms
+from adapt.errors import InputError
 from adapt.machine.runtime import progress
 from adapt.scan.measure import IMAGE, Records
 from adapt.scan.members import Finding, Members, error, warning
@@ -37,6 +40,9 @@ WEAK = 0.04
 CLEAR, OUTLIER = 2 * 1.4826, 3 * 1.4826
 """Median absolute deviations (1.4826 are a standard deviation) below the typical score: down to
 which a suggested partner convinces, and from which on a pair in doubt is an outlier, an error."""
+CELL = 8
+"""Pixels of an offset that all pairs share from which on it is a finding: the stride of pool5 of
+the networks here; others have up to 32."""
 TINY = 1e-6
 
 
@@ -86,6 +92,26 @@ def content(
         remedy = "look at the pairs named here; much alike or badly aligned images have this effect"
         findings.append(warning("pairs", str(worst.x2), problem, remedy))
     return findings, summary | {"certain": not weak}
+
+
+def sample(members: Members, records: Records) -> tuple[list[Finding], dict[str, Any]]:
+    """What a sample of the pairs whose images could be read tells; an offset that they share is a
+    finding."""
+    config = members.config
+    pairs = [s for s in members.paired if {(s.x1, IMAGE), (s.x2, IMAGE)} <= records.keys()]
+    try:
+        pairs = with_transforms(pairs, config) if config.transforms else pairs
+    except InputError as refused:
+        return [error("list", config.transforms, str(refused), "mend the list")], {}
+    if not pairs:
+        return [], {}
+    found = sampled(pairs, config)
+    off, (align, setting) = found.misalignment, cure(config)
+    if off.offset <= CELL or not off.systematic:
+        return [], found.record
+    problem = f"{off.line}: more than a cell of {CELL} px, as maps of networks have them"
+    remedy = f"align the pairs ({align}) and give a run {setting}"
+    return [warning("offset", str(pairs[0].x2), problem, remedy)], found.record
 
 
 def trailing(doubt: np.ndarray, config: ScanConfig) -> bool:

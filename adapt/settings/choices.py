@@ -17,10 +17,11 @@ CHAIN = "_chain"
 """Ends the name of an objective whose students teach each other from date to date."""
 
 NETWORKS = (
-    "deeplab_vgg16", "fcn32s_vgg16", "fcn16s_vgg16", "fcn8s_vgg16", "deeplabv2_resnet101",
-    "dilated_resnet101", "pspnet_resnet50", "pspnet_resnet101", "deeplabv3_resnet50",
-    "deeplabv3_resnet101", "deeplabv3_mobilenet_v3_large", "fcn_resnet50", "fcn_resnet101",
-    "lraspp_mobilenet_v3_large",
+    "deeplab_vgg16", "deeplabv2_vgg16", "fcn32s_vgg16", "fcn16s_vgg16", "fcn8s_vgg16",
+    "fcn32s_learnt_vgg16", "fcn32s_alexnet", "fcn32s_resnet18", "sunet64", "deeplabv2_resnet101",
+    "dilated_resnet101", "pspnet_resnet50", "pspnet_resnet101", "encnet_resnet50",
+    "encnet_resnet101", "deeplabv3_resnet50", "deeplabv3_resnet101", "deeplabv3_mobilenet_v3_large",
+    "fcn_resnet50", "fcn_resnet101", "lraspp_mobilenet_v3_large",
 )  # fmt: skip
 """Segmentation networks: adapt.networks."""
 
@@ -57,12 +58,12 @@ def start_named(start: str) -> str:
 PENALTIES = ("none", "l2", "l2_sp", "l2_sp_fisher", "l1_sp", "gl_sp", "gl_sp_fisher")
 """adapt.penalties: where the weights are pulled to."""
 
-DISTANCES = ("sum", "mean", "relative", "l1", "cosine", "cwd")
+DISTANCES = ("norm", "sum", "mean", "relative", "l1", "cosine", "cwd")
 """adapt.objective.distances: between the maps of student and teacher."""
 
 DATASETS = (
-    "scenes", "camvid", "voc", "cityscapes", "pairs", "caltech256", "indoor67", "dogs120",
-    "food101", "folders",
+    "scenes", "camvid", "voc", "context", "person_part", "d3", "lip", "cityscapes", "pairs",
+    "caltech256", "indoor67", "dogs120", "food101", "folders",
 )  # fmt: skip
 """adapt.data: the layouts of files that are read."""
 
@@ -92,3 +93,6 @@ BATCH_NORM = ("eval", "affine", "train")
 
 DEFAULT_TAP = "pool5"
 """The layer that `adapt` regresses unless told otherwise: the paper's, and the objective's name."""
+
+AUXILIARY_HEAD = "aux_classifier"
+"""The layer that classifies maps of a middle layer, in training only; torchvision's name."""

@@ -21,10 +21,10 @@ from adapt.settings.choices import ANALYSES, EXPORTS, HASH_BITS, NORMALISATIONS,
 from adapt.settings.groups import (
     DataConfig,
     NetworkConfig,
-    ProtocolConfig,
     ShiftConfig,
     TrustConfig,
 )
+from adapt.settings.protocol import ProtocolConfig
 from adapt.settings.training import Machine
 
 BETA = 0.01
@@ -287,7 +287,10 @@ class ScanConfig(Settings):
     Re-encoded, resized, blurred and brightened copies stay within 24, other images differ in about
     128. Frames of a video lie between, the closer in time the lower."""
     pairs: bool = True
-    """Compare the content of each pair."""
+    """Compare the content of each pair, and sample how x2 lies on x1 and how bright both are."""
+    statistics: bool = False
+    """Print mean and standard deviation of each channel over all pixels of the training images, as
+    network.mean and network.std take them."""
     doubt: Annotated[float, Range(0, 1, above=True, below=True)] = 0.05
     """Share of the other images that may fit better than the own partner without a warning. A
     partner drawn at random is above with probability 1 - doubt."""

@@ -35,8 +35,8 @@ from adapt.settings.choices import (
 
 WHICH = (
     "name", "root", "target", "pairs", "shards", "transforms", "labels", "sbd", "download",
-    "coarse", "variant", "classes", "void", "codes", "colors", "bands", "bands_x2", "range",
-    "range_x2", "imagenet_val", "train_split", "part", "parts", "parts_seed", "share",
+    "coarse", "variant", "classes", "void", "codes", "tasks", "colors", "bands", "bands_x2",
+    "range", "range_x2", "imagenet_val", "train_split", "part", "parts", "parts_seed", "share",
 )  # fmt: skip
 """Fields of DataConfig that say which files are read and what is in them, not what becomes of it;
 another data set has its own."""
@@ -47,8 +47,6 @@ WHOLE = "all"
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
-SCALE = Range(0, 16, above=True, below=True)
-"""Factors of an image's size: 100 for 1.00 would ask for any memory."""
 Jitter = Annotated[float, Range(0, 1)]
 Blur = Annotated[float, Range(0, 50)]
 
@@ -74,7 +72,7 @@ class DataConfig(Settings, where="data."):
     labels: str = ""
     """`pairs` only: folder of index masks that match x1 by name, for evaluation."""
     sbd: str = ""
-    """`voc` only: SBD's folder benchmark_RELEASE/dataset, with the .mat labels of trainaug."""
+    """`voc` and `d3` only: SBD's folder benchmark_RELEASE/dataset, with its .mat labels."""
     download: bool = False
     """Fetch VOC 2012, Caltech-256 or Food-101 into data.root. SBD too is fetched, into data.sbd,
     where that is given."""
@@ -93,6 +91,13 @@ class DataConfig(Settings, where="data."):
     codes: list[Annotated[int, Range(0, MOST_CLASSES)]] = field(default_factory=list)
     """Label value of each class, in the order of the classes; [] = the data set's own, mostly its
     index."""
+    tasks: dict[str, dict[str, list[Annotated[int, Range(0, MOST_CLASSES)]]]] = field(
+        default_factory=dict
+    )
+    """Named label maps of the same images, of which each is a task that a head of the network
+    learns. Give {task: {class: [mask values]}}, or {} for the classes that the data set has itself.
+    Its masks are the columns y1_TASK and y2_TASK of data.pairs, else those of the data set. One
+    task alone makes a network without heads. {} = those of the data set."""
     colors: list[list[Annotated[int, Range(0, 255)]]] = field(default_factory=list)
     """Colour [red, green, blue] of each label value 0, 1, 2, ... of masks that are pictures, so of
     each class; data.void and data.codes count places in this list. [] = masks hold indices."""
@@ -189,6 +194,12 @@ class DataConfig(Settings, where="data."):
 
 
 @dataclass
+class AlsoConfig(DataConfig, where="also."):
+    """A second data set, whose images are drawn at random among those of data, each with its own
+    label map; what is not set is as in data, but for which files are read."""
+
+
+@dataclass
 class NetworkConfig(Settings, where="network."):
     """The architecture, and the normalisation of images that belongs to it."""
 
@@ -205,9 +216,16 @@ class NetworkConfig(Settings, where="network."):
     {decode_head.conv_seg: classifier.4}. The longest that fits counts, `*` is any one part of a
     name, and an empty prefix takes one off or puts one before all."""
     width: Annotated[float, Range(0, 64, above=True)] = 1.0
-    """VGG-16 networks: multiplier of every hidden channel count."""
+    """VGG-16 networks, fcn32s_alexnet and sunet64: multiplier of every hidden channel count."""
     batch_norm: bool = False
     """VGG-16 networks: batch normalisation after the convolutions."""
+    pool5a: bool = False
+    """deeplab_vgg16: an average pool of stride 1 between pool5 and fc6, which the authors' public
+    network has and their paper does not mention."""
+    auxiliary: Strength = 0.0
+    """Weight, in training, of the cross-entropy of an auxiliary head, the layer `aux_classifier`,
+    on the fourth stage. PSPNet (0.4) and torchvision's DeepLabV3 and FCN can have it, and a factory
+    of yours. It is not in the finished model. 0 = no such head."""
     one_logit: bool = False
     """One output for two classes, whose sigmoid is the chance of the second. A factory that takes
     the number of classes is called with 1. A weights file tells it by itself."""
@@ -338,6 +356,11 @@ class ScheduleConfig(Settings, where="schedule."):
     """Learning-rate factor of parameters that the start does not have."""
     shared_multiplier: Strength = 1.0
     """Learning-rate factor of parameters shared with the start."""
+    asynchronous: Count = 0
+    """Images after which parameters step, counted apart for the body and for each head (UberNet:
+    Kokkinos 2017, Table 3). Until then their gradients are averaged over batches, weighted by
+    labelled pixels. Momentum and learning rate follow the images that each has seen. 0 = all step
+    with every batch."""
 
 
 @dataclass
@@ -353,46 +376,3 @@ class ShiftConfig(Settings, where="shift."):
     study takes the candidate that comes nearest, `calibrate` says which it is."""
     candidates: list[dict[str, Any]] = field(default_factory=list)
     """Changes of the parameters that calibration tries, weakest first."""
-
-
-@dataclass
-class ProtocolConfig(Settings, where="protocol."):
-    """How an image becomes a prediction: whole by default, in windows, at several scales."""
-
-    window: Size = field(default_factory=list)
-    """Size of windows that slide over the image; [] = the whole image at once."""
-    stride: Size = field(default_factory=list)
-    """Distance from window to window; [] = two thirds of the window."""
-    scales: list[Annotated[float, SCALE]] = field(default_factory=lambda: [1.0])
-    """Factors by which the image is enlarged; the probabilities are averaged over them."""
-    flip: bool = False
-    """Average with the prediction of the mirrored image, at every scale."""
-    crops: int = 1
-    """Crops that an image is classified by: 1 = the centre, of data.crop's size, or 10 = the centre
-    and the corners, each also mirrored, with averaged probabilities."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.stride and not self.window:
-            raise InputError(f"protocol.stride is {self.stride}; it needs protocol.window=[H,W]")
-        if self.stride and any(s > w for s, w in zip(self.stride, self.window, strict=True)):
-            raise InputError(
-                f"protocol.stride is {self.stride}, protocol.window {self.window}: windows that do "
-                "not touch leave gaps"
-            )
-        if self.crops not in (1, 10):
-            raise InputError(f"protocol.crops is {self.crops}; it must be 1 or 10")
-        if not self.scales:
-            raise InputError("protocol.scales is empty; [1.0] is the image as it is")
-
-    @property
-    def tag(self) -> str:
-        """For file names: `` for whole images, `window321x321_scales0.75-1_flip`, say."""
-        parts = [
-            f"window{'x'.join(map(str, self.window))}" if self.window else "",
-            f"stride{'x'.join(map(str, self.stride))}" if self.stride else "",
-            f"scales{'-'.join(f'{s:g}' for s in self.scales)}" if self.scales != [1.0] else "",
-            f"crops{self.crops}" if self.crops != 1 else "",
-            "flip" if self.flip else "",
-        ]
-        return "_".join(filter(None, parts))

@@ -20,7 +20,8 @@ class RegressionConfig(Settings, where="objective.regression."):
     taps: dict[str, Annotated[float, Range(0, above=True)]] = field(default_factory=dict)
     """Weight w_l of each layer whose maps are regressed: {pool3: 0.5, pool5: 1.0}."""
     distance: Annotated[str, OneOf(*DISTANCES)] = "relative"
-    """Distance d between the maps of student and teacher; `sum` is the paper's."""
+    """Distance d between the maps of student and teacher; `norm` is as 003 prints it,
+    `sum` its square."""
     temperature: Temperature = 1.0
     """`cwd` only: temperature of the softmax over space; its paper has 4."""
     margin: Annotated[float, Range(-1, 1, above=True)] = 1.0
@@ -37,6 +38,10 @@ class SupervisedConfig(Settings, where="objective.supervised."):
 
     weight: Strength = 0.0
     """Weight of the term; 0 = off."""
+    tasks: dict[str, Strength] = field(default_factory=dict)
+    """Weight of each task (data.tasks) within the term, 1 where none is given; the losses of all
+    are added. Where not all images of a batch have a task's labels, it counts by the share of them
+    that have."""
 
 
 @dataclass

@@ -1,20 +1,20 @@
 """Settings of the study command."""
 
-from dataclasses import dataclass, field
-from typing import Annotated
+from dataclasses import MISSING, Field, dataclass, field, fields
+from typing import Annotated, Any
 
 from adapt.errors import InputError
 from adapt.settings.checks import Batch, Count, OneOf, Positive, Range, Settings, one_of
-from adapt.settings.choices import B2, BATCH_NORM, RESTYLES
+from adapt.settings.choices import ANALYSES, B2, BATCH_NORM, RESTYLES
 from adapt.settings.groups import (
     DataConfig,
     NetworkConfig,
     PenaltyConfig,
-    ProtocolConfig,
     ScheduleConfig,
     ShiftConfig,
 )
 from adapt.settings.objective import ObjectiveConfig
+from adapt.settings.protocol import ProtocolConfig
 from adapt.settings.training import Machine
 from adapt.settings.viz import InvertConfig
 
@@ -25,7 +25,7 @@ class Stage(Settings):
 
     start: str = ""
     """What the stage starts from, as `start` of train: `imagenet`, say. It is for `supervised`
-    only: the teacher and B1."""
+    (the teacher and B1, or fine-tunings) and `pretraining` only."""
     steps: Count = 1000
     """Number of optimiser steps."""
     eval_every: Count = 0
@@ -36,6 +36,13 @@ class Stage(Settings):
     penalty: PenaltyConfig = field(default_factory=PenaltyConfig)
     ema: Annotated[float, Range(0, 1, below=True)] = 0.0
     """Decay of an average of the student's weights, as `ema` of train; 0 = off."""
+
+
+@dataclass
+class Pretraining(Stage):
+    """The task that fine-tunings come from: with data of its own, its network is trained first."""
+
+    data: DataConfig = field(default_factory=DataConfig)
 
 
 @dataclass
@@ -62,7 +69,10 @@ class StudyConfig(Machine):
     Penalties that need Fisher information get the teacher's. Without shifts and objectives there is
     one training of the `supervised` stage under each."""
     freezes: list[str] = field(default_factory=list)
-    """Further adaptations under the adaptation's own penalty, with `freeze` of train for each."""
+    """Further adaptations under the adaptation's own penalty, or fine-tunings under each penalty,
+    with `freeze` of train for each."""
+    freezes_of: list[str] = field(default_factory=list)
+    """Penalties of a fine-tuning that are combined with `freezes`; [] = all."""
     selection: str = ""
     """Split or part of the data that choices are made on, by labels or without."""
     rates: dict[str, list[float]] = field(default_factory=dict)
@@ -71,8 +81,8 @@ class StudyConfig(Machine):
     shares: list[Annotated[float, Range(0, 1, above=True, below=True)]] = field(
         default_factory=list
     )
-    """Shares of the labels that further B2 are trained with, the smaller within the larger; B2
-    itself is 1."""
+    """Shares of the labels that further B2, or fine-tunings under each penalty, are trained with,
+    the smaller within the larger; 1 is done anyway."""
     teacher_part: str = ""
     """Part of the data that the teacher learns from; empty = the pairs' own, as in 003. With a part
     of its own the pairs can be images that it has never seen."""
@@ -81,6 +91,11 @@ class StudyConfig(Machine):
     also adapted from date to date: the student of one date teaches that of the next, on pairs of
     these two dates' images. It stands in tables as NAME_chain beside NAME, whose teacher is the
     first one at every date, and the report draws both over the dates."""
+    offsets: list[Annotated[float, Range(0, above=True)]] = field(default_factory=list)
+    """Pixels of the files by which x2 of the training pairs is moved on purpose: all in one
+    direction (`systematic`), and each in one of its own (`random`). From such pairs, as they are
+    and after `align`, every objective is adapted as well, and scored on images that are not moved.
+    Tables have NAME_systematic_8 and NAME_systematic_8_aligned beside NAME."""
     moved: bool = False
     """Score also against labels that follow what ripple and cubism move."""
     features: list[str] = field(default_factory=list)
@@ -88,7 +103,14 @@ class StudyConfig(Machine):
     features_of: list[str] = field(default_factory=list)
     """Objectives whose students are compared so; [] = the first."""
     fisher_images: Count = 0
-    """Number of images that Fisher information is computed from; 0 = all of the teacher's."""
+    """Number of images that Fisher information is computed from; 0 = all that the teacher, or the
+    network that fine-tunings come from, was trained with."""
+    pretraining: Pretraining = field(default_factory=Pretraining)
+    """A training on `pretraining.data` before fine-tunings, which then start from its backbone. It
+    is one for all seeds, and penalties that need Fisher information get its own. With
+    `pretraining.steps=0` it is its start as that is: ImageNet's own classifier, say."""
+    analyses: list[Annotated[str, OneOf(*ANALYSES)]] = field(default_factory=list)
+    """Analyses of each fine-tuned network beside the one that it came from, as those of analyse."""
     protocols: dict[str, ProtocolConfig] = field(default_factory=dict)
     """Protocols by name that each network of a fine-tuning is evaluated with; {} = the default."""
     loss: bool = False
@@ -122,11 +144,40 @@ class StudyConfig(Machine):
         super().__post_init__()
         if not self.seeds:
             raise InputError("seeds is empty: give at least one, for example seeds=[0]")
+        kind, unused = ("fine-tuning", ADAPTATION) if self.tunes else ("adaptation", FINE_TUNING)
+        if ignored := next((n for n in self.changed if n in unused), ""):
+            hint = "which has penalties and no shifts" if self.tunes else "which has shifts"
+            raise InputError(f"{ignored} is set, but a study of {kind}, {hint}, has no use for it")
         for name in self.rates:
             one_of("rates", name, (*self.objectives, B2))
         for name in self.features_of:
             one_of("features_of", name, self.objectives)
+        for name in self.freezes_of:
+            one_of("freezes_of", name, self.penalties)
         if self.inversions_of:
             one_of("inversions_of", self.inversions_of, self.objectives)
         if self.chain and (len(self.shifts) < 2 or not self.objectives):
             raise InputError("chain=true needs two shifts, the dates, and an objective")
+
+    @property
+    def tunes(self) -> bool:
+        """Is it a fine-tuning, rather than an adaptation to shifts?"""
+        return bool(self.penalties) and not self.shifts
+
+    @property
+    def changed(self) -> list[str]:
+        """Fields that are not at their default."""
+        return [f.name for f in fields(self) if getattr(self, f.name) != default_of(f)]
+
+
+def default_of(field: Field) -> Any:
+    return field.default if field.default_factory is MISSING else field.default_factory()
+
+
+FINE_TUNING = ("protocols", "loss", "pretraining", "analyses", "freezes_of")
+"""What only a study of fine-tuning uses."""
+ADAPTATION = (
+    "source", "objectives", "rates", "offsets", "teacher_part", "chain", "moved", "features",
+    "features_of", "baselines", "adaptation", "inversions", "inversions_of", "inversion",
+)  # fmt: skip
+"""What only a study of adaptation uses."""

@@ -17,6 +17,7 @@ from adapt.settings.checks import (
 )
 from adapt.settings.choices import BATCH_NORM, LOGGERS, start_named
 from adapt.settings.groups import (
+    AlsoConfig,
     DataConfig,
     NetworkConfig,
     PenaltyConfig,
@@ -45,6 +46,7 @@ class TrainConfig(Machine):
     run: str = ""
     """Run folder: a new name starts, the same name resumes."""
     data: DataConfig = field(default_factory=DataConfig)
+    also: AlsoConfig = field(default_factory=AlsoConfig)
     network: NetworkConfig = field(default_factory=NetworkConfig)
     teacher_network: TeacherNetworkConfig = field(default_factory=TeacherNetworkConfig)
     objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)

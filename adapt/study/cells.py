@@ -7,13 +7,16 @@ from typing import Any
 
 import numpy as np
 
+from adapt.analysis.fisher import fisher
 from adapt.data import load
 from adapt.disk.runs import SUMMARY
 from adapt.errors import InputError
 from adapt.evaluation.evaluate import evaluate, metrics_path
 from adapt.machine.runtime import runtime
 from adapt.objective.terms import Objective
-from adapt.settings.commands import EvaluateConfig
+from adapt.penalties import PENALTIES
+from adapt.settings.commands import EvaluateConfig, FisherConfig
+from adapt.settings.groups import PenaltyConfig
 from adapt.settings.objective import ObjectiveConfig, SupervisedConfig
 from adapt.settings.study import Stage, StudyConfig
 from adapt.settings.training import Machine, TrainConfig
@@ -60,6 +63,14 @@ class Plan:
         run = Path(made.run)
         return Cell(f"train {self.name(run)}", run / SUMMARY, lambda: train(made))
 
+    def informing(self, run: str, out: Path) -> Cell:
+        """Fisher information of a run's network."""
+        config = self.config
+        made = FisherConfig(
+            run=run, images=config.fisher_images, out=str(out), device=config.device
+        )
+        return Cell(f"fisher {self.name(Path(run))}", out, lambda: fisher(made))
+
     def evaluation(self, run: Path, **settings: Any) -> Cell:
         made = EvaluateConfig(run=str(run), batch=self.config.batch, **settings, **self.machine)
         result = metrics_path(run, made.data, made.domain, made.split, made.variant)
@@ -99,3 +110,9 @@ def check_study(config: StudyConfig) -> None:
     for split in dict.fromkeys((config.split, config.selection)):
         if split:
             load(config.data, split)
+
+
+def needs_fisher(penalty: PenaltyConfig) -> bool:
+    """Does a penalty need Fisher information and name no file?"""
+    form = PENALTIES.get(penalty.name)
+    return form is not None and form.fisher and not penalty.fisher

@@ -10,7 +10,6 @@ from typing import Any
 import torch
 
 from adapt.analysis.analyse import analyse
-from adapt.analysis.fisher import fisher
 from adapt.data import layout_of
 from adapt.data.copies import MANIFEST
 from adapt.disk.files import read_json
@@ -18,21 +17,20 @@ from adapt.errors import InputError
 from adapt.machine.runtime import say
 from adapt.networks import build_network
 from adapt.networks.batchnorm import batch_norms
-from adapt.penalties import PENALTIES
 from adapt.settings.choices import B1, B2, CHAIN, RESTYLES
 from adapt.settings.commands import (
     PAIRS,
     AnalyseConfig,
     CalibrateConfig,
     DistortConfig,
-    FisherConfig,
 )
-from adapt.settings.groups import DataConfig, PenaltyConfig, ProtocolConfig, ShiftConfig
+from adapt.settings.groups import DataConfig, ShiftConfig
 from adapt.settings.study import StudyConfig
 from adapt.settings.training import TrainConfig
 from adapt.shift.calibrate import calibrate
 from adapt.shift.distort import make_distorted
-from adapt.study.cells import Cell, Plan, budget
+from adapt.study.cells import Cell, Plan, budget, needs_fisher
+from adapt.study.offsets import KINDS, Misaligned
 from transforms import SOURCES
 
 MOVED = "_moved"
@@ -130,7 +128,7 @@ class Study(Plan):
     def adapting(self, seed: int, shift: str, name: str, variant: str = "") -> TrainConfig:
         """The method with one of the study's objectives, in one of its variants."""
         settings = self.variants(name)[variant]
-        if self.needs_fisher(settings["penalty"]):
+        if needs_fisher(settings["penalty"]):
             settings["penalty"] = replace(settings["penalty"], fisher=str(self.fisher(seed)))
         return replace(
             self.tuning(seed, shift),
@@ -140,12 +138,6 @@ class Study(Plan):
             objective=replace(self.config.objectives[name], name=name),
             **settings,
         )
-
-    @staticmethod
-    def needs_fisher(penalty: PenaltyConfig) -> bool:
-        """Does a penalty need Fisher information and name no file?"""
-        form = PENALTIES.get(penalty.name)
-        return form is not None and form.fisher and not penalty.fisher
 
     # ---- cells
 
@@ -163,7 +155,9 @@ class Study(Plan):
                 for free in [b for b in ("b0", "adabn", *RESTYLES) if b in self.baselines]:
                     for data in self.scored(shift)[: None if free == "b0" else 1]:
                         yield self.scoring(teacher, seed, data, "d2", free)
-            yield from self.informing(seed)
+            if seed == config.seeds[0]:
+                yield from self.misaligning()
+            yield from self.information(seed)
             first, *others = config.objectives or [""]
             yield from self.adaptations(seed, [first] if first else [])
             yield from self.supervised(seed, "b2", [self.tuning(seed, s) for s in config.shifts])
@@ -198,24 +192,50 @@ class Study(Plan):
         config, workers = self.config, self.config.workers or 1
         make_distorted(DistortConfig(config.data, shift, str(out), labels=labels, workers=workers))
 
-    def informing(self, seed: int) -> Iterator[Cell]:
+    def misaligned(self, shift: str) -> list[Misaligned]:
+        """The pairs of a shift with each planted offset, the smallest first."""
+        where = self.root / "offsets" / shift
+        return [
+            Misaligned(self.paired(shift), kind, length, where / f"{kind}_{length:g}")
+            for length in self.config.offsets
+            for kind in KINDS
+        ]
+
+    def misaligning(self) -> Iterator[Cell]:
+        """The pairs that are off, and what `align` says of them, once for all seeds."""
+        workers = self.config.workers or 1
+        for shift in self.config.shifts:
+            for off in self.misaligned(shift):
+                name = self.name(off.folder)
+                yield Cell(f"plant {name}", off.folder / MANIFEST, partial(off.plant, workers))
+                yield Cell(f"align {name}", off.table, partial(off.align, workers))
+
+    def information(self, seed: int) -> Iterator[Cell]:
         """Fisher information of the teacher, where a penalty needs it and names no file."""
         variants = (v for name in self.config.objectives for v in self.variants(name).values())
-        if any(self.needs_fisher(v["penalty"]) for v in variants):
-            out, run, config = self.fisher(seed), str(self.teacher(seed)), self.config
-            made = FisherConfig(
-                run=run, images=config.fisher_images, out=str(out), device=config.device
-            )
-            yield Cell(f"fisher seed{seed}", out, lambda: fisher(made))
+        if any(needs_fisher(v["penalty"]) for v in variants):
+            yield self.informing(str(self.teacher(seed)), self.fisher(seed))
 
     def adaptations(self, seed: int, objectives: list[str]) -> Iterator[Cell]:
         for name in objectives:
             for variant in self.variants(name):
-                made = [self.adapting(seed, s, name, variant) for s in self.config.shifts]
-                chained = list(self.chained(made)) if self.config.chain else []
-                for run in (*made, *chained):
+                made = {s: self.adapting(seed, s, name, variant) for s in self.config.shifts}
+                runs = [*made.items()]
+                if self.config.chain:
+                    runs += zip(list(made)[1:], self.chained([*made.values()]), strict=True)
+                runs += [(s, run) for s in made for run in self.off(made[s], s)]
+                for shift, run in runs:
                     yield self.training(run)
-                    yield from self.scorings(run, seed, Path(run.data.target).name)
+                    yield from self.scorings(run, seed, shift, name)
+
+    def off(self, made: TrainConfig, shift: str) -> Iterator[TrainConfig]:
+        """The same adaptation from pairs that are misaligned, and from these aligned again. Only
+        the pairs differ; scores are those of images that are not moved."""
+        for off in self.misaligned(shift):
+            for ending, data in off.versions.items():
+                added = f"_{off.folder.name}{ending}"
+                objective = replace(made.objective, name=made.objective.name + added)
+                yield replace(made, run=made.run + added, data=data, objective=objective)
 
     def chained(self, made: list[TrainConfig]) -> Iterator[TrainConfig]:
         """The same adaptations from date to date: the teacher is the student of the date before,
@@ -237,16 +257,17 @@ class Study(Plan):
             if self.config.rates.get(B2) and wanted == "b2":
                 yield self.selecting(made, seed)
 
-    def scorings(self, made: TrainConfig, seed: int, shift: str) -> Iterator[Cell]:
-        """Of an adapted student: its scores on the new domain; where variants are compared, also on
-        what choices are made on and on the old domain; and its maps beside the teacher's."""
+    def scorings(self, made: TrainConfig, seed: int, shift: str, name: str) -> Iterator[Cell]:
+        """Of a student of the objective `name`: its scores on the new domain; where variants are
+        compared, also on what choices are made on and on the old domain; and its maps beside the
+        teacher's."""
         config, run = self.config, Path(made.run)
         for data in self.scored(shift):
             yield self.scoring(run, seed, data, "d2")
         if config.penalties or config.freezes:
             yield self.scoring(run, seed, config.data, "d1")
-        if config.selection and len(self.variants(made.objective.name.removesuffix(CHAIN))) > 1:
-            yield self.selecting(made, seed)
+        if config.selection and len(self.variants(name)) > 1:
+            yield self.scoring(run, seed, self.paired(shift), "d2", split=config.selection)
         compared = config.features_of or list(config.objectives)[:1]
         if config.features and made.objective.name in compared:
             if run.name == compared[0]:
@@ -293,33 +314,3 @@ class Study(Plan):
             **self.machine,
         )
         return Cell(f"compare {self.name(out)}", out / "activations.json", lambda: analyse(made))
-
-
-class FineTuning(Plan):
-    """A study of fine-tuning: one training under each penalty and seed, evaluated by each protocol.
-    Its trainings differ in the penalty and the seed, and in nothing else."""
-
-    def cells(self) -> Iterator[Cell]:
-        """All penalties of a seed before the next seed, so that a study cut short compares."""
-        config = self.config
-        protocols = list(config.protocols.values()) or [ProtocolConfig()]
-        scored = [(config.split, protocol) for protocol in protocols]
-        scored += [(config.selection, ProtocolConfig())] if config.selection else []
-        for seed in config.seeds:
-            for name, penalty in config.penalties.items():
-                made = self.tuning(seed, name, penalty)
-                yield self.training(made)
-                for split, protocol in scored:
-                    yield self.evaluation(
-                        Path(made.run), data=config.data, domain="d1", split=split,
-                        protocol=protocol, loss=config.loss,
-                    )  # fmt: skip
-
-    def tuning(self, seed: int, name: str, penalty: PenaltyConfig) -> TrainConfig:
-        run = self.root / f"seed{seed}" / name
-        return self.supervised_stage(run, seed, penalty=penalty, bn=self.config.bn)
-
-
-def study_of(config: StudyConfig) -> Study | FineTuning:
-    """The study that a configuration describes."""
-    return FineTuning(config) if config.penalties and not config.shifts else Study(config)

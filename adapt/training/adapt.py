@@ -12,20 +12,24 @@ from adapt.machine.runtime import runtime, say
 from adapt.networks.saved import Model, is_file, is_run, load_model, load_teacher
 from adapt.settings.mapping import build
 from adapt.settings.training import TrainConfig
+from adapt.training.pairs import say_pairs
 from adapt.training.setup import begun
 from adapt.training.train import OnStep, train
 from adapt.training.verdict import STARTED, UNTRAINED, judge, read_verdict
 
 
 def adapt(config: TrainConfig, on_step: OnStep | None = None) -> Path:
-    """Train as configured, then judge; returns the run's folder, with verdict.json. Without a
-    teacher or without held-out pairs there is nothing to judge by, and it says so."""
-    folder = train(config, on_step)
+    """Say what a sample of the pairs tells, train as configured, then judge; returns the run's
+    folder, with verdict.json. Without a teacher or without held-out pairs there is nothing to judge
+    by, and it says so."""
+    folder = train(config, on_step, say_pairs)
     data, recorded = read_data(folder), read_config(folder)
     if found := read_verdict(folder):
         say(f"{folder}: {found}")
     elif not recorded["teacher"]:
         say(f"{folder}: no teacher, so no verdict without labels; see fra evaluate")
+    elif load_model(folder).tasks:
+        say(f"{folder}: several heads, so no verdict; fra evaluate run={folder} scores each")
     elif layout_of(data).classification:
         command = f"fra evaluate run={folder} split={layout_of(data).val_split}"
         say(f"{folder}: one label an image, so no verdict: {command} gives the agreement")

@@ -1,12 +1,29 @@
 """What must fit together before a training: its objective, data set and networks."""
 
+from collections.abc import Iterable
+
 from adapt.data import DataSet
 from adapt.errors import InputError
 from adapt.networks.layers import Layer
 from adapt.networks.saved import Model, check_outputs
 from adapt.objective.terms import Objective
-from adapt.settings.groups import DataConfig
+from adapt.settings.groups import DataConfig, TeacherNetworkConfig
 from adapt.settings.training import TrainConfig
+
+
+def refuse_unused(config: TrainConfig, files: Iterable[str]) -> None:
+    """InputError for settings of a teacher or of a weights file where there is none; `files` are
+    those of `teacher` and `start` that are weights."""
+    if config.network.keys and not files:
+        raise InputError(
+            "network.keys renames tensors of a weights file; neither teacher nor start is one"
+        )
+    if config.teacher_network.keys and "teacher" not in files:
+        raise InputError(
+            "teacher_network.keys renames tensors of a weights file; give teacher=FILE"
+        )
+    if config.teacher_network != TeacherNetworkConfig() and not config.teacher:
+        raise InputError("teacher_network is set, but there is no teacher; give teacher=FILE")
 
 
 def check_one_size(config: DataConfig, data: DataSet) -> None:
@@ -30,15 +47,17 @@ def check_teacher(config: TrainConfig, objective: Objective, teacher: Model | No
         )
 
 
-def check_data(config: TrainConfig, data: DataSet, objective: Objective) -> None:
+def check_data(
+    config: TrainConfig, settings: DataConfig, data: DataSet, objective: Objective
+) -> None:
     """InputError for a data set without the images and labels that the objective reads, or with
     images that do not make batches of one size."""
     if (objective.teacher or config.domain == "d2") and not data.paired:
         raise InputError("data.target is empty: give the folder of the new domain (D2)")
-    check_one_size(config.data, data)
+    check_one_size(settings, data)
     if objective.labels and not data.labelled and config.steps:
         raise InputError(
-            f"data: {config.data.name} in {config.data.root} has unlabelled images, which "
+            f"data: {settings.name} in {settings.root} has unlabelled images, which "
             f"objective.supervised cannot learn from"
         )
 

@@ -19,7 +19,9 @@ from adapt.penalties.split import CONVOLUTIONS
 def freeze_first(net: nn.Module, until: str, size: tuple[int, int]) -> set[str]:
     """Freeze all that has run when the layer `until`, by name or alias, is done; or, for a number
     k, the first k convolution and linear layers in the order of the forward pass, with what stands
-    between them and after the last (batch norm, activation).
+    between them and after the last (batch norm, activation). Of branches that start at one map,
+    as a residual block and the convolution of its shortcut do, the first is counted, so that k is
+    that of Li et al. (10 for the first stage of ResNet-101); the others go with it.
 
     Frozen parameters have no gradient; frozen modules, batch norm's statistics and dropout among
     them, stay in eval mode whatever `.train()` says, so that the part computes what the start
@@ -56,10 +58,11 @@ def freeze_first(net: nn.Module, until: str, size: tuple[int, int]) -> set[str]:
 
 
 class Event(NamedTuple):
-    """A module starts, or finishes with its outputs."""
+    """A module starts on its inputs, or finishes with its outputs."""
 
     name: str
     outputs: tuple[Tensor, ...] | None
+    inputs: tuple[object, ...] = ()
 
 
 def events_of(net: nn.Module, size: tuple[int, int]) -> list[Event]:
@@ -68,8 +71,8 @@ def events_of(net: nn.Module, size: tuple[int, int]) -> list[Event]:
     with ExitStack() as stack:
         for name, module in net.named_modules():
 
-            def before(_: nn.Module, inputs: object, name: str = name) -> None:
-                events.append(Event(name, None))
+            def before(_: nn.Module, inputs: tuple[object, ...], name: str = name) -> None:
+                events.append(Event(name, None, inputs))
 
             def after(_: nn.Module, inputs: object, output: object, name: str = name) -> None:
                 tensors = tuple(t for t in tree_leaves(output) if isinstance(t, Tensor))
@@ -85,14 +88,19 @@ def end_of(events: list[Event], net: nn.Module, until: str) -> int:
     """How many of the events belong to the frozen part; InputError for more layers than there are,
     an unknown one, and one that is never called."""
     if until.isdigit():
-        modules, starts = dict(net.named_modules()), dict[str, int]()
+        modules, counted, used, order = dict(net.named_modules()), set[str](), set[int](), []
         for i, event in enumerate(events):
             if event.outputs is None and isinstance(modules[event.name], CONVOLUTIONS):
-                starts.setdefault(event.name, i)
-        order = [*starts.values(), len(events)]
+                maps = {id(tensor) for tensor in event.inputs}
+                if event.name not in counted and not maps & used:
+                    order.append(i)
+                counted.add(event.name)
+                used |= maps
+        order.append(len(events))
         if int(until) >= len(order):
             raise InputError(
-                f"freeze={until}: the network has {len(starts)} convolution and linear layers"
+                f"freeze={until}: the network has {len(order) - 1} convolution and linear layers "
+                "one after the other"
             )
         return order[int(until)]
     name = resolve(net, until, "freeze")

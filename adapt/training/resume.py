@@ -19,7 +19,7 @@ def save(setup: Setup, run: RunFolder, step: int, seconds: float) -> None:
     """A checkpoint of everything that step + 1 depends on, of all processes."""
     state = {
         "student": setup.student.state_dict(),
-        "optimizer": setup.optimizer.state_dict(),
+        "optimizer": setup.update.state_dict(),
         "rng": all_gather(rng_states(setup.machine.device)),
     }
     if setup.average is not None:
@@ -79,7 +79,7 @@ def inputs_of(setup: Setup, run: RunFolder) -> dict[str, str]:
 def bring_back(setup: Setup, state: dict[str, Any], step: int) -> None:
     """Student, optimiser, average and random state as a checkpoint has them."""
     load_tensors(setup.student, state["student"], "the checkpoint")
-    setup.optimizer.load_state_dict(state["optimizer"])
+    setup.update.load_state_dict(state["optimizer"])
     if setup.average is not None:
         setup.average.load_state_dict(state["average"])
     if setup.projectors.state_dict():

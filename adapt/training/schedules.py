@@ -1,7 +1,8 @@
 """Optimisers, and the learning rate as a pure function of the step (so resuming needs no state)."""
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from itertools import product
 
 import torch
 from torch import nn
@@ -44,18 +45,24 @@ def make_optimizer(
     shared: Iterable[str],
     config: ScheduleConfig,
     further: Iterable[nn.Parameter] = (),
+    owners: Mapping[str, str] | None = None,
 ) -> torch.optim.Optimizer:
     """SGD or AdamW over the trainable parameters, in a shared and a new group with own rates;
-    `further` parameters, of no network, are new ones."""
-    shared = set(shared)
+    `further` parameters, of no network, are new ones. Those that `owners` gives to a task have
+    groups of their own, with its name."""
+    shared, owners = set(shared), owners or {}
+    rates = ((True, config.shared_multiplier), (False, config.new_multiplier))
     groups = []
-    for is_shared, multiplier in ((True, config.shared_multiplier), (False, config.new_multiplier)):
+    for task, (is_shared, multiplier) in product(dict.fromkeys(["", *owners.values()]), rates):
         members = [
-            p for n, p in net.named_parameters() if p.requires_grad and (n in shared) == is_shared
+            p
+            for n, p in net.named_parameters()
+            if p.requires_grad and (n in shared) == is_shared and owners.get(n, "") == task
         ]
-        members += [] if is_shared else further
+        members += [] if is_shared or task else further
         if members:
-            groups.append({"params": members, "multiplier": multiplier})
+            named = {"task": task} if task else {}
+            groups.append({"params": members, "multiplier": multiplier, **named})
     if config.optimizer == "sgd":
         return torch.optim.SGD(
             groups, lr=config.lr, momentum=config.momentum, weight_decay=config.weight_decay

@@ -1,7 +1,6 @@
 """What a training is made of: configuration resolved, data and networks loaded and checked."""
 
-import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -12,8 +11,8 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 import adapt.data
-from adapt.data import DataSet, Read, layout_of, load, once
-from adapt.data.samples import FILES, column
+from adapt.data import DataSet, Read, by_task, once
+from adapt.data.samples import pairing
 from adapt.data.sampling import Batch, check_labels, check_sizes, size_of
 from adapt.disk.runs import read_data
 from adapt.errors import InputError, listing
@@ -23,33 +22,48 @@ from adapt.networks import build_network
 from adapt.networks.batchnorm import freeze, train_mode
 from adapt.networks.factory import copied
 from adapt.networks.gradient_checkpointing import blocks, recomputed
-from adapt.networks.layers import trace
+from adapt.networks.layers import Layer, trace
 from adapt.networks.pretrained import is_pretrained, pretrained
 from adapt.networks.saved import (
+    DATA,
     NO_START,
     Model,
+    Tasks,
     check_network,
+    check_outputs,
+    check_tasks,
     common_classes,
     is_file,
     is_run,
     load_complete,
     load_model,
 )
-from adapt.networks.taps import forward
+from adapt.networks.sizes import outputs
+from adapt.networks.taps import forward, of_task
 from adapt.objective.terms import Maps, Objective
 from adapt.penalties import Penalty
 from adapt.penalties.fisher import read_fisher
-from adapt.settings.groups import DataConfig, NetworkConfig, TeacherNetworkConfig
+from adapt.settings.choices import BACKBONE
+from adapt.settings.groups import AlsoConfig, DataConfig, NetworkConfig, TeacherNetworkConfig
 from adapt.settings.mapping import as_dict, inherit_data, inherit_network
 from adapt.settings.training import TrainConfig
 from adapt.training.averaging import AveragedModel, averaged
-from adapt.training.checks import check_data, check_kind, check_one_size, check_teacher
+from adapt.training.checks import (
+    check_data,
+    check_kind,
+    check_one_size,
+    check_teacher,
+    refuse_unused,
+)
 from adapt.training.drift import Drift
 from adapt.training.freezing import freeze_first, refuse_new, with_gradient
 from adapt.training.schedules import make_optimizer
 from adapt.training.taps import projectors, with_taps
+from adapt.training.tasks import owners, sets_of, shares_of, tasks_in, with_weights
 from adapt.training.teacher_cache import TeacherCache, cached
+from adapt.training.updates import Update, update_of
 
+OTHER_HEADS = f", or start={BACKBONE}RUN, which takes all but the heads"
 ANOTHER = "; a student of another network needs start=RUN, a weights file, or none"
 
 
@@ -80,15 +94,20 @@ class Setup:
 
     config: TrainConfig
     machine: Runtime
-    data: DataSet
-    held_out: DataSet | None
+    sets: Sequence[tuple[DataSet, DataConfig]]
+    """What is learnt from, with its settings: `data` and, where there is one, `also`."""
+    held_out: Mapping[str, tuple[DataConfig, DataSet]]
+    """What is scored while training, by task; {} = nothing."""
     student: nn.Module
     teacher: nn.Module | None
     objective: Objective
     penalty: Penalty
-    optimizer: torch.optim.Optimizer
+    update: Update
+    """What a step does with the gradients."""
     inputs: dict[str, str]
     """Digests of what the run starts from; a resumed run must find the same."""
+    tasks: Tasks = field(default_factory=dict)
+    """Of several heads; {} = there is one."""
     average: AveragedModel | None = None
     """Of the student's weights, with `ema`."""
     drift: Drift | None = None
@@ -101,6 +120,12 @@ class Setup:
     """Of the student's maps to the teacher's channels."""
     size: tuple[int, int] = (0, 0)
     """(H, W) of an image of a batch."""
+    layers: Sequence[Layer] = ()
+    """Of the student, as an image of this size meets them."""
+
+    @property
+    def data(self) -> DataSet:
+        return self.sets[0][0]
 
     @cached_property
     def networks(self) -> dict[str, NetworkConfig]:
@@ -130,6 +155,10 @@ class Setup:
         return self.cache(batch["view"], compute, self.machine.device)
 
     @property
+    def optimizer(self) -> torch.optim.Optimizer:
+        return self.update.optimizer
+
+    @property
     def result(self) -> nn.Module:
         """What is evaluated and saved: the average where there is one, else the student."""
         return self.average.module if self.average is not None else self.student
@@ -138,6 +167,11 @@ class Setup:
     def image(self) -> str:
         """Which image the student sees."""
         return "x2" if self.teacher is not None or self.config.domain == "d2" else "x1"
+
+    @property
+    def samples(self) -> int:
+        """How many there are to learn from."""
+        return sum(len(data.samples) for data, _ in self.sets)
 
     @property
     def fields(self) -> list[str]:
@@ -171,6 +205,10 @@ def resolve(
         recorded, given = read_data(Path(sources[what]), what), model.network
     data, network = inherit_data(config.data, recorded), inherit_network(config.network, given)
     on_rank_zero(lambda: adapt.data.prepare(data))
+    also = config.also
+    if also.name:
+        also = AlsoConfig(**as_dict(inherit_data(also, data)))
+        on_rank_zero(lambda: adapt.data.prepare(also))
     if "start" in models:
         check_network(models["start"], network, config.start)
     if "teacher" in models:
@@ -194,29 +232,14 @@ def resolve(
         taught = TeacherNetworkConfig(**as_dict(teacher.network))
     precision = runtime(config.device, config.precision).precision
     resolved = replace(
-        config, data=data, network=network, teacher_network=taught, precision=precision,
-        start=config.start or config.teacher or NO_START,
+        config, data=data, also=also, network=network, teacher_network=taught,
+        precision=precision, start=config.start or config.teacher or NO_START,
     )  # fmt: skip
     return resolved, models.get("start"), teacher
 
 
-def refuse_unused(config: TrainConfig, files: Iterable[str]) -> None:
-    """InputError for settings of a teacher or of a weights file where there is none; `files` are
-    those of `teacher` and `start` that are weights."""
-    if config.network.keys and not files:
-        raise InputError(
-            "network.keys renames tensors of a weights file; neither teacher nor start is one"
-        )
-    if config.teacher_network.keys and "teacher" not in files:
-        raise InputError(
-            "teacher_network.keys renames tensors of a weights file; give teacher=FILE"
-        )
-    if config.teacher_network != TeacherNetworkConfig() and not config.teacher:
-        raise InputError("teacher_network is set, but there is no teacher; give teacher=FILE")
-
-
 def begun(
-    config: TrainConfig, start: Model | None, classes: int
+    config: TrainConfig, start: Model | None, classes: int | Mapping[str, int]
 ) -> tuple[nn.Module, dict[str, Tensor] | None, dict[str, str]]:
     """The student of a resolved configuration before its first step; the tensors that it starts
     from (None = it is new); and the digest of a start that has no model of its own.
@@ -246,17 +269,25 @@ def prepare(
         raise InputError(f"batch is {config.batch}; {world()} processes cannot share it equally")
     read = read or once()
     config = with_taps(config, start, teacher, partial(seen_size, config.data, read))
-    objective = Objective(config.objective)
-    check_teacher(config, objective, teacher)
-    data = read(config.data)
-    check_data(config, data, objective)
+    check_teacher(config, Objective(config.objective), teacher)
+    sets = sets_of(config, read(config.data))
+    tasks = tasks_in(sets)
+    config = with_weights(config, tasks)
+    objective = Objective(config.objective, config.network.auxiliary)
+    for data, settings in sets:
+        check_data(config, settings, data, objective)
     models = {k: m for k, m in (("start", start), ("teacher", teacher)) if m is not None}
     sources = {f"{what}: {getattr(config, what)}": model for what, model in models.items()}
-    data = replace(data, classes=common_classes(data.classes, sources))
+    for what, model in sources.items():
+        check_tasks(model.tasks, tasks, what, DATA, OTHER_HEADS)
+    classes = () if tasks else common_classes(sets[0][0].classes, sources)
+    sets = [(replace(data, classes=classes), settings) for data, settings in sets]
+    data = sets[0][0]
     inputs = {k: m.digest for k, m in models.items()}
 
     # 2. The student is the first that is drawn from the seed.
-    student, start_point, digest = begun(config, start, len(data.classes))
+    counts = {task: len(own) for task, own in tasks.items()}
+    student, start_point, digest = begun(config, start, counts or len(classes))
     inputs |= digest
     student = machine.place(student)
     if world() > 1 and machine.device.type == "cuda" and config.bn == "train":
@@ -268,6 +299,8 @@ def prepare(
     if several := next(layer.returned for layer in layers if not layer.name):
         say(f"network: of the {several} that it returns the first member counts as the logits")
     check_kind(layers, data, objective, config.network.void)
+    for task, own in tasks.items():
+        check_outputs(outputs(of_task(student, task), size), own, f"network, head {task},")
     theirs = trace(teacher.net, size) if teacher is not None else layers
     projected = projectors(objective, layers, theirs, bool(config.teacher_network.name))
     machine.place(projected)
@@ -294,39 +327,45 @@ def prepare(
         parameter.requires_grad_(name in trained)
     penalty.refuse_decay(config.schedule.weight_decay)
     penalty.refuse_overshoot(config.schedule)
-    inputs |= penalty.digests() | {"samples": pairing(data)}
+    inputs |= penalty.digests()
+    for what, (one, _) in zip(("samples", "also"), sets, strict=False):
+        inputs[what] = pairing(one.samples)
 
     # 5. Optimiser, average, cache and drift are made of the finished student and teacher.
     frozen = freeze(machine.place(teacher.net)) if objective.teacher and teacher else None
-    held_out = None
-    if config.eval_every:
-        val_split = layout_of(config.data).val_split
-        held_out = replace(load(config.data, val_split), classes=data.classes)
+    held_out = by_task([s for _, s in sets], named=bool(tasks)) if config.eval_every else {}
+    if "" in held_out:
+        held_out[""] = config.data, replace(held_out[""][1], classes=classes)
+    apart = owners(student, objective, tasks, size) if config.schedule.asynchronous else {}
+    moved = (student, penalty.shared, config.schedule, projected.parameters(), apart)
     setup = Setup(
         config=config,
         machine=machine,
-        data=data,
+        sets=sets,
         held_out=held_out,
         student=student,
         teacher=frozen,
         objective=objective,
         penalty=penalty,
-        optimizer=make_optimizer(student, penalty.shared, config.schedule, projected.parameters()),
+        update=update_of(config, make_optimizer(*moved), penalty, shares_of(sets, tasks)),
         inputs=inputs,
+        tasks=tasks,
         average=averaged(student, config.ema) if config.ema else None,
         again=blocks(student, objective.student) if config.gradient_checkpointing else [],
         cache=cached(config, machine, data, objective, frozen, size) if frozen else None,
         drift=Drift(student, start_point) if start_point and config.drift_every else None,
         projectors=projected,
         size=size,
+        layers=layers,
     )
 
     # 6. Every image's header is read last, because that takes longest. From here on nothing is
     #    drawn before the first step: rank 0 draws dropout as a run of one process does.
     shares, sized = config.batch // world() > 1, config.data.crop or len(config.data.resize) == 2
-    check_sizes(data, config.data, setup.fields, stacked=shares and not sized)
-    if config.steps:
-        check_labels(data, config.data, setup.fields)
+    for data, settings in sets:
+        check_sizes(data, settings, setup.fields, stacked=shares and not sized)
+        if config.steps:
+            check_labels(data, settings, setup.fields)
     if rank():
         torch.manual_seed(process_seed(config.seed, 0))
     return setup
@@ -342,16 +381,3 @@ def seen_size(config: DataConfig, read: Read) -> tuple[int, int]:
 def process_seed(seed: int, step: int) -> int:
     """What a process that has no random state yet begins to draw dropout from at a step."""
     return int(np.random.SeedSequence([seed, rank(), step]).generate_state(1)[0])
-
-
-def pairing(data: DataSet) -> str:
-    """How many samples there are, and a digest of their names, files and labels in their order:
-    what belongs to what, not what the files contain."""
-    columns = (column(data.samples, field) for field in ("name", *FILES, "label", "transform"))
-    digest, between = hashlib.sha256(), b""
-    for *row, transform in zip(*columns, strict=True):
-        text = "\0".join([cell or "None" for cell in row]) + (transform and f"\0{transform}")
-        digest.update(between + text.encode(errors="surrogateescape"))
-        between = b"\n"
-    found = f"{len(data.samples)} samples, SHA-256 of their names and files"
-    return f"{found} {digest.hexdigest()}"

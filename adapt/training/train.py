@@ -28,6 +28,7 @@ from adapt.machine.processes import (
 from adapt.machine.runtime import explained, progress, say, stop_signals
 from adapt.networks.preprocessing import as_input, sees
 from adapt.networks.saved import save_model
+from adapt.networks.taps import of_task
 from adapt.objective.terms import Maps, Part
 from adapt.settings.mapping import as_dict
 from adapt.settings.training import TrainConfig
@@ -42,10 +43,15 @@ NUMBERS = ("step", "loss", "lr", "grad_norm")
 OnStep = Callable[[dict[str, Any]], object]
 
 
-def train(config: TrainConfig, on_step: OnStep | None = None) -> Path:
+def train(
+    config: TrainConfig,
+    on_step: OnStep | None = None,
+    at_start: Callable[[Setup], object] | None = None,
+) -> Path:
     """Run, or resume, or recognise as finished, one training; returns its folder.
 
-    `on_step` is called after every completed step with its numbers: step, loss, lr, grad_norm.
+    `at_start` is called before the first step, if the run is not resumed; `on_step` after every
+    completed step with its numbers: step, loss, lr, grad_norm.
 
     Raises:
         InputError: wrong configuration or data, before anything is written where possible.
@@ -64,6 +70,8 @@ def train(config: TrainConfig, on_step: OnStep | None = None) -> Path:
             return path
         step, before = restore(setup, run)
         say(describe(setup))
+        if at_start is not None and not step:
+            at_start(setup)
         fit(setup, run, step, before, on_step)
     return path
 
@@ -76,17 +84,18 @@ def describe(setup: Setup) -> str:
     line = (
         f"{run}: {config.objective.name}, penalty {config.penalty.name}{how} on {pulled:.2f} "
         f"of {split.parameters / 1e6:.2f} M parameters, {config.steps} steps of {config.batch} "
-        f"from {len(setup.data.samples)} samples, {setup.machine.device} in {config.precision}"
+        f"from {setup.samples} samples, {setup.machine.device} in {config.precision}"
     )
     if setup.cache is not None:
         line += f"; {setup.cache}"
     if world() > 1:
         line += f", {world()} processes of {config.batch // world()} each"
     projected = [str(setup.projectors)] if list(setup.projectors.parameters()) else []
+    tasks = [f"heads: {', '.join(f'{task} ({len(own)})' for task, own in setup.tasks.items())}"]
     seen = {key: sees(network) for key, network in setup.networks.items()}
     said = [f"{key}: {text}" for key, text in seen.items()]
     said = said if len(set(seen.values())) > 1 else list(seen.values())[:1]
-    return "\n".join([line, *said, *split.lines(), *projected])
+    return "\n".join([line, *(tasks if setup.tasks else ()), *said, *split.lines(), *projected])
 
 
 def fit(setup: Setup, run: RunFolder, begin: int, before: float, on_step: OnStep | None) -> None:
@@ -137,7 +146,11 @@ def batches_from(setup: Setup, begin: int) -> Iterator[Batch]:
     if objects and objects.loader is not None:
         return batches_of(objects.loader, begin, config.steps)
     kept, on_gpu = setup.cache is not None, setup.machine.device.type == "cuda"
-    stream = Stream(setup.data, config.data, setup.fields, config.seed, numbered=kept)
+    how = (setup.fields, config.seed, kept, setup.tasks)
+    stream = None
+    for data, settings in reversed(setup.sets):
+        stream = Stream(data, settings, *how, also=stream)
+    assert stream is not None
     return batches(stream, config.batch, begin, config.steps, config.workers, pin=on_gpu)
 
 
@@ -165,9 +178,7 @@ def one_step(setup: Setup, batch: Batch, step: int) -> dict[str, Any]:
     norm = torch.nn.utils.get_total_norm(gradients)
     loss = all_mean(loss.detach())
     refuse_non_finite(loss, norm, parts, step, batch["name"])
-    setup.penalty.before_step(setup.optimizer)
-    setup.optimizer.step()
-    setup.penalty.after_step(setup.optimizer)
+    setup.update(tensors | images)
     if setup.average is not None:
         setup.average.update_parameters(setup.student)
     numbers = {"step": step + 1, "lr": rate, "loss": loss.item(), "grad_norm": norm.item()}
@@ -175,9 +186,11 @@ def one_step(setup: Setup, batch: Batch, step: int) -> dict[str, Any]:
 
 
 def masks_of(batch: Batch) -> list[str]:
-    """Labels, and the valid mask where it masks anything, for this process or maybe another."""
+    """Labels, of several tasks with which images have them, and the valid mask where it masks
+    anything, for this process or maybe another."""
     masked = "valid" in batch and (world() > 1 or not bool(batch["valid"].all()))
-    return [k for k, there in (("y", "y" in batch), ("valid", masked)) if there]
+    labels = [k for k in batch if k[0] == "y" or k.startswith("has_")]
+    return [*labels, "valid"] if masked else labels
 
 
 def refuse_non_finite(
@@ -206,9 +219,11 @@ def doing(step: int, batch: Batch) -> str:
 
 
 def record(setup: Setup, entry: dict[str, Any], seconds: float) -> dict[str, Any]:
-    """A line of metrics.jsonl: the step's numbers with raw and weighted value of every part."""
-    raws = {k: all_mean(raw.detach()).item() for k, (raw, _) in entry["parts"].items()}
-    parts = {k: {"raw": raws[k], "weighted": raws[k] * w} for k, (_, w) in entry["parts"].items()}
+    """A line of metrics.jsonl: the step's numbers with raw and weighted value of every part, but of
+    a task that no image of the batch has."""
+    there = {k: p for k, p in entry["parts"].items() if p[1] or not k.startswith("supervised/")}
+    raws = {k: all_mean(raw.detach()).item() for k, (raw, _) in there.items()}
+    parts = {k: {"raw": raws[k], "weighted": raws[k] * w} for k, (_, w) in there.items()}
     return {**entry, "parts": parts, "penalty": setup.penalty.value(), "seconds": round(seconds, 3)}
 
 
@@ -222,12 +237,14 @@ def log(run: RunFolder, loggers: Logger, line: dict[str, Any]) -> None:
 
 def validate(setup: Setup, run: RunFolder, loggers: Logger, step: int) -> None:
     """Scores on the val split, beside the training's numbers; training goes on undisturbed."""
-    assert setup.held_out is not None
-    config = setup.config
-    how = (config.data, config.network, config.batch, config.workers)
-    reading = Reading(*how, teacher=setup.networks["x1"])
-    compared = (setup.result, reading, setup.held_out, setup.image, setup.teacher)
-    found = headline(evaluate_networks(setup.machine, *compared))
+    config, found = setup.config, dict[str, float]()
+    for task, (settings, data) in setup.held_out.items():
+        how = (settings, config.network, config.batch, config.workers)
+        reading = Reading(*how, teacher=setup.networks["x1"])
+        teacher = of_task(setup.teacher, task) if setup.teacher else None
+        compared = (of_task(setup.result, task), reading, data, setup.image, teacher)
+        scores = headline(evaluate_networks(setup.machine, *compared))
+        found |= {f"{task}/{name}" if task else name: value for name, value in scores.items()}
     run.log({"step": step, "evaluation": found})
     loggers.add({f"val/{tag}": value for tag, value in found.items()}, step)
 
@@ -235,12 +252,13 @@ def validate(setup: Setup, run: RunFolder, loggers: Logger, step: int) -> None:
 def finish(setup: Setup, run: RunFolder, seconds: float) -> None:
     """The finished model and the summary that marks the run as finished."""
     config, split = setup.config, setup.penalty.summary()
-    on_rank_zero(lambda: save_model(run.path, setup.result, config.network, setup.data.classes))
+    about = (config.network, setup.data.classes, setup.tasks)
+    on_rank_zero(lambda: save_model(run.path, setup.result, *about))
     run.finish(
         {
             "steps": config.steps,
             "seconds": round(seconds, 1),
-            "samples": len(setup.data.samples),
+            "samples": setup.samples,
             "ema": config.ema,
             "inputs": setup.inputs,
             "parameters": split,

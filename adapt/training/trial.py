@@ -11,7 +11,7 @@ from adapt.machine.processes import world
 from adapt.machine.runtime import explained
 from adapt.networks.maps import blank
 from adapt.networks.sizes import REFUSALS, reason
-from adapt.networks.taps import LOGITS
+from adapt.networks.taps import tap_of
 from adapt.objective.terms import Maps
 from adapt.training.setup import Setup
 
@@ -53,13 +53,18 @@ def trial(setup: Setup) -> None:
     images = machine.images(blank(net, size).repeat(count, 1, 1, 1))
     shape = (count,) if setup.data.classification else (count, *size)
     labels = torch.zeros(shape, dtype=torch.int64, device=machine.device)
+    there = torch.ones(count, dtype=torch.bool, device=machine.device)
     batch = {"x1": images, "x2": images, "y": labels}
+    for task in setup.tasks:
+        batch |= {f"y_{task}": labels, f"has_{task}": there}
     try:
         with unchanged(setup.alone):
             with machine.autocast():
                 target = setup.target(images, {}) if setup.teacher is not None else {}
                 maps = setup.alone(images)
-            check_classes(maps, len(setup.data.classes) + setup.config.network.void)
+            void = setup.config.network.void
+            for task, classes in (setup.tasks or {"": setup.data.classes}).items():
+                check_classes(maps, tap_of(task), len(classes) + void)
             setup.objective(maps, target, batch)[0].backward()
     except InputError:
         raise
@@ -74,9 +79,9 @@ def trial(setup: Setup) -> None:
         ) from error
 
 
-def check_classes(maps: Maps, classes: int) -> None:
+def check_classes(maps: Maps, tap: str, classes: int) -> None:
     """InputError where the logits in training are not those of evaluation."""
-    found = maps[LOGITS].shape[1] if LOGITS in maps else classes
+    found = maps[tap].shape[1] if tap in maps else classes
     if found != classes:
         raise InputError(
             f"network: its logits have {found} channels in training and {classes} in evaluation; "

@@ -351,14 +351,17 @@ def conclude(
         intervals = {k: np.percentile(v, INTERVAL).tolist() for k, v in draws.items()}
     reasons = degeneracies(total[0, 1], len(there), len(counts), steps)
     low, high = intervals.get(GAIN, (0.0, 0.0))
-    if reasons:
-        conclusion = UNCLEAR
-    elif low > 0 and better > len(there) / 2:
+    both = mious(there)[:, [rows.index(base), rows.index(AFTER)]]
+    if low > 0 and min(worse, (both[:, 1] > both[:, 0]).sum()) > len(there) / 2:
+        reasons.append(
+            "on most pairs the mIoU is higher and fewer pixels agree: rare classes gain what a "
+            "frequent one loses, as the IoU of each class says"
+        )
+    conclusion = UNCLEAR
+    if not reasons and low > 0 and better > len(there) / 2:
         conclusion = WORTH
-    elif high <= 0 or worse > len(there) / 2:
+    elif not reasons and (high <= 0 or worse > len(there) / 2):
         conclusion = NOT_WORTH
-    else:
-        conclusion = UNCLEAR
 
     def number(value: float) -> float | None:
         return None if np.isnan(value) else float(value)

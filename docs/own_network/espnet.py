@@ -77,41 +77,46 @@ class Encoder(nn.Module):
         self.b3 = norm(128 + 128)
         self.classifier = named(conv=conv(128 + 128, outputs, 1))
 
-    def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         half = halved(image)
-        one = self.b1(torch.cat([self.level1(image), half], dim=1))
+        first = self.level1(image)
+        one = self.b1(torch.cat([first, half], dim=1))
         down = self.level2_0(one)
         two = self.b2(torch.cat([self.level2(down), down, halved(half)], dim=1))
         down = self.level3_0(two)
         three = self.b3(torch.cat([down, self.level3(down)], dim=1))
-        return one, two, self.classifier(three)
+        return first, one, two, self.classifier(three)
 
 
 class ESPNet(nn.Module):
     """Images (B, 3, H, W) -> logits (B, outputs, H, W); H and W are multiples of 8.
 
     The decoder reduces the encoder's maps of strides 4 and 2 and merges them with what it has
-    upsampled, with as many channels as there are outputs.
+    upsampled, with as many channels as there are outputs. At stride 2 these maps have the image
+    itself among them (`image`), or not.
     """
 
-    def __init__(self, outputs: int, p: int, q: int) -> None:
+    def __init__(self, outputs: int, p: int, q: int, image: bool) -> None:
         super().__init__()
+        self.image = image
         self.encoder = Encoder(outputs, p, q)
         self.br = nn.BatchNorm2d(outputs, EPSILON)
         self.up_l3 = nn.Sequential(doubling(outputs))
         self.level3_C = named(conv=conv(64 + 64 + 3, outputs, 1))
         self.combine_l2_l3 = nn.Sequential(norm(2 * outputs), ESP(2 * outputs, outputs))
         self.up_l2 = nn.Sequential(doubling(outputs), norm(outputs))
-        self.conv = block(outputs + 16 + 3, outputs)
+        self.conv = block(outputs + (16 + 3 if image else 16), outputs)
         self.classifier = doubling(outputs)
 
     def forward(self, image: Tensor) -> Tensor:
-        one, two, three = self.encoder(image / 255)  # the authors divide once more, after the std
+        scaled = image / 255  # the authors divide once more, after the standard deviation
+        first, one, two, three = self.encoder(scaled)
         up = self.up_l3(self.br(three))
         up = self.up_l2(self.combine_l2_l3(torch.cat([self.level3_C(two), up], dim=1)))
-        return self.classifier(self.conv(torch.cat([up, one], dim=1)))
+        return self.classifier(self.conv(torch.cat([up, one if self.image else first], dim=1)))
 
 
-def espnet(classes: int, p: int = 2, q: int = 8) -> nn.Module:
-    """p ESP modules at stride 4 and q at stride 8; 2 and 8 are those of the authors' files."""
-    return ESPNet(classes, p, q)
+def espnet(classes: int, p: int = 2, q: int = 8, image: bool = True) -> nn.Module:
+    """p ESP modules at stride 4 and q at stride 8; 2 and 8 are those of the authors' files, of
+    which the one for Cityscapes has image=False."""
+    return ESPNet(classes, p, q, image)

@@ -84,6 +84,7 @@ class Page:
             section("More steps", variations.longer(found), words.LONGER),
             section("What bfloat16 costs", repeated[0], words.PRECISION),
             section("Other draws", repeated[1], words.DRAWS),
+            section("Pairs that do not lie on each other", tables.misaligned(found), words.OFF),
             section("L2-SP over alpha", tables.sweep(found), words.SWEEP),
             section("Maps before and after", tables.features(found), words.FEATURES),
             self.agreement(),

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from adapt.study.offsets import KINDS
 from results.page.claims import ALPHAS, METHOD, SWEEPS, maps_of
 from results.page.records import (
     DISJOINT,
@@ -33,6 +34,8 @@ DECAYS = {"none": "0", "l2_1em4": "1e-4", "l2_5em4": "5e-4", "l2_1em3": "1e-3"}
 DECAY_SPLITS = {"training images": "fit", VAL: VAL}
 DECAY_SCORES = {"loss": "loss", "miou": "mIoU"}
 STRENGTHS = ("B0", "AdaBN", METHOD, "B2")
+MISALIGNED, OFFSETS = "camvid_misalignment", (6, 12, 24, 48)
+"""The study of pairs that are off, and its pixels."""
 
 
 def grid(found: Evidence, protocol: str, key: str, labels: str = GIVEN) -> str:
@@ -72,6 +75,18 @@ def strengths(found: Evidence) -> str:
             gap = percent(found.gap(GRID[SHARED], METHOD, "B2", shift), signed=True)
             rows.append([shift, *map(over_seeds, values), gap])
     return table(["", *STRENGTHS, f"{METHOD} minus B2"], rows)
+
+
+def misaligned(found: Evidence) -> str:
+    """Students of pairs that are off by so many pixels, as they are and aligned again."""
+
+    def cell(ending: str) -> Values:
+        return found.values(MISALIGNED, f"w_inc_kd{ending}", "photocopy")
+
+    endings = [f"_{kind}_{{}}{then}" for kind in KINDS for then in ("", "_aligned")]
+    rows = [[str(n), *(over_seeds(cell(e.format(n))) for e in endings)] for n in OFFSETS]
+    heads = ("pixels", "all in one direction", "the same, aligned", "each in its own", "aligned")
+    return table(heads, [["0", over_seeds(cell("")), "", "", ""], *rows]) if cell("") else ""
 
 
 def sweep(found: Evidence) -> str:

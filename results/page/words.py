@@ -36,6 +36,11 @@ WORTH = (
     "B2 with 5, 10, 25, 50 and 100 % of the labels, the smaller shares within the larger, each 500 "
     "steps at the rate that its labels on `tune` choose."
 )
+OFF = (
+    "mIoU on val, which is not moved, of students with W_inc + kd on photocopies, shared pairs, "
+    "250 steps (experiment `camvid_misalignment`): x2 of every training pair is moved by so many "
+    "of its 480x360 pixels, and `align` finds out by how many."
+)
 SWEEP = (
     "pool5 on GEGL's default photocopies, with batch norm free to move (`bn=train`) and frozen "
     "(`bn=eval`)."

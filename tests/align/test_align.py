@@ -1,4 +1,4 @@
-"""The command: rig, planted shifts, table, twin, restart; and what scan and adapt ask."""
+"""The command: rig, planted shifts, table, twin, restart."""
 
 import csv
 import json
@@ -12,7 +12,6 @@ from commands import run
 from textures import of_other_sensor, pair, texture, write_pairs
 
 from adapt.align.command import Alignment, align
-from adapt.align.compare import misalignment
 from adapt.align.estimate import Compared, Frame, estimate
 from adapt.align.models import moved_by
 from adapt.align.planted import apart, planted
@@ -219,15 +218,6 @@ def test_what_cannot_be_trusted_is_refused(home: Path, monkeypatch: pytest.Monke
     assert not found.accepted and found.rig.kind == "none"
 
 
-def test_misalignment_of_a_sample(home: Path) -> None:
-    data = config(home).data
-    found = misalignment(load(data, "train").samples, data, count=5)
-    assert (found.pairs, found.accepted) == (5, 4) and found.deviation < 0.3
-    np.testing.assert_allclose(found.shift, (7, -4), atol=0.3)
-    assert found.offset == pytest.approx(np.hypot(7, 4), abs=0.3)
-    assert found.line.startswith("misalignment: x2 lies (+7.0, -4.0) px off x1 in the median of 4")
-
-
 MATCHER = """
 import numpy as np
 
@@ -254,7 +244,9 @@ def test_as_a_user_runs_it(home: Path, tmp_path: Path) -> None:
     done = run("align.py", *data, "out=ours", cwd=tmp_path)
     assert "rig: shift; x2 lies (+7.0, -4.0) px off x1 at the middle" in done.stdout
     assert "accepted: 4 of 5 pairs, 0 of them with a transform of their own" in done.stdout
-    assert "found again within 3 px" in done.stdout and "data.transforms=ours" in done.stdout
+    assert "found again within 3 px" in done.stdout
+    following = f"fra adapt data=pairs data.transforms=ours/alignment.csv {data[1]} {data[2]} "
+    assert following in done.stdout
     page = (tmp_path / "ours/report.html").read_text()
     assert page.count("<figure>") == 4 * PAIRS and "Pairs that were not aligned" in page
     lost = run("align.py", *data, "out=no", "matcher=mine:points", cwd=tmp_path, status=2)

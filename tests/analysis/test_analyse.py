@@ -1,6 +1,8 @@
 """scripts/analyse.py: its numbers are those of evaluate, the weights files and the networks."""
 
 import csv
+import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +12,7 @@ import torch
 from tiny import SUPERVISED, adapting, teaching, weights
 
 from adapt.analysis.activations import activations
-from adapt.analysis.analyse import analyse
+from adapt.analysis.analyse import analyse, networks_of
 from adapt.analysis.fisher import fisher
 from adapt.data.images import read_image
 from adapt.data.sampling import tensor
@@ -18,9 +20,9 @@ from adapt.disk.files import read_json
 from adapt.errors import InputError
 from adapt.evaluation.evaluate import evaluate
 from adapt.networks.preprocessing import as_input
-from adapt.networks.saved import load_model
+from adapt.networks.saved import load_model, save_model
 from adapt.settings.commands import AnalyseConfig, EvaluateConfig, FisherConfig
-from adapt.settings.groups import NetworkConfig
+from adapt.settings.groups import DataConfig, NetworkConfig
 from adapt.training.train import train
 
 
@@ -103,6 +105,37 @@ def test_each_network_sees_the_images_of_the_domain(
         assert row["r2"]["med"] == pytest.approx(float(np.nanmedian(units.r2)), abs=1e-4)
 
 
+def test_a_network_with_a_new_head_gets_its_old_one_back(
+    world: Path, tmp_path: Path, voc_tree: Callable[..., Path]
+) -> None:
+    """From VOC's 21 classes to CamVid's: scores on VOC are those of a run whose weights are the
+    trained ones, but for the classifier."""
+    voc = DataConfig("voc", str(voc_tree(tmp_path / "voc")), train_split="train", crop=[32, 40])
+    source = train(teaching(world, run=str(tmp_path / "source"), data=voc))
+    start = f"backbone:{source / 'model.safetensors'}"
+    tuned = train(teaching(world, run=str(tmp_path / "tuned"), start=start))
+    analyse(config(tuned, tmp_path / "out"))
+    before = load_model(source)
+    head = {k: v for k, v in weights(source).items() if k.startswith("classifier.")}
+    wanted = weights(tuned) | head
+    grafted = networks_of(config(tuned, tmp_path / "out")).grafted()
+    assert all(torch.equal(v, wanted[k]) for k, v in grafted.net.state_dict().items())
+    assert grafted.classes == before.classes
+    before.net.load_state_dict(wanted)
+    shutil.copytree(source, tmp_path / "grafted")
+    save_model(tmp_path / "grafted", before.net, before.network, before.classes)
+    found = read_json(tmp_path / "out/source.json")["scores"]
+    common = {"domain": "d1", "device": "cpu", "precision": "fp32"}
+    for name, run in (("before", source), ("after", tmp_path / "grafted")):
+        truth = read_json(evaluate(EvaluateConfig(run=str(run), **common)))["truth"]  # type: ignore[arg-type]
+        assert {k: v[name] for k, v in found.items()} == {k: truth[k] for k in found}
+    layers = [row["layer"] for row in read_json(tmp_path / "out/activations.json")["layers"]]
+    assert layers[-1] == "fc7.2"
+    assert read_json(tmp_path / "out/weights.json")["left_out"] == sorted(head)
+    with pytest.raises(InputError, match="classifier belongs to the head, which is new"):
+        analyse(config(tuned, tmp_path / "out", layers=["pool3", "classifier"]))
+
+
 def test_a_network_beside_itself(world: Path, tmp_path: Path) -> None:
     run = world / "teacher"
     analyse(config(run, tmp_path, teacher=str(run)))
@@ -124,8 +157,8 @@ def test_wrong_input_is_named_and_nothing_written(
     )  # fmt: skip
     out = tmp_path / "out"
     for changes, message in (
-        ({"run": str(wide)}, "was not trained from a network for its task; give teacher=RUN"),
-        ({"teacher": str(wide)}, "have different architectures or classes"),
+        ({"run": str(wide)}, "was not trained from the network of a run; give teacher=RUN"),
+        ({"teacher": str(wide)}, "have different architectures"),
         ({"layers": ["pool9"]}, "pool9"),
         ({"split": "tset"}, "tset"),
         ({"fisher": str(student / "model.safetensors")}, "not a Fisher file"),

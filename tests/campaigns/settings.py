@@ -47,8 +47,8 @@ from adapt.settings.groups import DataConfig, ShiftConfig
 from adapt.settings.mapping import EXPLICIT, build
 from adapt.settings.study import StudyConfig
 from adapt.shift.distort import make_distorted
+from adapt.study import study_of
 from adapt.study.cells import check_study
-from adapt.study.grid import study_of
 from adapt.training.train import train
 
 MEMORY = 12 << 30

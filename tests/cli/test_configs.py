@@ -13,7 +13,7 @@ from adapt.objective.terms import Objective
 from adapt.settings.groups import DataConfig
 from adapt.settings.mapping import inherit_data
 from adapt.shift.distort import apply_shift
-from adapt.study.grid import study_of
+from adapt.study import study_of
 
 NEEDED = {
     "fisher": ["run=r", "out=f.safetensors"],

@@ -17,7 +17,7 @@ from adapt.errors import InputError
 from adapt.settings.groups import DataConfig
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
-NAMES = ("acdc", "vkitti2", "nlcd", "flair", "msrs", "mfnet")
+NAMES = ("acdc", "vkitti2", "nlcd", "flair", "msrs", "mfnet", "cwfid")
 RNG = np.random.default_rng(0)
 Index = Callable[..., str]
 
@@ -148,6 +148,28 @@ def test_mfnet(index: Index, tmp_path: Path) -> None:
     assert np.array_equal(read_mask(sample.y1, 9), mask)
     (tmp_path / "train.txt").write_text("00003D\n")
     assert "no such file" in index("mfnet", tmp_path, ok=False)
+
+
+def test_cwfid(index: Index, tmp_path: Path) -> None:
+    """Red is found in the third channel and near infrared in the first, by what plants are."""
+    colours = np.array([(0, 0, 0), (0, 255, 0), (255, 0, 0)], np.uint8)
+    for name in ("001", "002"):
+        image = noise(tmp_path / f"images/{name}_image.png")
+        mask = RNG.integers(0, 3, (20, 30))
+        image[mask > 0, 2] //= 4
+        image[mask == 0, 0] //= 4
+        saved(tmp_path / f"images/{name}_image.png", image)
+        saved(tmp_path / f"annotations/{name}_annotation.png", colours[mask])
+    said = index("cwfid", tmp_path)
+    assert "red is channel 3 of the images, near infrared channel 1" in said
+    assert "2 pairs, 2 with labels" in said and "data.classes=[soil,crop,weed]" in said
+    sample = read(tmp_path, 3).samples[1]
+    assert sample.x2 is not None and sample.y1 is not None and sample.y1 == sample.y2
+    assert np.array_equal(read_image(sample.x1), np.repeat(image[..., 2:], 3, axis=2))
+    assert np.array_equal(read_image(sample.x2), np.repeat(image[..., :1], 3, axis=2))
+    assert np.array_equal(read_mask(sample.y1, 3), mask)
+    (tmp_path / "annotations/002_annotation.png").unlink()
+    assert "002 lacks its image or its annotation" in index("cwfid", tmp_path, ok=False)
 
 
 def test_flair_hub(index: Index, tmp_path: Path) -> None:

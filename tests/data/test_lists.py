@@ -15,11 +15,10 @@ from adapt.data import Sample, cut, load
 from adapt.data.files import bare, distinct, leading_out, numbered
 from adapt.data.images import write_png
 from adapt.data.pairs import read_csv
-from adapt.data.samples import Table, Texts, chosen, column
+from adapt.data.samples import Table, Texts, chosen, column, pairing
 from adapt.errors import InputError
 from adapt.evaluation.predict import listed
 from adapt.settings.groups import DataConfig
-from adapt.training.setup import pairing
 from adapt.training.train import train
 from adapt.training.verdict import safe
 
@@ -216,7 +215,7 @@ def test_parts_and_digest_are_those_of_version_0_1(tmp_path: Path) -> None:
         rows = (
             f"{s.name}\0{s.x1}\0{s.y1}\0{s.x2}\0{s.y2}\0{s.valid}\0{s.label}" for s in data.samples
         )
-        assert pairing(data).endswith(hashlib.sha256("\n".join(rows).encode()).hexdigest())
+        assert pairing(data.samples).endswith(hashlib.sha256("\n".join(rows).encode()).hexdigest())
 
 
 @pytest.mark.parametrize("kind", [list, table_of])

@@ -22,9 +22,9 @@ from adapt.data import load
 from adapt.data.archives import Part, members, opened, part
 from adapt.data.images import image_size, png, read_image, read_indices, read_mask, read_valid
 from adapt.data.pairs import read_shards
+from adapt.data.samples import pairing
 from adapt.errors import InputError
 from adapt.settings.groups import DataConfig
-from adapt.training.setup import pairing
 from adapt.training.train import train
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -136,12 +136,12 @@ def test_a_run_from_shards_is_a_run_from_folders(
 
 def test_a_run_is_not_resumed_on_other_shards(shards: Path, tmp_path: Path) -> None:
     """The place of a member is part of what a run's samples are."""
-    kept = pairing(load(config(None, shards), "train"))
+    kept = pairing(load(config(None, shards), "train").samples)
     here = Path(shutil.copytree(shards, tmp_path / "shards"))
-    moved = pairing(load(config(None, here), "train"))
+    moved = pairing(load(config(None, here), "train").samples)
     content = contents(here / "shard-00001.tar")
     archive(here / "shard-00001.tar", dict(sorted(content.items(), key=lambda x: x[0][5:])))
-    assert len({kept, moved, pairing(load(config(None, here), "train"))}) == 3
+    assert len({kept, moved, pairing(load(config(None, here), "train").samples)}) == 3
 
 
 def contents(path: Path) -> dict[str, bytes]:

@@ -35,11 +35,11 @@ from adapt.settings.groups import (
     DataConfig,
     NetworkConfig,
     PenaltyConfig,
-    ProtocolConfig,
     ScheduleConfig,
     ShiftConfig,
 )
 from adapt.settings.objective import KDConfig, ObjectiveConfig, RegressionConfig
+from adapt.settings.protocol import ProtocolConfig
 from adapt.settings.training import TrainConfig
 from adapt.shift.distort import make_distorted
 from adapt.training.train import train

@@ -17,7 +17,8 @@ from adapt.evaluation.evaluate import evaluate
 from adapt.evaluation.metrics import confusion, scores
 from adapt.evaluation.predict import MANIFEST, predictions
 from adapt.settings.commands import EvaluateConfig, PredictConfig
-from adapt.settings.groups import DataConfig, ProtocolConfig
+from adapt.settings.groups import DataConfig
+from adapt.settings.protocol import ProtocolConfig
 
 
 def config(world: Path, out: Path, **changes: object) -> PredictConfig:

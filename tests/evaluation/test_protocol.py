@@ -18,7 +18,8 @@ from adapt.machine.runtime import runtime
 from adapt.networks.preprocessing import as_input
 from adapt.networks.taps import upsample
 from adapt.settings.commands import EvaluateConfig
-from adapt.settings.groups import DataConfig, NetworkConfig, ProtocolConfig
+from adapt.settings.groups import DataConfig, NetworkConfig
+from adapt.settings.protocol import ProtocolConfig
 from adapt.training.train import train
 from viz.report.tables import entries_of, lines_of
 

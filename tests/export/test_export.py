@@ -199,7 +199,7 @@ def test_the_files_say_how_to_feed_it_and_where_it_comes_from(
     found = about(exported)
     assert found["files"]["model.safetensors"] == sha256(student / "model.safetensors")
     assert {k: sha256(exported / k) for k in found["files"]} == found["files"]
-    assert found["architecture"]["arguments"] == {"num_classes": 11} | VGG
+    assert found["architecture"]["arguments"] == {"num_classes": 11, "pool5a": False} | VGG
     assert found["taps"]["regressed"] == {"pool3": 1.0} and found["output"]["stride"] == 8
     origin = found["origin"]
     assert (origin["run"], origin["teacher"]) == ("student", "teacher")

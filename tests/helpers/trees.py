@@ -49,3 +49,60 @@ def images(folder: Path, *files: str, size: tuple[int, int] = (4, 3)) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.new("L", size).save(path)
     return folder
+
+
+def listed(root: Path, source: str, photos: str, masks: str, names: list[str], labels: int) -> None:
+    """JPEGs and masks of `labels` classes and void 255 under these names, and their list."""
+    rng = np.random.default_rng(3)
+    for folder in (root / photos, root / masks, (root / source).parent):
+        folder.mkdir(parents=True, exist_ok=True)
+    for name in names:
+        image, mask = scene(rng, labels=min(labels, 20), void=255)
+        Image.fromarray(image).save(root / photos / f"{name}.jpg")
+        Image.fromarray(mask).save(root / masks / f"{name}.png")
+    (root / source).write_text("".join(f"{name}\n" for name in names))
+
+
+def context(root: Path) -> None:
+    """PASCAL Context: 3 train, 2 val."""
+    for split, names in (("train", ["2008_1", "2008_2", "2009_3"]), ("val", ["2008_4", "2010_5"])):
+        source = f"ImageSets/SegmentationContext/{split}.txt"
+        listed(root, source, "JPEGImages", "SegmentationClassContext", names, 60)
+
+
+def person_part(root: Path) -> None:
+    """PASCAL-Person-Part: 3 train, 2 val."""
+    for split, names in (("train", ["2008_1", "2008_2", "2009_3"]), ("val", ["2008_4", "2010_5"])):
+        source = f"ImageSets/Person/{split}.txt"
+        listed(root, source, "JPEGImages", "ImageSets/Person/gt", names, 7)
+
+
+def d3(root: Path) -> Path:
+    """PASCAL-Person-Part with an SBD beside it, which is returned, of one more training image, one
+    fewer, and one of val that Person-Part trains on."""
+    from scipy.io import savemat
+
+    person_part(root)
+    (sbd := root.parent / "sbd").joinpath("cls").mkdir(parents=True)
+    for split, names in (
+        ("train", ["2008_1", "2009_3", "2009_9"]), ("val", ["2008_2", "2008_4", "2010_5"]),
+    ):  # fmt: skip
+        (sbd / f"{split}.txt").write_text("".join(f"{name}\n" for name in names))
+        for name in names:
+            mask = scene(np.random.default_rng(4), labels=20, void=255)[1]
+            savemat(sbd / "cls" / f"{name}.mat", {"GTcls": {"Segmentation": mask}})
+    return sbd
+
+
+def lip(root: Path) -> None:
+    """LIP's multi-person part: 3 train, 2 val."""
+    for place, split, names in (
+        ("Training", "train", ["0000006", "0000007", "0000009"]),
+        ("Validation", "val", ["0000001", "0000002"]),
+    ):
+        source, masks = f"{place}/{split}_id.txt", f"{place}/Category_ids"
+        listed(root, source, f"{place}/Images", masks, names, 20)
+
+
+LISTED = {"context": context, "person_part": person_part, "lip": lip}
+"""Data sets whose lists name the stems of images and masks."""

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import foreign
 import numpy as np
@@ -16,11 +17,12 @@ import adapt
 from adapt.analysis.activations import activations
 from adapt.evaluation.protocol import predict
 from adapt.machine.runtime import runtime
-from adapt.networks import NETWORKS, build_network
+from adapt.networks import NETWORKS, SCALABLE, build_network
 from adapt.networks.batchnorm import adapt_statistics, batch_norms
 from adapt.networks.layers import auto_taps, check, trace
 from adapt.networks.taps import LOGITS, forward, logits_of
-from adapt.settings.groups import NetworkConfig, ProtocolConfig
+from adapt.settings.groups import NetworkConfig
+from adapt.settings.protocol import ProtocolConfig
 from viz.inversion.style import invert_image
 
 CLASSES = 4
@@ -126,21 +128,18 @@ def shallow(monkeypatch: pytest.MonkeyPatch) -> None:
 def narrowed(make: Callable[..., None], counts: int) -> Callable[..., None]:
     """A layer's constructor that takes an eighth of its channels, where these are many."""
 
-    def eighth(count: int) -> int:
-        return count // 8 if count >= 64 else count
-
-    def made(layer: nn.Module, *given: object, **named: object) -> None:
-        more = {key: eighth(n) if key == "groups" else n for key, n in named.items()}
-        make(layer, *map(eighth, given[:counts]), *given[counts:], **more)
+    def made(layer: nn.Module, *given: Any, **named: Any) -> None:
+        make(layer, *(n // 8 if n >= 64 else n for n in given[:counts]), *given[counts:], **named)
 
     return made
 
 
 def ours(name: str) -> nn.Module:
-    width = 1 / 32 if name.endswith("_vgg16") else 1.0
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(nn.Conv2d, "__init__", narrowed(nn.Conv2d.__init__, 2))
-        patch.setattr(nn.BatchNorm2d, "__init__", narrowed(nn.BatchNorm2d.__init__, 1))
+        if name in ("pspnet_resnet50", "deeplabv3_resnet50", "fcn_resnet50"):  # wide heads
+            patch.setattr(nn.Conv2d, "__init__", narrowed(nn.Conv2d.__init__, 2))
+            patch.setattr(nn.BatchNorm2d, "__init__", narrowed(nn.BatchNorm2d.__init__, 1))
+        width = 1 / 32 if name in SCALABLE else 1.0
         return build_network(NetworkConfig(name, width=width), CLASSES)
 
 

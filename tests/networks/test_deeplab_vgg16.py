@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from adapt.networks.deeplab_vgg16 import DeepLabVGG16
+from adapt.networks.deeplab_vgg16 import DeepLabV2VGG16, DeepLabVGG16
 from adapt.networks.taps import forward
 
 
@@ -64,6 +64,43 @@ def test_fields_of_view_follow_from_the_papers_dilations_and_strides() -> None:
     assert reach(DeepLabVGG16(2, width=1 / 64), "pool5") == receptive_field(to_pool5)
     fc6 = receptive_field([*to_pool5, (3, 1, 12)])
     assert reach(DeepLabVGG16(2, width=1 / 64), "fc6") == fc6
+
+
+def test_pool5a_widens_fc6s_view_by_a_cell_either_way_and_leaves_the_tap_as_it_is() -> None:
+    """The cells of pool5, whose stride is 8, become the means of 3x3 of them, zeros beyond."""
+    plain, pooled = (DeepLabVGG16(2, width=1 / 64, pool5a=pool5a) for pool5a in (False, True))
+    pooled.load_state_dict(plain.state_dict())
+    x = torch.randn(1, 3, 40, 48)
+    with torch.no_grad():
+        maps = forward(plain.eval(), x, ["pool5"])["pool5"]
+        assert torch.equal(maps, forward(pooled.eval(), x, ["pool5"])["pool5"])
+        kernel = torch.full((maps.shape[1], 1, 3, 3), 1 / 9)
+        mean = nn.functional.conv2d(maps, kernel, padding=1, groups=maps.shape[1])
+        torch.testing.assert_close(pooled(x), plain.classify(mean))
+    assert reach(pooled, "fc6") == reach(plain, "fc6") + 2 * 8
+
+
+def test_aspp_sums_four_networks_of_other_dilations() -> None:
+    """20,505,429 of LargeFOV for 21 classes, and fc6, fc7 and the classifier three times more."""
+    with torch.device("meta"):
+        count = sum(p.numel() for p in DeepLabV2VGG16(21).parameters())
+    fc6, fc7, classifier = 9 * 512 * 1024 + 1024, 1024**2 + 1024, 1025 * 21
+    assert count == 20_505_429 + 3 * (fc6 + fc7 + classifier)
+    net, x = DeepLabV2VGG16(3, width=1 / 64).eval(), torch.randn(1, 3, 40, 48)
+    total = torch.zeros(1, 3, 5, 6)
+    with torch.no_grad():
+        for branch, rate in enumerate((6, 12, 18, 24)):
+            one = DeepLabVGG16(3, width=1 / 64).eval()
+            one.fc6[0].dilation = one.fc6[0].padding = (rate, rate)
+            shared = {k: v for k, v in net.state_dict().items() if k.startswith("conv")}
+            own = {
+                f"{layer}{rest}": net.state_dict()[f"{layer}.{branch}{rest}"]
+                for layer, inner in (("fc6", ".0"), ("fc7", ".0"), ("classifier", ""))
+                for rest in (f"{inner}.weight", f"{inner}.bias")
+            }
+            one.load_state_dict(shared | own)
+            total += one(x)
+        torch.testing.assert_close(net(x), total)
 
 
 def test_weights_start_as_he_and_deeplab_say() -> None:

@@ -8,7 +8,7 @@ import torchvision
 from torch import Tensor, nn
 
 from adapt.errors import InputError
-from adapt.networks import NETWORKS, build_network
+from adapt.networks import NETWORKS, SCALABLE, build_network
 from adapt.networks.factory import permit
 from adapt.networks.taps import LOGITS, forward, resolve
 from adapt.settings import choices
@@ -17,8 +17,11 @@ from adapt.settings.groups import NetworkConfig
 CLASSES = 5
 SIZES = [(32, 48), (33, 41), (47, 70), (9, 65)]
 POOLS = ("pool1", "pool2", "pool3", "pool4", "pool5")
-UPSAMPLED = ("deeplabv3", "fcn_", "lraspp")
-"""torchvision's networks bring their logits to the image's size themselves."""
+UPSAMPLED = (
+    "deeplabv3", "fcn_", "lraspp", "fcn32s_learnt", "fcn32s_alexnet", "fcn32s_resnet18"
+)  # fmt: skip
+"""Networks that bring their logits to the image's size themselves."""
+STRIDES = {"fcn32s_vgg16": 32, "fcn16s_vgg16": 16, "sunet64": 32}
 
 
 class Residual(nn.Module):
@@ -47,7 +50,7 @@ def configuration(name: str) -> NetworkConfig:
     if name == "own":
         return NetworkConfig(factory=OWN, aliases={"pool1": "stem", "pool5": "act"})
     bare = name.removesuffix("_bn")
-    width = 1 / 16 if bare.endswith("_vgg16") else 1
+    width = 1 / 16 if bare.endswith("_vgg16") or bare in SCALABLE else 1
     return NetworkConfig(name=bare, width=width, batch_norm=bare != name)
 
 
@@ -63,8 +66,7 @@ def test_maps_have_the_stated_sizes_and_pools_fall_in_resolution(name: str) -> N
         assert all(resolve(net, pool) for pool in POOLS)
         for size in SIZES:
             maps = forward(net, torch.zeros(1, 3, *size), [*POOLS, LOGITS])
-            stride = {"fcn32s_vgg16": 32, "fcn16s_vgg16": 16}.get(name, 8)
-            stride = 1 if name.startswith(UPSAMPLED) else stride
+            stride = 1 if name.startswith(UPSAMPLED) else STRIDES.get(name, 8)
             assert maps[LOGITS].shape == (1, CLASSES, *(math.ceil(n / stride) for n in size))
             sides = [maps[pool].shape[2] for pool in POOLS]
             assert sides == sorted(sides, reverse=True) and sides[-1] < size[0]
@@ -73,7 +75,8 @@ def test_maps_have_the_stated_sizes_and_pools_fall_in_resolution(name: str) -> N
 @pytest.fixture(
     scope="module",
     params=["deeplab_vgg16", "deeplab_vgg16_bn", "fcn8s_vgg16_bn", "deeplabv2_resnet101",
-            "pspnet_resnet50", "fcn_resnet50", "lraspp_mobilenet_v3_large", "own"],
+            "pspnet_resnet50", "fcn_resnet50", "lraspp_mobilenet_v3_large", "fcn32s_alexnet",
+            "sunet64", "own"],
 )  # fmt: skip
 def net(request: pytest.FixtureRequest) -> nn.Module:
     """One of each kind, with weights; every test leaves them as they are."""
@@ -100,6 +103,9 @@ def test_unknown_taps_name_the_choices_and_no_hook_is_left(net: nn.Module, x: Te
     ("config", "message"),
     [
         (NetworkConfig(name="fcn_resnet50", width=0.5), "width .* fcn_resnet50 has a fixed arch"),
+        (NetworkConfig(name="sunet64", batch_norm=True), r"batch_norm is True; .*; sunet64 has"),
+        (NetworkConfig("deeplabv2_vgg16", pool5a=True), "pool5a .* belongs to deeplab_vgg16;"),
+        (NetworkConfig("lraspp_mobilenet_v3_large", auxiliary=0.4), "auxiliary is 0.4; it belongs"),
         (NetworkConfig(width=1 / 16, aliases={"pool9": "conv9"}),
          r"network.aliases.pool9: layer: 'conv9' is not known"),
         (NetworkConfig(arguments={"width": 3}), "network.arguments is for network.factory only"),

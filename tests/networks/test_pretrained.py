@@ -2,6 +2,7 @@
 
 import functools
 import hashlib
+import itertools
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from torchvision.models import segmentation
 from adapt.errors import InputError
 from adapt.networks import NETWORKS, build_network
 from adapt.networks.pretrained import deeplab, enum_of, fcn, is_pretrained, pretrained
+from adapt.networks.sunet import SUNetClassifier
 from adapt.networks.taps import LOGITS, forward
 from adapt.settings.groups import NetworkConfig
 from adapt.settings.mapping import filled
@@ -62,9 +64,12 @@ def random_vgg(batch_norm: bool = False) -> Weights:
     ("name", "batch_norm", "source", "enum"),
     [
         ("deeplab_vgg16", False, "imagenet", "VGG16_Weights.IMAGENET1K_V1"),
+        ("deeplabv2_vgg16", False, "imagenet", "VGG16_Weights.IMAGENET1K_V1"),
         ("fcn8s_vgg16", True, "imagenet", "VGG16_BN_Weights.IMAGENET1K_V1"),
         ("pspnet_resnet101", False, "imagenet", "ResNet101_Weights.IMAGENET1K_V1"),
         ("resnet18", False, "imagenet", "ResNet18_Weights.IMAGENET1K_V1"),
+        ("fcn32s_learnt_vgg16", False, "imagenet", "VGG16_Weights.IMAGENET1K_V1"),
+        ("fcn32s_alexnet", False, "imagenet", "AlexNet_Weights.IMAGENET1K_V1"),
         ("fcn_resnet50", False, "coco", "FCN_ResNet50_Weights.COCO_WITH_VOC_LABELS_V1"),
         ("lraspp_mobilenet_v3_large", False, "imagenet",
          "MobileNet_V3_Large_Weights.IMAGENET1K_V1"),
@@ -78,9 +83,11 @@ def test_each_source_means_one_of_torchvisions_enums(
     assert str(enum_of(source, NetworkConfig(name=name, batch_norm=batch_norm))) == enum
 
 
-def test_every_network_has_an_imagenet_start_and_few_have_one_of_coco() -> None:
-    for name in NETWORKS:
+def test_every_network_but_one_has_an_imagenet_start_and_few_have_one_of_coco() -> None:
+    for name in NETWORKS.keys() - {"sunet64"}:
         assert "IMAGENET1K_V1" in str(enum_of("imagenet", NetworkConfig(name=name)))
+    with pytest.raises(InputError, match=r"sunet64 has no imagenet weights in torchvision"):
+        enum_of("imagenet", NetworkConfig(name="sunet64"))
     for name in ("deeplab_vgg16", "pspnet_resnet50"):
         words = rf"{name} has no coco weights.*start=FILE.*start=none"
         with pytest.raises(InputError, match=words):
@@ -143,6 +150,13 @@ def test_deeplabs_fc6_and_fc7_are_vggs_subsampled() -> None:
         assert found["fc7.0.weight"][out, other, 0, 0] == fc7[4 * out, 4 * other]
         assert found["fc6.0.bias"][out] == weights["classifier.0.bias"][4 * out]
     assert net.state_dict().keys() - found.keys() == {"classifier.weight", "classifier.bias"}
+    with torch.device("meta"):
+        v2 = build_network(NetworkConfig("deeplabv2_vgg16"), 4)
+    four = deeplab(weights, v2)
+    assert {k for k in v2.state_dict() if "classifier" not in k} == four.keys()
+    for branch, layer in itertools.product(range(4), ("fc6", "fc7")):
+        for kind in ("weight", "bias"):
+            assert torch.equal(four[f"{layer}.{branch}.0.{kind}"], found[f"{layer}.0.{kind}"])
 
 
 def test_fcns_layers_are_vggs_as_convolutions() -> None:
@@ -180,6 +194,50 @@ def test_a_classifiers_layers_become_the_backbone(
         place(stored, "imagenet", deeper, cache, monkeypatch)
         with pytest.raises(InputError, match=r"does not fit pspnet_resnet101: backbone\.layer3"):
             pretrained("imagenet", deeper, build_network(deeper, 3))
+
+
+def test_fcn32s_computes_alexnets_maps_and_its_fully_connected_layers(
+    cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A middle cell of pool5, of which ours is the one 31 pixels further, because torchvision pads
+    less; and of fc7 the cell that sees 6 x 6 of them."""
+    config, reference = NetworkConfig(name="fcn32s_alexnet"), models.alexnet().eval()
+    place(reference.state_dict(), "imagenet", config, cache, monkeypatch)
+    net = build_network(config, 4)
+    net.load_state_dict(net.state_dict() | pretrained("imagenet", config, net)[0])
+    x, maps = torch.randn(1, 3, 256, 256), torch.randn(1, 256, 6, 6)
+    with torch.no_grad():
+        cell = forward(net.eval(), x, ["pool5"])["pool5"][..., 4, 4]
+        wanted = reference.features(torch.nn.functional.pad(x, (31, 0, 31, 0)))[..., 4, 4]
+        torch.testing.assert_close(cell, wanted)
+        fc7 = net.backbone.fc7(net.backbone.fc6(net.backbone.features[-1](maps)))
+        wanted = reference.classifier[:6](maps.flatten(1))
+        torch.testing.assert_close(fc7[..., 2, 2], wanted)
+
+
+def test_fcn32s_computes_resnet18s_maps(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config, reference = NetworkConfig(name="fcn32s_resnet18"), models.resnet18().eval()
+    place(reference.state_dict(), "imagenet", config, cache, monkeypatch)
+    net = build_network(config, 4)
+    net.load_state_dict(net.state_dict() | pretrained("imagenet", config, net)[0])
+    seen: list[Tensor] = []
+    reference.layer4.register_forward_hook(lambda module, inputs, output: seen.append(output))
+    with torch.no_grad():
+        reference(x := torch.randn(1, 3, 40, 70))
+        assert torch.equal(forward(net.eval(), x, ["pool5"])["pool5"], seen[0])
+
+
+def test_sunet_starts_from_its_classifiers_file(tmp_path: Path) -> None:
+    """Of whole images, which network.factory makes for a pre-training."""
+    config, factory = NetworkConfig(name="sunet64", width=0.125), SUNetClassifier(7, 0.125)
+    torch.save(factory.state_dict(), tmp_path / "imagenet.pth")
+    net = build_network(config, 4)
+    found, _ = pretrained(f"backbone:{tmp_path}/imagenet.pth", config, net)
+    net.load_state_dict(net.state_dict() | found)
+    with torch.no_grad():
+        x = torch.randn(2, 3, 33, 70)
+        maps = forward(net.eval(), x, ["pool5"])["pool5"]
+        assert torch.equal(factory.eval().fc(maps.mean(dim=(2, 3))), factory(x))
 
 
 def test_coco_weights_fit_but_for_a_head_of_other_classes(

@@ -72,6 +72,8 @@ def slow(
     squared = [sum((s - t) ** 2 for s, t in image) for image in pairs]
     if name == "sum":
         return sum(squared) / BATCH
+    if name == "norm":
+        return sum(d**0.5 for d in squared) / BATCH
     if name == "mean":
         return sum(squared) / (total * CHANNELS)
     if name == "l1":

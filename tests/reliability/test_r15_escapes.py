@@ -12,7 +12,7 @@ import image_trees
 import numpy as np
 import pytest
 from scipy.io import savemat
-from trees import images
+from trees import LISTED, images
 from warm import Warm
 
 from adapt.data import load
@@ -113,6 +113,8 @@ def sets(tmp_path: Path, camvid_tree: Tree, voc_tree: Tree) -> Sets:
             {"camvid": camvid_tree, "voc": voc_tree}[name](root, train=3, val=1)
         elif name == "pairs":
             images(root, "a.png", "b.png")
+        elif name in LISTED:
+            LISTED[name](root)
         elif name == "cityscapes":
             for i in range(2):
                 stem = f"ulm_{i:06d}_000019"
@@ -128,6 +130,8 @@ def sets(tmp_path: Path, camvid_tree: Tree, voc_tree: Tree) -> Sets:
 
 ONE_FILE = {
     "camvid": "train/train_001.png", "voc": "JPEGImages/2007_000001.jpg", "pairs": "a.png",
+    "context": "SegmentationClassContext/2008_2.png",
+    "person_part": "ImageSets/Person/gt/2009_3.png", "lip": "Training/Images/0000007.jpg",
     "cityscapes": "gtFine/train/ulm/ulm_000001_000019_gtFine_labelIds.png",
     "caltech256": "256_ObjectCategories/001.ak47/001_0003.jpg",
     "indoor67": "Images/kitchen/kitchen_2_a.b.jpg",
@@ -176,6 +180,8 @@ def test_r15_links_between_named_folders_are_fine(sets: Sets, tmp_path: Path) ->
 
 LISTS = {
     "camvid": ("train.txt", "{0} {0}"), "voc": ("ImageSets/Segmentation/train.txt", "{0}"),
+    "context": ("ImageSets/SegmentationContext/train.txt", "{0}"),
+    "person_part": ("ImageSets/Person/train.txt", "{0}"), "lip": ("Training/train_id.txt", "{0}"),
     "indoor67": ("TrainImages.txt", "{0}"), "food101": ("meta/train.txt", "{0}"),
     "dogs120": ("lists/train_list.mat", "{0}"),
 }  # fmt: skip

@@ -82,6 +82,21 @@ def test_a_clean_set_gives_no_finding(tree: Path, capsys: pytest.CaptureFixture[
         assert [*found["labels"][split].values()] == pytest.approx(percent, abs=1e-4)
 
 
+def test_statistics_are_those_of_all_pixels_of_the_training_images(
+    tree: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As network.mean and network.std take them, of either side; the evaluated are left out."""
+    found = report(tree / "scan.json", data(tree), statistics=True, pairs=False)
+    text = capsys.readouterr().out
+    for side, root in (("x1", "d1"), ("x2", "d2")):
+        files = sorted((tree / root / "train").iterdir())
+        values = np.concatenate([np.array(Image.open(p)).reshape(-1, 3) for p in files]) / 255
+        mean, std = (found["statistics"][side][k] for k in ("mean", "std"))
+        assert mean == pytest.approx(values.mean(0), abs=1e-4)
+        assert std == pytest.approx(values.std(0), abs=1e-4)
+        assert f"{side}     network.mean=[{','.join(map(str, mean))}] network.std=" in text
+
+
 def half(path: Path) -> None:
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 

@@ -12,7 +12,9 @@ import pytest
 from PIL import Image
 from scans import report
 from scipy.fft import dctn
+from textures import write_pairs
 
+from adapt.align.models import moved_by
 from adapt.data import Sample
 from adapt.data.scenes import draw_scene, write_scenes
 from adapt.scan import checks, pairs
@@ -62,15 +64,18 @@ def swapped(seed: int) -> np.ndarray:
 
 
 def test_swapped_files_are_found_and_no_others(worlds: Path, tmp_path: Path) -> None:
-    """Precision 1, recall 1 - doubt but for chance: 14 of 15 with these seeds, partners named."""
+    """Precision 1, recall 1 - doubt but for chance: 14 of 15 with these seeds, partners named. The
+    ripple's wave is longer than the scenes, so that it moves them by a common offset."""
     found_all, planted_all = 0, 0
     for seed, shift in enumerate(("photocopy", "ripple", "cubism")):
         target = shutil.copytree(worlds / shift, tmp_path / shift)
         data = DataConfig(name="scenes", root=str(worlds / "d1"), target=str(target))
         clean = report(tmp_path / "clean.json", data)
-        assert clean["findings"] == [], "no false alarm on the right pairs"
+        kinds = [f["kind"] for f in clean["findings"]]
+        assert kinds == ["offset"] * (shift == "ripple"), "no false alarm on the right pairs"
         planted = exchange(target, swapped(seed))
-        found = report(tmp_path / f"{shift}.json", data)["findings"]
+        every = report(tmp_path / f"{shift}.json", data)["findings"]
+        found = [f for f in every if f["kind"] != "offset"]
         named = {f["details"]["name"]: f for f in found if f["kind"] == "pair"}
         assert len(named) == len(found), "nothing else is reported"
         assert named.keys() <= planted.keys(), "precision 1"
@@ -80,7 +85,23 @@ def test_swapped_files_are_found_and_no_others(worlds: Path, tmp_path: Path) -> 
         found_all, planted_all = found_all + len(named), planted_all + len(planted)
     assert found_all >= 0.9 * planted_all, f"recall {found_all / planted_all:.2f}"
     off = report(tmp_path / "off.json", data, pairs=False)
-    assert not off["findings"] and "pairs" not in off
+    assert not off["findings"] and not {"pairs", "sample"} & off.keys()
+
+
+def test_an_offset_that_all_pairs_share_is_a_warning(tmp_path: Path) -> None:
+    write_pairs(tmp_path, [moved_by(12, 1)] * 5, (96, 128))
+    folders = {side: str(tmp_path / side.upper()) for side in ("old", "new")}
+    data = DataConfig(name="pairs", root=folders["old"], target=folders["new"])
+    found = report(tmp_path / "s.json", data)
+    (offset,) = found["findings"]
+    assert (offset["severity"], offset["kind"]) == ("warning", "offset")
+    assert f"(fra align data=pairs data.root={folders['old']} data.target=" in offset["remedy"]
+    assert found["sample"]["misalignment"]["shift"] == pytest.approx([12, 1], abs=0.3)
+    assert found["sample"]["sizes"] == {"x1": {"128x96": 5}, "x2": {"128x96": 5}}
+    halved = report(tmp_path / "s.json", replace(data, resize=[48, 64]))
+    assert halved["findings"] == [] and halved["sample"]["misalignment"]["accepted"] == 5
+    (lost,) = report(tmp_path / "s.json", replace(data, transforms="no.csv"))["findings"]
+    assert (lost["kind"], lost["file"]) == ("list", "no.csv")
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ from adapt.networks import build_network
 from adapt.networks.pretrained import head_of
 from adapt.settings.groups import NetworkConfig
 from adapt.settings.study import StudyConfig
-from adapt.study.grid import FineTuning
+from adapt.study.fine_tuning import FineTuning
 from adapt.training.schedules import factor
 from viz.report.comparison import PAPERS, cells, compare, for_report
 
@@ -41,6 +41,7 @@ SEGMENTATION = {
     "li2018_cityscapes_deeplab": ("deeplabv2_resnet101", 2, 800, "poly", "affine", []),
     "li2018_cityscapes_pspnet": ("pspnet_resnet101", 16, 624, "poly", "train", [0.5, 2.0]),
     "li2018_cityscapes_pspnet836": ("pspnet_resnet101", 8, 836, "poly", "train", [0.5, 2.0]),
+    "li2018_context_encnet": ("encnet_resnet50", 16, 480, "poly", "train", [0.5, 2.0]),
     "li2018_sbd_pspnet": ("pspnet_resnet101", 16, 480, "poly", "train", [0.5, 2.0]),
 }
 """Network, batch, crop, rate, batch norm and random scale: 000, section IV.B; 001, table 3."""
@@ -69,7 +70,8 @@ def test_experiments_have_the_papers_settings(name: str) -> None:
     for penalty in config.penalties.values():
         assert penalty.alpha in (1e-2, 1e-3, 1e-4) and penalty.beta in (1e-3, 1e-4)
     assert protocols[1].flip and len(protocols[1].scales) == 6
-    windows = [[crop, crop]] * 2 if "pspnet" in name else [[], []]
+    assert config.network.auxiliary == (0.4 if "pspnet" in name else 0)
+    windows = [[crop, crop]] * 2 if "pspnet" in name or "encnet" in name else [[], []]
     assert [p.window for p in protocols] == windows
 
 
@@ -81,17 +83,15 @@ def test_experiments_have_the_papers_settings(name: str) -> None:
 def test_the_share_of_new_parameters_is_the_papers(
     name: str, share: float, tolerance: float
 ) -> None:
-    """000, section IV.D.4: FCN below 0.1 %, ResNet-101 0.1 %, DeepLab 3.4 %, PSPNet 37.5 %, of
-    which 2.3 points are the auxiliary head that ours does not have."""
-    config = NetworkConfig(name=name)
+    """000, section IV.D.4: FCN below 0.1 %, ResNet-101 0.1 %, DeepLab 3.4 %, PSPNet 37.5 %."""
+    config = NetworkConfig(name=name, auxiliary=0.4 if name.startswith("pspnet") else 0)
     with torch.device("meta"):
-        parameters = {k: p.numel() for k, p in build_network(config, 19).named_parameters()}
-    new, auxiliary = head_of(config) & parameters.keys(), 0
+        net = build_network(config, 19)
+    parameters = {k: p.numel() for k, p in net.named_parameters()}
+    new = head_of(config, net) & parameters.keys()
     if name.startswith("pspnet"):
         new = {k for k in parameters if not k.startswith("backbone.")}
-        auxiliary = 1024 * 256 * 9 + 2 * 256 + 257 * 19
-    total = sum(parameters.values()) + auxiliary
-    found = 100 * (sum(parameters[k] for k in new) + auxiliary) / total
+    found = 100 * sum(parameters[k] for k in new) / sum(parameters.values())
     assert found == pytest.approx(share, abs=tolerance)
 
 
@@ -108,6 +108,69 @@ def test_trainings_differ_in_penalty_and_seed_only(tmp_path: Path) -> None:
     names = [cell.name.split(" on ")[0] for cell in planned.cells()]
     assert names[:3] == ["train seed0/l2", "evaluate seed0/l2", "evaluate seed0/l2"]
     assert len(names) == 2 * 2 * 3
+
+
+def test_shares_and_frozen_layers_come_after_the_penalties(tmp_path: Path) -> None:
+    """And what all start from comes before them, with its Fisher information and its analyses."""
+    config = made("camvid_transfer", f"runs={tmp_path}", "seeds=[3]", "shares=[0.25]")
+    planned = FineTuning(config)
+    runs = {Path(t.run).name: t for t in planned.tunings(3)}
+    names = list(config.penalties)
+    frozen = [f"{name}_freeze_{k}" for k in (2, 4, 7, 10, 13) for name in ("l2", "l2_sp")]
+    assert list(runs) == [*names, *(f"{n}_share_0.25" for n in names), *frozen]
+    assert runs["l2_freeze_7"] == replace(
+        runs["l2"], run=str(tmp_path / "seed3/l2_freeze_7"), freeze="7"
+    )
+    quarter = runs["l2_sp_share_0.25"]
+    assert quarter.data == replace(runs["l2_sp"].data, share=0.25)
+    assert {t.start for t in runs.values()} == {
+        f"backbone:{tmp_path}/pretraining/model.safetensors"
+    }
+    fisher = str(tmp_path / "fisher.safetensors")
+    assert runs["l2_sp_fisher"].penalty.fisher == runs["gl_sp_fisher"].penalty.fisher == fisher
+    cells = [cell.name for cell in planned.cells()]
+    assert cells[:3] == ["train pretraining", "fisher pretraining", "train seed3/none"]
+    assert len(cells) == 2 + 4 * len(runs) and "analyse seed3/none" in cells
+
+
+def test_a_source_task_is_learnt_and_what_is_kept_of_it_is_told(
+    world: Path, tmp_path: Path, voc_tree: Callable[..., Path]
+) -> None:
+    """001's Table 5 by one command: its column is that of the analyses."""
+    config = made(
+        "camvid_transfer", f"data.root={world / 'd1'}", f"runs={tmp_path / 'runs'}", "device=cpu",
+        "data.parts={fit: 0.75, tune: 0.25}", "data.resize=[48,64]", "data.crop=[32,40]",
+        "network.width=0.03125", "pretraining.data.name=voc",
+        "pretraining.data.train_split=train", "pretraining.data.crop=[32,40]",
+        f"pretraining.data.root={voc_tree(tmp_path / 'voc')}", "pretraining.steps=2",
+        "supervised.steps=2", "batch=2", "seeds=[0]", "freezes=[]", "freezes_of=[]",
+        "fisher_images=2", "~penalties.l1_sp", "~penalties.gl_sp", "~penalties.gl_sp_fisher",
+        "~penalties.l2_sp", "~penalties.none",
+    )  # fmt: skip
+    run_study(config)
+    rows = {row["penalty"]: row for row in read_json(tmp_path / "runs/comparison.json")["rows"]}
+    assert rows.keys() == {"l2", "l2_sp_fisher"}
+    for name, row in rows.items():
+        analysis = tmp_path / f"runs/seed0/{name}/analysis"
+        lost = read_json(analysis / "source.json")["scores"]["miou"]["drop"]
+        assert row["source_drop"]["mean"] == pytest.approx(lost)
+        assert {p.stem for p in analysis.glob("*.json")} == set(config.analyses)
+    html = (tmp_path / "runs/report.html").read_text()
+    assert "lost on source" in html and "Box-plots of log Fisher information" in html
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "message"),
+    [
+        ("camvid_transfer", "moved=true", "moved is set, but a study of fine-tuning, which has"),
+        ("camvid_chain", "loss=true", "loss is set, but a study of adaptation, which has shifts"),
+        ("camvid_transfer", "~pretraining", "penalties.l2_sp_fisher needs Fisher information of"),
+        ("camvid_transfer", "freezes_of=[l3]", "freezes_of: 'l3' is not known"),
+    ],
+)
+def test_what_a_study_would_not_use_is_refused(name: str, given: str, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        FineTuning(made(name, given))
 
 
 @pytest.fixture(scope="module")
@@ -156,7 +219,7 @@ def test_the_comparison_has_means_deviations_and_the_papers_figures(indoor: Path
     paper = {key: row["paper"] for key, row in rows.items()}
     assert (paper["l2", "centre"]["mean"], paper["l2_sp", "centre"]["mean"]) == (79.6, 84.2)
     assert paper["l2", "ten_crops"] is None, "the starred figures are of another training"
-    printed = cells(rows["l2", "centre"])[-1]
+    printed = cells(rows["l2", "centre"])[6]
     assert printed == "79.6 ± 0.5 (Table 2, from Places 365), other data"
     html = (indoor / "runs/report.html").read_text()
     assert "Fine-tuning" in html and "comparable only if" in html and "top-1" in html
@@ -201,7 +264,8 @@ def test_a_segmentation_study_from_a_body_to_its_class_table(
     save_file(build_network(config, 81).state_dict(), tmp_path / "coco.safetensors")
     monkeypatch.chdir(tmp_path)
     run_study(made(
-        "li2018_sbd_pspnet", "network=fcn8s_vgg16", "network.width=0.03125", "device=cpu",
+        "li2018_sbd_pspnet", "network=fcn8s_vgg16", "network.width=0.03125", "network.auxiliary=0",
+        "device=cpu",
         "supervised.schedule.name=constant", "supervised.start=backbone:coco.safetensors",
         "data.root=voc", "data.train_split=train", "data.crop=[32,32]", "supervised.steps=2",
         "batch=2", "protocols.whole.window=[32,32]", "protocols.multiscale.window=[32,32]",
@@ -227,9 +291,9 @@ def test_the_papers_figures_are_consistent_and_belong_to_the_experiments() -> No
         assert statistics.mean(figure["per_class"]) == pytest.approx(figure["mean"], abs=0.06)
     configs = {name: made(name) for name in EXPERIMENTS}
     assert {f["paper"] for f in papers["figures"]} == papers["papers"].keys()
-    assert {re.sub("_(star|coco|extra)$", "", f["experiment"]) for f in papers["figures"]} == set(
-        EXPERIMENTS
-    )
+    assert {
+        re.sub("_(star|coco|extra|101)$", "", f["experiment"]) for f in papers["figures"]
+    } == set(EXPERIMENTS)
     for figure in papers["figures"]:
         if figure["experiment"] in configs and figure["split"] not in ("test", "source"):
             config = configs[figure["experiment"]]

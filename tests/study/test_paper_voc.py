@@ -29,7 +29,7 @@ def test_the_papers_study_runs_from_its_data_to_the_report_with_the_papers_setti
         "network.width=0.03125", "data.crop=[33,33]", "~objectives.pool1", "~objectives.pool2",
         "~objectives.pool4", "~objectives.w_dec",
     ))  # fmt: skip
-    assert "AdaBN left out: deeplab_vgg16 has no batch norm" in capsys.readouterr().out
+    assert "AdaBN left out: deeplabv2_vgg16 has no batch norm" in capsys.readouterr().out
     shifts, methods = ("photocopy", "ripple", "cubism"), ("B0", "B1", "B2", "pool5", "pool3")
     rows = {(r["shift"], r["method"]) for r in read_json(Path("runs/results.json"))}
     wanted = {(s, m) for s in shifts for m in (*methods, "w_inc")}
@@ -50,5 +50,8 @@ def test_the_papers_study_runs_from_its_data_to_the_report_with_the_papers_setti
         weights = (penalty, 5e-4, 5e-4)
         assert tuple(config["penalty"][k] for k in ("name", "alpha", "beta")) == weights
     written = read_yaml(CONFIGS / "experiment/paper_voc.yaml")
+    for name in ("pool5", "w_inc"):
+        regression = read_config(Path("runs/seed0/ripple") / name)["objective"]["regression"]
+        assert regression["distance"] == "norm"
     assert (written["data"]["crop"], written["batch"]) == ([321, 321], 10)
     assert [written[k]["steps"] for k in ("supervised", "adaptation")] == [20000, 20000]

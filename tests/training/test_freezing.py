@@ -66,7 +66,19 @@ def test_residual_stages_freeze_whole() -> None:
     front = ("backbone.conv1.", "backbone.bn1.", "backbone.layer1.")
     wanted = {n for n, _ in net.named_parameters() if n.startswith(front)}
     assert freeze_first(deepcopy(net), "pool2", SIZE) == wanted
-    assert freeze_first(net, "11", SIZE) == wanted
+    assert freeze_first(net, "10", SIZE) == wanted
+
+
+def test_the_papers_numbers_are_blocks_of_resnet101() -> None:
+    """001, Figure 3: 1, 10, 22, ... are whole stages and whole blocks of the third one."""
+    with torch.device("meta"):
+        net = build_network(NetworkConfig("dilated_resnet101"), 3)
+    for k, last in ((10, "layer1.2"), (22, "layer2.3"), (34, "layer3.3"), (91, "layer3.22")):
+        names = freeze_first(deepcopy(net), str(k), SIZE)
+        blocks = [n for n, _ in net.named_modules() if n.endswith("conv3")][: (k - 1) // 3]
+        assert blocks[-1].removeprefix("backbone.") == f"{last}.conv3"
+        assert f"{blocks[-1]}.weight" in names
+        assert len([n for n in names if n.endswith("conv3.weight")]) == len(blocks)
 
 
 class Embedded(nn.Module):

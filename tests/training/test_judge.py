@@ -127,6 +127,19 @@ def test_what_nothing_can_be_concluded_from_is_named() -> None:
     assert nothing.before is None and "nan" not in str(nothing)
 
 
+def test_rare_classes_that_gain_what_a_frequent_one_loses_are_told_apart() -> None:
+    """Ten of 1,000 pixels are road, which `before` never says: the student finds them, and takes 30
+    of sky for road as well."""
+    before, after = np.zeros((2, 3, 4), int)
+    before[0, 0], before[1, :2], before[2, 0] = 990, (990, 10), 1000
+    after[0, :2], after[1, :2], after[2, :2] = (960, 10), (990, 10), (960, 40)
+    counts = np.stack([np.stack([before, after])] * 12)
+    counts[..., 2] += 10  # on which both agree
+    found = conclude(counts, [BEFORE, AFTER], CLASSES, 5)
+    assert found.worse == 12 and found.intervals["gain"][0] > 0
+    assert found.conclusion == "unclear" and "rare classes gain" in str(found)
+
+
 def test_kept_pictures_hold_what_was_compared(world: Path, tmp_path: Path) -> None:
     """All three pairs are kept, so that their maps give the verdict's own scores."""
     run = adapt(adapting(world, tmp_path / "run", steps=2))

@@ -9,12 +9,17 @@ from adapt.disk.runs import read_summary
 from adapt.disk.tables import csv_of, text_table
 from adapt.errors import InputError
 from adapt.evaluation.rows import collect
-from adapt.study.grid import FineTuning
-from viz.report.tables import Line, Stat, entries_of, lines_of
+from adapt.study.fine_tuning import FineTuning
+from viz.report.tables import Line, Stat, entries_of, lines_of, stat
 
 PAPERS = Path(__file__).with_name("papers.json")
 COMPARISON, CLASSES = "comparison.json", "comparison_classes.csv"
 METRICS = {"miou": "mIoU", "top1": "top-1"}
+HEADS = (
+    "penalty", "protocol", "score", "", "class acc", "n", "the paper's", "lost on source",
+    "the paper's",
+)  # fmt: skip
+SOURCE_DROP = {"metric": "source_drop", "split": "source"}
 PER_CLASS = {"miou": "iou", "top1": "accuracy"}
 
 
@@ -37,7 +42,7 @@ def compare(study: FineTuning) -> dict[str, Any]:
         protocol = names.get(first.protocol, first.protocol)
         wanted = {"experiment": config.name, "penalty": line.penalty, "protocol": protocol,
                   "metric": metric, "split": line.split}  # fmt: skip
-        paper = next((f for f in papers["figures"] if wanted.items() <= f.items()), None)
+        paper = figure(papers, wanted)
         classes = first.metrics["classes"]
         counts = {
             "train": int(read_summary(Path(first.row.run))["samples"]),
@@ -55,8 +60,10 @@ def compare(study: FineTuning) -> dict[str, Any]:
                 "metric": metric,
                 "seeds": [entry.row.seed for entry in line.entries],
                 "scores": {name: vars(s) for name, s in stats.items() if s is not None},
+                "source_drop": vars(lost) if (lost := source_drop(line, metric)) else None,
                 "counts": counts,
                 "paper": paper,
+                "paper_source_drop": figure(papers, wanted | SOURCE_DROP),
                 "same_counts": all(data.get(k) == n for k, n in counts.items()),
             }
         )
@@ -72,6 +79,19 @@ def compare(study: FineTuning) -> dict[str, Any]:
     }
 
 
+def figure(papers: dict[str, Any], wanted: dict[str, str]) -> dict[str, Any] | None:
+    """A figure that a paper printed."""
+    return next((f for f in papers["figures"] if wanted.items() <= f.items()), None)
+
+
+def source_drop(line: Line, metric: str) -> Stat | None:
+    """What was lost on the data of the network that the line came from (001, Table 5), where the
+    study analysed it."""
+    found = (Path(entry.row.run) / "analysis/source.json" for entry in line.entries)
+    scores = [read_json(path)["scores"].get(metric, {}) for path in found if path.is_file()]
+    return stat(score.get("drop") for score in scores)
+
+
 def by_class(line: Line, score: str) -> list[float | None]:
     """A score of every class: means over seeds."""
     columns = zip(*(entry.metrics["truth"][score] for entry in line.entries), strict=True)
@@ -82,21 +102,33 @@ def by_class(line: Line, score: str) -> list[float | None]:
 def cells(row: dict[str, Any]) -> tuple[str, ...]:
     """A row of the table as text."""
     scores = {name: str(Stat(**score)) for name, score in row["scores"].items()}
-    paper, metric, printed = row["paper"], row["metric"], "-"
-    if paper:
-        theirs = Stat(*(paper[name] for name in ("mean", "std", "n")))
-        printed = f"{theirs} ({paper['table']}, from {paper['start']})"
-        printed += "" if row["same_counts"] else ", other data"
+    metric, lost = row["metric"], row.get("source_drop")
+    source = (str(Stat(**lost)), theirs(row, "paper_source_drop")) if lost else ("-", "-")
     return (
         row["label"], row["protocol"] or "-", METRICS[metric], scores[metric],
-        scores.get("class_accuracy", "-"), str(len(row["seeds"])), printed,
+        scores.get("class_accuracy", "-"), str(len(row["seeds"])), theirs(row, "paper"), *source,
     )  # fmt: skip
+
+
+def theirs(row: dict[str, Any], name: str) -> str:
+    """A paper's figure beside a row, and where it stands."""
+    paper = row[name]
+    if not paper:
+        return "-"
+    printed = Stat(paper["mean"], paper["std"] or 0.0, paper["n"])
+    other = "" if row["same_counts"] else ", other data"
+    return f"{printed} ({paper['table']}, from {paper['start']}){other}"
 
 
 def text(found: dict[str, Any]) -> str:
     """The table that the study prints."""
-    heads = ("penalty", "protocol", "score", "", "class acc", "n", "the paper's")
-    return text_table([heads, *map(cells, found["rows"])], left=range(len(heads)))
+    return text_table(table_of(found["rows"]), left=range(len(HEADS)))
+
+
+def table_of(rows: list[dict[str, Any]]) -> list[tuple[str, ...]]:
+    """Heads and lines; without what was lost on the source's data where no study analysed that."""
+    analysed = any(row.get("source_drop") for row in rows)
+    return [line[: None if analysed else -2] for line in (HEADS, *map(cells, rows))]
 
 
 def for_report(runs: Path) -> dict[str, Any] | None:
@@ -112,7 +144,8 @@ def for_report(runs: Path) -> dict[str, Any] | None:
     if not found.keys() >= {"experiment", "note", "rows", "classes", "columns"}:
         raise InputError(f"{path}: not the comparison of a fine-tuning study")
     kinds = sorted({PER_CLASS[row["metric"]] for row in found["rows"]})
-    return found | {"lines": list(map(cells, found["rows"])), "by_class": ", ".join(kinds)}
+    heads, *lines = table_of(found["rows"])
+    return found | {"heads": heads, "lines": lines, "by_class": ", ".join(kinds)}
 
 
 def save(found: dict[str, Any], folder: Path) -> None:

@@ -178,7 +178,11 @@ def lines_of(entries: Iterable[Entry]) -> list[Line]:
         keys = sorted({key for values in settings for key in values})
         differing = [k for k in keys if len({repr(values.get(k)) for values in settings}) > 1]
         for members, values in zip(variants.values(), settings, strict=True):
-            note = ", ".join(f"{k.removeprefix('penalty.')}={values.get(k)}" for k in differing)
+            note = ", ".join(
+                f"{k.removeprefix('penalty.')}={values.get(k)}"
+                for k in differing
+                if values.get(k) != ""
+            )
             if len(differing) > NAMED:  # other data or another network: the run says it better
                 note = Path(members[0].row.run).name
             label = f"{place[2]} ({note})" if note else place[2]
