@@ -1,5 +1,6 @@
 """Small data sets in the layouts of the real ones. Each call of a fixture makes its own tree."""
 
+import gc
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +12,15 @@ from trees import camvid, scene
 
 Tree = Callable[..., Path]
 """(root=None, train=6, val=3) -> root of the tree that was made; None = a fresh temporary one."""
+
+
+def pytest_collection_finish() -> None:
+    """The garbage collector leaves alone what all the imports made, which stays to the end."""
+    gc.freeze()
+
+
+def pytest_unconfigure() -> None:
+    gc.unfreeze()  # else libraries report as leaks what an interpreter's end does not find
 
 
 @pytest.fixture(scope="session")

@@ -4,6 +4,7 @@ import re
 from argparse import Namespace
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -39,6 +40,7 @@ NOISE = re.compile("To append|See http|Available options|Config search path|Set 
 """Beginnings of lines of Hydra's messages that serve nobody here."""
 
 
+@cache
 def register(name: str) -> None:
     """Make known to Hydra the settings of a command, its defaults, and the choices in CHOICES."""
     store, command = ConfigStore.instance().store, COMMANDS[name]

@@ -8,10 +8,10 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
-from adapt.data import layout_of
+from adapt.data.samples import map_fields
 from adapt.disk.files import write_json
 from adapt.disk.tables import text_table
-from adapt.errors import Stopped, listing
+from adapt.errors import Stopped
 from adapt.machine.runtime import say
 from adapt.scan import checks
 from adapt.scan.checks import size_text
@@ -35,8 +35,6 @@ def scan(config: ScanConfig) -> Path:
         Stopped: with status 1 if there are errors; the report is written.
     """
     findings, summary = check(config)
-    if tasks := {*config.data.tasks, *layout_of(config.data).tasks}:
-        say(f"label maps by name ({listing(tasks)}) are not looked at; a training reads some first")
     for line in overview(summary, config.near):
         say(line)
     show(findings, config.shown, config.out)
@@ -78,6 +76,7 @@ def check(config: ScanConfig) -> tuple[list[Finding], dict[str, Any]]:
     summary: dict[str, Any] = {
         "lists": {name: len(samples) for name, samples in found.lists.items()},
         "samples": len(found.samples),
+        "tasks": sorted(map_fields(found.samples)),
         "files": len(records) + len(broken),
         "sizes": dict(sizes.most_common()),
         "modes": dict(modes.most_common()),
@@ -125,6 +124,8 @@ def overview(summary: dict[str, Any], near: int) -> list[str]:
         for row in next(iter(labels.values())):
             rows.append([row, *(f"{percent[row]:.2f}" for percent in labels.values())])
         lines.append("labels " + text_table(rows).replace("\n", "\n" + " " * len("labels ")))
+    if summary["tasks"]:
+        lines.append(f"labels {', '.join(summary['tasks'])}: decoded, their values not checked")
     for side, found in summary.get("statistics", {}).items():
         values = [f"network.{k}=[{','.join(map(str, found[k]))}]" for k in ("mean", "std")]
         lines.append(f"{side}     {' '.join(values)}")

@@ -74,14 +74,12 @@ def test_the_demo_runs_outside_of_the_checkout(bin_folder: Path, tmp_path: Path)
         "supervised.steps=1", "adaptation.steps=1", "inversion.steps=1", "baselines=[b0]",
         "data.crop=[]", "batch=2", "~shifts.ripple", "~shifts.cubism", "device=cpu",
     )  # fmt: skip
-    demo = ("fra", "demo", *small)
-    planned = said(bin_folder, tmp_path, *demo, "--dry-run")
-    assert not (tmp_path / "runs").exists()
     said(bin_folder, tmp_path, "fra", "study", "experiment=demo", *small)
     assert (tmp_path / "runs/demo/report.html").is_file()
     (record, *_) = (tmp_path / "runs/demo").rglob("env.json")
     assert json.loads(record.read_text())["command"].startswith("fra study experiment=demo ")
-    assert said(bin_folder, tmp_path, *demo, "--dry-run") == planned.replace("would do", "done")
+    again = said(bin_folder, tmp_path, "fra", "demo", *small, "--dry-run")
+    assert "done" in again and "would do" not in again
 
 
 @pytest.mark.parametrize(

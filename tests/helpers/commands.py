@@ -53,11 +53,8 @@ def warm() -> Warm:
 def run(
     script: str, *overrides: str, cwd: Path, status: int | None = 0, **environment: str
 ) -> subprocess.CompletedProcess:
-    """A script of scripts/, without its seconds of imports unless it has an environment."""
-    if environment:
-        given = (str(ROOT / "scripts" / script), *overrides)
-        return python(*given, cwd=cwd, status=status, **environment)
-    command = warm().start(script, *overrides, cwd=cwd)
+    """A script of scripts/, without its seconds of imports."""
+    command = warm().start(script, *overrides, cwd=cwd, **environment)
     found = command.wait(300)
     assert status in (None, found), (found, command.stdout, command.stderr)
     return subprocess.CompletedProcess([script], found, command.stdout, command.stderr)

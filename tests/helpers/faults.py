@@ -40,6 +40,11 @@ def signal_at_step(argument: str) -> None:
         at_step(int(step), lambda: os.kill(os.getpid(), getattr(signal, name)))
 
 
+def no_hangup() -> None:
+    """What nohup does."""
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+
+
 def signal_while_saving(argument: str) -> None:
     """`STEP,SIGNAL`: the process sends itself a signal while that step's checkpoint is written."""
     import adapt.training.train

@@ -1,6 +1,6 @@
 """Gradients of objectives on this process's share of a batch, written to a file a process:
 
-torchrun --nproc-per-node N shares.py FOLDER
+shares.py FOLDER, in the environment that torchrun gives
 """
 
 import sys

@@ -1,16 +1,20 @@
 """Real scripts without their seconds of imports: one warmed-up process forks one for each command.
 
 As a program it is that process. It reads a request a line, {"start": [FAULT, SCRIPT.py,
-OVERRIDES...], "cwd", "out", "fresh"} or {"wait": PID, "timeout": SECONDS}, and answers with a line
-of JSON. What it starts runs in a session of its own, through tests/helpers/driver.py.
+OVERRIDES...], "cwd", "out", "fresh", "environment"} or {"wait": PID, "timeout": SECONDS}, and
+answers with a line of JSON. What it starts runs in a session of its own, through
+tests/helpers/driver.py.
 """
 
+import atexit
+import gc
 import importlib
 import json
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -99,15 +103,20 @@ class Warm:
         fault: str = "none",
         fresh: bool = False,
         cwd: Path | None = None,
+        out: Path | None = None,
+        **environment: str,
     ) -> Command:
-        """A script; `fresh` = by an interpreter of its own, imports and all."""
-        out = self.logs / f"{len(self.started) + 1:04d}"
+        """A script; `fresh` = by an interpreter of its own, imports and all. It writes to
+        out.stdout and out.stderr."""
+        out = out or self.logs / f"{len(self.started) + 1:04d}"
         request = {
             "start": [fault, script, *overrides],
             "cwd": str(cwd or self.cwd),
             "out": str(out),
+            "fresh": fresh,
+            "environment": environment,
         }
-        pid = self.ask({**request, "fresh": fresh})
+        pid = self.ask(request)
         self.started.append(Command(self, pid, out))
         return self.started[-1]
 
@@ -163,29 +172,42 @@ def warm_up() -> None:
         compiled(np.zeros((8, 8, 3), np.uint8))
     threads = list(Path("/proc/self/task").iterdir())
     assert len(threads) == 1, "a process with threads cannot be forked"
+    gc.freeze()  # the children neither look through all of this nor copy it
 
 
-def become(started: list[str], cwd: str, out: str, fresh: bool) -> None:
+def become(
+    started: list[str], cwd: str, out: str, fresh: bool, environment: dict[str, str]
+) -> None:
     """In the forked child: a script's process."""
     import runpy
 
+    os.environ.update(environment)
     os.setsid()
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # and what nohup starts ignores this
     os.chdir(cwd)
     for name, descriptor in (("/dev/null", 0), (f"{out}.stdout", 1), (f"{out}.stderr", 2)):
-        flags = os.O_RDONLY if descriptor == 0 else os.O_WRONLY | os.O_CREAT | os.O_TRUNC
-        opened = os.open(name, flags, 0o644)
+        opened = os.open(name, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o644)
         os.dup2(opened, descriptor)
         os.close(opened)
-    sys.stdout = open(1, "w", closefd=False, buffering=1)  # noqa: SIM115
-    sys.stderr = open(2, "w", closefd=False, buffering=1)  # noqa: SIM115
+    sys.stdout = sys.__stdout__ = open(1, "w", closefd=False, buffering=1)  # noqa: SIM115
+    sys.stderr = sys.__stderr__ = open(2, "w", closefd=False, buffering=1)  # noqa: SIM115
     command = [str(HERE / "driver.py"), *started]
     if fresh:
         os.execv(sys.executable, [sys.executable, *command])
     sys.argv = command
     sys.path.insert(0, str(HERE))
-    runpy.run_path(sys.argv[0], run_name="__main__")
-    sys.exit()
+    status: Any = 0
+    try:
+        runpy.run_path(sys.argv[0], run_name="__main__")
+    except SystemExit as ended:
+        status = ended.code or 0
+    # As an interpreter ends, but for taking its modules apart, which takes longer than a command.
+    threading._shutdown()  # type: ignore[attr-defined]
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
 
 
 def waited(pid: int, timeout: float) -> int | None:
@@ -211,7 +233,7 @@ def serve() -> None:
             answer = os.fork()
             if answer == 0:
                 answers.close()
-                become(*(request[key] for key in ("start", "cwd", "out", "fresh")))
+                become(request.pop("start"), **request)
         else:
             pid = request["wait"]
             if pid not in ended and (status := waited(pid, request["timeout"])) is not None:

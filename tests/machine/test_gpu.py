@@ -156,8 +156,7 @@ def test_two_gpus_are_one_with_all_of_the_batch(
     ]  # fmt: skip
     for count in (1, 2):
         run = f"run={tmp_path / str(count)}"
-        done = torchrun("adapt.py", *told, run, cwd=tmp_path, count=count)
-        assert done.returncode == 0, done.stderr
+        torchrun("adapt.py", *told, run, cwd=tmp_path, count=count)
     one, two = (weights(tmp_path / str(count)) for count in (1, 2))
     assert one.keys() == two.keys() and any("running_mean" in key for key in one)
     for key, value in one.items():

@@ -5,7 +5,6 @@ import math
 import pytest
 import torch
 import torchvision
-from commands import ROOT, python
 from torch import Tensor, nn
 
 from adapt.errors import InputError
@@ -58,16 +57,6 @@ def configuration(name: str) -> NetworkConfig:
 def test_settings_name_torchvisions_classifiers() -> None:
     every = torchvision.models.list_models(module=torchvision.models)
     assert tuple(n for n in every if n not in ("googlenet", "inception_v3")) == choices.CLASSIFIERS
-
-
-@pytest.mark.system
-def test_torchvision_is_not_imported_before_a_network_needs_it() -> None:
-    code = (
-        "import sys, adapt.networks.saved as saved\n"
-        "saved.build_network(saved.NetworkConfig(name='fcn8s_vgg16', width=0.1), 2)\n"
-        "assert 'torchvision' not in sys.modules and 'scipy' not in sys.modules"
-    )
-    python("-c", code, cwd=ROOT)
 
 
 @pytest.mark.parametrize("name", NETWORKS)

@@ -1,11 +1,9 @@
 """Readers that leave: `| head`, streams that were never there, a terminal that is lost."""
 
 import os
-import pty
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -32,21 +30,17 @@ def test_r10_a_training_outlives_its_readers(world: Path, ending: str) -> None:
     assert not any(unread in p.read_bytes() for p in run.rglob("*") if p.is_file())
 
 
-def test_r10_a_lost_terminal_is_a_signal_to_save(warm: Warm, world: Path) -> None:
+def test_r10_a_lost_terminal_is_a_signal_to_save(warm: Warm, world: Path, tmp_path: Path) -> None:
     """SIGHUP from the kernel, with a bar that cannot be drawn any more; then R2."""
-    given = ("steps=40", "run=lost")
-    process, terminal = pty.fork()
-    if process == 0:
-        os.chdir(world)
-        signal.signal(signal.SIGHUP, signal.SIG_DFL)  # the tests may run under nohup
-        os.execv(sys.executable, [*TRAIN, *given])
-    end = time.monotonic() + 120
-    while not (read_metrics(world / "lost") if (world / "lost/metrics.jsonl").is_file() else ()):
-        assert time.monotonic() < end
-        time.sleep(0.01)
+    given, metrics = ("steps=40", "run=lost"), world / "lost/metrics.jsonl"
+    keyboard, terminal = os.openpty()
+    for stream in ("stdout", "stderr"):  # the first one that a session opens is its terminal
+        (tmp_path / f"out.{stream}").symlink_to(os.ttyname(terminal))
+    command = warm.start("train.py", *TRAINED, *given, out=tmp_path / "out")
+    command.until(lambda: metrics.is_file() and metrics.read_text().endswith("\n"))
     os.close(terminal)
-    status = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
-    assert status == 128 + signal.SIGHUP
+    os.close(keyboard)
+    assert command.wait() == 128 + signal.SIGHUP
     assert 0 < read_metrics(world / "lost")[-1]["step"] < 40
     warm.run("train.py", *TRAINED, *given)
     warm.run("train.py", *TRAINED, "steps=40", "run=kept")
@@ -55,12 +49,8 @@ def test_r10_a_lost_terminal_is_a_signal_to_save(warm: Warm, world: Path) -> Non
 
 
 def test_r10_nohup_is_left_alone(warm: Warm, world: Path) -> None:
-    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # what nohup does, and exec keeps
-    try:
-        process = subprocess.Popen([*TRAIN, "steps=30", "run=nohup"], cwd=world)
-    finally:
-        signal.signal(signal.SIGHUP, before)
-    while process.poll() is None and not (world / "nohup/config.yaml").is_file():
-        time.sleep(0.01)
-    process.send_signal(signal.SIGHUP)
-    assert process.wait(120) == 0
+    given = (*TRAINED, "data.root=d1", "steps=30", "run=nohup")
+    command = warm.start("train.py", *given, fault="no_hangup")
+    command.until((world / "nohup/config.yaml").is_file)
+    command.kill(signal.SIGHUP)
+    assert command.wait() == 0

@@ -2,11 +2,8 @@
 
 import csv
 import json
-import os
 import re
 import statistics
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +11,7 @@ from pathlib import Path
 import image_trees
 import pytest
 import torch
-from commands import settings_of
+from commands import run, settings_of
 from safetensors.torch import save_file
 
 from adapt.cli.study import study as run_study
@@ -184,12 +181,7 @@ def indoor(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(0)
     places = build_network(NetworkConfig(name="resnet18"), 365)
     torch.save({"state_dict": places.state_dict(), "arch": "resnet18"}, home / "places.pth.tar")
-    done = subprocess.run(
-        [sys.executable, str(ROOT / "scripts/study.py"), *SMALL, "device=cpu"],
-        cwd=home, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True,
-        timeout=300,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
+    run("study.py", *SMALL, "device=cpu", cwd=home)
     return home
 
 

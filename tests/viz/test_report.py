@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 import yaml
-from commands import ROOT, python
 from tiny import adapting, teaching
 
 from adapt.errors import InputError
@@ -66,6 +65,12 @@ def copied(runs: Path, tmp_path: Path) -> Path:
 def written(runs: Path, tmp_path: Path) -> str:
     config = ReportConfig(runs=str(runs), out=str(tmp_path / "r.html"), examples=1)
     return report(config).read_text()
+
+
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pictures without content, for tests that read the text."""
+    monkeypatch.setattr("matplotlib.figure.Figure.savefig", lambda *_, **settings: None)
 
 
 def edit(path: Path, change: Callable[[dict[str, Any]], Any]) -> None:
@@ -151,6 +156,7 @@ def test_hostile_names_are_escaped_and_drawn_as_they_are(copied: Path, tmp_path:
         ("env", {"packages": None}, "packages is None"),
     ],
 )
+@pytest.mark.usefixtures("undrawn")
 def test_a_record_that_is_none_is_named_and_costs_its_run_only(
     copied: Path, tmp_path: Path, name: str, change: dict, message: str
 ) -> None:
@@ -185,6 +191,7 @@ def test_nothing_to_report_is_named(tmp_path: Path) -> None:
         report(ReportConfig(runs=str(tmp_path)))
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_splits_are_never_compared_with_each_other(copied: Path, tmp_path: Path) -> None:
     """A teacher scored on another split as well must not lend its score to the summary."""
     path = next((copied / "teacher").glob("metrics_*_d1_val.json"))
@@ -206,6 +213,7 @@ def test_parts_of_the_data_are_not_joined_as_seeds(copied: Path) -> None:
     assert all(len(x.entries) == 1 for x in lines)
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_runs_of_two_data_sets_are_told_apart(copied: Path, tmp_path: Path) -> None:
     """Another data set, size and network in one folder: named by run, a class table for each."""
     other = Path(shutil.copytree(copied / "teacher", copied / "teacher2"))
@@ -225,10 +233,3 @@ def test_runs_of_two_data_sets_are_told_apart(copied: Path, tmp_path: Path) -> N
     assert {x.label for x in lines if x.method == "B0"} == {"B0 (teacher)", "B0 (teacher2)"}
     assert sorted(len(table["body"]) for table in class_tables(lines)) == [4, 11]
     assert "B0 (teacher2)" in written(copied, tmp_path)
-
-
-@pytest.mark.system
-def test_matplotlib_is_imported_when_something_is_drawn() -> None:
-    names = ("viz.report.page", "viz.inversion.command", "viz.layers.command", "viz.filters")
-    code = f"import sys, {', '.join(names)}; sys.exit('matplotlib' in sys.modules)"
-    python("-c", code, cwd=ROOT)
