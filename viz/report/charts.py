@@ -35,14 +35,16 @@ def batches(items: Iterable[T], size: int) -> list[list[T]]:
 
 def training_curves(records: Sequence[Mapping[str, Any]]) -> bytes:
     """Loss and its weighted parts, learning rate and, where there are any, evaluations: agreement
-    with the teacher, and scores with labels.
+    with the teacher, and scores with labels, of several heads in a panel each.
 
     Args:
         records: lines of metrics.jsonl (adapt.disk.runs.read_metrics).
     """
     steps = [r for r in records if "loss" in r]
     scored = [r for r in records if "evaluation" in r]
-    with drawing(10.0, 3.0, 3 if scored else 2) as (figure, axes):
+    names = dict.fromkeys(name for r in scored for name in r["evaluation"])
+    heads = dict.fromkeys(name.rpartition("/")[0] for name in names)
+    with drawing(10.0, 3.0, 2 + len(heads)) as (figure, axes):
         at = [r["step"] for r in steps]
         axes[0].plot(at, [r["loss"] for r in steps], color="black", alpha=0.45, label="loss")
         every = (part for r in steps for part in r.get("parts", {}).items())
@@ -55,15 +57,15 @@ def training_curves(records: Sequence[Mapping[str, Any]]) -> bytes:
         axes[0].set(title="Loss", xlabel="step", yscale="log" if decades else "linear")
         axes[1].plot(at, [r.get("lr", float("nan")) for r in steps], color=COLOURS[4])
         axes[1].set(title="Learning rate", xlabel="step")
-        if scored:
-            at = [r["step"] for r in scored]
-            names = dict.fromkeys(name for r in scored for name in r["evaluation"])
-            for colour, marker, name in zip(COLOURS, MARKERS, names, strict=False):
+        at = [r["step"] for r in scored]
+        for axis, head in zip(axes[2:], heads, strict=True):
+            own = [name for name in names if name.rpartition("/")[0] == head]
+            for colour, marker, name in zip(COLOURS, MARKERS, own, strict=False):
                 values = [r["evaluation"].get(name, float("nan")) for r in scored]
-                label = name.replace("agreement_miou", "agreement").replace("_", " ")
-                axes[2].plot(at, values, marker, ls="-", color=colour, label=label)
-            what = "Agreement and scores" if len(names) > 1 else "Agreement"
-            axes[2].set(title=f"{what}, percent", xlabel="step")
+                label = name.removeprefix(f"{head}/").replace("agreement_miou", "agreement")
+                axis.plot(at, values, marker, ls="-", color=colour, label=label.replace("_", " "))
+            what = head or ("Agreement and scores" if len(names) > 1 else "Agreement")
+            axis.set(title=f"{what}, percent", xlabel="step")
         for axis in axes:
             whole_ticks(axis)
         legend_below(figure, axes, 3)
