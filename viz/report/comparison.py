@@ -76,6 +76,7 @@ def compare(study: FineTuning) -> dict[str, Any]:
         "rows": rows,
         "classes": classes,
         "columns": columns,
+        "compared": {name: str(p.relative_to(study.root)) for name, p in study.compared().items()},
     }
 
 
