@@ -23,6 +23,7 @@ from adapt.evaluation.inference import (
     restyle_to_old,
 )
 from adapt.evaluation.metrics import MATRIX, ImageScores
+from adapt.evaluation.rows import images_path
 from adapt.machine.processes import on_rank_zero, rank_zero_only, shared_errors
 from adapt.machine.runtime import runtime, say
 from adapt.networks.preprocessing import sees
@@ -65,8 +66,8 @@ def described(found: dict[str, Any], about: dict[str, Any]) -> bool:
 @shared_errors()
 def evaluate(config: EvaluateConfig) -> Path:
     """Evaluate a run as configured; returns metrics_<data>_<domain>_<split>[_<variant>].json in the
-    run's folder, with a per-class CSV beside it. Of several heads each has files of its own, which
-    end in _<task>, and the first is returned.
+    run's folder, with a per-class CSV beside it and images_<...>.csv with each image's mIoU. Of
+    several heads each has files of its own, which end in _<task>, and the first is returned.
 
     Raises:
         InputError: the run is unfinished, the domain has no data, or the classes do not fit.
@@ -153,12 +154,16 @@ def score(
     path = on_rank_zero(lambda: place_for(path, about))
     table = per_class(found, data.classes)
     rank_zero_only(write_whole)(path.with_suffix(".csv"), table.encode())
-    rank_zero_only(write_json)(path, about | as_dict(found))  # last: to a study it means "done"
+    numbers = as_dict(found)
+    if images := numbers.pop("per_image"):
+        each = csv_of([("image", "miou"), *((name, round(v, 4)) for name, v in images.items())])
+        rank_zero_only(write_whole)(images_path(path), each.encode())
+    rank_zero_only(write_json)(path, about | numbers)  # last: to a study it means "done"
     said = {
         k: "none (no pixel counts)" if isnan(v) else f"{v:.1f}" for k, v in headline(found).items()
     }
-    numbers = ", ".join(f"{k} {v}" for k, v in said.items())
-    say(f"{path}: {found.images} images, {numbers}")
+    scores = ", ".join(f"{k} {v}" for k, v in said.items())
+    say(f"{path}: {found.images} images, {scores}")
     if found.truth and found.confusion is None:
         say(f"{path}: no confusion matrix, as there are more than {MATRIX} classes")
     if found.truth and found.void:
