@@ -20,7 +20,7 @@ from adapt.networks.saved import load_model
 from adapt.settings.groups import DataConfig
 from adapt.settings.mapping import build
 from adapt.settings.protocol import ProtocolConfig
-from viz.pictures import coloured, error_view, palette, thumbnail
+from viz.pictures import coloured, error_view, legend, thumbnail
 
 ZOOM = 4
 """How many zooms would lie side by side in an image."""
@@ -75,16 +75,15 @@ def drawn(records: Mapping[str, Path], count: int) -> dict[str, Any]:
         reading = Reading(settings, model.network, 1, 0, protocol)
         labels[name] = [predicted(machine, net, reading, [item], "x1")[0] for item in items]
     classes = len(data.classes)
-    colours = ["#{:02x}{:02x}{:02x}".format(*colour) for colour in palette(classes)]
     panels = []
     for number, (image, item) in enumerate(zip(chosen, items, strict=True)):
         said = {f"{name}: {scores[name][image]:.1f}": labels[name][number] for name in labels}
-        shown = as_rgb(item["x1"].permute(1, 2, 0).numpy())
+        shown = as_rgb(whole.decode.fitted(whole.decode.native(data.samples[number]))["x1"])
         panels.append({"name": image} | panel(shown, np.asarray(item["y"]), said, classes))
     return {
         "panels": panels,
         "of": len(next(iter(scores.values()))),
-        "legend": list(zip(data.classes, colours, strict=True)),
+        "legend": legend(data.classes),
     }
 
 
