@@ -220,6 +220,7 @@ class MetricsLine:
     lr: float = 0.0
     parts: dict[str, LossPart] = field(default_factory=dict)
     evaluation: dict[str, float] = field(default_factory=dict)
+    training: dict[str, float] = field(default_factory=dict)
     distances: dict[str, float] = field(default_factory=dict)
 
 

@@ -31,6 +31,8 @@ class Stage(Settings):
     """Number of optimiser steps."""
     eval_every: Count = 0
     """Steps from one evaluation on the val split to the next; 0 = none while training."""
+    eval_train: Count = 0
+    """Number of training images that are scored then too, as `eval_train` of train; 0 = none."""
     checkpoint_every: Positive = 500
     """Steps from one checkpoint to the next."""
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)

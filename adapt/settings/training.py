@@ -102,7 +102,11 @@ class TrainConfig(Machine):
     """Logged steps from one measurement of each layer's distance from its start, |w - w0| / |w0|,
     to the next; 0 = never."""
     eval_every: Count = 0
-    """Steps from one evaluation on the val split to the next; 0 = none while training."""
+    """Steps from one evaluation on the val split to the next; 0 = none while training. Where the
+    objective learns from one label a pixel, the mean cross-entropy is computed as well."""
+    eval_train: Count = 0
+    """Number of evenly spaced training images, whole and not augmented, that are scored as well at
+    `eval_every`, to see over-fitting; 0 = none."""
     checkpoint_every: Positive = 500
     """Steps from one checkpoint to the next."""
 
@@ -110,6 +114,10 @@ class TrainConfig(Machine):
         super().__post_init__()
         self.start = start_named(self.start)
         self.freeze = "" if self.freeze == "0" else self.freeze
+        if self.eval_train and not self.eval_every:
+            raise InputError(
+                f"eval_train is {self.eval_train}, but eval_every is 0: nothing is scored"
+            )
         if self.schedule.warmup > self.steps > 0:
             raise InputError(
                 f"schedule.warmup is {self.schedule.warmup}, steps {self.steps}: the "

@@ -10,6 +10,8 @@ from adapt.settings.groups import NetworkConfig, TrustConfig
 
 OWN, TEACHER = "own", "teacher"
 """Whose maps an inversion meets."""
+RELATIVE, PAPER = "relative", "paper"
+"""How an inversion measures the difference of maps."""
 
 
 @dataclass
@@ -21,6 +23,11 @@ class InvertConfig(Settings):
     network: TrustConfig = field(default_factory=TrustConfig)
     image: str = ""
     """Image whose maps are met."""
+    objective: Annotated[str, OneOf(RELATIVE, PAPER)] = RELATIVE
+    """`relative`: every term is divided by the size of what is to be met, so that all layers weigh
+    the same. `paper`: as 003 prints it, 1/2 |F - F'|^2 for the content and Gatys et al.'s
+    |G - G'|^2 / (4 C^2 n^2) for the style, summed over the layers; it goes with `optimizer=sgd
+    tv=0`."""
     out: str = ""
     """Folder that receives the pictures; empty = RUN/inversion/IMAGE."""
     taps: dict[str, float] = field(default_factory=dict)
@@ -56,6 +63,11 @@ class InvertConfig(Settings):
         super().__post_init__()
         if self.content == self.style == 0:
             raise InputError("content and style are both 0: there is nothing to invert")
+        if self.objective == PAPER and (self.optimizer != "sgd" or self.tv):
+            raise InputError(
+                f"objective=paper is SGD without total variation, but optimizer={self.optimizer} "
+                f"tv={self.tv:g}: give optimizer=sgd tv=0"
+            )
 
 
 @dataclass

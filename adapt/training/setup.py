@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 import adapt.data
-from adapt.data import DataSet, Read, by_task, once
+from adapt.data import DataSet, Read, by_task, once, some
 from adapt.data.samples import pairing
 from adapt.data.sampling import Batch, check_labels, check_sizes, size_of
 from adapt.disk.runs import read_data
@@ -96,8 +96,9 @@ class Setup:
     machine: Runtime
     sets: Sequence[tuple[DataSet, DataConfig]]
     """What is learnt from, with its settings: `data` and, where there is one, `also`."""
-    held_out: Mapping[str, tuple[DataConfig, DataSet]]
-    """What is scored while training, by task; {} = nothing."""
+    scored: Mapping[str, Mapping[str, tuple[DataConfig, DataSet]]]
+    """What is scored while training, by task: held-out images as `evaluation` and, on request, some
+    that are learnt from as `training`; {} = nothing."""
     student: nn.Module
     teacher: nn.Module | None
     objective: Objective
@@ -333,16 +334,22 @@ def prepare(
 
     # 5. Optimiser, average, cache and drift are made of the finished student and teacher.
     frozen = freeze(machine.place(teacher.net)) if objective.teacher and teacher else None
-    held_out = by_task([s for _, s in sets], named=bool(tasks)) if config.eval_every else {}
-    if "" in held_out:
-        held_out[""] = config.data, replace(held_out[""][1], classes=classes)
+    scored = {}
+    if config.eval_every:
+        scored["evaluation"] = by_task([s for _, s in sets], named=bool(tasks))
+    if config.eval_train:
+        every = by_task([s for _, s in sets], "train", named=bool(tasks))
+        scored["training"] = {t: (s, some(d, config.eval_train)) for t, (s, d) in every.items()}
+    for found in scored.values():
+        if "" in found:
+            found[""] = config.data, replace(found[""][1], classes=classes)
     apart = owners(student, objective, tasks, size) if config.schedule.asynchronous else {}
     moved = (student, penalty.shared, config.schedule, projected.parameters(), apart)
     setup = Setup(
         config=config,
         machine=machine,
         sets=sets,
-        held_out=held_out,
+        scored=scored,
         student=student,
         teacher=frozen,
         objective=objective,

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -10,12 +10,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from adapt.data import once
+from adapt.data import DataSet, once
 from adapt.data.objects import batches_of
 from adapt.data.sampling import Batch, Stream, batches
 from adapt.disk.runs import RunFolder, open_run
 from adapt.errors import InputError, Stopped
-from adapt.evaluation.inference import Reading, evaluate_networks, headline
+from adapt.evaluation.inference import Reading, evaluate_networks, headline, mean_loss
+from adapt.evaluation.metrics import MATRIX
 from adapt.machine.processes import (
     all_gather,
     all_max,
@@ -30,6 +31,7 @@ from adapt.networks.preprocessing import as_input, sees
 from adapt.networks.saved import save_model
 from adapt.networks.taps import of_task
 from adapt.objective.terms import Maps, Part
+from adapt.settings.groups import DataConfig
 from adapt.settings.mapping import as_dict
 from adapt.settings.training import TrainConfig
 from adapt.training.loggers import Logger, Loggers
@@ -117,7 +119,7 @@ def fit(setup: Setup, run: RunFolder, begin: int, before: float, on_step: OnStep
                         line["distances"] = setup.drift.relative()
                     log(run, loggers, line)
                     bar.set_postfix(loss=f"{line['loss']:.4f}", lr=f"{line['lr']:.2e}")
-                if setup.held_out and (step % config.eval_every == 0 or last):
+                if setup.scored and (step % config.eval_every == 0 or last):
                     validate(setup, run, loggers, step)
                 if on_step is not None:
                     on_step({k: entry[k] for k in NUMBERS})
@@ -236,17 +238,31 @@ def log(run: RunFolder, loggers: Logger, line: dict[str, Any]) -> None:
 
 
 def validate(setup: Setup, run: RunFolder, loggers: Logger, step: int) -> None:
-    """Scores on the val split, beside the training's numbers; training goes on undisturbed."""
-    config, found = setup.config, dict[str, float]()
-    for task, (settings, data) in setup.held_out.items():
+    """Scores on the val split and, on request, of training images, beside the training's numbers;
+    training goes on undisturbed."""
+    found = {name: scores_of(setup, sets) for name, sets in setup.scored.items()}
+    run.log({"step": step} | found)
+    tags = {"evaluation": "val", "training": "train"}
+    numbers = {f"{tags[n]}/{tag}": v for n, scores in found.items() for tag, v in scores.items()}
+    loggers.add(numbers, step)
+
+
+def scores_of(setup: Setup, sets: Mapping[str, tuple[DataConfig, DataSet]]) -> dict[str, float]:
+    """The student's scores on data sets, each after its `task/`; where labels of pixels are learnt
+    with their mean cross-entropy, `loss`."""
+    config, machine, image = setup.config, setup.machine, setup.image
+    found: dict[str, float] = {}
+    for task, (settings, data) in sets.items():
         how = (settings, config.network, config.batch, config.workers)
         reading = Reading(*how, teacher=setup.networks["x1"])
         teacher = of_task(setup.teacher, task) if setup.teacher else None
-        compared = (of_task(setup.result, task), reading, data, setup.image, teacher)
-        scores = headline(evaluate_networks(setup.machine, *compared))
+        seen = (machine, of_task(setup.result, task), reading, data, image)
+        scores = headline(evaluate_networks(*seen, teacher))
+        pixels = data.labelled and not data.classification and len(data.classes) <= MATRIX
+        if config.objective.supervised.weight and pixels:
+            scores["loss"] = mean_loss(*seen)
         found |= {f"{task}/{name}" if task else name: value for name, value in scores.items()}
-    run.log({"step": step, "evaluation": found})
-    loggers.add({f"val/{tag}": value for tag, value in found.items()}, step)
+    return found
 
 
 def finish(setup: Setup, run: RunFolder, seconds: float) -> None:

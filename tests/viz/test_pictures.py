@@ -9,7 +9,8 @@ from PIL import Image
 from adapt.errors import InputError
 from viz.figures import heat, picture_grid
 from viz.pictures import coloured, encode, error_view, most_changed, palette, shrunk
-from viz.report.charts import baseline_bars, layer_chart, training_curves
+from viz.report.charts import baseline_bars, layer_chart
+from viz.report.curves import training_curves
 from viz.report.tables import Stat
 
 

@@ -13,7 +13,7 @@ from adapt.machine.runtime import Runtime, runtime, say
 from adapt.networks.layers import check, trace
 from adapt.networks.saved import is_run, load_model, load_teacher
 from adapt.settings.mapping import as_dict
-from adapt.settings.viz import TEACHER, InvertConfig
+from adapt.settings.viz import RELATIVE, TEACHER, InvertConfig
 from viz.figures import COLOURS, drawing, picture_grid, png
 from viz.inversion.style import Inversion, invert_image
 from viz.pictures import is_file_name
@@ -77,7 +77,7 @@ def invert_all(networks: Mapping[str, Path], image: Path, out: Path, config: Inv
     if config.maps == TEACHER and any(network != known[0] for network in known):
         raise InputError("maps=teacher: teacher and student are two networks; give maps=own")
     wanted = machine.place(models[TEACHER].net).eval() if config.maps == TEACHER else None
-    names = ("content", "style", "tv", "optimizer", "lr", "steps", "seed")
+    names = ("objective", "content", "style", "tv", "optimizer", "lr", "steps", "seed")
     settings = {name: getattr(config, name) for name in names}
     found: dict[str, Inversion] = {}
     for name, model in models.items():
@@ -98,7 +98,9 @@ def invert_all(networks: Mapping[str, Path], image: Path, out: Path, config: Inv
     pictures = {name: as_rgb(picture) for name, picture in images.items()}
     for name, picture in pictures.items():
         write_png(out / f"{name}.png", picture)
-    write_whole(out / "curves.png", curves_chart({name: one.curve for name, one in found.items()}))
+    unit = "relative squared difference" if config.objective == RELATIVE else "squared difference"
+    curves = {name: one.curve for name, one in found.items()}
+    write_whole(out / "curves.png", curves_chart(curves, unit))
     montage = picture_grid([("", list(pictures.items()))], side=2.6)
     write_whole(out / MONTAGE, montage)  # the last one: that it is there says that all is
     say(f"{out}: {image.name} as seen by {', '.join(networks)}")
@@ -120,7 +122,7 @@ def check_names(networks: Mapping[str, Path]) -> None:
             raise InputError(f"inversion: {name!r} cannot name a network: it becomes a file's name")
 
 
-def curves_chart(curves: Mapping[str, Sequence[Mapping[str, float]]]) -> bytes:
+def curves_chart(curves: Mapping[str, Sequence[Mapping[str, float]]], unit: str) -> bytes:
     """Raw content and style terms of each layer against steps, one panel for each network."""
     with drawing(4.2 * len(curves), 3.2, len(curves)) as (figure, axes):
         for axis, (name, curve) in zip(axes, curves.items(), strict=True):
@@ -135,6 +137,6 @@ def curves_chart(curves: Mapping[str, Sequence[Mapping[str, float]]]) -> bytes:
                 axis.plot(steps, values, line, color=colours[tap], label=key)
             axis.plot(steps, [e["loss"] for e in curve], color="black", alpha=0.5, label="loss")
             axis.set(title=name, xlabel="step", yscale="log")
-        axes[0].set_ylabel("relative squared difference")
+        axes[0].set_ylabel(unit)
         axes[-1].legend(ncols=2, fontsize=7)
         return png(figure)

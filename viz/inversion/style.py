@@ -22,6 +22,7 @@ from adapt.networks.preprocessing import normalise
 from adapt.networks.taps import forward
 from adapt.settings.checks import at_least, one_of
 from adapt.settings.groups import NetworkConfig
+from adapt.settings.viz import PAPER, RELATIVE
 
 CPU = Runtime(torch.device("cpu"), bf16=False)
 NOISE = 0.05
@@ -31,6 +32,8 @@ stronger noise would cover the picture (Gatys et al. start from 0.001 as well)."
 RATES = {"sgd": 0.0005, "adam": 0.05}
 """Learning rates of a setting `lr=0`; SGD's is for the loss times the number of pixels. Tried on
 trained networks from 96x128 to 240x180 pixels: SGD diverges from 0.003 on, in some from 0.001."""
+PAPER_RATE = 1e-4
+"""SGD's for the printed objective, whose gradients do not fall with the number of pixels."""
 MOMENTUM = 0.9
 EDGE = 0.02
 """How far from 0 and 1 an image starts L-BFGS, whose pixels cannot leave them."""
@@ -69,9 +72,9 @@ def gram(maps: Tensor) -> Tensor:
     return Gram.apply(maps.movedim(1, -1).flatten(0, -2))
 
 
-def distance_to(wanted: Tensor) -> Callable[[Tensor], Tensor]:
-    """`found -> |found - wanted|^2 / |wanted|^2`."""
-    size = wanted.square().sum().clamp(min=torch.finfo(wanted.dtype).tiny)
+def distance_to(wanted: Tensor, unit: float | None = None) -> Callable[[Tensor], Tensor]:
+    """`found -> |found - wanted|^2 / unit`; None = |wanted|^2."""
+    size = wanted.square().sum().clamp(min=torch.finfo(wanted.dtype).tiny) if unit is None else unit
     return lambda found: nn.functional.mse_loss(found, wanted, reduction="sum") / size
 
 
@@ -89,6 +92,9 @@ class Matching:
     content_l = 1/2 |F_l(X) - F_l(X^)|^2 / |F_l(X)|^2 and style_l the same of Gram matrices without
     the 1/2. Every term is relative to the target's own size, so all layers and both terms have the
     same scale whatever the number of channels and cells. A term of weight 0 is not computed.
+
+    With `paper` as 003 prints it: content_l = 1/2 |F_l(X) - F_l(X^)|^2, style_l = |G - G^|^2 /
+    (4 C^2 n^2) of G = F F^T (C channels, n cells; Gatys et al. 2016, eq. 4), the w_l as they are.
     """
 
     def __init__(
@@ -100,15 +106,21 @@ class Matching:
         weights: Mapping[str, float],
         machine: Runtime = CPU,
         wanted: nn.Module | None = None,
+        paper: bool = False,
     ) -> None:
         """`wanted`: the network of the same normalisation whose maps of `target` are to be met;
         None = `net` itself."""
         self.net, self.network, self.weights, self.machine = net, network, weights, machine
-        self.taps = {name: weight / sum(taps.values()) for name, weight in taps.items()}
+        total = 1.0 if paper else sum(taps.values())
+        self.taps = {name: weight / total for name, weight in taps.items()}
         with torch.no_grad():
             maps = self.maps(target, wanted)
-            self.content = {k: distance_to(maps[k]) for k in taps if weights["content"]}
-            self.style = {k: distance_to(gram(maps[k])) for k in taps if weights["style"]}
+            grams = {k: gram(maps[k]) for k in taps if weights["style"]}
+            content = {k: maps[k] for k in taps if weights["content"]}
+        unit = 1.0 if paper else None
+        self.content = {k: distance_to(found, unit) for k, found in content.items()}
+        # `gram` has divided by n, whose square the printed unit has
+        self.style = {k: distance_to(g, unit and 4 * len(g) ** 2) for k, g in grams.items()}
         self.curve: Curve = []
 
     def maps(self, image: Tensor, net: nn.Module | None = None) -> dict[str, Tensor]:
@@ -157,15 +169,17 @@ class Matching:
         return loss.item(), gradient
 
 
-def projected(gradient: Gradient, image: Tensor, lr: float, steps: int, name: str) -> Tensor:
+def projected(
+    gradient: Gradient, image: Tensor, lr: float, steps: int, name: str, relative: bool = True
+) -> Tensor:
     """SGD with momentum, the paper's optimiser, or Adam; the image is projected onto 0..1 after
     every step.
 
-    SGD's lr is multiplied by the number of pixels H W: each pixel's share of a relative loss falls
-    with their number, and so one lr serves all sizes.
+    SGD's lr is multiplied by the number of pixels H W where the loss is `relative`: each pixel's
+    share of it falls with their number, and so one lr serves all sizes.
     """
     if name == "sgd":
-        rate = lr * (image.shape[-1] * image.shape[-2])
+        rate = lr * (image.shape[-1] * image.shape[-2] if relative else 1)
         optimizer: torch.optim.Optimizer = torch.optim.SGD([image], rate, momentum=MOMENTUM)
     else:
         optimizer = torch.optim.Adam([image], lr)
@@ -211,6 +225,7 @@ def invert_image(
     image: np.ndarray,
     taps: Mapping[str, float],
     *,
+    objective: str = RELATIVE,
     content: float = 1.0,
     style: float = 1.0,
     tv: float = 0.0,
@@ -231,12 +246,14 @@ def invert_image(
         net: a trained network, placed on `machine`.
         network: its description, for the normalisation.
         image: uint8 or uint16 (H, W, C).
-        taps: layer name -> weight above 0; weights are divided by their sum.
+        taps: layer name -> weight above 0; weights are divided by their sum, but for `paper`.
+        objective: `relative` or `paper`, as `Matching`.
         content: weight of the content terms.
         style: weight of the Gram terms.
         tv: weight of the total variation.
         optimizer: sgd, adam or lbfgs.
-        lr: learning rate of sgd and adam, 0 = RATES; for lbfgs it must be 0.
+        lr: learning rate of sgd and adam, 0 = RATES, or PAPER_RATE of sgd with `paper`; for lbfgs
+            it must be 0.
         steps: updates; for lbfgs evaluations of the loss.
         seed: of the noise, drawn on the CPU: normal around 0.5 with deviation NOISE, clamped.
         machine: where to compute, and whether the network computes in bf16; losses, their
@@ -248,6 +265,7 @@ def invert_image(
         Stopped: a loss that is not finite (status 3).
     """
     one_of("optimizer", optimizer, (*RATES, "lbfgs"))
+    one_of("objective", objective, (RELATIVE, PAPER))
     if lr and optimizer not in RATES:
         raise InputError(f"lr is {lr:g}, but optimizer=lbfgs finds its step length itself: lr=0")
     if not taps or not (content or style):
@@ -261,9 +279,11 @@ def invert_image(
     # The outer context computes nothing in bf16: it keeps the weights' casts between evaluations.
     with eval_mode(net), torch.autocast(machine.device.type, enabled=False):
         weights = {"content": content, "style": style, "tv": tv}
-        loss = Matching(net, network, target, taps, weights, machine, wanted)
+        paper = objective == PAPER
+        loss = Matching(net, network, target, taps, weights, machine, wanted, paper)
         if optimizer in RATES:
-            found = projected(loss.gradient, noise, lr or RATES[optimizer], steps, optimizer)
+            rate = PAPER_RATE if paper and optimizer == "sgd" else RATES[optimizer]
+            found = projected(loss.gradient, noise, lr or rate, steps, optimizer, not paper)
         else:
             found = lbfgs(loss.gradient, noise, steps)
         with torch.no_grad():

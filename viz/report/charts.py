@@ -1,20 +1,14 @@
-"""Charts of runs: training curves, and Figures 3 and 4 of 003 from the report's tables."""
+"""Charts of scores: Figures 3 and 4 of 003, and a chain's dates, from the report's tables."""
 
 from collections.abc import Container, Iterable, Mapping, Sequence
 from math import ceil
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from adapt.settings.choices import B0, B2, BASELINES, CHAIN, TEACHER
 from viz.figures import (
-    COLOURS,
-    MARKERS,
-    drawing,
     facets,
-    legend_below,
     literal,
     look,
-    png,
-    whole_ticks,
 )
 from viz.report.tables import Line, Stat, headline, rank, shifts_of
 
@@ -31,45 +25,6 @@ def batches(items: Iterable[T], size: int) -> list[list[T]]:
     """The items in order, `size` at a time."""
     every = list(items)
     return [every[start : start + size] for start in range(0, len(every), size)]
-
-
-def training_curves(records: Sequence[Mapping[str, Any]]) -> bytes:
-    """Loss and its weighted parts, learning rate and, where there are any, evaluations: agreement
-    with the teacher, and scores with labels, of several heads in a panel each.
-
-    Args:
-        records: lines of metrics.jsonl (adapt.disk.runs.read_metrics).
-    """
-    steps = [r for r in records if "loss" in r]
-    scored = [r for r in records if "evaluation" in r]
-    names = dict.fromkeys(name for r in scored for name in r["evaluation"])
-    heads = dict.fromkeys(name.rpartition("/")[0] for name in names)
-    with drawing(10.0, 3.0, 2 + len(heads)) as (figure, axes):
-        at = [r["step"] for r in steps]
-        axes[0].plot(at, [r["loss"] for r in steps], color="black", alpha=0.45, label="loss")
-        every = (part for r in steps for part in r.get("parts", {}).items())
-        parts = dict.fromkeys(name for name, value in every if value["weighted"])
-        for number, name in enumerate(parts):
-            values = [r.get("parts", {}).get(name, {}).get("weighted", float("nan")) for r in steps]
-            axes[0].plot(at, values, "--", color=look(number)[0], label=name)
-        positive = [r["loss"] for r in steps if r["loss"] > 0]
-        decades = bool(positive) and max(positive) > 10 * min(positive)
-        axes[0].set(title="Loss", xlabel="step", yscale="log" if decades else "linear")
-        axes[1].plot(at, [r.get("lr", float("nan")) for r in steps], color=COLOURS[4])
-        axes[1].set(title="Learning rate", xlabel="step")
-        at = [r["step"] for r in scored]
-        for axis, head in zip(axes[2:], heads, strict=True):
-            own = [name for name in names if name.rpartition("/")[0] == head]
-            for colour, marker, name in zip(COLOURS, MARKERS, own, strict=False):
-                values = [r["evaluation"].get(name, float("nan")) for r in scored]
-                label = name.removeprefix(f"{head}/").replace("agreement_miou", "agreement")
-                axis.plot(at, values, marker, ls="-", color=colour, label=label.replace("_", " "))
-            what = head or ("Agreement and scores" if len(names) > 1 else "Agreement")
-            axis.set(title=f"{what}, percent", xlabel="step")
-        for axis in axes:
-            whole_ticks(axis)
-        legend_below(figure, axes, 3)
-        return png(figure)
 
 
 def scored(lines: Iterable[Line], score: str) -> dict[str, dict[str, Stat]]:

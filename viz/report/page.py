@@ -13,7 +13,8 @@ from adapt.machine.runtime import say
 from adapt.settings.choices import B0, B2, TEACHER
 from adapt.settings.viz import ReportConfig
 from viz.report import comparison
-from viz.report.charts import bars, chain_figure, layer_figure, training_curves
+from viz.report.charts import bars, chain_figure, layer_figure
+from viz.report.curves import side_by_side, training_curves
 from viz.report.gallery import gallery, montages
 from viz.report.layer_section import analyses_section
 from viz.report.penalties import Panel, panels_of
@@ -76,6 +77,7 @@ def report(config: ReportConfig) -> Path:
             (r.name, training_curves(r.lines), bool(r.config["teacher"]) and not r.evaluated)
             for r in drawn
         ],
+        side_by_side=side_by_side(records)[:CURVES],
         more_curves=sum(bool(record.lines) for record in records) - len(drawn),
     )
     write_whole(out, html)
