@@ -186,12 +186,13 @@ def analyse_source(config: AnalyseConfig, trained: Trained) -> Found:
     if data.labelled:
         old = headline(evaluate_networks(machine, before, reading, data, "x1"))
     new = headline(evaluate_networks(machine, after, reading, data, "x1", before))
-    agreement, found = new.pop("agreement_miou"), drops(old, new)
+    key = "agreement_top1" if data.classification else "agreement_miou"
+    agreement, found = new.pop(key), drops(old, new)
     about = {"data": data.name, "split": split, "images": len(data.samples),
              "precision": machine.precision}  # fmt: skip
     rows: Rows = [{"score": key, **values} for key, values in found.items()]
-    rows.append({"score": "agreement_miou", "before": 100.0, "after": agreement})
-    content = {"made": trained.made | about, "scores": found, "agreement_miou": agreement}
+    rows.append({"score": key, "before": 100.0, "after": agreement})
+    content = {"made": trained.made | about, "scores": found, key: agreement}
     return content, rows, table(rows, "score", "before", "after", "drop", "relative")
 
 

@@ -19,9 +19,11 @@ from adapt.data import DATASETS
 from adapt.disk.files import read_json
 from adapt.disk.runs import read_config
 from adapt.errors import InputError
+from adapt.evaluation.evaluate import evaluate
 from adapt.evaluation.rows import images_path, read_image_scores
 from adapt.networks import build_network
 from adapt.networks.pretrained import head_of
+from adapt.settings.commands import EvaluateConfig
 from adapt.settings.groups import NetworkConfig
 from adapt.settings.study import StudyConfig
 from adapt.settings.viz import ReportConfig
@@ -160,6 +162,29 @@ def test_a_source_task_is_learnt_and_what_is_kept_of_it_is_told(
         assert {p.stem for p in analysis.glob("*.json")} == set(config.analyses)
     html = (tmp_path / "runs/report.html").read_text()
     assert "lost on source" in html and "Box-plots of log Fisher information" in html
+
+
+def test_classifiers_come_from_a_source_whose_images_are_here(tmp_path: Path) -> None:
+    """001's Tables 2 and 5 from ImageNet, docs/seeds.md's item 77, on small trees; the source's
+    scores before are those of its own network."""
+    image_trees.indoor67(tmp_path / "photos")
+    image_trees.folders(tmp_path / "source")
+    torch.save(build_network(NetworkConfig(name="resnet18"), 3).state_dict(), tmp_path / "w.pth")
+    run_study(made(
+        "li2018_indoor67", f"data.root={tmp_path / 'photos'}", "network.name=resnet18",
+        "data.resize=[40,40]", "data.crop=[32,32]", "batch=6", "seeds=[0]", "supervised.steps=2",
+        f"runs={tmp_path / 'runs'}", "device=cpu", "~penalties.l2", "~penalties.l2_sp",
+        "~protocols.ten_crops", "+data@pretraining.data=folders",
+        f"pretraining.data.root={tmp_path / 'source'}",
+        "pretraining.data.resize=[40,40]", "pretraining.data.crop=[32,32]",
+        f"pretraining.start={tmp_path / 'w.pth'}", "pretraining.steps=0", "fisher_images=2",
+        "+penalty@penalties.l2_sp_fisher=l2_sp_fisher", "analyses=[source]",
+    ))  # fmt: skip
+    found = read_json(tmp_path / "runs/seed0/l2_sp_fisher/analysis/source.json")
+    own = EvaluateConfig(run=str(tmp_path / "runs/pretraining"), device="cpu")
+    assert found["scores"]["top1"]["before"] == read_json(evaluate(own))["truth"]["top1"]
+    assert 0 <= found["agreement_top1"] <= 100
+    assert "Old domain before and after" in (tmp_path / "runs/report.html").read_text()
 
 
 @pytest.mark.parametrize(
