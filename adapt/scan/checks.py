@@ -32,7 +32,8 @@ def sizes(members: Members, records: Records, config: DataConfig) -> Iterator[Fi
     example: dict[str, Path] = {}
     for sample in progress(members.samples, what="sizes"):
         found = {key[0]: records[key].size for key in files(sample) if key in records}
-        fields = {f: found[p] for f in FILES if (p := getattr(sample, f)) in found}
+        names = (*FILES, *sample.maps)
+        fields = {f: found[p] for f in names if (p := sample.file(f)) in found}
         if not found:
             continue
         size = Counter(found.values()).most_common(1)[0][0]
@@ -110,8 +111,10 @@ def histogram(members: Members, records: Records, split: str) -> Counter[int]:
 
 
 def labels(members: Members, records: Records) -> Iterator[Finding]:
-    """Values that mean nothing, masks without any class, classes that a list never shows."""
-    labelled = [r for (_, role), r in records.items() if role == LABEL]
+    """Values that mean nothing, masks without any class, classes that a list never shows. Named
+    label maps have classes of their own, and are left out."""
+    named = {path for sample in members.samples for path in sample.maps.values()}
+    labelled = [r for (path, role), r in records.items() if role == LABEL and path not in named]
     if not members.classes:
         problem = "is a label, but the classes are not named"
         remedy = "give data.classes=[…], in the order of the indices"

@@ -8,6 +8,7 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
+from adapt.data.samples import map_fields
 from adapt.disk.files import write_json
 from adapt.disk.tables import text_table
 from adapt.errors import Stopped
@@ -75,6 +76,7 @@ def check(config: ScanConfig) -> tuple[list[Finding], dict[str, Any]]:
     summary: dict[str, Any] = {
         "lists": {name: len(samples) for name, samples in found.lists.items()},
         "samples": len(found.samples),
+        "tasks": sorted(map_fields(found.samples)),
         "files": len(records) + len(broken),
         "sizes": dict(sizes.most_common()),
         "modes": dict(modes.most_common()),
@@ -122,6 +124,8 @@ def overview(summary: dict[str, Any], near: int) -> list[str]:
         for row in next(iter(labels.values())):
             rows.append([row, *(f"{percent[row]:.2f}" for percent in labels.values())])
         lines.append("labels " + text_table(rows).replace("\n", "\n" + " " * len("labels ")))
+    if summary["tasks"]:
+        lines.append(f"labels {', '.join(summary['tasks'])}: decoded, their values not checked")
     for side, found in summary.get("statistics", {}).items():
         values = [f"network.{k}=[{','.join(map(str, found[k]))}]" for k in ("mean", "std")]
         lines.append(f"{side}     {' '.join(values)}")

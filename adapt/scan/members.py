@@ -98,8 +98,8 @@ class Members:
         """Every file of the samples once for each role; described are the images of pairs."""
         found: dict[tuple[Path, str], tuple[bool, tuple[Any, ...]]] = {}
         for sample in self.samples:
-            for name, role in ROLES.items():
-                if (path := getattr(sample, name)) is None:
+            for name, role in roles(sample).items():
+                if (path := sample.file(name)) is None:
                     continue
                 wanted = described and sample.x2 is not None and role == IMAGE
                 before, how = found.get((path, role), (False, self.options(name)))
@@ -117,9 +117,10 @@ class Members:
 
     def options(self, name: str) -> tuple[Any, ...]:
         """What the reader of a sample's file takes beside the path."""
-        if ROLES[name] == IMAGE:
+        role = ROLES.get(name, LABEL)
+        if role == IMAGE:
             return self.config.reading(name)
-        return (self.config.colors,) if ROLES[name] == LABEL else ()
+        return (self.config.colors,) if role == LABEL else ()
 
     def tolerate(self, file: str, read: Callable[[], Sequence[Sample]]) -> Sequence[Sample]:
         """What `read` gives; what it lacks, or its refusal, becomes a finding."""
@@ -136,7 +137,12 @@ class Members:
 
 def files(sample: Sample) -> Iterable[tuple[Path, str]]:
     """The files that a sample has, with their roles."""
-    return [(path, role) for name, role in ROLES.items() if (path := getattr(sample, name))]
+    return [(path, role) for name, role in roles(sample).items() if (path := sample.file(name))]
+
+
+def roles(sample: Sample) -> dict[str, str]:
+    """What each of a sample's files is, its named label maps among them."""
+    return ROLES | dict.fromkeys(sample.maps, LABEL)
 
 
 def members(config: DataConfig) -> Members:

@@ -20,7 +20,8 @@ NETWORKS = (
     "deeplab_vgg16", "deeplabv2_vgg16", "fcn32s_vgg16", "fcn16s_vgg16", "fcn8s_vgg16",
     "fcn32s_learnt_vgg16", "fcn32s_alexnet", "fcn32s_resnet18", "sunet64", "deeplabv2_resnet101",
     "dilated_resnet101", "pspnet_resnet50", "pspnet_resnet101", "encnet_resnet50",
-    "encnet_resnet101", "deeplabv3_resnet50", "deeplabv3_resnet101", "deeplabv3_mobilenet_v3_large",
+    "encnet_resnet101", "fcn8s_efficientnet_lite0", "deeplabv3_resnet50", "deeplabv3_resnet101",
+    "deeplabv3_mobilenet_v3_large",
     "fcn_resnet50", "fcn_resnet101", "lraspp_mobilenet_v3_large",
 )  # fmt: skip
 """Segmentation networks: adapt.networks."""

@@ -36,7 +36,8 @@ from adapt.settings.choices import (
 WHICH = (
     "name", "root", "target", "pairs", "shards", "transforms", "labels", "sbd", "download",
     "coarse", "variant", "classes", "void", "codes", "tasks", "colors", "bands", "bands_x2",
-    "range", "range_x2", "imagenet_val", "train_split", "part", "parts", "parts_seed", "share",
+    "range", "range_x2", "imagenet_val", "train_split", "part", "parts", "parts_seed",
+    "consecutive", "share",
 )  # fmt: skip
 """Fields of DataConfig that say which files are read and what is in them, not what becomes of it;
 another data set has its own."""
@@ -123,6 +124,9 @@ class DataConfig(Settings, where="data."):
     """Disjoint named shares of the training split, such as {a: 0.5, b: 0.5}, cut by parts_seed."""
     parts_seed: Count = 0
     """Seed of the cut into data.parts and of the draw of data.share."""
+    consecutive: bool = False
+    """Cut data.parts in the order of the images' names instead. Frames of a video that follow each
+    other are alike, so that one drawn by chance says little of new scenes."""
     share: Annotated[float, Range(0, 1, above=True)] = 1.0
     """Share of the training images that is used. It is drawn by parts_seed; a smaller one lies
     within a larger one."""
@@ -185,6 +189,11 @@ class DataConfig(Settings, where="data."):
             raise InputError(f"data.parts add up to {total:g}; at most 1 is there")
         if self.part and self.part not in (WHOLE, *self.parts):
             raise unknown("data.part", self.part, (WHOLE, *self.parts))
+
+    @property
+    def cut_seed(self) -> int | None:
+        """Seed of the cut into parts; None = in order."""
+        return None if self.consecutive else self.parts_seed
 
     def reading(self, side: str) -> tuple[list[int], list[float]]:
         """Bands and range of x1 or x2."""

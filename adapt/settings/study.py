@@ -7,6 +7,7 @@ from adapt.errors import InputError
 from adapt.settings.checks import Batch, Count, OneOf, Positive, Range, Settings, one_of
 from adapt.settings.choices import ANALYSES, B2, BATCH_NORM, RESTYLES
 from adapt.settings.groups import (
+    AlsoConfig,
     DataConfig,
     NetworkConfig,
     PenaltyConfig,
@@ -60,6 +61,7 @@ class StudyConfig(Machine):
     source: str = ""
     """Folder of another study, whose teachers and shifted twins serve this one as well."""
     data: DataConfig = field(default_factory=DataConfig)
+    also: AlsoConfig = field(default_factory=AlsoConfig)
     network: NetworkConfig = field(default_factory=NetworkConfig)
     shifts: dict[str, ShiftConfig] = field(default_factory=dict)
     """New domains of the grid by name."""
@@ -176,7 +178,7 @@ def default_of(field: Field) -> Any:
     return field.default if field.default_factory is MISSING else field.default_factory()
 
 
-FINE_TUNING = ("protocols", "loss", "pretraining", "analyses", "freezes_of")
+FINE_TUNING = ("also", "protocols", "loss", "pretraining", "analyses", "freezes_of")
 """What only a study of fine-tuning uses."""
 ADAPTATION = (
     "source", "objectives", "rates", "offsets", "teacher_part", "chain", "moved", "features",

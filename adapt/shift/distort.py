@@ -102,6 +102,11 @@ def make_distorted(config: DistortConfig) -> Path:
     prepare(config.data)
     if not config.data.root:
         raise InputError("data.root is empty: give the folder of the images to distort")
+    if layout.tasks:
+        raise InputError(
+            f"{config.data.name} has the label maps {', '.join(layout.tasks)}; a twin has one: "
+            "distort the data sets that they come from"
+        )
     root, out = layout.home(Path(config.data.root)), Path(config.out)
     source, target = root.resolve(), out.resolve()
     if target.is_relative_to(source) or source.is_relative_to(target):

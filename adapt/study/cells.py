@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from adapt.analysis.fisher import fisher
-from adapt.data import load
+from adapt.data import layout_of, load
 from adapt.disk.runs import SUMMARY
 from adapt.errors import InputError
 from adapt.evaluation.evaluate import evaluate, metrics_path
@@ -16,7 +16,7 @@ from adapt.machine.runtime import runtime
 from adapt.objective.terms import Objective
 from adapt.penalties import PENALTIES
 from adapt.settings.commands import EvaluateConfig, FisherConfig
-from adapt.settings.groups import PenaltyConfig
+from adapt.settings.groups import DataConfig, PenaltyConfig
 from adapt.settings.objective import ObjectiveConfig, SupervisedConfig
 from adapt.settings.study import Stage, StudyConfig
 from adapt.settings.training import Machine, TrainConfig
@@ -53,9 +53,9 @@ class Plan:
         """A training with labels on D1: the supervised budget, from the stage's own start."""
         config, stage = self.config, self.config.supervised
         made = TrainConfig(
-            run=str(run), start=stage.start, data=config.data, network=config.network,
-            objective=SUPERVISED, penalty=stage.penalty, batch=config.batch, seed=seed,
-            **budget(stage), **self.machine,
+            run=str(run), start=stage.start, data=config.data, also=config.also,
+            network=config.network, objective=SUPERVISED, penalty=stage.penalty,
+            batch=config.batch, seed=seed, **budget(stage), **self.machine,
         )  # fmt: skip
         return replace(made, **settings)
 
@@ -73,9 +73,22 @@ class Plan:
 
     def evaluation(self, run: Path, **settings: Any) -> Cell:
         made = EvaluateConfig(run=str(run), batch=self.config.batch, **settings, **self.machine)
-        result = metrics_path(run, made.data, made.domain, made.split, made.variant)
+        task, data = last_head(made.data, self.config.also)
+        variant = "_".join(filter(None, (made.variant, task)))
+        result = metrics_path(run, data, made.domain, made.split, variant)
         where = f"{self.name(run)} on {result.stem.removeprefix('metrics_')}"
         return Cell(f"evaluate {where}", result, lambda: evaluate(made))
+
+
+def last_head(*sets: DataConfig) -> tuple[str, DataConfig]:
+    """The head that an evaluation comes to last, and the data set that it is scored on; a network
+    with one has none (an empty name)."""
+    found: dict[str, DataConfig] = {}
+    for data in sets:
+        if data.name:
+            named = data.tasks or layout_of(data).tasks or [data.name]
+            found |= {task: data for task in named if task not in found}
+    return list(found.items())[-1] if len(found) > 1 else ("", sets[0])
 
 
 def budget(stage: Stage) -> dict[str, Any]:

@@ -278,6 +278,8 @@ def test_parts_are_disjoint_and_complete_and_depend_on_names_and_seed(seed: int)
     there = cut(elsewhere, PARTS, seed, "a")
     assert {s.name for s in there} == {s.name for s in found["a"]}
     assert found["a"] != cut(SAMPLES, PARTS, seed + 1, "a")
+    blocks = [sample for name in PARTS for sample in cut(SAMPLES, PARTS, None, name)]
+    assert blocks == sorted(SAMPLES, key=lambda sample: sample.name)[: len(blocks)]
 
 
 def test_training_reads_its_part_and_evaluation_the_named_one(camvid: DataConfig) -> None:

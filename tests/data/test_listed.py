@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from scans import report
 from tiny import teaching
 from trees import LISTED, d3, images
 
@@ -16,8 +17,9 @@ from adapt.data.images import read_mask
 from adapt.errors import InputError
 from adapt.evaluation.evaluate import evaluate
 from adapt.evaluation.predict import predictions
-from adapt.settings.commands import EvaluateConfig, PredictConfig
-from adapt.settings.groups import DataConfig
+from adapt.settings.commands import DistortConfig, EvaluateConfig, PredictConfig
+from adapt.settings.groups import DataConfig, ShiftConfig
+from adapt.shift.distort import make_distorted
 from adapt.training.train import train
 
 SIZES = {
@@ -68,6 +70,12 @@ def test_d3_has_both_masks_of_what_both_lists_of_a_split_have(tmp_path: Path) ->
         assert sample.maps["y1_parts"] == root / "ImageSets/Person/gt" / f"{sample.name}.png"
     alone = load(replace(config, tasks={"parts": {}}), "train")
     assert alone.classes == DATASETS["person_part"].classes and alone.task == "parts"
+    with pytest.raises(InputError, match="d3 has the label maps semantic, parts; a twin has"):
+        make_distorted(DistortConfig(config, ShiftConfig(), str(tmp_path / "twin")))
+    half = root / "ImageSets/Person/gt/2008_1.png"
+    half.write_bytes(half.read_bytes()[:100])
+    findings = report(tmp_path / "scan.json", config)["findings"]
+    assert [f["file"] for f in findings if f["kind"] == "unreadable"] == [str(half)]
     (sbd / "cls/2008_1.mat").rename(tmp_path / "out.mat")
     with pytest.raises(InputError, match="no file named '2008_1'"):
         load(config, "train")

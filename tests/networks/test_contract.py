@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import foreign
 import numpy as np
@@ -124,9 +125,22 @@ def shallow(monkeypatch: pytest.MonkeyPatch) -> None:
     )
 
 
+def narrowed(make: Callable[..., None], counts: int) -> Callable[..., None]:
+    """A layer's constructor that takes an eighth of its channels, where these are many."""
+
+    def made(layer: nn.Module, *given: Any, **named: Any) -> None:
+        make(layer, *(n // 8 if n >= 64 else n for n in given[:counts]), *given[counts:], **named)
+
+    return made
+
+
 def ours(name: str) -> nn.Module:
-    width = 1 / 32 if name.endswith("_vgg16") or name in SCALABLE else 1.0
-    return build_network(NetworkConfig(name, width=width), CLASSES)
+    with pytest.MonkeyPatch.context() as patch:
+        if name in ("pspnet_resnet50", "deeplabv3_resnet50", "fcn_resnet50"):  # wide heads
+            patch.setattr(nn.Conv2d, "__init__", narrowed(nn.Conv2d.__init__, 2))
+            patch.setattr(nn.BatchNorm2d, "__init__", narrowed(nn.BatchNorm2d.__init__, 1))
+        width = 1 / 32 if name in SCALABLE else 1.0
+        return build_network(NetworkConfig(name, width=width), CLASSES)
 
 
 TWINS = {n for n in NETWORKS if n.replace("101", "50") in NETWORKS.keys() - {n}}

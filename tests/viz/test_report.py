@@ -67,6 +67,12 @@ def written(runs: Path, tmp_path: Path) -> str:
     return report(config).read_text()
 
 
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pictures without content, for tests that read the text."""
+    monkeypatch.setattr("matplotlib.figure.Figure.savefig", lambda *_, **settings: None)
+
+
 def edit(path: Path, change: Callable[[dict[str, Any]], Any]) -> None:
     parse, form = (yaml.safe_load, yaml.safe_dump) if path.suffix == ".yaml" else (
         json.loads, json.dumps)  # fmt: skip
@@ -150,6 +156,7 @@ def test_hostile_names_are_escaped_and_drawn_as_they_are(copied: Path, tmp_path:
         ("env", {"packages": None}, "packages is None"),
     ],
 )
+@pytest.mark.usefixtures("undrawn")
 def test_a_record_that_is_none_is_named_and_costs_its_run_only(
     copied: Path, tmp_path: Path, name: str, change: dict, message: str
 ) -> None:
@@ -184,6 +191,7 @@ def test_nothing_to_report_is_named(tmp_path: Path) -> None:
         report(ReportConfig(runs=str(tmp_path)))
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_splits_are_never_compared_with_each_other(copied: Path, tmp_path: Path) -> None:
     """A teacher scored on another split as well must not lend its score to the summary."""
     path = next((copied / "teacher").glob("metrics_*_d1_val.json"))
@@ -205,6 +213,7 @@ def test_parts_of_the_data_are_not_joined_as_seeds(copied: Path) -> None:
     assert all(len(x.entries) == 1 for x in lines)
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_runs_of_two_data_sets_are_told_apart(copied: Path, tmp_path: Path) -> None:
     """Another data set, size and network in one folder: named by run, a class table for each."""
     other = Path(shutil.copytree(copied / "teacher", copied / "teacher2"))

@@ -26,14 +26,14 @@ PER_CLASS = {"miou": "iou", "top1": "accuracy"}
 def compare(study: FineTuning) -> dict[str, Any]:
     """By penalty and protocol: mean, sample standard deviation and number of seeds, the paper's
     figure, and whether the data has the paper's numbers of images and classes, without which the
-    two cannot be compared. With the classes, averaged over seeds, as 000's Table II has them.
+    two cannot be compared. With the classes, averaged over seeds, as 000's Table II has them. Of a
+    network with several heads each has a row, and classes of its own in the columns.
     """
     config, papers = study.config, read_json(PAPERS)
     names = {protocol.tag: name for name, protocol in config.protocols.items()}
     data: dict[str, Any] = next((d for d in papers["data"] if config.name in d["experiments"]), {})
     rows: list[dict[str, Any]] = []
-    columns: dict[str, list[float | None]] = {}
-    classes: list[str] = []
+    columns: dict[str, dict[str, float | None]] = {}
     for line in lines_of(entries_of(collect(study.root))):
         metric = next((name for name in METRICS if line.scores[name] is not None), "")
         if not metric or line.split != config.split:
@@ -43,7 +43,8 @@ def compare(study: FineTuning) -> dict[str, Any]:
         wanted = {"experiment": config.name, "penalty": line.penalty, "protocol": protocol,
                   "metric": metric, "split": line.split}  # fmt: skip
         paper = figure(papers, wanted)
-        classes = first.metrics["classes"]
+        task = first.metrics.get("task", "")
+        classes = [f"{task}: {name}" if task else name for name in first.metrics["classes"]]
         counts = {
             "train": int(read_summary(Path(first.row.run))["samples"]),
             "evaluated": int(first.metrics["images"]),
@@ -52,7 +53,7 @@ def compare(study: FineTuning) -> dict[str, Any]:
         stats = {name: line.scores[name] for name in (metric, "class_accuracy")}
         rows.append(
             {
-                "label": label,
+                "label": f"{label} {task}".strip(),
                 "start": first.config["start"],
                 "penalty": line.penalty,
                 "protocol": protocol,
@@ -67,15 +68,18 @@ def compare(study: FineTuning) -> dict[str, Any]:
                 "same_counts": all(data.get(k) == n for k, n in counts.items()),
             }
         )
-        columns[f"{label} {protocol}".strip()] = by_class(line, PER_CLASS[metric])
+        both = {f"{label} {protocol}".strip(): by_class(line, PER_CLASS[metric])}
         if paper and len(paper.get("per_class", ())) == len(classes):
-            columns[f"{label} {protocol}, paper".strip()] = paper["per_class"]
+            both[f"{label} {protocol}, paper".strip()] = paper["per_class"]
+        for column, values in both.items():
+            columns.setdefault(column, {}).update(zip(classes, values, strict=True))
+    every = list(dict.fromkeys(name for column in columns.values() for name in column))
     return {
         "experiment": config.name,
         "note": papers["note"],
         "rows": rows,
-        "classes": classes,
-        "columns": columns,
+        "classes": every,
+        "columns": {k: [column.get(name) for name in every] for k, column in columns.items()},
         "compared": {name: str(p.relative_to(study.root)) for name, p in study.compared().items()},
     }
 

@@ -162,19 +162,20 @@ def summary(lines: list[Line], chosen: Mapping[str, str]) -> list[dict[str, Any]
 
 
 def class_tables(lines: list[Line]) -> list[dict[str, Any]]:
-    """Per shift: classes down, methods across, IoU in percent of the first seed; a table for each
-    data set's classes."""
+    """Per shift, and of several heads without one: classes down, methods across, IoU in percent of
+    the first seed; a table for each data set's classes."""
     labelled = [x for x in lines if (x.entries[0].metrics["truth"] or {}).get("iou")]
-    keys = dict.fromkeys((x.shift, tuple(x.entries[0].metrics["classes"])) for x in labelled)
+    several = [x for x in labelled if x.shift or x.entries[0].metrics.get("task")]
+    keys = dict.fromkeys((x.shift, tuple(x.entries[0].metrics["classes"])) for x in several)
     made = []
-    for shift, classes in [key for key in keys if key[0]]:
+    for shift, classes in keys:
         alike = [x for x in labelled if tuple(x.entries[0].metrics["classes"]) == classes]
         clean = [x for x in alike if x.method == TEACHER]
-        columns = clean[:1] + [x for x in alike if x.shift == shift]
+        columns = (clean[:1] if shift else []) + [x for x in alike if x.shift == shift]
         ious = [x.entries[0].metrics["truth"]["iou"] for x in columns]
         body = [(name, [iou[i] for iou in ious]) for i, name in enumerate(classes)]
-        heads = [x.label if x.shift else "teacher on D1" for x in columns]
-        made.append({"shift": shift, "heads": heads, "body": body})
+        heads = [x.label if x.shift == shift else "teacher on D1" for x in columns]
+        made.append({"shift": shift or "D1", "heads": heads, "body": body})
     return made
 
 
