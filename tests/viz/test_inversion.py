@@ -91,7 +91,7 @@ def plain_loss(
     [("relative", torch.contiguous_format), ("relative", torch.channels_last),
      ("paper", torch.channels_last)],
 )  # fmt: skip
-def test_sgd_equals_a_plain_loop(
+def test_the_papers_mode_equals_a_plain_loop(
     net: nn.Module, image: np.ndarray, kind: str, memory: torch.memory_format
 ) -> None:
     """20 steps of SGD with momentum by hand, autograd's own Gram gradient."""
