@@ -112,7 +112,7 @@ def ours(pairs: list[Sample], crop: list[int], cache: bool = False) -> Source:
     stream = Stream(data, DataConfig(crop=crop, cache=cache), ("x1", "x2"), 0)
     for sample in pairs if cache else ():
         stream.decode(sample)
-    return lambda workers: batches(stream, BATCH, 0, 10**6, workers)
+    return lambda workers: batches(stream, BATCH, 0, 10**4, workers)
 
 
 def usual(pairs: list[Sample], read: Read) -> Source:

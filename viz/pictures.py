@@ -3,6 +3,7 @@
 import base64
 import colorsys
 import io
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
@@ -31,6 +32,14 @@ def palette(classes: int) -> np.ndarray:
         red, green, blue = colorsys.hsv_to_rgb(hue, (0.75, 0.45, 0.9)[number % 3], level)
         colours.append((round(255 * red), round(255 * green), round(255 * blue)))
     return np.array(colours[:classes], np.uint8)
+
+
+def legend(classes: Sequence[str]) -> list[tuple[str, str]]:
+    """Names of classes with their colours (#rrggbb)."""
+    colours = palette(len(classes))
+    return [
+        (name, "#{:02x}{:02x}{:02x}".format(*c)) for name, c in zip(classes, colours, strict=True)
+    ]
 
 
 def coloured(labels: np.ndarray, classes: int) -> np.ndarray:

@@ -12,7 +12,7 @@ from adapt.data.sampling import check_sizes, void_warning
 from adapt.disk.files import read_mapping, write_json, write_whole
 from adapt.disk.runs import read_config, read_data
 from adapt.disk.tables import csv_of
-from adapt.errors import InputError, listing
+from adapt.errors import InputError
 from adapt.evaluation.inference import (
     Evaluation,
     Reading,
@@ -23,12 +23,14 @@ from adapt.evaluation.inference import (
     restyle_to_old,
 )
 from adapt.evaluation.metrics import MATRIX, ImageScores
+from adapt.evaluation.rows import images_path
 from adapt.machine.processes import on_rank_zero, rank_zero_only, shared_errors
 from adapt.machine.runtime import runtime, say
 from adapt.networks.preprocessing import sees
 from adapt.networks.saved import (
     Model,
     check_classes,
+    check_one_head,
     check_tasks,
     load_model,
     load_teacher,
@@ -64,8 +66,8 @@ def described(found: dict[str, Any], about: dict[str, Any]) -> bool:
 @shared_errors()
 def evaluate(config: EvaluateConfig) -> Path:
     """Evaluate a run as configured; returns metrics_<data>_<domain>_<split>[_<variant>].json in the
-    run's folder, with a per-class CSV beside it. Of several heads each has files of its own, which
-    end in _<task>, and the first is returned.
+    run's folder, with a per-class CSV beside it and images_<...>.csv with each image's mIoU. Of
+    several heads each has files of its own, which end in _<task>, and the first is returned.
 
     Raises:
         InputError: the run is unfinished, the domain has no data, or the classes do not fit.
@@ -152,12 +154,16 @@ def score(
     path = on_rank_zero(lambda: place_for(path, about))
     table = per_class(found, data.classes)
     rank_zero_only(write_whole)(path.with_suffix(".csv"), table.encode())
-    rank_zero_only(write_json)(path, about | as_dict(found))  # last: to a study it means "done"
+    numbers = as_dict(found)
+    if images := numbers.pop("per_image"):
+        each = csv_of([("image", "miou"), *((name, round(v, 4)) for name, v in images.items())])
+        rank_zero_only(write_whole)(images_path(path), each.encode())
+    rank_zero_only(write_json)(path, about | numbers)  # last: to a study it means "done"
     said = {
         k: "none (no pixel counts)" if isnan(v) else f"{v:.1f}" for k, v in headline(found).items()
     }
-    numbers = ", ".join(f"{k} {v}" for k, v in said.items())
-    say(f"{path}: {found.images} images, {numbers}")
+    scores = ", ".join(f"{k} {v}" for k, v in said.items())
+    say(f"{path}: {found.images} images, {scores}")
     if found.truth and found.confusion is None:
         say(f"{path}: no confusion matrix, as there are more than {MATRIX} classes")
     if found.truth and found.void:
@@ -203,9 +209,7 @@ def data_for(
     run: Path, model: Model, given: DataConfig, domain: str, split: str
 ) -> tuple[str, DataConfig, DataSet]:
     """As `heads_for`, of a network with one head; InputError where it has several."""
-    if model.tasks:
-        heads = listing(model.tasks)
-        raise InputError(f"{run} has several heads ({heads}); this is for a network with one")
+    check_one_head(model, str(run))
     domain, found = heads_for(run, model, given, domain, split)
     return domain, *found[""]
 

@@ -27,7 +27,7 @@ from adapt.evaluation.metrics import (
 )
 from adapt.evaluation.protocol import finite_logits, predict
 from adapt.evaluation.restyle import MAKERS, Restyle
-from adapt.machine.processes import all_sum, rank, shared_errors, world
+from adapt.machine.processes import all_gather, all_sum, rank, shared_errors, world
 from adapt.machine.runtime import Runtime, progress
 from adapt.networks.batchnorm import adapt_statistics, eval_mode
 from adapt.networks.preprocessing import as_input
@@ -244,6 +244,9 @@ class Evaluation:
     without labels, or with more than MATRIX classes."""
     void: float | None = None
     """Percent of the labels' pixels that count nowhere; None without labels a pixel."""
+    per_image: dict[str, float] = field(default_factory=dict)
+    """mIoU of each image by its name, in order, over the classes that it or its prediction has; {}
+    without labels a pixel."""
 
 
 def evaluate_networks(
@@ -271,6 +274,7 @@ def evaluate_networks(
     count = confusion if whole else tally
     truth = np.zeros((classes, classes + 1) if whole else (3, classes), np.int64)
     agreement, pixels = np.zeros((3, classes), np.int64), np.zeros(1, np.int64)
+    own: dict[str, float] = {}
     if data.classification:
         found, _ = classify(machine, net, reading, data, image)
         labels = np.array([UNLABELLED if s.label is None else s.label for s in data.samples])
@@ -287,7 +291,9 @@ def evaluate_networks(
                 found = predicted(machine, net, reading, group, image)
                 if data.labelled:
                     for item, prediction in zip(group, found, strict=True):
-                        truth += count(np.asarray(item["y"]), prediction, classes)
+                        counted = count(np.asarray(item["y"]), prediction, classes)
+                        own[item["name"]] = scores_of(per_class(counted) if whole else counted).miou
+                        truth += counted
                         pixels += prediction.size
                 if teacher is not None:
                     wanted = predicted(machine, teacher, reading.of_teacher, group, "x1")
@@ -297,6 +303,7 @@ def evaluate_networks(
                     agreement += tally(wanted, found, classes)
         summed = (all_sum(torch.from_numpy(m)).numpy() for m in (truth, agreement, pixels))
         truth, agreement, pixels = summed
+    own = {name: value for part in all_gather(own) for name, value in part.items()}
     score = image_scores if data.classification else scores_of
     counts = per_class(truth) if whole else truth
     matrix = truth[:, : classes + reading.network.void]
@@ -306,6 +313,7 @@ def evaluate_networks(
         agreement=score(agreement) if teacher is not None else None,
         confusion=matrix.tolist() if data.labelled and whole else None,
         void=float(100 * (1 - counts[1].sum() / pixels[0])) if pixels[0] else None,
+        per_image={s.name: own[s.name] for s in data.samples if s.name in own},
     )
 
 

@@ -1,12 +1,14 @@
 """The results of all runs below a folder, as rows that tables, figures and reports share."""
 
+import csv
+import io
 import math
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from adapt.disk.files import read_mapping, write_json, write_whole
+from adapt.disk.files import read_mapping, read_text, write_json, write_whole
 from adapt.disk.runs import CONFIG, SUMMARY, read_config, read_summary
 from adapt.disk.tables import csv_of_records, text_table
 from adapt.errors import InputError
@@ -84,6 +86,27 @@ def place_of(method: str) -> int:
     if name in BASELINES:
         return BASELINES.index(name)
     return len(BASELINES) + (name.partition("+")[0] not in BASELINES)
+
+
+def images_path(metrics: Path) -> Path:
+    """Beside the record of an evaluation: the CSV with the mIoU of each image."""
+    return metrics.with_name(f"images_{metrics.stem.removeprefix('metrics_')}.csv")
+
+
+def read_image_scores(metrics: Path) -> dict[str, float]:
+    """mIoU of each image by name, NaN of one without a labelled pixel.
+
+    Raises:
+        InputError: the file is missing, as of evaluations of earlier versions, or not of this kind.
+    """
+    path = images_path(metrics)
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; evaluate the run again to have it")
+    try:
+        rows = csv.DictReader(io.StringIO(read_text(path)))
+        return {row["image"]: float(row["miou"] or "nan") for row in rows}
+    except (KeyError, ValueError):
+        raise InputError(f"{path}: not the scores of images that evaluate writes") from None
 
 
 @dataclass

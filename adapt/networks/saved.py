@@ -50,6 +50,14 @@ class Model:
     tasks: Tasks = field(default_factory=dict)
     """Of a network with several heads; `classes` is empty then."""
 
+    @property
+    def counted(self) -> str:
+        """`6 classes`; of several heads `6 classes of kind, 3 of pattern`."""
+        first, *others = self.tasks or {"": self.classes}
+        heads = [f"{len(self.tasks[task])} of {task}" for task in others]
+        own = self.tasks.get(first, self.classes)
+        return ", ".join([f"{len(own)} classes{f' of {first}' if first else ''}", *heads])
+
 
 @dataclass
 class About:
@@ -141,6 +149,13 @@ def check_tasks(known: Tasks, given: Tasks, whose: str, data: str, remedy: str =
                 f"{whose} has {heads}, {data} {maps}; give both the same tasks (data.tasks){remedy}"
             )
         check_classes(known[task], given[task], f"{whose}, {task}", data)
+
+
+def check_one_head(model: Model, whose: str) -> None:
+    """Raises InputError where a network (`whose`) has several."""
+    if model.tasks:
+        heads = listing(model.tasks)
+        raise InputError(f"{whose} has several heads ({heads}); this is for a network with one")
 
 
 def named(classes: tuple[str, ...]) -> str:

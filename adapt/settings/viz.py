@@ -23,7 +23,7 @@ class InvertConfig(Settings):
     network: TrustConfig = field(default_factory=TrustConfig)
     image: str = ""
     """Image whose maps are met."""
-    objective: Annotated[str, OneOf(RELATIVE, PAPER)] = RELATIVE
+    loss: Annotated[str, OneOf(RELATIVE, PAPER)] = RELATIVE
     """`relative`: every term is divided by the size of what is to be met, so that all layers weigh
     the same. `paper`: as 003 prints it, 1/2 |F - F'|^2 for the content and Gatys et al.'s
     |G - G'|^2 / (4 C^2 n^2) for the style, summed over the layers; it goes with `optimizer=sgd
@@ -63,9 +63,9 @@ class InvertConfig(Settings):
         super().__post_init__()
         if self.content == self.style == 0:
             raise InputError("content and style are both 0: there is nothing to invert")
-        if self.objective == PAPER and (self.optimizer != "sgd" or self.tv):
+        if self.loss == PAPER and (self.optimizer != "sgd" or self.tv):
             raise InputError(
-                f"objective=paper is SGD without total variation, but optimizer={self.optimizer} "
+                f"loss=paper is SGD without total variation, but optimizer={self.optimizer} "
                 f"tv={self.tv:g}: give optimizer=sgd tv=0"
             )
 

@@ -16,7 +16,7 @@ from adapt.errors import InputError
 from adapt.evaluation.metrics import distortion, scores_of, tally
 from adapt.evaluation.protocol import predict
 from adapt.machine.runtime import Runtime, progress, runtime, say
-from adapt.networks.saved import Model, check_classes, load_model
+from adapt.networks.saved import Model, check_classes, check_one_head, load_model
 from adapt.settings.commands import CalibrateConfig
 from adapt.settings.groups import DataConfig, ShiftConfig
 from adapt.settings.mapping import inherit_data
@@ -100,6 +100,7 @@ def calibrate(config: CalibrateConfig) -> Path:
     for candidate in candidates:
         apply_shift(np.zeros((8, 8, 3), np.uint8), candidate, 0)
     teacher = load_model(Path(config.teacher), "teacher")
+    check_one_head(teacher, config.teacher)
     recorded = read_data(Path(config.teacher), "teacher")
     settings = replace(inherit_data(config.data, recorded), target="")
     data = load(settings, config.split)

@@ -40,8 +40,7 @@ class FineTuning(Plan):
         """What all come from; then all penalties of a seed before the next seed, so that a study
         cut short compares."""
         config = self.config
-        protocols = list(config.protocols.values()) or [ProtocolConfig()]
-        scored = [(config.split, protocol) for protocol in protocols]
+        scored = [(config.split, protocol) for protocol in self.protocols]
         scored += [(config.selection, ProtocolConfig())] if config.selection else []
         if self.pretrained:
             yield self.training(self.pretraining(self.pretrained))
@@ -51,12 +50,27 @@ class FineTuning(Plan):
             for made in self.tunings(seed):
                 yield self.training(made)
                 for split, protocol in scored:
-                    yield self.evaluation(
-                        Path(made.run), data=config.data, domain="d1", split=split,
-                        protocol=protocol, loss=config.loss,
-                    )  # fmt: skip
+                    yield self.scoring(Path(made.run), split, protocol)
                 if config.analyses:
                     yield self.analysis(made)
+
+    @property
+    def protocols(self) -> list[ProtocolConfig]:
+        return list(self.config.protocols.values()) or [ProtocolConfig()]
+
+    def scoring(self, run: Path, split: str, protocol: ProtocolConfig) -> Cell:
+        config = self.config
+        return self.evaluation(
+            run, data=config.data, domain="d1", split=split, protocol=protocol, loss=config.loss
+        )
+
+    def compared(self) -> dict[str, Path]:
+        """The records of the first seed's trainings with all labels under each penalty, by the
+        first protocol."""
+        config, (protocol, *_) = self.config, self.protocols
+        first = [self.tuning(config.seeds[0], *each) for each in config.penalties.items()]
+        records = [self.scoring(Path(made.run), config.split, protocol).result for made in first]
+        return dict(zip(config.penalties, records, strict=True))
 
     @property
     def fisher(self) -> Path:

@@ -127,10 +127,10 @@ def with_gradient(group: dict[str, Any]) -> Iterator[tuple[nn.Parameter, torch.T
 
 
 def amounts(batch: Maps) -> dict[str, tuple[int, int]]:
-    """Images and labelled pixels of a batch, of all processes: of each task and, under the empty
-    name, of all. Without labels an image counts as a pixel."""
+    """Images and labelled pixels of a batch, of all processes, which must come in one order: of
+    each task and, under the empty name, of all. Without labels an image counts as a pixel."""
     images = len(next(iter(batch.values()))) * world()
-    labels = {key.partition("_")[2]: y for key, y in batch.items() if key[0] == "y"}
+    labels = {key.partition("_")[2]: y for key, y in sorted(batch.items()) if key[0] == "y"}
     pixels = {task: (y.long() != torch.iinfo(y.dtype).max).sum() for task, y in labels.items()}
     counts = {task: int(all_sum(count)) for task, count in pixels.items()}
     found = {t: (int(all_sum(batch[f"has_{t}"].sum())), counts[t]) for t in counts if t}

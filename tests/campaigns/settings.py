@@ -67,6 +67,8 @@ ABSURD: dict[Any, list[Any]] = {
     dict[str, str]: [{}, {"": ""}, {"mine": "no_such"}, {"mine": 1}, {"conv1": "conv2"}, "a"],
     dict[str, Any]: [{}, {"": 1}, {"no_such": 1}, {"image": 1}, "a"],
     dict[str, list[float]]: [{}, {"no_such": [1.0]}, {"pool3": [NAN]}, {"pool3": []}, {"a": 1.0}],
+    dict[str, dict[str, list[int]]]: [{}, {"no_such": {}}, {"": {"a": [1]}}, {"a": {"b": [-1]}},
+                                      {"a": {"b": [10**6]}}, {"a": {"b": 1}}, {"a": 1}, [1]],
     Any: ["", "auto", "no_such", [], ["no_such"], {}, {"pool3": NAN}, {"pool3": 0}, 5, None, [1]],
     list[dict[str, Any]]: [[], [{"no_such": 1}], [{"black": "x"}], [1], "a"],
 }  # fmt: skip

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from campaigns.settings import BASES, cases, changed
-from commands import ROOT, python
+from commands import ROOT, run
 
 from adapt.cli.commands import COMMANDS
 from adapt.errors import InputError
@@ -33,6 +33,6 @@ def test_commands_end_in_words_whatever_they_are_told(tmp_path: Path) -> None:
     """A few cases of the campaign, which runs them all and is started by hand."""
     few = ["--every", "90", "--commands", "train", "predict", "scan", "filters"]
     script = str(ROOT / "tests/campaigns/settings.py")
-    python(script, *few, "--out", str(tmp_path / "found.json"), cwd=ROOT)
+    run(script, *few, "--out", str(tmp_path / "found.json"), cwd=ROOT)
     found = json.loads((tmp_path / "found.json").read_text())
     assert found["cases"] > 12 and found["counts"]["refused"] > 10 and not found["bad"]

@@ -11,6 +11,7 @@ from tiny import adapting
 
 from adapt.errors import InputError
 from adapt.evaluation.evaluate import evaluate
+from adapt.evaluation.rows import read_image_scores
 from adapt.networks.saved import load_model
 from adapt.settings.commands import EvaluateConfig
 from adapt.settings.groups import DataConfig
@@ -48,13 +49,18 @@ def mean_iou(truth: list[np.ndarray], found: list[np.ndarray]) -> float:
 
 def test_figures_equal_an_independent_count(world: Path, student: Path) -> None:
     how = {"device": "cpu", "run": str(student), "precision": "fp32", "batch": 2}
-    found = read(evaluate(EvaluateConfig(**how, loss=True)))  # type: ignore[arg-type]
+    path = evaluate(EvaluateConfig(**how, loss=True))  # type: ignore[arg-type]
+    found = read(path)
     names = [line.split()[0] for line in (world / "d2" / "val.txt").read_text().splitlines()]
     new = [logits_at_full_size(student, world / "d2" / name) for name in names]
     labels = [np.array(Image.open(world / "d2" / "valannot" / Path(n).name)) for n in names]
     assert found["images"] == 3
     wanted = mean_iou(labels, [logits.argmax(0) for logits in new])
     assert found["truth"]["miou"] == pytest.approx(wanted)
+    each = [mean_iou([y], [logits.argmax(0)]) for y, logits in zip(labels, new, strict=True)]
+    assert read_image_scores(path) == pytest.approx(
+        dict(zip((Path(n).stem for n in names), each, strict=True)), abs=1e-4
+    )
     files = [next((world / "d1" / "val").glob(f"{Path(n).stem}.*")) for n in names]
     old = [logits_at_full_size(world / "teacher", f).argmax(0) for f in files]
     wanted = mean_iou(old, [logits.argmax(0) for logits in new])

@@ -11,13 +11,19 @@ import torch
 from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-from tiny import adapting
+from tiny import adapting, teaching
 
 from adapt.data.images import IGNORE
 from adapt.machine.processes import processes, rank, world
 from adapt.objective.terms import Objective
 from adapt.settings.choices import DISTANCES
-from adapt.settings.groups import NetworkConfig, PenaltyConfig, ScheduleConfig
+from adapt.settings.groups import (
+    AlsoConfig,
+    DataConfig,
+    NetworkConfig,
+    PenaltyConfig,
+    ScheduleConfig,
+)
 from adapt.settings.objective import (
     KDConfig,
     ObjectiveConfig,
@@ -25,6 +31,7 @@ from adapt.settings.objective import (
     RegressionConfig,
     SupervisedConfig,
 )
+from adapt.settings.training import TrainConfig
 from adapt.training.train import train
 
 SIZE, CLASSES, IMAGES = (12, 10), 5, 4
@@ -37,7 +44,7 @@ OBJECTIVES = {
 }
 
 
-RUNS = ("affine", "average", "student")
+RUNS = ("affine", "average", "student", "heads")
 
 
 def batch(masked: bool) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Tensor]]:
@@ -77,6 +84,19 @@ def gradient(config: ObjectiveConfig, masked: bool, images: slice) -> Tensor:
     return shift.grad
 
 
+def heads(folder: Path, run: Path) -> TrainConfig:
+    """Two heads, each with the labels of some images, that step asynchronously."""
+    both = {"a": 0.5, "b": 0.5}
+    data = DataConfig(name="camvid", root=str(folder / "d1"), crop=[32, 40], parts=both, part="a")
+    data.tasks = {"low": {"sky": [0, 1, 2, 3, 4, 5], "road": [6, 7, 8, 9, 10]}}
+    also = AlsoConfig(name="camvid", parts=both, part="b")
+    also.tasks = {"odd": {"odd": [1, 3, 5, 7, 9], "even": [0, 2, 4, 6, 8, 10]}}
+    network = NetworkConfig(name="sunet64", width=1 / 16)
+    schedule = ScheduleConfig(lr=0.02, asynchronous=5)
+    how = {"also": also, "network": network, "schedule": schedule, "bn": "eval"}
+    return teaching(folder, run=str(run), data=data, batch=4, steps=6, **how)
+
+
 if __name__ == "__main__":
     with processes():
         share = IMAGES // world()
@@ -96,3 +116,4 @@ if __name__ == "__main__":
         pull = PenaltyConfig("none")
         config = adapting(folder, folder / f"student_{count}", batch=4, steps=6, bn="eval")
         train(replace(config, penalty=pull, **smaller))
+        train(heads(folder, folder / f"heads_{count}"))

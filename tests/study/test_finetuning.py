@@ -20,14 +20,17 @@ from adapt.disk.files import read_json
 from adapt.disk.runs import read_config
 from adapt.errors import InputError
 from adapt.evaluation.evaluate import evaluate
+from adapt.evaluation.rows import images_path, read_image_scores
 from adapt.networks import build_network
 from adapt.networks.pretrained import head_of
 from adapt.settings.commands import EvaluateConfig
 from adapt.settings.groups import NetworkConfig
 from adapt.settings.study import StudyConfig
+from adapt.settings.viz import ReportConfig
 from adapt.study.fine_tuning import FineTuning
 from adapt.training.schedules import factor
 from viz.report.comparison import PAPERS, cells, compare, for_report
+from viz.report.page import report
 
 ROOT = Path(__file__).resolve().parents[2]
 EXPERIMENTS = sorted(p.stem for p in (ROOT / "configs/experiment").glob("li2018_*.yaml"))
@@ -304,6 +307,15 @@ def test_a_segmentation_study_from_a_body_to_its_class_table(
     assert len(found["classes"]) == 21 and all(len(c) == 21 for c in found["columns"].values())
     metrics = read_json(next((tmp_path / "runs/seed0/l2").glob("metrics_*flip.json")))
     assert found["columns"]["l2 multiscale"] == metrics["truth"]["iou"]
+    html = (tmp_path / "runs/report.html").read_text()
+    each = {
+        name: read_image_scores(tmp_path / "runs" / at) for name, at in found["compared"].items()
+    }
+    for image, score in each["l2"].items():
+        assert f"<h4>{image}</h4>" in html and f"<figcaption>l2: {score:.1f}</figcaption>" in html
+    images_path(tmp_path / "runs" / found["compared"]["l2_sp"]).unlink()
+    html = report(ReportConfig(runs="runs")).read_text()
+    assert "No error panels: " in html and "no such file; evaluate the run again" in html
 
 
 def test_the_papers_figures_are_consistent_and_belong_to_the_experiments() -> None:

@@ -66,7 +66,8 @@ def test_losses_of_both_maps_are_added(world: Path, tmp_path: Path) -> None:
         assert list(raw) == ["supervised/semantic", "supervised/movable"]
         expected = 2 * raw["supervised/semantic"] + 0.5 * raw["supervised/movable"]
         assert line["loss"] == pytest.approx(expected, rel=1e-6)
-    assert {"semantic/miou", "movable/miou"} <= scored["evaluation"].keys()
+    scores = {f"{task}/{name}" for task in ("semantic", "movable") for name in ("miou", "loss")}
+    assert scores <= scored["evaluation"].keys()
     assert {k for k in weights(tmp_path / "run") if k.startswith("classifier")} == {
         f"classifier.{task}.{of}" for task in ("semantic", "movable") for of in ("weight", "bias")
     }

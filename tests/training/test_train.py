@@ -11,8 +11,11 @@ import yaml
 from PIL import Image
 from tiny import Interrupted, adapting, crash_at, curve, refused, same, teaching, weights
 
+from adapt.disk.files import read_json
 from adapt.disk.runs import read_metrics
 from adapt.errors import InputError
+from adapt.evaluation.evaluate import evaluate
+from adapt.settings.commands import EvaluateConfig
 from adapt.settings.groups import DataConfig, NetworkConfig, PenaltyConfig, ScheduleConfig
 from adapt.settings.objective import ObjectiveConfig, RegressionConfig
 from adapt.training.train import train
@@ -27,7 +30,8 @@ def test_resumed_run_is_bit_identical(
     """Mid-epoch, with augmentation, dropout, momentum, evaluation, an average of the weights, and a
     checkpoint that is older than the crash; or none yet."""
     straight = teaching(
-        world, run=str(tmp_path / "a"), steps=7, checkpoint_every=2, eval_every=2, ema=ema,
+        world, run=str(tmp_path / "a"), steps=7, checkpoint_every=2, eval_every=2, eval_train=2,
+        ema=ema,
         schedule=ScheduleConfig(lr=0.01, optimizer=optimizer),
     )  # fmt: skip
     broken = replace(straight, run=str(tmp_path / "b"))
@@ -37,6 +41,21 @@ def test_resumed_run_is_bit_identical(
     train(broken)
     assert same(tmp_path / "a", tmp_path / "b")
     assert curve(tmp_path / "a") == curve(tmp_path / "b")
+
+
+def test_what_is_scored_while_training_is_what_evaluate_says(world: Path, tmp_path: Path) -> None:
+    """Of held-out and of training images, their loss with them."""
+    run = train(teaching(world, run=str(tmp_path / "run"), eval_every=4, eval_train=1000))
+    last = read_metrics(run)[-1]
+    for split, name in (("val", "evaluation"), ("train", "training")):
+        how = {"device": "cpu", "precision": "fp32", "batch": 2}
+        made = read_json(evaluate(EvaluateConfig(run=str(run), split=split, loss=True, **how)))
+        wanted = {k: v for k, v in made["truth"].items() if k not in ("iou", "accuracy")}
+        assert last[name] == pytest.approx(wanted | {"loss": made["loss"]})
+    few = train(teaching(world, run=str(tmp_path / "few"), eval_every=4, eval_train=2))
+    assert read_metrics(few)[-1]["training"] != last["training"]
+    with pytest.raises(InputError, match="eval_train is 3, but eval_every is 0"):
+        teaching(world, eval_train=3)
 
 
 def test_seed_decides_the_result(world: Path, tmp_path: Path) -> None:

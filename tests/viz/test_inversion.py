@@ -57,7 +57,7 @@ def test_gram_equals_a_plain_loop_and_has_its_gradient() -> None:
 
 
 def plain_loss(
-    net: nn.Module, target: torch.Tensor, image: torch.Tensor, objective: str
+    net: nn.Module, target: torch.Tensor, image: torch.Tensor, kind: str
 ) -> torch.Tensor:
     """What Matching promises, nothing shared or kept: TAPS, content, style and 0.1 tv; or 003's
     and Gatys et al.'s printed sums without tv."""
@@ -69,7 +69,7 @@ def plain_loss(
             x = net.get_submodule(f"pool{number}")(net.get_submodule(f"conv{number}")(x))
             maps.setdefault(number, []).append(x)
     loss = torch.zeros(())
-    if objective == "paper":
+    if kind == "paper":
         for number, weight in ((1, 1.0), (3, 2.0)):
             a, b = (m[0].flatten(1) for m in maps[number])
             channels, cells = a.shape
@@ -87,30 +87,30 @@ def plain_loss(
 
 
 @pytest.mark.parametrize(
-    ("objective", "memory"),
+    ("kind", "memory"),
     [("relative", torch.contiguous_format), ("relative", torch.channels_last),
      ("paper", torch.channels_last)],
 )  # fmt: skip
 def test_sgd_equals_a_plain_loop(
-    net: nn.Module, image: np.ndarray, objective: str, memory: torch.memory_format
+    net: nn.Module, image: np.ndarray, kind: str, memory: torch.memory_format
 ) -> None:
     """20 steps of SGD with momentum by hand, autograd's own Gram gradient."""
     rates = {"relative": 0.0005 * image.shape[0] * image.shape[1], "paper": SLOW}
-    rate, steps, target = rates[objective], 20, pixels(image)
+    rate, steps, target = rates[kind], 20, pixels(image)
     noise = torch.randn(target.shape, generator=torch.Generator().manual_seed(3))
     x, speed = (0.5 + NOISE * noise).clamp(0, 1), torch.zeros(target.shape)
     net.eval()
     losses = []
     for _ in range(steps):
         x = x.detach().requires_grad_()
-        loss = plain_loss(net, target, x, objective)
+        loss = plain_loss(net, target, x, kind)
         (gradient,) = torch.autograd.grad(loss, x)
         losses.append(loss.item())
         speed = MOMENTUM * speed + gradient
         x = (x - rate * speed).clamp(0, 1)
     placed = deepcopy(net).to(memory_format=memory)
-    given = {"tv": 0.1} if objective == "relative" else {
-        "style": STYLE, "objective": objective, "lr": SLOW}  # fmt: skip
+    given = {"tv": 0.1} if kind == "relative" else {
+        "style": STYLE, "loss": kind, "lr": SLOW}  # fmt: skip
     found = invert_image(placed, CONFIG, image, TAPS, optimizer="sgd", steps=steps, seed=3, **given)
     assert losses[-1] < 0.9 * losses[0]
     assert [c["loss"] for c in found.curve[:-1]] == pytest.approx(losses, rel=1e-4)
@@ -222,7 +222,7 @@ def test_command_writes_pictures_curves_and_montage(world: Path, tmp_path: Path)
     with pytest.raises(InputError, match=r"maps: 'theirs' is not known\. .*own, teacher"):
         InvertConfig(maps="theirs")
     with pytest.raises(InputError, match=r"optimizer=sgd tv=0\.05: give optimizer=sgd tv=0"):
-        InvertConfig(objective="paper", optimizer="sgd")
+        InvertConfig(loss="paper", optimizer="sgd")
     with pytest.raises(InputError, match="needs run=DIR and image=FILE"):
         invert(InvertConfig(**given))
     with pytest.raises(InputError, match="cannot name a network"):

@@ -77,7 +77,7 @@ def invert_all(networks: Mapping[str, Path], image: Path, out: Path, config: Inv
     if config.maps == TEACHER and any(network != known[0] for network in known):
         raise InputError("maps=teacher: teacher and student are two networks; give maps=own")
     wanted = machine.place(models[TEACHER].net).eval() if config.maps == TEACHER else None
-    names = ("objective", "content", "style", "tv", "optimizer", "lr", "steps", "seed")
+    names = ("loss", "content", "style", "tv", "optimizer", "lr", "steps", "seed")
     settings = {name: getattr(config, name) for name in names}
     found: dict[str, Inversion] = {}
     for name, model in models.items():
@@ -98,7 +98,7 @@ def invert_all(networks: Mapping[str, Path], image: Path, out: Path, config: Inv
     pictures = {name: as_rgb(picture) for name, picture in images.items()}
     for name, picture in pictures.items():
         write_png(out / f"{name}.png", picture)
-    unit = "relative squared difference" if config.objective == RELATIVE else "squared difference"
+    unit = "relative squared difference" if config.loss == RELATIVE else "squared difference"
     curves = {name: one.curve for name, one in found.items()}
     write_whole(out / "curves.png", curves_chart(curves, unit))
     montage = picture_grid([("", list(pictures.items()))], side=2.6)

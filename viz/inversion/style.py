@@ -225,7 +225,7 @@ def invert_image(
     image: np.ndarray,
     taps: Mapping[str, float],
     *,
-    objective: str = RELATIVE,
+    loss: str = RELATIVE,
     content: float = 1.0,
     style: float = 1.0,
     tv: float = 0.0,
@@ -247,7 +247,7 @@ def invert_image(
         network: its description, for the normalisation.
         image: uint8 or uint16 (H, W, C).
         taps: layer name -> weight above 0; weights are divided by their sum, but for `paper`.
-        objective: `relative` or `paper`, as `Matching`.
+        loss: `relative` or `paper`, as `Matching`.
         content: weight of the content terms.
         style: weight of the Gram terms.
         tv: weight of the total variation.
@@ -265,7 +265,7 @@ def invert_image(
         Stopped: a loss that is not finite (status 3).
     """
     one_of("optimizer", optimizer, (*RATES, "lbfgs"))
-    one_of("objective", objective, (RELATIVE, PAPER))
+    one_of("loss", loss, (RELATIVE, PAPER))
     if lr and optimizer not in RATES:
         raise InputError(f"lr is {lr:g}, but optimizer=lbfgs finds its step length itself: lr=0")
     if not taps or not (content or style):
@@ -279,14 +279,14 @@ def invert_image(
     # The outer context computes nothing in bf16: it keeps the weights' casts between evaluations.
     with eval_mode(net), torch.autocast(machine.device.type, enabled=False):
         weights = {"content": content, "style": style, "tv": tv}
-        paper = objective == PAPER
-        loss = Matching(net, network, target, taps, weights, machine, wanted, paper)
+        paper = loss == PAPER
+        matching = Matching(net, network, target, taps, weights, machine, wanted, paper)
         if optimizer in RATES:
             rate = PAPER_RATE if paper and optimizer == "sgd" else RATES[optimizer]
-            found = projected(loss.gradient, noise, lr or rate, steps, optimizer, not paper)
+            found = projected(matching.gradient, noise, lr or rate, steps, optimizer, not paper)
         else:
-            found = lbfgs(loss.gradient, noise, steps)
+            found = lbfgs(matching.gradient, noise, steps)
         with torch.no_grad():
-            loss(found)
+            matching(found)
     pixels = (found[0].clamp(0, 1) * 255).round().to(torch.uint8)
-    return Inversion(pixels.permute(1, 2, 0).cpu().numpy(), loss.curve)
+    return Inversion(pixels.permute(1, 2, 0).cpu().numpy(), matching.curve)

@@ -66,7 +66,7 @@ def layers(config: LayersConfig) -> list[Layer]:
     whole = next(x for x in found if not x.name)
     where = config.run or "not trained"
     say(
-        f"{model.network.name} ({where}), {len(model.classes)} classes, {whole.parameters:,} "
+        f"{model.network.name} ({where}), {model.counted}, {whole.parameters:,} "
         f"parameters; for {height}x{width} pixels (H x W) {short(whole.macs)} "
         f"multiply-accumulates\n\n{table_of(listed(found, config.depth, auto), auto)}\n\n"
         f"{proposal(found)}\n{sees(model.network)}; it takes {sizes(multiple_of(model.net))}"

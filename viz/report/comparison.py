@@ -80,6 +80,7 @@ def compare(study: FineTuning) -> dict[str, Any]:
         "rows": rows,
         "classes": every,
         "columns": {k: [column.get(name) for name in every] for k, column in columns.items()},
+        "compared": {name: str(p.relative_to(study.root)) for name, p in study.compared().items()},
     }
 
 

@@ -19,7 +19,14 @@ from adapt.evaluation.inference import Reading, Whole, groups, stack
 from adapt.machine.runtime import Runtime, runtime, say
 from adapt.networks.layers import Layer, check, main_path, trace
 from adapt.networks.preprocessing import as_input
-from adapt.networks.saved import Model, check_classes, is_run, load_complete, load_run
+from adapt.networks.saved import (
+    Model,
+    check_classes,
+    check_one_head,
+    is_run,
+    load_complete,
+    load_run,
+)
 from adapt.settings.commands import DriftConfig
 from adapt.settings.groups import DataConfig
 from adapt.settings.mapping import inherit_data
@@ -45,6 +52,7 @@ def drift(config: DriftConfig) -> Path:
     if model is None:
         given = config.teacher, config.network, old.classes
         model = load_complete(*given, "teacher", size_of(settings, old))
+    check_one_head(model, config.teacher)
     check_classes(model.classes, old.classes, config.teacher, old.name)
     model = replace(model, classes=old.classes or model.classes)
     machine.place(model.net).eval()

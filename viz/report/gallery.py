@@ -22,7 +22,7 @@ from adapt.settings.groups import DataConfig
 from adapt.settings.mapping import inherit_data
 from viz.figures import heat
 from viz.layers.similarity import maps_of
-from viz.pictures import coloured, error_view, is_file_name, most_changed, palette, thumbnail
+from viz.pictures import coloured, error_view, is_file_name, legend, most_changed, thumbnail
 
 CHART = 1200
 """Pixels of the longer side of a chart that is read from a file."""
@@ -74,7 +74,6 @@ def gallery(
     if natives and tap:
         first = images_of(next(iter(natives.values())), settings)
         features, channel = feature_maps(machine, models, first, tap)
-    colours = ["#{:02x}{:02x}{:02x}".format(*colour) for colour in palette(len(data.classes))]
     return {
         "shift": shift,
         "tap": tap,
@@ -84,7 +83,7 @@ def gallery(
             name: predictions(machine, models, arrays, settings, data)
             for name, arrays in natives.items()
         },
-        "legend": list(zip(data.classes, colours, strict=True)),
+        "legend": legend(data.classes),
     }
 
 

@@ -15,6 +15,7 @@ from adapt.settings.viz import ReportConfig
 from viz.report import comparison
 from viz.report.charts import bars, chain_figure, layer_figure
 from viz.report.curves import side_by_side, training_curves
+from viz.report.error_panels import error_panels
 from viz.report.gallery import gallery, montages
 from viz.report.layer_section import analyses_section
 from viz.report.penalties import Panel, panels_of
@@ -58,6 +59,7 @@ def report(config: ReportConfig) -> Path:
     pictured = {record.run for record in records if record.verdict and record.verdict.pictures}
     found = labelled(runs, records, pictured, config)
     inversions, missing = montages(runs)
+    compared = comparison.for_report(runs)
     timed = {r.name: r.lines for r in records if r.run in found["firsts"] or not r.entries}
     drawn = [record for record in records if record.lines][:CURVES]
     html = rendered(
@@ -69,7 +71,8 @@ def report(config: ReportConfig) -> Path:
         broken=broken,
         machines=machines(records),
         verdicts=verdicts,
-        comparison=comparison.for_report(runs),
+        comparison=compared,
+        errors=error_panels(runs, compared, config.examples),
         analyses=analyses_section(runs, timed),
         montages=inversions,
         missing=missing,
