@@ -181,7 +181,7 @@ def lines_of(entries: Iterable[Entry]) -> list[Line]:
             note = ", ".join(
                 f"{k.removeprefix('penalty.')}={values.get(k)}"
                 for k in differing
-                if values.get(k) != ""
+                if k != "freeze" or values[k]
             )
             if len(differing) > NAMED:  # other data or another network: the run says it better
                 note = Path(members[0].row.run).name
