@@ -103,7 +103,8 @@ class TrainConfig(Machine):
     to the next; 0 = never."""
     eval_every: Count = 0
     """Steps from one evaluation on the val split to the next; 0 = none while training. Where the
-    objective learns from one label a pixel, the mean cross-entropy is computed as well."""
+    objective learns from one label a pixel, of at most 1,000 classes, the mean cross-entropy is
+    computed as well."""
     eval_train: Count = 0
     """Number of evenly spaced training images, whole and not augmented, that are scored as well at
     `eval_every`, to see over-fitting; 0 = none."""

@@ -80,7 +80,7 @@ def report(config: ReportConfig) -> Path:
             (r.name, training_curves(r.lines), bool(r.config["teacher"]) and not r.evaluated)
             for r in drawn
         ],
-        side_by_side=side_by_side(records)[:CURVES],
+        side_by_side=side_by_side(records),
         more_curves=sum(bool(record.lines) for record in records) - len(drawn),
     )
     write_whole(out, html)
