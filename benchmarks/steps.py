@@ -30,6 +30,7 @@ from adapt.training.schedules import make_optimizer
 from adapt.training.setup import Setup
 from adapt.training.teacher_cache import TeacherCache
 from adapt.training.train import one_step, record
+from adapt.training.updates import Update
 
 NETWORK = NetworkConfig()
 MEAN, STD = NETWORK.mean, NETWORK.std
@@ -79,13 +80,13 @@ def prepared(
     return Setup(
         config=config,
         machine=machine,
-        data=DataSet("none", "train", (), (), ()),
-        held_out=None,
+        sets=[(DataSet("none", "train", (), (), ()), config.data)],
+        scored={},
         student=student,
         teacher=freeze(machine.place(deepcopy(net))) if terms.teacher else None,
         objective=terms,
         penalty=penalty,
-        optimizer=make_optimizer(student, penalty.shared, schedule),
+        update=Update(make_optimizer(student, penalty.shared, schedule), penalty),
         inputs={},
         again=blocks(student, terms.student) if config.gradient_checkpointing else [],
     )

@@ -223,7 +223,7 @@ REFUSED: dict[str, tuple[Refusal, str]] = {
     "labels that a twin does not read": (
         lambda w, p: make_distorted(DistortConfig(
             DataConfig("camvid", str(w / "d1"), sbd="s"), out=str(p / "o"))),
-        r"data\.sbd is for data=voc only"),
+        r"data\.sbd is for data=voc, d3 only"),
     "arguments of no factory": (
         lambda w, p: build_network(NetworkConfig(arguments={"width": 1}), 2),
         r"network\.arguments .*; network is deeplab_vgg16"),

@@ -86,7 +86,8 @@ def test_what_is_unknown_is_named_with_the_choices(camvid: DataConfig) -> None:
 
 @pytest.mark.parametrize("name", sorted(DATASETS.keys() - {"scenes"}))
 def test_a_missing_root_is_named(tmp_path: Path, name: str) -> None:
-    config = DataConfig(name=name, root=str(tmp_path / "nowhere"), train_split="")
+    sbd = str(tmp_path / "nowhere") if name == "d3" else ""
+    config = DataConfig(name=name, root=str(tmp_path / "nowhere"), sbd=sbd, train_split="")
     with pytest.raises(InputError, match="nowhere"):
         load(config, "train")
 

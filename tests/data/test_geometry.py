@@ -118,7 +118,7 @@ def test_scores_are_those_of_images_and_labels_cut_or_padded_by_hand(
             "y2": rng.integers(0, 4, NEW).astype(np.uint8),
             "valid": rng.integers(0, 2, OLD).astype(np.uint8) * 255,
         }
-        own.append(made(tmp_path / f"own{number}", arrays))
+        own.append(made(tmp_path / "own" / str(number), arrays))
         by_hand = {}
         for field, array in arrays.items():
             height, width = array.shape[:2]
@@ -134,7 +134,7 @@ def test_scores_are_those_of_images_and_labels_cut_or_padded_by_hand(
             seen = np.zeros((32, 32), bool)
             seen[8:24] = True
             by_hand["valid"] = np.where(seen, by_hand["valid"], 0).astype(np.uint8)
-        prepared.append(made(tmp_path / f"hand{number}", by_hand))
+        prepared.append(made(tmp_path / "hand" / str(number), by_hand))
     data = DataSet("pairs", "val", tuple("abcd"), (), tuple(own))
     machine, nets = runtime("cpu", "fp32"), (Pixels(0).eval(), Pixels(1).eval())
     readings = [

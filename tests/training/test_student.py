@@ -165,7 +165,7 @@ def test_before_is_what_the_student_started_from(world: Path, tmp_path: Path) ->
         assert found.before == pytest.approx(read_json(scores)["agreement"]["miou"], abs=1e-9)
         assert (found.adabn is None) == (kind == "untrained")
         assert ("over the teacher itself" in found.facts) == (kind == "untrained")
-    with pytest.raises(InputError, match="untrained was not trained from a network for its task"):
+    with pytest.raises(InputError, match="untrained was not trained from the network of a run"):
         networks_of(AnalyseConfig(run=str(tmp_path / "untrained")))
     before = networks_of(AnalyseConfig(run=str(tmp_path / "start"))).before
     assert before.digest == load_model(own).digest
