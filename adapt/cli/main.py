@@ -125,6 +125,16 @@ def fail(message: str, status: int) -> None:
         raise Failed(message)
 
 
+def leave(done: list[bool]) -> None:
+    """The last thing that one of several processes does if it was `done`: end without taking the
+    interpreter apart, which threads that PyTorch leaves behind now and then turn into an abort
+    (pytorch/pytorch#190489), so that torchrun calls a finished run failed."""
+    if done:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(0)
+
+
 def main(name: str) -> None:
     """Compose the settings of a command from YAML and the command line, and call its function.
 
@@ -132,6 +142,9 @@ def main(name: str) -> None:
     file that cannot be written with UNWRITTEN, a signal with 128 and its number.
     """
     failed: list[int] = []
+    done: list[bool] = []
+    if os.environ.get("WORLD_SIZE", "1") != "1":
+        atexit.register(leave, done)  # the first to be registered is the last to be called
     keep_streams()
 
     @hydra.main(version_base="1.3", config_path=str(CONFIGS), config_name=name)
@@ -167,3 +180,4 @@ def main(name: str) -> None:
         sys.exit(128 + (stop.args[0] if stop.args else signal.SIGINT))
     if failed:
         sys.exit(1)
+    done.append(True)
