@@ -25,9 +25,9 @@ from adapt.networks.saved import (
     Model,
     load_model,
     load_teacher,
-    run_of,
     same_classes,
     start_point_of,
+    started_from,
 )
 from adapt.penalties.fisher import load_fisher
 from adapt.settings.commands import PAIRS, AnalyseConfig
@@ -93,7 +93,7 @@ def networks_of(config: AnalyseConfig) -> Trained:
     recorded = read_config(folder)
     if recorded["teacher_network"]["name"]:  # it came from its start, the teacher is another one
         recorded |= {"teacher": "", "teacher_network": {}}
-    start_point = config.teacher or start_point_of(recorded) or run_of(recorded["start"])
+    start_point = config.teacher or start_point_of(recorded) or started_from(recorded["start"])
     if not start_point:
         raise InputError(
             f"{folder} was not trained from the network of a run; give teacher=RUN to compare it "

@@ -195,12 +195,13 @@ def start_point_of(config: dict[str, Any]) -> str:
     return str(config["teacher"]) or (start if is_run(start) or is_file(start) else "")
 
 
-def run_of(start: str) -> str:
-    """Folder of the run whose network a start is, or whose weights file it is; empty = none."""
+def started_from(start: str) -> str:
+    """Folder of the run whose network, backbone or weights file a start is; empty = none."""
     if is_run(start):
         return start
-    file = Path(start.removeprefix(BACKBONE))
-    return str(file.parent) if file.name == WEIGHTS and (file.parent / ABOUT).is_file() else ""
+    path = Path(start.removeprefix(BACKBONE))
+    folder = path.parent if path.name == WEIGHTS else path
+    return str(folder) if (folder / ABOUT).is_file() else ""
 
 
 def load_model(source: Path, what: str = "run", like: Model | None = None) -> Model:

@@ -7,7 +7,7 @@ from typing import Any
 
 from adapt.analysis.analyse import analyse
 from adapt.errors import InputError
-from adapt.networks.saved import WEIGHTS, run_of
+from adapt.networks.saved import WEIGHTS, started_from
 from adapt.settings.choices import BACKBONE
 from adapt.settings.commands import AnalyseConfig
 from adapt.settings.groups import PenaltyConfig
@@ -25,7 +25,7 @@ class FineTuning(Plan):
     def __init__(self, config: StudyConfig) -> None:
         super().__init__(config)
         self.pretrained = self.root / "pretraining" if config.pretraining.data.name else None
-        self.origin = str(self.pretrained or run_of(config.supervised.start))
+        self.origin = str(self.pretrained or started_from(config.supervised.start))
         """Run of the network that all come from; empty = weights that no run here made."""
         for name, penalty in config.penalties.items():
             if needs_fisher(penalty) and not self.origin:

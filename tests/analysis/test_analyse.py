@@ -20,7 +20,7 @@ from adapt.disk.files import read_json
 from adapt.errors import InputError
 from adapt.evaluation.evaluate import evaluate
 from adapt.networks.preprocessing import as_input
-from adapt.networks.saved import load_model, save_model
+from adapt.networks.saved import load_model, save_model, started_from
 from adapt.settings.commands import AnalyseConfig, EvaluateConfig, FisherConfig
 from adapt.settings.groups import DataConfig, NetworkConfig
 from adapt.training.train import train
@@ -115,6 +115,7 @@ def test_a_network_with_a_new_head_gets_its_old_one_back(
     start = f"backbone:{source / 'model.safetensors'}"
     tuned = train(teaching(world, run=str(tmp_path / "tuned"), start=start))
     analyse(config(tuned, tmp_path / "out"))
+    assert started_from(start) == started_from(f"backbone:{source}") == str(source)
     before = load_model(source)
     head = {k: v for k, v in weights(source).items() if k.startswith("classifier.")}
     wanted = weights(tuned) | head
