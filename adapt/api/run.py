@@ -68,7 +68,7 @@ class Result:
             raise InputError(f"save: {target} exists already; give a new folder")
         shutil.copytree(self.run, target)
         record = (target / CONFIG).read_text(encoding="utf-8")  # it names the teacher in the folder
-        write_whole(target / CONFIG, record.replace(str(self.run), str(target)).encode())
+        write_whole(target / CONFIG, record.replace(str(self.run), str(target)))
         return target
 
     def report(self, path: str | Path) -> Path:

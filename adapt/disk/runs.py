@@ -66,6 +66,14 @@ class RunFolder:
     def finished(self) -> bool:
         return (self.path / SUMMARY).is_file()
 
+    def elsewhere(self) -> list[str]:
+        """What a training's bits depend on and is another now than when the run began."""
+        with suppress(InputError):  # without a record nothing is known
+            then = read_environment(self.path)
+            own = {"threads": then["threads"], "torch": then["packages"].get("torch")}
+            return differences(own, {"threads": torch.get_num_threads(), "torch": version("torch")})
+        return []
+
     @rank_zero_only
     def finish(self, summary: dict[str, Any]) -> None:
         write_json(self.path / SUMMARY, summary)
@@ -83,7 +91,7 @@ class RunFolder:
         if (self.path / METRICS).is_file():
             kept = [r for r in read_metrics(self.path) if r["step"] <= step]
             text = "".join(json.dumps(r) + "\n" for r in kept)
-            write_whole(self.path / METRICS, text.encode())
+            write_whole(self.path / METRICS, text)
 
 
 @contextmanager
@@ -114,7 +122,7 @@ def claimed(path: Path, config: dict[str, Any], default: dict[str, Any]) -> Iter
         clear(path.iterdir(), OWN)
         if not (path / CONFIG).is_file():
             write_json(path / ENVIRONMENT, environment())
-            write_whole(path / CONFIG, yaml.safe_dump(config, sort_keys=False).encode())
+            write_whole(path / CONFIG, yaml.safe_dump(config, sort_keys=False))
         recorded = read_yaml(path / CONFIG)
         check_same(path, recorded, config, default)
         checkpoint.clean(path / "checkpoints")

@@ -68,6 +68,11 @@ def restore(setup: Setup, run: RunFolder) -> tuple[int, float]:
         ) from None
     run.rewind(found.step)
     say(f"resuming {run.path} at step {found.step}")
+    if changed := run.elsewhere():
+        say(
+            f"warning: {'; '.join(changed)} since the run began: it will not end with the bits of a "
+            "run that was never stopped, as sums are rounded in another order"
+        )
     return found.step, float(found.meta["seconds"])
 
 

@@ -160,4 +160,4 @@ def save(found: dict[str, Any], folder: Path) -> None:
     for i, name in enumerate(found["classes"]):
         values = [column[i] for column in found["columns"].values()]
         rows.append([name, *("" if v is None else f"{v:.2f}" for v in values)])
-    write_whole(folder / CLASSES, csv_of(rows).encode())
+    write_whole(folder / CLASSES, csv_of(rows))

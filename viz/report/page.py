@@ -127,11 +127,11 @@ def written(
     """Write the tables beside the runs; returns the names of the files."""
     save([entry.row for entry in entries], runs)
     write_json(runs / TABLE, [line.as_dict() for line in lines])
-    write_whole(runs / CLASSES, csv_of_records(per_class(entries)).encode())
+    write_whole(runs / CLASSES, csv_of_records(per_class(entries)))
     if not panels:
         return [TABLE, CLASSES, "results.json", "results.csv"]
     write_json(runs / PENALTIES, [panel.as_dict() for panel in panels])
-    write_whole(runs / TRIALS, csv_of_trials(panels).encode())
+    write_whole(runs / TRIALS, csv_of_trials(panels))
     return [TABLE, CLASSES, "results.json", "results.csv", PENALTIES, TRIALS]
 
 
