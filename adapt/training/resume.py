@@ -70,8 +70,8 @@ def restore(setup: Setup, run: RunFolder) -> tuple[int, float]:
     say(f"resuming {run.path} at step {found.step}")
     if changed := run.elsewhere():
         say(
-            f"warning: {'; '.join(changed)} since the run began: sums are rounded in another order, "
-            "so it will not end with the bits of a run that was never stopped"
+            f"warning: since the run began, {'; '.join(changed)}: sums are rounded otherwise, so "
+            "it will not end with the bits of a run that was never stopped"
         )
     return found.step, float(found.meta["seconds"])
 

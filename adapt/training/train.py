@@ -16,7 +16,6 @@ from adapt.data.sampling import Batch, Stream, batches
 from adapt.disk.runs import RunFolder, open_run
 from adapt.errors import InputError, Stopped
 from adapt.evaluation.inference import Reading, evaluate_networks, headline, mean_loss
-from adapt.evaluation.metrics import MATRIX
 from adapt.machine.processes import (
     all_gather,
     all_max,
@@ -40,6 +39,8 @@ from adapt.training.schedules import set_rate
 from adapt.training.setup import Setup, prepare, resolve
 from adapt.training.trial import trial
 
+WHOLE = 1000
+"""Classes of which the cross-entropy of whole images is computed, whose logits grow with them."""
 NUMBERS = ("step", "loss", "lr", "grad_norm")
 """Of a step, for `on_step`."""
 OnStep = Callable[[dict[str, Any]], object]
@@ -258,7 +259,7 @@ def scores_of(setup: Setup, sets: Mapping[str, tuple[DataConfig, DataSet]]) -> d
         teacher = of_task(setup.teacher, task) if setup.teacher else None
         seen = (machine, of_task(setup.result, task), reading, data, image)
         scores = headline(evaluate_networks(*seen, teacher))
-        pixels = data.labelled and not data.classification and len(data.classes) <= MATRIX
+        pixels = data.labelled and not data.classification and len(data.classes) <= WHOLE
         if config.objective.supervised.weight and pixels:
             scores["loss"] = mean_loss(*seen)
         found |= {f"{task}/{name}" if task else name: value for name, value in scores.items()}
