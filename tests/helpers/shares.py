@@ -35,12 +35,18 @@ from adapt.settings.training import TrainConfig
 from adapt.training.train import train
 
 SIZE, CLASSES, IMAGES = (12, 10), 5, 4
+VARIANCE = {"variance": {"pool3": 0.5}}
 OBJECTIVES = {
     "supervised": ObjectiveConfig("supervised", supervised=SupervisedConfig(1.0)),
     "kd": ObjectiveConfig("kd", kd=KDConfig(1.0)),
     "pseudo": ObjectiveConfig("pseudo", pseudo=PseudoConfig(1.0, tau=0.2)),
     "pseudo_share": ObjectiveConfig("share", pseudo=PseudoConfig(1.0, tau=0.2, weighting="share")),
-    **{d: ObjectiveConfig(d, RegressionConfig(1.0, {"pool3": 1.0}, d)) for d in DISTANCES},
+    **{
+        d: ObjectiveConfig(
+            d, RegressionConfig(1.0, {"pool3": 1.0}, d, variance=VARIANCE.get(d, {}))
+        )
+        for d in DISTANCES
+    },
 }
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -61,10 +62,19 @@ def loss_of(
 
 
 POOL_WEIGHTS = dict.fromkeys(POOLS, 1.0)
+
+
+def at_pools(distance: str, options: dict[str, float]) -> dict[str, Any]:
+    """The options of a distance as settings: of `variance` a number a layer."""
+    if distance == "variance":
+        return {"variance": dict.fromkeys(POOLS, options.get("variance", 1.0))}
+    return options
+
+
 ZERO_AT_EQUALITY = {
     **{
         "-".join([distance, *map(str, options.values())]): ObjectiveConfig(
-            "r", RegressionConfig(1.0, POOL_WEIGHTS, distance, **options)
+            "r", RegressionConfig(1.0, POOL_WEIGHTS, distance, **at_pools(distance, options))
         )
         for distance, options in VARIANTS
     },
