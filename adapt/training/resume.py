@@ -26,6 +26,8 @@ def save(setup: Setup, run: RunFolder, step: int, seconds: float) -> None:
         state["average"] = setup.average.state_dict()
     if projectors := setup.projectors.state_dict():
         state["projectors"] = projectors
+    if setup.objective.weighting is not None:
+        state["weighting"] = setup.objective.weighting.memory
     rank_zero_only(checkpoint.save)(run.checkpoints, step, state, inputs_of(setup, run), seconds)
 
 
@@ -77,13 +79,15 @@ def inputs_of(setup: Setup, run: RunFolder) -> dict[str, str]:
 
 
 def bring_back(setup: Setup, state: dict[str, Any], step: int) -> None:
-    """Student, optimiser, average and random state as a checkpoint has them."""
+    """Student, optimiser, average, weights of layers and random state as a checkpoint has them."""
     load_tensors(setup.student, state["student"], "the checkpoint")
     setup.update.load_state_dict(state["optimizer"])
     if setup.average is not None:
         setup.average.load_state_dict(state["average"])
     if setup.projectors.state_dict():
         load_tensors(setup.projectors, state["projectors"], "the checkpoint")
+    if setup.objective.weighting is not None:
+        setup.objective.weighting.memory.copy_(state["weighting"])
     if rank() >= len(state["rng"]):
         torch.manual_seed(process_seed(setup.config.seed, step))
         return

@@ -38,7 +38,7 @@ from adapt.training.loggers import Logger, Loggers
 from adapt.training.resume import restore, save
 from adapt.training.schedules import set_rate
 from adapt.training.setup import Setup, prepare, resolve
-from adapt.training.trial import trial
+from adapt.training.trial import trial, unchanged
 
 NUMBERS = ("step", "loss", "lr", "grad_norm")
 """Of a step, for `on_step`."""
@@ -173,18 +173,29 @@ def one_step(setup: Setup, batch: Batch, step: int) -> dict[str, Any]:
     with machine.autocast():
         target = setup.target(images["x1"], batch) if setup.teacher is not None else {}
         maps = setup.tapped(images[setup.image])
-    loss, parts = setup.objective(maps, target, tensors | images)
+    given = tensors | images
+    loss, parts = setup.objective(maps, target, given, step)
     setup.optimizer.zero_grad(set_to_none=True)
     loss.backward()
     gradients = [p.grad for p in setup.tapped.parameters() if p.grad is not None]
     norm = torch.nn.utils.get_total_norm(gradients)
     loss = all_mean(loss.detach())
     refuse_non_finite(loss, norm, parts, step, batch["name"])
-    setup.update(tensors | images)
+    setup.update(given)
+    if setup.objective.weighting is not None:
+        setup.objective.weighting.after(step, lambda: losses_after(setup, target, given))
     if setup.average is not None:
         setup.average.update_parameters(setup.student)
     numbers = {"step": step + 1, "lr": rate, "loss": loss.item(), "grad_norm": norm.item()}
     return {**numbers, "parts": parts}
+
+
+@torch.no_grad()
+def losses_after(setup: Setup, target: Maps, given: Maps) -> Tensor:
+    """The losses of the regressed layers on a batch again, after its update."""
+    with unchanged(setup.student), setup.machine.autocast():
+        maps = setup.alone(given[setup.image])
+    return setup.objective.losses(setup.objective.parts(maps, target, given))
 
 
 def masks_of(batch: Batch) -> list[str]:

@@ -35,16 +35,26 @@ from adapt.settings.training import TrainConfig
 from adapt.training.train import train
 
 SIZE, CLASSES, IMAGES = (12, 10), 5, 4
+VARIANCE = {"variance": {"pool3": 0.5}}
 OBJECTIVES = {
     "supervised": ObjectiveConfig("supervised", supervised=SupervisedConfig(1.0)),
     "kd": ObjectiveConfig("kd", kd=KDConfig(1.0)),
     "pseudo": ObjectiveConfig("pseudo", pseudo=PseudoConfig(1.0, tau=0.2)),
+    "sure": ObjectiveConfig("sure", RegressionConfig(1.0, {"pool3": 1.0}, confidence=0.5)),
+    "log": ObjectiveConfig(
+        "log", RegressionConfig(1.0, {"pool3": 1, "logits": 2}, weighting="log")
+    ),
     "pseudo_share": ObjectiveConfig("share", pseudo=PseudoConfig(1.0, tau=0.2, weighting="share")),
-    **{d: ObjectiveConfig(d, RegressionConfig(1.0, {"pool3": 1.0}, d)) for d in DISTANCES},
+    **{
+        d: ObjectiveConfig(
+            d, RegressionConfig(1.0, {"pool3": 1.0}, d, variance=VARIANCE.get(d, {}))
+        )
+        for d in DISTANCES
+    },
 }
 
 
-RUNS = ("affine", "average", "student", "heads")
+RUNS = ("affine", "average", "student", "famo", "heads")
 
 
 def batch(masked: bool) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Tensor]]:
@@ -116,4 +126,7 @@ if __name__ == "__main__":
         pull = PenaltyConfig("none")
         config = adapting(folder, folder / f"student_{count}", batch=4, steps=6, bn="eval")
         train(replace(config, penalty=pull, **smaller))
+        rule = RegressionConfig(1.0, {"pool1": 0.5, "pool3": 1.0}, weighting="famo", beta=5.0)
+        how = {"batch": 4, "steps": 6, "bn": "eval", "objective": ObjectiveConfig("famo", rule)}
+        train(adapting(folder, folder / f"famo_{count}", **how))
         train(heads(folder, folder / f"heads_{count}"))
