@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from adapt.data import DataSet, once
+from adapt.data import DataSet, by_target, once
 from adapt.data.objects import batches_of
 from adapt.data.sampling import Batch, Stream, batches
 from adapt.disk.runs import RunFolder, open_run
@@ -94,10 +94,13 @@ def describe(setup: Setup) -> str:
         line += f", {world()} processes of {config.batch // world()} each"
     projected = [str(setup.projectors)] if list(setup.projectors.parameters()) else []
     tasks = [f"heads: {', '.join(f'{task} ({len(own)})' for task, own in setup.tasks.items())}"]
+    targets = zip(setup.data.targets, map(len, setup.data.places()), strict=False)
+    domains = [f"new domains, evenly in batches: {', '.join(f'{t} ({n})' for t, n in targets)}"]
     seen = {key: sees(network) for key, network in setup.networks.items()}
     said = [f"{key}: {text}" for key, text in seen.items()]
     said = said if len(set(seen.values())) > 1 else list(seen.values())[:1]
-    return "\n".join([line, *(tasks if setup.tasks else ()), *said, *split.lines(), *projected])
+    heads = [*(tasks if setup.tasks else ()), *(domains if setup.data.targets else ())]
+    return "\n".join([line, *heads, *said, *split.lines(), *projected])
 
 
 def fit(setup: Setup, run: RunFolder, begin: int, before: float, on_step: OnStep | None) -> None:
@@ -259,11 +262,12 @@ def validate(setup: Setup, run: RunFolder, loggers: Logger, step: int) -> None:
 
 
 def scores_of(setup: Setup, sets: Mapping[str, tuple[DataConfig, DataSet]]) -> dict[str, float]:
-    """The student's scores on data sets, each after its `task/`; where labels of pixels are learnt
-    with their mean cross-entropy, `loss`."""
+    """The student's scores on data sets, each after its `task/`, and of several new domains after
+    their `name/`; where labels of pixels are learnt with their mean cross-entropy, `loss`."""
     config, machine, image = setup.config, setup.machine, setup.image
     found: dict[str, float] = {}
-    for task, (settings, data) in sets.items():
+    every = ((t, *one) for t, of in sets.items() for one in by_target(*of).items())
+    for task, target, (settings, data) in every:
         how = (settings, config.network, config.batch, config.workers)
         reading = Reading(*how, teacher=setup.networks["x1"])
         teacher = of_task(setup.teacher, task) if setup.teacher else None
@@ -272,7 +276,7 @@ def scores_of(setup: Setup, sets: Mapping[str, tuple[DataConfig, DataSet]]) -> d
         pixels = data.labelled and not data.classification and len(data.classes) <= MATRIX
         if config.objective.supervised.weight and pixels:
             scores["loss"] = mean_loss(*seen)
-        found |= {f"{task}/{name}" if task else name: value for name, value in scores.items()}
+        found |= {"/".join(filter(None, (task, target, k))): v for k, v in scores.items()}
     return found
 
 
