@@ -29,6 +29,7 @@ from adapt.settings.objective import (
     ObjectiveConfig,
     PseudoConfig,
     RegressionConfig,
+    StitchConfig,
     SupervisedConfig,
 )
 from adapt.settings.training import TrainConfig
@@ -44,7 +45,7 @@ OBJECTIVES = {
 }
 
 
-RUNS = ("affine", "average", "student", "heads")
+RUNS = ("affine", "average", "student", "heads", "stitch")
 
 
 def batch(masked: bool) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Tensor]]:
@@ -116,4 +117,7 @@ if __name__ == "__main__":
         pull = PenaltyConfig("none")
         config = adapting(folder, folder / f"student_{count}", batch=4, steps=6, bn="eval")
         train(replace(config, penalty=pull, **smaller))
+        config = adapting(folder, folder / f"stitch_{count}", batch=4, steps=6, bn="eval")
+        objective = ObjectiveConfig("stitch", stitch=StitchConfig(1.0, ["pool1", "pool3"]))
+        train(replace(config, objective=objective))
         train(heads(folder, folder / f"heads_{count}"))
