@@ -75,7 +75,7 @@ DATASETS = (
 FITS = STRETCH, CROP, PAD = ("stretch", "crop", "pad")
 """adapt.data.augment: how an image gets the shape of `data.resize`."""
 
-TERMS = ("regression", "kd", "pseudo", "supervised")
+TERMS = ("regression", "kd", "pseudo", "supervised", "stitch")
 """adapt.objective.terms; each has its settings in ObjectiveConfig."""
 
 SCHEDULES = ("poly", "step", "cosine", "constant")

@@ -176,6 +176,8 @@ def one_step(setup: Setup, batch: Batch, step: int) -> dict[str, Any]:
     with machine.autocast():
         target = setup.target(images["x1"], batch) if setup.teacher is not None else {}
         maps = setup.tapped(images[setup.image])
+        if setup.teacher is not None:
+            maps |= setup.continued(maps, images["x1"], step)
     given = tensors | images
     loss, parts = setup.objective(maps, target, given, step)
     setup.optimizer.zero_grad(set_to_none=True)
