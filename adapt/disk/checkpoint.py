@@ -1,14 +1,15 @@
 """Checkpoints that survive `kill -9`: written aside, digested, renamed, never changed.
 
-meta.json has the SHA-256 of state.pt, of the run's configuration and of all else that the training
-started from.
+meta.json has the SHA-256 of state.pt and of all that the training started from, the run's settings,
+and what metrics.jsonl was by then.
 """
 
 import io
 import os
 import re
 import shutil
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -35,6 +36,10 @@ class Meta:
     """Digests of what the training started from."""
     seconds: float
     """That the training had taken."""
+    settings: dict[str, Any] = field(default_factory=dict)
+    """Of the run, as its config.yaml has them; {} = of an earlier version."""
+    curve: dict[str, Any] = field(default_factory=dict)
+    """The run's metrics.jsonl by then: how many `lines`, and their `sha256`."""
 
 
 class Checkpoint(NamedTuple):
@@ -44,9 +49,15 @@ class Checkpoint(NamedTuple):
 
 
 def save(
-    folder: Path, step: int, state: dict[str, Any], inputs: dict[str, str], seconds: float
+    folder: Path,
+    step: int,
+    state: dict[str, Any],
+    inputs: dict[str, str],
+    seconds: float,
+    **about: Any,
 ) -> None:
-    """Commit `folder/step_XXXXXXXX/{state.pt, meta.json}` and prune all but the newest KEPT.
+    """Commit `folder/step_XXXXXXXX/{state.pt, meta.json}` and prune all but the newest KEPT;
+    `about` has the other entries of `Meta`.
 
     meta.json is written last. OSError (disk full, read-only) leaves the older checkpoints as they
     are and no temporary folder.
@@ -61,8 +72,8 @@ def save(
         aside.mkdir(parents=True)
         try:
             write_whole(aside / STATE, buffer.getvalue())
-            about = {"format": FORMAT, "step": step, "sha256": sha256(aside / STATE)}
-            write_json(aside / META, {**about, "inputs": inputs, "seconds": seconds})
+            own = {"format": FORMAT, "step": step, "sha256": sha256(aside / STATE)}
+            write_json(aside / META, {**own, "inputs": inputs, "seconds": seconds, **about})
             sync_folder(aside)
             aside.rename(target)
         finally:
@@ -77,6 +88,15 @@ def committed(folder: Path) -> list[Path]:
     if not folder.is_dir():
         return []
     return sorted(p for p in folder.iterdir() if NAME.fullmatch(p.name))
+
+
+def settings(folder: Path) -> dict[str, Any]:
+    """Those of the run, in its newest checkpoint that has any; {} = there are none."""
+    for path in reversed(committed(folder)):
+        with suppress(InputError):
+            if isinstance(found := read_mapping(path / META).get("settings"), dict):
+                return found
+    return {}
 
 
 def clean(folder: Path) -> None:

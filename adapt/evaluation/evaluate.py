@@ -55,11 +55,17 @@ def place_for(path: Path, about: dict[str, Any]) -> Path:
     """Where an evaluation that is described by `about` is recorded: at `path`, or beside it with a
     number where the record there is of anything else, so that it stays."""
     names = (path if n == 1 else path.with_stem(f"{path.stem}_{n}") for n in count(1))
-    return next(p for p in names if not p.is_file() or described(read_mapping(p), about))
+    return next(p for p in names if not p.is_file() or described(p, about))
 
 
-def described(found: dict[str, Any], about: dict[str, Any]) -> bool:
-    """Is a record of this evaluation? Records of earlier versions know less of it."""
+def described(path: Path, about: dict[str, Any]) -> bool:
+    """Is a record of this evaluation, or none that can be read, which is said? Records of earlier
+    versions know less of it."""
+    try:
+        found = read_mapping(path)
+    except InputError as error:
+        say(f"warning: {error}; it is written anew")
+        return True
     return all(found[k] == v for k, v in about.items() if k in found and k != "loss")
 
 

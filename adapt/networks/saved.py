@@ -12,6 +12,7 @@ from torch import nn
 
 from adapt.disk.checkpoint import STATE
 from adapt.disk.files import read_mapping, sha256, write_json, write_whole
+from adapt.disk.runs import AGAIN, unfinished
 from adapt.disk.tensors import load_tensors, read_tensors
 from adapt.errors import InputError, listing
 from adapt.networks import build_network
@@ -233,19 +234,13 @@ def load_model(source: Path, what: str = "run", like: Model | None = None) -> Mo
             "the folder of a finished run"
         )
     path = source / WEIGHTS
-    if not path.is_file() or not (source / ABOUT).is_file():
-        raise InputError(
-            f"{what}: {source} has no {WEIGHTS} with {ABOUT}: its training has not finished "
-            "(start the same command again to resume it)"
-        )
-    about, digest = read_mapping(source / ABOUT), sha256(path)
+    digest = sha256(path) if path.is_file() else ""
+    if problem := unfinished(source, digest):
+        raise InputError(f"{what}: {problem}; {AGAIN}")
+    about = read_mapping(source / ABOUT)
     if about.get("format") not in FORMATS:
         raise InputError(f"{source / ABOUT}: format {about.get('format')!r}; this is {FORMATS[-1]}")
     check_record(About, about, str(source / ABOUT))
-    if about["sha256"] != digest:
-        raise InputError(
-            f"{path}: altered or damaged: its SHA-256 is {digest}, {ABOUT} has {about['sha256']}"
-        )
     if len(about["classes"]) == 1:
         raise InputError(
             f"{source / ABOUT}: one class, of an earlier version; one logit is two classes now: "
