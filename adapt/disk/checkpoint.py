@@ -15,7 +15,15 @@ from typing import Any, NamedTuple
 
 import torch
 
-from adapt.disk.files import read_mapping, sha256, sync_folder, write_json, write_whole, writing
+from adapt.disk.files import (
+    read_mapping,
+    remove,
+    sha256,
+    sync_folder,
+    write_json,
+    write_whole,
+    writing,
+)
 from adapt.disk.tensors import read_torch
 from adapt.errors import InputError
 from adapt.settings.mapping import check_record
@@ -102,7 +110,7 @@ def settings(folder: Path) -> dict[str, Any]:
 def clean(folder: Path) -> None:
     """Remove what an interrupted save left."""
     for path in folder.glob("step_*.tmp-*"):
-        shutil.rmtree(path)
+        remove(path)
 
 
 def load(path: Path) -> Checkpoint:
@@ -140,7 +148,8 @@ def newest(folder: Path) -> tuple[Checkpoint | None, list[str]]:
         warnings = []
         for damaged, why in problems.items():
             aside = damaged.with_name(f"{damaged.name}.damaged")
-            shutil.rmtree(aside, ignore_errors=True)
+            if aside.exists():
+                remove(aside)
             damaged.rename(aside)
             warnings.append(f"skipping a damaged checkpoint, now {aside.name}: {why}")
         return found, warnings

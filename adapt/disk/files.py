@@ -58,6 +58,27 @@ def clear(paths: Iterable[Path], names: Collection[str] | None = None) -> None:
             path.unlink()
 
 
+def remove(path: Path) -> None:
+    """A file, a folder with all that is in it, or a link, but not what that leads to."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
+
+
+def refuse_links(folder: Path) -> None:
+    """InputError for a link anywhere in a folder that is about to be written to: in one that comes
+    from others it may lead to any file. The folder itself may be a link, which its user made."""
+    for place, folders, names in os.walk(folder):
+        for path in (Path(place, name) for name in folders + names):
+            if path.is_symlink():
+                raise InputError(
+                    f"{path}: a link to {path.readlink()}, and links in a run's folder are not "
+                    "followed for writing or deleting; put what it leads to in its place (the "
+                    "whole folder may be a link)"
+                )
+
+
 def write_whole(path: Path, content: bytes, durable: bool = True) -> None:
     """Replace `path` by `content` in one step: temporary file beside it, fsync, rename.
 
@@ -68,7 +89,8 @@ def write_whole(path: Path, content: bytes, durable: bool = True) -> None:
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            with temporary.open("wb") as stream:
+            temporary.unlink(missing_ok=True)  # of a killed process of this number, or a link
+            with temporary.open("xb") as stream:
                 stream.write(content)
                 stream.flush()
                 if durable:

@@ -23,6 +23,7 @@ from adapt.disk.files import (
     parse_json,
     read_mapping,
     read_yaml,
+    refuse_links,
     sha256,
     strangers,
     write_json,
@@ -116,6 +117,7 @@ def claimed(
     """
     if not str(path) or str(path) == ".":
         raise InputError("run is empty: give the run's folder, for example run=runs/teacher")
+    refuse_links(path)
     there = (path / CONFIG).is_file() and (path / CONFIG).stat().st_size > 0
     kept = {} if there else checkpoint.settings(path / "checkpoints")
     known = there or kept or not path.is_dir()
@@ -123,16 +125,27 @@ def claimed(
         raise InputError(f"run: {path} exists and is not a run folder (it has no {CONFIG})")
     with only_writer(path / LOCK, f"run: another process is writing {path}", keep=True):
         clear(path.iterdir(), OWN)
+        if there or kept:
+            renew_environment(path)
+        else:
+            write_json(path / ENVIRONMENT, environment())
         if not there:
             if kept:
                 say(f"warning: {path} has lost its {CONFIG}: brought back from its checkpoint")
-            else:
-                write_json(path / ENVIRONMENT, environment())
             write_whole(path / CONFIG, yaml.safe_dump(kept or config, sort_keys=False).encode())
         recorded = read_yaml(path / CONFIG)
         check_same(path, recorded, config, default)
         checkpoint.clean(path / "checkpoints")
         yield recorded
+
+
+def renew_environment(path: Path) -> None:
+    """Write env.json anew where it is gone or broken, which is said."""
+    try:
+        read_environment(path)
+    except InputError as error:
+        say(f"warning: {error}; it is written anew, of this command and machine")
+        write_json(path / ENVIRONMENT, environment())
 
 
 def check_same(
@@ -197,6 +210,14 @@ def other_curve(run: Path, wanted: dict[str, Any]) -> str:
         f"another run ({found['lines']} of {wanted.get('lines')} are there); the weights do not "
         "depend on it"
     )
+
+
+def place_in(run: Path, out: str, inside: str = "") -> Path:
+    """Where a command writes: `out`, or else in the run's folder, where no link is followed."""
+    if out:
+        return Path(out)
+    refuse_links(run)
+    return run / inside
 
 
 def environment() -> dict[str, Any]:

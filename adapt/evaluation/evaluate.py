@@ -10,7 +10,7 @@ from typing import Any
 from adapt.data import DataSet, by_task, load, prepare
 from adapt.data.sampling import check_sizes, void_warning
 from adapt.disk.files import read_mapping, write_json, write_whole
-from adapt.disk.runs import read_config, read_data
+from adapt.disk.runs import place_in, read_config, read_data
 from adapt.disk.tables import csv_of
 from adapt.errors import InputError
 from adapt.evaluation.inference import (
@@ -72,8 +72,9 @@ def described(path: Path, about: dict[str, Any]) -> bool:
 @shared_errors()
 def evaluate(config: EvaluateConfig) -> Path:
     """Evaluate a run as configured; returns metrics_<data>_<domain>_<split>[_<variant>].json in the
-    run's folder, with a per-class CSV beside it and images_<...>.csv with each image's mIoU. Of
-    several heads each has files of its own, which end in _<task>, and the first is returned.
+    run's folder, or in `out`, with a per-class CSV beside it and images_<...>.csv with each image's
+    mIoU. Of several heads each has files of its own, which end in _<task>, and the first is
+    returned.
 
     Raises:
         InputError: the run is unfinished, the domain has no data, or the classes do not fit.
@@ -97,7 +98,7 @@ def score(
     """Evaluate one head of a network, or its only one (an empty `task`), on the samples of its
     domain; returns the record."""
     folder = Path(config.run or config.teacher)
-    recorded = read_config(folder)
+    recorded, out = read_config(folder), place_in(folder, config.out)
     image = "x" + domain[1]
     check_sizes(data, settings, [image])
     machine = runtime(config.device, config.precision)
@@ -156,7 +157,7 @@ def score(
     }
     about |= {"task": task} if task else {}
     variant = "_".join(filter(None, (config.variant, task)))
-    path = metrics_path(folder, settings, domain, config.split, variant)
+    path = metrics_path(out, settings, domain, config.split, variant)
     path = on_rank_zero(lambda: place_for(path, about))
     table = per_class(found, data.classes)
     rank_zero_only(write_whole)(path.with_suffix(".csv"), table.encode())

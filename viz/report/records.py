@@ -90,8 +90,10 @@ def records_below(runs: Path) -> tuple[list[Record], list[str]]:
         try:
             found.append(record := record_of(run, runs))
             wanted = record.summary.get("curve")
-            if problem := unfinished(run) or (wanted and other_curve(run, wanted)):
+            if problem := unfinished(run):
                 say(f"warning: {problem}; {AGAIN}")
+            if wanted and (problem := other_curve(run, wanted)):
+                say(f"warning: {problem}")
         except InputError as error:
             broken.append(str(error))
     if not found:
