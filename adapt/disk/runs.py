@@ -124,7 +124,7 @@ def claimed(
     if not known and strangers(path, {LOCK, ENVIRONMENT, TEACHER, STUDENT}):
         raise InputError(f"run: {path} exists and is not a run folder (it has no {CONFIG})")
     with only_writer(path / LOCK, f"run: another process is writing {path}", keep=True):
-        clear(path.iterdir(), OWN)
+        clear(path.iterdir(), (*OWN, "teacher_maps"))
         if there or kept:
             renew_environment(path)
         else:
