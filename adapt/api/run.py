@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader
 
 from adapt.data.objects import Pairs, offer
 from adapt.disk.files import write_whole
+from adapt.disk.lock import whole_folder
 from adapt.disk.runs import CONFIG, STUDENT, TEACHER, read_config, read_metrics
 from adapt.errors import InputError
 from adapt.machine.processes import on_rank_zero, processes
@@ -66,9 +67,10 @@ class Result:
         target = Path(folder)
         if target.exists():
             raise InputError(f"save: {target} exists already; give a new folder")
-        shutil.copytree(self.run, target)
-        record = (target / CONFIG).read_text(encoding="utf-8")  # it names the teacher in the folder
-        write_whole(target / CONFIG, record.replace(str(self.run), str(target)).encode())
+        with whole_folder(target, "save") as new:
+            shutil.copytree(self.run, new, dirs_exist_ok=True)
+            record = (new / CONFIG).read_text(encoding="utf-8")  # names the teacher in the folder
+            write_whole(new / CONFIG, record.replace(str(self.run), str(target)).encode())
         return target
 
     def report(self, path: str | Path) -> Path:

@@ -13,7 +13,15 @@ from torch import Tensor
 from adapt.data import DataSet, by_target, once
 from adapt.data.objects import batches_of
 from adapt.data.sampling import Batch, Stream, batches
-from adapt.disk.runs import RunFolder, open_run
+from adapt.disk.files import sha256
+from adapt.disk.runs import (
+    SUMMARY,
+    RunFolder,
+    open_run,
+    other_curve,
+    read_summary,
+    unfinished,
+)
 from adapt.errors import InputError, Stopped
 from adapt.evaluation.inference import Reading, evaluate_networks, headline, mean_loss
 from adapt.evaluation.metrics import MATRIX
@@ -28,11 +36,11 @@ from adapt.machine.processes import (
 )
 from adapt.machine.runtime import explained, progress, say, stop_signals
 from adapt.networks.preprocessing import as_input, sees
-from adapt.networks.saved import save_model
+from adapt.networks.saved import WEIGHTS, save_model
 from adapt.networks.taps import of_task
 from adapt.objective.terms import Maps, Part
 from adapt.settings.groups import DataConfig
-from adapt.settings.mapping import as_dict
+from adapt.settings.mapping import as_dict, differences
 from adapt.settings.training import TrainConfig
 from adapt.training.loggers import Logger, Loggers
 from adapt.training.resume import restore, save
@@ -67,8 +75,7 @@ def train(
         setup = prepare(resolved, start, teacher, read)
         trial(setup)
     with open_run(path, as_dict(setup.config), as_dict(TrainConfig())) as run:
-        if run.finished:
-            say(f"{path} is finished already; nothing to do")
+        if finished(setup, path):
             return path
         step, before = restore(setup, run)
         say(describe(setup))
@@ -76,6 +83,25 @@ def train(
             at_start(setup)
         fit(setup, run, step, before, on_step)
     return path
+
+
+def finished(setup: Setup, run: Path) -> bool:
+    """Is there nothing left to do? What is not as the training left it is said."""
+    weights = run / WEIGHTS
+    problem = unfinished(run, sha256(weights) if weights.is_file() else "")
+    if problem and (run / SUMMARY).exists():
+        say(f"warning: {problem}; it is finished again")
+    if problem:
+        return False
+    summary = read_summary(run)
+    if summary.get("curve") and (other := other_curve(run, summary["curve"])):
+        say(f"warning: {other}")
+    known = {k: v for k, v in setup.inputs.items() if k in summary["inputs"]}
+    if changed := differences(summary["inputs"], known):
+        say(f"warning: {run} was trained from other inputs than there are now: "
+            f"{'; '.join(changed)}. Give a new run= to train from these")  # fmt: skip
+    say(f"{run} is finished already; nothing to do")
+    return True
 
 
 def describe(setup: Setup) -> str:
