@@ -18,6 +18,7 @@ from adapt.align.rig import Rig, middle_of
 from adapt.align.twin import PAIRS, folder_of, write_twin
 from adapt.data import Sample, check_owner, layout_of, load, prepare
 from adapt.data.copies import LOCK, claim
+from adapt.data.targets import refuse_targets
 from adapt.data.warp import COLUMNS, names_of
 from adapt.disk.files import (
     clear,
@@ -162,6 +163,7 @@ def pairs_of(config: DataConfig) -> list[Sample]:
     """The samples of all lists of a data set, each once."""
     layout = layout_of(config)
     check_owner(config)
+    refuse_targets(config, "align")
     prepare(config)
     if not (config.target or config.pairs or config.shards):
         raise InputError("data.target is empty: give the folder of the new images, x2")

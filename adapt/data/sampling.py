@@ -132,7 +132,8 @@ class Decoder:
 
 
 class Stream(Dataset[Batch]):
-    """Training samples by position: position p is item p % N of epoch p // N's own order."""
+    """Training samples by position: position p is item p % N of epoch p // N's own order. Several
+    new domains take turns, in an order of each round's own, and have epochs of their own."""
 
     def __init__(
         self,
@@ -155,17 +156,22 @@ class Stream(Dataset[Batch]):
         self.labelled = any(field[0] == "y" for field in self.decode.fields)
         own = tasks or {task: means.classes for task, means in data.tasks.items()}
         self.tasks = own if self.labelled else {}
-        self._order: tuple[int, np.ndarray] = (-1, np.empty(0, int))
+        self.places = data.places() if data.targets else [np.arange(self.count)]
+        self._orders: dict[int, tuple[int, np.ndarray]] = {}
 
-    def order(self, epoch: int) -> np.ndarray:
-        if self._order[0] != epoch:
-            shuffled = np.random.default_rng([self.seed, epoch]).permutation(self.count)
-            self._order = (epoch, shuffled)
-        return self._order[1]
+    def order(self, epoch: int, target: int = 0) -> np.ndarray:
+        if self._orders.get(target, (-1,))[0] != epoch:
+            drawn = np.random.default_rng([self.seed, epoch, *([target] if target else [])])
+            self._orders[target] = epoch, drawn.permutation(self.places[target])
+        return self._orders[target][1]
 
     def __getitem__(self, position: int) -> Batch:
-        epoch, place = divmod(position, self.count)
-        index = int(self.order(epoch)[place])
+        turn, target = divmod(position, len(self.places))
+        if len(self.places) > 1:  # else a process may never see some of them
+            drawn = np.random.default_rng([self.seed, turn, len(self.places)])
+            target = int(drawn.permutation(len(self.places))[target])
+        epoch, place = divmod(turn, len(self.places[target]))
+        index = int(self.order(epoch, target)[place])
         if self.also and index >= len(self.samples):
             return self.also.item(epoch, index - len(self.samples))
         return self.item(epoch, index)

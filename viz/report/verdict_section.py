@@ -38,7 +38,7 @@ def verdicts_section(records: Iterable[Record], count: int) -> list[dict[str, An
             "first": number < PICTURED,
             "verdict": verdict,
             "conclusion": verdict.conclusion or UNCLEAR,
-            "rows": rows_of(verdict),
+            "rows": [*rows_of(verdict), *rows_of_targets(verdict)],
             "gain": interval(verdict, GAIN, "+.1f") + (verdict.than and f" over {verdict.than}"),
             "classes": classes_of(record.name, verdict),
         }
@@ -63,6 +63,15 @@ def rows_of(verdict: Verdict) -> list[tuple[str, str, str]]:
         score = why or "no valid pixel" if value is None else f"{value:.1f}"
         if value is not None or verdict.conclusion:  # version 0.1 did not know AdaBN
             made.append((name, score, interval(verdict, row)))
+    return made
+
+
+def rows_of_targets(verdict: Verdict) -> list[tuple[str, str, str]]:
+    """The same of each of several new domains, with its gain and what follows from it."""
+    made = []
+    for target, own in verdict.targets.items():
+        made += [(f"{target}: {name}", score, ends) for name, score, ends in rows_of(own)]
+        made.append((f"{target}: gain", own.conclusion, interval(own, GAIN, "+.1f")))
     return made
 
 
