@@ -123,11 +123,10 @@ def overview(summary: dict[str, Any], near: int) -> list[str]:
     ]
     if labels := {name: percent for name, percent in summary["labels"].items() if percent}:
         rows = [["% of pixels", *(f"{name:>8}" for name in labels)]]
-        first = next(iter(labels.values()))
-        *classes, void, others = first
-        most = sorted(classes, key=lambda name: -first[name])[
-            : MOST if len(classes) > MANY else None
-        ]
+        counted = next(iter(labels.values()))
+        *classes, void, others = counted
+        shown = MOST if len(classes) > MANY else len(classes)
+        most = sorted(classes, key=lambda name: -counted[name])[:shown]
         for row in [*(name for name in classes if name in {*most}), void, others]:
             rows.append([row, *(f"{percent[row]:.2f}" for percent in labels.values())])
         if left := len(classes) - len(most):
