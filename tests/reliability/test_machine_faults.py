@@ -85,7 +85,7 @@ def test_r02_another_thread_count_is_said_when_a_run_goes_on(
 ) -> None:
     config = teaching(world, run=str(tmp_path / "run"), checkpoint_every=2)
     with pytest.raises(Interrupted):
-        train(config, crash_at(2))
+        train(config, crash_at(3))
     edit_record(tmp_path / "run/env.json", threads=77)
     train(config)
     said = capsys.readouterr().out
