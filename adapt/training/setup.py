@@ -52,7 +52,6 @@ from adapt.training.averaging import AveragedModel, averaged
 from adapt.training.checks import (
     check_data,
     check_kind,
-    check_one_size,
     check_teacher,
     refuse_unused,
 )
@@ -276,7 +275,7 @@ def prepare(
     if config.batch % world():
         raise InputError(f"batch is {config.batch}; {world()} processes cannot share it equally")
     read = read or once()
-    config = with_taps(config, start, teacher, partial(seen_size, config.data, read))
+    config = with_taps(config, start, teacher, machine, read)
     check_teacher(config, Objective(config.objective), teacher)
     sets = sets_of(config, read(config.data))
     tasks = tasks_in(sets)
@@ -383,13 +382,6 @@ def prepare(
     if rank():
         torch.manual_seed(process_seed(config.seed, 0))
     return setup
-
-
-def seen_size(config: DataConfig, read: Read) -> tuple[int, int]:
-    """(H, W) of the images of a batch; InputError where they have several."""
-    data = read(config)
-    check_one_size(config, data)
-    return size_of(config, data)
 
 
 def process_seed(seed: int, step: int) -> int:
