@@ -70,7 +70,7 @@ class Result:
         with whole_folder(target, "save") as new:
             shutil.copytree(self.run, new, dirs_exist_ok=True)
             record = (new / CONFIG).read_text(encoding="utf-8")  # names the teacher in the folder
-            write_whole(new / CONFIG, record.replace(str(self.run), str(target)).encode())
+            write_whole(new / CONFIG, record.replace(str(self.run), str(target)))
         return target
 
     def report(self, path: str | Path) -> Path:

@@ -164,11 +164,11 @@ def score(
     path = metrics_path(out, settings, domain, config.split, variant)
     path = on_rank_zero(lambda: place_for(path, about))
     table = per_class(found, data.classes)
-    rank_zero_only(write_whole)(path.with_suffix(".csv"), table.encode())
+    rank_zero_only(write_whole)(path.with_suffix(".csv"), table)
     numbers = as_dict(found)
     if images := numbers.pop("per_image"):
         each = csv_of([("image", "miou"), *((name, round(v, 4)) for name, v in images.items())])
-        rank_zero_only(write_whole)(images_path(path), each.encode())
+        rank_zero_only(write_whole)(images_path(path), each)
     rank_zero_only(write_json)(path, about | numbers)  # last: to a study it means "done"
     said = {
         k: "none (no pixel counts)" if isnan(v) else f"{v:.1f}" for k, v in headline(found).items()

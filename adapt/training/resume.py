@@ -69,6 +69,11 @@ def restore(setup: Setup, run: RunFolder) -> tuple[int, float]:
         ) from None
     run.rewind(found.step, found.meta.get("curve"))
     say(f"resuming {run.path} at step {found.step}")
+    if changed := run.elsewhere():
+        say(
+            f"warning: since the run began, {'; '.join(changed)}: sums are rounded otherwise, so "
+            "it will not end with the bits of a run that was never stopped"
+        )
     return found.step, float(found.meta["seconds"])
 
 

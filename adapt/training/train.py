@@ -24,7 +24,6 @@ from adapt.disk.runs import (
 )
 from adapt.errors import InputError, Stopped
 from adapt.evaluation.inference import Reading, evaluate_networks, headline, mean_loss
-from adapt.evaluation.metrics import MATRIX
 from adapt.machine.processes import (
     all_gather,
     all_max,
@@ -48,6 +47,8 @@ from adapt.training.schedules import set_rate
 from adapt.training.setup import Setup, prepare, resolve
 from adapt.training.trial import trial, unchanged
 
+WHOLE = 1000
+"""Classes of which the cross-entropy of whole images is computed, whose logits grow with them."""
 NUMBERS = ("step", "loss", "lr", "grad_norm")
 """Of a step, for `on_step`."""
 OnStep = Callable[[dict[str, Any]], object]
@@ -301,7 +302,7 @@ def scores_of(setup: Setup, sets: Mapping[str, tuple[DataConfig, DataSet]]) -> d
         teacher = of_task(setup.teacher, task) if setup.teacher else None
         seen = (machine, of_task(setup.result, task), reading, data, image)
         scores = headline(evaluate_networks(*seen, teacher))
-        pixels = data.labelled and not data.classification and len(data.classes) <= MATRIX
+        pixels = data.labelled and not data.classification and len(data.classes) <= WHOLE
         if config.objective.supervised.weight and pixels:
             scores["loss"] = mean_loss(*seen)
         found |= {"/".join(filter(None, (task, target, k))): v for k, v in scores.items()}

@@ -303,7 +303,8 @@ def safe(name: str) -> str:
     plain = re.sub(r"[^\w.-]", "_", name)[-MOST:].lstrip(".")
     if plain == name:
         return name
-    return f"{plain[9 - MOST :]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}".lstrip(".")
+    digest = hashlib.sha256(name.encode(errors="surrogateescape")).hexdigest()
+    return f"{plain[9 - MOST :]}-{digest[:8]}".lstrip(".")
 
 
 def conclude(
