@@ -81,7 +81,7 @@ TERMS = ("regression", "kd", "pseudo", "supervised", "stitch")
 SCHEDULES = ("poly", "step", "cosine", "constant")
 """adapt.training.schedules."""
 
-FILTERS = ("photocopy", "ripple", "cubism")
+FILTERS = ("photocopy", "ripple", "cubism", "camera")
 """transforms: what makes a new domain of an old one."""
 
 ANALYSES = ("fisher", "weights", "activations", "source")
