@@ -4,8 +4,8 @@ from dataclasses import dataclass, field
 from typing import Annotated
 
 from adapt.errors import InputError
-from adapt.settings.checks import OneOf, Range, Settings, Strength
-from adapt.settings.choices import DISTANCES
+from adapt.settings.checks import OneOf, Positive, Range, Settings, Strength
+from adapt.settings.choices import DISTANCES, FIXED, WEIGHTINGS
 
 Temperature = Annotated[float, Range(0, above=True)]
 Confidence = Annotated[float, Range(0, 1, below=True)]
@@ -30,6 +30,25 @@ class RegressionConfig(Settings, where="objective.regression."):
     """Layer of the student that is regressed onto a layer of taps, where its name is another one:
     {pool5: backbone.16}. Where their channels differ a linear projector, which trains as new
     parameters do and is not part of the student, brings them to the teacher's number."""
+    variance: dict[str, Annotated[float, Range(0, above=True)]] = field(default_factory=dict)
+    """`variance` only: what the squared difference of each layer is divided by. {} = the variance
+    of the teacher's maps, which is estimated from up to 64 training images before the first step
+    and recorded with the run."""
+    confidence: Confidence = 0.0
+    """Largest probability that the teacher must give a place of x1, or the place does not count;
+    0 = all count."""
+    weighting: Annotated[str, OneOf(*WEIGHTINGS)] = FIXED
+    """How the weights of the layers follow the training while their sum stays: `fixed` = they do
+    not, `log` = inversely proportional to each loss, `dwa` = larger where a loss falls slowly,
+    `rlw` = random in each step, `famo` = so that all losses fall at one rate, `ramp` = from the
+    given ones in reverse order to the given ones. But for `fixed` and `ramp` the sum of the given
+    weights is all that counts of them."""
+    window: Positive = 25
+    """`dwa` only: number of steps over which a loss is averaged."""
+    beta: Strength = 0.025
+    """`famo` only: step size of the layers' logits."""
+    gamma: Strength = 0.01
+    """`famo` only: decay of the layers' logits."""
 
 
 @dataclass

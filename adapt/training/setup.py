@@ -62,6 +62,7 @@ from adapt.training.taps import projectors, with_taps
 from adapt.training.tasks import owners, sets_of, shares_of, tasks_in, with_weights
 from adapt.training.teacher_cache import TeacherCache, cached
 from adapt.training.updates import Update, update_of
+from adapt.training.variance import with_variance
 
 OTHER_HEADS = f", or start={BACKBONE}RUN, which takes all but the heads"
 ANOTHER = "; a student of another network needs start=RUN, a weights file, or none"
@@ -280,7 +281,8 @@ def prepare(
     sets = sets_of(config, read(config.data))
     tasks = tasks_in(sets)
     config = with_weights(config, tasks)
-    objective = Objective(config.objective, config.network.auxiliary)
+    config = with_variance(config, sets[0][0], teacher, machine)
+    objective = Objective(config.objective, config.network.auxiliary, config.seed, config.steps)
     for data, settings in sets:
         check_data(config, settings, data, objective)
     models = {k: m for k, m in (("start", start), ("teacher", teacher)) if m is not None}
