@@ -1,9 +1,10 @@
 """What the gradient comes from: a weighted sum of named terms over maps of teacher and student."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -20,6 +21,7 @@ from adapt.settings.objective import (
     ObjectiveConfig,
     PseudoConfig,
     RegressionConfig,
+    StitchConfig,
     SupervisedConfig,
 )
 
@@ -44,6 +46,9 @@ class Term:
     labels: bool = False
     dense: bool = False
     """Does it take the network's output for a map?"""
+    cuts: Callable[[int, int], Sequence[str]] = lambda seed, step: ()
+    """The run's seed and the step -> layers after which the frozen teacher goes on from the
+    student's map in that step; `parts` finds its logits among the student's maps, by `cut_at`."""
 
 
 def refuse_unused(config: RegressionConfig) -> None:
@@ -168,11 +173,7 @@ def kd(config: KDConfig) -> Term:
     """
 
     def parts(student: Maps, teacher: Maps, batch: dict[str, Tensor]) -> dict[str, Part]:
-        size = (student[LOGITS].shape[2], student[LOGITS].shape[3])
-        both = upsample(teacher[LOGITS].float(), size), student[LOGITS].float()
-        wanted, found = ((z / config.temperature).log_softmax(dim=1) for z in both)
-        apart = divergence(wanted, found, dim=1)[:, None]
-        value = config.temperature**2 * masked_mean(apart, batch.get("valid"))
+        value = distilled(student[LOGITS], teacher[LOGITS], batch, config.temperature)
         return {"kd/divergence": (value, config.weight)}
 
     return Term(parts, student=frozenset({LOGITS}), teacher=frozenset({LOGITS}), dense=True)
@@ -190,6 +191,58 @@ def opinion(teacher: Maps, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor, Te
 def share_of(sure: Tensor, valid: Tensor) -> Tensor:
     """The share of the valid pixels (B, H, W), of all processes, that are sure; 0 of none."""
     return all_sum(sure.sum()) / all_sum(valid.sum()).clamp(min=1)
+
+
+def distilled(
+    student: Tensor, teacher: Tensor, batch: dict[str, Tensor], temperature: float = 1.0
+) -> Tensor:
+    """T^2 mean over valid cells of KL(softmax(z_T / T) || softmax(z_S / T)) of logits (B, C, h, w),
+    the teacher's brought to the student's size."""
+    size = (student.shape[2], student.shape[3])
+    both = upsample(teacher.float(), size), student.float()
+    wanted, found = ((z / temperature).log_softmax(dim=1) for z in both)
+    apart = divergence(wanted, found, dim=1)[:, None]
+    return temperature**2 * masked_mean(apart, batch.get("valid"))
+
+
+def cut_at(tap: str) -> str:
+    """The name, among the student's maps, of the teacher's logits from its map at a tap."""
+    return f"cut/{tap}"
+
+
+def stitch(config: StitchConfig) -> Term:
+    """sum_l v_l mean over cells of KL(softmax(T(x1)) || softmax(T_{>l}(F_l^S(x2)))).
+
+    T_{>l} are the frozen teacher's layers after l, which the gradient passes on its way to the
+    student's layers up to l. `one` draws a single l each step, all alike, from the run's seed and
+    the step: v_l = 1. With `all`, of n taps in the order of the forward pass,
+    v_l = 2^-(n-l) / sum_k 2^-(n-k) = 2^(l-1) / (2^n - 1). The composition is that of Block-KD
+    (arXiv 2411.01547), and of a detector's head in CrossKD (2306.11369); drawing and weights are
+    ours. Equal networks and images give exactly 0 with the student in eval mode.
+    """
+    n = len(config.taps)
+
+    def cuts(seed: int, step: int) -> Sequence[str]:
+        if config.cuts == "all":
+            return config.taps
+        return [config.taps[np.random.default_rng([seed, step]).integers(n)]]
+
+    def parts(student: Maps, teacher: Maps, batch: dict[str, Tensor]) -> dict[str, Part]:
+        found = {}
+        for place, tap in enumerate(config.taps):
+            if cut_at(tap) in student:
+                value = distilled(student[cut_at(tap)], teacher[LOGITS], batch)
+                weight = config.weight
+                if config.cuts == "all":
+                    weight *= 2**place / (2**n - 1)
+                else:  # a gradient of 0 for the layers after the cut: processes wait for all
+                    value = value + torch.stack([student[t][:0].sum() for t in config.taps]).sum()
+                found[f"stitch/{tap}"] = value, weight
+        return found
+
+    pairs = {tap: config.student.get(tap, tap) for tap in config.taps}
+    student = frozenset(pairs.values())
+    return Term(parts, student, frozenset({LOGITS}), pairs, dense=True, cuts=cuts)
 
 
 def confident(
@@ -243,6 +296,7 @@ def pseudo(config: PseudoConfig) -> Term:
 
 TERMS: dict[str, Callable[..., Term]] = {
     "regression": regression, "kd": kd, "pseudo": pseudo, "supervised": supervised,
+    "stitch": stitch,
 }  # fmt: skip
 """Adding a term is one function, one line here and one dataclass in ObjectiveConfig."""
 
@@ -272,13 +326,23 @@ class Objective:
         """Maps that the teacher must produce; empty = no teacher is needed."""
         self.pairs = {tap: own for t in self.terms for tap, own in t.pairs.items()}
         """The teacher's layer -> the student's, of layers that are regressed."""
+        for tap, own in ((tap, own) for t in self.terms for tap, own in t.pairs.items()):
+            if self.pairs[tap] != own:
+                raise InputError(
+                    f"objective: {tap} is paired with the student's {own} and {self.pairs[tap]}; "
+                    "objective.stitch.student must be as objective.regression.student"
+                )
         self.labels = any(t.labels for t in self.terms)
         self.dense = [name for name, term in terms.items() if term.dense]
         """Names of the terms that need one label a pixel."""
-        own = active.get("regression")
-        self.layers = [f"regression/{tap}" for tap in own.taps] if own else []
-        self.weighting = weighting_of(own, seed, steps) if own else None
+        regressed = active.get("regression")
+        self.layers = [f"regression/{tap}" for tap in regressed.taps] if regressed else []
+        self.weighting = weighting_of(regressed, seed, steps) if regressed else None
         """Of the parts `layers`; None = their weights are fixed."""
+
+    def cuts(self, seed: int, step: int) -> list[str]:
+        """The teacher's layers after which it goes on from the student's map in a step."""
+        return [tap for term in self.terms for tap in term.cuts(seed, step)]
 
     def __call__(
         self, student: Maps, teacher: Maps, batch: dict[str, Tensor], step: int = 0

@@ -75,13 +75,13 @@ DATASETS = (
 FITS = STRETCH, CROP, PAD = ("stretch", "crop", "pad")
 """adapt.data.augment: how an image gets the shape of `data.resize`."""
 
-TERMS = ("regression", "kd", "pseudo", "supervised")
+TERMS = ("regression", "kd", "pseudo", "supervised", "stitch")
 """adapt.objective.terms; each has its settings in ObjectiveConfig."""
 
 SCHEDULES = ("poly", "step", "cosine", "constant")
 """adapt.training.schedules."""
 
-FILTERS = ("photocopy", "ripple", "cubism")
+FILTERS = ("photocopy", "ripple", "cubism", "camera")
 """transforms: what makes a new domain of an old one."""
 
 ANALYSES = ("fisher", "weights", "activations", "source")

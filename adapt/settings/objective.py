@@ -103,6 +103,26 @@ class PseudoConfig(Settings, where="objective.pseudo."):
 
 
 @dataclass
+class StitchConfig(Settings, where="objective.stitch."):
+    """Distillation of the teacher's class probabilities on x1 into what the teacher itself makes
+    of the student's maps of x2: its layers after a tap are run on the student's map there."""
+
+    weight: Strength = 0.0
+    """Weight of the term; 0 = off."""
+    taps: list[str] = field(default_factory=list)
+    """Layers after which the teacher goes on from the student's map. Everything must go through
+    each of them: one that a skip connection passes by is refused. Empty = those of `taps=auto` of
+    which this holds."""
+    cuts: Annotated[str, OneOf("one", "all")] = "one"
+    """Which of the taps a step uses: `one` = one at random, at the cost of one pass through the
+    teacher's later layers, `all` = all of them, and each counts half as much as the next deeper
+    one."""
+    student: dict[str, str] = field(default_factory=dict)
+    """Layer of the student whose map stands in for that of a layer of taps, where its name is
+    another one; as for the regression."""
+
+
+@dataclass
 class ObjectiveConfig(Settings):
     """The objective of a training: a weighted sum of terms."""
 
@@ -114,3 +134,4 @@ class ObjectiveConfig(Settings):
     supervised: SupervisedConfig = field(default_factory=SupervisedConfig)
     kd: KDConfig = field(default_factory=KDConfig)
     pseudo: PseudoConfig = field(default_factory=PseudoConfig)
+    stitch: StitchConfig = field(default_factory=StitchConfig)

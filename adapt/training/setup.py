@@ -20,6 +20,7 @@ from adapt.machine.processes import on_rank_zero, rank, world
 from adapt.machine.runtime import Runtime, runtime, say
 from adapt.networks import build_network
 from adapt.networks.batchnorm import freeze, train_mode
+from adapt.networks.cuts import run_from
 from adapt.networks.factory import copied
 from adapt.networks.gradient_checkpointing import blocks, recomputed
 from adapt.networks.layers import Layer, trace
@@ -40,7 +41,7 @@ from adapt.networks.saved import (
 )
 from adapt.networks.sizes import outputs
 from adapt.networks.taps import forward, of_task
-from adapt.objective.terms import Maps, Objective
+from adapt.objective.terms import Maps, Objective, cut_at
 from adapt.penalties import Penalty
 from adapt.penalties.fisher import read_fisher
 from adapt.settings.choices import BACKBONE
@@ -155,6 +156,12 @@ class Setup:
         if self.cache is None or "view" not in batch:
             return compute()
         return self.cache(batch["view"], compute, self.machine.device)
+
+    def continued(self, maps: Maps, x1: Tensor, step: int) -> Maps:
+        """The teacher's logits where it goes on from the student's maps, at the step's cuts."""
+        assert self.teacher is not None
+        taps = self.objective.cuts(self.config.seed, step)
+        return {cut_at(tap): run_from(self.teacher, tap, maps[tap], x1[:1]) for tap in taps}
 
     @property
     def optimizer(self) -> torch.optim.Optimizer:

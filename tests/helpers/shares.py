@@ -29,6 +29,7 @@ from adapt.settings.objective import (
     ObjectiveConfig,
     PseudoConfig,
     RegressionConfig,
+    StitchConfig,
     SupervisedConfig,
 )
 from adapt.settings.training import TrainConfig
@@ -54,7 +55,7 @@ OBJECTIVES = {
 }
 
 
-RUNS = ("affine", "average", "student", "famo", "heads")
+RUNS = ("affine", "average", "student", "famo", "heads", "stitch")
 
 
 def batch(masked: bool) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Tensor]]:
@@ -130,4 +131,7 @@ if __name__ == "__main__":
         rule = RegressionConfig(1.0, {"pool1": 0.5, "pool3": 1.0}, weighting="famo", beta=5.0)
         how = {"batch": 4, "steps": 6, "bn": "eval", "objective": ObjectiveConfig("famo", rule)}
         train(adapting(folder, folder / f"famo_{count}", **how))
+        config = adapting(folder, folder / f"stitch_{count}", batch=4, steps=6, bn="eval")
+        objective = ObjectiveConfig("stitch", stitch=StitchConfig(1.0, ["pool1", "pool3"]))
+        train(replace(config, objective=objective))
         train(heads(folder, folder / f"heads_{count}"))

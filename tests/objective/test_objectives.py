@@ -168,7 +168,7 @@ def test_maps_in_bf16_are_compared_in_fp32() -> None:
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (ObjectiveConfig, "'custom': no term of regression, kd, pseudo, supervised is"),
+        (ObjectiveConfig, "'custom': no term of regression, kd, pseudo, supervised, stitch is"),
         (lambda: ObjectiveConfig("x", RegressionConfig(1.0, {"pool1": 1.0}, temperature=4.0)),
          r"temperature is 4, but distance=relative.*=cwd"),
         (lambda: ObjectiveConfig("x", RegressionConfig(1.0, {"pool1": 1.0}, "cwd", margin=0.8)),
