@@ -40,7 +40,8 @@ LOCK = "lock"
 TEACHER, STUDENT = "teacher.safetensors", "student.safetensors"
 """The weights of a teacher, and of a student before its training, that were objects of Python; they
 are there before the run is."""
-OWN = (CONFIG, ENVIRONMENT, METRICS, SUMMARY, "model.safetensors", "model.json")
+OWN = (CONFIG, ENVIRONMENT, METRICS, SUMMARY, "model.safetensors", "model.json",
+       "adapters.safetensors")  # fmt: skip
 """What a training writes into its folder, and nobody else."""
 MAY_DIFFER = (
     "run", "workers", "device", "log_every", "loggers", "drift_every", "checkpoint_every",

@@ -1,5 +1,6 @@
 """A network on disk: model.safetensors (plain weights) and model.json (what they are)."""
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
@@ -15,6 +16,7 @@ from adapt.disk.files import read_mapping, sha256, write_json, write_whole
 from adapt.disk.tensors import load_tensors, read_tensors
 from adapt.errors import InputError, listing
 from adapt.networks import build_network
+from adapt.networks.adapters import adapted, is_added, sizes_in
 from adapt.networks.names import WEIGHTS, place_of, read_named
 from adapt.networks.pretrained import COCO, COUNTER, IMAGENET, is_pretrained, pretrained
 from adapt.networks.sizes import outputs
@@ -24,6 +26,8 @@ from adapt.settings.groups import NetworkConfig, TeacherNetworkConfig
 from adapt.settings.mapping import as_dict, build, check_record, differences, inherit_network
 
 ABOUT = "model.json"
+ADAPTERS, BASE = "adapters.safetensors", "base"
+"""The adapters of a network that has some, alone; in its header the SHA-256 of their base."""
 FORMATS = (1, 2)
 """Of model.json; the last one is written, all of them are read."""
 ONE_MORE = "network.void=true is for a last output that means void"
@@ -80,15 +84,32 @@ def save_model(
     tasks: Tasks | None = None,
 ) -> None:
     """Write a network so that `DeepLabVGG16(...).load_state_dict(load_file(...))` reads it back.
-    What has two names in it is written under both, an auxiliary head not at all."""
+    What has two names in it is written under both, an auxiliary head not at all. Adapters are
+    written into a file of their own as well."""
     tensors = {k: v.detach().cpu().contiguous().clone() for k, v in net.state_dict().items()}
     if network.auxiliary and not network.factory:
         tensors = {k: v for k, v in tensors.items() if not k.startswith(f"{AUXILIARY_HEAD}.")}
         network = replace(network, auxiliary=0.0)
     write_whole(folder / WEIGHTS, safetensors.torch.save(tensors))
+    if added := {k: v for k, v in tensors.items() if is_added(k)}:
+        header = {BASE: base_digest(tensors)}
+        write_whole(folder / ADAPTERS, safetensors.torch.save(added, header))
     about = About(FORMATS[-1], as_dict(network), list(classes), sha256(folder / WEIGHTS))
     several = {"tasks": {task: list(own) for task, own in tasks.items()}} if tasks else {}
     write_json(folder / ABOUT, {k: v for k, v in as_dict(about).items() if v != {}} | several)
+
+
+def base_digest(tensors: Mapping[str, torch.Tensor]) -> str:
+    """SHA-256 of a network's tensors but for its adapters: that of the model.safetensors from which
+    a training of adapters started."""
+    base = {k: v.detach().cpu().contiguous().clone() for k, v in tensors.items() if not is_added(k)}
+    return hashlib.sha256(safetensors.torch.save(base)).hexdigest()
+
+
+def with_added(net: nn.Module, tensors: Mapping[str, torch.Tensor]) -> nn.Module:
+    """The network with the adapters that tensors are for, where it has none there."""
+    known = {name for name, _ in net.named_modules()} - sizes_in(net.state_dict()).keys()
+    return adapted(net, {k: v for k, v in sizes_in(tensors).items() if k in known})
 
 
 def is_file(source: str) -> bool:
@@ -255,7 +276,8 @@ def load_model(source: Path, what: str = "run", like: Model | None = None) -> Mo
     tasks = {task: tuple(own) for task, own in about.get("tasks", {}).items()}
     counts = {task: len(own) for task, own in tasks.items()}
     net = build_network(network, counts or len(about["classes"]))
-    load_tensors(net, read_tensors(path), str(path))
+    tensors = read_tensors(path)
+    load_tensors(with_added(net, tensors), tensors, str(path))
     return Model(net, network, tuple(about["classes"]), digest, tasks)
 
 
@@ -319,6 +341,12 @@ def load_complete(
         if wanted != built:
             net = build_network(network, wanted - network.void)
     hint = f"start={BACKBONE}{source} takes all but its last layers" if what == "start" else ""
+    if all(map(is_added, tensors)):
+        raise InputError(
+            f"{what}: {source} has adapters only; fra train start=BASE adapters={source} steps=0 "
+            "run=DIR puts them on their network, a run or weights file"
+        )
+    net = with_added(net, tensors)
     tensors = {k: v for k, v in net.state_dict().items() if k.endswith(COUNTER)} | tensors
     try:
         load_tensors(net, tensors, f"{what}: {source}")
