@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader
 
 from adapt.data.objects import Pairs, offer
 from adapt.disk.files import write_whole
+from adapt.disk.lock import whole_folder
 from adapt.disk.runs import CONFIG, STUDENT, TEACHER, read_config, read_metrics
 from adapt.errors import InputError
 from adapt.machine.processes import on_rank_zero, processes
@@ -68,9 +69,10 @@ class Result:
         target = Path(folder)
         if target.exists():
             raise InputError(f"save: {target} exists already; give a new folder")
-        shutil.copytree(self.run, target)
-        record = (target / CONFIG).read_text(encoding="utf-8")  # it names the teacher in the folder
-        write_whole(target / CONFIG, record.replace(str(self.run), str(target)).encode())
+        with whole_folder(target, "save") as new:
+            shutil.copytree(self.run, new, dirs_exist_ok=True)
+            record = (new / CONFIG).read_text(encoding="utf-8")  # names the teacher in the folder
+            write_whole(new / CONFIG, record.replace(str(self.run), str(target)))
         return target
 
     def report(self, path: str | Path) -> Path:
@@ -109,8 +111,9 @@ def fit(
         teacher: the network that was trained on the old domain: any module from normalised images
             (B, C, H, W) to logits; or a function that makes it with its weights; or, as on the
             command line, the folder of a run. It is not changed.
-        pairs: two folders (old, new) of images that match by name; or a map-style data set of
-            (x1, x2) or (x1, x2, valid); or a DataLoader of such batches. Images are uint8 or
+        pairs: two folders (old, new) of images that match by name, where new may be a mapping from
+            names to folders of several new domains; or a map-style data set of (x1, x2) or
+            (x1, x2, valid); or a DataLoader of such batches. Images are uint8 or
             uint16, arrays (H, W, C) or tensors (C, H, W), RGB where C is 3, and are normalised
             here; floating point ones count as normalised. `valid` (H, W) marks the pixels at which
             both show the same thing. A data set is shuffled and mirrored as files are; a DataLoader
@@ -238,10 +241,12 @@ def data_of(pairs: Any, held_out: Sequence[Any] | None) -> dict[str, Any]:
         InputError: neither two folders, nor a data set, nor a DataLoader.
     """
     apart = {} if held_out is None else {"parts": {}, "part": ""}
-    if isinstance(pairs, tuple | list) and len(pairs) == 2 and all(map(is_path, pairs)):
+    old, new = pairs if isinstance(pairs, tuple | list) and len(pairs) == 2 else (None, None)
+    several = isinstance(new, Mapping) and {name: str(where) for name, where in new.items()}
+    if is_path(old) and (several or is_path(new)):
         if held_out is not None:
-            raise InputError("held_out: of two folders a part is held out: settings data.parts")
-        return {"root": str(pairs[0]), "target": str(pairs[1])}
+            raise InputError("held_out: of folders a part is held out: settings data.parts")
+        return {"root": str(old)} | ({"targets": several} if several else {"target": str(new)})
     if isinstance(pairs, DataLoader):
         inner: Any = pairs.dataset
         items = inner if hasattr(inner, "__getitem__") and hasattr(inner, "__len__") else ()

@@ -69,6 +69,9 @@ class EvaluateConfig(OfARun, Machine):
     """Also compute the mean cross-entropy of whole images with their labels, in a second pass."""
     batch: Batch = 8
     """Images in a batch."""
+    out: str = ""
+    """Folder that receives the files, of a run that cannot be written to; empty = the run's own,
+    where reports find them."""
 
     @property
     def variant(self) -> str:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from adapt.disk.files import write_json, write_whole
 from adapt.disk.lock import whole_folder
-from adapt.disk.runs import CONFIG, ENVIRONMENT, SUMMARY, environment, read_config, read_summary
+from adapt.disk.runs import CONFIG, ENVIRONMENT, RunFolder, environment, read_config, read_summary
 from adapt.errors import InputError
 from adapt.machine.runtime import say
 from adapt.networks.adapters import sizes_in
@@ -107,7 +107,7 @@ def merge(config: MergeConfig) -> Path:
         write_whole(aside / CONFIG, yaml.safe_dump(made, sort_keys=False).encode())
         classes = common_classes((), models)
         save_model(aside, model.net, model.network, classes, model.tasks)
-        write_json(aside / SUMMARY, summary)
+        RunFolder(aside, made).finish(summary)
     say(
         f"{path}: the mean of {len(models)} network(s) that began as {begun[:8]}; its data is that "
         f"of {student}, data.target=DIR that of another camera"

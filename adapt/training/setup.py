@@ -21,8 +21,9 @@ from adapt.machine.runtime import Runtime, runtime, say
 from adapt.networks import build_network
 from adapt.networks.adapters import is_added
 from adapt.networks.batchnorm import freeze, train_mode
+from adapt.networks.cuts import run_from
 from adapt.networks.factory import copied
-from adapt.networks.gradient_checkpointing import blocks, recomputed
+from adapt.networks.gradient_checkpointing import blocks
 from adapt.networks.layers import Layer, trace
 from adapt.networks.pretrained import is_pretrained, pretrained
 from adapt.networks.saved import (
@@ -41,7 +42,7 @@ from adapt.networks.saved import (
 )
 from adapt.networks.sizes import outputs
 from adapt.networks.taps import forward, of_task
-from adapt.objective.terms import Maps, Objective
+from adapt.objective.terms import Maps, Objective, cut_at
 from adapt.penalties import Penalty
 from adapt.penalties.fisher import read_fisher
 from adapt.settings.choices import BACKBONE
@@ -60,34 +61,14 @@ from adapt.training.checks import (
 from adapt.training.drift import Drift
 from adapt.training.freezing import freeze_first, refuse_new, with_gradient
 from adapt.training.schedules import make_optimizer
-from adapt.training.taps import projectors, with_taps
+from adapt.training.taps import Tapped, projectors, with_taps
 from adapt.training.tasks import owners, sets_of, shares_of, tasks_in, with_weights
 from adapt.training.teacher_cache import TeacherCache, cached
 from adapt.training.updates import Update, update_of
+from adapt.training.variance import with_variance
 
 OTHER_HEADS = f", or start={BACKBONE}RUN, which takes all but the heads"
 ANOTHER = "; a student of another network needs start=RUN, a weights file, or none"
-
-
-class Tapped(nn.Module):
-    """A network's maps at some taps, as a module: (B, 3, H, W) -> name -> (B, C, h, w), as
-    `projectors` hand them on. Those inside the blocks `again` are not kept for the backward pass.
-    """
-
-    def __init__(
-        self,
-        net: nn.Module,
-        taps: frozenset[str],
-        again: Sequence[nn.Module] = (),
-        projectors: nn.Module | None = None,
-    ) -> None:
-        super().__init__()
-        self.net, self.taps, self.projectors = net, taps, projectors or nn.Identity()
-        self.again = tuple(again)  # no ModuleList: they are the network's own
-
-    def forward(self, images: Tensor) -> dict[str, Tensor]:
-        with recomputed(self.again):
-            return self.projectors(forward(self.net, images, self.taps))
 
 
 @dataclass
@@ -156,6 +137,12 @@ class Setup:
         if self.cache is None or "view" not in batch:
             return compute()
         return self.cache(batch["view"], compute, self.machine.device)
+
+    def continued(self, maps: Maps, x1: Tensor, step: int) -> Maps:
+        """The teacher's logits where it goes on from the student's maps, at the step's cuts."""
+        assert self.teacher is not None
+        taps = self.objective.cuts(self.config.seed, step)
+        return {cut_at(tap): run_from(self.teacher, tap, maps[tap], x1[:1]) for tap in taps}
 
     @property
     def optimizer(self) -> torch.optim.Optimizer:
@@ -254,8 +241,8 @@ def begun(
     torch.manual_seed(config.seed)
     student = start.net if start is not None else build_network(config.network, classes)
     if start is not None:
-        own = student.state_dict().items()
-        return student, {k: v.clone() for k, v in own if not is_added(k)}, {}
+        kept = {k: v for k, v in student.state_dict().items() if not is_added(k)}
+        return student, {k: v.clone() for k, v in kept.items()}, {}
     if not is_pretrained(config.start):
         return student, None, {}
     start_point, digest = pretrained(config.start, config.network, student)
@@ -278,7 +265,8 @@ def prepare(
     sets = sets_of(config, read(config.data))
     tasks = tasks_in(sets)
     config = with_weights(config, tasks)
-    objective = Objective(config.objective, config.network.auxiliary)
+    config = with_variance(config, sets[0][0], teacher, machine)
+    objective = Objective(config.objective, config.network.auxiliary, config.seed, config.steps)
     for data, settings in sets:
         check_data(config, settings, data, objective)
     models = {k: m for k, m in (("start", start), ("teacher", teacher)) if m is not None}
