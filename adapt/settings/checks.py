@@ -98,6 +98,21 @@ class Taps:
             Range(0, above=True).check(f"{what}.{name}", weight)
 
 
+class Adapters:
+    """Where a network gets adapters, or the file that has them."""
+
+    def __str__(self) -> str:
+        return f"{{layer: rank, ...}} | {{{AUTO}: rank}} | FILE"
+
+    def check(self, what: str, value: object) -> None:
+        if not isinstance(value, str | dict):
+            raise InputError(f"{what} is {value!r}; give {self}")
+        for layer, rank in value.items() if isinstance(value, dict) else ():
+            if isinstance(rank, bool) or not isinstance(rank, int):
+                raise InputError(f"{what}.{layer} is {rank!r}; its rank is a whole number")
+            Range(0).check(f"{what}.{layer}", rank)
+
+
 Count = Annotated[int, Range(0)]
 Positive = Annotated[int, Range(1)]
 Batch = Annotated[int, Range(1, 2**16)]

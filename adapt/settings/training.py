@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 from adapt.errors import InputError
 from adapt.settings.checks import (
+    Adapters,
     Batch,
     Count,
     OneOf,
@@ -79,6 +80,12 @@ class TrainConfig(Machine):
     """First layers that are kept as the start has them, batch-norm statistics included. Give a
     number of convolution and linear layers in forward order, or the last layer by name or alias
     (`pool3`)."""
+    adapters: Annotated[Any, Adapters()] = ""
+    """Small modules after some layers, which alone are trained; all else stays bit for bit as the
+    start has it, as with bn=eval. {layer: rank} puts x + up(relu(down(x))) after each layer, with
+    1x1 convolutions to `rank` channels and back, and {auto: rank} after those that taps=auto takes;
+    rank 0 is one linear map of all channels. RUN/adapters.safetensors are those of a run, which its
+    base gets again. Empty = none, or those of the start."""
     cache_teacher: Annotated[str, OneOf("off", "ram", "file")] = "off"
     """Where the teacher's maps of each view of an image are kept, once computed: in memory, or in a
     file of the run's folder. It is for training images that are not augmented, only mirrored, or
@@ -117,6 +124,12 @@ class TrainConfig(Machine):
         super().__post_init__()
         self.start = start_named(self.start)
         self.freeze = "" if self.freeze == "0" else self.freeze
+        self.adapters = self.adapters or ""
+        if self.adapters:
+            if self.bn == "affine" or self.freeze:
+                wrong = f"freeze={self.freeze}" if self.freeze else f"bn={self.bn}"
+                raise InputError(f"{wrong}: with adapters all else is kept anyway; leave it out")
+            self.bn = "eval"
         if self.eval_train and not self.eval_every:
             raise InputError(
                 f"eval_train is {self.eval_train}, but eval_every is 0: nothing is scored"

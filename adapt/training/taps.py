@@ -1,12 +1,12 @@
 """Which layers are regressed: what `taps`, or an objective without a name, means for a teacher and
-a student that may be two networks."""
+a student that may be two networks; and the student as their maps."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from adapt.data import Read
 from adapt.data.sampling import size_of
@@ -16,9 +16,10 @@ from adapt.evaluation.ridge import ridge
 from adapt.machine.runtime import Runtime, say
 from adapt.networks import build_network
 from adapt.networks.cuts import check_cuts, obstacle
+from adapt.networks.gradient_checkpointing import recomputed
 from adapt.networks.layers import Layer, auto_taps, check, linear, proposal, scale, trace, weighted
 from adapt.networks.saved import Model
-from adapt.networks.taps import LOGITS, aliases, tasks_of
+from adapt.networks.taps import LOGITS, aliases, forward, tasks_of
 from adapt.objective.projectors import Projectors
 from adapt.objective.terms import TERMS, Objective
 from adapt.settings.checks import AUTO, BY_PAIRS
@@ -28,6 +29,27 @@ from adapt.settings.training import TrainConfig
 from adapt.training.checks import check_one_size
 
 PAIRED = "'taps={LAYER_OF_THE_TEACHER: LAYER_OF_THE_STUDENT}' pairs layers of two networks"
+
+
+class Tapped(nn.Module):
+    """A network's maps at some taps, as a module: (B, 3, H, W) -> name -> (B, C, h, w), as
+    `projectors` hand them on. Those inside the blocks `again` are not kept for the backward pass.
+    """
+
+    def __init__(
+        self,
+        net: nn.Module,
+        taps: frozenset[str],
+        again: Sequence[nn.Module] = (),
+        projectors: nn.Module | None = None,
+    ) -> None:
+        super().__init__()
+        self.net, self.taps, self.projectors = net, taps, projectors or nn.Identity()
+        self.again = tuple(again)  # no ModuleList: they are the network's own
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        with recomputed(self.again):
+            return self.projectors(forward(self.net, images, self.taps))
 
 
 def with_taps(
