@@ -107,9 +107,14 @@ def cached(
     size: tuple[int, int],
 ) -> TeacherCache | None:
     """Room for the teacher's maps of every view of every training image, if they are to be kept;
-    InputError for images with views without end, and maps that do not fit."""
+    InputError for images with views without end, mixtures, and maps that do not fit."""
     if config.cache_teacher == "off":
         return None
+    if config.mixup:
+        raise InputError(
+            f"cache_teacher={config.cache_teacher}: mixup={config.mixup} shows the teacher another "
+            "mixture each time; give one of them"
+        )
     views = PairedAugmentation(config.data).views
     if not views:
         raise InputError(

@@ -23,6 +23,7 @@ from adapt.machine.processes import (
     all_mean,
     in_lockstep,
     on_rank_zero,
+    rank,
     shared_errors,
     world,
 )
@@ -30,11 +31,12 @@ from adapt.machine.runtime import explained, progress, say, stop_signals
 from adapt.networks.preprocessing import as_input, sees
 from adapt.networks.saved import save_model
 from adapt.networks.taps import of_task
-from adapt.objective.terms import Maps, Part
+from adapt.objective.terms import Part
 from adapt.settings.groups import DataConfig
 from adapt.settings.mapping import as_dict
 from adapt.settings.training import TrainConfig
 from adapt.training.loggers import Logger, Loggers
+from adapt.training.mixing import mixup
 from adapt.training.resume import restore, save
 from adapt.training.schedules import set_rate
 from adapt.training.setup import Setup, prepare, resolve
@@ -167,23 +169,25 @@ def one_step(setup: Setup, batch: Batch, step: int) -> dict[str, Any]:
     """
     config, machine = setup.config, setup.machine
     rate = set_rate(setup.optimizer, step, config.steps, config.schedule)
-    tensors = {k: batch[k].to(machine.device) for k in masks_of(batch)}
-    images: Maps = {
+    given = {k: batch[k].to(machine.device) for k in masks_of(batch)}
+    given |= {
         key: as_input(machine.images(batch[key]), network)
         for key, network in setup.networks.items()
         if key in batch
     }
+    if config.mixup:
+        given = mixup(given, config.mixup, [config.seed, step, rank()])
     with machine.autocast():
-        target = setup.target(images["x1"], batch) if setup.teacher is not None else {}
-        maps = setup.tapped(images[setup.image])
-    loss, parts = setup.objective(maps, target, tensors | images)
+        target = setup.target(given["x1"], batch) if setup.teacher is not None else {}
+        maps = setup.tapped(given[setup.image])
+    loss, parts = setup.objective(maps, target, given)
     setup.optimizer.zero_grad(set_to_none=True)
     loss.backward()
     gradients = [p.grad for p in setup.tapped.parameters() if p.grad is not None]
     norm = torch.nn.utils.get_total_norm(gradients)
     loss = all_mean(loss.detach())
     refuse_non_finite(loss, norm, parts, step, batch["name"])
-    setup.update(tensors | images)
+    setup.update(given)
     if setup.average is not None:
         setup.average.update_parameters(setup.student)
     numbers = {"step": step + 1, "lr": rate, "loss": loss.item(), "grad_norm": norm.item()}
