@@ -50,6 +50,10 @@ def check_teacher(config: TrainConfig, objective: Objective, teacher: Model | No
         raise InputError(
             f"mixup is {config.mixup}; it is for pairs: give an objective with teacher"
         )
+    if config.crop_shift and not objective.teacher:
+        raise InputError(
+            f"crop_shift is {config.crop_shift}; it moves the images of pairs, which need a teacher"
+        )
     if config.mixup and objective.labels:
         raise InputError(
             f"mixup is {config.mixup}; labels are not mixed: give objective.supervised.weight=0"

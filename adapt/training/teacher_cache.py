@@ -110,11 +110,12 @@ def cached(
     InputError for images with views without end, mixtures, and maps that do not fit."""
     if config.cache_teacher == "off":
         return None
-    if config.mixup:
-        raise InputError(
-            f"cache_teacher={config.cache_teacher}: mixup={config.mixup} shows the teacher another "
-            "mixture each time; give one of them"
-        )
+    for what in ("mixup", "crop_shift"):
+        if given := getattr(config, what):
+            raise InputError(
+                f"cache_teacher={config.cache_teacher}: {what}={given} shows the teacher another "
+                "image each time; give one of them"
+            )
     views = PairedAugmentation(config.data).views
     if not views:
         raise InputError(

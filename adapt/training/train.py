@@ -36,7 +36,7 @@ from adapt.settings.groups import DataConfig
 from adapt.settings.mapping import as_dict
 from adapt.settings.training import TrainConfig
 from adapt.training.loggers import Logger, Loggers
-from adapt.training.mixing import mixup
+from adapt.training.mixing import crops, mixup
 from adapt.training.resume import restore, save
 from adapt.training.schedules import set_rate
 from adapt.training.setup import Setup, prepare, resolve
@@ -177,9 +177,17 @@ def one_step(setup: Setup, batch: Batch, step: int) -> dict[str, Any]:
     }
     if config.mixup:
         given = mixup(given, config.mixup, [config.seed, step, rank()])
+    seen, moved = given, None
+    if config.crop_shift:
+        moved = crops(config.crop_shift, setup.cell, [config.seed, step, 0, 1])
+        seen = {key: moved.crop(given[key], key) for key in setup.networks}
     with machine.autocast():
-        target = setup.target(given["x1"], batch) if setup.teacher is not None else {}
-        maps = setup.tapped(given[setup.image])
+        target = setup.target(seen["x1"], batch) if setup.teacher is not None else {}
+        maps = setup.tapped(seen[setup.image])
+    if moved:
+        size = given["x1"].shape[-2:]
+        maps, target = moved.cells(maps, "x2", size), moved.cells(target, "x1", size)
+        given = {k: v if k.startswith("has_") else moved.common(v) for k, v in given.items()}
     loss, parts = setup.objective(maps, target, given)
     setup.optimizer.zero_grad(set_to_none=True)
     loss.backward()
