@@ -142,7 +142,7 @@ def align(config: AlignConfig) -> Alignment:
         claim(out, MADE_WITH, made_with(config, samples), {})
         try:
             found = found_of(config, samples, out)
-            write_whole(out / TABLE, csv_of(table(found.pairs, config.data)).encode())
+            write_whole(out / TABLE, csv_of(table(found.pairs, config.data)))
             if config.twin and not found.refused:
                 write_twin(config, found.pairs)
         finally:
@@ -247,7 +247,7 @@ def journalled(
     """All pairs, compared; each is kept in a line of a file as soon as it is."""
     text = read_text(path).rpartition("\n")[0] if path.is_file() else ""
     lines = text.splitlines()
-    write_whole(path, "".join(f"{line}\n" for line in lines).encode())
+    write_whole(path, "".join(f"{line}\n" for line in lines))
     for sample, line in zip(samples, lines, strict=False):
         yield restored(parse_json(line, str(path)), sample)
     waiting = samples[len(lines) :]

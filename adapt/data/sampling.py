@@ -4,13 +4,11 @@ import hashlib
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from signal import SIG_DFL, SIGCHLD, signal
-from threading import current_thread, main_thread
 from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset, default_collate
+from torch.utils.data import Dataset, default_collate
 
 from adapt.data import DataSet, Sample, some
 from adapt.data.augment import IMAGES, PairedAugmentation, fitted, frame, resize
@@ -32,7 +30,7 @@ from adapt.data.warp import aligned
 from adapt.errors import InputError, listing
 from adapt.machine.processes import rank, world
 from adapt.machine.runtime import progress, say
-from adapt.machine.workers import patient
+from adapt.machine.workers import loading, unwrapped
 from adapt.settings.choices import CROP, PAD, STRETCH
 from adapt.settings.groups import DataConfig
 
@@ -251,31 +249,6 @@ def batches(
     return unwrapped(loading(stream, workers, **how))
 
 
-def loading(source: Dataset[Any], workers: int, **how: Any) -> DataLoader:
-    """A DataLoader (torch's own options in `how`) that leaves the state alone that dropout draws
-    from, and signals to the main process."""
-    own = torch.Generator()
-    return DataLoader(source, num_workers=workers, worker_init_fn=patient, generator=own, **how)
-
-
-def unwrapped(loader: DataLoader) -> Iterator[Any]:
-    """The loader's items; errors of its worker processes without the tracebacks around them.
-
-    Raises:
-        InputError: as a worker met it.
-        RuntimeError: a worker died; from here and nowhere else (adapt.machine.runtime explains it).
-    """
-    items = iter(loader)
-    if loader.num_workers and current_thread() is main_thread():
-        signal(SIGCHLD, SIG_DFL)  # torch's handler would raise wherever the process happens to be
-    try:
-        yield from items
-    except InputError as error:
-        raise InputError(str(error).rsplit("InputError: ", 1)[-1].strip()) from None
-    except (ConnectionError, EOFError):
-        raise RuntimeError("DataLoader worker died while it handed over a batch") from None
-
-
 def check_sizes(
     data: DataSet, config: DataConfig, fields: Iterable[str], stacked: bool = False
 ) -> None:
@@ -392,4 +365,6 @@ def misfit(sizes: Mapping[str, Shape], resize: list[int]) -> str:
 
 def image_seed(seed: int, name: str) -> int:
     """A seed in 0..2^32-1 that depends on the image's name alone, not on order or workers."""
-    return int.from_bytes(hashlib.sha256(f"{seed}:{name}".encode()).digest()[:4], "little")
+    return int.from_bytes(
+        hashlib.sha256(f"{seed}:{name}".encode(errors="surrogateescape")).digest()[:4], "little"
+    )

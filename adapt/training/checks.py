@@ -2,7 +2,8 @@
 
 from collections.abc import Iterable
 
-from adapt.data import DataSet
+from adapt.data import DataSet, Read
+from adapt.data.sampling import size_of
 from adapt.errors import InputError
 from adapt.machine.processes import world
 from adapt.networks.layers import Layer
@@ -35,6 +36,13 @@ def check_one_size(config: DataConfig, data: DataSet) -> None:
         raise InputError(f"{what} needs data.crop=[H,W]: the images of a batch have one size")
     if data.classification and not resized and not config.crop:
         raise InputError(f"data={config.name}: images of all sizes need data.resize or data.crop")
+
+
+def seen_size(config: DataConfig, read: Read) -> tuple[int, int]:
+    """(H, W) of the images of a batch; InputError where they have several."""
+    data = read(config)
+    check_one_size(config, data)
+    return size_of(config, data)
 
 
 def check_teacher(config: TrainConfig, objective: Objective, teacher: Model | None) -> None:

@@ -38,8 +38,8 @@ def mixup(batch: Maps, alpha: float, seed: Sequence[int]) -> Maps:
 
 @dataclass(frozen=True)
 class Crops:
-    """Crops of x1 and x2, `room` pixels smaller than the images, of which that of x2 begins `shift`
-    pixels (down, right) from that of x1.
+    """Crops of x1 and x2, `room` pixels smaller than the images of `size` (H, W), of which that of
+    x2 begins `shift` pixels (down, right) from that of x1.
 
     Where shifts are multiples of the network's stride, the cells that both crops show are the same
     ones. They differ near the borders of the crops all the same, as one network sees zero padding
@@ -47,28 +47,29 @@ class Crops:
     weights give 0, up to rounding, only without padding.
     """
 
+    size: tuple[int, int]
     room: int
     shift: tuple[int, int]
 
     def crop(self, image: Tensor, side: str) -> Tensor:
         """x1 or x2 (B, C, H, W) -> (B, C, H - room, W - room)."""
         top, left = (max(0, d if side == "x2" else -d) for d in self.shift)
-        height, width = (length - self.room for length in image.shape[-2:])
+        height, width = (length - self.room for length in self.size)
         return image[..., top : top + height, left : left + width]
 
     def common(self, whole: Tensor) -> Tensor:
         """What both crops show of an image or mask (..., H, W)."""
-        height, width = (length - self.room for length in whole.shape[-2:])
+        height, width = (length - self.room for length in self.size)
         down, right = map(abs, self.shift)
         return whole[..., down:height, right:width]
 
-    def cells(self, maps: Maps, side: str, size: Sequence[int]) -> Maps:
-        """The cells of maps (B, C, h, w) of one side's crop that both crops show; `size` (H, W) is
-        that of the images. A map's stride is a power of two, rounded."""
+    def cells(self, maps: Maps, side: str) -> Maps:
+        """The cells of maps (B, C, h, w) of one side's crop that both crops show. A map's stride is
+        a power of two, rounded."""
         found = {}
         for tap, own in maps.items():
             cut = []
-            for length, cells, d in zip(size, own.shape[-2:], self.shift, strict=True):
+            for length, cells, d in zip(self.size, own.shape[-2:], self.shift, strict=True):
                 moved = round(d / 2 ** round(math.log2((length - self.room) / cells)))
                 first = max(0, moved if side == "x1" else -moved)
                 cut.append(slice(first, first + cells - abs(moved)))
@@ -76,10 +77,11 @@ class Crops:
         return found
 
 
-def crops(cells: int, cell: int, seed: Sequence[int]) -> Crops:
-    """Crops that lie up to `cells` cells, of `cell` pixels each, apart, either way."""
+def crops(size: Sequence[int], cells: int, cell: int, seed: Sequence[int]) -> Crops:
+    """Crops of images of `size` (H, W) that lie up to `cells` cells, of `cell` pixels each, apart,
+    either way."""
     down, right = (np.random.default_rng(seed).integers(-cells, cells + 1, 2) * cell).tolist()
-    return Crops(cells * cell, (down, right))
+    return Crops((size[0], size[1]), cells * cell, (down, right))
 
 
 def cell_of(

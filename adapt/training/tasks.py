@@ -17,7 +17,7 @@ from adapt.settings.training import TrainConfig
 from adapt.training.freezing import with_gradient
 
 Sets = Sequence[tuple[DataSet, DataConfig]]
-ALONE = ("kd", "pseudo")
+ALONE = ("kd", "pseudo", "stitch")
 """Terms of one head."""
 
 

@@ -4,6 +4,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,17 @@ from torch import Tensor
 from adapt.data import DataSet, by_target, once
 from adapt.data.objects import batches_of
 from adapt.data.sampling import Batch, Stream, batches
-from adapt.disk.runs import RunFolder, open_run
+from adapt.disk.files import sha256
+from adapt.disk.runs import (
+    SUMMARY,
+    RunFolder,
+    open_run,
+    other_curve,
+    read_summary,
+    unfinished,
+)
 from adapt.errors import InputError, Stopped
 from adapt.evaluation.inference import Reading, evaluate_networks, headline, mean_loss
-from adapt.evaluation.metrics import MATRIX
 from adapt.machine.processes import (
     all_gather,
     all_max,
@@ -29,19 +37,21 @@ from adapt.machine.processes import (
 )
 from adapt.machine.runtime import explained, progress, say, stop_signals
 from adapt.networks.preprocessing import as_input, sees
-from adapt.networks.saved import save_model
+from adapt.networks.saved import WEIGHTS, save_model
 from adapt.networks.taps import of_task
-from adapt.objective.terms import Part
+from adapt.objective.terms import Maps, Part
 from adapt.settings.groups import DataConfig
-from adapt.settings.mapping import as_dict
+from adapt.settings.mapping import as_dict, differences
 from adapt.settings.training import TrainConfig
 from adapt.training.loggers import Logger, Loggers
-from adapt.training.mixing import crops, mixup
+from adapt.training.mixing import Crops, crops, mixup
 from adapt.training.resume import restore, save
 from adapt.training.schedules import set_rate
 from adapt.training.setup import Setup, prepare, resolve
-from adapt.training.trial import trial
+from adapt.training.trial import trial, unchanged
 
+WHOLE = 1000
+"""Classes of which the cross-entropy of whole images is computed, whose logits grow with them."""
 NUMBERS = ("step", "loss", "lr", "grad_norm")
 """Of a step, for `on_step`."""
 OnStep = Callable[[dict[str, Any]], object]
@@ -69,8 +79,7 @@ def train(
         setup = prepare(resolved, start, teacher, read)
         trial(setup)
     with open_run(path, as_dict(setup.config), as_dict(TrainConfig())) as run:
-        if run.finished:
-            say(f"{path} is finished already; nothing to do")
+        if finished(setup, path):
             return path
         step, before = restore(setup, run)
         say(describe(setup))
@@ -78,6 +87,25 @@ def train(
             at_start(setup)
         fit(setup, run, step, before, on_step)
     return path
+
+
+def finished(setup: Setup, run: Path) -> bool:
+    """Is there nothing left to do? What is not as the training left it is said."""
+    weights = run / WEIGHTS
+    problem = unfinished(run, sha256(weights) if weights.is_file() else "")
+    if problem and (run / SUMMARY).exists():
+        say(f"warning: {problem}; it is finished again")
+    if problem:
+        return False
+    summary = read_summary(run)
+    if summary.get("curve") and (other := other_curve(run, summary["curve"])):
+        say(f"warning: {other}")
+    known = {k: v for k, v in setup.inputs.items() if k in summary["inputs"]}
+    if changed := differences(summary["inputs"], known):
+        say(f"warning: {run} was trained from other inputs than there are now: "
+            f"{'; '.join(changed)}. Give a new run= to train from these")  # fmt: skip
+    say(f"{run} is finished already; nothing to do")
+    return True
 
 
 def describe(setup: Setup) -> str:
@@ -176,19 +204,21 @@ def one_step(setup: Setup, batch: Batch, step: int) -> dict[str, Any]:
         if key in batch
     }
     if config.mixup:
-        given = mixup(given, config.mixup, [config.seed, step, rank()])
+        given = mixup(given, config.mixup, [config.seed, step, rank(), 2])
     seen, moved = given, None
     if config.crop_shift:
-        moved = crops(config.crop_shift, setup.cell, [config.seed, step, 0, 1])
+        size = given["x1"].shape[-2:]
+        moved = crops(size, config.crop_shift, setup.cell, [config.seed, step, 0, 1])
         seen = {key: moved.crop(given[key], key) for key in setup.networks}
     with machine.autocast():
         target = setup.target(seen["x1"], batch) if setup.teacher is not None else {}
         maps = setup.tapped(seen[setup.image])
-    if moved:
-        size = given["x1"].shape[-2:]
-        maps, target = moved.cells(maps, "x2", size), moved.cells(target, "x1", size)
+        if setup.teacher is not None:
+            maps |= setup.continued(maps, seen["x1"], step)
+    if moved is not None:
+        maps, target = moved.cells(maps, "x2"), moved.cells(target, "x1")
         given = {k: v if k.startswith("has_") else moved.common(v) for k, v in given.items()}
-    loss, parts = setup.objective(maps, target, given)
+    loss, parts = setup.objective(maps, target, given, step)
     setup.optimizer.zero_grad(set_to_none=True)
     loss.backward()
     gradients = [p.grad for p in setup.tapped.parameters() if p.grad is not None]
@@ -196,10 +226,24 @@ def one_step(setup: Setup, batch: Batch, step: int) -> dict[str, Any]:
     loss = all_mean(loss.detach())
     refuse_non_finite(loss, norm, parts, step, batch["name"])
     setup.update(given)
+    if setup.objective.weighting is not None:
+        again = partial(losses_after, setup, seen[setup.image], target, given, moved)
+        setup.objective.weighting.after(step, again)
     if setup.average is not None:
         setup.average.update_parameters(setup.student)
     numbers = {"step": step + 1, "lr": rate, "loss": loss.item(), "grad_norm": norm.item()}
     return {**numbers, "parts": parts}
+
+
+@torch.no_grad()
+def losses_after(
+    setup: Setup, images: Tensor, target: Maps, given: Maps, moved: Crops | None
+) -> Tensor:
+    """The losses of the regressed layers on a batch again, after its update."""
+    with unchanged(setup.student), setup.machine.autocast():
+        maps = setup.alone(images)
+    maps = moved.cells(maps, "x2") if moved is not None else maps
+    return setup.objective.losses(setup.objective.parts(maps, target, given))
 
 
 def masks_of(batch: Batch) -> list[str]:
@@ -274,7 +318,7 @@ def scores_of(setup: Setup, sets: Mapping[str, tuple[DataConfig, DataSet]]) -> d
         teacher = of_task(setup.teacher, task) if setup.teacher else None
         seen = (machine, of_task(setup.result, task), reading, data, image)
         scores = headline(evaluate_networks(*seen, teacher))
-        pixels = data.labelled and not data.classification and len(data.classes) <= MATRIX
+        pixels = data.labelled and not data.classification and len(data.classes) <= WHOLE
         if config.objective.supervised.weight and pixels:
             scores["loss"] = mean_loss(*seen)
         found |= {"/".join(filter(None, (task, target, k))): v for k, v in scores.items()}
