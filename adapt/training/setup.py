@@ -56,9 +56,11 @@ from adapt.training.checks import (
     check_kind,
     check_teacher,
     refuse_unused,
+    seen_size,
 )
 from adapt.training.drift import Drift
 from adapt.training.freezing import freeze_first, refuse_new, with_gradient
+from adapt.training.mixing import cell_of
 from adapt.training.schedules import make_optimizer
 from adapt.training.taps import Tapped, projectors, with_taps
 from adapt.training.tasks import owners, sets_of, shares_of, tasks_in, with_weights
@@ -105,6 +107,8 @@ class Setup:
     """(H, W) of an image of a batch."""
     layers: Sequence[Layer] = ()
     """Of the student, as an image of this size meets them."""
+    cell: int = 0
+    """Pixels, of which the crops of a pair are moved by multiples; 0 = they are not."""
 
     @property
     def data(self) -> DataSet:
@@ -359,6 +363,7 @@ def prepare(
         projectors=projected,
         size=size,
         layers=layers,
+        cell=cell_of(config, objective, layers, theirs, size),
     )
 
     # 6. Every image's header is read last, because that takes longest. From here on nothing is
