@@ -12,7 +12,7 @@ from adapt.analysis.activations import activations
 from adapt.analysis.weights import QUARTILES, drops, fisher_boxes, weight_distances
 from adapt.data import some
 from adapt.disk.files import write_json, write_whole
-from adapt.disk.runs import read_config
+from adapt.disk.runs import place_in, read_config
 from adapt.disk.tables import csv_of_records, text_table
 from adapt.errors import InputError
 from adapt.evaluation.evaluate import data_for
@@ -75,12 +75,12 @@ def analyse(config: AnalyseConfig) -> Path:
             networks of two architectures, images or layers that are not there; of a network whose
             head is new, layers of it.
     """
-    out = Path(config.out or Path(config.run) / "analysis")
+    out = place_in(Path(config.run), config.out, "analysis")
     trained = networks_of(config) if config.run else None
     results = {name: ANALYSES[name](config, trained) for name in config.wanted}
     for name, (content, records, printed) in results.items():
         write_json(out / f"{name}.json", content)
-        write_whole(out / f"{name}.csv", csv_of_records(records).encode())
+        write_whole(out / f"{name}.csv", csv_of_records(records))
         say(f"{name}:\n{text_table(printed)}\n")
     say(f"{out}: {', '.join(f'{name}.json and .csv' for name in results)}")
     return out

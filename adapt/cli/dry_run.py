@@ -15,7 +15,7 @@ from adapt.cli.study import cells_of
 from adapt.data import once
 from adapt.disk import checkpoint
 from adapt.disk.files import read_yaml
-from adapt.disk.runs import CONFIG, SUMMARY, check_same
+from adapt.disk.runs import CONFIG, check_same, unfinished
 from adapt.evaluation.evaluate import heads_for
 from adapt.machine.runtime import runtime, say
 from adapt.networks.saved import is_file, load_model
@@ -63,7 +63,7 @@ def training(config: TrainConfig) -> None:
     if (run / CONFIG).is_file():
         check_same(run, read_yaml(run / CONFIG), as_dict(known), as_dict(TrainConfig()))
     saved = checkpoint.committed(run / "checkpoints")
-    if (run / SUMMARY).is_file():
+    if not unfinished(run):
         say(f"would do nothing: {run} is finished")
     else:
         say(f"would resume from {saved[-1]}" if saved else f"would start in {run}")
@@ -92,7 +92,7 @@ def study(config: StudyConfig) -> None:
         check_study(found)
         cells = cells_of(study_of(found))
     for number, cell in enumerate(cells, 1):
-        done = cell.result.exists()
+        done = cell.done
         say(f"[{number}/{len(cells)}] {'done' if done else 'would do'}: {cell.name}")
 
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from adapt.data import load, some
 from adapt.disk.lock import only_writer
-from adapt.evaluation.rows import Row, collect, rows_of, save, score_table
+from adapt.disk.runs import unfinished
+from adapt.evaluation.rows import Row, collect, rows_of, run_folders, save, score_table
 from adapt.machine.runtime import say
 from adapt.settings.study import StudyConfig
 from adapt.settings.viz import OWN, ReportConfig
@@ -82,9 +83,10 @@ def do_cells(planned: Study | FineTuning) -> None:
     cells = cells_of(planned)
     rows: dict[str, Row] = {}
     if planned.root.is_dir():
-        rows = {row.metrics: row for row in collect(planned.root)}
+        known = (run for run in run_folders(planned.root) if not unfinished(run))
+        rows = {row.metrics: row for run in known for row in rows_of(run)}
     for number, cell in enumerate(cells, 1):
-        if cell.result.exists():
+        if cell.done:
             continue
         say(f"[{number}/{len(cells)}] {cell.name}")
         started = time.monotonic()

@@ -8,8 +8,6 @@ veins, lighter than the green and darker than the autumn colours, keep a trace o
 
 import colorsys
 import json
-import os
-import shutil
 from pathlib import Path
 
 import cv2
@@ -18,6 +16,7 @@ from numpy.random import Generator
 from PIL import Image
 
 from adapt.data.images import png, voc_palette
+from adapt.disk.lock import whole_folder
 from adapt.errors import InputError
 
 BORDER = 255
@@ -223,12 +222,12 @@ def write_scenes(root: Path, *, train: int, val: int, seed: int, size: tuple[int
 
     Below `root`: JPEGImages/<name>.png, SegmentationClass/<name>.png (palette images with the VOC
     colours), ImageSets/Segmentation/{train,val}.txt and scenes.json. All is drawn into a sibling
-    folder that becomes `root` at the end. Raises InputError if `root` exists, else as above.
+    folder that becomes `root` at the end. Raises InputError if `root` exists or is being drawn,
+    else as above.
     """
     if root.exists():
         raise InputError(f"{root} exists already; scenes are drawn into a folder of their own")
-    draft = root.with_name(f"{root.name}.tmp-{os.getpid()}")
-    try:
+    with whole_folder(root, "data.root") as draft:
         for folder in ("JPEGImages", "SegmentationClass", "ImageSets/Segmentation"):
             (draft / folder).mkdir(parents=True)
         names = [f"scene_{index:06d}" for index in range(train + val)]
@@ -240,6 +239,3 @@ def write_scenes(root: Path, *, train: int, val: int, seed: int, size: tuple[int
             (draft / f"ImageSets/Segmentation/{split}.txt").write_text("\n".join([*members, ""]))
         made = {"format": 1, "seed": seed, "size": size, "train": train, "val": val}
         (draft / "scenes.json").write_text(json.dumps(made | {"classes": CLASSES}, indent=2) + "\n")
-        draft.rename(root)
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)

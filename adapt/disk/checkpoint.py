@@ -1,20 +1,29 @@
 """Checkpoints that survive `kill -9`: written aside, digested, renamed, never changed.
 
-meta.json has the SHA-256 of state.pt, of the run's configuration and of all else that the training
-started from.
+meta.json has the SHA-256 of state.pt and of all that the training started from, the run's settings,
+and what metrics.jsonl was by then.
 """
 
 import io
 import os
 import re
 import shutil
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 
-from adapt.disk.files import read_mapping, sha256, sync_folder, write_json, write_whole, writing
+from adapt.disk.files import (
+    read_mapping,
+    remove,
+    sha256,
+    sync_folder,
+    write_json,
+    write_whole,
+    writing,
+)
 from adapt.disk.tensors import read_torch
 from adapt.errors import InputError
 from adapt.settings.mapping import check_record
@@ -35,6 +44,10 @@ class Meta:
     """Digests of what the training started from."""
     seconds: float
     """That the training had taken."""
+    settings: dict[str, Any] = field(default_factory=dict)
+    """Of the run, as its config.yaml has them; {} = of an earlier version."""
+    curve: dict[str, Any] = field(default_factory=dict)
+    """The run's metrics.jsonl by then: how many `lines`, and their `sha256`."""
 
 
 class Checkpoint(NamedTuple):
@@ -44,9 +57,15 @@ class Checkpoint(NamedTuple):
 
 
 def save(
-    folder: Path, step: int, state: dict[str, Any], inputs: dict[str, str], seconds: float
+    folder: Path,
+    step: int,
+    state: dict[str, Any],
+    inputs: dict[str, str],
+    seconds: float,
+    **about: Any,
 ) -> None:
-    """Commit `folder/step_XXXXXXXX/{state.pt, meta.json}` and prune all but the newest KEPT.
+    """Commit `folder/step_XXXXXXXX/{state.pt, meta.json}` and prune all but the newest KEPT;
+    `about` has the other entries of `Meta`.
 
     meta.json is written last. OSError (disk full, read-only) leaves the older checkpoints as they
     are and no temporary folder.
@@ -61,8 +80,8 @@ def save(
         aside.mkdir(parents=True)
         try:
             write_whole(aside / STATE, buffer.getvalue())
-            about = {"format": FORMAT, "step": step, "sha256": sha256(aside / STATE)}
-            write_json(aside / META, {**about, "inputs": inputs, "seconds": seconds})
+            own = {"format": FORMAT, "step": step, "sha256": sha256(aside / STATE)}
+            write_json(aside / META, {**own, "inputs": inputs, "seconds": seconds, **about})
             sync_folder(aside)
             aside.rename(target)
         finally:
@@ -79,10 +98,19 @@ def committed(folder: Path) -> list[Path]:
     return sorted(p for p in folder.iterdir() if NAME.fullmatch(p.name))
 
 
+def settings(folder: Path) -> dict[str, Any]:
+    """Those of the run, in its newest checkpoint that has any; {} = there are none."""
+    for path in reversed(committed(folder)):
+        with suppress(InputError):
+            if isinstance(found := read_mapping(path / META).get("settings"), dict):
+                return found
+    return {}
+
+
 def clean(folder: Path) -> None:
     """Remove what an interrupted save left."""
     for path in folder.glob("step_*.tmp-*"):
-        shutil.rmtree(path)
+        remove(path)
 
 
 def load(path: Path) -> Checkpoint:
@@ -120,7 +148,8 @@ def newest(folder: Path) -> tuple[Checkpoint | None, list[str]]:
         warnings = []
         for damaged, why in problems.items():
             aside = damaged.with_name(f"{damaged.name}.damaged")
-            shutil.rmtree(aside, ignore_errors=True)
+            if aside.exists():
+                remove(aside)
             damaged.rename(aside)
             warnings.append(f"skipping a damaged checkpoint, now {aside.name}: {why}")
         return found, warnings

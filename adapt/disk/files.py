@@ -1,6 +1,7 @@
 """Files that are written whole or not at all; JSON, YAML and text that are read; digests."""
 
 import errno
+import fcntl
 import hashlib
 import json
 import math
@@ -9,7 +10,8 @@ import re
 import shutil
 import stat
 from collections.abc import Collection, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -52,28 +54,71 @@ def strangers(folder: Path, own: set[str]) -> set[str]:
 
 
 def clear(paths: Iterable[Path], names: Collection[str] | None = None) -> None:
-    """Remove what a killed `write_whole` left among `paths`; of files of certain `names` only."""
+    """Remove what a killed `write_whole` left among `paths`; of files of certain `names` only. What
+    another process is writing stays: it holds a lock on it."""
     for path in paths:
         if (of := LEFTOVER.fullmatch(path.name)) and (names is None or of[1] in names):
-            path.unlink()
+            with suppress(OSError), path.open("rb") as stream:
+                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                path.unlink()
 
 
-def write_whole(path: Path, content: bytes, durable: bool = True) -> None:
-    """Replace `path` by `content` in one step: temporary file beside it, fsync, rename.
+@cache
+def leftovers(folder: Path) -> dict[str, list[Path]]:
+    """What `clear` would look at in a folder, by the name of the file that was being written. A
+    folder is listed once in a process: there may be tens of thousands of files to write into it."""
+    found: dict[str, list[Path]] = {}
+    for path in folder.iterdir():
+        if of := LEFTOVER.fullmatch(path.name):
+            found.setdefault(of[1], []).append(path)
+    return found
+
+
+def remove(path: Path) -> None:
+    """A file, a folder with all that is in it, or a link, but not what that leads to."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
+
+
+def refuse_links(folder: Path) -> None:
+    """InputError for a link anywhere in a folder that is about to be written to: in one that comes
+    from others it may lead to any file. The folder itself may be a link, which its user made."""
+    for place, folders, names in os.walk(folder):
+        for path in (Path(place, name) for name in folders + names):
+            if path.is_symlink():
+                raise InputError(
+                    f"{path}: a link to {path.readlink()}, and links in a run's folder are not "
+                    "followed for writing or deleting; put what it leads to in its place (the "
+                    "whole folder may be a link)"
+                )
+
+
+def write_whole(path: Path, content: bytes | str, durable: bool = True) -> None:
+    """Replace `path` by `content` in one step: temporary file beside it, fsync, rename. Such files
+    that a killed process left are removed. In a text, which becomes UTF-8, names that are not UTF-8
+    stay as they are on disk.
 
     Without `durable` there is no fsync, which costs milliseconds a file: a killed process leaves
     the file whole or not at all, a power failure may leave it empty.
     """
     temporary = path.with_name(f".{path.name}.tmp-{os.getpid()}")
+    if isinstance(content, str):
+        content = content.encode(errors="surrogateescape")
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
+        clear(leftovers(path.parent.resolve()).pop(path.name, ()))
         try:
-            with temporary.open("wb") as stream:
+            temporary.unlink(missing_ok=True)  # of a killed process of this number, or a link
+            with temporary.open("xb") as stream:
+                with suppress(OSError):  # not every file system has locks
+                    fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 stream.write(content)
                 stream.flush()
                 if durable:
                     os.fsync(stream.fileno())
-            temporary.replace(path)
+                temporary.replace(path)
         finally:
             temporary.unlink(missing_ok=True)
 
@@ -88,7 +133,7 @@ def finite(content: Any) -> Any:
 
 
 def write_json(path: Path, content: Any) -> None:
-    write_whole(path, (json.dumps(finite(content), indent=1, allow_nan=False) + "\n").encode())
+    write_whole(path, json.dumps(finite(content), indent=1, allow_nan=False) + "\n")
 
 
 @contextmanager

@@ -1,12 +1,12 @@
 """One writer at a time: a lock that the kernel drops when its owner dies."""
 
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from adapt.disk.files import remove
 from adapt.errors import InputError
 
 
@@ -47,6 +47,22 @@ def only_writer(path: Path, what: str, *, keep: bool = False) -> Iterator[None]:
 
 
 @contextmanager
+def scratch_folder(target: Path, purpose: str, what: str) -> Iterator[Path]:
+    """An empty folder `.NAME.PURPOSE` beside `target` until the block ends; what a killed process
+    left there is removed by the next call. It raises as `whole_folder`."""
+    target = target.resolve()
+    folder, lock = (target.with_name(f".{target.name}.{end}") for end in (purpose, "lock"))
+    with only_writer(lock, f"{what}: another process is writing {target}"):
+        if folder.exists():
+            remove(folder)
+        folder.mkdir()
+        try:
+            yield folder
+        finally:
+            remove(folder)
+
+
+@contextmanager
 def whole_folder(path: Path, what: str) -> Iterator[Path]:
     """A new folder that takes the place of `path` when the block ends well. Otherwise `path` stays
     as it was, and what a killed process left is removed by the next call.
@@ -61,7 +77,7 @@ def whole_folder(path: Path, what: str) -> Iterator[Path]:
         if old.exists() and not path.exists():  # killed between the two renames
             old.rename(path)
         for left in filter(Path.exists, (new, old)):
-            shutil.rmtree(left)
+            remove(left)
 
     with only_writer(lock, f"{what}: another process is writing {path}"):
         tidy()

@@ -1,5 +1,6 @@
 """A run folder: configuration, environment, metrics, checkpoints, result; one writer at a time."""
 
+import hashlib
 import json
 import platform
 import shlex
@@ -19,28 +20,31 @@ from adapt.disk import checkpoint
 from adapt.disk.files import (
     check_readable,
     clear,
-    digest,
     parse_json,
     read_mapping,
     read_yaml,
+    refuse_links,
+    sha256,
     strangers,
     write_json,
     write_whole,
     writing,
 )
 from adapt.disk.lock import only_writer
-from adapt.errors import InputError
+from adapt.errors import InputError, listing
 from adapt.machine.processes import on_rank_zero, rank_zero_only, world
+from adapt.machine.runtime import say
 from adapt.settings.groups import DataConfig
 from adapt.settings.mapping import as_dict, build, check_record, differences, filled
 from adapt.settings.training import TrainConfig
 
 CONFIG, ENVIRONMENT, METRICS, SUMMARY = "config.yaml", "env.json", "metrics.jsonl", "summary.json"
+MODEL = ("model.safetensors", "model.json")
 LOCK = "lock"
 TEACHER, STUDENT = "teacher.safetensors", "student.safetensors"
 """The weights of a teacher, and of a student before its training, that were objects of Python; they
 are there before the run is."""
-OWN = (CONFIG, ENVIRONMENT, METRICS, SUMMARY, "model.safetensors", "model.json")
+OWN = (CONFIG, ENVIRONMENT, METRICS, SUMMARY, *MODEL)
 """What a training writes into its folder, and nobody else."""
 MAY_DIFFER = (
     "run", "workers", "device", "log_every", "loggers", "drift_every", "checkpoint_every",
@@ -51,24 +55,32 @@ LONGER = (
     "; a run cannot be made longer, because `steps` shapes the learning rate of every step: "
     "start=RUN trains on from the weights of a finished one, in another run="
 )
+AGAIN = "start its command again, which finishes it from its last checkpoint"
+"""What to do with a run that is not as its training left it."""
 PACKAGES = ("torch", "torchvision", "numpy", "albumentations", "opencv-python-headless", "pillow")
 
 
 class RunFolder:
     """Paths and records of one run; made by `open_run`. Rank 0 writes them."""
 
-    def __init__(self, path: Path, configuration: str) -> None:
-        """`configuration`: SHA-256 of the one that the run was started with."""
-        self.path, self.configuration = path, configuration
+    def __init__(self, path: Path, recorded: dict[str, Any]) -> None:
+        """`recorded`: the settings that the run was started with."""
+        self.path, self.recorded = path, recorded
         self.checkpoints = path / "checkpoints"
 
-    @property
-    def finished(self) -> bool:
-        return (self.path / SUMMARY).is_file()
+    def elsewhere(self) -> list[str]:
+        """What a training's bits depend on and is another now than when the run began."""
+        with suppress(InputError):  # without a record nothing is known
+            then = read_environment(self.path)
+            own = {"threads": then["threads"], "torch": then["packages"].get("torch")}
+            return differences(own, {"threads": torch.get_num_threads(), "torch": version("torch")})
+        return []
 
     @rank_zero_only
     def finish(self, summary: dict[str, Any]) -> None:
-        write_json(self.path / SUMMARY, summary)
+        """Write summary.json, with the digest of the weights and of the curve."""
+        about = {"model": sha256(self.path / MODEL[0]), "curve": curve(self.path)}
+        write_json(self.path / SUMMARY, summary | about)
 
     @rank_zero_only
     def log(self, record: dict[str, Any]) -> None:
@@ -78,12 +90,15 @@ class RunFolder:
             stream.write(json.dumps(record) + "\n")
 
     @rank_zero_only
-    def rewind(self, step: int) -> None:
-        """Drop metrics beyond `step`, and a last line cut short, before a run goes on."""
+    def rewind(self, step: int, wanted: dict[str, Any] | None = None) -> None:
+        """Drop metrics beyond `step`, and a last line cut short, before a run goes on; a warning
+        where what is left is not the curve that is `wanted`."""
         if (self.path / METRICS).is_file():
             kept = [r for r in read_metrics(self.path) if r["step"] <= step]
             text = "".join(json.dumps(r) + "\n" for r in kept)
-            write_whole(self.path / METRICS, text.encode())
+            write_whole(self.path / METRICS, text)
+        if wanted and (problem := other_curve(self.path, wanted)):
+            say(f"warning: {problem}")
 
 
 @contextmanager
@@ -97,9 +112,12 @@ def open_run(
 
 
 @contextmanager
-def claimed(path: Path, config: dict[str, Any], default: dict[str, Any]) -> Iterator[str]:
+def claimed(
+    path: Path, config: dict[str, Any], default: dict[str, Any]
+) -> Iterator[dict[str, Any]]:
     """The run folder `path`, made with `config` or, where it exists, checked against it; settings
-    that a record does not have count as their `default`. Yields the digest of the record.
+    that a record does not have count as their `default`. Yields the record, which comes from the
+    newest checkpoint where config.yaml is gone or empty.
 
     Raises:
         InputError: another process writes there, a folder that is not a run, or a configuration
@@ -107,34 +125,107 @@ def claimed(path: Path, config: dict[str, Any], default: dict[str, Any]) -> Iter
     """
     if not str(path) or str(path) == ".":
         raise InputError("run is empty: give the run's folder, for example run=runs/teacher")
-    known = (path / CONFIG).is_file() or not path.is_dir()
+    refuse_links(path)
+    there = (path / CONFIG).is_file() and (path / CONFIG).stat().st_size > 0
+    kept = {} if there else checkpoint.settings(path / "checkpoints")
+    known = there or kept or not path.is_dir()
     if not known and strangers(path, {LOCK, ENVIRONMENT, TEACHER, STUDENT}):
         raise InputError(f"run: {path} exists and is not a run folder (it has no {CONFIG})")
     with only_writer(path / LOCK, f"run: another process is writing {path}", keep=True):
-        clear(path.iterdir(), OWN)
-        if not (path / CONFIG).is_file():
+        clear(path.iterdir(), (*OWN, "teacher_maps"))
+        if there or kept:
+            renew_environment(path)
+        else:
             write_json(path / ENVIRONMENT, environment())
-            write_whole(path / CONFIG, yaml.safe_dump(config, sort_keys=False).encode())
+        if not there:
+            if kept:
+                say(f"warning: {path} has lost its {CONFIG}: brought back from its checkpoint")
+            write_whole(path / CONFIG, yaml.safe_dump(kept or config, sort_keys=False))
         recorded = read_yaml(path / CONFIG)
         check_same(path, recorded, config, default)
         checkpoint.clean(path / "checkpoints")
-        yield digest(recorded)
+        yield recorded
+
+
+def renew_environment(path: Path) -> None:
+    """Write env.json anew where it is gone or broken, which is said."""
+    try:
+        read_environment(path)
+    except InputError as error:
+        say(f"warning: {error}; it is written anew, of this command and machine")
+        write_json(path / ENVIRONMENT, environment())
 
 
 def check_same(
     path: Path, recorded: dict[str, Any], config: dict[str, Any], default: dict[str, Any]
 ) -> None:
     """InputError where a run was started with another configuration than the one given."""
-    old, new = (
-        {k: v for k, v in c.items() if k not in MAY_DIFFER}
-        for c in (filled(recorded, default), config)
-    )
-    if changed := differences(old, new):
+    if changed := decisive_differences(recorded, config, default):
         longer = LONGER if any(c.startswith("steps:") for c in changed) else ""
         raise InputError(
             f"run: {path} was started with another configuration (recorded -> given): "
             f"{'; '.join(changed)}. Give a new run=, or the recorded values{longer}"
         )
+
+
+def decisive_differences(
+    old: dict[str, Any], new: dict[str, Any], default: dict[str, Any]
+) -> list[str]:
+    """`differences` of settings that the result of a training depends on; what a record of an
+    earlier version lacks counts as its `default`."""
+    kept = [
+        {k: v for k, v in filled(c, default).items() if k not in MAY_DIFFER} for c in (old, new)
+    ]
+    return differences(*kept)
+
+
+def unfinished(run: Path, weights: str = "") -> str:
+    """Why a run is not as a finished training leaves it, for messages; empty = it is. `weights` is
+    the SHA-256 of its model.safetensors, where that is known."""
+    wanted = (SUMMARY, *MODEL) if (run / CONFIG).exists() else MODEL
+    if missing := [name for name in wanted if not (run / name).is_file()]:
+        return f"{run} has no {listing(missing)}: its training has not finished, or it was removed"
+    known = {}
+    try:
+        known[MODEL[1]] = read_mapping(run / MODEL[1]).get("sha256")
+        if SUMMARY in wanted:
+            known[SUMMARY] = read_record(Summary, run / SUMMARY).get("model", weights)
+    except InputError as error:
+        return str(error)
+    for name, digest in known.items():
+        if weights and digest != weights:
+            return (
+                f"{run / MODEL[0]}: altered, damaged or of another run: its SHA-256 is {weights}, "
+                f"{name} has {digest}"
+            )
+    return ""
+
+
+def curve(run: Path) -> dict[str, Any]:
+    """What metrics.jsonl is: the number of its lines, and their SHA-256."""
+    content = (run / METRICS).read_bytes() if (run / METRICS).is_file() else b""
+    return {"lines": content.count(b"\n"), "sha256": hashlib.sha256(content).hexdigest()}
+
+
+def other_curve(run: Path, wanted: dict[str, Any]) -> str:
+    """What is wrong with metrics.jsonl where it is not the `curve` that its training wrote, for
+    messages; empty = nothing."""
+    found = curve(run)
+    if found == wanted:
+        return ""
+    return (
+        f"{run / METRICS} is not what this training wrote: lines were lost, changed or come from "
+        f"another run ({found['lines']} of {wanted.get('lines')} are there); the weights do not "
+        "depend on it"
+    )
+
+
+def place_in(run: Path, out: str, inside: str = "") -> Path:
+    """Where a command writes: `out`, or else in the run's folder, where no link is followed."""
+    if out:
+        return Path(out)
+    refuse_links(run)
+    return run / inside
 
 
 def environment() -> dict[str, Any]:
@@ -232,6 +323,10 @@ class Summary:
     seconds: float
     samples: int
     inputs: dict[str, str]
+    model: str = ""
+    """SHA-256 of model.safetensors."""
+    curve: dict[str, Any] = field(default_factory=dict)
+    """What metrics.jsonl was at the end (`curve`)."""
 
 
 @dataclass
@@ -264,7 +359,10 @@ def read_metrics(folder: Path) -> list[dict[str, Any]]:
 
 def read_summary(run: Path) -> dict[str, Any]:
     """A finished run's summary.json; InputError where it is not one."""
-    return read_record(Summary, run / SUMMARY)
+    try:
+        return read_record(Summary, run / SUMMARY)
+    except InputError as error:
+        raise InputError(f"{error}; {AGAIN}") from None
 
 
 def read_environment(run: Path) -> dict[str, Any]:

@@ -165,9 +165,16 @@ def read_metadata(path: Path) -> dict[str, str]:
 
 
 def load_tensors(net: nn.Module, tensors: dict[str, Tensor], where: str) -> None:
-    """Strict load: every missing, extra or misshaped tensor is named, and what `check_values`
-    refuses. Other floating-point types are converted to the network's own."""
+    """Strict load: InputError for what `check_shapes` or `check_values` refuses. Other
+    floating-point types are converted to the network's own."""
     own = net.state_dict()
+    check_shapes(own, tensors, where)
+    check_values(own, tensors, where)
+    net.load_state_dict(tensors, strict=True)
+
+
+def check_shapes(own: Mapping[str, Tensor], tensors: Mapping[str, Tensor], where: str) -> None:
+    """InputError with every missing, extra or misshaped tensor."""
     problems = {
         "missing": own.keys() - tensors.keys(),
         "not in the network": tensors.keys() - own.keys(),
@@ -179,8 +186,6 @@ def load_tensors(net: nn.Module, tensors: dict[str, Tensor], where: str) -> None
     }
     if found := [f"{what}: {listing(names)}" for what, names in problems.items() if names]:
         raise InputError(f"{where} does not fit the network: {'; '.join(found)}")
-    check_values(own, tensors, where)
-    net.load_state_dict(tensors, strict=True)
 
 
 def check_values(own: Mapping[str, Tensor], tensors: Mapping[str, Tensor], where: str) -> None:

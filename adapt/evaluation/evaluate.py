@@ -7,10 +7,10 @@ from math import isnan
 from pathlib import Path
 from typing import Any
 
-from adapt.data import DataSet, by_task, load, prepare
+from adapt.data import DataSet, by_target, by_task, load, prepare
 from adapt.data.sampling import check_sizes, void_warning
 from adapt.disk.files import read_mapping, write_json, write_whole
-from adapt.disk.runs import read_config, read_data
+from adapt.disk.runs import place_in, read_config, read_data
 from adapt.disk.tables import csv_of
 from adapt.errors import InputError
 from adapt.evaluation.inference import (
@@ -55,19 +55,26 @@ def place_for(path: Path, about: dict[str, Any]) -> Path:
     """Where an evaluation that is described by `about` is recorded: at `path`, or beside it with a
     number where the record there is of anything else, so that it stays."""
     names = (path if n == 1 else path.with_stem(f"{path.stem}_{n}") for n in count(1))
-    return next(p for p in names if not p.is_file() or described(read_mapping(p), about))
+    return next(p for p in names if not p.is_file() or described(p, about))
 
 
-def described(found: dict[str, Any], about: dict[str, Any]) -> bool:
-    """Is a record of this evaluation? Records of earlier versions know less of it."""
+def described(path: Path, about: dict[str, Any]) -> bool:
+    """Is a record of this evaluation, or none that can be read, which is said? Records of earlier
+    versions know less of it."""
+    try:
+        found = read_mapping(path)
+    except InputError as error:
+        say(f"warning: {error}; it is written anew")
+        return True
     return all(found[k] == v for k, v in about.items() if k in found and k != "loss")
 
 
 @shared_errors()
 def evaluate(config: EvaluateConfig) -> Path:
     """Evaluate a run as configured; returns metrics_<data>_<domain>_<split>[_<variant>].json in the
-    run's folder, with a per-class CSV beside it and images_<...>.csv with each image's mIoU. Of
-    several heads each has files of its own, which end in _<task>, and the first is returned.
+    run's folder, or in `out`, with a per-class CSV beside it and images_<...>.csv with each image's
+    mIoU. Of several heads, or new domains, each has files of its own, those of a head end in
+    _<task>, and the first is returned.
 
     Raises:
         InputError: the run is unfinished, the domain has no data, or the classes do not fit.
@@ -76,7 +83,11 @@ def evaluate(config: EvaluateConfig) -> Path:
     model = load_model(folder, "run" if config.run else "teacher")
     given = (config.data, config.domain, config.split)
     domain, found = heads_for(folder, model, *given)
-    paths = [score(config, model, domain, task, *of) for task, of in found.items()]
+    paths = [
+        score(config, model, domain, task, *one)
+        for task, of in found.items()
+        for one in by_target(*of).values()
+    ]
     return paths[0]
 
 
@@ -91,7 +102,7 @@ def score(
     """Evaluate one head of a network, or its only one (an empty `task`), on the samples of its
     domain; returns the record."""
     folder = Path(config.run or config.teacher)
-    recorded = read_config(folder)
+    recorded, out = read_config(folder), place_in(folder, config.out)
     image = "x" + domain[1]
     check_sizes(data, settings, [image])
     machine = runtime(config.device, config.precision)
@@ -150,14 +161,14 @@ def score(
     }
     about |= {"task": task} if task else {}
     variant = "_".join(filter(None, (config.variant, task)))
-    path = metrics_path(folder, settings, domain, config.split, variant)
+    path = metrics_path(out, settings, domain, config.split, variant)
     path = on_rank_zero(lambda: place_for(path, about))
     table = per_class(found, data.classes)
-    rank_zero_only(write_whole)(path.with_suffix(".csv"), table.encode())
+    rank_zero_only(write_whole)(path.with_suffix(".csv"), table)
     numbers = as_dict(found)
     if images := numbers.pop("per_image"):
         each = csv_of([("image", "miou"), *((name, round(v, 4)) for name, v in images.items())])
-        rank_zero_only(write_whole)(images_path(path), each.encode())
+        rank_zero_only(write_whole)(images_path(path), each)
     rank_zero_only(write_json)(path, about | numbers)  # last: to a study it means "done"
     said = {
         k: "none (no pixel counts)" if isnan(v) else f"{v:.1f}" for k, v in headline(found).items()
@@ -188,9 +199,9 @@ def heads_for(
     sets = [inherit_data(given, own)]
     if recorded["also"]["name"] and sets[0].name == own.name:
         sets.append(build(AlsoConfig, recorded["also"] | {"download": False}, "also."))
-    sets = [replace(one, target=one.target if domain == "d2" else "") for one in sets]
+    sets = [one if domain == "d2" else of_old(one) for one in sets]
     for one in sets:
-        if domain == "d2" and not (one.target or one.pairs or one.shards):
+        if domain == "d2" and not (one.target or one.targets or one.pairs or one.shards):
             raise InputError("domain=d2 needs data.target=DIR, the folder of the new domain")
         on_rank_zero(partial(prepare, one))
     found = by_task(sets, split, named=bool(model.tasks))
@@ -203,6 +214,12 @@ def heads_for(
     maps = {task: data.classes for task, (_, data) in (shared or found).items()}
     check_tasks(known, maps, str(run), sets[0].name)
     return domain, shared
+
+
+def of_old(config: DataConfig) -> DataConfig:
+    """The settings of a data set without the folders of new domains; lists name old images too."""
+    lists = {name: where for name, where in config.targets.items() if Path(where).is_file()}
+    return replace(config, target="", targets=lists)
 
 
 def data_for(

@@ -4,7 +4,6 @@ import io
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -17,7 +16,8 @@ from adapt.data.images import as_rgb, index_type, png, voc_palette, void_of, wri
 from adapt.data.sampling import check_sizes, size_of
 from adapt.data.tiff import Place, geotiff, place_of
 from adapt.data.video import VIDEOS, on_disk, opened_video, without_frame
-from adapt.disk.files import read_mapping, write_json, write_whole
+from adapt.disk.files import read_mapping, strangers, write_json, write_whole
+from adapt.disk.lock import scratch_folder
 from adapt.disk.runs import own_image, read_config, read_data
 from adapt.disk.tables import csv_of
 from adapt.errors import InputError
@@ -126,8 +126,8 @@ def inputs_of(
         bands, limits = config.data.bands or bands, config.data.range or limits
         settings = replace(settings, bands=bands, range=limits)
     if images.suffix.lower() in VIDEOS:
-        folder = stack.enter_context(TemporaryDirectory(prefix="frames-"))
-        named = frames(images, Path(folder))
+        folder = stack.enter_context(scratch_folder(Path(config.out), "frames", "out"))
+        named = frames(images, folder)
     elif images.is_file():
         named = listed(images, settings.follow_links)
     else:
@@ -235,7 +235,7 @@ def label_images(
     found = classify(machine, machine.place(net), reading, data, image, "predict")
     for sample, label, chance in zip(data.samples, *found, strict=True):
         rows.append([sample.name, data.classes[label], f"{chance:.4f}"])
-    write_whole(file, csv_of(rows).encode())
+    write_whole(file, csv_of(rows))
 
 
 def claim(out: Path, about: dict[str, Any]) -> None:
@@ -246,7 +246,7 @@ def claim(out: Path, about: dict[str, Any]) -> None:
                 f"out: {out} holds other predictions (there -> given): "
                 f"{'; '.join(changed)}; give a new folder"
             )
-    elif out.is_dir() and any(out.iterdir()):
+    elif out.is_dir() and strangers(out, set()):
         raise InputError(f"out: {out} is not empty and holds no predictions; give a new folder")
     else:
         write_json(out / MANIFEST, about)

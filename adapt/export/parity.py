@@ -66,7 +66,7 @@ def check(
     machine, own = runtime("cpu", "fp32"), list[dict[str, torch.Tensor]]()
     net = machine.place(net)
     heads = {task: of_task(net, task) for task in tasks_of(net) or ("",)}
-    with tempfile.TemporaryDirectory() as work, eval_mode(net):
+    with tempfile.TemporaryDirectory(dir=folder) as work, eval_mode(net):
         for number, case in enumerate(progress(cases, what="parity")):
             np.save(Path(work, f"{number}.npy"), case.images)
             images = machine.images(torch.from_numpy(case.images))

@@ -12,10 +12,12 @@ from torch import nn
 
 from adapt.disk.checkpoint import STATE
 from adapt.disk.files import read_mapping, sha256, write_json, write_whole
-from adapt.disk.tensors import load_tensors, read_tensors
+from adapt.disk.runs import AGAIN, unfinished
+from adapt.disk.tensors import check_shapes, load_tensors, read_tensors
 from adapt.errors import InputError, listing
 from adapt.networks import build_network
 from adapt.networks.names import WEIGHTS, place_of, read_named
+from adapt.networks.planned import check_size, planned
 from adapt.networks.pretrained import COCO, COUNTER, IMAGENET, is_pretrained, pretrained
 from adapt.networks.sizes import outputs
 from adapt.settings.checks import MOST_CLASSES
@@ -233,19 +235,13 @@ def load_model(source: Path, what: str = "run", like: Model | None = None) -> Mo
             "the folder of a finished run"
         )
     path = source / WEIGHTS
-    if not path.is_file() or not (source / ABOUT).is_file():
-        raise InputError(
-            f"{what}: {source} has no {WEIGHTS} with {ABOUT}: its training has not finished "
-            "(start the same command again to resume it)"
-        )
-    about, digest = read_mapping(source / ABOUT), sha256(path)
+    digest = sha256(path) if path.is_file() else ""
+    if problem := unfinished(source, digest):
+        raise InputError(f"{what}: {problem}; {AGAIN}")
+    about = read_mapping(source / ABOUT)
     if about.get("format") not in FORMATS:
         raise InputError(f"{source / ABOUT}: format {about.get('format')!r}; this is {FORMATS[-1]}")
     check_record(About, about, str(source / ABOUT))
-    if about["sha256"] != digest:
-        raise InputError(
-            f"{path}: altered or damaged: its SHA-256 is {digest}, {ABOUT} has {about['sha256']}"
-        )
     if len(about["classes"]) == 1:
         raise InputError(
             f"{source / ABOUT}: one class, of an earlier version; one logit is two classes now: "
@@ -254,8 +250,11 @@ def load_model(source: Path, what: str = "run", like: Model | None = None) -> Mo
     network = build(NetworkConfig, about["network"], f"{source / ABOUT}: network.")
     tasks = {task: tuple(own) for task, own in about.get("tasks", {}).items()}
     counts = {task: len(own) for task, own in tasks.items()}
-    net = build_network(network, counts or len(about["classes"]))
-    load_tensors(net, read_tensors(path), str(path))
+    classes = counts or len(about["classes"])
+    tensors = read_tensors(path)
+    check_size(network, classes, tensors, f"{source / ABOUT}: network", WEIGHTS)
+    net = build_network(network, classes)
+    load_tensors(net, tensors, str(path))
     return Model(net, network, tuple(about["classes"]), digest, tasks)
 
 
@@ -312,22 +311,29 @@ def load_complete(
         tensors, digest = pretrained(source, network, net)
     else:
         known = len(classes) or int(not network.factory)
-        net, built = build_network(network, known), network.outputs(known)
+        net, built = planned(network, known), network.outputs(known)
         tensors, digest = read_named(source, network.keys, net.state_dict().keys())
         wanted = outputs_in(tensors, net.state_dict(), built)
         network = replace(network, one_logit=wanted == 1)
         if wanted != built:
-            net = build_network(network, wanted - network.void)
+            net = planned(network, wanted - network.void)
     hint = f"start={BACKBONE}{source} takes all but its last layers" if what == "start" else ""
-    tensors = {k: v for k, v in net.state_dict().items() if k.endswith(COUNTER)} | tensors
     try:
-        load_tensors(net, tensors, f"{what}: {source}")
+        if any(tensor.is_meta for tensor in net.state_dict().values()):
+            check_shapes(net.state_dict(), counters(net) | tensors, f"{what}: {source}")
+            net = build_network(network, wanted - network.void)
+        load_tensors(net, counters(net) | tensors, f"{what}: {source}")
     except InputError as error:
         hints = (hint, ONE_MORE if has_one_more(tensors, net.state_dict()) else "")
         raise InputError(". ".join(filter(None, [str(error), *hints]))) from None
     count = outputs(net, size) - network.void if size else len(classes)
     check_outputs(count, classes, f"{what}: {source}", hint)
     return Model(net, network, classes or numbered(max(2, count)), digest)
+
+
+def counters(net: nn.Module) -> dict[str, torch.Tensor]:
+    """Of batch norm, which files of before PyTorch 0.4.1 do not have."""
+    return {k: v for k, v in net.state_dict().items() if k.endswith(COUNTER)}
 
 
 def has_one_more(tensors: dict[str, torch.Tensor], made: dict[str, torch.Tensor]) -> bool:

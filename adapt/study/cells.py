@@ -9,7 +9,7 @@ import numpy as np
 
 from adapt.analysis.fisher import fisher
 from adapt.data import layout_of, load
-from adapt.disk.runs import SUMMARY
+from adapt.disk.runs import SUMMARY, unfinished
 from adapt.errors import InputError
 from adapt.evaluation.evaluate import evaluate, metrics_path
 from adapt.machine.runtime import runtime
@@ -30,11 +30,18 @@ NAMED = ("shifts", "objectives", "penalties", "protocols")
 
 @dataclass(frozen=True)
 class Cell:
-    """One command of a study. It is finished as soon as the file `result` exists."""
+    """One command of a study. It is done as soon as the file `result` exists; a training as soon
+    as it is finished."""
 
     name: str
     result: Path
     perform: Callable[[], Any]
+
+    @property
+    def done(self) -> bool:
+        if self.result.name == SUMMARY:
+            return not unfinished(self.result.parent)
+        return self.result.exists()
 
 
 class Plan:

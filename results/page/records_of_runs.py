@@ -36,7 +36,7 @@ def record(runs: Path, out: Path) -> list[Path]:
     made = []
     for folder in seeds:
         path = out / f"{runs.name}_{folder.name}.json"
-        write_whole(path, in_lines(finite(seed_record(folder, runs.name))).encode())
+        write_whole(path, in_lines(finite(seed_record(folder, runs.name))))
         made.append(path)
     return made
 

@@ -65,7 +65,7 @@ def test_leftovers_are_not_checkpoints_and_are_cleaned(tmp_path: Path) -> None:
 def test_other_configuration_is_refused_and_harmless_ones_are_not(tmp_path: Path) -> None:
     first = {"steps": 1, "workers": 0, "penalty": {"alpha": 0.1}}
     with open_run(tmp_path / "r", first) as run:
-        recorded = run.configuration
+        recorded = run.recorded
     changed = first | {"penalty": {"alpha": 0.2}}
     with (
         pytest.raises(InputError, match=r"penalty\.alpha: 0\.1 -> 0\.2"),
@@ -73,7 +73,7 @@ def test_other_configuration_is_refused_and_harmless_ones_are_not(tmp_path: Path
     ):
         pass
     with open_run(tmp_path / "r", first | {"workers": 3}) as run:
-        assert run.configuration == recorded
+        assert run.recorded == recorded
     kept = read_config(tmp_path / "r")
     assert kept["penalty"]["alpha"] == 0.1 and kept["workers"] == 0
 

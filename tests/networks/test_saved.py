@@ -55,7 +55,10 @@ def test_weights_that_do_not_fit_are_named(saved: Path, change, message: str) ->
 @pytest.mark.parametrize(
     ("break_it", "message"),
     [
-        (lambda p: flip(p / "model.safetensors"), "altered or damaged: its SHA-256"),
+        (
+            lambda p: flip(p / "model.safetensors"),
+            "altered, damaged or of another run: its SHA-256",
+        ),
         (lambda p: (p / "model.safetensors").unlink(), "has not finished"),
         (lambda p: (p / "model.json").unlink(), "has not finished"),
         (lambda p: edit_record(p / "model.json", format=7), "format 7; this is 2"),

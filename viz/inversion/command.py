@@ -7,7 +7,7 @@ from pathlib import Path
 from adapt.data.augment import resize
 from adapt.data.images import as_rgb, read_image, write_png
 from adapt.disk.files import write_json, write_whole
-from adapt.disk.runs import read_config, read_data
+from adapt.disk.runs import place_in, read_config, read_data
 from adapt.errors import InputError
 from adapt.machine.runtime import Runtime, runtime, say
 from adapt.networks.layers import check, trace
@@ -41,7 +41,7 @@ def invert(config: InvertConfig) -> Path:
     run, image = Path(config.run), Path(config.image)
     teacher = read_config(run)["teacher"]
     networks = {TEACHER: Path(teacher), "student": run} if teacher else {"network": run}
-    out = Path(config.out) if config.out else run / "inversion" / image.stem
+    out = place_in(run, config.out, f"inversion/{image.stem}")
     return invert_all(networks, image, out, config)
 
 

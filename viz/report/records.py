@@ -5,9 +5,19 @@ from pathlib import Path
 from typing import Any
 
 from adapt.disk.files import read_text
-from adapt.disk.runs import CONFIG, read_config, read_environment, read_metrics, read_summary
+from adapt.disk.runs import (
+    AGAIN,
+    CONFIG,
+    other_curve,
+    read_config,
+    read_environment,
+    read_metrics,
+    read_summary,
+    unfinished,
+)
 from adapt.errors import InputError
 from adapt.evaluation.rows import read_evaluation, row_of, run_folders
+from adapt.machine.runtime import say
 from adapt.training.verdict import Verdict, read_verdict
 from viz.report.tables import Entry
 
@@ -78,7 +88,12 @@ def records_below(runs: Path) -> tuple[list[Record], list[str]]:
     found, broken = [], []
     for run in run_folders(runs):
         try:
-            found.append(record_of(run, runs))
+            found.append(record := record_of(run, runs))
+            wanted = record.summary.get("curve")
+            if problem := unfinished(run):
+                say(f"warning: {problem}; {AGAIN}")
+            if wanted and (problem := other_curve(run, wanted)):
+                say(f"warning: {problem}")
         except InputError as error:
             broken.append(str(error))
     if not found:
