@@ -16,7 +16,7 @@ from typing import Any
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # else importing it asks the network
 
 PLACES = {
-    "adapt.api.run": ("Result", "fit", "load"),
+    "adapt.api.run": ("Result", "fit", "load", "merge"),
     "adapt.api.loop": ("Penalty", "evaluate", "fisher", "regression_loss", "taps"),
     "adapt.errors": ("InputError", "Stopped"),
 }

@@ -6,6 +6,7 @@ from adapt.api.loop import taps as taps
 from adapt.api.run import Result as Result
 from adapt.api.run import fit as fit
 from adapt.api.run import load as load
+from adapt.api.run import merge as merge
 from adapt.errors import InputError as InputError
 from adapt.errors import Stopped as Stopped
 

@@ -18,6 +18,7 @@ from adapt.align.rig import Rig, middle_of
 from adapt.align.twin import PAIRS, folder_of, write_twin
 from adapt.data import Sample, check_owner, layout_of, load, prepare
 from adapt.data.copies import LOCK, claim
+from adapt.data.targets import refuse_targets
 from adapt.data.warp import COLUMNS, names_of
 from adapt.disk.files import (
     clear,
@@ -141,7 +142,7 @@ def align(config: AlignConfig) -> Alignment:
         claim(out, MADE_WITH, made_with(config, samples), {})
         try:
             found = found_of(config, samples, out)
-            write_whole(out / TABLE, csv_of(table(found.pairs, config.data)).encode())
+            write_whole(out / TABLE, csv_of(table(found.pairs, config.data)))
             if config.twin and not found.refused:
                 write_twin(config, found.pairs)
         finally:
@@ -162,6 +163,7 @@ def pairs_of(config: DataConfig) -> list[Sample]:
     """The samples of all lists of a data set, each once."""
     layout = layout_of(config)
     check_owner(config)
+    refuse_targets(config, "align")
     prepare(config)
     if not (config.target or config.pairs or config.shards):
         raise InputError("data.target is empty: give the folder of the new images, x2")
@@ -245,7 +247,7 @@ def journalled(
     """All pairs, compared; each is kept in a line of a file as soon as it is."""
     text = read_text(path).rpartition("\n")[0] if path.is_file() else ""
     lines = text.splitlines()
-    write_whole(path, "".join(f"{line}\n" for line in lines).encode())
+    write_whole(path, "".join(f"{line}\n" for line in lines))
     for sample, line in zip(samples, lines, strict=False):
         yield restored(parse_json(line, str(path)), sample)
     waiting = samples[len(lines) :]

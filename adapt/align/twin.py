@@ -103,7 +103,7 @@ def write_twin(config: AlignConfig, pairs: Sequence[Compared]) -> Path:
         [row[c].target.relative_to(folder).as_posix() if c in row else "" for c in columns]
         for row in rows
     ]
-    write_whole(folder / PAIRS, csv_of([columns, *table]).encode())
+    write_whole(folder / PAIRS, csv_of([columns, *table]))
     return write_manifest(folder, {"side": config.twin}, outputs, digests)
 
 

@@ -80,7 +80,7 @@ def analyse(config: AnalyseConfig) -> Path:
     results = {name: ANALYSES[name](config, trained) for name in config.wanted}
     for name, (content, records, printed) in results.items():
         write_json(out / f"{name}.json", content)
-        write_whole(out / f"{name}.csv", csv_of_records(records).encode())
+        write_whole(out / f"{name}.csv", csv_of_records(records))
         say(f"{name}:\n{text_table(printed)}\n")
     say(f"{out}: {', '.join(f'{name}.json and .csv' for name in results)}")
     return out

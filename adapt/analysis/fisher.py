@@ -111,7 +111,7 @@ def description(
         "data": data.name,
         "root": settings.pairs or settings.shards or settings.root,
         "images": len(data.samples),
-        "names": hashlib.sha256(names.encode()).hexdigest(),
+        "names": hashlib.sha256(names.encode(errors="surrogateescape")).hexdigest(),
         "resize": settings.resize,
         **({"fit": settings.fit} if settings.fit != STRETCH else {}),
         "labels": "drawn from the network's own output",

@@ -10,13 +10,14 @@ from torch import Tensor, nn
 from adapt.data.images import index_type, void_of
 from adapt.data.objects import array_of, parts_of
 from adapt.data.sampling import tensor
-from adapt.errors import InputError, listing
+from adapt.errors import InputError, listing, unknown
 from adapt.evaluation.metrics import Scores, scores_of, tally
 from adapt.evaluation.protocol import predict
 from adapt.machine.runtime import Runtime, runtime
 from adapt.networks.batchnorm import eval_mode
 from adapt.networks.preprocessing import as_input
 from adapt.networks.taps import forward, logits_of
+from adapt.objective.distances import OPTIONS
 from adapt.objective.terms import regression
 from adapt.penalties import Penalty as Omega
 from adapt.penalties.fisher import fisher_of
@@ -57,12 +58,15 @@ def regression_loss(
         weights: w_l by layer; None = 1 / number of layers.
         distance: a choice of objective.regression.distance.
         valid: (B, H, W), not 0 where both images show the same thing; None = everywhere.
-        **options: settings of the distance, such as its temperature.
+        **options: settings of the distance, such as its temperature; of `variance` one number for
+            each layer, {layer: variance}.
 
     Raises:
         InputError: an unknown distance, or an option that it does not have.
     """
     weights = dict.fromkeys(student, 1 / len(student)) if weights is None else weights
+    if strange := options.keys() - OPTIONS.keys():
+        raise unknown("regression_loss: option", min(strange), OPTIONS)
     config = RegressionConfig(1.0, dict(weights), distance, **options)
     batch = {} if valid is None else {"valid": valid}
     parts = regression(config).parts(dict(student), dict(teacher), batch).values()

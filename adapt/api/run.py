@@ -23,12 +23,14 @@ from adapt.machine.processes import on_rank_zero, processes
 from adapt.networks.factory import COMPILED, given
 from adapt.networks.preprocessing import with_preprocessing
 from adapt.networks.saved import load_model
+from adapt.settings.commands import MergeConfig
 from adapt.settings.groups import IMAGENET_MEAN, IMAGENET_STD
 from adapt.settings.mapping import build
 from adapt.settings.presets import preset
 from adapt.settings.training import AdaptConfig
 from adapt.settings.viz import ReportConfig
 from adapt.training.adapt import adapt
+from adapt.training.merge import merge as merge_runs
 from adapt.training.train import OnStep
 from adapt.training.verdict import Verdict, read_verdict
 
@@ -70,7 +72,7 @@ class Result:
         with whole_folder(target, "save") as new:
             shutil.copytree(self.run, new, dirs_exist_ok=True)
             record = (new / CONFIG).read_text(encoding="utf-8")  # names the teacher in the folder
-            write_whole(new / CONFIG, record.replace(str(self.run), str(target)).encode())
+            write_whole(new / CONFIG, record.replace(str(self.run), str(target)))
         return target
 
     def report(self, path: str | Path) -> Path:
@@ -109,8 +111,9 @@ def fit(
         teacher: the network that was trained on the old domain: any module from normalised images
             (B, C, H, W) to logits; or a function that makes it with its weights; or, as on the
             command line, the folder of a run. It is not changed.
-        pairs: two folders (old, new) of images that match by name; or a map-style data set of
-            (x1, x2) or (x1, x2, valid); or a DataLoader of such batches. Images are uint8 or
+        pairs: two folders (old, new) of images that match by name, where new may be a mapping from
+            names to folders of several new domains; or a map-style data set of (x1, x2) or
+            (x1, x2, valid); or a DataLoader of such batches. Images are uint8 or
             uint16, arrays (H, W, C) or tensors (C, H, W), RGB where C is 3, and are normalised
             here; floating point ones count as normalised. `valid` (H, W) marks the pixels at which
             both show the same thing. A data set is shuffled and mirrored as files are; a DataLoader
@@ -182,10 +185,39 @@ def load(run: str | Path, network: Network | None = None) -> Result:
     Raises:
         InputError: no such run, not finished, or a network that was not given or does not fit.
     """
+    trust(run, network)
+    return read(Path(run))
+
+
+def merge(
+    runs: Sequence[str | Path],
+    run: str | Path,
+    *,
+    weights: Sequence[float] = (),
+    network: Network | None = None,
+) -> Result:
+    """Average students that were adapted apart from one teacher: the merge command.
+
+    Args:
+        runs: folders of finished runs; their teacher's may be one of them, for the old camera.
+        run: the merged run's folder, a new one.
+        weights: how much each of the runs counts; none = all alike.
+        network: as in `load`.
+
+    Raises:
+        InputError: a run that is not finished, or of another network or teacher than the first, or
+            a folder that exists.
+    """
+    config = MergeConfig([str(one) for one in runs], [float(w) for w in weights], str(run))
+    trust(config.runs[0], network)
+    return read(merge_runs(config))
+
+
+def trust(run: str | Path, network: Network | None) -> None:
+    """Let an object, where one is given, make the architecture that a run recorded."""
     factory = str(read_config(Path(run))["network"]["factory"])
     if network is not None:
         given(factory, network)
-    return read(Path(run))
 
 
 def read(folder: Path) -> Result:
@@ -209,10 +241,12 @@ def data_of(pairs: Any, held_out: Sequence[Any] | None) -> dict[str, Any]:
         InputError: neither two folders, nor a data set, nor a DataLoader.
     """
     apart = {} if held_out is None else {"parts": {}, "part": ""}
-    if isinstance(pairs, tuple | list) and len(pairs) == 2 and all(map(is_path, pairs)):
+    old, new = pairs if isinstance(pairs, tuple | list) and len(pairs) == 2 else (None, None)
+    several = isinstance(new, Mapping) and {name: str(where) for name, where in new.items()}
+    if is_path(old) and (several or is_path(new)):
         if held_out is not None:
-            raise InputError("held_out: of two folders a part is held out: settings data.parts")
-        return {"root": str(pairs[0]), "target": str(pairs[1])}
+            raise InputError("held_out: of folders a part is held out: settings data.parts")
+        return {"root": str(old)} | ({"targets": several} if several else {"target": str(new)})
     if isinstance(pairs, DataLoader):
         inner: Any = pairs.dataset
         items = inner if hasattr(inner, "__getitem__") and hasattr(inner, "__len__") else ()

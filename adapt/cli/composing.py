@@ -18,6 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import (
     ConfigAttributeError,
     ConfigKeyError,
+    GrammarParseError,
     OmegaConfBaseException,
     ValidationError,
 )
@@ -130,6 +131,9 @@ def in_one_line(name: str, error: Exception) -> str:
                 return place + str(unknown(key, str(cause.key), choices))
             if found := re.search(r"config use (\+.*)", str(error)):
                 return f"{key}: a new name in a mapping takes a +: '{found[1]}'"
+        merged = re.match(r"Error merging override [+~]*([\w./]+)=", str(error))
+        if merged and not key.startswith(merged[1]):  # OmegaConf knows a value's place in it only
+            place += merged[1] + ("" if key.startswith("[") else ".")
         return place + ill_typed(name, cause) if cause.full_key else text
     if (found := re.match(r"Could not [^']*'([\w/.]+)", text)) and found[1] not in names(name):
         return str(unknown(found[1], found[1], names(name)))
@@ -152,6 +156,8 @@ def causes(error: BaseException | None) -> Iterator[OmegaConfBaseException]:
 def ill_typed(name: str, error: OmegaConfBaseException) -> str:
     """For a value that its setting does not take, or that refers to nothing."""
     reason = str(error).splitlines()[0].rstrip(".")
+    if isinstance(error, GrammarParseError):
+        reason += r"; ${ begins a reference to a setting, and \${ stands for these two characters"
     if found := re.search('raised while resolving interpolation: "(.*)"', reason):
         return f"{error.full_key}: {found[1]}"
     kinds = {s.name: s.kind for _, part in sections(COMMANDS[name].settings()) for s in part}

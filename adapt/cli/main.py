@@ -4,6 +4,7 @@ import atexit
 import os
 import signal
 import sys
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -41,9 +42,9 @@ def name_explicit(values: Any) -> None:
 
 
 def terminate(number: int, frame: FrameType | None) -> None:
-    """SIGTERM leaves as Ctrl-C does, through every `finally`; a second one ends at once. A lost
-    terminal's SIGHUP may come twice."""
-    signal.signal(number, signal.SIG_IGN if number == signal.SIGHUP else signal.SIG_DFL)
+    """SIGTERM leaves as Ctrl-C does, through every `finally`; a second one ends at once. SIGHUP, of
+    a lost terminal, and SIGUSR1 may come twice."""
+    signal.signal(number, signal.SIG_DFL if number == signal.SIGTERM else signal.SIG_IGN)
     raise KeyboardInterrupt(number)
 
 
@@ -85,6 +86,11 @@ def perform(name: str, composed: DictConfig, dry_run: bool) -> tuple[str, int]:
 
         named_ones = " or ".join(f"network.factory={factory}" for factory in factories)
         return f"error: {named_ones}: {error} ({LATE})", InputError.status
+    except SystemExit as error:  # as the user's own network computes
+        from adapt.networks.factory import ended
+
+        whose = " or ".join(f"network.factory={factory}" for factory in factories)
+        return f"error: {whose or 'a network'} ends the program ({ended(error)})", InputError.status
     except (RuntimeError, MemoryError) as error:
         if (stop := explained(error)) is None:
             raise
@@ -125,6 +131,17 @@ def fail(message: str, status: int) -> None:
         raise Failed(message)
 
 
+def check_folder() -> None:
+    """InputError where the folder in which the command was started was deleted since."""
+    try:
+        Path.cwd()
+    except OSError as error:
+        raise InputError(
+            f"the folder from which the command is started is gone ({error.strerror}); cd to one "
+            "that is there"
+        ) from None
+
+
 def leave(done: list[bool]) -> None:
     """The last thing that one of several processes does if it was `done`: end without taking the
     interpreter apart, which threads that PyTorch leaves behind now and then turn into an abort
@@ -159,10 +176,11 @@ def main(name: str) -> None:
         checkout = str(CONFIGS.parent)
         os.environ["PYTHONPATH"] = os.pathsep.join([checkout, *([known] if known else [])])
     os.environ["HYDRA_FULL_ERROR"] = "1"  # its errors come here instead of being printed there
-    signal.signal(signal.SIGTERM, terminate)
-    if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:  # nohup ignores it
-        signal.signal(signal.SIGHUP, terminate)
+    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1):
+        if number == signal.SIGTERM or signal.getsignal(number) is signal.SIG_DFL:  # nohup ignores
+            signal.signal(number, terminate)
     try:
+        check_folder()
         options = arguments(name, sys.argv[1:])
         if options.help:
             print(help_text(name, options))

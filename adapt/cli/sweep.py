@@ -26,7 +26,7 @@ class Sweep(Callback):
 
         record = Path(config.hydra.sweep.dir) / "multirun.yaml"
         try:
-            write_whole(record, OmegaConf.to_yaml(config).encode())
+            write_whole(record, OmegaConf.to_yaml(config))
         except OSError as error:
             print(f"error: {unwritten(error)}", file=sys.stderr)
             sys.exit(UNWRITTEN)

@@ -54,7 +54,10 @@ def run_of(source: str, config: EvaluateConfig | PredictConfig) -> str:
     )  # fmt: skip
     file, key = place_of(source)
     told = f"{sha256(file)} {key} {config.network} {config.data}"
-    folder = Path("runs") / f"{file.stem}-{hashlib.sha256(told.encode()).hexdigest()[:8]}"
+    folder = (
+        Path("runs")
+        / f"{file.stem}-{hashlib.sha256(told.encode(errors='surrogateescape')).hexdigest()[:8]}"
+    )
     if not folder.is_dir():
         say(f"{source}: its run is {folder}")
     return str(train(replace(made, run=str(folder))))

@@ -2,8 +2,6 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import islice
-from operator import eq, gt
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +11,22 @@ from adapt.data.classification import CALTECH256, DOGS120, FOLDERS, FOOD101, IND
 from adapt.data.files import Layout, MissingFiles, Problem, leading_out, matched, resolved
 from adapt.data.images import void_of
 from adapt.data.objects import OBJECTS, Pairs, offered, samples_of
-from adapt.data.pairs import PAIRS, read_csv, read_shards
-from adapt.data.samples import FILES, Sample, Table, Task, chosen, column, map_fields
+from adapt.data.pairs import PAIRS, partnered, read_csv, read_shards
+from adapt.data.parts import cut
+from adapt.data.samples import (
+    FILES,
+    Sample,
+    Table,
+    Task,
+    chosen,
+    column,
+    joined,
+    map_fields,
+    renamed,
+)
 from adapt.data.scenes import write_scenes
 from adapt.data.segmentation import CAMVID, CITYSCAPES, CONTEXT, D3, LIP, PERSON_PART, SCENES, VOC
+from adapt.data.targets import each_target, target_of
 from adapt.data.tasks import only, tasks_of, with_maps
 from adapt.data.warp import with_transforms
 from adapt.errors import InputError, listing, unknown
@@ -63,6 +73,8 @@ class DataSet:
     """Of several named label maps; classes, void and codes are theirs then."""
     task: str = ""
     """The name of the one label map, where it has one."""
+    targets: tuple[str, ...] = ()
+    """Names of several new domains: what the samples' names begin with, before a slash."""
 
     @property
     def labelled(self) -> bool:
@@ -91,6 +103,20 @@ class DataSet:
             self, classes=own.classes, void=own.void, codes=own.codes, labels=own.labels,
             samples=only(samples, task), tasks={}, task=task,
         )  # fmt: skip
+
+    def places(self) -> list[np.ndarray]:
+        """Where the samples of each of `targets` stand; all of them together where it has none."""
+        if not self.targets:
+            return [np.arange(len(self.samples))]
+        heads = np.array([*map(target_of, column(self.samples, "name"))])
+        return [np.flatnonzero(heads == target) for target in self.targets]
+
+    def of_target(self, target: str) -> "DataSet":
+        """The samples of one of `targets` under their own names."""
+        own = chosen(self.samples, self.places()[self.targets.index(target)])
+        alone = renamed(own, lambda name: name.removeprefix(f"{target}/"))
+        kept = alone if isinstance(alone, Table) else tuple(alone)
+        return replace(self, samples=kept, targets=())
 
     def with_tasks(self) -> "DataSet":
         """The data set with its one label map by its name, or the data set's."""
@@ -158,15 +184,16 @@ def load(config: DataConfig, split: str) -> DataSet:
     prepare(config)
     check_owner(config)
     part = split if split in config.parts else config.part if split == "train" else ""
+    several = bool(config.targets)
     training = part or split == "train"
     listed = (config.train_split or layout.train_split) if training else split
     if layout is PAIRS and listed != PAIRS.train_split:
         raise unknown("data split of pairs (a name in data.parts)", split, ["train", *config.parts])
     samples = _samples(config, layout, listed)
     if part not in ("", WHOLE):
-        samples = cut(samples, config.parts, config.cut_seed, part)
+        samples = cut(samples, config.parts, config.cut_seed, part, several)
     if split == "train" and config.share < 1:
-        samples = cut(samples, {"share": config.share}, config.parts_seed, "share")
+        samples = cut(samples, {"share": config.share}, config.parts_seed, "share", several)
     if not samples:
         raise InputError(f"data: split {split!r}, part {part!r} of {config.root} has no samples")
     classes = layout.classes or tuple(config.classes)
@@ -179,7 +206,12 @@ def load(config: DataConfig, split: str) -> DataSet:
         samples = with_maps(samples, tasks, config.name)
     kept = samples if isinstance(samples, Table) else tuple(samples)
     how = (config.name, split, classes, void, kept, codes, layout.classification)
-    data = DataSet(*how, tasks=tasks)
+    data = DataSet(*how, tasks=tasks, targets=tuple(config.targets))
+    for target, there in zip(data.targets, data.places(), strict=False):
+        if not len(there):
+            raise InputError(f"data: split {split!r}, part {part!r} has no samples of {target}")
+    if several and config.target:
+        data = data.of_target(next(t for t in data.targets if config.targets[t] == config.target))
     return data.of_task(*tasks) if len(tasks) == 1 else data
 
 
@@ -288,7 +320,23 @@ def splits_of(config: DataConfig) -> list[str]:
     return [*layout_of(config).splits(Path(config.root)), *config.parts]
 
 
+def by_target(config: DataConfig, data: DataSet) -> dict[str, tuple[DataConfig, DataSet]]:
+    """Name -> settings and samples of each of several new domains; `config` and `data` themselves
+    under the empty name where they are of one."""
+    if not data.targets:
+        return {"": (config, data)}
+    there = {target_of(name) for name in column(data.samples, "name")}
+    return {
+        name: (replace(config, target=config.targets[name]), data.of_target(name))
+        for name in data.targets
+        if name in there
+    }
+
+
 def _samples(config: DataConfig, layout: Layout, listed: str) -> Sequence[Sample]:
+    if config.targets:
+        every = {name: _samples(one, layout, listed) for name, one in each_target(config).items()}
+        return joined([renamed(own, f"{name}/".__add__) for name, own in every.items()])
     found = _listed(config, layout, listed)
     return with_transforms(found, config) if config.transforms else found
 
@@ -307,27 +355,6 @@ def _listed(config: DataConfig, layout: Layout, listed: str) -> Sequence[Sample]
     if not len(old) == len(both) == len(new):
         matched(column(old, "name"), column(new, "name"), config.root, config.target)
     return both
-
-
-def partnered(old: Sequence[Sample], new: Sequence[Sample]) -> Sequence[Sample]:
-    """The samples of the old domain that have one of their name in the new one, with its image as
-    x2; y2 is its own label, where it has one, else that of x1."""
-    wanted, there = column(old, "name"), column(new, "name")
-    found = np.arange(len(wanted))
-    if len(wanted) != len(there) or not all(map(eq, wanted, there)):
-        places = {name: place for place, name in enumerate(there)}
-        found = np.array([places.get(name, -1) for name in wanted], int)
-    ours, theirs = chosen(old, np.flatnonzero(found >= 0)), chosen(new, found[found >= 0])
-    if isinstance(ours, Table) and isinstance(theirs, Table):
-        labels = {"y2": ours.columns["y1"]} if "y1" in ours.columns else {}
-        return Table(ours.columns | {"x2": theirs.columns["x1"]} | labels)
-    both = zip(ours, theirs, strict=True)
-    return [replace(a, x2=b.x1, y2=b.y1 or a.y1, maps={**a.maps, **moved(a, b)}) for a, b in both]
-
-
-def moved(a: Sample, b: Sample) -> dict[str, Path]:
-    """The named label maps of b as those of x2, where it has them, else those of a."""
-    return {f"y2_{field.partition('_')[2]}": file for field, file in {**a.maps, **b.maps}.items()}
 
 
 def read_split(config: DataConfig, layout: Layout, root: Path, split: str) -> Sequence[Sample]:
@@ -355,26 +382,3 @@ def read_split(config: DataConfig, layout: Layout, root: Path, split: str) -> Se
     if problems:
         raise MissingFiles(problems, samples, message)
     return samples
-
-
-def cut(
-    samples: Sequence[Sample], parts: dict[str, float], seed: int | None, part: str
-) -> Sequence[Sample]:
-    """The samples of a named part. Parts are disjoint and depend on the names and the seed only, or
-    without a seed are blocks in the order of the names; pairs of one old image stay together, so
-    that none is held out that was seen."""
-    if part not in parts:
-        raise unknown("data.part", part, (WHOLE, *parts))
-    names, images = column(samples, "name"), column(samples, "x1")
-    order = np.arange(len(names))
-    if any(map(gt, names, islice(names, 1, None))):  # sorting takes memory
-        order = np.array(sorted(range(len(names)), key=names.__getitem__))
-    keys = np.fromiter(map(hash, images), np.int64, len(images))[order]
-    _, first, scene = np.unique(keys, return_index=True, return_inverse=True)
-    drawn = np.arange(len(first))
-    if seed is not None:
-        drawn = np.random.default_rng(seed).permutation(drawn)
-    edges = np.round(np.cumsum([0.0, *parts.values()]) * len(first)).astype(int)
-    position = list(parts).index(part)
-    drawn = np.sort(first)[drawn[edges[position] : edges[position + 1]]]
-    return chosen(samples, np.sort(order[np.isin(first[scene], drawn)]))

@@ -223,7 +223,7 @@ def lines(path: Path) -> list[str]:
 
 
 def write_lines(path: Path, rows: list[str]) -> None:
-    write_whole(path, "".join(f"{row}\n" for row in rows).encode())
+    write_whole(path, "".join(f"{row}\n" for row in rows))
 
 
 def stems(where: Path) -> dict[str, Path]:

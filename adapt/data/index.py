@@ -34,7 +34,7 @@ def write_index(path: Path, rows: Iterable[Row], classes: Sequence[str], what: s
             raise InputError(f"{wrong[0]} lies outside {root}; put --out into the set's folder")
         there = {k: f.resolve().relative_to(root).as_posix() for k, f in row.items()}
         table.append([there.get(column, "") for column in columns])
-    write_whole(path, csv_of(table).encode())
+    write_whole(path, csv_of(table))
     read_csv(path)
     labels = sum("y1" in row for row in rows)
     named = f" 'data.classes=[{','.join(classes)}]'" if classes else ""

@@ -10,8 +10,10 @@ import os
 import re
 from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from difflib import get_close_matches
 from itertools import chain
+from operator import eq
 from pathlib import Path
 from typing import NamedTuple
 
@@ -36,7 +38,7 @@ from adapt.data.files import (
     unique,
 )
 from adapt.data.images import SUFFIXES
-from adapt.data.samples import Sample, Table, Texts, chosen
+from adapt.data.samples import Sample, Table, Texts, chosen, column
 from adapt.data.video import on_disk, without_frame
 from adapt.errors import InputError, listing, unknown
 from adapt.machine.runtime import progress
@@ -84,6 +86,27 @@ def paired(name: str, files: dict[str, Path]) -> Sample:
     """A sample of its files by column; x2 has the labels of x1 where it has none of its own."""
     y1 = files.get("y1")
     return Sample(name, files["x1"], y1, files["x2"], files.get("y2", y1), files.get("valid"))
+
+
+def partnered(old: Sequence[Sample], new: Sequence[Sample]) -> Sequence[Sample]:
+    """The samples of the old domain that have one of their name in the new one, with its image as
+    x2; y2 is its own label, where it has one, else that of x1."""
+    wanted, there = column(old, "name"), column(new, "name")
+    found = np.arange(len(wanted))
+    if len(wanted) != len(there) or not all(map(eq, wanted, there)):
+        places = {name: place for place, name in enumerate(there)}
+        found = np.array([places.get(name, -1) for name in wanted], int)
+    ours, theirs = chosen(old, np.flatnonzero(found >= 0)), chosen(new, found[found >= 0])
+    if isinstance(ours, Table) and isinstance(theirs, Table):
+        labels = {"y2": ours.columns["y1"]} if "y1" in ours.columns else {}
+        return Table(ours.columns | {"x2": theirs.columns["x1"]} | labels)
+    both = zip(ours, theirs, strict=True)
+    return [replace(a, x2=b.x1, y2=b.y1 or a.y1, maps={**a.maps, **moved(a, b)}) for a, b in both]
+
+
+def moved(a: Sample, b: Sample) -> dict[str, Path]:
+    """The named label maps of b as those of x2, where it has them, else those of a."""
+    return {f"y2_{field.partition('_')[2]}": file for field, file in {**a.maps, **b.maps}.items()}
 
 
 def read_csv(path: Path, follow_links: bool = False, tasks: Iterable[str] = ()) -> Sequence[Sample]:
@@ -161,11 +184,11 @@ def header_of(line: str, mark: str) -> list[str]:
 
 
 def check_header(path: Path, header: list[str], known: Sequence[str]) -> None:
-    others = [column for column in header if column and column not in known]
-    for column in others:
-        if get_close_matches(column, known, 1, CLOSE):
-            raise unknown(f"{path}: column", column, known)
-    if any(header.count(column) > 1 for column in known):
+    others = [cell for cell in header if cell and cell not in known]
+    for cell in others:
+        if get_close_matches(cell, known, 1, CLOSE):
+            raise unknown(f"{path}: column", cell, known)
+    if any(header.count(cell) > 1 for cell in known):
         raise InputError(f"{path}: the header names a column twice: {', '.join(header)}")
     if not {"x1", "x2"} <= set(header):
         there = listing(header) or "none"

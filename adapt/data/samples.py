@@ -6,9 +6,9 @@ for; and processes that a DataLoader forks share it, as reading it changes no re
 
 import hashlib
 from array import array
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -134,6 +134,23 @@ def chosen(samples: Sequence[Sample], places: np.ndarray) -> Sequence[Sample]:
     if isinstance(samples, Table):
         return Table({field: texts.take(places) for field, texts in samples.columns.items()})
     return [samples[place] for place in places]
+
+
+def renamed(samples: Sequence[Sample], change: Callable[[str], str]) -> Sequence[Sample]:
+    """The samples with what `change` makes of their names."""
+    names = map(change, column(samples, "name"))
+    if isinstance(samples, Table):
+        return Table(samples.columns | {"name": Texts(names)})
+    return [replace(sample, name=name) for sample, name in zip(samples, names, strict=True)]
+
+
+def joined(every: Sequence[Sequence[Sample]]) -> Sequence[Sample]:
+    """Samples one after the other; of Tables another Table."""
+    tables = [samples for samples in every if isinstance(samples, Table)]
+    if len(tables) < len(every):
+        return [*chain.from_iterable(every)]
+    fields = dict.fromkeys(chain.from_iterable(table.columns for table in tables))
+    return Table({f: Texts(chain.from_iterable(column(t, f) for t in tables)) for f in fields})
 
 
 def map_fields(samples: Sequence[Sample]) -> list[str]:

@@ -4,13 +4,11 @@ import hashlib
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from signal import SIG_DFL, SIGCHLD, signal
-from threading import current_thread, main_thread
 from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset, default_collate
+from torch.utils.data import Dataset, default_collate
 
 from adapt.data import DataSet, Sample, some
 from adapt.data.augment import IMAGES, PairedAugmentation, fitted, frame, resize
@@ -32,7 +30,7 @@ from adapt.data.warp import aligned
 from adapt.errors import InputError, listing
 from adapt.machine.processes import rank, world
 from adapt.machine.runtime import progress, say
-from adapt.machine.workers import patient
+from adapt.machine.workers import loading, unwrapped
 from adapt.settings.choices import CROP, PAD, STRETCH
 from adapt.settings.groups import DataConfig
 
@@ -134,7 +132,8 @@ class Decoder:
 
 
 class Stream(Dataset[Batch]):
-    """Training samples by position: position p is item p % N of epoch p // N's own order."""
+    """Training samples by position: position p is item p % N of epoch p // N's own order. Several
+    new domains take turns, in an order of each round's own, and have epochs of their own."""
 
     def __init__(
         self,
@@ -157,17 +156,22 @@ class Stream(Dataset[Batch]):
         self.labelled = any(field[0] == "y" for field in self.decode.fields)
         own = tasks or {task: means.classes for task, means in data.tasks.items()}
         self.tasks = own if self.labelled else {}
-        self._order: tuple[int, np.ndarray] = (-1, np.empty(0, int))
+        self.places = data.places() if data.targets else [np.arange(self.count)]
+        self._orders: dict[int, tuple[int, np.ndarray]] = {}
 
-    def order(self, epoch: int) -> np.ndarray:
-        if self._order[0] != epoch:
-            shuffled = np.random.default_rng([self.seed, epoch]).permutation(self.count)
-            self._order = (epoch, shuffled)
-        return self._order[1]
+    def order(self, epoch: int, target: int = 0) -> np.ndarray:
+        if self._orders.get(target, (-1,))[0] != epoch:
+            drawn = np.random.default_rng([self.seed, epoch, *([target] if target else [])])
+            self._orders[target] = epoch, drawn.permutation(self.places[target])
+        return self._orders[target][1]
 
     def __getitem__(self, position: int) -> Batch:
-        epoch, place = divmod(position, self.count)
-        index = int(self.order(epoch)[place])
+        turn, target = divmod(position, len(self.places))
+        if len(self.places) > 1:  # else a process may never see some of them
+            drawn = np.random.default_rng([self.seed, turn, len(self.places)])
+            target = int(drawn.permutation(len(self.places))[target])
+        epoch, place = divmod(turn, len(self.places[target]))
+        index = int(self.order(epoch, target)[place])
         if self.also and index >= len(self.samples):
             return self.also.item(epoch, index - len(self.samples))
         return self.item(epoch, index)
@@ -243,31 +247,6 @@ def batches(
     positions = [list(range(position, position + share)) for position in own]
     how = {"batch_sampler": positions, "pin_memory": pin, "collate_fn": collate}
     return unwrapped(loading(stream, workers, **how))
-
-
-def loading(source: Dataset[Any], workers: int, **how: Any) -> DataLoader:
-    """A DataLoader (torch's own options in `how`) that leaves the state alone that dropout draws
-    from, and signals to the main process."""
-    own = torch.Generator()
-    return DataLoader(source, num_workers=workers, worker_init_fn=patient, generator=own, **how)
-
-
-def unwrapped(loader: DataLoader) -> Iterator[Any]:
-    """The loader's items; errors of its worker processes without the tracebacks around them.
-
-    Raises:
-        InputError: as a worker met it.
-        RuntimeError: a worker died; from here and nowhere else (adapt.machine.runtime explains it).
-    """
-    items = iter(loader)
-    if loader.num_workers and current_thread() is main_thread():
-        signal(SIGCHLD, SIG_DFL)  # torch's handler would raise wherever the process happens to be
-    try:
-        yield from items
-    except InputError as error:
-        raise InputError(str(error).rsplit("InputError: ", 1)[-1].strip()) from None
-    except (ConnectionError, EOFError):
-        raise RuntimeError("DataLoader worker died while it handed over a batch") from None
 
 
 def check_sizes(
@@ -386,4 +365,6 @@ def misfit(sizes: Mapping[str, Shape], resize: list[int]) -> str:
 
 def image_seed(seed: int, name: str) -> int:
     """A seed in 0..2^32-1 that depends on the image's name alone, not on order or workers."""
-    return int.from_bytes(hashlib.sha256(f"{seed}:{name}".encode()).digest()[:4], "little")
+    return int.from_bytes(
+        hashlib.sha256(f"{seed}:{name}".encode(errors="surrogateescape")).digest()[:4], "little"
+    )

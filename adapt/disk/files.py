@@ -95,14 +95,17 @@ def refuse_links(folder: Path) -> None:
                 )
 
 
-def write_whole(path: Path, content: bytes, durable: bool = True) -> None:
+def write_whole(path: Path, content: bytes | str, durable: bool = True) -> None:
     """Replace `path` by `content` in one step: temporary file beside it, fsync, rename. Such files
-    that a killed process left are removed.
+    that a killed process left are removed. In a text, which becomes UTF-8, names that are not UTF-8
+    stay as they are on disk.
 
     Without `durable` there is no fsync, which costs milliseconds a file: a killed process leaves
     the file whole or not at all, a power failure may leave it empty.
     """
     temporary = path.with_name(f".{path.name}.tmp-{os.getpid()}")
+    if isinstance(content, str):
+        content = content.encode(errors="surrogateescape")
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         clear(leftovers(path.parent.resolve()).pop(path.name, ()))
@@ -130,7 +133,7 @@ def finite(content: Any) -> Any:
 
 
 def write_json(path: Path, content: Any) -> None:
-    write_whole(path, (json.dumps(finite(content), indent=1, allow_nan=False) + "\n").encode())
+    write_whole(path, json.dumps(finite(content), indent=1, allow_nan=False) + "\n")
 
 
 @contextmanager

@@ -68,6 +68,14 @@ class RunFolder:
         self.path, self.recorded = path, recorded
         self.checkpoints = path / "checkpoints"
 
+    def elsewhere(self) -> list[str]:
+        """What a training's bits depend on and is another now than when the run began."""
+        with suppress(InputError):  # without a record nothing is known
+            then = read_environment(self.path)
+            own = {"threads": then["threads"], "torch": then["packages"].get("torch")}
+            return differences(own, {"threads": torch.get_num_threads(), "torch": version("torch")})
+        return []
+
     @rank_zero_only
     def finish(self, summary: dict[str, Any]) -> None:
         """Write summary.json, with the digest of the weights and of the curve."""
@@ -88,7 +96,7 @@ class RunFolder:
         if (self.path / METRICS).is_file():
             kept = [r for r in read_metrics(self.path) if r["step"] <= step]
             text = "".join(json.dumps(r) + "\n" for r in kept)
-            write_whole(self.path / METRICS, text.encode())
+            write_whole(self.path / METRICS, text)
         if wanted and (problem := other_curve(self.path, wanted)):
             say(f"warning: {problem}")
 
@@ -132,7 +140,7 @@ def claimed(
         if not there:
             if kept:
                 say(f"warning: {path} has lost its {CONFIG}: brought back from its checkpoint")
-            write_whole(path / CONFIG, yaml.safe_dump(kept or config, sort_keys=False).encode())
+            write_whole(path / CONFIG, yaml.safe_dump(kept or config, sort_keys=False))
         recorded = read_yaml(path / CONFIG)
         check_same(path, recorded, config, default)
         checkpoint.clean(path / "checkpoints")

@@ -7,7 +7,7 @@ from math import isnan
 from pathlib import Path
 from typing import Any
 
-from adapt.data import DataSet, by_task, load, prepare
+from adapt.data import DataSet, by_target, by_task, load, prepare
 from adapt.data.sampling import check_sizes, void_warning
 from adapt.disk.files import read_mapping, write_json, write_whole
 from adapt.disk.runs import place_in, read_config, read_data
@@ -73,8 +73,8 @@ def described(path: Path, about: dict[str, Any]) -> bool:
 def evaluate(config: EvaluateConfig) -> Path:
     """Evaluate a run as configured; returns metrics_<data>_<domain>_<split>[_<variant>].json in the
     run's folder, or in `out`, with a per-class CSV beside it and images_<...>.csv with each image's
-    mIoU. Of several heads each has files of its own, which end in _<task>, and the first is
-    returned.
+    mIoU. Of several heads, or new domains, each has files of its own, those of a head end in
+    _<task>, and the first is returned.
 
     Raises:
         InputError: the run is unfinished, the domain has no data, or the classes do not fit.
@@ -83,7 +83,11 @@ def evaluate(config: EvaluateConfig) -> Path:
     model = load_model(folder, "run" if config.run else "teacher")
     given = (config.data, config.domain, config.split)
     domain, found = heads_for(folder, model, *given)
-    paths = [score(config, model, domain, task, *of) for task, of in found.items()]
+    paths = [
+        score(config, model, domain, task, *one)
+        for task, of in found.items()
+        for one in by_target(*of).values()
+    ]
     return paths[0]
 
 
@@ -160,11 +164,11 @@ def score(
     path = metrics_path(out, settings, domain, config.split, variant)
     path = on_rank_zero(lambda: place_for(path, about))
     table = per_class(found, data.classes)
-    rank_zero_only(write_whole)(path.with_suffix(".csv"), table.encode())
+    rank_zero_only(write_whole)(path.with_suffix(".csv"), table)
     numbers = as_dict(found)
     if images := numbers.pop("per_image"):
         each = csv_of([("image", "miou"), *((name, round(v, 4)) for name, v in images.items())])
-        rank_zero_only(write_whole)(images_path(path), each.encode())
+        rank_zero_only(write_whole)(images_path(path), each)
     rank_zero_only(write_json)(path, about | numbers)  # last: to a study it means "done"
     said = {
         k: "none (no pixel counts)" if isnan(v) else f"{v:.1f}" for k, v in headline(found).items()
@@ -195,9 +199,9 @@ def heads_for(
     sets = [inherit_data(given, own)]
     if recorded["also"]["name"] and sets[0].name == own.name:
         sets.append(build(AlsoConfig, recorded["also"] | {"download": False}, "also."))
-    sets = [replace(one, target=one.target if domain == "d2" else "") for one in sets]
+    sets = [one if domain == "d2" else of_old(one) for one in sets]
     for one in sets:
-        if domain == "d2" and not (one.target or one.pairs or one.shards):
+        if domain == "d2" and not (one.target or one.targets or one.pairs or one.shards):
             raise InputError("domain=d2 needs data.target=DIR, the folder of the new domain")
         on_rank_zero(partial(prepare, one))
     found = by_task(sets, split, named=bool(model.tasks))
@@ -210,6 +214,12 @@ def heads_for(
     maps = {task: data.classes for task, (_, data) in (shared or found).items()}
     check_tasks(known, maps, str(run), sets[0].name)
     return domain, shared
+
+
+def of_old(config: DataConfig) -> DataConfig:
+    """The settings of a data set without the folders of new domains; lists name old images too."""
+    lists = {name: where for name, where in config.targets.items() if Path(where).is_file()}
+    return replace(config, target="", targets=lists)
 
 
 def data_for(

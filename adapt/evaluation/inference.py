@@ -13,7 +13,7 @@ from torch.utils.data import Dataset, default_collate
 from adapt.data import DataSet
 from adapt.data.augment import IMAGES, MASKS, resize
 from adapt.data.images import image_size, void_of
-from adapt.data.sampling import Decoder, alike, loading, tensor, unwrapped
+from adapt.data.sampling import Decoder, alike, tensor
 from adapt.errors import InputError
 from adapt.evaluation.metrics import (
     MATRIX,
@@ -29,6 +29,7 @@ from adapt.evaluation.protocol import finite_logits, predict
 from adapt.evaluation.restyle import MAKERS, Restyle
 from adapt.machine.processes import all_gather, all_sum, rank, shared_errors, world
 from adapt.machine.runtime import Runtime, progress
+from adapt.machine.workers import loading, unwrapped
 from adapt.networks.batchnorm import adapt_statistics, eval_mode
 from adapt.networks.preprocessing import as_input
 from adapt.networks.taps import upsample

@@ -7,8 +7,8 @@ import numpy as np
 
 from adapt.data.images import void_of
 
-MATRIX = 1000
-"""Classes of which a whole confusion matrix is counted; that of 65,535 would have 34 GB."""
+MATRIX = 256
+"""Classes of which a whole confusion matrix is counted and written; 1,000 would have 10^6 cells."""
 
 
 def confusion(

@@ -235,7 +235,7 @@ def label_images(
     found = classify(machine, machine.place(net), reading, data, image, "predict")
     for sample, label, chance in zip(data.samples, *found, strict=True):
         rows.append([sample.name, data.classes[label], f"{chance:.4f}"])
-    write_whole(file, csv_of(rows).encode())
+    write_whole(file, csv_of(rows))
 
 
 def claim(out: Path, about: dict[str, Any]) -> None:

@@ -226,7 +226,7 @@ def save(rows: Iterable[Row], folder: Path) -> None:
     table = [asdict(row) for row in rows]
     write_json(folder / "results.json", table)
     text = csv_of_records(table, [f.name for f in fields(Row)])
-    write_whole(folder / "results.csv", text.encode())
+    write_whole(folder / "results.csv", text)
 
 
 def score_table(rows: Iterable[Row]) -> str:

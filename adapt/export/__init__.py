@@ -106,7 +106,7 @@ def export(config: ExportConfig) -> Path:
             "formats": found,
         }
         write_json(aside / PARITY, parity)
-        write_whole(aside / CARD, card_text(about, recipe, parity, verdict).encode())
+        write_whole(aside / CARD, card_text(about, recipe, parity, verdict))
         for kind, values in found.items():
             megabytes = (aside / FILES[kind.partition(",")[0]]).stat().st_size / 1e6
             logits, classes, miou = numbers(values)
@@ -182,7 +182,7 @@ def write_formats(
     digests."""
     versions = {"python": platform.python_version(), "torch": torch.__version__}
     if "safetensors" in formats:
-        write_whole(folder / MODELING, modeling_text(about, made).encode())
+        write_whole(folder / MODELING, modeling_text(about, made))
         sources = {WEIGHTS: run / WEIGHTS, f"{OURS}.py": made.source}
         sources |= {HEADS: Path(several_heads.__file__)} if made.head_at else {}
         for name, source in sources.items():

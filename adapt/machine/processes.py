@@ -82,6 +82,23 @@ def all_mean(value: Tensor) -> Tensor:
     return all_sum(value) / world() if world() > 1 else value
 
 
+class _Summed(torch.autograd.Function):
+    """The sum depends on the parts of all processes alike, so what they say of it is added too."""
+
+    @staticmethod
+    def forward(ctx: Any, value: Tensor) -> Tensor:
+        return all_sum(value)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        return all_sum(gradient)
+
+
+def summed(value: Tensor) -> Tensor:
+    """`all_sum` with a gradient, for the parts of all processes."""
+    return _Summed.apply(value) if world() > 1 else value
+
+
 def global_mean(mean: Tensor, count: Tensor) -> Tensor:
     """The mean over this process's `count` items, scaled so that the average over the processes
     (which is what DistributedDataParallel makes of gradients) is the mean over all items."""

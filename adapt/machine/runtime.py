@@ -1,6 +1,8 @@
 """Where and how a command runs: device and precision, signals, what it says, how it fails."""
 
 import platform
+import re
+import shutil
 import signal
 import sys
 import time
@@ -20,7 +22,9 @@ from tqdm import tqdm
 from adapt.errors import InputError, Stopped
 from adapt.machine.processes import local_rank, rank, world
 
-ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+ENDING = (signal.SIGTERM, signal.SIGINT)
+WARNING = (signal.SIGHUP, signal.SIGUSR1)
+"""A lost terminal, and a scheduler's notice: they end a run too, and none is the second signal."""
 REQUEUING = signal.SIGUSR2
 """What submitit has SLURM send ahead of a time limit; its own handler then queues the job again."""
 EVERY = 30.0
@@ -35,6 +39,10 @@ UNREACHABLE = ("gloo", "pair closure", "NCCL")
 NO_MEMORY = ("can't allocate memory", "not enough memory", "out of memory", "STATUS_ALLOC_FAILED")
 """What PyTorch says of a full machine or GPU, CUDA of one that another process fills, and cuDNN and
 cuBLAS of their own buffers."""
+SHARED = "/dev/shm"
+"""Where workers put what they hand over."""
+NOT_SHARED = re.compile("unable to (allocate|open) shared memory.*: (.*)")
+"""What PyTorch says where it cannot."""
 
 
 @dataclass(frozen=True)
@@ -100,9 +108,9 @@ def processor() -> str:
 
 @contextmanager
 def stop_signals() -> Iterator[list[int]]:
-    """Collects SIGTERM, SIGINT, SIGHUP and SIGUSR2 inside; a second SIGTERM or SIGINT ends the
-    process at once. SIGUSR2 comes first in the list whenever it came. SIGHUP comes from the shell
-    and from the kernel when a terminal is lost, and not at all under `nohup`.
+    """Collects SIGTERM, SIGINT, SIGHUP, SIGUSR1 and SIGUSR2 inside; a second SIGTERM or SIGINT ends
+    the process at once. SIGUSR2 comes first in the list whenever it came. SIGHUP comes from the
+    shell and from the kernel when a terminal is lost, and not at all under `nohup`.
 
     The handler only takes a note, so that a step is finished and saved before the run ends. What
     comes within TWICE of the first is the same one: `timeout`, torchrun and schedulers signal a
@@ -116,15 +124,17 @@ def stop_signals() -> Iterator[list[int]]:
         nonlocal first
         if number == REQUEUING:
             received.insert(0, number)
+        elif number in WARNING:
+            received.append(number)
         elif not any(earlier in ENDING for earlier in received):
             received.append(number)
             first = time.monotonic()
-        elif number != signal.SIGHUP and time.monotonic() - first > TWICE:
+        elif time.monotonic() - first > TWICE:
             signal.signal(number, signal.SIG_DFL)
             signal.raise_signal(number)
 
     nohup = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
-    heard = [s for s in (*ENDING, REQUEUING) if s != signal.SIGHUP or not nohup]
+    heard = [s for s in (*ENDING, *WARNING, REQUEUING) if s != signal.SIGHUP or not nohup]
     if current_thread() is not main_thread():
         heard = []
     previous = {s: signal.signal(s, note) for s in heard}
@@ -199,6 +209,14 @@ def explained(error: RuntimeError | MemoryError, doing: str = "") -> Stopped | N
     if isinstance(error, torch.OutOfMemoryError | MemoryError) or any(w in text for w in NO_MEMORY):
         text = text.rstrip(".") or "the machine's memory is full"
         found = f"out of memory: {text}. A smaller batch or crop needs less"
+    elif unshared := NOT_SHARED.search(str(error)):
+        room = shutil.disk_usage(SHARED)
+        found = (
+            f"workers cannot hand over what they read: {unshared[2]}: {SHARED} has "
+            f"{room.total / 1e6:,.1f} MB, {room.free / 1e6:,.1f} MB of them free. workers=0 needs "
+            "none, fewer workers or a smaller batch need less, and a container gets more by "
+            "docker run --shm-size=8g"
+        )
     elif text.startswith("DataLoader worker"):
         found = (
             f"{text.split(' Details')[0].rstrip('.')}. Most often it was killed for memory: "

@@ -7,7 +7,8 @@ must have been told the same one.
 
 import inspect
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from copy import deepcopy
 from fnmatch import fnmatchcase
 from functools import partial
@@ -104,14 +105,31 @@ def imported(name: str, setting: str = "network.factory") -> Callable[..., Any]:
             f"network), or set {TRUST}={name} in the environment"
         )
     module, _, function = name.partition(":")
-    if not module or not function:
+    if not module or not function or module.startswith("."):
         raise InputError(f"{setting} is {name!r}; give package.module:function")
-    here = Path.cwd()
     try:
-        with own_first(here):
-            return getattr(import_module(module), function)
+        with own_code(f"{setting}={name}"):
+            found = getattr(import_module(module), function)
     except (ImportError, AttributeError) as error:
-        raise InputError(f"{setting}={name}: {error} (looked in {here} too)") from None
+        raise InputError(f"{setting}={name}: {error} (looked in {Path.cwd()} too)") from None
+    if not callable(found):
+        raise InputError(f"{setting}={name} is a value of type {type(found).__name__}, no function")
+    return found
+
+
+@contextmanager
+def own_code(what: str) -> Iterator[None]:
+    """Code of a user's runs inside, its own modules first; InputError where it ends the program."""
+    try:
+        with own_first(Path.cwd()):
+            yield
+    except SystemExit as error:
+        raise InputError(f"{what} ends the program ({ended(error)}) instead of returning") from None
+
+
+def ended(error: SystemExit) -> str:
+    """How code has asked for the end of the program."""
+    return f"SystemExit: {error.code!r}"
 
 
 def own_network(config: NetworkConfig, classes: int | dict[str, int]) -> nn.Module:
@@ -119,8 +137,8 @@ def own_network(config: NetworkConfig, classes: int | dict[str, int]) -> nn.Modu
     those of each, if it takes one.
 
     Raises:
-        InputError: not permitted, not importable, no such function, arguments that it refuses, or
-            a result that is no nn.Module, or one that `plain` refuses.
+        InputError: not permitted, not importable, no such function, arguments that it refuses, one
+            that ends the program, or a result that is no nn.Module, or one that `plain` refuses.
     """
     name = config.factory
     make = _given.get(name) or imported(name)
@@ -135,7 +153,7 @@ def own_network(config: NetworkConfig, classes: int | dict[str, int]) -> nn.Modu
         )
     arguments |= dict.fromkeys(wanted[:1], classes)
     try:
-        with own_first(Path.cwd()):
+        with own_code(f"network.factory={name}"):
             net = make(**arguments)
     except ImportError as error:
         raise InputError(f"network.factory={name}: {error} ({LATE})") from None
@@ -151,7 +169,8 @@ def plain(net: nn.Module, what: str) -> nn.Module:
     tap is called; a line says so.
 
     Raises:
-        InputError: a module of TorchScript, or one whose parameters have no shape yet.
+        InputError: a module of TorchScript, or one with parameters that have no shape yet, or no
+            elements.
     """
     compiled, net = COMPILED in vars(net).get("_modules", {}), getattr(net, COMPILED, net)
     for name, module in list(net.named_modules()):
@@ -166,6 +185,10 @@ def plain(net: nn.Module, what: str) -> nn.Module:
                 f"{where} is lazy: its shapes are known after a first pass only; run an image "
                 "through the network before it is handed over"
             )
+        for own, parameter in module.named_parameters(recurse=False):
+            if not parameter.numel():
+                shape = "x".join(map(str, parameter.shape))
+                raise InputError(f"{where}: {own} is {shape}: it has no elements")
         compiled = compiled or module._compiled_call_impl is not None
         module._compiled_call_impl = None
         for child, inner in module.named_children():

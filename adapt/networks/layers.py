@@ -147,6 +147,8 @@ class _Recorder(TorchDispatchMode):
         (height, width), found = self.size, tuple[int, ...]()
         if isinstance(output, Tensor) and output.ndim in (3, 4) and output.shape[0] == 1:
             found = tuple(as_map(output, module, self.size).shape[1:])
+        if 0 in found[1:]:
+            raise InputError(f"network: {layer.name or 'its output'} has no pixel: it is {shape}")
         self.layers[layer.name] = replace(
             layer,
             calls=layer.calls + 1,

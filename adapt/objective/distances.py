@@ -11,10 +11,12 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from adapt.machine.processes import global_mean
+from adapt.machine.processes import all_sum, global_mean, summed
 
 NO_DIRECTION = 1e-12
 """Squared length below which a vector counts as zero."""
+EPSILON = 1e-6
+"""Added to the variance of a channel before its root divides."""
 
 
 def cells(valid: Tensor, size: tuple[int, int]) -> Tensor:
@@ -71,6 +73,14 @@ def relative_distance(student: Tensor, teacher: Tensor, valid: Tensor | None = N
     return (difference / reference.clamp(min=torch.finfo(reference.dtype).tiny)).mean()
 
 
+def variance_distance(
+    student: Tensor, teacher: Tensor, valid: Tensor | None = None, variance: float = 1.0
+) -> Tensor:
+    """|F_T - F_S|^2 averaged over C, H, W and the batch, over the variance of the teacher's maps in
+    the data set: PHI-S (Ranzinger et al., arXiv:2410.01680) reduced to its scalar, not rotated."""
+    return mean_distance(student, teacher, valid) / variance
+
+
 def l1_distance(student: Tensor, teacher: Tensor, valid: Tensor | None = None) -> Tensor:
     """|F_T - F_S| averaged over C, H, W and the batch."""
     return masked_mean((student - teacher).abs(), valid)
@@ -93,6 +103,29 @@ def cosine_distance(
     """
     apart = (unit(student) - unit(teacher)).square().sum(dim=1, keepdim=True) / 2
     return masked_mean((apart - (1 - margin)).relu(), valid)
+
+
+def standardised(maps: Tensor, valid: Tensor | None) -> Tensor:
+    """Each channel at mean 0 and variance 1 over the cells that count, of the images of all
+    processes. A channel that is the same everywhere is 0, and so are cells that do not count."""
+    mask = inside(maps, valid)
+    mask = torch.ones_like(maps[:, :1]) if mask is None else mask
+    count, own = all_sum(mask.sum()).clamp(min=1), (0, *range(2, maps.ndim))
+    mean = summed((maps * mask).sum(dim=own, keepdim=True)) / count
+    apart = (maps - mean) * mask
+    variance = summed(apart.square().sum(dim=own, keepdim=True)) / count
+    return apart / (variance + EPSILON).sqrt()
+
+
+def pearson_distance(student: Tensor, teacher: Tensor, valid: Tensor | None = None) -> Tensor:
+    """1 - r of a channel's values over the cells of the batch, mean over the channels: PKD (Cao et
+    al., NeurIPS 2022, arXiv:2207.02039).
+
+    It is computed as half the mean squared difference of the standardised maps, which does not
+    cancel. Where a channel is dead (the same everywhere) in one of them it is 1/2, in both 0.
+    """
+    apart = (standardised(student, valid) - standardised(teacher, valid)).square()
+    return masked_mean(apart, valid) / 2
 
 
 def divergence(teacher: Tensor, student: Tensor, dim: int) -> Tensor:
@@ -129,11 +162,13 @@ DISTANCES: dict[str, Callable[..., Tensor]] = {
     "sum": sum_distance,
     "mean": mean_distance,
     "relative": relative_distance,
+    "variance": variance_distance,
     "l1": l1_distance,
     "cosine": cosine_distance,
+    "pearson": pearson_distance,
     "cwd": cwd_distance,
 }
 """(student, teacher: (B, C, h, w), valid: (B, H, W) or None, its options) -> scalar."""
 
-OPTIONS = {"temperature": "cwd", "margin": "cosine"}
+OPTIONS = {"temperature": "cwd", "margin": "cosine", "variance": "variance"}
 """Settings of the regression that only one distance has."""

@@ -1,9 +1,10 @@
 """What the gradient comes from: a weighted sum of named terms over maps of teacher and student."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -11,19 +12,24 @@ from adapt.data.images import void_of
 from adapt.errors import InputError, unknown
 from adapt.machine.processes import all_mean, all_sum, global_mean
 from adapt.networks.taps import LOGITS, tap_of, two_logits, upsample
-from adapt.objective.distances import DISTANCES, OPTIONS, divergence, masked_mean
+from adapt.objective import distances, weighting
+from adapt.objective.distances import DISTANCES, divergence, masked_mean
+from adapt.objective.weighting import weighting_of
 from adapt.settings.choices import AUXILIARY_HEAD
 from adapt.settings.objective import (
     KDConfig,
     ObjectiveConfig,
     PseudoConfig,
     RegressionConfig,
+    StitchConfig,
     SupervisedConfig,
 )
 
 Maps = dict[str, Tensor]
 Part = tuple[Tensor, float]
 """A raw value (scalar, with graph) and its weight in the loss."""
+OWNERS = {"distance": distances.OPTIONS, "weighting": weighting.OPTIONS}
+"""Settings of the regression that choose -> options -> the choice that they belong to."""
 
 
 @dataclass(frozen=True)
@@ -40,30 +46,61 @@ class Term:
     labels: bool = False
     dense: bool = False
     """Does it take the network's output for a map?"""
+    cuts: Callable[[int, int], Sequence[str]] = lambda seed, step: ()
+    """The run's seed and the step -> layers after which the frozen teacher goes on from the
+    student's map in that step; `parts` finds its logits among the student's maps, by `cut_at`."""
+
+
+def refuse_unused(config: RegressionConfig) -> None:
+    """InputError for an option of a distance or weighting that is not the chosen one."""
+    default = RegressionConfig()
+    for setting, options in OWNERS.items():
+        chosen = getattr(config, setting)
+        for option, owner in options.items():
+            value = getattr(config, option)
+            if owner != chosen and value != getattr(default, option):
+                shown = value if isinstance(value, dict) else f"{value:g}"
+                raise InputError(
+                    f"objective.regression.{option} is {shown}, but {setting}={chosen} has none; "
+                    f"it belongs to {setting}={owner}"
+                )
+
+
+def distance_at(config: RegressionConfig, tap: str) -> Callable[..., Tensor]:
+    """The distance with its options, as it is computed at a layer; InputError without the layer's
+    variance, where it divides by that."""
+    options = {o: getattr(config, o) for o, d in distances.OPTIONS.items() if d == config.distance}
+    if "variance" in options:
+        if tap not in config.variance:
+            raise InputError(
+                f"objective.regression.variance has no {tap}, which distance=variance divides by; "
+                "give {layer: variance} for every layer, or in a training none"
+            )
+        options["variance"] = config.variance[tap]
+    return partial(DISTANCES[config.distance], **options)
 
 
 def regression(config: RegressionConfig) -> Term:
     """sum_l w_l d(F_l^T(x1), F_l^S(x2)). A layer's gradient reaches the layers up to it only. The
-    student's map is brought to the size of the teacher's."""
-    options = {}
-    for option, owner in OPTIONS.items():
-        value = getattr(config, option)
-        if owner == config.distance:
-            options[option] = value
-        elif value != getattr(RegressionConfig, option):
-            raise InputError(
-                f"objective.regression.{option} is {value:g}, but distance={config.distance} has "
-                f"none; it belongs to distance={owner}"
-            )
-    distance = partial(DISTANCES[config.distance], **options)
+    student's map is brought to the size of the teacher's. With `confidence` cells count where the
+    nearest pixel of x1 has a class that the teacher is so sure of."""
 
     def parts(student: Maps, teacher: Maps, batch: dict[str, Tensor]) -> dict[str, Part]:
-        found = {}
+        found, valid = dict[str, Part](), batch.get("valid")
+        if config.confidence:
+            chance, _, there = opinion(teacher, batch)
+            valid = there & (chance >= config.confidence)
+            found["confidence/share"] = share_of(valid, there), 0.0
         for tap, weight in config.taps.items():
             own, wanted = student[tap].float(), teacher[tap].float()
+            if config.confidence and wanted.ndim != 4:
+                raise InputError(
+                    f"objective.regression.confidence: {tap} has tokens on no grid, of which "
+                    "nobody knows where they lie; give confidence=0 or other taps"
+                )
             if own.ndim == 4 and own.shape[2:] != wanted.shape[2:]:
                 own = upsample(own, (wanted.shape[2], wanted.shape[3]))
-            value = distance(own, wanted, batch.get("valid"))
+            value = distance_at(config, tap)(own, wanted, valid)
             found[f"regression/{tap}"] = value, config.weight * weight
         return found
 
@@ -72,12 +109,17 @@ def regression(config: RegressionConfig) -> Term:
             "objective.regression.taps is empty: name layers, for example taps=[pool3,pool5], or "
             "give taps=auto"
         )
+    refuse_unused(config)
     if strange := config.student.keys() - config.taps.keys():
         raise unknown("objective.regression.student: layer", min(strange), config.taps)
+    if strange := config.variance.keys() - config.taps.keys():
+        raise unknown("objective.regression.variance: layer", min(strange), config.taps)
     if config.student.get(LOGITS, LOGITS) != LOGITS:
         raise InputError(f"taps: only the student's {LOGITS} can be paired with the teacher's")
     pairs = {tap: config.student.get(tap, tap) for tap in config.taps}
-    return Term(parts, frozenset(pairs.values()), frozenset(pairs), pairs)
+    sure = bool(config.confidence)
+    wanted = frozenset({*pairs, LOGITS} if sure else pairs)
+    return Term(parts, frozenset(pairs.values()), wanted, pairs, dense=sure)
 
 
 def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
@@ -131,14 +173,76 @@ def kd(config: KDConfig) -> Term:
     """
 
     def parts(student: Maps, teacher: Maps, batch: dict[str, Tensor]) -> dict[str, Part]:
-        size = (student[LOGITS].shape[2], student[LOGITS].shape[3])
-        both = upsample(teacher[LOGITS].float(), size), student[LOGITS].float()
-        wanted, found = ((z / config.temperature).log_softmax(dim=1) for z in both)
-        apart = divergence(wanted, found, dim=1)[:, None]
-        value = config.temperature**2 * masked_mean(apart, batch.get("valid"))
+        value = distilled(student[LOGITS], teacher[LOGITS], batch, config.temperature)
         return {"kd/divergence": (value, config.weight)}
 
     return Term(parts, student=frozenset({LOGITS}), teacher=frozenset({LOGITS}), dense=True)
+
+
+def opinion(teacher: Maps, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+    """The teacher's largest probability at each pixel of x1, its class, and whether the pixel is
+    valid: (B, H, W) each."""
+    size = (batch["x1"].shape[2], batch["x1"].shape[3])
+    chance, labels = upsample(teacher[LOGITS].float(), size).softmax(dim=1).max(dim=1)
+    valid = batch["valid"].bool() if "valid" in batch else torch.ones_like(labels).bool()
+    return chance, labels, valid
+
+
+def share_of(sure: Tensor, valid: Tensor) -> Tensor:
+    """The share of the valid pixels (B, H, W), of all processes, that are sure; 0 of none."""
+    return all_sum(sure.sum()) / all_sum(valid.sum()).clamp(min=1)
+
+
+def distilled(
+    student: Tensor, teacher: Tensor, batch: dict[str, Tensor], temperature: float = 1.0
+) -> Tensor:
+    """T^2 mean over valid cells of KL(softmax(z_T / T) || softmax(z_S / T)) of logits (B, C, h, w),
+    the teacher's brought to the student's size."""
+    size = (student.shape[2], student.shape[3])
+    both = upsample(teacher.float(), size), student.float()
+    wanted, found = ((z / temperature).log_softmax(dim=1) for z in both)
+    apart = divergence(wanted, found, dim=1)[:, None]
+    return temperature**2 * masked_mean(apart, batch.get("valid"))
+
+
+def cut_at(tap: str) -> str:
+    """The name, among the student's maps, of the teacher's logits from its map at a tap."""
+    return f"cut/{tap}"
+
+
+def stitch(config: StitchConfig) -> Term:
+    """sum_l v_l mean over cells of KL(softmax(T(x1)) || softmax(T_{>l}(F_l^S(x2)))).
+
+    T_{>l} are the frozen teacher's layers after l, which the gradient passes on its way to the
+    student's layers up to l. `one` draws a single l each step, all alike, from the run's seed and
+    the step: v_l = 1. With `all`, of n taps in the order of the forward pass,
+    v_l = 2^-(n-l) / sum_k 2^-(n-k) = 2^(l-1) / (2^n - 1). The composition is that of Block-KD
+    (arXiv 2411.01547), and of a detector's head in CrossKD (2306.11369); drawing and weights are
+    ours. Equal networks and images give exactly 0 with the student in eval mode.
+    """
+    n = len(config.taps)
+
+    def cuts(seed: int, step: int) -> Sequence[str]:
+        if config.cuts == "all":
+            return config.taps
+        return [config.taps[np.random.default_rng([seed, step]).integers(n)]]
+
+    def parts(student: Maps, teacher: Maps, batch: dict[str, Tensor]) -> dict[str, Part]:
+        found = {}
+        for place, tap in enumerate(config.taps):
+            if cut_at(tap) in student:
+                value = distilled(student[cut_at(tap)], teacher[LOGITS], batch)
+                weight = config.weight
+                if config.cuts == "all":
+                    weight *= 2**place / (2**n - 1)
+                else:  # a gradient of 0 for the layers after the cut: processes wait for all
+                    value = value + torch.stack([student[t][:0].sum() for t in config.taps]).sum()
+                found[f"stitch/{tap}"] = value, weight
+        return found
+
+    pairs = {tap: config.student.get(tap, tap) for tap in config.taps}
+    student = frozenset(pairs.values())
+    return Term(parts, student, frozenset({LOGITS}), pairs, dense=True, cuts=cuts)
 
 
 def confident(
@@ -165,7 +269,7 @@ def confident(
             own = valid & (labels == label)
             least[own] = chance[own].median().clamp(max=config.cap)
     sure = valid & (chance >= least)
-    return sure, all_sum(sure.sum()) / all_sum(valid.sum()).clamp(min=1)
+    return sure, share_of(sure, valid)
 
 
 def pseudo(config: PseudoConfig) -> Term:
@@ -178,9 +282,7 @@ def pseudo(config: PseudoConfig) -> Term:
     """
 
     def parts(student: Maps, teacher: Maps, batch: dict[str, Tensor]) -> dict[str, Part]:
-        size = (batch["x1"].shape[2], batch["x1"].shape[3])
-        chance, labels = upsample(teacher[LOGITS].float(), size).softmax(dim=1).max(dim=1)
-        valid = batch["valid"].bool() if "valid" in batch else torch.ones_like(labels).bool()
+        chance, labels, valid = opinion(teacher, batch)
         sure, share = confident(config, chance, labels, valid)
         void = void_of(student[LOGITS].shape[1])
         if config.weighting == "ignore":
@@ -194,15 +296,23 @@ def pseudo(config: PseudoConfig) -> Term:
 
 TERMS: dict[str, Callable[..., Term]] = {
     "regression": regression, "kd": kd, "pseudo": pseudo, "supervised": supervised,
+    "stitch": stitch,
 }  # fmt: skip
 """Adding a term is one function, one line here and one dataclass in ObjectiveConfig."""
 
 
 class Objective:
     """The terms of positive weight, and the union of what they need. The supervised one counts the
-    output of an auxiliary head too, `weight_of_auxiliary` times."""
+    output of an auxiliary head too, `weight_of_auxiliary` times; seed and number of steps are the
+    run's, by which weights of layers may go."""
 
-    def __init__(self, config: ObjectiveConfig, weight_of_auxiliary: float = 0.0) -> None:
+    def __init__(
+        self,
+        config: ObjectiveConfig,
+        weight_of_auxiliary: float = 0.0,
+        seed: int = 0,
+        steps: int = 1,
+    ) -> None:
         active = {n: getattr(config, n) for n in TERMS if getattr(config, n).weight > 0}
         if not active:
             raise InputError(f"objective {config.name!r}: no term of {', '.join(TERMS)} is on")
@@ -216,16 +326,44 @@ class Objective:
         """Maps that the teacher must produce; empty = no teacher is needed."""
         self.pairs = {tap: own for t in self.terms for tap, own in t.pairs.items()}
         """The teacher's layer -> the student's, of layers that are regressed."""
+        for tap, own in ((tap, own) for t in self.terms for tap, own in t.pairs.items()):
+            if self.pairs[tap] != own:
+                raise InputError(
+                    f"objective: {tap} is paired with the student's {own} and {self.pairs[tap]}; "
+                    "objective.stitch.student must be as objective.regression.student"
+                )
         self.labels = any(t.labels for t in self.terms)
         self.dense = [name for name, term in terms.items() if term.dense]
         """Names of the terms that need one label a pixel."""
+        regressed = active.get("regression")
+        self.layers = [f"regression/{tap}" for tap in regressed.taps] if regressed else []
+        self.weighting = weighting_of(regressed, seed, steps) if regressed else None
+        """Of the parts `layers`; None = their weights are fixed."""
+
+    def cuts(self, seed: int, step: int) -> list[str]:
+        """The teacher's layers after which it goes on from the student's map in a step."""
+        return [tap for term in self.terms for tap in term.cuts(seed, step)]
 
     def __call__(
-        self, student: Maps, teacher: Maps, batch: dict[str, Tensor]
+        self, student: Maps, teacher: Maps, batch: dict[str, Tensor], step: int = 0
     ) -> tuple[Tensor, dict[str, Part]]:
-        """The loss (scalar with graph) and every term's and layer's raw value and weight; the
-        student's maps come by the names of the teacher's layers."""
-        parts: dict[str, Part] = {}
-        for term in self.terms:
-            parts |= term.parts(student, teacher, batch)
+        """The loss (scalar with graph) and every term's and layer's raw value and weight, of a step
+        from 0; the student's maps come by the names of the teacher's layers."""
+        parts = self.parts(student, teacher, batch)
+        if self.weighting is not None:
+            weights = self.weighting(self.losses(parts), step)
+            parts |= {n: (parts[n][0], w) for n, w in zip(self.layers, weights, strict=True)}
         return torch.stack([raw * weight for raw, weight in parts.values()]).sum(), parts
+
+    def parts(self, student: Maps, teacher: Maps, batch: dict[str, Tensor]) -> dict[str, Part]:
+        """The parts with the weights that are given."""
+        found: dict[str, Part] = {}
+        for term in self.terms:
+            found |= term.parts(student, teacher, batch)
+        return found
+
+    def losses(self, parts: Mapping[str, Part]) -> Tensor:
+        """The raw values of the regressed layers, float64 (n,) on the CPU without a graph, means
+        over the processes."""
+        raw = torch.stack([parts[name][0].detach() for name in self.layers])
+        return all_mean(raw).double().cpu()

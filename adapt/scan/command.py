@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from adapt.data.samples import map_fields
+from adapt.data.targets import refuse_targets
 from adapt.disk.files import write_json
 from adapt.disk.tables import text_table
 from adapt.errors import Stopped
@@ -53,6 +54,7 @@ def scan(config: ScanConfig) -> Path:
 
 def check(config: ScanConfig) -> tuple[list[Finding], dict[str, Any]]:
     """All findings, each once, and the figures that go with them."""
+    refuse_targets(config.data, "scan")
     found = members(config.data)
     records, broken = measure_all(found.jobs(described=config.pairs), config.workers)
     remedy = REMEDIES["unreadable"]

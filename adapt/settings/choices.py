@@ -59,8 +59,12 @@ def start_named(start: str) -> str:
 PENALTIES = ("none", "l2", "l2_sp", "l2_sp_fisher", "l1_sp", "gl_sp", "gl_sp_fisher")
 """adapt.penalties: where the weights are pulled to."""
 
-DISTANCES = ("norm", "sum", "mean", "relative", "l1", "cosine", "cwd")
+DISTANCES = ("norm", "sum", "mean", "relative", "variance", "l1", "cosine", "pearson", "cwd")
 """adapt.objective.distances: between the maps of student and teacher."""
+
+FIXED = "fixed"
+WEIGHTINGS = (FIXED, "log", "dwa", "rlw", "famo", "ramp")
+"""adapt.objective.weighting: how the weights of regressed layers follow the training."""
 
 DATASETS = (
     "scenes", "camvid", "voc", "context", "person_part", "d3", "lip", "cityscapes", "pairs",
@@ -71,13 +75,13 @@ DATASETS = (
 FITS = STRETCH, CROP, PAD = ("stretch", "crop", "pad")
 """adapt.data.augment: how an image gets the shape of `data.resize`."""
 
-TERMS = ("regression", "kd", "pseudo", "supervised")
+TERMS = ("regression", "kd", "pseudo", "supervised", "stitch")
 """adapt.objective.terms; each has its settings in ObjectiveConfig."""
 
 SCHEDULES = ("poly", "step", "cosine", "constant")
 """adapt.training.schedules."""
 
-FILTERS = ("photocopy", "ripple", "cubism")
+FILTERS = ("photocopy", "ripple", "cubism", "camera")
 """transforms: what makes a new domain of an old one."""
 
 ANALYSES = ("fisher", "weights", "activations", "source")

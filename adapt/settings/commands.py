@@ -159,6 +159,30 @@ class AnalyseConfig(OfARun, Machine):
 
 
 @dataclass
+class MergeConfig(Settings):
+    """Average students that were adapted apart from one teacher, runs=[DIR,DIR], into run=DIR, one
+    network for all their cameras."""
+
+    runs: list[str] = field(default_factory=list)
+    """Finished runs whose networks are averaged. Their teacher itself may be one of them, for the
+    old camera, and so may an earlier merged run."""
+    weights: list[Annotated[float, Range(0, above=True)]] = field(default_factory=list)
+    """How much each of the runs counts, in their order; [] = all alike."""
+    run: str = ""
+    """Folder of the merged run, a new one."""
+    network: TrustConfig = field(default_factory=TrustConfig)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.runs or not self.run:
+            raise InputError("give runs=[DIR,DIR] (finished runs) and run=DIR (a new folder)")
+        if twice := [run for run in self.runs if self.runs.count(run) > 1]:
+            raise InputError(f"runs: {twice[0]!r} stands twice; weights say how much a run counts")
+        if self.weights and len(self.weights) != len(self.runs):
+            raise InputError(f"weights are {self.weights}; give one for each of {self.runs}, or []")
+
+
+@dataclass
 class ExportConfig(OfARun):
     """Write the network of run=DIR into out=DIR, as files that need nothing of this project, and
     compare it."""

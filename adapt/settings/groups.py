@@ -34,9 +34,9 @@ from adapt.settings.choices import (
 )
 
 WHICH = (
-    "name", "root", "target", "pairs", "shards", "transforms", "labels", "sbd", "download",
-    "coarse", "variant", "classes", "void", "codes", "tasks", "colors", "bands", "bands_x2",
-    "range", "range_x2", "imagenet_val", "train_split", "part", "parts", "parts_seed",
+    "name", "root", "target", "targets", "pairs", "shards", "transforms", "labels", "sbd",
+    "download", "coarse", "variant", "classes", "void", "codes", "tasks", "colors", "bands",
+    "bands_x2", "range", "range_x2", "imagenet_val", "train_split", "part", "parts", "parts_seed",
     "consecutive", "share",
 )  # fmt: skip
 """Fields of DataConfig that say which files are read and what is in them, not what becomes of it;
@@ -62,6 +62,9 @@ class DataConfig(Settings, where="data."):
     """Folder of D1, the old, labelled domain."""
     target: str = ""
     """Folder of D2, the new domain: the same layout and names, other pixels."""
+    targets: dict[str, str] = field(default_factory=dict)
+    """Several new domains instead, which one student learns at once: {NAME: DIR}, or for `pairs`
+    {NAME: CSV} as data.pairs. Batches hold them evenly. data.target then picks one of them."""
     pairs: str = ""
     """`pairs` only: CSV file with the columns x1,x2[,y1][,y2][,valid], instead of two folders."""
     shards: str = ""

@@ -108,7 +108,8 @@ def inherit_network(given: NetworkConfig, recorded: NetworkConfig) -> NetworkCon
 
 
 def inherit_data(given: DataConfig, recorded: DataConfig) -> DataConfig:
-    """As `inherit`; of a run on another data set only how images are read, not which ones.
+    """As `inherit`; of a run on another data set only how images are read, not which ones. Of a run
+    on several new domains another one takes the place of all, one of them is picked.
 
     Raises:
         InputError: scenes would be drawn into a folder that only the record names.
@@ -116,6 +117,12 @@ def inherit_data(given: DataConfig, recorded: DataConfig) -> DataConfig:
     if given.name and given.name != recorded.name:
         default = DataConfig()
         recorded = replace(recorded, **{what: getattr(default, what) for what in WHICH})
+    if given.pairs and given.pairs in recorded.targets.values():  # its parts are those of all
+        given = replace(given, target=given.pairs, pairs="")
+    if given.pairs or given.shards or given.target not in ("", *recorded.targets.values()):
+        recorded = replace(recorded, targets={})
+    if given.targets:
+        recorded = replace(recorded, target="", pairs="", shards="")
     found = inherit(given, recorded)
     if found.name == DRAWN and not given.root and not Path(found.root).exists():
         raise InputError(

@@ -4,8 +4,8 @@ from dataclasses import dataclass, field
 from typing import Annotated
 
 from adapt.errors import InputError
-from adapt.settings.checks import OneOf, Range, Settings, Strength
-from adapt.settings.choices import DISTANCES
+from adapt.settings.checks import OneOf, Positive, Range, Settings, Strength
+from adapt.settings.choices import DISTANCES, FIXED, WEIGHTINGS
 
 Temperature = Annotated[float, Range(0, above=True)]
 Confidence = Annotated[float, Range(0, 1, below=True)]
@@ -30,6 +30,25 @@ class RegressionConfig(Settings, where="objective.regression."):
     """Layer of the student that is regressed onto a layer of taps, where its name is another one:
     {pool5: backbone.16}. Where their channels differ a linear projector, which trains as new
     parameters do and is not part of the student, brings them to the teacher's number."""
+    variance: dict[str, Annotated[float, Range(0, above=True)]] = field(default_factory=dict)
+    """`variance` only: what the squared difference of each layer is divided by. {} = the variance
+    of the teacher's maps, which is estimated from up to 64 training images before the first step
+    and recorded with the run."""
+    confidence: Confidence = 0.0
+    """Largest probability that the teacher must give a place of x1, or the place does not count;
+    0 = all count."""
+    weighting: Annotated[str, OneOf(*WEIGHTINGS)] = FIXED
+    """How the weights of the layers follow the training while their sum stays: `fixed` = they do
+    not, `log` = inversely proportional to each loss, `dwa` = larger where a loss falls slowly,
+    `rlw` = random in each step, `famo` = so that all losses fall at one rate, `ramp` = from the
+    given ones in reverse order to the given ones. But for `fixed` and `ramp` the sum of the given
+    weights is all that counts of them."""
+    window: Positive = 25
+    """`dwa` only: number of steps over which a loss is averaged."""
+    beta: Strength = 0.025
+    """`famo` only: step size of the layers' logits."""
+    gamma: Strength = 0.01
+    """`famo` only: decay of the layers' logits."""
 
 
 @dataclass
@@ -84,6 +103,26 @@ class PseudoConfig(Settings, where="objective.pseudo."):
 
 
 @dataclass
+class StitchConfig(Settings, where="objective.stitch."):
+    """Distillation of the teacher's class probabilities on x1 into what the teacher itself makes
+    of the student's maps of x2: its layers after a tap are run on the student's map there."""
+
+    weight: Strength = 0.0
+    """Weight of the term; 0 = off."""
+    taps: list[str] = field(default_factory=list)
+    """Layers after which the teacher goes on from the student's map. Everything must go through
+    each of them: one that a skip connection passes by is refused. Empty = those of `taps=auto` of
+    which this holds."""
+    cuts: Annotated[str, OneOf("one", "all")] = "one"
+    """Which of the taps a step uses: `one` = one at random, at the cost of one pass through the
+    teacher's later layers, `all` = all of them, and each counts half as much as the next deeper
+    one."""
+    student: dict[str, str] = field(default_factory=dict)
+    """Layer of the student whose map stands in for that of a layer of taps, where its name is
+    another one; as for the regression."""
+
+
+@dataclass
 class ObjectiveConfig(Settings):
     """The objective of a training: a weighted sum of terms."""
 
@@ -95,3 +134,4 @@ class ObjectiveConfig(Settings):
     supervised: SupervisedConfig = field(default_factory=SupervisedConfig)
     kd: KDConfig = field(default_factory=KDConfig)
     pseudo: PseudoConfig = field(default_factory=PseudoConfig)
+    stitch: StitchConfig = field(default_factory=StitchConfig)

@@ -79,7 +79,7 @@ class Misaligned:
         digests = make_all(outputs, workers, "plant")
         for split, members in lists.items():
             layout.write_list(out, split, [twins[sample.name] for sample in members])
-        write_whole(self.folder / PLANTED, csv_of([COLUMNS, *self.rows()]).encode())
+        write_whole(self.folder / PLANTED, csv_of([COLUMNS, *self.rows()]))
         about = {"offset": self.kind, "pixels": self.length}
         return write_manifest(self.folder, about, outputs, digests)
 

@@ -108,7 +108,7 @@ LOGGERS: dict[str, Callable[[Path, int], Logger]] = {
 
 def identity(run: Path) -> str:
     """A name of a run's folder that other services accept."""
-    return hashlib.sha256(str(run.absolute()).encode()).hexdigest()[:12]
+    return hashlib.sha256(str(run.absolute()).encode(errors="surrogateescape")).hexdigest()[:12]
 
 
 class Loggers:

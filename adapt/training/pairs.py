@@ -3,10 +3,12 @@
 import numpy as np
 
 from adapt.align.sample import Sampled, command, cure, sampled
+from adapt.data.targets import each_target
 from adapt.errors import InputError
 from adapt.machine.processes import rank_zero_only
 from adapt.machine.runtime import say
 from adapt.networks.taps import LOGITS
+from adapt.settings.groups import DataConfig
 from adapt.training.setup import Setup
 
 
@@ -20,29 +22,31 @@ def say_pairs(setup: Setup) -> None:
     data, config = setup.data, setup.config
     if setup.teacher is None or data.classification or data.objects or not config.steps:
         return
-    try:
-        found = sampled(data.samples, config.data)
-    except InputError as error:  # which the training will name when it comes to the image
-        say(f"pairs: no sample: {error}")
-        return
-    for line in found.lines:
-        say(line)
-    if found.strange:
-        most = "warning: most pairs seem to show two scenes; " if found.lost else ""
-        say(f"{most}{command('scan', config.data)} looks at every pair")
-    if warning := offset_warning(setup, found):
-        say(warning)
+    for target, settings in each_target(config.data).items():
+        head = f"{target}: " if target else ""
+        try:
+            found = sampled((data.of_target(target) if target else data).samples, settings)
+        except InputError as error:  # which the training will name when it comes to the image
+            say(f"{head}pairs: no sample: {error}")
+            continue
+        for line in found.lines:
+            say(f"{head}{line}")
+        if found.strange:
+            most = "warning: most pairs seem to show two scenes; " if found.lost else ""
+            say(f"{head}{most}{command('scan', settings)} looks at every pair")
+        if warning := offset_warning(setup, settings, found):
+            say(f"{head}{warning}")
 
 
-def offset_warning(setup: Setup, found: Sampled) -> str:
+def offset_warning(setup: Setup, data: DataConfig, found: Sampled) -> str:
     """What to say of an offset; empty where it is within a cell, or no more than chance."""
     (tap, stride), off = deepest(setup), found.misalignment
     cells = float(np.hypot(*np.divide(off.shift, stride[::-1])))
     if cells <= 1 or not off.systematic:
         return ""
-    (x, y), transforms = off.shift, setup.config.data.transforms
+    (x, y), transforms = off.shift, data.transforms
     although = f", although data.transforms={transforms} moves it" if transforms else ""
-    align, setting = cure(setup.config.data)
+    align, setting = cure(data)
     return (
         f"warning: x2 lies ({x:+.1f}, {y:+.1f}) px off x1{although}, {cells:.1f} cells of layer "
         f"{tap}, of {max(stride):.3g} px each, and there the student will put its maps. To align "

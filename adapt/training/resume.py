@@ -28,6 +28,8 @@ def save(setup: Setup, run: RunFolder, step: int, seconds: float) -> None:
         state["average"] = setup.average.state_dict()
     if projectors := setup.projectors.state_dict():
         state["projectors"] = projectors
+    if setup.objective.weighting is not None:
+        state["weighting"] = setup.objective.weighting.memory
     about = {"settings": run.recorded, "curve": curve(run.path)}
     rank_zero_only(checkpoint.save)(run.checkpoints, step, state, setup.inputs, seconds, **about)
 
@@ -67,6 +69,11 @@ def restore(setup: Setup, run: RunFolder) -> tuple[int, float]:
         ) from None
     run.rewind(found.step, found.meta.get("curve"))
     say(f"resuming {run.path} at step {found.step}")
+    if changed := run.elsewhere():
+        say(
+            f"warning: since the run began, {'; '.join(changed)}: sums are rounded otherwise, so "
+            "it will not end with the bits of a run that was never stopped"
+        )
     return found.step, float(found.meta["seconds"])
 
 
@@ -92,13 +99,15 @@ def check_own(setup: Setup, run: RunFolder, found: checkpoint.Checkpoint) -> Non
 
 
 def bring_back(setup: Setup, state: dict[str, Any], step: int) -> None:
-    """Student, optimiser, average and random state as a checkpoint has them."""
+    """Student, optimiser, average, weights of layers and random state as a checkpoint has them."""
     load_tensors(setup.student, state["student"], "the checkpoint")
     setup.update.load_state_dict(state["optimizer"])
     if setup.average is not None:
         setup.average.load_state_dict(state["average"])
     if setup.projectors.state_dict():
         load_tensors(setup.projectors, state["projectors"], "the checkpoint")
+    if setup.objective.weighting is not None:
+        setup.objective.weighting.memory.copy_(state["weighting"])
     if rank() >= len(state["rng"]):
         torch.manual_seed(process_seed(setup.config.seed, step))
         return

@@ -20,6 +20,7 @@ from adapt.machine.processes import on_rank_zero, rank, world
 from adapt.machine.runtime import Runtime, runtime, say
 from adapt.networks import build_network
 from adapt.networks.batchnorm import freeze, train_mode
+from adapt.networks.cuts import run_from
 from adapt.networks.factory import copied
 from adapt.networks.gradient_checkpointing import blocks, recomputed
 from adapt.networks.layers import Layer, trace
@@ -40,7 +41,7 @@ from adapt.networks.saved import (
 )
 from adapt.networks.sizes import outputs
 from adapt.networks.taps import forward, of_task
-from adapt.objective.terms import Maps, Objective
+from adapt.objective.terms import Maps, Objective, cut_at
 from adapt.penalties import Penalty
 from adapt.penalties.fisher import read_fisher
 from adapt.settings.choices import BACKBONE
@@ -62,6 +63,7 @@ from adapt.training.taps import projectors, with_taps
 from adapt.training.tasks import owners, sets_of, shares_of, tasks_in, with_weights
 from adapt.training.teacher_cache import TeacherCache, cached
 from adapt.training.updates import Update, update_of
+from adapt.training.variance import with_variance
 
 OTHER_HEADS = f", or start={BACKBONE}RUN, which takes all but the heads"
 ANOTHER = "; a student of another network needs start=RUN, a weights file, or none"
@@ -154,6 +156,12 @@ class Setup:
         if self.cache is None or "view" not in batch:
             return compute()
         return self.cache(batch["view"], compute, self.machine.device)
+
+    def continued(self, maps: Maps, x1: Tensor, step: int) -> Maps:
+        """The teacher's logits where it goes on from the student's maps, at the step's cuts."""
+        assert self.teacher is not None
+        taps = self.objective.cuts(self.config.seed, step)
+        return {cut_at(tap): run_from(self.teacher, tap, maps[tap], x1[:1]) for tap in taps}
 
     @property
     def optimizer(self) -> torch.optim.Optimizer:
@@ -274,7 +282,8 @@ def prepare(
     sets = sets_of(config, read(config.data))
     tasks = tasks_in(sets)
     config = with_weights(config, tasks)
-    objective = Objective(config.objective, config.network.auxiliary)
+    config = with_variance(config, sets[0][0], teacher, machine)
+    objective = Objective(config.objective, config.network.auxiliary, config.seed, config.steps)
     for data, settings in sets:
         check_data(config, settings, data, objective)
     models = {k: m for k, m in (("start", start), ("teacher", teacher)) if m is not None}

@@ -5,12 +5,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from torch import nn
+
 from adapt.errors import InputError, listing
 from adapt.machine.runtime import say
 from adapt.networks import build_network
+from adapt.networks.cuts import check_cuts, obstacle
 from adapt.networks.layers import Layer, auto_taps, check, linear, proposal, scale, trace, weighted
 from adapt.networks.saved import Model
-from adapt.networks.taps import LOGITS, aliases
+from adapt.networks.taps import LOGITS, aliases, tasks_of
 from adapt.objective.projectors import Projectors
 from adapt.objective.terms import TERMS, Objective
 from adapt.settings.checks import AUTO
@@ -26,8 +29,8 @@ def with_taps(
     teacher: Model | None,
     size: Callable[[], tuple[int, int]],
 ) -> TrainConfig:
-    """The configuration in whose objective stand the layers that `taps`, or an objective without a
-    name, means; a line says which ones.
+    """The configuration in whose objective stand the layers that `taps`, an objective without a
+    name, or a stitch without taps, means; a line says which ones.
 
     Args:
         config: of a training, resolved.
@@ -50,7 +53,7 @@ def with_taps(
             if not taps and DEFAULT_TAP not in {*aliases(net), *dict(net.named_modules())}:
                 taps, why = AUTO, f"the {what} has no {DEFAULT_TAP}: "
     if not taps:
-        return replace(config, objective=objective)
+        return with_cuts(replace(config, objective=objective), nets, size)
     if not nets:
         raise InputError(f"taps={taps} needs teacher=RUN")
     theirs, *others = (trace(net, size()) for net in nets.values())
@@ -71,7 +74,42 @@ def with_taps(
         student=renamed,
     )
     name = "_".join([AUTO if taps == AUTO else "taps", *further])
-    return replace(config, taps="", objective=replace(objective, name=name, regression=regression))
+    objective = replace(objective, name=name, regression=regression)
+    return with_cuts(replace(config, taps="", objective=objective), nets, size)
+
+
+def with_cuts(
+    config: TrainConfig, nets: Mapping[str, nn.Module], size: Callable[[], tuple[int, int]]
+) -> TrainConfig:
+    """The configuration in whose stitch stand layers of the teacher that are cuts, the shallowest
+    first; of taps=auto where it names none, and then a line says which ones.
+
+    Args:
+        config: of a training, resolved.
+        nets: the teacher and, where that is another network, the student.
+        size: as in `with_taps`.
+
+    Raises:
+        InputError: a layer that is not known, cannot be tapped, or is no cut.
+    """
+    stitch, teacher = config.objective.stitch, next(iter(nets.values()), None)
+    if not stitch.weight or teacher is None or tasks_of(teacher):  # refused where tasks are
+        return config
+    at = size()
+    theirs, *others = (trace(net, at) for net in nets.values())
+    own = others[0] if others else theirs
+    weights, pairs = chosen(stitch.taps or AUTO, theirs, own, stitch.student)
+    layers = {layer.name: layer for layer in theirs}
+    left = {tap for tap in weights if not stitch.taps and obstacle(teacher, layers[tap], at)}
+    taps = [tap for tap in weights if tap not in left]
+    if stitch.taps or not taps:
+        check_cuts(teacher, theirs, taps or list(weights)[-1:], at, "objective.stitch.taps")
+    else:
+        passed = f"; not from {listing(left)}, which skip connections pass by" if left else ""
+        say(f"stitch: the teacher goes on from {', '.join(taps)}{passed}")
+    partners = {tap: pairs[tap] for tap in taps if pairs[tap] != tap}
+    stitch = replace(stitch, taps=taps, student=partners)
+    return replace(config, objective=replace(config.objective, stitch=stitch))
 
 
 def chosen(

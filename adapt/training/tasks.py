@@ -17,7 +17,7 @@ from adapt.settings.training import TrainConfig
 from adapt.training.freezing import with_gradient
 
 Sets = Sequence[tuple[DataSet, DataConfig]]
-ALONE = ("kd", "pseudo")
+ALONE = ("kd", "pseudo", "stitch")
 """Terms of one head."""
 
 
@@ -26,10 +26,13 @@ def sets_of(config: TrainConfig, data: DataSet) -> Sets:
     if there is any, both with their label maps by task.
 
     Raises:
-        InputError: a teacher beside a second one, or a task that has other classes in it.
+        InputError: a teacher or several new domains beside a second one, or a task that has other
+            classes in it.
     """
     if not config.also.name:
         return [(data, config.data)]
+    if data.targets:
+        raise InputError(f"also is {config.also.name}; data.targets goes with one data set")
     if config.teacher:
         raise InputError(f"also is {config.also.name}; a training with a teacher has one data set")
     first, second = data.with_tasks(), load(config.also, "train").with_tasks()

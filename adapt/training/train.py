@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from adapt.data import DataSet, once
+from adapt.data import DataSet, by_target, once
 from adapt.data.objects import batches_of
 from adapt.data.sampling import Batch, Stream, batches
 from adapt.disk.files import sha256
@@ -24,7 +24,6 @@ from adapt.disk.runs import (
 )
 from adapt.errors import InputError, Stopped
 from adapt.evaluation.inference import Reading, evaluate_networks, headline, mean_loss
-from adapt.evaluation.metrics import MATRIX
 from adapt.machine.processes import (
     all_gather,
     all_max,
@@ -46,8 +45,10 @@ from adapt.training.loggers import Logger, Loggers
 from adapt.training.resume import restore, save
 from adapt.training.schedules import set_rate
 from adapt.training.setup import Setup, prepare, resolve
-from adapt.training.trial import trial
+from adapt.training.trial import trial, unchanged
 
+WHOLE = 1000
+"""Classes of which the cross-entropy of whole images is computed, whose logits grow with them."""
 NUMBERS = ("step", "loss", "lr", "grad_norm")
 """Of a step, for `on_step`."""
 OnStep = Callable[[dict[str, Any]], object]
@@ -120,10 +121,13 @@ def describe(setup: Setup) -> str:
         line += f", {world()} processes of {config.batch // world()} each"
     projected = [str(setup.projectors)] if list(setup.projectors.parameters()) else []
     tasks = [f"heads: {', '.join(f'{task} ({len(own)})' for task, own in setup.tasks.items())}"]
+    targets = zip(setup.data.targets, map(len, setup.data.places()), strict=False)
+    domains = [f"new domains, evenly in batches: {', '.join(f'{t} ({n})' for t, n in targets)}"]
     seen = {key: sees(network) for key, network in setup.networks.items()}
     said = [f"{key}: {text}" for key, text in seen.items()]
     said = said if len(set(seen.values())) > 1 else list(seen.values())[:1]
-    return "\n".join([line, *(tasks if setup.tasks else ()), *said, *split.lines(), *projected])
+    heads = [*(tasks if setup.tasks else ()), *(domains if setup.data.targets else ())]
+    return "\n".join([line, *heads, *said, *split.lines(), *projected])
 
 
 def fit(setup: Setup, run: RunFolder, begin: int, before: float, on_step: OnStep | None) -> None:
@@ -199,18 +203,31 @@ def one_step(setup: Setup, batch: Batch, step: int) -> dict[str, Any]:
     with machine.autocast():
         target = setup.target(images["x1"], batch) if setup.teacher is not None else {}
         maps = setup.tapped(images[setup.image])
-    loss, parts = setup.objective(maps, target, tensors | images)
+        if setup.teacher is not None:
+            maps |= setup.continued(maps, images["x1"], step)
+    given = tensors | images
+    loss, parts = setup.objective(maps, target, given, step)
     setup.optimizer.zero_grad(set_to_none=True)
     loss.backward()
     gradients = [p.grad for p in setup.tapped.parameters() if p.grad is not None]
     norm = torch.nn.utils.get_total_norm(gradients)
     loss = all_mean(loss.detach())
     refuse_non_finite(loss, norm, parts, step, batch["name"])
-    setup.update(tensors | images)
+    setup.update(given)
+    if setup.objective.weighting is not None:
+        setup.objective.weighting.after(step, lambda: losses_after(setup, target, given))
     if setup.average is not None:
         setup.average.update_parameters(setup.student)
     numbers = {"step": step + 1, "lr": rate, "loss": loss.item(), "grad_norm": norm.item()}
     return {**numbers, "parts": parts}
+
+
+@torch.no_grad()
+def losses_after(setup: Setup, target: Maps, given: Maps) -> Tensor:
+    """The losses of the regressed layers on a batch again, after its update."""
+    with unchanged(setup.student), setup.machine.autocast():
+        maps = setup.alone(given[setup.image])
+    return setup.objective.losses(setup.objective.parts(maps, target, given))
 
 
 def masks_of(batch: Batch) -> list[str]:
@@ -274,20 +291,21 @@ def validate(setup: Setup, run: RunFolder, loggers: Logger, step: int) -> None:
 
 
 def scores_of(setup: Setup, sets: Mapping[str, tuple[DataConfig, DataSet]]) -> dict[str, float]:
-    """The student's scores on data sets, each after its `task/`; where labels of pixels are learnt
-    with their mean cross-entropy, `loss`."""
+    """The student's scores on data sets, each after its `task/`, and of several new domains after
+    their `name/`; where labels of pixels are learnt with their mean cross-entropy, `loss`."""
     config, machine, image = setup.config, setup.machine, setup.image
     found: dict[str, float] = {}
-    for task, (settings, data) in sets.items():
+    every = ((t, *one) for t, of in sets.items() for one in by_target(*of).items())
+    for task, target, (settings, data) in every:
         how = (settings, config.network, config.batch, config.workers)
         reading = Reading(*how, teacher=setup.networks["x1"])
         teacher = of_task(setup.teacher, task) if setup.teacher else None
         seen = (machine, of_task(setup.result, task), reading, data, image)
         scores = headline(evaluate_networks(*seen, teacher))
-        pixels = data.labelled and not data.classification and len(data.classes) <= MATRIX
+        pixels = data.labelled and not data.classification and len(data.classes) <= WHOLE
         if config.objective.supervised.weight and pixels:
             scores["loss"] = mean_loss(*seen)
-        found |= {f"{task}/{name}" if task else name: value for name, value in scores.items()}
+        found |= {"/".join(filter(None, (task, target, k))): v for k, v in scores.items()}
     return found
 
 

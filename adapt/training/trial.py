@@ -62,6 +62,8 @@ def trial(setup: Setup) -> None:
             with machine.autocast():
                 target = setup.target(images, {}) if setup.teacher is not None else {}
                 maps = setup.alone(images)
+                if setup.teacher is not None:
+                    maps |= setup.continued(maps, images, 0)
             void = setup.config.network.void
             for task, classes in (setup.tasks or {"": setup.data.classes}).items():
                 check_classes(maps, tap_of(task), len(classes) + void)

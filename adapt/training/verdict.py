@@ -16,6 +16,7 @@ from torch import nn
 from adapt.data import DataSet, some
 from adapt.data.augment import resize
 from adapt.data.images import as_rgb, void_of, write_png
+from adapt.data.targets import target_of
 from adapt.disk.files import read_mapping, write_json
 from adapt.disk.runs import SUMMARY, read_summary
 from adapt.errors import InputError
@@ -30,6 +31,8 @@ from adapt.settings.checks import one_of
 from adapt.settings.choices import ADABN as ADABN_NAME
 from adapt.settings.choices import TEACHER
 from adapt.settings.mapping import build
+from adapt.training.expected import in_words
+from adapt.training.resampling import ious, mious, resampled
 
 VERDICT, PICTURES = "verdict.json", "held_out"
 BEFORE, ADABN, AFTER = "before", "adabn", "after"
@@ -45,8 +48,8 @@ GAIN, OVER_ADABN, OVER_TEACHER = "gain", "over_adabn", "over_teacher"
 WORTH, NOT_WORTH, UNCLEAR = "worth using", "not worth using", "unclear"
 FEWEST = 10
 """Pairs below which nothing is concluded."""
-RESAMPLES, INTERVAL = 1000, (5, 95)
-"""Draws of the bootstrap, and the percentiles that bound its 90 % interval."""
+INTERVAL = 5, 95
+"""The percentiles that bound the bootstrap's 90 % interval."""
 ADABN_IMAGES = 256
 """Training images, evenly spaced, that AdaBN's statistics are estimated on at most."""
 MOST = 100
@@ -91,6 +94,10 @@ class Verdict:
     """STARTED or UNTRAINED, where the student is another network than the teacher."""
     teacher: float | None = None
     """teacher(x2), where that is not `before`."""
+    targets: "dict[str, Verdict]" = field(default_factory=dict)
+    """Of several new domains, by name: the verdict on the pairs of each."""
+    clean: float | None = None
+    """The teacher's mIoU by labels on old images, where its run has been evaluated there."""
 
     @property
     def adabn_is_as_good(self) -> bool:
@@ -122,6 +129,8 @@ class Verdict:
                 "the teacher itself is as good on the new images (after - teacher: "
                 f"{low:+.1f} to {high:+.1f})"
             )
+        if self.clean is not None and not (self.start or self.reasons):
+            said.append(in_words(self.before or 0.0, self.after or 0.0, self.clean))
         return said
 
     @property
@@ -139,7 +148,8 @@ class Verdict:
         return text + "; better{} on {}, worse on {}".format(than, *shares)
 
     def __str__(self) -> str:
-        return "; ".join([f"{self.facts}: {self.conclusion or UNCLEAR}", *self.remarks()])
+        said = "; ".join([f"{self.facts}: {self.conclusion or UNCLEAR}", *self.remarks()])
+        return "\n".join([said, *(f"{target}: {own}" for target, own in self.targets.items())])
 
 
 def read_verdict(folder: Path) -> Verdict | None:
@@ -181,6 +191,7 @@ def judge(
     folder: Path,
     start: nn.Module | None = None,
     kind: str = "",
+    clean: float | None = None,
 ) -> Verdict:
     """Compare two networks on pairs that neither was fitted to; the run's folder gets verdict.json
     and pictures of KEPT pairs. The processes of a run share the work.
@@ -196,6 +207,7 @@ def judge(
         start: what the student started from, where it is another network than the teacher; else
             that is the teacher.
         kind: STARTED or UNTRAINED, where there is one.
+        clean: the teacher's mIoU by labels on old images, where it is known.
     """
     before = teacher if start is None else start
     for net in (teacher, before, student):
@@ -209,12 +221,20 @@ def judge(
         own = list(compare(machine, teacher, nets, reading, held_out))
     pairs = sorted((p for share in all_gather(own) for p in share), key=lambda p: p.name)
     steps = read_summary(folder)["steps"] if (folder / SUMMARY).is_file() else None
-    found = replace(
-        conclude(np.stack([p.counts for p in pairs]), list(nets), held_out.classes, steps, kind),
-        adabn_images=images,
-        no_adabn=why,
-        pictures=[safe(p.name) for p in pairs if p.views],
-    )
+
+    def verdict(of: list[Pair]) -> Verdict:
+        counts = np.stack([pair.counts for pair in of])
+        return replace(
+            conclude(counts, list(nets), held_out.classes, steps, kind),
+            adabn_images=images,
+            no_adabn=why,
+            pictures=[safe(pair.name) for pair in of if pair.views],
+            clean=clean,
+        )
+
+    names = held_out.targets
+    targets = {own: verdict([p for p in pairs if target_of(p.name) == own]) for own in names}
+    found = replace(verdict(pairs), targets=targets)
 
     def write() -> None:
         for pair in pairs:
@@ -291,30 +311,8 @@ def safe(name: str) -> str:
     plain = re.sub(r"[^\w.-]", "_", name)[-MOST:].lstrip(".")
     if plain == name:
         return name
-    return f"{plain[9 - MOST :]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}".lstrip(".")
-
-
-def mious(counts: np.ndarray) -> np.ndarray:
-    """Counts (..., 3, C) as in `Pair` -> mIoU (...) in percent; NaN where no pixel counts."""
-    iou = ious(counts)
-    there = ~np.isnan(iou)
-    with np.errstate(invalid="ignore"):
-        return np.where(there, iou, 0).sum(axis=-1) / there.sum(axis=-1)
-
-
-def ious(counts: np.ndarray) -> np.ndarray:
-    """Counts (..., 3, C) -> IoU (..., C) in percent; NaN for a class that nobody says."""
-    hits, true, predicted = np.moveaxis(counts.astype(np.float64), -2, 0)
-    with np.errstate(invalid="ignore"):
-        return 100 * hits / (true + predicted - hits)
-
-
-def resampled(counts: np.ndarray) -> np.ndarray:
-    """mIoU (RESAMPLES, rows) of pairs that are drawn with replacement, from counts (N, rows, 3, C):
-    the bootstrap of Efron (1979), with the same draws for every row."""
-    pairs = len(counts)
-    drawn = np.random.default_rng(0).multinomial(pairs, np.full(pairs, 1 / pairs), RESAMPLES)
-    return np.stack([mious(np.tensordot(times, counts, axes=1)) for times in drawn])
+    digest = hashlib.sha256(name.encode(errors="surrogateescape")).hexdigest()
+    return f"{plain[9 - MOST :]}-{digest[:8]}".lstrip(".")
 
 
 def conclude(

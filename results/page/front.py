@@ -127,4 +127,4 @@ def write(path: Path, found: Evidence, worths: Sequence[Worth], pictures: Path, 
     links = (relative(one, path.parent) for one in (pictures / PICTURE, page))
     text = placed(read_text(path), block(found, worths, *links), str(path))
     write_whole(pictures / PICTURE, chart(found))
-    write_whole(path, text.encode())
+    write_whole(path, text)

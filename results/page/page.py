@@ -49,7 +49,7 @@ def results(
         write_json(records / STYLE, style_record(runs[0], judge))
     found = load(records)
     page = Page(found, records, out, pictures)
-    write_whole(out, page.text().encode())
+    write_whole(out, page.text())
     if readme:
         front.write(readme, found, page.worths, pictures, out)
     say(f"{out}: {len(found.records)} records, {len(found.scores)} evaluations")

@@ -29,22 +29,33 @@ from adapt.settings.objective import (
     ObjectiveConfig,
     PseudoConfig,
     RegressionConfig,
+    StitchConfig,
     SupervisedConfig,
 )
 from adapt.settings.training import TrainConfig
 from adapt.training.train import train
 
 SIZE, CLASSES, IMAGES = (12, 10), 5, 4
+VARIANCE = {"variance": {"pool3": 0.5}}
 OBJECTIVES = {
     "supervised": ObjectiveConfig("supervised", supervised=SupervisedConfig(1.0)),
     "kd": ObjectiveConfig("kd", kd=KDConfig(1.0)),
     "pseudo": ObjectiveConfig("pseudo", pseudo=PseudoConfig(1.0, tau=0.2)),
+    "sure": ObjectiveConfig("sure", RegressionConfig(1.0, {"pool3": 1.0}, confidence=0.5)),
+    "log": ObjectiveConfig(
+        "log", RegressionConfig(1.0, {"pool3": 1, "logits": 2}, weighting="log")
+    ),
     "pseudo_share": ObjectiveConfig("share", pseudo=PseudoConfig(1.0, tau=0.2, weighting="share")),
-    **{d: ObjectiveConfig(d, RegressionConfig(1.0, {"pool3": 1.0}, d)) for d in DISTANCES},
+    **{
+        d: ObjectiveConfig(
+            d, RegressionConfig(1.0, {"pool3": 1.0}, d, variance=VARIANCE.get(d, {}))
+        )
+        for d in DISTANCES
+    },
 }
 
 
-RUNS = ("affine", "average", "student", "heads")
+RUNS = ("affine", "average", "student", "famo", "heads", "stitch")
 
 
 def batch(masked: bool) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Tensor]]:
@@ -70,12 +81,13 @@ def batch(masked: bool) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str,
 
 
 def gradient(config: ObjectiveConfig, masked: bool, images: slice) -> Tensor:
-    """Of the loss on some of the images to a shift of each of the student's channels."""
+    """Of the loss on some of the images to a shift of each of the student's channels that grows
+    with the square of what is there, to which no distance is indifferent."""
     student, teacher, given = batch(masked)
     shift = torch.zeros(6 + CLASSES, requires_grad=True)
     moved = {
-        "pool3": student["pool3"][images] + shift[:6, None, None],
-        "logits": student["logits"][images] + shift[6:, None, None],
+        tap: of[images] + own[:, None, None] * (1 + of[images].square())
+        for (tap, of), own in zip(student.items(), shift.split([6, CLASSES]), strict=True)
     }
     target = {k: v[images] for k, v in teacher.items()}
     loss, _ = Objective(config)(moved, target, {k: v[images] for k, v in given.items()})
@@ -116,4 +128,10 @@ if __name__ == "__main__":
         pull = PenaltyConfig("none")
         config = adapting(folder, folder / f"student_{count}", batch=4, steps=6, bn="eval")
         train(replace(config, penalty=pull, **smaller))
+        rule = RegressionConfig(1.0, {"pool1": 0.5, "pool3": 1.0}, weighting="famo", beta=5.0)
+        how = {"batch": 4, "steps": 6, "bn": "eval", "objective": ObjectiveConfig("famo", rule)}
+        train(adapting(folder, folder / f"famo_{count}", **how))
+        config = adapting(folder, folder / f"stitch_{count}", batch=4, steps=6, bn="eval")
+        objective = ObjectiveConfig("stitch", stitch=StitchConfig(1.0, ["pool1", "pool3"]))
+        train(replace(config, objective=objective))
         train(heads(folder, folder / f"heads_{count}"))

@@ -15,6 +15,7 @@ IMAGE = (39, 53)
 """Neither side is a multiple of the map's, and they are not square."""
 VARIANTS: list[tuple[str, dict[str, float]]] = [
     *((name, {}) for name in DISTANCES),
+    ("variance", {"variance": 0.25}),
     ("cosine", {"margin": 0.8}),
     ("cosine", {"margin": -0.2}),
     ("cwd", {"temperature": 4.0}),
@@ -61,6 +62,7 @@ def slow(
     valid: np.ndarray,
     margin: float = 1.0,
     temperature: float = 1.0,
+    variance: float = 1.0,
 ) -> float:
     """The documented formulas, one value at a time."""
     chosen = counted(valid)
@@ -74,8 +76,8 @@ def slow(
         return sum(squared) / BATCH
     if name == "norm":
         return sum(d**0.5 for d in squared) / BATCH
-    if name == "mean":
-        return sum(squared) / (total * CHANNELS)
+    if name in ("mean", "variance"):
+        return sum(squared) / (total * CHANNELS) / variance
     if name == "l1":
         return sum(abs(s - t) for image in pairs for s, t in image) / (total * CHANNELS)
     if name == "relative":
@@ -89,6 +91,19 @@ def slow(
                 cos = sum(s * t) / np.sqrt(sum(s**2) * sum(t**2))
                 hinges.append(max(0.0, margin - cos))
         return sum(hinges) / total
+    if name == "pearson":
+        apart = 0.0
+        for c in range(CHANNELS):
+            own = [
+                np.array([of[b, c, i, j] for b in range(BATCH) for i, j in chosen[b]])
+                for of in (student, teacher)
+            ]
+            s, t = ((v - v.mean()) / np.sqrt(v.var() + 1e-6) for v in own)
+            apart += np.square(s - t).mean() / 2 / CHANNELS
+            assert np.square(s - t).mean() / 2 == pytest.approx(
+                1 - np.corrcoef(*own)[0, 1], abs=1e-5
+            )
+        return apart
     assert name == "cwd"
     apart = 0.0
     for b in range(BATCH):
@@ -160,3 +175,18 @@ def test_cosine_of_zero_vectors_is_finite_and_so_is_its_gradient() -> None:
         value.backward()
         assert value.item() == pytest.approx(wanted)
         assert student.grad is not None and student.grad.abs().max() <= 1
+
+
+def test_pearson_of_dead_channels_and_of_tokens() -> None:
+    """A channel that is the same everywhere beside one that is not is half of what nothing in
+    common is, beside another dead one 0; scale and offset of a channel change nothing."""
+    alive, dead = maps(0).float(), torch.full((BATCH, CHANNELS, H, W), 30.0)
+    for student, teacher, wanted in ((dead, alive, 0.5), (alive, dead, 0.5), (dead, dead + 1, 0.0),
+                                     (alive, 3 * alive + 2, 0.0)):  # fmt: skip
+        student = student.clone().requires_grad_()
+        value = DISTANCES["pearson"](student, teacher)
+        value.backward()
+        assert value.item() == pytest.approx(wanted, abs=1e-5)
+        assert student.grad is not None and student.grad.isfinite().all()
+    tokens = DISTANCES["pearson"](maps(0).flatten(2), maps(1).flatten(2), mask())
+    assert tokens.item() == pytest.approx(DISTANCES["pearson"](maps(0), maps(1)).item())

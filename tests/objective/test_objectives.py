@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from adapt.disk.runs import read_metrics
 from adapt.errors import InputError
 from adapt.networks.deeplab_vgg16 import DeepLabVGG16
 from adapt.networks.taps import LOGITS, forward, upsample
-from adapt.objective.distances import DISTANCES
+from adapt.objective.distances import DISTANCES, cells
 from adapt.objective.terms import Objective
 from adapt.settings.groups import ScheduleConfig
 from adapt.settings.objective import (
@@ -61,10 +62,19 @@ def loss_of(
 
 
 POOL_WEIGHTS = dict.fromkeys(POOLS, 1.0)
+
+
+def at_pools(distance: str, options: dict[str, float]) -> dict[str, Any]:
+    """The options of a distance as settings: of `variance` a number a layer."""
+    if distance == "variance":
+        return {"variance": dict.fromkeys(POOLS, options.get("variance", 1.0))}
+    return options
+
+
 ZERO_AT_EQUALITY = {
     **{
         "-".join([distance, *map(str, options.values())]): ObjectiveConfig(
-            "r", RegressionConfig(1.0, POOL_WEIGHTS, distance, **options)
+            "r", RegressionConfig(1.0, POOL_WEIGHTS, distance, **at_pools(distance, options))
         )
         for distance, options in VARIANTS
     },
@@ -158,7 +168,7 @@ def test_maps_in_bf16_are_compared_in_fp32() -> None:
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (ObjectiveConfig, "'custom': no term of regression, kd, pseudo, supervised is"),
+        (ObjectiveConfig, "'custom': no term of regression, kd, pseudo, supervised, stitch is"),
         (lambda: ObjectiveConfig("x", RegressionConfig(1.0, {"pool1": 1.0}, temperature=4.0)),
          r"temperature is 4, but distance=relative.*=cwd"),
         (lambda: ObjectiveConfig("x", RegressionConfig(1.0, {"pool1": 1.0}, "cwd", margin=0.8)),
@@ -319,6 +329,50 @@ def test_a_teacher_that_is_never_confident_gives_0_and_a_zero_gradient(
     assert logits.grad is not None and not logits.grad.any()
 
 
+# Where the teacher is sure
+
+
+@pytest.mark.parametrize("distance", ["relative", "mean", "pearson"])
+@pytest.mark.parametrize("masked", [False, True])
+def test_places_where_the_teacher_is_unsure_do_not_count(distance: str, masked: bool) -> None:
+    """They are a mask of pixels of x1, beside `valid`; the gradient there is 0."""
+    config = RegressionConfig(1.0, {"pool1": 1.0}, distance, confidence=0.6)
+    student, teacher, logits = (
+        maps(0).float().requires_grad_(),
+        maps(1).float(),
+        2 * maps(2).float(),
+    )
+    batch = {"x1": torch.empty(BATCH, 3, *IMAGE)} | ({"valid": mask()} if masked else {})
+    seen = mask() if masked else torch.ones(BATCH, *IMAGE, dtype=torch.uint8)
+    large, sure = upsample(logits, IMAGE).numpy(), np.zeros(seen.shape, np.uint8)
+    for b, i, j in np.argwhere(seen.numpy()):
+        sure[b, i, j] = probabilities(large[b, :, i, j]).max() >= 0.6
+    objective = Objective(ObjectiveConfig("x", config))
+    assert objective.teacher == {"pool1", LOGITS} and objective.student == {"pool1"}
+    assert objective.dense == ["regression"], "not for one label an image"
+    loss, parts = objective({"pool1": student}, {"pool1": teacher, LOGITS: logits}, batch)
+    wanted = DISTANCES[distance](student, teacher, torch.from_numpy(sure))
+    assert 0 < sure.sum() < seen.sum() and loss.item() == pytest.approx(wanted.item(), rel=1e-5)
+    assert parts["confidence/share"][1] == 0
+    assert parts["confidence/share"][0].item() == pytest.approx(
+        sure.sum() / int(seen.sum()), abs=1e-3
+    )
+    loss.backward()
+    counted = cells(torch.from_numpy(sure), (H, W)).bool()
+    assert student.grad is not None and student.grad.any()
+    assert not student.grad[~counted.expand_as(student)].any()
+
+
+def test_tokens_on_no_grid_have_no_confidence() -> None:
+    config = RegressionConfig(1.0, {"a": 1.0}, confidence=0.5)
+    batch, teacher = (
+        {"x1": torch.empty(BATCH, 3, *IMAGE)},
+        {"a": maps(1).flatten(2), LOGITS: maps(2)},
+    )
+    with pytest.raises(InputError, match="confidence: a has tokens on no grid"):
+        Objective(ObjectiveConfig("x", config))({"a": maps(0).flatten(2)}, teacher, batch)
+
+
 # Runs
 
 
@@ -326,6 +380,7 @@ TERMS = {
     "pseudo": ObjectiveConfig("pseudo", pseudo=PseudoConfig(1.0, threshold="class_median")),
     "pool3_kd": ObjectiveConfig("both", RegressionConfig(1.0, {"pool3": 1.0}), kd=KDConfig(1.0)),
     "cwd": ObjectiveConfig("cwd", RegressionConfig(5.0, {"pool3": 1.0}, "cwd")),
+    "pearson": ObjectiveConfig("pearson", RegressionConfig(1.0, {"pool3": 1.0}, "pearson")),
 }
 
 

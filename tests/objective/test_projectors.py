@@ -50,8 +50,9 @@ def test_a_smaller_map_is_interpolated_to_the_teachers_size(name: str) -> None:
     """Also where pixels are masked; the interpolation is torch's bilinear one."""
     own, theirs = torch.randn(2, 6, 5, 4), torch.randn(2, 6, 10, 12)
     valid = torch.rand(2, 40, 48) > 0.4
-    config = ObjectiveConfig("x", RegressionConfig(1.0, {"t": 2.0}, name, student={"t": "s"}))
-    objective = Objective(config)
+    own_of = RegressionConfig(1.0, {"t": 2.0}, name, student={"t": "s"})
+    own_of.variance = {"t": 1.0} if name == "variance" else {}
+    objective = Objective(ObjectiveConfig("x", own_of))
     assert (objective.student, objective.teacher) == ({"s"}, {"t"})
     loss, _ = objective({"t": own}, {"t": theirs}, {"valid": valid})
     larger = nn.functional.interpolate(own, (10, 12), mode="bilinear", align_corners=False)

@@ -117,8 +117,9 @@ def test_r19_gradients_of_shares_average(computed: Path, name: str, masked: str)
 
 @pytest.mark.parametrize("run", shares.RUNS)
 def test_r19_two_processes_train_as_one_in_other_ways(computed: Path, run: str) -> None:
-    """bn=affine; an average of the weights and AdamW; a student with a projector; two heads, of
-    which a process may see the images of one. Dropout is behind what these runs tap."""
+    """bn=affine; an average of the weights and AdamW; a student with a projector; layers' weights
+    that go by the losses of all; two heads, of which a process may see the images of one; cuts that
+    are drawn. Dropout is behind what these runs tap."""
     rounding = 10 if run == "heads" else 1  # SUNet's biases are 0 at first: all of them is gradient
     one, two = (weights(computed / f"{run}_{count}") for count in (1, 2))
     assert apart(one, two) < rounding * TOLERANCE

@@ -16,6 +16,7 @@ from adapt.errors import InputError
 from adapt.evaluation.evaluate import evaluate
 from adapt.settings.commands import EvaluateConfig
 from adapt.settings.groups import PenaltyConfig, ScheduleConfig
+from adapt.training.adapt import adapt
 from adapt.training.averaging import averaged
 from adapt.training.train import train
 
@@ -71,6 +72,24 @@ def test_evaluation_while_training_scores_the_average(world: Path, tmp_path: Pat
     assert logged[1]["agreement_miou"] == scored["agreement"]["miou"]
     assert logged[1]["miou"] == scored["truth"]["miou"]
     assert logged[0] != logged[1]
+
+
+def test_a_constant_rate_with_an_average_from_adapt_to_its_verdict(
+    world: Path, tmp_path: Path
+) -> None:
+    """What is judged is the average, which lies nearer to the start than the last step's student:
+    the average stands for the rate that does not fall."""
+    kind = {"steps": 12, "batch": 4, "schedule": ScheduleConfig("constant", lr=0.05)}
+    run = adapt(adapting(world, tmp_path / "run", ema=0.999, **kind))
+    assert {line["lr"] for line in read_metrics(run)} == {0.05}
+    start, last, found = weights(world / "teacher"), states(run)["student"], weights(run)
+    moved = [k for k in found if k.endswith("0.weight") and not torch.equal(found[k], start[k])]
+    assert moved
+    for name in moved:
+        assert (found[name] - start[name]).norm() < (last[name] - start[name]).norm()
+    again = EvaluateConfig(run=str(run), device="cpu", precision="fp32")
+    verdict = read_json(run / "verdict.json")
+    assert verdict["after"] == pytest.approx(read_json(evaluate(again))["agreement"]["miou"])
 
 
 @pytest.mark.parametrize("decay", [-0.1, 1.0])

@@ -11,19 +11,16 @@ from adapt.disk.files import read_json, write_json
 from adapt.errors import InputError
 from adapt.evaluation.metrics import confusion, scores
 from adapt.training.adapt import adapt
+from adapt.training.resampling import RESAMPLES, ious, mious, resampled
 from adapt.training.verdict import (
     ADABN,
     AFTER,
     BEFORE,
     PICTURES,
-    RESAMPLES,
     ROWS,
     VERDICT,
     conclude,
-    ious,
-    mious,
     read_verdict,
-    resampled,
 )
 
 CLASSES = ("sky", "road", "car", "tree")

@@ -231,5 +231,5 @@ def test_runs_of_two_data_sets_are_told_apart(copied: Path, tmp_path: Path) -> N
         edit(path, four_classes)
     lines = lines_of(entries_of(collect(copied)))
     assert {x.label for x in lines if x.method == "B0"} == {"B0 (teacher)", "B0 (teacher2)"}
-    assert sorted(len(table["body"]) for table in class_tables(lines)) == [4, 11]
+    assert sorted(len(table["lines"]) for table in class_tables(lines)) == [4, 11]
     assert "B0 (teacher2)" in written(copied, tmp_path)

@@ -92,7 +92,7 @@ def layers(config: LayersConfig) -> list[Layer]:
         write_whole(out / "similarity.png", similarity_chart(result, title))
         write_json(out / "similarity.json", result.as_dict() | {"images": [p.name for p in paths]})
         written += ["similarity.json", "similarity.png"]
-    write_whole(out / "layers.csv", csv_of_records(joined).encode())
+    write_whole(out / "layers.csv", csv_of_records(joined))
     write_json(out / "layers.json", records)
     say(f"{out}: {', '.join(written)}")
     return found

@@ -10,7 +10,7 @@ from adapt.disk.tables import csv_of, text_table
 from adapt.errors import InputError
 from adapt.evaluation.rows import collect
 from adapt.study.fine_tuning import FineTuning
-from viz.report.tables import Line, Stat, entries_of, lines_of, stat
+from viz.report.tables import Line, Stat, class_table, entries_of, lines_of, stat
 
 PAPERS = Path(__file__).with_name("papers.json")
 COMPARISON, CLASSES = "comparison.json", "comparison_classes.csv"
@@ -150,7 +150,9 @@ def for_report(runs: Path) -> dict[str, Any] | None:
         raise InputError(f"{path}: not the comparison of a fine-tuning study")
     kinds = sorted({PER_CLASS[row["metric"]] for row in found["rows"]})
     heads, *lines = table_of(found["rows"])
-    return found | {"heads": heads, "lines": lines, "by_class": ", ".join(kinds)}
+    rows = list(zip(found["classes"], zip(*found["columns"].values(), strict=True), strict=True))
+    by_class = class_table(f"By class, {', '.join(kinds)}", list(found["columns"]), rows, CLASSES)
+    return found | {"heads": heads, "lines": lines, "by_class": by_class}
 
 
 def save(found: dict[str, Any], folder: Path) -> None:
@@ -160,4 +162,4 @@ def save(found: dict[str, Any], folder: Path) -> None:
     for i, name in enumerate(found["classes"]):
         values = [column[i] for column in found["columns"].values()]
         rows.append([name, *("" if v is None else f"{v:.2f}" for v in values)])
-    write_whole(folder / CLASSES, csv_of(rows).encode())
+    write_whole(folder / CLASSES, csv_of(rows))

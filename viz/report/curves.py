@@ -73,15 +73,29 @@ def draw_scores(
             axis.plot([best], [found[best]], "o", ms=11, mfc="none", mec=colour, mew=1.4)
 
 
+def weights_of(steps: Lines) -> dict[str, list[float]]:
+    """The weight of each regressed layer in the steps, NaN where its loss is 0; of none where no
+    weight changes."""
+    parts = {name for line in steps for name in line.get("parts", {})}
+    found = {}
+    for name in sorted(p for p in parts if p.startswith("regression/")):
+        values = [line["parts"].get(name, {"raw": 0}) for line in steps]
+        found[name] = [v["weighted"] / v["raw"] if v["raw"] else math.nan for v in values]
+    known = ([w for w in weights if w > 0] for weights in found.values())
+    return found if any(w and max(w) > 1.001 * min(w) for w in known) else {}
+
+
 def training_curves(lines: Lines) -> bytes:
     """All that a training logged: the loss and its weighted parts, with the cross-entropy of whole
-    images; the learning rate; and, where there are any, agreement and scores with labels."""
+    images; the learning rate; where there are any, agreement and scores with labels; and the
+    weights of layers, where they change."""
     steps = [line for line in lines if LOSS in line]
+    weights = weights_of(steps)
     names = names_of(lines)
     losses = [name for name in names if name.rpartition("/")[2] == LOSS]
     scores = [name for name in names if name not in losses]
     best = {task: best_step(lines, name) for task, name in headlines(lines).items()}
-    with drawing(10.0, 3.0, 3 if scores else 2) as (figure, axes):
+    with drawing(10.0, 3.0, 2 + bool(weights) + bool(scores)) as (figure, axes):
         at = [line["step"] for line in steps]
         axes[0].plot(at, [line[LOSS] for line in steps], color="black", alpha=0.45, label="loss")
         every = (part for line in steps for part in line.get("parts", {}).items())
@@ -94,6 +108,10 @@ def training_curves(lines: Lines) -> bytes:
         axes[0].set(title="Loss", xlabel="step", yscale="log" if decades else "linear")
         axes[1].plot(at, [line.get("lr", math.nan) for line in steps], color=COLOURS[4])
         axes[1].set(title="Learning rate", xlabel="step")
+        if weights:
+            axes[2].set(title="Weights of the layers", xlabel="step")
+        for number, name in enumerate(parts):  # in the colours of the losses
+            axes[2].plot(at, weights[name], color=look(number)[0]) if name in weights else None
         for axis, of, first in ((axes[0], losses, len(parts)), (axes[-1], scores, 0)):
             for number, name in enumerate(of, first):
                 label = name.replace("agreement_miou", "agreement").replace("_", " ")
@@ -101,7 +119,7 @@ def training_curves(lines: Lines) -> bytes:
                 draw_scores(axis, lines, name, number, label, best.get(name.rpartition("/")[0]))
         if scores:
             what = "Agreement and scores" if len(scores) > 1 else "Agreement"
-            axes[2].set(title=f"{what}, percent", xlabel="step")
+            axes[-1].set(title=f"{what}, percent", xlabel="step")
         for axis in axes:
             whole_ticks(axis)
         legend_below(figure, axes, 3)

@@ -222,8 +222,8 @@ def written(found: Found, out: Path) -> Path:
     scores = [asdict(s) for s in found.free.scores] if found.free else []
     record = {"made": found.made, "findings": said, "agreement": scores}
     write_json(out / "drift.json", record | {"layers": found.layers})
-    write_whole(out / "drift.csv", csv_of_records(found.layers).encode())
-    write_whole(out / "channels.csv", csv_of_records(found.channels).encode())
+    write_whole(out / "drift.csv", csv_of_records(found.layers))
+    write_whole(out / "channels.csv", csv_of_records(found.channels))
     path = out / "drift.html"
     write_whole(path, page(found))
     say(f"\n{path.resolve()}; drift.json, drift.csv and channels.csv beside it")

@@ -208,7 +208,7 @@ def legend_of(free: TrainingFree, classes: Sequence[str]) -> list[tuple[str, str
     ]
 
 
-def page(found: Found) -> bytes:
+def page(found: Found) -> str:
     """The page that opens offline: what follows, pictures, agreement, and the layers."""
     free, classes, (heads, *lines) = found.free, found.made["classes"], table_of(found.layers)
     return rendered(

@@ -21,6 +21,8 @@ ALL = "(all)"
 """Layer of adapt.analysis.weights.weight_distances that is all of them together."""
 SIDE_BY_SIDE, LINES, TIMED = 4, 7, 6
 """Runs in a box-plot, in a figure of distances; runs whose distances over time are drawn."""
+TICKS = 60
+"""Names that an axis has room for."""
 MOVED, APART = 10, 0.062
 """Layers that are drawn over time, and the least distance of their names, in heights of the axes.
 """
@@ -65,6 +67,13 @@ def box_plots(
         return png(figure)
 
 
+def in_parts(boxes: Mapping[str, Sequence[Record]]) -> list[dict[str, Sequence[Record]]]:
+    """The same runs with at most TICKS of their layers each."""
+    count = len(next(iter(boxes.values())))
+    starts = range(0, count, TICKS)
+    return [{run: stats[at : at + TICKS] for run, stats in boxes.items()} for at in starts]
+
+
 def distance_lines(runs: Mapping[str, Sequence[Record]]) -> bytes:
     """Relative distance |w - w0| / |w0| of each layer after the training, a line for each run; norm
     layers are hollow points apart from it. Layers that did not move are left out."""
@@ -86,8 +95,13 @@ def distance_lines(runs: Mapping[str, Sequence[Record]]) -> bytes:
 
 
 def named_ticks(axis: "Axes", at: list, names: list[str], slanted: bool = True) -> None:
+    """A tick at each place, of which of many only every n-th has its name."""
     style: dict[str, Any] = {"rotation": 60, "ha": "right"} if slanted else {"rotation": 0}
-    axis.set_xticks(at, names, rotation_mode="anchor", fontsize=8, **style)
+    every = math.ceil(len(at) / TICKS)
+    axis.set_xticks(at[::every], names[::every], rotation_mode="anchor", fontsize=8, **style)
+    if every > 1:
+        axis.set_xticks(at, minor=True)
+        axis.set_xlabel(f"every {every}th of {len(at)} layers is named")
 
 
 def along(points: Mapping[int, float]) -> tuple[list[int], list[float]]:
@@ -205,14 +219,16 @@ def analyses_section(runs: Path, trained: Mapping[str, Sequence[Record]]) -> dic
     return {
         "sentences": sentences,
         "activations": [
-            (box_plots(dict(group), "R2 of the units' activations", 0, 1.02), inputs)
+            (box_plots(part, "R2 of the units' activations", 0, 1.02), inputs)
             for (inputs, *_), alike in activations.items()
             for group in batches(alike.items(), SIDE_BY_SIDE)
+            for part in in_parts(dict(group))
         ],
         "fisher": [
-            box_plots(dict(group), "log10 of Fisher information")
+            box_plots(part, "log10 of Fisher information")
             for alike in fishers.values()
             for group in batches(alike.items(), SIDE_BY_SIDE)
+            for part in in_parts(dict(group))
         ],
         "weights": [distance_lines(dict(group)) for group in batches(weights, LINES)],
         "distances": [distances_over_time(*run, limits) for run in moving[:TIMED]],

@@ -24,6 +24,7 @@ from viz.report.records import Record, records_below
 from viz.report.tables import (
     Entry,
     Line,
+    class_table,
     headline,
     heads_of,
     lines_of,
@@ -127,11 +128,11 @@ def written(
     """Write the tables beside the runs; returns the names of the files."""
     save([entry.row for entry in entries], runs)
     write_json(runs / TABLE, [line.as_dict() for line in lines])
-    write_whole(runs / CLASSES, csv_of_records(per_class(entries)).encode())
+    write_whole(runs / CLASSES, csv_of_records(per_class(entries)))
     if not panels:
         return [TABLE, CLASSES, "results.json", "results.csv"]
     write_json(runs / PENALTIES, [panel.as_dict() for panel in panels])
-    write_whole(runs / TRIALS, csv_of_trials(panels).encode())
+    write_whole(runs / TRIALS, csv_of_trials(panels))
     return [TABLE, CLASSES, "results.json", "results.csv", PENALTIES, TRIALS]
 
 
@@ -175,7 +176,7 @@ def class_tables(lines: list[Line]) -> list[dict[str, Any]]:
         ious = [x.entries[0].metrics["truth"]["iou"] for x in columns]
         body = [(name, [iou[i] for iou in ious]) for i, name in enumerate(classes)]
         heads = [x.label if x.shift == shift else "teacher on D1" for x in columns]
-        made.append({"shift": shift or "D1", "heads": heads, "body": body})
+        made.append(class_table(f"IoU on {shift or 'D1'}, first seed", heads, body, CLASSES))
     return made
 
 

@@ -2,7 +2,7 @@
 
 import re
 import statistics
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,10 @@ SCORES = {
 """Every score, and how tables call it."""
 LEAST_LOSS = 1.0
 """Percentage points of mIoU that a shift must cost before a share of it is computed."""
+MISSING = "\u2013"
+MANY, FEW, ALL = 40, 10, 1000
+"""Classes of which a table has all; how many of the best, and of the worst, it has of more; up
+to how many all can be unfolded."""
 NAMED = 3
 """How many differing settings a label names at most."""
 PLACES = tuple(f"data.{name}" for name in ("root", "target", "pairs", "labels", "sbd"))
@@ -225,6 +229,32 @@ def headline(lines: Iterable[Line]) -> str:
 
 def shifts_of(lines: Iterable[Line]) -> list[str]:
     return list(dict.fromkeys(line.shift for line in lines if line.shift))
+
+
+def class_table(
+    caption: str,
+    heads: Sequence[str],
+    rows: Sequence[tuple[str, Sequence[float | None]]],
+    file: str,
+) -> dict[str, Any]:
+    """Classes down as report.html has them: of many those with the highest and the lowest score in
+    the last column, and how many are left out, which can be unfolded or lie in `file`."""
+    texts = [
+        (name, *(MISSING if v is None else f"{v:.1f}" for v in values)) for name, values in rows
+    ]
+    made = {"caption": caption, "heads": ["class", *heads], "lines": texts, "left_out": 0}
+    if len(rows) <= MANY:
+        return made
+    last = [values[-1] for _, values in rows]
+    order = sorted((i for i, v in enumerate(last) if v is not None), key=lambda i: -(last[i] or 0))
+    kept = order[:FEW] + order[FEW:][-FEW:]
+    return made | {
+        "lines": [texts[i] for i in kept],
+        "left_out": len(rows) - len(kept),
+        "by": heads[-1],
+        "all": texts if len(rows) <= ALL else [],
+        "file": file,
+    }
 
 
 def per_class(entries: Iterable[Entry]) -> list[Mapping[str, Any]]:

@@ -8,7 +8,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoes
 from viz.pictures import data_uri
 
 
-def rendered(template: str, **values: Any) -> bytes:
+def rendered(template: str, **values: Any) -> str:
     """A page from its template; a value that is missing is an error."""
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
@@ -18,4 +18,4 @@ def rendered(template: str, **values: Any) -> bytes:
         lstrip_blocks=True,
     )
     environment.filters["data_uri"] = data_uri
-    return environment.get_template(template).render(**values).encode()
+    return environment.get_template(template).render(**values)

@@ -13,18 +13,19 @@ from adapt.training.verdict import (
     GAIN,
     PICTURES,
     UNCLEAR,
+    VERDICT,
     VIEWS,
     Verdict,
 )
 from viz.pictures import coloured, palette, thumbnail
 from viz.report.records import Record
+from viz.report.tables import MISSING, class_table
 
 PICTURED = 6
 """Runs whose verdicts stand at the top with pictures; those of the others are in the table."""
 SIDE = 512
 """Pixels of the longer side of a picture, which opens at this size."""
 SAME, DIFFERENT = (229, 231, 235), (213, 94, 0)
-MISSING = "\u2013"
 
 
 def verdicts_section(records: Iterable[Record], count: int) -> list[dict[str, Any]]:
@@ -37,9 +38,9 @@ def verdicts_section(records: Iterable[Record], count: int) -> list[dict[str, An
             "first": number < PICTURED,
             "verdict": verdict,
             "conclusion": verdict.conclusion or UNCLEAR,
-            "rows": rows_of(verdict),
+            "rows": [*rows_of(verdict), *rows_of_targets(verdict)],
             "gain": interval(verdict, GAIN, "+.1f") + (verdict.than and f" over {verdict.than}"),
-            "classes": classes_of(verdict),
+            "classes": classes_of(record.name, verdict),
         }
         | shown(record.run / PICTURES, verdict, count if number < PICTURED else 0)
         for number, (record, verdict) in enumerate(judged)
@@ -65,19 +66,23 @@ def rows_of(verdict: Verdict) -> list[tuple[str, str, str]]:
     return made
 
 
-def classes_of(verdict: Verdict) -> dict[str, Any]:
-    """Agreement class by class: heads and lines; those that nobody says are left out."""
+def rows_of_targets(verdict: Verdict) -> list[tuple[str, str, str]]:
+    """The same of each of several new domains, with its gain and what follows from it."""
+    made = []
+    for target, own in verdict.targets.items():
+        made += [(f"{target}: {name}", score, ends) for name, score, ends in rows_of(own)]
+        made.append((f"{target}: gain", own.conclusion, interval(own, GAIN, "+.1f")))
+    return made
+
+
+def classes_of(run: str, verdict: Verdict) -> dict[str, Any]:
+    """Agreement class by class, without those that nobody says."""
     names = {row: name for row, name in verdict.names.items() if row in verdict.agreement}
     columns = [verdict.agreement[row] for row in names]
     lines = zip(verdict.classes, zip(*columns, strict=True), strict=False)
-    return {
-        "heads": list(names.values()),
-        "lines": [
-            (name, [MISSING if v is None else f"{v:.1f}" for v in values])
-            for name, values in lines
-            if any(v is not None for v in values)
-        ],
-    }
+    said = [(name, values) for name, values in lines if any(v is not None for v in values)]
+    caption = f"Agreement by class, IoU, {run}"
+    return class_table(caption, list(names.values()), said, f"{run}/{VERDICT}")
 
 
 def shown(folder: Path, verdict: Verdict, count: int) -> dict[str, Any]:

@@ -1,0 +1,29 @@
+"""mIoU of counted pixels, and of pairs that are drawn with replacement."""
+
+import numpy as np
+
+RESAMPLES = 1000
+"""Draws of the bootstrap."""
+
+
+def mious(counts: np.ndarray) -> np.ndarray:
+    """Counts (..., 3, C) as in `Pair` -> mIoU (...) in percent; NaN where no pixel counts."""
+    iou = ious(counts)
+    there = ~np.isnan(iou)
+    with np.errstate(invalid="ignore"):
+        return np.where(there, iou, 0).sum(axis=-1) / there.sum(axis=-1)
+
+
+def ious(counts: np.ndarray) -> np.ndarray:
+    """Counts (..., 3, C) -> IoU (..., C) in percent; NaN for a class that nobody says."""
+    hits, true, predicted = np.moveaxis(counts.astype(np.float64), -2, 0)
+    with np.errstate(invalid="ignore"):
+        return 100 * hits / (true + predicted - hits)
+
+
+def resampled(counts: np.ndarray) -> np.ndarray:
+    """mIoU (RESAMPLES, rows) of pairs that are drawn with replacement, from counts (N, rows, 3, C):
+    the bootstrap of Efron (1979), with the same draws for every row."""
+    pairs = len(counts)
+    drawn = np.random.default_rng(0).multinomial(pairs, np.full(pairs, 1 / pairs), RESAMPLES)
+    return np.stack([mious(np.tensordot(times, counts, axes=1)) for times in drawn])
