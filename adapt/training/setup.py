@@ -56,7 +56,6 @@ from adapt.training.checks import (
     check_kind,
     check_teacher,
     refuse_unused,
-    seen_size,
 )
 from adapt.training.drift import Drift
 from adapt.training.freezing import freeze_first, refuse_new, with_gradient
