@@ -23,8 +23,9 @@ check: $(READY)  ## lint, format, types
 docs: $(READY)  ## the documentation site, in site/
 	$(BIN)/zensical build --strict
 
-results: $(READY)  ## docs/results.md and README's front table from results/evidence
+results: $(READY)  ## docs/results.md, README's front table and docs/contest.md from their records
 	$(BIN)/python -m results.page --readme README.md
+	$(BIN)/python -m results.page --contest
 
 settings: $(READY)  ## docs/settings.md from the settings' docstrings
 	$(BIN)/python docs/make_settings.py

@@ -16,8 +16,9 @@ from typing import Any
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # else importing it asks the network
 
 PLACES = {
-    "adapt.api.run": ("Result", "fit", "load"),
+    "adapt.api.run": ("Result", "fit", "load", "merge"),
     "adapt.api.loop": ("Penalty", "evaluate", "fisher", "regression_loss", "taps"),
+    "adapt.evaluation.ridge": ("insert_map", "ridge_maps", "ridge_scores"),
     "adapt.errors": ("InputError", "Stopped"),
 }
 """Module -> the names that it gives."""

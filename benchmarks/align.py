@@ -60,7 +60,7 @@ def sets(given: argparse.Namespace) -> Iterator[tuple[str, list[Images]]]:
     frames = stems(Path(given.camvid) / "val") if given.camvid else {}
     for name, shift in SHIFTS.items() if frames else ():
         images = [(stem, read_image(file)) for stem, file in frames.items()]
-        seeds = [{"seed": image_seed(0, s)} if name == "cubism" else {} for s in frames]
+        seeds = [{"seed": image_seed(0, s)} if name in ("cubism", "camera") else {} for s in frames]
         yield name, [(s, x, shift(x, **seed)) for (s, x), seed in zip(images, seeds, strict=True)]
     for name, sides in SETS.items():
         old, new = (getattr(given, side) for side in sides)

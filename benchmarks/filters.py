@@ -50,6 +50,7 @@ GEGL_DEFAULTS: dict[str, dict[str, Any]] = {
     "ripple": {"abyss-policy": 1},  # clamp; none, which is transparent, where it is not said
     "cubism": {"bg-color": "#000000"},
 }
+GIMP = {name: FILTERS[name] for name in GEGL_DEFAULTS}
 Images = list[np.ndarray]
 
 
@@ -81,7 +82,7 @@ def speed(given: argparse.Namespace, images: Images, folder: Path) -> None:
     source.write_bytes(jpeg(image, 92))
     variants: dict[str, Variant] = {}
     pairs = []
-    for name, apply in FILTERS.items():
+    for name, apply in GIMP.items():
         ours, files = f"{name}: ours", f"{name}: ours with files"
         variants[ours] = partial(apply, image)
         variants[files] = lambda f=apply: target.write_bytes(png(f(read_image(source))))
@@ -132,7 +133,7 @@ def twin(given: argparse.Namespace, images: Images, folder: Path) -> None:
     def encoded(encode: Callable[[np.ndarray], bytes], filtered: Images) -> int:
         return sum(len(encode(image)) for image in filtered)
 
-    for name in FILTERS:
+    for name in GIMP:
         whole(name)
         filtered = [read_image(path) for path in sorted((folder / name / "JPEGImages").iterdir())]
         ours, theirs = f"{name}: make_distorted_voc", f"{name}: a gegl process"
@@ -156,14 +157,14 @@ def batched(given: argparse.Namespace, images: Images, folder: Path) -> None:
     count, image, device = given.batch, images[0], runtime("auto", "fp32").device
     batch = torch.from_numpy(image).permute(2, 0, 1).repeat(count, 1, 1, 1).to(device)
     variants: dict[str, Variant] = {}
-    for name, apply in FILTERS.items():
+    for name, apply in GIMP.items():
         more = {"seed": list(range(count))} if name == "cubism" else {}
         whole = partial(getattr(tensors, name), batch, **more)
         variants[f"{name}: arrays"] = lambda f=apply: [f(image) for _ in range(count)]
         variants[f"{name}: tensors"] = whole
         apart = np.abs(whole()[0].permute(1, 2, 0).cpu().numpy().astype(int) - apply(image)).max()
         print(f"{name}: arrays and tensors are at most {apart} levels apart")
-    pairs = [(f"{name}: arrays", f"{name}: tensors") for name in FILTERS]
+    pairs = [(f"{name}: arrays", f"{name}: tensors") for name in GIMP]
     conclude(given.out, measure(variants, given.rounds), pairs, count)
 
 

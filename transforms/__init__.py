@@ -1,7 +1,8 @@
-"""GIMP's filters photocopy, ripple and cubism as pure functions on uint8 RGB arrays.
+"""GIMP's filters photocopy, ripple and cubism, and a bad camera, as pure functions on uint8 RGB
+arrays.
 
-`transforms.torch` has them for batches of tensors, `transforms.kornia` and
-`transforms.albumentations` as augmentations of these libraries.
+`transforms.torch` has GIMP's for batches of tensors, `transforms.kornia` as augmentations of that
+library, and `transforms.albumentations` has all four.
 """
 
 from collections.abc import Callable
@@ -9,6 +10,7 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
+from transforms.camera import camera
 from transforms.gegl_cubism import cubism, cubism_sources
 from transforms.gegl_photocopy import photocopy
 from transforms.gegl_ripple import ripple, ripple_displacement, ripple_sources
@@ -17,6 +19,7 @@ from transforms.labels import moved_labels
 __all__ = [
     "FILTERS",
     "SOURCES",
+    "camera",
     "cubism",
     "cubism_sources",
     "moved_labels",
@@ -30,6 +33,7 @@ FILTERS: dict[str, Callable[..., npt.NDArray[np.uint8]]] = {
     "photocopy": photocopy,
     "ripple": ripple,
     "cubism": cubism,
+    "camera": camera,
 }
 
 SOURCES: dict[str, Callable[..., npt.NDArray[np.int64]]] = {

@@ -1,7 +1,8 @@
 """The filters as albumentations transforms, on uint8 RGB images.
 
-`Photocopy`, `Ripple` and `Cubism` take the parameters of the filters of these names. Each number
-can be a range (from, to) out of which one is drawn at each call; Cubism draws new tiles each time.
+`Photocopy`, `Ripple`, `Cubism` and `Camera` take the parameters of the filters of these names. Each
+number can be a range (from, to) out of which one is drawn at each call; Cubism draws new tiles and
+Camera new noise each time.
 `p` is the probability that an image is filtered. Masks, boxes and keypoints stay as they are, but
 for masks with `Ripple(move_mask=True)`. Transforms can be saved with `albumentations.to_dict` and
 repeated by `ReplayCompose`. A parameter of wrong type, unknown or out of range is a ValueError, and
@@ -19,6 +20,7 @@ from albumentations.core.transforms_interface import (
 )
 from albumentations.core.type_definitions import Targets
 
+from transforms.camera import camera
 from transforms.gegl_cubism import cubism
 from transforms.gegl_photocopy import photocopy
 from transforms.gegl_ripple import ripple, ripple_sources
@@ -27,7 +29,7 @@ from transforms.parameters import RANGES, check_integer, initialiser, keywords
 
 
 class Filter(BasicTransform):
-    """A filter whose numbers are drawn anew at each call; the base of the three below."""
+    """A filter whose numbers are drawn anew at each call; the base of those below."""
 
     filter: ClassVar[Callable[..., np.ndarray]]
 
@@ -83,3 +85,10 @@ class Cubism(Filter, ImageOnlyTransform):
 
     filter = staticmethod(cubism)
     __init__ = initialiser(cubism, Filter.set_up, p=0.5)
+
+
+class Camera(Filter, ImageOnlyTransform):
+    """`transforms.camera` with fixed or random parameters and other noise at each call."""
+
+    filter = staticmethod(camera)
+    __init__ = initialiser(camera, Filter.set_up, p=0.5)

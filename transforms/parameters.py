@@ -27,6 +27,11 @@ RANGES = {
     "angle": (-180.0, 180.0),
     "tile_size": (1.0, 256.0),
     "tile_saturation": (0.0, 10.0),
+    "blur": (0.0, 20.0),
+    "saturation": (0.0, 1.0),
+    "brightness": (0.0, 1.0),
+    "noise": (0.0, 100.0),
+    "quality": (1.0, 100.0),
 }
 CHOICES = {
     "sampler_type": ("nearest", "linear", "cubic"),

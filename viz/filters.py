@@ -42,6 +42,14 @@ SWEEPS: dict[str, dict[str, list[Any]]] = {
         "bg_color": [(0, 0, 0), (255, 255, 255)],
         "seed": [0, 1, 2],
     },
+    "camera": {
+        "blur": [0.0, 0.5, 1.0, 2.0, 4.0],
+        "saturation": [0.0, 0.3, 0.6, 1.0],
+        "brightness": [0.1, 0.25, 0.5, 1.0],
+        "noise": [0.0, 5.0, 10.0, 20.0, 40.0],
+        "quality": [5.0, 15.0, 30.0, 95.0],
+        "seed": [0, 1, 2],
+    },
 }
 SPARSE = {"bg_color": {"tile_saturation": 0.7}}
 """Set beside a parameter that would not show otherwise."""
@@ -83,7 +91,7 @@ def image_and_labels(config: FiltersConfig) -> tuple[np.ndarray, np.ndarray | No
 
 
 def gallery(image: np.ndarray, labels: np.ndarray | None, classes: int) -> bytes:
-    """The image and all filters with GEGL's defaults; below, the labels that belong to each."""
+    """The image and all filters with their defaults; below, the labels that belong to each."""
     columns = {"original": image} | {name: apply(image) for name, apply in FILTERS.items()}
     rows: list[PictureRow] = [("", list(columns.items()))]
     if labels is not None:
@@ -104,7 +112,7 @@ def text(value: Any) -> str:
 
 
 def sweep(name: str, image: np.ndarray) -> bytes:
-    """A row for each parameter, all others at GEGL's defaults."""
+    """A row for each parameter, all others at their defaults."""
 
     def filtered(parameter: str, value: Any) -> np.ndarray:
         return FILTERS[name](image, **SPARSE.get(parameter, {}), **{parameter: value})

@@ -23,12 +23,14 @@ from adapt.machine.processes import on_rank_zero, processes
 from adapt.networks.factory import COMPILED, given
 from adapt.networks.preprocessing import with_preprocessing
 from adapt.networks.saved import load_model
+from adapt.settings.commands import MergeConfig
 from adapt.settings.groups import IMAGENET_MEAN, IMAGENET_STD
 from adapt.settings.mapping import build
 from adapt.settings.presets import preset
 from adapt.settings.training import AdaptConfig
 from adapt.settings.viz import ReportConfig
 from adapt.training.adapt import adapt
+from adapt.training.merge import merge as merge_runs
 from adapt.training.train import OnStep
 from adapt.training.verdict import Verdict, read_verdict
 
@@ -183,10 +185,39 @@ def load(run: str | Path, network: Network | None = None) -> Result:
     Raises:
         InputError: no such run, not finished, or a network that was not given or does not fit.
     """
+    trust(run, network)
+    return read(Path(run))
+
+
+def merge(
+    runs: Sequence[str | Path],
+    run: str | Path,
+    *,
+    weights: Sequence[float] = (),
+    network: Network | None = None,
+) -> Result:
+    """Average students that were adapted apart from one teacher: the merge command.
+
+    Args:
+        runs: folders of finished runs; their teacher's may be one of them, for the old camera.
+        run: the merged run's folder, a new one.
+        weights: how much each of the runs counts; none = all alike.
+        network: as in `load`.
+
+    Raises:
+        InputError: a run that is not finished, or of another network or teacher than the first, or
+            a folder that exists.
+    """
+    config = MergeConfig([str(one) for one in runs], [float(w) for w in weights], str(run))
+    trust(config.runs[0], network)
+    return read(merge_runs(config))
+
+
+def trust(run: str | Path, network: Network | None) -> None:
+    """Let an object, where one is given, make the architecture that a run recorded."""
     factory = str(read_config(Path(run))["network"]["factory"])
     if network is not None:
         given(factory, network)
-    return read(Path(run))
 
 
 def read(folder: Path) -> Result:

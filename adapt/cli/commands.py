@@ -76,5 +76,6 @@ COMMANDS = {
     "align": Command("align:AlignConfig", "adapt.cli.align:align_and_report", DATA),
     "drift": Command(
         "commands:DriftConfig", "viz.report.drift:drift", {"network": "deeplab_vgg16", **DATA}),
+    "merge": Command("commands:MergeConfig", "adapt.training.merge:merge"),
     "export": Command("commands:ExportConfig", "adapt.export:export", DATA),
 }  # fmt: skip

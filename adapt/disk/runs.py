@@ -44,7 +44,7 @@ LOCK = "lock"
 TEACHER, STUDENT = "teacher.safetensors", "student.safetensors"
 """The weights of a teacher, and of a student before its training, that were objects of Python; they
 are there before the run is."""
-OWN = (CONFIG, ENVIRONMENT, METRICS, SUMMARY, *MODEL)
+OWN = (CONFIG, ENVIRONMENT, METRICS, SUMMARY, *MODEL, "adapters.safetensors")
 """What a training writes into its folder, and nobody else."""
 MAY_DIFFER = (
     "run", "workers", "device", "log_every", "loggers", "drift_every", "checkpoint_every",

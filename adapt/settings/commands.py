@@ -50,8 +50,9 @@ class OfARun(Settings):
 
 @dataclass
 class EvaluateConfig(OfARun, Machine):
-    """Score run=DIR, or teacher=DIR on domain=d2: B0, with adabn=true AdaBN, and with
-    restyle=histogram or fda the new images in the old domain's look. Both may be weights files."""
+    """Score run=DIR, or teacher=DIR on domain=d2: B0, with adabn=true AdaBN, with ridge=true a map
+    of a layer's channels that is fitted to pairs, and with restyle=histogram or fda the new images
+    in the old domain's look. Both may be weights files."""
 
     network: NetworkConfig = field(default_factory=NetworkConfig)  # type: ignore[assignment]
     """Of weights files; a run knows its own."""
@@ -60,6 +61,9 @@ class EvaluateConfig(OfARun, Machine):
     the run was adapted or fine-tuned from. Without run it is scored itself (B0)."""
     adabn: bool = False
     """Re-estimate batch-norm statistics on the training images of the domain first (AdaBN)."""
+    ridge: bool = False
+    """Put a 1x1 map after the layer of a teacher where that undoes most of the shift, fitted in
+    closed form on pairs of the training images."""
     restyle: Annotated[str, OneOf("", *RESTYLES)] = ""
     """Way to give the new images the look of D1's training images first; empty = none."""
     restyle_beta: Annotated[float, Range(0, 0.5, above=True, below=True)] = BETA
@@ -79,13 +83,16 @@ class EvaluateConfig(OfARun, Machine):
         restyle = self.restyle
         if restyle == "fda" and self.restyle_beta != BETA:
             restyle += f"{self.restyle_beta:g}"
-        names = ("adabn" if self.adabn else "", restyle, self.protocol.tag)
+        treated = ("adabn" if self.adabn else "", "ridge" if self.ridge else "")
+        names = (*treated, restyle, self.protocol.tag)
         return "_".join(name for name in names if name)
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if not self.run and not self.teacher:
             raise InputError("give run=DIR (a trained run) or teacher=DIR domain=d2 (baseline B0)")
+        if self.ridge and self.adabn:
+            raise InputError("ridge=true is for a teacher as it is: leave out adabn=true")
 
 
 @dataclass
@@ -156,6 +163,30 @@ class AnalyseConfig(OfARun, Machine):
     def wanted(self) -> list[str]:
         """What is to be computed."""
         return [n for n in self.possible if not self.analyses or n in self.analyses]
+
+
+@dataclass
+class MergeConfig(Settings):
+    """Average students that were adapted apart from one teacher, runs=[DIR,DIR], into run=DIR, one
+    network for all their cameras."""
+
+    runs: list[str] = field(default_factory=list)
+    """Finished runs whose networks are averaged. Their teacher itself may be one of them, for the
+    old camera, and so may an earlier merged run."""
+    weights: list[Annotated[float, Range(0, above=True)]] = field(default_factory=list)
+    """How much each of the runs counts, in their order; [] = all alike."""
+    run: str = ""
+    """Folder of the merged run, a new one."""
+    network: TrustConfig = field(default_factory=TrustConfig)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.runs or not self.run:
+            raise InputError("give runs=[DIR,DIR] (finished runs) and run=DIR (a new folder)")
+        if twice := [run for run in self.runs if self.runs.count(run) > 1]:
+            raise InputError(f"runs: {twice[0]!r} stands twice; weights say how much a run counts")
+        if self.weights and len(self.weights) != len(self.runs):
+            raise InputError(f"weights are {self.weights}; give one for each of {self.runs}, or []")
 
 
 @dataclass

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 from adapt.errors import InputError
 from adapt.settings.checks import Batch, Count, OneOf, Positive, Range, Settings, one_of
-from adapt.settings.choices import ANALYSES, B2, BATCH_NORM, RESTYLES
+from adapt.settings.choices import ANALYSES, B2, BATCH_NORM, RESTYLES, RIDGE
 from adapt.settings.groups import (
     AlsoConfig,
     DataConfig,
@@ -80,8 +80,11 @@ class StudyConfig(Machine):
     selection: str = ""
     """Split or part of the data that choices are made on, by labels or without."""
     rates: dict[str, list[float]] = field(default_factory=dict)
-    """Learning rates that an objective, or `B2`, is trained with instead of the stage's (B2: beside
-    it). Where there are several, each is scored on `selection` as well."""
+    """Learning rates that an objective, or `B2`, is trained with instead of the stage's. Where
+    there are several, each is scored on `selection` as well."""
+    settings: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Further settings of train, nested as in a configuration, for the trainings of one objective,
+    such as {w_inc_kd: {ema: 0.99, schedule: {name: constant}}}."""
     shares: list[Annotated[float, Range(0, 1, above=True, below=True)]] = field(
         default_factory=list
     )
@@ -100,6 +103,8 @@ class StudyConfig(Machine):
     direction (`systematic`), and each in one of its own (`random`). From such pairs, as they are
     and after `align`, every objective is adapted as well, and scored on images that are not moved.
     Tables have NAME_systematic_8 and NAME_systematic_8_aligned beside NAME."""
+    old_domain: bool = False
+    """Score each student and B2 on the old domain as well: what is kept of it."""
     moved: bool = False
     """Score also against labels that follow what ripple and cubism move."""
     features: list[str] = field(default_factory=list)
@@ -119,7 +124,7 @@ class StudyConfig(Machine):
     """Protocols by name that each network of a fine-tuning is evaluated with; {} = the default."""
     loss: bool = False
     """Compute the mean cross-entropy beside the scores of a fine-tuning, on both splits."""
-    baselines: list[Annotated[str, OneOf("b0", "adabn", *RESTYLES, "b1", "b2")]] = field(
+    baselines: list[Annotated[str, OneOf("b0", "adabn", *RESTYLES, RIDGE, "b1", "b2")]] = field(
         default_factory=lambda: ["b0", "adabn", "b1", "b2"]
     )
     """Baselines of each shift."""
@@ -154,6 +159,8 @@ class StudyConfig(Machine):
             raise InputError(f"{ignored} is set, but a study of {kind}, {hint}, has no use for it")
         for name in self.rates:
             one_of("rates", name, (*self.objectives, B2))
+        for name in self.settings:
+            one_of("settings", name, self.objectives)
         for name in self.features_of:
             one_of("features_of", name, self.objectives)
         for name in self.freezes_of:
@@ -181,7 +188,8 @@ def default_of(field: Field) -> Any:
 FINE_TUNING = ("also", "protocols", "loss", "pretraining", "analyses", "freezes_of")
 """What only a study of fine-tuning uses."""
 ADAPTATION = (
-    "source", "objectives", "rates", "offsets", "teacher_part", "chain", "moved", "features",
-    "features_of", "baselines", "adaptation", "inversions", "inversions_of", "inversion",
+    "source", "objectives", "rates", "settings", "offsets", "teacher_part", "chain", "old_domain",
+    "moved", "features", "features_of", "baselines", "adaptation", "inversions", "inversions_of",
+    "inversion",
 )  # fmt: skip
 """What only a study of adaptation uses."""

@@ -17,7 +17,7 @@ from adapt.errors import InputError
 from adapt.machine.runtime import say
 from adapt.networks import build_network
 from adapt.networks.batchnorm import batch_norms
-from adapt.settings.choices import B1, B2, CHAIN, RESTYLES
+from adapt.settings.choices import B1, B2, CHAIN, RESTYLES, RIDGE
 from adapt.settings.commands import (
     PAIRS,
     AnalyseConfig,
@@ -25,6 +25,7 @@ from adapt.settings.commands import (
     DistortConfig,
 )
 from adapt.settings.groups import DataConfig, ShiftConfig
+from adapt.settings.mapping import as_dict, build, filled
 from adapt.settings.study import StudyConfig
 from adapt.settings.training import TrainConfig
 from adapt.shift.calibrate import calibrate
@@ -130,7 +131,7 @@ class Study(Plan):
         settings = self.variants(name)[variant]
         if needs_fisher(settings["penalty"]):
             settings["penalty"] = replace(settings["penalty"], fisher=str(self.fisher(seed)))
-        return replace(
+        made = replace(
             self.tuning(seed, shift),
             run=str(self.run(seed, shift, "_".join(filter(None, (name, variant))))),
             start="",
@@ -138,6 +139,8 @@ class Study(Plan):
             objective=replace(self.config.objectives[name], name=name),
             **settings,
         )
+        own = self.config.settings.get(name, {})
+        return build(TrainConfig, filled(own, as_dict(made)), f"settings.{name}.")
 
     # ---- cells
 
@@ -152,7 +155,7 @@ class Study(Plan):
             for shift in config.shifts:
                 if seed == config.seeds[0]:
                     yield from self.twins(seed, shift)
-                for free in [b for b in ("b0", "adabn", *RESTYLES) if b in self.baselines]:
+                for free in [b for b in ("b0", "adabn", *RESTYLES, RIDGE) if b in self.baselines]:
                     for data in self.scored(shift)[: None if free == "b0" else 1]:
                         yield self.scoring(teacher, seed, data, "d2", free)
             if seed == config.seeds[0]:
@@ -160,7 +163,10 @@ class Study(Plan):
             yield from self.information(seed)
             first, *others = config.objectives or [""]
             yield from self.adaptations(seed, [first] if first else [])
-            yield from self.supervised(seed, "b2", [self.tuning(seed, s) for s in config.shifts])
+            b2 = [self.tuning(seed, s) for s in config.shifts]
+            rate = config.adaptation.schedule.lr
+            if rate in config.rates.get(B2, [rate]):
+                yield from self.supervised(seed, "b2", b2)
             yield from self.adaptations(seed, others)
             yield from self.supervised(seed, "b2", self.tunings(seed))
             yield from self.supervised(seed, "b1", [self.scratch(seed, s) for s in config.shifts])
@@ -254,7 +260,9 @@ class Study(Plan):
             yield self.training(made)
             for data in self.scored(Path(made.data.target).name):
                 yield self.scoring(Path(made.run), seed, data, "d2")
-            if self.config.rates.get(B2) and wanted == "b2":
+            if wanted == "b2" and self.config.old_domain:
+                yield self.scoring(Path(made.run), seed, self.config.data, "d1")
+            if wanted == "b2" and self.config.rates.get(B2) and self.config.selection:
                 yield self.selecting(made, seed)
 
     def scorings(self, made: TrainConfig, seed: int, shift: str, name: str) -> Iterator[Cell]:
@@ -264,7 +272,7 @@ class Study(Plan):
         config, run = self.config, Path(made.run)
         for data in self.scored(shift):
             yield self.scoring(run, seed, data, "d2")
-        if config.penalties or config.freezes:
+        if config.penalties or config.freezes or config.old_domain:
             yield self.scoring(run, seed, config.data, "d1")
         if config.selection and len(self.variants(name)) > 1:
             yield self.scoring(run, seed, self.paired(shift), "d2", split=config.selection)
@@ -297,6 +305,7 @@ class Study(Plan):
             split=split or self.config.split,
             adabn=baseline == "adabn",
             restyle=baseline if baseline in RESTYLES else "",
+            ridge=baseline == RIDGE,
         )
 
     def comparing(self, run: Path, seed: int, shift: str, out: Path) -> Cell:

@@ -1,10 +1,12 @@
-"""Studies' runs -> committed records -> docs/results.md with its figures (`make results`)."""
+"""Studies' runs -> committed records -> docs/results.md with its figures, or with --contest the end
+of docs/contest.md (`make results`)."""
 
 import argparse
 import sys
 from pathlib import Path
 
 from adapt.errors import InputError
+from results.page.contest import contest
 from results.page.page import results
 
 if __name__ == "__main__":
@@ -16,7 +18,11 @@ if __name__ == "__main__":
     parser.add_argument("--out", type=Path, default=Path("docs/results.md"))
     parser.add_argument("--pictures", type=Path, default=Path("docs/pictures"))
     parser.add_argument("--readme", type=Path, help="README whose front table and picture are made")
+    parser.add_argument("--contest", nargs="*", type=Path, metavar="RUNS", help="instead: studies "
+                        "of the contest to record before docs/contest.md is written")  # fmt: skip
+    given = vars(parser.parse_args())
+    studies = given.pop("contest")
     try:
-        results(**vars(parser.parse_args()))
+        results(**given) if studies is None else contest(studies)
     except InputError as error:
         sys.exit(f"error: {error}")

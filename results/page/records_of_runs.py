@@ -15,6 +15,7 @@ from adapt.disk.runs import CONFIG, ENVIRONMENT, SUMMARY, read_config, read_metr
 from adapt.errors import InputError
 from adapt.evaluation.rows import method_of, read_evaluation, row_of, run_folders
 from adapt.machine.runtime import processor
+from adapt.networks.saved import ABOUT
 from adapt.shift.distort import MADE_WITH
 
 FORMAT = 1
@@ -83,8 +84,10 @@ def place(path: Path, folder: Path) -> str:
 
 
 def run_of(run: Path, config: dict[str, Any]) -> dict[str, Any]:
-    """What a training was, in a few words and numbers."""
+    """What a training was, in a few words and numbers: the SHA-256 of its network, too, and of the
+    teacher that it learned from or, as B2, started from."""
     summary, data = read_json(run / SUMMARY), config["data"]
+    inputs = summary.get("inputs", {})
     return {
         "method": method_of(config, {"domain": config["domain"], "adabn": False}),
         "shift": Path(data["target"]).name if config["domain"] == "d2" else "",
@@ -94,6 +97,8 @@ def run_of(run: Path, config: dict[str, Any]) -> dict[str, Any]:
         "part": data["part"],
         "share": data.get("share", 1.0),
         **{key: config[key] for key in SETTINGS},
+        "weights": read_json(run / ABOUT)["sha256"],
+        "teacher": inputs.get("teacher", inputs.get("start", "")),
         "samples": summary["samples"],
         "seconds": summary["seconds"],
         "finished": time.strftime("%Y-%m-%d", time.gmtime((run / SUMMARY).stat().st_mtime)),

@@ -126,6 +126,17 @@ def test_labels_move_with_the_image(
         make_distorted(DistortConfig(data=data, shift=shift, out=str(out), workers=1))
 
 
+def test_a_camera_has_other_noise_in_each_image(source: Path, tmp_path: Path) -> None:
+    """It is drawn from the image's name; labels stay."""
+    out = tmp_path / "a"
+    distort(source, out, ShiftConfig("camera", {"noise": 30.0}), labels="moved")
+    sets = (load(DataConfig(name="camvid", root=str(root)), "train") for root in (source, out))
+    for old, new in zip(*(one.samples for one in sets), strict=True):
+        assert old.y1 and new.y1 and old.y1.read_bytes() == new.y1.read_bytes()
+        expected = FILTERS["camera"](read_image(old.x1), noise=30.0, seed=image_seed(0, old.name))
+        np.testing.assert_array_equal(read_image(new.x1), expected)
+
+
 def test_photocopies_move_no_labels(source: Path, tmp_path: Path) -> None:
     distort(source, tmp_path / "a", ShiftConfig("photocopy"), labels="moved")
     for label in (source / "valannot").iterdir():

@@ -146,6 +146,47 @@ def test_rates_and_shares_are_runs_of_their_own_and_scored_for_choosing(study: S
     assert wanted <= chosen_on and not any("pool5" in name for name in chosen_on)
 
 
+def test_an_objective_may_have_settings_of_its_own(study: Study) -> None:
+    """Nothing else of its training differs, and what they are called is checked before the first
+    cell."""
+    own = {"pool1": {"ema": 0.9, "schedule": {"name": "constant"}, "data": {"flip": False}}}
+    config = replace(study.config, settings=own)
+    plain, changed = (Study(c).adapting(7, "a", "pool1") for c in (study.config, config))
+    assert (changed.ema, changed.schedule.name, changed.data.flip) == (0.9, "constant", False)
+    schedule, data = plain.schedule, replace(changed.data, flip=True)
+    assert replace(changed, ema=plain.ema, schedule=schedule, data=data) == plain
+    assert replace(schedule, name="constant") == changed.schedule
+    assert Study(config).adapting(7, "a", "pool5") == study.adapting(7, "a", "pool5")
+    with pytest.raises(InputError, match="settings: 'pool9' is not known"):
+        replace(study.config, settings={"pool9": {}})
+    wrong = Study(replace(study.config, settings={"pool1": {"data": {"flop": False}}}))
+    with pytest.raises(InputError, match=r"settings\.pool1\.data\.flop"):
+        list(wrong.cells())
+
+
+def test_choices_are_made_on_one_split_and_what_was_chosen_is_scored_on_another(
+    study: Study,
+) -> None:
+    """The same trainings, without those at the other rates; both with what is kept."""
+    lr = study.config.adaptation.schedule.lr
+    every = {name: [lr, 0.3] for name in ("pool5", "pool1", "B2")}
+    config = replace(study.config, rates=every, split="tune", old_domain=True, seeds=[0])
+    config = replace(config, baselines=["b0", "b2"])
+    first = [cell.name for cell in Study(config).cells()]
+    assert len(first) == len(set(first)) and not any("_val" in name for name in first)
+    then = replace(config, split="val", rates={name: [0.3] for name in every})
+    second = [cell.name for cell in Study(then).cells()]
+    assert not any("_tune" in name for name in second)
+    trained = [{n for n in cells if n.startswith("train")} for cells in (first, second)]
+    assert len(trained[0]) == 1 + 12
+    assert trained[1] == {n for n in trained[0] if n.endswith(("_lr_0.3", "teacher"))}
+    for name in ("pool1", "B2"):
+        for split, cells in (("tune", first), ("val", second)):
+            assert {
+                f"evaluate seed0/a/{name}_lr_0.3 on camvid_{d}_{split}" for d in ("d1", "d2_a")
+            } <= {*cells}
+
+
 def test_labels_that_moved_are_scored_where_the_filter_moves_them(study: Study) -> None:
     shifts = study.config.shifts | {"c": ShiftConfig("photocopy")}
     baselines = [*study.config.baselines, "fda", "histogram"]

@@ -1,0 +1,301 @@
+"""The contest of objectives: what its records choose and show, as docs/contest.md has it."""
+
+import math
+import statistics
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from scipy.stats import t
+
+from adapt.disk.files import read_text, write_whole
+from adapt.errors import InputError
+from adapt.machine.runtime import say
+from results.page import front, records
+from results.page.records import (
+    GRID,
+    SEEDS,
+    SHARED,
+    TUNE,
+    VAL,
+    Evidence,
+    Values,
+    days,
+    differences,
+    mean,
+    percent,
+    table,
+    with_minus,
+)
+from results.page.records_of_runs import TEACHER, record
+from results.page.variations import LR, TUNED, at_best
+
+MAIN, DISJOINT, LONG = "camvid_contest", "camvid_contest_disjoint", "camvid_contest_long"
+TITLES = {
+    MAIN: "500 steps, pairs shared with the teacher (rounds 1 and 2)",
+    DISJOINT: "500 steps, pairs that the teacher has not seen (round 2)",
+    LONG: "3,000 steps, pairs shared with the teacher (round 3)",
+}
+TAUGHT = {LONG: MAIN}
+"""Study -> the one whose teachers it has."""
+SHIFTS = (*records.SHIFTS, "camera")
+REFERENCE = "w_inc_kd"
+UNTRAINED = ("B0", "AdaBN")
+KEPT = "kept"
+ADVANCE, TIE = 3, 0.5
+"""Methods at most that go on to round 2; mIoU within which the faster of two methods wins."""
+AIM, SLACK = 2.0, 0.5
+"""mIoU above B2 that is aimed at where there is room, and below it where there is none."""
+Runs = dict[str, str]
+"""Method -> the name of its run at the chosen rate."""
+
+
+def contest(
+    runs: Sequence[Path] = (),
+    folder: Path = Path("results/contest"),
+    page: Path = Path("docs/contest.md"),
+    evidence: Path = Path("results/evidence"),
+) -> None:
+    """Record studies in `folder`, then write what stands between the marks in `page`.
+
+    Raises:
+        InputError: a study without finished runs, or a student of another teacher than its seed's.
+    """
+    for study in runs:
+        for path in record(study, folder):
+            say(f"{path}: recorded")
+    found = Evidence(records.load(folder).records if any(folder.glob("*_seed*.json")) else [], {})
+    text = "\n\n".join([power(records.load(evidence)), "## Results", *results(found)])
+    write_whole(page, front.placed(read_text(page), text, str(page)).encode())
+    say(f"{page}: {len(found.records)} records, {len(found.scores)} evaluations")
+
+
+def results(found: Evidence) -> Iterable[str]:
+    """Provenance, choices, and the tables of val, as far as they were run."""
+    if not found.records:
+        return ["Not run yet."]
+    parts = [provenance(found)]
+    for study in (MAIN, LONG):
+        if found.of(study):
+            parts += [f"### Choosing on `{TUNE}`: {TITLES[study]}", choices(found, study)]
+    for study, title in TITLES.items():
+        if tables := scores(found, study):
+            parts += [f"### Scores on `{VAL}`: {title}", *tables]
+    return parts
+
+
+def provenance(found: Evidence) -> str:
+    """When and where, and the teachers.
+
+    Raises:
+        InputError: a student whose teacher is not that of its study and seed.
+    """
+    digests = {(r["study"], r["seed"]): r["runs"][TEACHER]["weights"]
+               for r in found.records if TEACHER in r["runs"]}  # fmt: skip
+    for one in found.records:
+        wanted = digests.get((TAUGHT.get(one["study"], one["study"]), one["seed"]))
+        for name, run in one["runs"].items():
+            if run["teacher"] and wanted and run["teacher"] != wanted:
+                raise InputError(
+                    f"records: {one['study']}, seed {one['seed']}, {name}: its teacher has SHA-256 "
+                    f"{run['teacher']}, that of the contest {wanted}"
+                )
+    machines = sorted({f"{m['cpu']}, {m['threads']} thread(s), {m['precision']}"
+                       for r in found.records for m in r["machines"]})  # fmt: skip
+    runs = [run for r in found.records for run in r["runs"].values()]
+    hours = sum(run["seconds"] for run in runs) / 3600
+    known = "; ".join(
+        f"{study}, seed {seed}: `{sha[:16]}`" for (study, seed), sha in digests.items()
+    )
+    return (
+        f"*{days(runs)}; {'; '.join(machines)}; {len(runs)} trainings, {hours:.1f} hours. Teachers "
+        f"by the beginning of their SHA-256: {known}.*"
+    )
+
+
+# ---- choosing
+
+
+def candidates(found: Evidence, study: str) -> dict[str, list[str]]:
+    """Method -> its runs at each rate, once all of them are scored on `tune` of the first seed."""
+    made: dict[str, list[str]] = {}
+    for name in found.names(study):
+        if name not in (TEACHER, *UNTRAINED):
+            made.setdefault(name.partition(LR)[0], []).append(name)
+    seed = SEEDS[0]
+    return {m: r for m, r in made.items() if all(seed in score(found, study, n, TUNE) for n in r)}
+
+
+def chosen(found: Evidence, study: str) -> Runs:
+    """Method -> its run of the highest agreement on `tune`, B2's of the highest mIoU there. What
+    chooses nothing of its own has the choice of the first rounds."""
+    if study == DISJOINT:
+        return chosen(found, MAIN)
+    return {
+        method: max(runs, key=lambda name: score(found, study, name, TUNE, key)[SEEDS[0]])
+        for method, runs in candidates(found, study).items()
+        for key in ("miou" if method == TUNED else "agreement",)
+    }
+
+
+def standing(found: Evidence, study: str, seeds: Sequence[int]) -> dict[str, float]:
+    """Method -> mean mIoU on `tune` over shifts and seeds at its chosen rate, the best first; of
+    those that have all the seeds."""
+    each = {m: score(found, study, n, TUNE) for m, n in chosen(found, study).items()}
+    means = {
+        m: statistics.fmean(v[s] for s in seeds) for m, v in each.items() if v.keys() >= {*seeds}
+    }
+    return dict(sorted(means.items(), key=lambda item: -item[1]))
+
+
+def advancing(found: Evidence) -> list[str]:
+    """The methods that are ahead of W_inc + kd in round 1, at most ADVANCE."""
+    place = standing(found, MAIN, SEEDS[:1])
+    ahead = [m for m, v in place.items() if v > place.get(REFERENCE, math.inf)]
+    return [m for m in ahead if m != TUNED][:ADVANCE]
+
+
+def winner(found: Evidence) -> str:
+    """Of round 2, B2 apart: the best on `tune`, or of those within TIE the fastest; `` before all
+    of them are there."""
+    place, names = standing(found, MAIN, SEEDS), chosen(found, MAIN)
+    entered = [*advancing(found), REFERENCE]
+    if not all(method in place for method in entered):
+        return ""
+    best = max(place[method] for method in entered)
+    close = [method for method in entered if place[method] >= best - TIE]
+    return min(close, key=lambda method: seconds(found, names[method]))
+
+
+def seconds(found: Evidence, name: str) -> float:
+    return statistics.fmean(r["seconds"] for r in found.runs(MAIN) if r["name"] == name)
+
+
+def choices(found: Evidence, study: str) -> str:
+    """Every candidate on `tune` of the first seed, the best method first, and what follows."""
+    runs, best, seed = candidates(found, study), chosen(found, study), SEEDS[0]
+    place = standing(found, study, [seed])
+    rates = {run["name"]: run["lr"] for run in found.runs(study)}
+    rows = []
+    for method in place:
+        for name in runs[method]:
+            each = [score(found, study, name, TUNE, shifts=(shift,)) for shift in SHIFTS]
+            each += [score(found, study, name, TUNE, key) for key in ("miou", "agreement", KEPT)]
+            cells = [percent({seed: v[seed]} if seed in v else {}) for v in each]
+            mark = "chosen" if name == best[method] else ""
+            rows.append([method, f"{rates[name]:g}", *cells, mark])
+    heads = ("", "rate", *SHIFTS, "mean mIoU", "mean agreement", KEPT, "")
+    given = ", ".join(f"{method}: [{rates[name]:g}]" for method, name in best.items())
+    parts = [f"Seed {seed}, percent.", table(heads, rows), f"`split=val 'rates={{{given}}}'`"]
+    if study == MAIN:
+        parts.append(
+            f"Ahead of {REFERENCE} and in round 2: {', '.join(advancing(found)) or 'none'}."
+        )
+        if won := winner(found):
+            lines = ([m, f"{v:.2f}"] for m, v in standing(found, MAIN, SEEDS).items())
+            parts += [table(("round 2, all seeds", "mean mIoU"), lines), f"**The winner: {won}.**"]
+    return "\n\n".join(parts)
+
+
+# ---- scores
+
+
+def score(
+    found: Evidence,
+    study: str,
+    name: str,
+    split: str,
+    key: str = "miou",
+    shifts: Sequence[str] = SHIFTS,
+) -> Values:
+    """Seed -> mean over the shifts, of seeds that have all of them; KEPT = mIoU of each shift's
+    student on the old domain."""
+
+    def of(shift: str) -> Values:
+        if key != KEPT:
+            return found.values(study, name, shift, key, split=split)
+        return {
+            s.seed: s.numbers["miou"] for s in found.scores
+            if (s.study, s.name, s.shift, s.split) == (study, name, "", split)
+            and s.run["shift"] in (shift, "")
+        }  # fmt: skip
+
+    each = [of(shift) for shift in shifts]
+    return {s: statistics.fmean(v[s] for v in each) for s in each[0] if all(s in v for v in each)}
+
+
+def scores(found: Evidence, study: str) -> list[str]:
+    """A table for the mean of the shifts and one for each, of what was scored on val; and whether
+    the winner reaches the aim."""
+    views = {"mean of the shifts": SHIFTS, **{shift: (shift,) for shift in SHIFTS}}
+    tables = [f"**{title}**\n\n{made}" for title, shifts in views.items()
+              if (made := of_shifts(found, study, shifts))]  # fmt: skip
+    return tables + ([aims(found, study)] if tables and winner(found) else [])
+
+
+def of_shifts(found: Evidence, study: str, shifts: Sequence[str]) -> str:
+    """Every method on val, the best first; `` where none was scored."""
+    home, names = TAUGHT.get(study, study), chosen(found, study)
+    scored = {m: v for m, n in names.items() if (v := score(found, study, n, VAL, shifts=shifts))}
+    if not scored:
+        return ""
+    order = sorted(scored, key=lambda method: -mean(scored[method]))
+    clean = percent(found.values(home, TEACHER, ""))
+    rows = [["the teacher on the old images: the ceiling", clean, "", "", "", ""]]
+    for method in (*UNTRAINED, *order):
+        place = (home, method) if method in UNTRAINED else (study, names[method])
+        keys = ("miou", "agreement", KEPT)
+        own, *others = (score(found, *place, VAL, key, shifts) for key in keys)
+        gaps = (differences(own, scored[other]) if other in scored and other != method else {}
+                for other in (TUNED, REFERENCE))  # fmt: skip
+        rows.append([method, *map(percent, (own, *others)), *map(interval, gaps)])
+    heads = ("", "mIoU", "agreement", KEPT, f"minus {TUNED}", f"minus {REFERENCE}")
+    return table(heads, rows)
+
+
+def aims(found: Evidence, study: str) -> str:
+    """What the winner was to reach on each shift, and what it reached; means over seeds."""
+    names, rows = chosen(found, study), []
+    clean = found.values(TAUGHT.get(study, study), TEACHER, "")
+    for shift in SHIFTS:
+        b2, won = (found.values(study, names.get(m, ""), shift) for m in (TUNED, winner(found)))
+        if b2 and won:
+            room = mean(clean) >= mean(b2) + AIM
+            wanted = mean(b2) + AIM if room else min(mean(b2), mean(clean)) - SLACK
+            reached = "reached" if mean(won) >= wanted else "missed"
+            rows.append([shift, f"{wanted:.1f}", f"{mean(won):.1f}", reached])
+    return table(("the winner", "aim", "mIoU", ""), rows)
+
+
+def interval(values: Values) -> str:
+    """Mean of paired differences with its 95 % interval by Student's t over the seeds."""
+    if not values:
+        return ""
+    if len(values) == 1:
+        return with_minus(f"{mean(values):+.1f} (one seed)")
+    ends = (mean(values) + sign * half_width(statistics.stdev(values.values()), len(values))
+            for sign in (-1, 1))  # fmt: skip
+    return with_minus(f"{mean(values):+.1f} ({' to '.join(f'{end:+.1f}' for end in ends)})")
+
+
+def half_width(deviation: float, seeds: int) -> float:
+    return float(t.ppf(0.975, seeds - 1)) * deviation / math.sqrt(seeds)
+
+
+def power(found: Evidence) -> str:
+    """What the spread of paired differences in the earlier records lets this contest see."""
+    study, rows = GRID[SHARED], []
+    names = at_best(found, ("pool5", "w_inc", "w_inc_kd", "kd", "pool5_kd", "pseudo_share", TUNED))
+    for title, shifts in {**{s: (s,) for s in records.SHIFTS}, "mean": records.SHIFTS}.items():
+        cells = [title]
+        for other in (TUNED, REFERENCE):
+            spreads = []
+            for method, name in names.items():
+                each = [found.gap(study, name, names[other], s) for s in shifts]
+                gaps = [statistics.fmean(v[seed] for v in each) for seed in SEEDS]
+                spreads += [statistics.variance(gaps)] if method != other else []
+            deviation = math.sqrt(statistics.fmean(spreads))
+            cells += [f"{deviation:.1f}", f"{half_width(deviation, len(SEEDS)):.1f}"]
+        rows.append(cells)
+    heads = ("", f"minus {TUNED}: deviation of a seed", f"half of the interval, {len(SEEDS)} seeds",
+             f"minus {REFERENCE}: deviation", "half of the interval")  # fmt: skip
+    return table(heads, rows)

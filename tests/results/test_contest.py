@@ -1,0 +1,137 @@
+"""The contest's page against numbers made by hand."""
+
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from scipy.stats import ttest_1samp
+
+from adapt.disk.files import write_json
+from adapt.errors import InputError
+from results.page import contest as page
+from results.page.contest import DISJOINT, LONG, MAIN, SHIFTS, contest
+from results.page.records import Evidence
+from results.page.records_of_runs import TEACHER
+
+ROOT = Path(__file__).resolve().parents[2]
+MACHINE = {"cpu": "Z80", "threads": 1, "precision": "fp32"}
+RUN = {"shift": "", "lr": 0.05, "teacher": "", "weights": "", "seconds": 180.0,
+       "finished": "2026-01-02"}  # fmt: skip
+SEEDS = {0: 0.0, 1: 1.0, 2: 5.0}
+"""Seed -> what its teacher adds to every score."""
+
+
+def made(study: str, seed: int, **methods: tuple[float, float]) -> dict[str, Any]:
+    """A record of runs (mIoU on `tune`, agreement there); on val they have 2 less and keep 40, the
+    teacher has 50. A name that ends in _lr_X has that rate, `slow` takes three times as long."""
+    taught, runs, found = (
+        f"sha {study} {seed}",
+        {TEACHER: {**RUN, "weights": f"sha {study} {seed}"}},
+        [],
+    )
+
+    def scored(run: str, name: str, shift: str, split: str, miou: float, agreement: float) -> None:
+        found.append({"run": run, "method": name, "shift": shift, "labels": "given", "split": split,
+                      "miou": miou, "agreement": agreement})  # fmt: skip
+
+    for split, less in (("tune", 0), ("val", 2)):
+        scored(TEACHER, TEACHER, "", split, 50.0, 100.0)
+        for shift in SHIFTS:
+            scored(TEACHER, "B0", shift, split, 10.0 - less, 20.0)
+            for name, (miou, agreement) in methods.items():
+                run, rate = f"{shift}/{name}", name.partition("_lr_")[2]
+                time = 540.0 if "slow" in name else 180.0
+                runs[run] = {**RUN, "shift": shift, "teacher": taught, "seconds": time,
+                             "lr": float(rate or 0.05)}  # fmt: skip
+                added = SEEDS[seed] + SHIFTS.index(shift) - less
+                scored(run, name, shift, split, miou + added, agreement)
+                scored(run, name, "", split, 40.0, 99.0)
+    return {"format": 1, "study": study, "seed": seed, "machines": [MACHINE], "runs": runs,
+            "evaluations": found}  # fmt: skip
+
+
+FIRST = {
+    "B2": (30.0, 70.0), "B2_lr_0.015": (31.0, 60.0), "w_inc_kd": (33.0, 60.0),
+    "w_inc_kd_lr_0.015": (32.0, 61.0), "pool5": (30.0, 60.0), "slow": (36.0, 60.0),
+    "quick": (35.8, 60.0), "third": (34.0, 60.0), "fourth": (33.5, 60.0),
+}  # fmt: skip
+LATER = {"B2_lr_0.015": (32.0, 1.0), "w_inc_kd_lr_0.015": (32.0, 1.0), "slow": (36.1, 1.0),
+         "quick": (35.8, 1.0), "third": (34.0, 1.0)}  # fmt: skip
+ROUND1 = made(MAIN, 0, **FIRST)
+ROUND2 = [made(MAIN, seed, **LATER) for seed in (1, 2)]
+
+
+def test_rates_are_chosen_without_labels_and_methods_by_them_on_tune() -> None:
+    found = Evidence([ROUND1], {})
+    chosen = page.chosen(found, MAIN)
+    assert chosen["B2"] == "B2_lr_0.015", "by mIoU; agreement would choose the other"
+    assert chosen["w_inc_kd"] == "w_inc_kd_lr_0.015", "by agreement; mIoU would choose the other"
+    assert page.advancing(found) == ["slow", "quick", "third"], "at most three, ahead of w_inc_kd"
+    assert page.winner(found) == "", "before all of them have three seeds"
+    text = page.choices(found, MAIN)
+    assert "`split=val 'rates={" in text and "B2: [0.015], w_inc_kd: [0.015], pool5: [0.05]" in text
+    row = "| w_inc_kd | 0.015 | 32.0 | 33.0 | 34.0 | 35.0 | 33.5 | 61.0 | 40.0 | chosen |"
+    assert row in text
+    missing = ("camera/pool5", "tune")
+    there = [e for e in ROUND1["evaluations"] if (e["run"], e["split"]) != missing]
+    half = {**ROUND1, "evaluations": there}
+    assert "pool5" not in page.chosen(Evidence([half], {}), MAIN), "one shift is missing"
+
+
+def test_the_faster_of_two_that_are_close_wins() -> None:
+    """slow is 0.2 ahead of quick, and takes three times as long; third is 2 behind."""
+    assert page.winner(Evidence([ROUND1, *ROUND2], {})) == "quick"
+    ahead = [made(MAIN, seed, **LATER | {"slow": (37.1, 1.0)}) for seed in (1, 2)]
+    assert page.winner(Evidence([ROUND1, *ahead], {})) == "slow"
+
+
+def test_differences_are_paired_and_have_students_interval() -> None:
+    """quick - B2 is 4.8, 3.8, 3.8 over the seeds, whatever their teachers add."""
+    found = Evidence([ROUND1, *ROUND2], {})
+    text = page.of_shifts(found, MAIN, SHIFTS)
+    assert text.splitlines()[2].startswith(
+        "| the teacher on the old images: the ceiling | 50.0 ± 0.0"
+    )
+    (row,) = (line for line in text.splitlines() if line.startswith("| quick"))
+    low, high = ttest_1samp([4.8, 3.8, 3.8], 0).confidence_interval()
+    assert f"| +4.1 ({low:+.1f} to {high:+.1f}) |" in row
+    assert "| 40.0 ± 0.0 |" in row, "what is kept"
+    (camera,) = (line for line in page.of_shifts(found, MAIN, ("camera",)).splitlines()
+                 if line.startswith("| quick"))  # fmt: skip
+    assert "| 38.8 ± 2.6 |" in camera  # 35.8 + 3 - 2, and 0, 1, 5 of the seeds
+    (loser,) = (line for line in text.splitlines() if line.startswith("| fourth"))
+    assert "(one seed)" in loser
+    aims = page.aims(found, MAIN)
+    assert "| photocopy | 33.7 | 35.8 | reached |" in aims  # B2: 31.7 - 2 + 2, and 2 above it
+
+
+def test_the_page_has_every_round_and_its_teachers(tmp_path: Path) -> None:
+    folder, out = tmp_path / "records", tmp_path / "contest.md"
+    shutil.copyfile(ROOT / "docs/contest.md", out)
+    long = {**made(LONG, 0, **LATER), "runs": {}}
+    long["runs"] = {n: {**r, "teacher": r["teacher"] and f"sha {MAIN} 0"}
+                    for n, r in made(LONG, 0, **LATER)["runs"].items() if n != TEACHER}  # fmt: skip
+    long["evaluations"] = [e for e in made(LONG, 0, **LATER)["evaluations"] if e["run"] != TEACHER]
+    for one in (ROUND1, *ROUND2, made(DISJOINT, 0, **LATER), long):
+        write_json(folder / f"{one['study']}_seed{one['seed']}.json", one)
+    contest((), folder, out, ROOT / "results/evidence")
+    text = out.read_text()
+    assert text.count("### Choosing on `tune`") == 2 and text.count("### Scores on `val`") == 3
+    assert text.count("the ceiling | 50.0") == 3 * 5, "also where the teachers are another study's"
+    assert f"{MAIN}, seed 2: `sha {MAIN} 2`"[:30] in text and "**The winner: quick.**" in text
+    rules = re.sub("<!-- results: begin.*results: end -->", "", text, flags=re.DOTALL)
+    assert rules in re.sub("<!-- results: begin.*results: end -->", "",
+                           (ROOT / "docs/contest.md").read_text(), flags=re.DOTALL)  # fmt: skip
+    long["runs"]["camera/quick"]["teacher"] = "sha of another"
+    write_json(folder / f"{LONG}_seed0.json", long)
+    with pytest.raises(InputError, match=f"{LONG}, seed 0, camera/quick: its teacher has SHA-256"):
+        contest((), folder, out, ROOT / "results/evidence")
+
+
+def test_the_page_is_that_of_the_committed_records(tmp_path: Path) -> None:
+    out = tmp_path / "contest.md"
+    shutil.copyfile(ROOT / "docs/contest.md", out)
+    contest((), ROOT / "results/contest", out, ROOT / "results/evidence")
+    assert out.read_text() == (ROOT / "docs/contest.md").read_text()
