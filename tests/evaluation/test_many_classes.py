@@ -14,7 +14,7 @@ from adapt.data.images import index_type, read_indices, read_mask, voc_palette, 
 from adapt.disk.files import read_mapping
 from adapt.errors import InputError
 from adapt.evaluation.evaluate import evaluate
-from adapt.evaluation.metrics import MATRIX, confusion, per_class, scores, tally
+from adapt.evaluation.metrics import confusion, per_class, scores, tally
 from adapt.evaluation.predict import predictions
 from adapt.networks.factory import permit
 from adapt.objective.terms import cross_entropy
@@ -78,7 +78,7 @@ def test_a_mask_file_of_16_bits_keeps_values_codes_and_void(tmp_path: Path) -> N
     assert found.dtype == np.uint8 and found.tolist() == [[255, 1, 255, 255, 255, 0]]
 
 
-@pytest.mark.parametrize("classes", [CLASSES, MATRIX + 1])
+@pytest.mark.parametrize("classes", [CLASSES, 1001])
 def test_counts_are_those_of_the_whole_matrix(classes: int) -> None:
     rng = np.random.default_rng(0)
     truth = rng.choice([0, 5, 255, 299, VOID], (20, 30)).astype(np.uint16)
@@ -151,7 +151,7 @@ def test_three_hundred_classes_from_training_to_masks(
         y, x = np.nonzero(truth != VOID)
         costs.append(-np.log(chances[truth[y, x], y, x].astype(np.float64)))
     assert found["truth"]["miou"] == pytest.approx(scores(total).miou)
-    assert found["confusion"] == total[:, :CLASSES].tolist()
+    assert found["confusion"] is None, "10^5 cells and more are not written"
     assert found["loss"] == pytest.approx(np.concatenate(costs).mean(), rel=1e-3)
     assert found["void"] == pytest.approx(100 * 2 / 16)
     overlay = np.array(Image.open(out / "overlay" / masks[0].name), float)

@@ -151,8 +151,9 @@ def for_report(runs: Path) -> dict[str, Any] | None:
     kinds = sorted({PER_CLASS[row["metric"]] for row in found["rows"]})
     heads, *lines = table_of(found["rows"])
     rows = list(zip(found["classes"], zip(*found["columns"].values(), strict=True), strict=True))
-    by_class = class_table(f"By class, {', '.join(kinds)}", list(found["columns"]), rows, CLASSES)
-    return found | {"heads": heads, "lines": lines, "by_class": by_class}
+    by_class = ", ".join(kinds)
+    classes = class_table(f"By class, {by_class}", list(found["columns"]), rows, CLASSES)
+    return found | {"heads": heads, "lines": lines, "by_class": by_class, "table": classes}
 
 
 def save(found: dict[str, Any], folder: Path) -> None:
