@@ -13,6 +13,7 @@ from adapt.settings.checks import (
     Precision,
     Range,
     Settings,
+    Strength,
     Taps,
     Workers,
 )
@@ -54,10 +55,12 @@ class TrainConfig(Machine):
     taps: Annotated[Any, Taps()] = ""
     """Layers whose maps are regressed, instead of the objective's. `auto` takes, on the way down to
     the coarsest maps, the last map of each stride, and the last map before the classifier; the
-    choice is printed. {teacher's layer: student's layer} pairs layers of other names, and `auto`
-    those of equal stride in two networks. Weights that are not given grow linearly with depth and
-    add up to 1. An objective without regression gets it, with weight 1; its other terms stay. Empty
-    = the objective's own."""
+    choice is printed. `pairs` takes those after which a 1x1 map, fitted in closed form to 50 of the
+    training pairs, lets the teacher say of 20 other new images most of what it says of the old
+    ones; the scores are printed. {teacher's layer: student's layer} pairs layers of other names,
+    and `auto` those of equal stride in two networks. Weights that are not given grow linearly with
+    depth and add up to 1. An objective without regression gets it, with weight 1; its other terms
+    stay. Empty = the objective's own."""
     penalty: PenaltyConfig = field(default_factory=PenaltyConfig)
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
     teacher: str = ""
@@ -71,6 +74,14 @@ class TrainConfig(Machine):
     `imagenet`, `coco` and the names of torchvision's weight enums are fetched."""
     domain: Annotated[str, OneOf("d1", "d2")] = "d1"
     """Domain whose images the supervised term reads."""
+    mixup: Strength = 0.0
+    """Mix each pair with another one of its batch (Zhang et al. 2018): both images with those of
+    the same partner by the same share, drawn from Beta(mixup, mixup). The teacher sees the mixed
+    x1. It is for objectives without labels; 0 = off."""
+    crop_shift: Count = 0
+    """Move the crops of x1 and x2 against each other, by up to this many cells of the network's
+    largest stride either way, drawn for each step, and compare what both show. They get smaller by
+    as much; 0 = off."""
     bn: Annotated[str, OneOf(*BATCH_NORM)] = "train"
     """Batch norm of the student. `eval`: nothing of it changes; `affine`: scale and shift train,
     statistics stay; `train`: batch statistics, all of it changes."""

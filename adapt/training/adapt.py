@@ -8,8 +8,10 @@ from torch import nn
 from adapt.data import HELD_OUT, layout_of, load, splits_of
 from adapt.disk.runs import read_config, read_data
 from adapt.evaluation.inference import Reading
+from adapt.evaluation.rows import rows_of
 from adapt.machine.runtime import runtime, say
 from adapt.networks.saved import Model, is_file, is_run, load_model, load_teacher
+from adapt.settings.choices import TEACHER
 from adapt.settings.mapping import build
 from adapt.settings.training import TrainConfig
 from adapt.training.pairs import say_pairs
@@ -44,7 +46,8 @@ def adapt(config: TrainConfig, on_step: OnStep | None = None) -> Path:
         machine, training = runtime(config.device, config.precision), load(data, "train")
         seen = training if training.samples else None  # of a DataLoader without a map-style set
         of = (machine, teacher.net, student.net, reading, held_out, seen, folder)
-        say(f"{folder}: {judge(*of, *start_of(build(TrainConfig, recorded), student))}")
+        start = start_of(build(TrainConfig, recorded), student)
+        say(f"{folder}: {judge(*of, *start, clean_score(recorded['teacher']))}")
     return folder
 
 
@@ -58,3 +61,13 @@ def start_of(config: TrainConfig, student: Model) -> tuple[nn.Module | None, str
     net, start_point, _ = begun(config, None, len(student.classes))
     new = {name for name, _ in net.named_parameters()} - (start_point or {}).keys()
     return net, UNTRAINED if new else STARTED
+
+
+def clean_score(teacher: str) -> float | None:
+    """The mIoU by labels of a teacher on the val split of its own data, where it is a run that was
+    evaluated there."""
+    if not is_run(teacher):
+        return None
+    split = layout_of(read_data(Path(teacher))).val_split
+    own = [row for row in rows_of(Path(teacher)) if (row.method, row.split) == (TEACHER, split)]
+    return next((row.miou for row in own if row.miou is not None), None)

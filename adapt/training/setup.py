@@ -54,12 +54,12 @@ from adapt.training.averaging import AveragedModel, averaged
 from adapt.training.checks import (
     check_data,
     check_kind,
-    check_one_size,
     check_teacher,
     refuse_unused,
 )
 from adapt.training.drift import Drift
 from adapt.training.freezing import freeze_first, refuse_new, with_gradient
+from adapt.training.mixing import cell_of
 from adapt.training.schedules import make_optimizer
 from adapt.training.taps import Tapped, projectors, with_taps
 from adapt.training.tasks import owners, sets_of, shares_of, tasks_in, with_weights
@@ -106,6 +106,8 @@ class Setup:
     """(H, W) of an image of a batch."""
     layers: Sequence[Layer] = ()
     """Of the student, as an image of this size meets them."""
+    cell: int = 0
+    """Pixels, of which the crops of a pair are moved by multiples; 0 = they are not."""
 
     @property
     def data(self) -> DataSet:
@@ -260,7 +262,7 @@ def prepare(
     if config.batch % world():
         raise InputError(f"batch is {config.batch}; {world()} processes cannot share it equally")
     read = read or once()
-    config = with_taps(config, start, teacher, partial(seen_size, config.data, read))
+    config = with_taps(config, start, teacher, machine, read)
     check_teacher(config, Objective(config.objective), teacher)
     sets = sets_of(config, read(config.data))
     tasks = tasks_in(sets)
@@ -360,6 +362,7 @@ def prepare(
         projectors=projected,
         size=size,
         layers=layers,
+        cell=cell_of(config, objective, layers, theirs, size),
     )
 
     # 6. Every image's header is read last, because that takes longest. From here on nothing is
@@ -372,13 +375,6 @@ def prepare(
     if rank():
         torch.manual_seed(process_seed(config.seed, 0))
     return setup
-
-
-def seen_size(config: DataConfig, read: Read) -> tuple[int, int]:
-    """(H, W) of the images of a batch; InputError where they have several."""
-    data = read(config)
-    check_one_size(config, data)
-    return size_of(config, data)
 
 
 def process_seed(seed: int, step: int) -> int:

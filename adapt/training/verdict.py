@@ -31,6 +31,7 @@ from adapt.settings.checks import one_of
 from adapt.settings.choices import ADABN as ADABN_NAME
 from adapt.settings.choices import TEACHER
 from adapt.settings.mapping import build
+from adapt.training.expected import in_words
 from adapt.training.resampling import ious, mious, resampled
 
 VERDICT, PICTURES = "verdict.json", "held_out"
@@ -95,6 +96,8 @@ class Verdict:
     """teacher(x2), where that is not `before`."""
     targets: "dict[str, Verdict]" = field(default_factory=dict)
     """Of several new domains, by name: the verdict on the pairs of each."""
+    clean: float | None = None
+    """The teacher's mIoU by labels on old images, where its run has been evaluated there."""
 
     @property
     def adabn_is_as_good(self) -> bool:
@@ -126,6 +129,8 @@ class Verdict:
                 "the teacher itself is as good on the new images (after - teacher: "
                 f"{low:+.1f} to {high:+.1f})"
             )
+        if self.clean is not None and not (self.start or self.reasons):
+            said.append(in_words(self.before or 0.0, self.after or 0.0, self.clean))
         return said
 
     @property
@@ -186,6 +191,7 @@ def judge(
     folder: Path,
     start: nn.Module | None = None,
     kind: str = "",
+    clean: float | None = None,
 ) -> Verdict:
     """Compare two networks on pairs that neither was fitted to; the run's folder gets verdict.json
     and pictures of KEPT pairs. The processes of a run share the work.
@@ -201,6 +207,7 @@ def judge(
         start: what the student started from, where it is another network than the teacher; else
             that is the teacher.
         kind: STARTED or UNTRAINED, where there is one.
+        clean: the teacher's mIoU by labels on old images, where it is known.
     """
     before = teacher if start is None else start
     for net in (teacher, before, student):
@@ -222,6 +229,7 @@ def judge(
             adabn_images=images,
             no_adabn=why,
             pictures=[safe(pair.name) for pair in of if pair.views],
+            clean=clean,
         )
 
     names = held_out.targets

@@ -40,7 +40,8 @@ from adapt.disk.runs import revision
 from adapt.evaluation.metrics import tally
 from adapt.machine.runtime import processor
 from adapt.settings.groups import IMAGENET_MEAN, IMAGENET_STD
-from adapt.training.verdict import ADABN, AFTER, BEFORE, WORTH, conclude, mious
+from adapt.training.resampling import mious
+from adapt.training.verdict import ADABN, AFTER, BEFORE, WORTH, conclude
 
 SIZE = (160, 120)
 """Width and height of all images, pixels."""

@@ -1,6 +1,7 @@
 """The verdict after an adaptation: what evaluate says of teacher and student, without labels."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -42,6 +43,21 @@ def test_an_unchanged_student_changes_nothing(world: Path, tmp_path: Path) -> No
     found = Verdict(**read_json(run / VERDICT))
     assert found.before == found.after and found.better == found.worse == 0
     assert found.conclusion == "unclear" and "0 steps" in str(found)
+
+
+def test_a_teacher_that_was_evaluated_gives_the_gain_to_expect(world: Path, tmp_path: Path) -> None:
+    """Its mIoU by labels is that of its val split; without it nothing is said of labels."""
+    teacher = shutil.copytree(world / "teacher", tmp_path / "teacher")
+    how = {"domain": "d1", "device": "cpu", "precision": "fp32"}
+    scored = evaluate(EvaluateConfig(run=str(teacher), split="val", **how))  # type: ignore[arg-type]
+    evaluate(EvaluateConfig(run=str(teacher), split="train", **how))  # type: ignore[arg-type]
+    for name, known in (("known", teacher), ("unknown", world / "teacher")):
+        run = adapt(adapting(world, tmp_path / name, steps=1, teacher=str(known)))
+        found = Verdict(**read_json(run / VERDICT))
+        assert found.clean == (read_json(scored)["truth"]["miou"] if name == "known" else None)
+        clear = replace(found, reasons=[], before=20.0, after=40.0)
+        assert ("by labels" in str(clear)) == (name == "known")
+        assert "by labels" not in str(found), "three pairs are too few to expect anything"
 
 
 def test_a_finished_run_says_its_verdict_again(
