@@ -9,7 +9,6 @@ from typing import Any
 from torch import Tensor, nn
 
 from adapt.data import Read
-from adapt.data.sampling import size_of
 from adapt.errors import InputError, listing
 from adapt.evaluation.inference import Reading
 from adapt.evaluation.ridge import ridge
@@ -24,9 +23,8 @@ from adapt.objective.projectors import Projectors
 from adapt.objective.terms import TERMS, Objective
 from adapt.settings.checks import AUTO, BY_PAIRS
 from adapt.settings.choices import DEFAULT_TAP
-from adapt.settings.groups import DataConfig
 from adapt.settings.training import TrainConfig
-from adapt.training.checks import check_one_size
+from adapt.training.checks import seen_size
 
 PAIRED = "'taps={LAYER_OF_THE_TEACHER: LAYER_OF_THE_STUDENT}' pairs layers of two networks"
 
@@ -120,13 +118,6 @@ def with_taps(
     name = "_".join([asked if by_name else "taps", *further])
     objective = replace(objective, name=name, regression=regression)
     return with_cuts(replace(config, taps="", objective=objective), nets, size)
-
-
-def seen_size(config: DataConfig, read: Read) -> tuple[int, int]:
-    """(H, W) of the images of a batch; InputError where they have several."""
-    data = read(config)
-    check_one_size(config, data)
-    return size_of(config, data)
 
 
 def with_cuts(
