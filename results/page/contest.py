@@ -185,7 +185,8 @@ def choices(found: Evidence, study: str) -> str:
             mark = "chosen" if name == best[method] else ""
             rows.append([method, f"{rates[name]:g}", *cells, mark])
     heads = ("", "rate", *SHIFTS, "mean mIoU", "mean agreement", KEPT, "")
-    given = ", ".join(f"{method}: [{rates[name]:g}]" for method, name in best.items())
+    several = {method: name for method, name in best.items() if len(runs[method]) > 1}
+    given = ", ".join(f"{method}: [{rates[name]:g}]" for method, name in several.items())
     parts = [f"Seed {seed}, percent.", table(heads, rows), f"`split=val 'rates={{{given}}}'`"]
     if study == MAIN:
         parts.append(
