@@ -85,7 +85,7 @@ def test_r02_another_thread_count_is_said_when_a_run_goes_on(
 ) -> None:
     config = teaching(world, run=str(tmp_path / "run"), checkpoint_every=2)
     with pytest.raises(Interrupted):
-        train(config, crash_at(2))
+        train(config, crash_at(3))
     edit_record(tmp_path / "run/env.json", threads=77)
     train(config)
     said = capsys.readouterr().out
@@ -122,7 +122,9 @@ def test_files_of_any_name_go_through_all_commands(
             image = pixels[..., 0] // 90 if place == 2 else pixels
             Image.fromarray(image).save(tmp_path / folder / f"{os.fsdecode(name)}.png")
     old, new, labels = (str(tmp_path / folder) for folder in ("old", "new", "labels"))
-    data = DataConfig("pairs", root=old, target=new, labels=labels, classes=["a", "b", "c"])
+    data = DataConfig(
+        "pairs", root=old, target=new, labels=labels, parts={"val": 0.5}, classes=["a", "b", "c"]
+    )
     run, adapted = str(tmp_path / "run"), str(tmp_path / "adapted")
     few = {"steps": 1, "data": data, "penalty": PenaltyConfig()}
     train(teaching(world, run=run, **few))
