@@ -45,7 +45,7 @@ class RegressionConfig(Settings, where="objective.regression."):
     weights is all that counts of them."""
     window: Positive = 25
     """`dwa` only: number of steps over which a loss is averaged."""
-    beta: Strength = 0.025
+    beta: Strength = 1.0
     """`famo` only: step size of the layers' logits."""
     gamma: Strength = 0.01
     """`famo` only: decay of the layers' logits."""

@@ -130,7 +130,7 @@ def test_an_interrupted_call_leaves_nothing_and_an_existing_root_is_kept(
 
     def fails_later(seed: int, index: int, size: tuple[int, int]) -> Scene:
         if index == 2:
-            assert len(list(tmp_path.glob("scenes.tmp-*/JPEGImages/*.png"))) == 2
+            assert len(list(tmp_path.glob(".scenes.new/JPEGImages/*.png"))) == 2
             assert not root.exists()
             raise KeyboardInterrupt
         return draw_scene(seed, index, size)

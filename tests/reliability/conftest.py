@@ -1,4 +1,4 @@
-"""What the tests of R1 to R20 share: real scripts forked from one warmed-up process."""
+"""What the tests of R1 to R23 share: real scripts forked from one warmed-up process."""
 
 from copy import copy
 from pathlib import Path
