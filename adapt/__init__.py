@@ -18,6 +18,7 @@ os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # else importing it asks
 PLACES = {
     "adapt.api.run": ("Result", "fit", "load", "merge"),
     "adapt.api.loop": ("Penalty", "evaluate", "fisher", "regression_loss", "taps"),
+    "adapt.evaluation.ridge": ("insert_map", "ridge_maps", "ridge_scores"),
     "adapt.errors": ("InputError", "Stopped"),
 }
 """Module -> the names that it gives."""

@@ -9,5 +9,8 @@ from adapt.api.run import load as load
 from adapt.api.run import merge as merge
 from adapt.errors import InputError as InputError
 from adapt.errors import Stopped as Stopped
+from adapt.evaluation.ridge import insert_map as insert_map
+from adapt.evaluation.ridge import ridge_maps as ridge_maps
+from adapt.evaluation.ridge import ridge_scores as ridge_scores
 
 __version__: str

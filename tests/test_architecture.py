@@ -33,7 +33,7 @@ MAY_IMPORT = {
     "adapt.align": LOADED,
     "adapt.objective": LOADED,
     "adapt.penalties": LOADED,
-    "adapt.evaluation": LOADED,
+    "adapt.evaluation": LOADED | {"adapt.objective"},
     "adapt.scan": LOADED | {"adapt.align"},
     "adapt.training": METHOD,
     "adapt.shift": METHOD,

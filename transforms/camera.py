@@ -1,7 +1,5 @@
 """Camera filter: what a bad camera makes of a scene. It is ours, none of GIMP's."""
 
-import io
-
 import numpy as np
 
 from transforms.common import RGBImage, check_image
@@ -21,8 +19,8 @@ def camera(
 ) -> RGBImage:
     """Return `image` as a bad camera sees it: blurred, of little colour, dark, noisy, then a JPEG.
 
-    The steps come in this order, as in a camera. Blur and grey are OpenCV's, the JPEG is
-    Pillow's, the noise is drawn by NumPy's PCG64.
+    The steps come in this order, as in a camera. Blur, grey and JPEG are OpenCV's, the noise is
+    drawn by NumPy's PCG64.
 
     Args:
         image: uint8 RGB, shape (H, W, 3), any memory layout; not modified.
@@ -31,7 +29,7 @@ def camera(
         brightness: factor on the 8-bit values, 0..1.
         noise: standard deviation of Gaussian noise in 8-bit levels, 0..100, drawn for each pixel
             and channel.
-        quality: libjpeg's, 1..100, rounded to an integer; chroma has half the resolution.
+        quality: the JPEG's, 1..100, rounded to an integer; chroma has half the resolution.
         seed: 0..4294967295; the result depends on nothing else that is random.
 
     Returns:
@@ -41,7 +39,6 @@ def camera(
         ValueError: wrong kind of array, or a parameter of wrong type or out of range.
     """
     import cv2
-    from PIL import Image
 
     seen: np.ndarray = np.ascontiguousarray(check_image(image))
     if blur:
@@ -50,7 +47,7 @@ def camera(
     light = brightness * (saturation * seen + (1 - saturation) * grey)
     random = np.random.default_rng(check_integer("seed", seed, 0, 2**32 - 1))
     light += random.normal(0, noise, seen.shape)
-    buffer = io.BytesIO()
     seen = light.round().clip(0, 255).astype(np.uint8)
-    Image.fromarray(seen).save(buffer, "JPEG", quality=round(quality))
-    return np.array(Image.open(buffer))
+    bgr = np.ascontiguousarray(seen[..., ::-1])
+    _, jpeg = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, round(quality)])
+    return np.asarray(cv2.imdecode(jpeg, cv2.IMREAD_COLOR), np.uint8)[..., ::-1].copy()

@@ -87,5 +87,8 @@ def whole_folder(path: Path, what: str) -> Iterator[Path]:
             if path.exists():
                 path.rename(old)
             new.rename(path)
+        except OSError as error:  # of a write, which has no name, and not of an opening
+            error.filename = error.filename or str(path)
+            raise
         finally:
             tidy()

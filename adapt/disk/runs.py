@@ -44,7 +44,7 @@ LOCK = "lock"
 TEACHER, STUDENT = "teacher.safetensors", "student.safetensors"
 """The weights of a teacher, and of a student before its training, that were objects of Python; they
 are there before the run is."""
-OWN = (CONFIG, ENVIRONMENT, METRICS, SUMMARY, *MODEL)
+OWN = (CONFIG, ENVIRONMENT, METRICS, SUMMARY, *MODEL, "adapters.safetensors")
 """What a training writes into its folder, and nobody else."""
 MAY_DIFFER = (
     "run", "workers", "device", "log_every", "loggers", "drift_every", "checkpoint_every",
@@ -70,11 +70,9 @@ class RunFolder:
 
     def elsewhere(self) -> list[str]:
         """What a training's bits depend on and is another now than when the run began."""
-        with suppress(InputError):  # without a record nothing is known
-            then = read_environment(self.path)
-            own = {"threads": then["threads"], "torch": then["packages"].get("torch")}
-            return differences(own, {"threads": torch.get_num_threads(), "torch": version("torch")})
-        return []
+        then = read_environment(self.path)
+        own = {"threads": then["threads"], "torch": then["packages"].get("torch")}
+        return differences(own, {"threads": torch.get_num_threads(), "torch": version("torch")})
 
     @rank_zero_only
     def finish(self, summary: dict[str, Any]) -> None:

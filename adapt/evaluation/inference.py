@@ -122,6 +122,17 @@ def stack(group: list[dict[str, Any]], key: str) -> Tensor:
     return torch.stack(alike([item[key] for item in group]))
 
 
+def batches_of(
+    machine: Runtime, reading: Reading, data: DataSet, what: str, *images: str
+) -> Iterator[tuple[Any, ...]]:
+    """Normalised images (B, C, H, W) and the mask (B, H, W) of what is valid in them, or None, on
+    the device."""
+    for group in groups(Whole(data, reading.data, [*images, "valid"]), reading, what):
+        valid = stack(group, "valid").to(machine.device) if "valid" in group[0] else None
+        seen = (as_input(machine.images(stack(group, key)), reading.network) for key in images)
+        yield (*seen, valid)
+
+
 def predicted(
     machine: Runtime,
     net: nn.Module,

@@ -15,7 +15,7 @@ from adapt.errors import InputError
 from adapt.evaluation.metrics import Scores, distortion
 from adapt.networks.saved import start_point_of
 from adapt.settings.checks import one_of
-from adapt.settings.choices import ADABN, B0, B1, B2, BASELINES, TEACHER
+from adapt.settings.choices import ADABN, B0, B1, B2, BASELINES, RIDGE, TEACHER
 from adapt.settings.mapping import build, check_record
 from adapt.settings.protocol import ProtocolConfig
 
@@ -68,7 +68,11 @@ def method_of(config: dict[str, Any], metrics: dict[str, Any]) -> str:
         name = TEACHER
     else:
         name = ""
-    treated = (ADABN if metrics["adabn"] else "", metrics.get("restyle", ""))
+    treated = (
+        ADABN if metrics["adabn"] else "",
+        RIDGE if metrics.get("ridge") else "",
+        metrics.get("restyle", ""),
+    )
     label = "+".join(filter(None, (name, *treated))) or B0
     label += f" ({task})" if (task := metrics.get("task")) else ""
     return f"{label} ({tag})" if (tag := protocol_of(metrics)) else label
@@ -134,6 +138,7 @@ class EvaluationRecord:
     images: int
     truth: Any
     agreement: Any
+    ridge: str = ""
     restyle: str = ""
     restyle_beta: float | None = None
     variant: str = ""
@@ -195,8 +200,8 @@ def distortion_of(metrics: dict[str, Any], path: Path) -> float | None:
     """The distortion of a teacher on the new domain, where its scores on D1 lie beside them."""
     variant = "".join(f"_{tag}" for what in ("variant", "task") if (tag := metrics.get(what)))
     clean = path.with_name(f"metrics_{metrics['data']}_d1_{metrics['split']}{variant}.json")
-    treated = metrics["domain"] == "d1" or metrics["adabn"] or metrics.get("restyle")
-    if treated or not clean.is_file():
+    changed = metrics["adabn"] or metrics.get("ridge") or metrics.get("restyle")
+    if metrics["domain"] == "d1" or changed or not clean.is_file():
         return None
     means = []
     for truth in (read_evaluation(clean)["truth"] or {}, metrics["truth"] or {}):

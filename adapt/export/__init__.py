@@ -33,6 +33,7 @@ from adapt.export.onnx_graph import NEEDED, check_installed, onnx_bytes
 from adapt.export.parity import TOLERANCE, Case, check, noise
 from adapt.export.recipe import OURS, Recipe, odd_sizes, recipe_of, signature_of, sizes
 from adapt.machine.runtime import say
+from adapt.networks import adapters as of_adapters
 from adapt.networks import heads as several_heads
 from adapt.networks.preprocessing import sees
 from adapt.networks.saved import ABOUT, WEIGHTS, Model, load_model
@@ -41,8 +42,9 @@ from adapt.settings.groups import DataConfig
 from adapt.training.verdict import read_verdict
 
 FILES = {"safetensors": WEIGHTS, "onnx": ONNX}
-HEADS = "heads.py"
-MINE = {CONFIG, WEIGHTS, ONNX, PARITY, MODELING, CARD, f"{OURS}.py", HEADS, "__pycache__"}
+HEADS, ADAPTERS = "heads.py", "adapters.py"
+MINE = {CONFIG, WEIGHTS, ONNX, PARITY, MODELING, CARD}
+MINE |= {f"{OURS}.py", HEADS, ADAPTERS, "__pycache__"}
 OLDER = {ABOUT, "load.py"}
 """Files of an export of before config.json and modeling.py."""
 
@@ -185,6 +187,7 @@ def write_formats(
         write_whole(folder / MODELING, modeling_text(about, made))
         sources = {WEIGHTS: run / WEIGHTS, f"{OURS}.py": made.source}
         sources |= {HEADS: Path(several_heads.__file__)} if made.head_at else {}
+        sources |= {ADAPTERS: Path(of_adapters.__file__)} if made.adapters else {}
         for name, source in sources.items():
             if source:
                 with writing(folder / name):

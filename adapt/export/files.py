@@ -80,7 +80,8 @@ def description(
             "arguments": recipe.arguments,
             "source": f"{OURS}.py" if recipe.source else None,
             "requires": list(recipe.requires),
-        },
+        }
+        | ({"adapters": recipe.adapters} if recipe.adapters else {}),
         "weights": {
             "sha256": model.digest,
             "parameters": sum(p.numel() for p in model.net.parameters()),

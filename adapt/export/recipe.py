@@ -2,17 +2,19 @@
 
 import inspect
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from importlib import import_module
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
 from adapt.errors import InputError
 from adapt.networks import NETWORKS, TORCHVISION
+from adapt.networks.adapters import sizes_in
 from adapt.networks.factory import COUNTS
 from adapt.networks.sizes import REFUSALS, STEPS, run, unfit
 from adapt.networks.taps import own_logits, tasks_of
@@ -39,10 +41,17 @@ class Recipe(NamedTuple):
     """The packages that it imports, besides Python's own."""
     head_at: str = ""
     """Where the heads of one of our own networks lie, which has several."""
+    adapters: Mapping[str, Sequence[int]] = MappingProxyType({})
+    """Its adapters (adapt.networks.adapters.Sizes)."""
 
 
 def recipe_of(config: NetworkConfig, net: nn.Module, classes: int | dict[str, int]) -> Recipe:
-    """The recipe of a network that `build_network(config, classes)` made."""
+    """The recipe of a network that `build_network(config, classes)` made, with its adapters."""
+    return base_of(config, net, classes)._replace(adapters=sizes_in(net.state_dict()))
+
+
+def base_of(config: NetworkConfig, net: nn.Module, classes: int | dict[str, int]) -> Recipe:
+    """The same without the adapters."""
     outputs = classes if isinstance(classes, dict) else config.outputs(classes)
     if config.factory:
         module, _, name = config.factory.partition(":")

@@ -1,5 +1,6 @@
 """A network on disk: model.safetensors (plain weights) and model.json (what they are)."""
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
@@ -16,6 +17,7 @@ from adapt.disk.runs import AGAIN, unfinished
 from adapt.disk.tensors import check_shapes, load_tensors, read_tensors
 from adapt.errors import InputError, listing
 from adapt.networks import build_network
+from adapt.networks.adapters import adapted, is_added, sizes_in
 from adapt.networks.names import WEIGHTS, place_of, read_named
 from adapt.networks.planned import check_size, planned
 from adapt.networks.pretrained import COCO, COUNTER, IMAGENET, is_pretrained, pretrained
@@ -26,6 +28,8 @@ from adapt.settings.groups import NetworkConfig, TeacherNetworkConfig
 from adapt.settings.mapping import as_dict, build, check_record, differences, inherit_network
 
 ABOUT = "model.json"
+ADAPTERS, BASE = "adapters.safetensors", "base"
+"""The adapters of a network that has some, alone; in its header the SHA-256 of their base."""
 FORMATS = (1, 2)
 """Of model.json; the last one is written, all of them are read."""
 ONE_MORE = "network.void=true is for a last output that means void"
@@ -82,15 +86,32 @@ def save_model(
     tasks: Tasks | None = None,
 ) -> None:
     """Write a network so that `DeepLabVGG16(...).load_state_dict(load_file(...))` reads it back.
-    What has two names in it is written under both, an auxiliary head not at all."""
+    What has two names in it is written under both, an auxiliary head not at all. Adapters are
+    written into a file of their own as well."""
     tensors = {k: v.detach().cpu().contiguous().clone() for k, v in net.state_dict().items()}
     if network.auxiliary and not network.factory:
         tensors = {k: v for k, v in tensors.items() if not k.startswith(f"{AUXILIARY_HEAD}.")}
         network = replace(network, auxiliary=0.0)
     write_whole(folder / WEIGHTS, safetensors.torch.save(tensors))
+    if added := {k: v for k, v in tensors.items() if is_added(k)}:
+        header = {BASE: base_digest(tensors)}
+        write_whole(folder / ADAPTERS, safetensors.torch.save(added, header))
     about = About(FORMATS[-1], as_dict(network), list(classes), sha256(folder / WEIGHTS))
     several = {"tasks": {task: list(own) for task, own in tasks.items()}} if tasks else {}
     write_json(folder / ABOUT, {k: v for k, v in as_dict(about).items() if v != {}} | several)
+
+
+def base_digest(tensors: Mapping[str, torch.Tensor]) -> str:
+    """SHA-256 of a network's tensors but for its adapters: that of the model.safetensors from which
+    a training of adapters started."""
+    base = {k: v.detach().cpu().contiguous().clone() for k, v in tensors.items() if not is_added(k)}
+    return hashlib.sha256(safetensors.torch.save(base)).hexdigest()
+
+
+def with_added(net: nn.Module, tensors: Mapping[str, torch.Tensor]) -> nn.Module:
+    """The network with the adapters that tensors are for, where it has none there."""
+    known = {name for name, _ in net.named_modules()} - sizes_in(net.state_dict()).keys()
+    return adapted(net, {k: v for k, v in sizes_in(tensors).items() if k in known})
 
 
 def is_file(source: str) -> bool:
@@ -254,7 +275,7 @@ def load_model(source: Path, what: str = "run", like: Model | None = None) -> Mo
     tensors = read_tensors(path)
     check_size(network, classes, tensors, f"{source / ABOUT}: network", WEIGHTS)
     net = build_network(network, classes)
-    load_tensors(net, tensors, str(path))
+    load_tensors(with_added(net, tensors), tensors, str(path))
     return Model(net, network, tuple(about["classes"]), digest, tasks)
 
 
@@ -318,10 +339,16 @@ def load_complete(
         if wanted != built:
             net = planned(network, wanted - network.void)
     hint = f"start={BACKBONE}{source} takes all but its last layers" if what == "start" else ""
+    if all(map(is_added, tensors)):
+        raise InputError(
+            f"{what}: {source} has adapters only; fra train start=BASE adapters={source} steps=0 "
+            "run=DIR puts them on their network, a run or weights file"
+        )
+    net = with_added(net, tensors)
     try:
         if any(tensor.is_meta for tensor in net.state_dict().values()):
             check_shapes(net.state_dict(), counters(net) | tensors, f"{what}: {source}")
-            net = build_network(network, wanted - network.void)
+            net = with_added(build_network(network, wanted - network.void), tensors)
         load_tensors(net, counters(net) | tensors, f"{what}: {source}")
     except InputError as error:
         hints = (hint, ONE_MORE if has_one_more(tensors, net.state_dict()) else "")

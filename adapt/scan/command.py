@@ -24,8 +24,8 @@ from adapt.settings.commands import ScanConfig
 from adapt.settings.mapping import EXPLICIT, as_dict
 
 FORMAT = 1
-MOST = 5
-"""Lists, sizes and modes that the summary names."""
+MOST, MANY = 5, 40
+"""Lists, sizes, modes and, of more classes than MANY, the commonest that the summary names."""
 
 
 def scan(config: ScanConfig) -> Path:
@@ -123,8 +123,14 @@ def overview(summary: dict[str, Any], near: int) -> list[str]:
     ]
     if labels := {name: percent for name, percent in summary["labels"].items() if percent}:
         rows = [["% of pixels", *(f"{name:>8}" for name in labels)]]
-        for row in next(iter(labels.values())):
+        counted = next(iter(labels.values()))
+        *classes, void, others = counted
+        shown = MOST if len(classes) > MANY else len(classes)
+        most = sorted(classes, key=lambda name: -counted[name])[:shown]
+        for row in [*(name for name in classes if name in {*most}), void, others]:
             rows.append([row, *(f"{percent[row]:.2f}" for percent in labels.values())])
+        if left := len(classes) - len(most):
+            rows.append([f"({left} classes that are rarer)", *("" for _ in labels)])
         lines.append("labels " + text_table(rows).replace("\n", "\n" + " " * len("labels ")))
     if summary["tasks"]:
         lines.append(f"labels {', '.join(summary['tasks'])}: decoded, their values not checked")

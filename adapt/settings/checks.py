@@ -16,7 +16,7 @@ MOST_PIXELS = 100_000_000
 """Of an image, read or made."""
 MOST_CLASSES = 65_535
 """As many as masks of 16 bits tell apart beside void."""
-AUTO = "auto"
+AUTO, BY_PAIRS = "auto", "pairs"
 """`taps`: those that the network's structure suggests."""
 
 
@@ -75,14 +75,14 @@ class Taps:
     """Which layers' maps are regressed, and how much each of them counts."""
 
     def __str__(self) -> str:
-        return f"{AUTO} | [layer, ...] | {{layer: weight or the student's layer, ...}}"
+        return f"{AUTO} | {BY_PAIRS} | [layer, ...] | {{layer: weight or the student's layer, ...}}"
 
     def check(self, what: str, value: object) -> None:
         names: list[object] = []
         if isinstance(value, dict | list):
             names = list(value)
         named = names and all(isinstance(n, str | int) for n in names)  # 3 is a Sequential's fourth
-        if not named and value not in ("", AUTO):
+        if not named and value not in ("", AUTO, BY_PAIRS):
             raise InputError(f"{what} is {value!r}; give {self}")
         if twice := [n for n in names if names.count(n) > 1]:
             raise InputError(f"{what}: {twice[0]!r} stands twice")
@@ -96,6 +96,21 @@ class Taps:
                     "student's"
                 )
             Range(0, above=True).check(f"{what}.{name}", weight)
+
+
+class Adapters:
+    """Where a network gets adapters, or the file that has them."""
+
+    def __str__(self) -> str:
+        return f"{{layer: rank, ...}} | {{{AUTO}: rank}} | FILE"
+
+    def check(self, what: str, value: object) -> None:
+        if not isinstance(value, str | dict):
+            raise InputError(f"{what} is {value!r}; give {self}")
+        for layer, rank in value.items() if isinstance(value, dict) else ():
+            if isinstance(rank, bool) or not isinstance(rank, int):
+                raise InputError(f"{what}.{layer} is {rank!r}; its rank is a whole number")
+            Range(0).check(f"{what}.{layer}", rank)
 
 
 Count = Annotated[int, Range(0)]

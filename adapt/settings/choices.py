@@ -9,8 +9,8 @@ NORMALISATIONS = ("sum", "mean")
 HASH_BITS = 256
 """Of the hashes by which `scan` finds near-duplicates."""
 
-TEACHER, B0, ADABN, B1, B2 = "teacher", "B0", "AdaBN", "B1", "B2"
-BASELINES = (TEACHER, B0, ADABN, *RESTYLES, B1, B2)
+TEACHER, B0, ADABN, RIDGE, B1, B2 = "teacher", "B0", "AdaBN", "ridge", "B1", "B2"
+BASELINES = (TEACHER, B0, ADABN, *RESTYLES, RIDGE, B1, B2)
 """In the order of tables and figures; AdaBN and the restylings need no training."""
 
 CHAIN = "_chain"

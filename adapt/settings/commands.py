@@ -50,8 +50,9 @@ class OfARun(Settings):
 
 @dataclass
 class EvaluateConfig(OfARun, Machine):
-    """Score run=DIR, or teacher=DIR on domain=d2: B0, with adabn=true AdaBN, and with
-    restyle=histogram or fda the new images in the old domain's look. Both may be weights files."""
+    """Score run=DIR, or teacher=DIR on domain=d2: B0, with adabn=true AdaBN, with ridge=true a map
+    of a layer's channels that is fitted to pairs, and with restyle=histogram or fda the new images
+    in the old domain's look. Both may be weights files."""
 
     network: NetworkConfig = field(default_factory=NetworkConfig)  # type: ignore[assignment]
     """Of weights files; a run knows its own."""
@@ -60,6 +61,9 @@ class EvaluateConfig(OfARun, Machine):
     the run was adapted or fine-tuned from. Without run it is scored itself (B0)."""
     adabn: bool = False
     """Re-estimate batch-norm statistics on the training images of the domain first (AdaBN)."""
+    ridge: bool = False
+    """Put a 1x1 map after the layer of a teacher where that undoes most of the shift, fitted in
+    closed form on pairs of the training images."""
     restyle: Annotated[str, OneOf("", *RESTYLES)] = ""
     """Way to give the new images the look of D1's training images first; empty = none."""
     restyle_beta: Annotated[float, Range(0, 0.5, above=True, below=True)] = BETA
@@ -79,13 +83,16 @@ class EvaluateConfig(OfARun, Machine):
         restyle = self.restyle
         if restyle == "fda" and self.restyle_beta != BETA:
             restyle += f"{self.restyle_beta:g}"
-        names = ("adabn" if self.adabn else "", restyle, self.protocol.tag)
+        treated = ("adabn" if self.adabn else "", "ridge" if self.ridge else "")
+        names = (*treated, restyle, self.protocol.tag)
         return "_".join(name for name in names if name)
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if not self.run and not self.teacher:
             raise InputError("give run=DIR (a trained run) or teacher=DIR domain=d2 (baseline B0)")
+        if self.ridge and self.adabn:
+            raise InputError("ridge=true is for a teacher as it is: leave out adabn=true")
 
 
 @dataclass

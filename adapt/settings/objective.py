@@ -45,7 +45,7 @@ class RegressionConfig(Settings, where="objective.regression."):
     weights is all that counts of them."""
     window: Positive = 25
     """`dwa` only: number of steps over which a loss is averaged."""
-    beta: Strength = 0.025
+    beta: Strength = 1.0
     """`famo` only: step size of the layers' logits."""
     gamma: Strength = 0.01
     """`famo` only: decay of the layers' logits."""
@@ -128,8 +128,8 @@ class ObjectiveConfig(Settings):
 
     name: str = "custom"
     """Name in tables and figures. Empty, as `adapt` has it by default, is `pool5`, or for a network
-    without that layer `taps=auto`. With `taps` it becomes `auto` or `taps` and the names of the
-    other terms."""
+    without that layer `taps=auto`. With `taps` it becomes `auto`, `pairs` or `taps` and the names
+    of the other terms."""
     regression: RegressionConfig = field(default_factory=RegressionConfig)
     supervised: SupervisedConfig = field(default_factory=SupervisedConfig)
     kd: KDConfig = field(default_factory=KDConfig)

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 from adapt.errors import InputError
 from adapt.settings.checks import Batch, Count, OneOf, Positive, Range, Settings, one_of
-from adapt.settings.choices import ANALYSES, B2, BATCH_NORM, RESTYLES
+from adapt.settings.choices import ANALYSES, B2, BATCH_NORM, RESTYLES, RIDGE
 from adapt.settings.groups import (
     AlsoConfig,
     DataConfig,
@@ -124,7 +124,7 @@ class StudyConfig(Machine):
     """Protocols by name that each network of a fine-tuning is evaluated with; {} = the default."""
     loss: bool = False
     """Compute the mean cross-entropy beside the scores of a fine-tuning, on both splits."""
-    baselines: list[Annotated[str, OneOf("b0", "adabn", *RESTYLES, "b1", "b2")]] = field(
+    baselines: list[Annotated[str, OneOf("b0", "adabn", *RESTYLES, RIDGE, "b1", "b2")]] = field(
         default_factory=lambda: ["b0", "adabn", "b1", "b2"]
     )
     """Baselines of each shift."""

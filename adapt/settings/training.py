@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 from adapt.errors import InputError
 from adapt.settings.checks import (
+    Adapters,
     Batch,
     Count,
     OneOf,
@@ -12,6 +13,7 @@ from adapt.settings.checks import (
     Precision,
     Range,
     Settings,
+    Strength,
     Taps,
     Workers,
 )
@@ -53,10 +55,12 @@ class TrainConfig(Machine):
     taps: Annotated[Any, Taps()] = ""
     """Layers whose maps are regressed, instead of the objective's. `auto` takes, on the way down to
     the coarsest maps, the last map of each stride, and the last map before the classifier; the
-    choice is printed. {teacher's layer: student's layer} pairs layers of other names, and `auto`
-    those of equal stride in two networks. Weights that are not given grow linearly with depth and
-    add up to 1. An objective without regression gets it, with weight 1; its other terms stay. Empty
-    = the objective's own."""
+    choice is printed. `pairs` takes those after which a 1x1 map, fitted in closed form to 50 of the
+    training pairs, lets the teacher say of 20 other new images most of what it says of the old
+    ones; the scores are printed. {teacher's layer: student's layer} pairs layers of other names,
+    and `auto` those of equal stride in two networks. Weights that are not given grow linearly with
+    depth and add up to 1. An objective without regression gets it, with weight 1; its other terms
+    stay. Empty = the objective's own."""
     penalty: PenaltyConfig = field(default_factory=PenaltyConfig)
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
     teacher: str = ""
@@ -70,6 +74,14 @@ class TrainConfig(Machine):
     `imagenet`, `coco` and the names of torchvision's weight enums are fetched."""
     domain: Annotated[str, OneOf("d1", "d2")] = "d1"
     """Domain whose images the supervised term reads."""
+    mixup: Strength = 0.0
+    """Mix each pair with another one of its batch (Zhang et al. 2018): both images with those of
+    the same partner by the same share, drawn from Beta(mixup, mixup). The teacher sees the mixed
+    x1. It is for objectives without labels; 0 = off."""
+    crop_shift: Count = 0
+    """Move the crops of x1 and x2 against each other, by up to this many cells of the network's
+    largest stride either way, drawn for each step, and compare what both show. They get smaller by
+    as much; 0 = off."""
     bn: Annotated[str, OneOf(*BATCH_NORM)] = "train"
     """Batch norm of the student. `eval`: nothing of it changes; `affine`: scale and shift train,
     statistics stay; `train`: batch statistics, all of it changes."""
@@ -77,6 +89,12 @@ class TrainConfig(Machine):
     """First layers that are kept as the start has them, batch-norm statistics included. Give a
     number of convolution and linear layers in forward order, or the last layer by name or alias
     (`pool3`)."""
+    adapters: Annotated[Any, Adapters()] = ""
+    """Small modules after some layers, which alone are trained; all else stays bit for bit as the
+    start has it, as with bn=eval. {layer: rank} puts x + up(relu(down(x))) after each layer, with
+    1x1 convolutions to `rank` channels and back, and {auto: rank} after those that taps=auto takes;
+    rank 0 is one linear map of all channels. RUN/adapters.safetensors are those of a run, which its
+    base gets again. Empty = none, or those of the start."""
     cache_teacher: Annotated[str, OneOf("off", "ram", "file")] = "off"
     """Where the teacher's maps of each view of an image are kept, once computed: in memory, or in a
     file of the run's folder. It is for training images that are not augmented, only mirrored, or
@@ -115,6 +133,12 @@ class TrainConfig(Machine):
         super().__post_init__()
         self.start = start_named(self.start)
         self.freeze = "" if self.freeze == "0" else self.freeze
+        self.adapters = self.adapters or ""
+        if self.adapters:
+            if self.bn == "affine" or self.freeze:
+                wrong = f"freeze={self.freeze}" if self.freeze else f"bn={self.bn}"
+                raise InputError(f"{wrong}: with adapters all else is kept anyway; leave it out")
+            self.bn = "eval"
         if self.eval_train and not self.eval_every:
             raise InputError(
                 f"eval_train is {self.eval_train}, but eval_every is 0: nothing is scored"

@@ -17,7 +17,7 @@ from adapt.errors import InputError
 from adapt.machine.runtime import say
 from adapt.networks import build_network
 from adapt.networks.batchnorm import batch_norms
-from adapt.settings.choices import B1, B2, CHAIN, RESTYLES
+from adapt.settings.choices import B1, B2, CHAIN, RESTYLES, RIDGE
 from adapt.settings.commands import (
     PAIRS,
     AnalyseConfig,
@@ -155,7 +155,7 @@ class Study(Plan):
             for shift in config.shifts:
                 if seed == config.seeds[0]:
                     yield from self.twins(seed, shift)
-                for free in [b for b in ("b0", "adabn", *RESTYLES) if b in self.baselines]:
+                for free in [b for b in ("b0", "adabn", *RESTYLES, RIDGE) if b in self.baselines]:
                     for data in self.scored(shift)[: None if free == "b0" else 1]:
                         yield self.scoring(teacher, seed, data, "d2", free)
             if seed == config.seeds[0]:
@@ -305,6 +305,7 @@ class Study(Plan):
             split=split or self.config.split,
             adabn=baseline == "adabn",
             restyle=baseline if baseline in RESTYLES else "",
+            ridge=baseline == RIDGE,
         )
 
     def comparing(self, run: Path, seed: int, shift: str, out: Path) -> Cell:

@@ -2,8 +2,10 @@
 
 from collections.abc import Iterable
 
-from adapt.data import DataSet
+from adapt.data import DataSet, Read
+from adapt.data.sampling import size_of
 from adapt.errors import InputError
+from adapt.machine.processes import world
 from adapt.networks.layers import Layer
 from adapt.networks.saved import Model, check_outputs
 from adapt.objective.terms import Objective
@@ -36,14 +38,38 @@ def check_one_size(config: DataConfig, data: DataSet) -> None:
         raise InputError(f"data={config.name}: images of all sizes need data.resize or data.crop")
 
 
+def seen_size(config: DataConfig, read: Read) -> tuple[int, int]:
+    """(H, W) of the images of a batch; InputError where they have several."""
+    data = read(config)
+    check_one_size(config, data)
+    return size_of(config, data)
+
+
 def check_teacher(config: TrainConfig, objective: Objective, teacher: Model | None) -> None:
     """InputError for an objective without the teacher that it needs, or with labels of the old
-    domain beside it."""
+    domain beside it, and for pairs that cannot be mixed."""
     if objective.teacher and teacher is None:
         raise InputError(f"objective {config.objective.name!r} needs teacher=RUN")
     if objective.teacher and objective.labels and config.domain != "d2":
         raise InputError(
             f"domain is {config.domain}; a supervised term beside a regression needs domain=d2"
+        )
+    if config.mixup and not objective.teacher:
+        raise InputError(
+            f"mixup is {config.mixup}; it is for pairs: give an objective with teacher"
+        )
+    if config.crop_shift and not objective.teacher:
+        raise InputError(
+            f"crop_shift is {config.crop_shift}; it moves the images of pairs, which need a teacher"
+        )
+    if config.mixup and objective.labels:
+        raise InputError(
+            f"mixup is {config.mixup}; labels are not mixed: give objective.supervised.weight=0"
+        )
+    if config.mixup and config.batch == world():
+        raise InputError(
+            f"mixup is {config.mixup}; batch={config.batch} has one pair for each process, and "
+            "none to mix it with"
         )
 
 

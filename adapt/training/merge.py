@@ -9,9 +9,10 @@ from torch import Tensor
 
 from adapt.disk.files import write_json, write_whole
 from adapt.disk.lock import whole_folder
-from adapt.disk.runs import CONFIG, ENVIRONMENT, SUMMARY, environment, read_config, read_summary
+from adapt.disk.runs import CONFIG, ENVIRONMENT, RunFolder, environment, read_config, read_summary
 from adapt.errors import InputError
 from adapt.machine.runtime import say
+from adapt.networks.adapters import sizes_in
 from adapt.networks.saved import (
     Model,
     check_classes,
@@ -80,6 +81,8 @@ def merge(config: MergeConfig) -> Path:
         raise InputError(f"run: {path} exists already; give a new folder")
     models = {run: load_model(Path(run), "runs") for run in config.runs}
     weights = config.weights or [1.0] * len(models)
+    if added := [run for run, one in models.items() if sizes_in(one.net.state_dict())]:
+        raise InputError(f"runs: {added[0]} has adapters, of which there is no mean")
     (first, model), *others = models.items()
     for run, other in others:
         check_network(other, model.network, run, f"runs: the network of {first}")
@@ -104,7 +107,7 @@ def merge(config: MergeConfig) -> Path:
         write_whole(aside / CONFIG, yaml.safe_dump(made, sort_keys=False).encode())
         classes = common_classes((), models)
         save_model(aside, model.net, model.network, classes, model.tasks)
-        write_json(aside / SUMMARY, summary)
+        RunFolder(aside, made).finish(summary)
     say(
         f"{path}: the mean of {len(models)} network(s) that began as {begun[:8]}; its data is that "
         f"of {student}, data.target=DIR that of another camera"

@@ -19,10 +19,11 @@ from adapt.errors import InputError, listing
 from adapt.machine.processes import on_rank_zero, rank, world
 from adapt.machine.runtime import Runtime, runtime, say
 from adapt.networks import build_network
+from adapt.networks.adapters import is_added
 from adapt.networks.batchnorm import freeze, train_mode
 from adapt.networks.cuts import run_from
 from adapt.networks.factory import copied
-from adapt.networks.gradient_checkpointing import blocks, recomputed
+from adapt.networks.gradient_checkpointing import blocks
 from adapt.networks.layers import Layer, trace
 from adapt.networks.pretrained import is_pretrained, pretrained
 from adapt.networks.saved import (
@@ -48,18 +49,19 @@ from adapt.settings.choices import BACKBONE
 from adapt.settings.groups import AlsoConfig, DataConfig, NetworkConfig, TeacherNetworkConfig
 from adapt.settings.mapping import as_dict, inherit_data, inherit_network
 from adapt.settings.training import TrainConfig
+from adapt.training.adapters import add_adapters, freeze_base, with_adapters
 from adapt.training.averaging import AveragedModel, averaged
 from adapt.training.checks import (
     check_data,
     check_kind,
-    check_one_size,
     check_teacher,
     refuse_unused,
 )
 from adapt.training.drift import Drift
 from adapt.training.freezing import freeze_first, refuse_new, with_gradient
+from adapt.training.mixing import cell_of
 from adapt.training.schedules import make_optimizer
-from adapt.training.taps import projectors, with_taps
+from adapt.training.taps import Tapped, projectors, with_taps
 from adapt.training.tasks import owners, sets_of, shares_of, tasks_in, with_weights
 from adapt.training.teacher_cache import TeacherCache, cached
 from adapt.training.updates import Update, update_of
@@ -67,27 +69,6 @@ from adapt.training.variance import with_variance
 
 OTHER_HEADS = f", or start={BACKBONE}RUN, which takes all but the heads"
 ANOTHER = "; a student of another network needs start=RUN, a weights file, or none"
-
-
-class Tapped(nn.Module):
-    """A network's maps at some taps, as a module: (B, 3, H, W) -> name -> (B, C, h, w), as
-    `projectors` hand them on. Those inside the blocks `again` are not kept for the backward pass.
-    """
-
-    def __init__(
-        self,
-        net: nn.Module,
-        taps: frozenset[str],
-        again: Sequence[nn.Module] = (),
-        projectors: nn.Module | None = None,
-    ) -> None:
-        super().__init__()
-        self.net, self.taps, self.projectors = net, taps, projectors or nn.Identity()
-        self.again = tuple(again)  # no ModuleList: they are the network's own
-
-    def forward(self, images: Tensor) -> dict[str, Tensor]:
-        with recomputed(self.again):
-            return self.projectors(forward(self.net, images, self.taps))
 
 
 @dataclass
@@ -125,6 +106,8 @@ class Setup:
     """(H, W) of an image of a batch."""
     layers: Sequence[Layer] = ()
     """Of the student, as an image of this size meets them."""
+    cell: int = 0
+    """Pixels, of which the crops of a pair are moved by multiples; 0 = they are not."""
 
     @property
     def data(self) -> DataSet:
@@ -244,14 +227,15 @@ def resolve(
         config, data=data, also=also, network=network, teacher_network=taught,
         precision=precision, start=config.start or config.teacher or NO_START,
     )  # fmt: skip
-    return resolved, models.get("start"), teacher
+    return with_adapters(resolved, models.get("start")), models.get("start"), teacher
 
 
 def begun(
     config: TrainConfig, start: Model | None, classes: int | Mapping[str, int]
 ) -> tuple[nn.Module, dict[str, Tensor] | None, dict[str, str]]:
     """The student of a resolved configuration before its first step; the tensors that it starts
-    from (None = it is new); and the digest of a start that has no model of its own.
+    from (None = it is new), but for adapters, which are new to a penalty; and the digest of a start
+    that has no model of its own.
 
     New weights are the first that is drawn from the seed, so that they depend on nothing else, and
     the start point is cloned before anything can change the student.
@@ -259,7 +243,8 @@ def begun(
     torch.manual_seed(config.seed)
     student = start.net if start is not None else build_network(config.network, classes)
     if start is not None:
-        return student, {k: v.clone() for k, v in student.state_dict().items()}, {}
+        kept = {k: v for k, v in student.state_dict().items() if not is_added(k)}
+        return student, {k: v.clone() for k, v in kept.items()}, {}
     if not is_pretrained(config.start):
         return student, None, {}
     start_point, digest = pretrained(config.start, config.network, student)
@@ -277,7 +262,7 @@ def prepare(
     if config.batch % world():
         raise InputError(f"batch is {config.batch}; {world()} processes cannot share it equally")
     read = read or once()
-    config = with_taps(config, start, teacher, partial(seen_size, config.data, read))
+    config = with_taps(config, start, teacher, machine, read)
     check_teacher(config, Objective(config.objective), teacher)
     sets = sets_of(config, read(config.data))
     tasks = tasks_in(sets)
@@ -299,12 +284,14 @@ def prepare(
     counts = {task: len(own) for task, own in tasks.items()}
     student, start_point, digest = begun(config, start, counts or len(classes))
     inputs |= digest
+    size = size_of(config.data, data)
+    if config.adapters:
+        inputs |= add_adapters(student, config, size)
     student = machine.place(student)
     if world() > 1 and machine.device.type == "cuda" and config.bn == "train":
         student = nn.SyncBatchNorm.convert_sync_batchnorm(student)
 
     # 3. Taps are checked on the networks as they will run, at the size of a batch.
-    size = size_of(config.data, data)
     layers = trace(student, size)
     if several := next(layer.returned for layer in layers if not layer.name):
         say(f"network: of the {several} that it returns the first member counts as the logits")
@@ -317,6 +304,8 @@ def prepare(
 
     # 4. Frozen layers and batch norm's policy say what may train; then the objective says what of
     #    that gets a gradient. The penalty reports on both, so the rest is switched off after it.
+    if config.adapters:
+        freeze_base(student)
     refuse_new(freeze_first(student, config.freeze, size), start_point, config.freeze)
     train_mode(student, config.bn)
     trained = with_gradient(student, objective.student, size)
@@ -373,6 +362,7 @@ def prepare(
         projectors=projected,
         size=size,
         layers=layers,
+        cell=cell_of(config, objective, layers, theirs, size),
     )
 
     # 6. Every image's header is read last, because that takes longest. From here on nothing is
@@ -385,13 +375,6 @@ def prepare(
     if rank():
         torch.manual_seed(process_seed(config.seed, 0))
     return setup
-
-
-def seen_size(config: DataConfig, read: Read) -> tuple[int, int]:
-    """(H, W) of the images of a batch; InputError where they have several."""
-    data = read(config)
-    check_one_size(config, data)
-    return size_of(config, data)
 
 
 def process_seed(seed: int, step: int) -> int:

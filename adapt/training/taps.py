@@ -1,33 +1,61 @@
 """Which layers are regressed: what `taps`, or an objective without a name, means for a teacher and
-a student that may be two networks."""
+a student that may be two networks; and the student as their maps."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
+from adapt.data import Read
 from adapt.errors import InputError, listing
-from adapt.machine.runtime import say
+from adapt.evaluation.inference import Reading
+from adapt.evaluation.ridge import ridge
+from adapt.machine.runtime import Runtime, say
 from adapt.networks import build_network
 from adapt.networks.cuts import check_cuts, obstacle
+from adapt.networks.gradient_checkpointing import recomputed
 from adapt.networks.layers import Layer, auto_taps, check, linear, proposal, scale, trace, weighted
 from adapt.networks.saved import Model
-from adapt.networks.taps import LOGITS, aliases, tasks_of
+from adapt.networks.taps import LOGITS, aliases, forward, tasks_of
 from adapt.objective.projectors import Projectors
 from adapt.objective.terms import TERMS, Objective
-from adapt.settings.checks import AUTO
+from adapt.settings.checks import AUTO, BY_PAIRS
 from adapt.settings.choices import DEFAULT_TAP
 from adapt.settings.training import TrainConfig
+from adapt.training.checks import seen_size
 
 PAIRED = "'taps={LAYER_OF_THE_TEACHER: LAYER_OF_THE_STUDENT}' pairs layers of two networks"
+
+
+class Tapped(nn.Module):
+    """A network's maps at some taps, as a module: (B, 3, H, W) -> name -> (B, C, h, w), as
+    `projectors` hand them on. Those inside the blocks `again` are not kept for the backward pass.
+    """
+
+    def __init__(
+        self,
+        net: nn.Module,
+        taps: frozenset[str],
+        again: Sequence[nn.Module] = (),
+        projectors: nn.Module | None = None,
+    ) -> None:
+        super().__init__()
+        self.net, self.taps, self.projectors = net, taps, projectors or nn.Identity()
+        self.again = tuple(again)  # no ModuleList: they are the network's own
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        with recomputed(self.again):
+            return self.projectors(forward(self.net, images, self.taps))
 
 
 def with_taps(
     config: TrainConfig,
     start: Model | None,
     teacher: Model | None,
-    size: Callable[[], tuple[int, int]],
+    machine: Runtime,
+    read: Read,
 ) -> TrainConfig:
     """The configuration in whose objective stand the layers that `taps`, an objective without a
     name, or a stitch without taps, means; a line says which ones.
@@ -36,12 +64,14 @@ def with_taps(
         config: of a training, resolved.
         start: of the student, if it is a network.
         teacher: of the training, if it has one.
-        size: gives (H, W) of the images, where layers must be known.
+        machine: where the teacher runs for `taps=pairs`.
+        read: the data sets, where layers must be known.
 
     Raises:
         InputError: `taps` without a teacher, a layer that is not known or cannot be tapped, or a
             network in which `taps=auto` finds none.
     """
+    size = partial(seen_size, config.data, read)
     objective, taps, why = config.objective, config.taps, ""
     nets = {"network": teacher.net} if teacher is not None else {}
     if teacher is not None and config.teacher_network.name:
@@ -57,10 +87,22 @@ def with_taps(
     if not nets:
         raise InputError(f"taps={taps} needs teacher=RUN")
     theirs, *others = (trace(net, size()) for net in nets.values())
-    own = others[0] if others else theirs
+    own, asked = others[0] if others else theirs, taps
+    if taps == BY_PAIRS:
+        if "student" in nets:
+            raise InputError(
+                "taps=pairs chooses layers for a student of the teacher's own network; of two "
+                "networks taps=auto chooses"
+            )
+        net = machine.place(nets["network"])
+        reading = Reading(config.data, config.network, config.batch, config.workers)
+        found = ridge(machine, net, reading, read(config.data))
+        say(str(found))
+        taps = found.as_good
     weights, pairs = chosen(taps, theirs, own, objective.regression.student)
     renamed = {tap: partner for tap, partner in pairs.items() if partner != tap}
-    line = f"{why}{'taps=auto takes' if taps == AUTO else 'taps:'} {weighted(weights)}"
+    by_name = asked in (AUTO, BY_PAIRS)
+    line = f"{why}{f'taps={asked} takes' if by_name else 'taps:'} {weighted(weights)}"
     if renamed:
         line += f", of the student {{{', '.join(f'{a}: {b}' for a, b in renamed.items())}}}"
     if alone := auto_taps(theirs).keys() - weights.keys() if taps == AUTO else ():
@@ -73,7 +115,7 @@ def with_taps(
         taps=weights,
         student=renamed,
     )
-    name = "_".join([AUTO if taps == AUTO else "taps", *further])
+    name = "_".join([asked if by_name else "taps", *further])
     objective = replace(objective, name=name, regression=regression)
     return with_cuts(replace(config, taps="", objective=objective), nets, size)
 
@@ -98,13 +140,14 @@ def with_cuts(
     at = size()
     theirs, *others = (trace(net, at) for net in nets.values())
     own = others[0] if others else theirs
+    what, layers = "objective.stitch.taps", {layer.name: layer for layer in theirs}
+    check_cuts(teacher, theirs, stitch.taps, at, what)
     weights, pairs = chosen(stitch.taps or AUTO, theirs, own, stitch.student)
-    layers = {layer.name: layer for layer in theirs}
     left = {tap for tap in weights if not stitch.taps and obstacle(teacher, layers[tap], at)}
     taps = [tap for tap in weights if tap not in left]
-    if stitch.taps or not taps:
-        check_cuts(teacher, theirs, taps or list(weights)[-1:], at, "objective.stitch.taps")
-    else:
+    if not taps:
+        check_cuts(teacher, theirs, list(left)[:1], at, what)
+    if not stitch.taps:
         passed = f"; not from {listing(left)}, which skip connections pass by" if left else ""
         say(f"stitch: the teacher goes on from {', '.join(taps)}{passed}")
     partners = {tap: pairs[tap] for tap in taps if pairs[tap] != tap}

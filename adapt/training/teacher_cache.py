@@ -107,9 +107,15 @@ def cached(
     size: tuple[int, int],
 ) -> TeacherCache | None:
     """Room for the teacher's maps of every view of every training image, if they are to be kept;
-    InputError for images with views without end, and maps that do not fit."""
+    InputError for images with views without end, mixtures, and maps that do not fit."""
     if config.cache_teacher == "off":
         return None
+    for what in ("mixup", "crop_shift"):
+        if given := getattr(config, what):
+            raise InputError(
+                f"cache_teacher={config.cache_teacher}: {what}={given} shows the teacher another "
+                "image each time; give one of them"
+            )
     views = PairedAugmentation(config.data).views
     if not views:
         raise InputError(

@@ -4,6 +4,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ from adapt.machine.processes import (
     all_mean,
     in_lockstep,
     on_rank_zero,
+    rank,
     shared_errors,
     world,
 )
@@ -42,6 +44,7 @@ from adapt.settings.groups import DataConfig
 from adapt.settings.mapping import as_dict, differences
 from adapt.settings.training import TrainConfig
 from adapt.training.loggers import Logger, Loggers
+from adapt.training.mixing import Crops, crops, mixup
 from adapt.training.resume import restore, save
 from adapt.training.schedules import set_rate
 from adapt.training.setup import Setup, prepare, resolve
@@ -194,18 +197,27 @@ def one_step(setup: Setup, batch: Batch, step: int) -> dict[str, Any]:
     """
     config, machine = setup.config, setup.machine
     rate = set_rate(setup.optimizer, step, config.steps, config.schedule)
-    tensors = {k: batch[k].to(machine.device) for k in masks_of(batch)}
-    images: Maps = {
+    given = {k: batch[k].to(machine.device) for k in masks_of(batch)}
+    given |= {
         key: as_input(machine.images(batch[key]), network)
         for key, network in setup.networks.items()
         if key in batch
     }
+    if config.mixup:
+        given = mixup(given, config.mixup, [config.seed, step, rank(), 2])
+    seen, moved = given, None
+    if config.crop_shift:
+        size = given["x1"].shape[-2:]
+        moved = crops(size, config.crop_shift, setup.cell, [config.seed, step, 0, 1])
+        seen = {key: moved.crop(given[key], key) for key in setup.networks}
     with machine.autocast():
-        target = setup.target(images["x1"], batch) if setup.teacher is not None else {}
-        maps = setup.tapped(images[setup.image])
+        target = setup.target(seen["x1"], batch) if setup.teacher is not None else {}
+        maps = setup.tapped(seen[setup.image])
         if setup.teacher is not None:
-            maps |= setup.continued(maps, images["x1"], step)
-    given = tensors | images
+            maps |= setup.continued(maps, seen["x1"], step)
+    if moved is not None:
+        maps, target = moved.cells(maps, "x2"), moved.cells(target, "x1")
+        given = {k: v if k.startswith("has_") else moved.common(v) for k, v in given.items()}
     loss, parts = setup.objective(maps, target, given, step)
     setup.optimizer.zero_grad(set_to_none=True)
     loss.backward()
@@ -215,7 +227,8 @@ def one_step(setup: Setup, batch: Batch, step: int) -> dict[str, Any]:
     refuse_non_finite(loss, norm, parts, step, batch["name"])
     setup.update(given)
     if setup.objective.weighting is not None:
-        setup.objective.weighting.after(step, lambda: losses_after(setup, target, given))
+        again = partial(losses_after, setup, seen[setup.image], target, given, moved)
+        setup.objective.weighting.after(step, again)
     if setup.average is not None:
         setup.average.update_parameters(setup.student)
     numbers = {"step": step + 1, "lr": rate, "loss": loss.item(), "grad_norm": norm.item()}
@@ -223,10 +236,13 @@ def one_step(setup: Setup, batch: Batch, step: int) -> dict[str, Any]:
 
 
 @torch.no_grad()
-def losses_after(setup: Setup, target: Maps, given: Maps) -> Tensor:
+def losses_after(
+    setup: Setup, images: Tensor, target: Maps, given: Maps, moved: Crops | None
+) -> Tensor:
     """The losses of the regressed layers on a batch again, after its update."""
     with unchanged(setup.student), setup.machine.autocast():
-        maps = setup.alone(given[setup.image])
+        maps = setup.alone(images)
+    maps = moved.cells(maps, "x2") if moved is not None else maps
     return setup.objective.losses(setup.objective.parts(maps, target, given))
 
 

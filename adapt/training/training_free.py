@@ -1,5 +1,6 @@
 """What helps on new images without a training: agreement of the teacher as it is, with the new
-domain's batch-norm statistics, and on new images in the old domain's look."""
+domain's batch-norm statistics, on new images in the old domain's look, and with a map of a layer's
+channels that is fitted to pairs."""
 
 from dataclasses import dataclass, replace
 
@@ -7,10 +8,13 @@ import numpy as np
 from torch import nn
 
 from adapt.data import DataSet
+from adapt.errors import InputError
 from adapt.evaluation.inference import Reading, restyle_to_old
+from adapt.evaluation.ridge import insert_map, ridge
 from adapt.machine.runtime import Runtime
 from adapt.networks.batchnorm import eval_mode
-from adapt.settings.choices import ADABN, RESTYLES
+from adapt.networks.factory import copied
+from adapt.settings.choices import ADABN, RESTYLES, RIDGE
 from adapt.settings.commands import BETA
 from adapt.training.verdict import (
     AFTER,
@@ -38,7 +42,7 @@ class Score:
     """Agreement with teacher(x1), mIoU in percent, of the teacher on new images with some help."""
 
     name: str
-    """Of ROWS."""
+    """Of ROWS, or RIDGE."""
     agreement: float
     """NaN = no valid pixel."""
     interval: tuple[float, float] | None = None
@@ -70,22 +74,26 @@ class TrainingFree:
     views: dict[str, dict[str, dict[str, np.ndarray]]]
     """A few pairs: name -> restyling or nothing -> pictures (adapt.training.verdict.VIEWS), with
     AdaBN, where there is any, as `after`."""
+    ridge: str = ""
+    """After which layer the map stands, and the scores of all; or why there is none."""
 
 
 def training_free(
     machine: Runtime, teacher: nn.Module, reading: Reading, held_out: DataSet, training: DataSet
 ) -> TrainingFree:
     """Score the teacher on new images as they are and with each way to give them the old domain's
-    look (adapt.evaluation.restyle), each time as it is and with AdaBN (Li et al. 2016).
+    look (adapt.evaluation.restyle), each time as it is and with AdaBN (Li et al. 2016); and on new
+    images as they are with a ridge map (adapt.evaluation.ridge).
 
     Args:
         machine: the device, on which the teacher lies, and the precision.
         teacher: its prediction on x1 serves as truth for every one on x2.
         reading: the size, the batch and the normalisation.
         held_out: the pairs that are scored, with the names of the classes.
-        training: other pairs, from which the batch-norm statistics, colours and amplitudes come.
+        training: other pairs, from which the statistics, colours, amplitudes and the map come.
     """
     counts: dict[str, np.ndarray] = {}
+    mapped, said = with_map(machine, teacher, reading, training)
     views: dict[str, dict[str, dict[str, np.ndarray]]] = {}
     with eval_mode(teacher):
         for restyle in ("", *RESTYLES):
@@ -95,16 +103,34 @@ def training_free(
                 seen = replace(reading, restyle=made)
             adabn, _, no_adabn = with_statistics(machine, teacher, seen, training)
             nets = {BEFORE: teacher, AFTER: teacher if adabn is None else adabn}
+            if mapped is not None and not restyle:
+                nets[RIDGE] = mapped
             pairs = list(compare(machine, teacher, nets, seen, held_out))
             for row, norm in enumerate(("", ADABN) if adabn is not None else ("",)):
                 counts[ROWS[restyle, norm]] = np.stack([pair.counts[row] for pair in pairs])
+            if RIDGE in nets:
+                counts[RIDGE] = np.stack([pair.counts[2] for pair in pairs])
             for pair in pairs:
                 if pair.views:
                     views.setdefault(pair.name, {})[restyle] = pair.views
     truth = counts[AS_IT_IS][:, 1]
     valid = int((truth.sum(axis=-1) > 0).sum())
     reasons = degeneracies(truth.sum(axis=0), valid, len(truth), None)
-    return TrainingFree(len(truth), scored(counts), reasons, no_adabn, views)
+    return TrainingFree(len(truth), scored(counts), reasons, no_adabn, views, said)
+
+
+def with_map(
+    machine: Runtime, teacher: nn.Module, reading: Reading, training: DataSet
+) -> tuple[nn.Module | None, str]:
+    """A copy of a network with the ridge map where that undoes most of the shift, and the scores
+    of all layers; or why there is none."""
+    try:
+        found = ridge(machine, teacher, reading, training)
+    except InputError as error:
+        return None, str(error)
+    net = copied(teacher)
+    insert_map(net, found.best, *found.maps[found.best])
+    return net.eval(), str(found)
 
 
 def scored(counts: dict[str, np.ndarray]) -> list[Score]:

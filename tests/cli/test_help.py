@@ -141,6 +141,9 @@ def test_help_shows_the_values_that_the_command_line_gives(tell: Callable[..., T
         ("study", ["supervised.penalty.aplha=1"], r"supervised\.penalty\.aplha: .*'alpha'"),
         ("study", ["penality=l2"], "penality: .* Did you mean 'penalties'"),
         ("predict", ["penalty=l2"], "penalty: 'penalty' is not known"),
+        ("train", ["data.root='${NOPE}/x'"], r"data\.root: Interpolation key 'NOPE' not found"),
+        ("train", ["data.root='${oc.env:NO_PE}'"], r"data\.root: Environment variable 'NO_PE'"),
+        ("train", ["data.classes=['a${','b']"], r"data\.classes\[0\]: .*; \$\{ begins a reference"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_said_in_one_line(

@@ -25,6 +25,9 @@ def nothing(): return 3
 def scripted():
     import torch
     return torch.jit.script(nn.Sequential(nn.Conv2d(3, 4, 1)))
+def ends(): raise SystemExit(0)
+def empty(): return nn.Sequential(nn.Conv2d(3, 4, 1), nn.Conv2d(4, 0, 1))
+value = 5
 def lazy(): return nn.Sequential(nn.Conv2d(3, 4, 1), nn.LazyConv2d(4, 1))
 """
 
@@ -82,6 +85,9 @@ def test_a_factory_is_imported_only_when_the_command_names_it(module: str, tmp_p
         ("{}:fixed", 5, {"aliases": {"pool5": "deep"}}, "network.aliases.pool5"),
         ("no_such:net", 5, {}, r"No module named 'no_such' \(looked in /"),
         ("no_colon", 5, {}, r"give package\.module:function"),
+        ("..{}:fixed", 5, {}, r"give package\.module:function"),
+        ("{}:value", 5, {}, "is a value of type int, no function"),
+        ("{}:ends", 5, {}, r"ends the program \(SystemExit: 0\) instead of returning"),
     ],
 )
 def test_what_is_wrong_with_a_factory_is_said(
@@ -93,7 +99,11 @@ def test_what_is_wrong_with_a_factory_is_said(
 
 @pytest.mark.parametrize(
     ("name", "message"),
-    [("scripted", "the network is TorchScript"), ("lazy", "1 is lazy: .*run an image through")],
+    [
+        ("scripted", "the network is TorchScript"),
+        ("lazy", "1 is lazy: .*run an image through"),
+        ("empty", "1: weight is 0x4x1x1: it has no elements"),
+    ],
 )
 def test_networks_that_cannot_be_tapped_are_refused(module: str, name: str, message: str) -> None:
     with pytest.raises(InputError, match=f"network.factory={module}:{name}: {message}"):

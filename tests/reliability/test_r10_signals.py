@@ -13,7 +13,7 @@ from adapt.disk.runs import read_metrics
 
 pytestmark = pytest.mark.system
 GIVEN = (*TRAINED, "steps=16", "eval_every=4")
-TERM, INT = signal.SIGTERM, signal.SIGINT
+TERM, INT, WARNING = signal.SIGTERM, signal.SIGINT, signal.SIGUSR1
 
 
 @pytest.fixture(scope="module")
@@ -51,14 +51,17 @@ def test_r10_step_and_evaluation_are_finished(warm: Warm, world: Path, straight:
     assert goes_on(warm, straight, run) == 4
 
 
-def test_r10_workers_leave_signals_alone(warm: Warm, world: Path, straight: Path) -> None:
+@pytest.mark.parametrize("sent", [INT, WARNING])
+def test_r10_workers_leave_signals_alone(
+    warm: Warm, world: Path, straight: Path, sent: int
+) -> None:
     """Ctrl-C and schedulers signal all processes of a job; here the loader is waited for."""
-    run, marker = world / "loading", world / "loading.marker"
+    run, marker = world / f"loading{sent:d}", world / f"loading{sent:d}.marker"
     given = ("train.py", *GIVEN, "workers=2", f"run={run.name}")
     command = warm.start(*given, fault=f"slow_loader:{marker}")
     command.until(marker.exists)
-    command.kill_all(INT)
-    ended(command, 130)
+    command.kill_all(sent)
+    ended(command, 128 + sent)
     assert goes_on(warm, straight, run) > 0
 
 
@@ -114,7 +117,8 @@ def test_r10_fisher_and_evaluate_are_stopped_in_order(warm: Warm, world: Path) -
     before = sorted((world / "teacher").iterdir())
     given = ("fisher.py", "run=teacher", "out=stopped.safetensors", "device=cpu")
     evaluated = ("evaluate.py", "run=teacher", "device=cpu", "workers=2")
-    for called, fault, sent in ((given, "slow_scores", TERM), (evaluated, "slow_prediction", INT)):
+    sent_to = ((given, "slow_scores", TERM), (evaluated, "slow_prediction", WARNING))
+    for called, fault, sent in sent_to:
         marker = world / f"{fault}.marker"
         command = warm.start(*called, fault=f"{fault}:{marker}")
         command.until(marker.exists)

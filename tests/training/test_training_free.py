@@ -12,7 +12,7 @@ from adapt.evaluation.evaluate import evaluate
 from adapt.evaluation.inference import Reading
 from adapt.machine.runtime import runtime
 from adapt.networks.saved import load_model
-from adapt.settings.choices import ADABN, RESTYLES
+from adapt.settings.choices import ADABN, RESTYLES, RIDGE
 from adapt.settings.commands import EvaluateConfig
 from adapt.settings.groups import DataConfig
 from adapt.settings.mapping import inherit_data
@@ -27,19 +27,23 @@ def test_scores_are_those_of_evaluate(world: Path) -> None:
     reading = Reading(settings, model.network, 2, 0)
     lists = load(settings, "val"), load(settings, "train")
     found = training_free(machine, machine.place(model.net), reading, *lists)
-    assert [score.name for score in found.scores] == list(ROWS.values()) and not found.no_adabn
+    rows: dict[str, dict[str, object]] = {
+        name: {"restyle": restyle, "adabn": bool(adabn)} for (restyle, adabn), name in ROWS.items()
+    }
+    rows[RIDGE] = {"ridge": True}
+    assert {score.name for score in found.scores} == rows.keys() and not found.no_adabn
     assert found.pairs == 3 and "fewer than 10 held-out pairs: 3" in found.reasons
-    for score, (restyle, adabn) in zip(found.scores, ROWS, strict=True):
+    for score in found.scores:
         path = evaluate(
             EvaluateConfig(teacher=str(teacher), domain="d2", data=data, device="cpu", batch=2,
-                           precision="fp32", restyle=restyle, adabn=bool(adabn))
+                           precision="fp32", **rows[score.name])  # type: ignore[arg-type]
         )  # fmt: skip
         assert score.agreement == pytest.approx(read_json(path)["agreement"]["miou"], abs=1e-9)
     assert len(found.views) == 3
-    for rows in found.views.values():
+    for views in found.views.values():
         for restyle in RESTYLES:
-            assert (rows[restyle]["x1"] == rows[""]["x1"]).all()
-            assert (rows[restyle]["x2"] != rows[""]["x2"]).any(), "restyled"
+            assert (views[restyle]["x1"] == views[""]["x1"]).all()
+            assert (views[restyle]["x2"] != views[""]["x2"]).any(), "restyled"
 
 
 def test_gains_are_over_the_same_draws() -> None:

@@ -22,8 +22,9 @@ from adapt.settings.viz import InvertConfig, ReportConfig
 from adapt.training.train import train
 from viz.inversion.command import invert
 from viz.report.charts import single_layer
+from viz.report.layer_section import in_parts
 from viz.report.page import class_tables, report
-from viz.report.tables import entries_of, lines_of, recovered
+from viz.report.tables import class_table, entries_of, lines_of, recovered
 
 
 @pytest.fixture(scope="module")
@@ -79,6 +80,42 @@ def edit(path: Path, change: Callable[[dict[str, Any]], Any]) -> None:
     content = parse(path.read_text())
     change(content)
     path.write_text(form(content))
+
+
+def of_classes(count: int) -> Callable[[dict[str, Any]], None]:
+    """Change of an evaluation's record: the scores of another number of classes."""
+
+    def change(metrics: dict[str, Any]) -> None:
+        metrics["classes"] = [f"class {i}" for i in range(count)]
+        for scores in filter(None, (metrics["truth"], metrics["agreement"])):
+            scores["iou"] = scores["accuracy"] = [float(i * 7 % count) for i in range(count)]
+
+    return change
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_of_many_classes_the_best_and_the_worst_stand_before_the_rest(
+    copied: Path, tmp_path: Path
+) -> None:
+    for path in copied.glob("*/metrics_*.json"):
+        edit(path, of_classes(300))
+    page = written(copied, tmp_path)
+    assert "280 more are left out." in page and "All 300 classes</summary>" in page
+    shown = page[page.index('id="classes"') : page.index("All 300 classes")]
+    last = [float(row.rpartition("<td>")[2]) for row in re.findall(r"<tr>.*?(?=</td></tr>)", shown)]
+    assert last == [*range(299, 289, -1), *range(9, -1, -1)]
+    (table,) = class_tables(lines_of(entries_of(collect(copied))))
+    assert len(table["all"]) == 300
+    many = [("class", [float(i)]) for i in range(1001)]
+    assert class_table("", ["x"], many, "per_class.csv")["all"] == []
+
+
+@pytest.mark.parametrize("count", [30, 60, 61, 300])
+def test_boxes_of_many_layers_are_in_several_figures(count: int) -> None:
+    boxes = {run: [{"label": str(i)} for i in range(count)] for run in "ab"}
+    parts = in_parts(boxes)
+    assert len(parts) == -(-count // 60) and all(part.keys() == {"a", "b"} for part in parts)
+    assert [box for part in parts for box in part["b"]] == boxes["b"]
 
 
 def test_report_has_every_part_needs_no_network_and_its_numbers_lie_in_the_json(
@@ -218,17 +255,12 @@ def test_runs_of_two_data_sets_are_told_apart(copied: Path, tmp_path: Path) -> N
     """Another data set, size and network in one folder: named by run, a class table for each."""
     other = Path(shutil.copytree(copied / "teacher", copied / "teacher2"))
 
-    def four_classes(metrics: dict[str, Any]) -> None:
-        metrics["classes"] = metrics["classes"][:4]
-        for scores in filter(None, (metrics["truth"], metrics["agreement"])):
-            scores["iou"], scores["accuracy"] = scores["iou"][:4], scores["accuracy"][:4]
-
     change = {"name": "scenes", "crop": [16, 16], "flip": False}
     edit(
         other / "config.yaml", lambda c: (c["data"].update(change), c["network"].update(width=0.5))
     )
     for path in other.glob("metrics_*.json"):
-        edit(path, four_classes)
+        edit(path, of_classes(4))
     lines = lines_of(entries_of(collect(copied)))
     assert {x.label for x in lines if x.method == "B0"} == {"B0 (teacher)", "B0 (teacher2)"}
     assert sorted(len(table["lines"]) for table in class_tables(lines)) == [4, 11]

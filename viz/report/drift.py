@@ -1,6 +1,6 @@
 """The drift command: how far new images are from old ones for a network, as tables and a page."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -15,10 +15,9 @@ from adapt.disk.files import write_json, write_whole
 from adapt.disk.runs import read_data
 from adapt.disk.tables import csv_of_records, text_table
 from adapt.errors import InputError
-from adapt.evaluation.inference import Reading, Whole, groups, stack
+from adapt.evaluation.inference import Reading, Whole, batches_of
 from adapt.machine.runtime import Runtime, runtime, say
 from adapt.networks.layers import Layer, check, main_path, trace
-from adapt.networks.preprocessing import as_input
 from adapt.networks.saved import (
     Model,
     check_classes,
@@ -102,7 +101,7 @@ def of_pairs(
     training = some(load(reading.data, "train"), config.images)
     free = training_free(machine, model.net, reading, pairs, training)
     drifts = drift_of_pairs(
-        model.net, list(layers), batches_of(machine, reading, pairs, "x1", "x2")
+        model.net, list(layers), batches_of(machine, reading, pairs, "drift", "x1", "x2")
     )
     counts = {"pairs": free.pairs, "split": pairs.split, "training": len(training.samples)}
     made = made_with(config, model, reading, machine) | counts
@@ -125,8 +124,8 @@ def of_sets(
     layers_of(config, model, reading, new, "x2")  # the network must take their size too
     middle = len(old.samples) // 2
     cut = [replace(old, samples=s) for s in (old.samples[:middle], old.samples[middle:])]
-    first, second = (batches_of(machine, reading, half, "x1") for half in cut)
-    other = batches_of(machine, reading, new, "x2")
+    first, second = (batches_of(machine, reading, half, "drift", "x1") for half in cut)
+    other = batches_of(machine, reading, new, "drift", "x2")
     drifts = drift_of_sets(model.net, list(layers), (first, second), other)
     counts = {"pairs": 0, "old_images": len(old.samples), "new_images": len(new.samples)}
     return found_in(made_with(config, model, reading, machine) | counts, layers, drifts, None)
@@ -145,17 +144,6 @@ def layers_of(
     if not config.layers:
         return {x.name: x for x in path}
     return {name: next(x for x in traced if name in (x.name, *x.aliases)) for name in config.layers}
-
-
-def batches_of(
-    machine: Runtime, reading: Reading, data: DataSet, *images: str
-) -> Iterator[tuple[Any, ...]]:
-    """Normalised images (B, C, H, W) and the mask (B, H, W) of what is valid in them, or None, on
-    the device."""
-    for group in groups(Whole(data, reading.data, [*images, "valid"]), reading, "drift"):
-        valid = stack(group, "valid").to(machine.device) if "valid" in group[0] else None
-        seen = (as_input(machine.images(stack(group, key)), reading.network) for key in images)
-        yield (*seen, valid)
 
 
 def made_with(config: DriftConfig, model: Model, reading: Reading, machine: Runtime) -> Row:

@@ -10,7 +10,7 @@ import numpy as np
 from adapt.data.images import void_of
 from adapt.disk.runs import command_line
 from adapt.disk.tables import as_text
-from adapt.settings.choices import ADABN, RESTYLES
+from adapt.settings.choices import ADABN, RESTYLES, RIDGE
 from adapt.training.training_free import AS_IT_IS, ROWS, Score, TrainingFree
 from adapt.training.verdict import AFTER, BEFORE, VIEWS
 from viz.figures import COLOURS, drawing, literal, png
@@ -87,11 +87,14 @@ def said_of_help(free: TrainingFree) -> list[str]:
         f"{x.name} does harm: it makes it {x.agreement:.1f} ({span(x.gain, '+.1f')})."
         for x in harmful
     ]
+    said += [f"{free.ridge[0].upper()}{free.ridge[1:]}."] if free.ridge else []
     return said + ([f"There is no {ADABN}: {free.no_adabn}."] if free.no_adabn else [])
 
 
 def settings_of(name: str) -> str:
     """How fra evaluate is told of a row of the scores."""
+    if name == RIDGE:
+        return "ridge=true"
     restyle, adabn = next(key for key, row in ROWS.items() if row == name)
     return " ".join(filter(None, (adabn and "adabn=true", restyle and f"restyle={restyle}")))
 

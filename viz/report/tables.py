@@ -60,8 +60,8 @@ class Entry:
 
     @property
     def treated(self) -> bool:
-        """Restyled, or with batch-norm statistics of its own."""
-        return bool(self.metrics["adabn"] or self.metrics.get("restyle"))
+        """Restyled, with a map after a layer, or with batch-norm statistics of its own."""
+        return any(self.metrics.get(how) for how in ("adabn", "ridge", "restyle"))
 
     @property
     def settings(self) -> dict[str, Any]:

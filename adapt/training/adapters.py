@@ -1,0 +1,110 @@
+"""Adapters of a student: where they go, what they start from, and that nothing else trains."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from torch import nn
+
+from adapt.disk.files import sha256
+from adapt.disk.tensors import load_tensors, read_metadata, read_tensors
+from adapt.errors import InputError
+from adapt.machine.runtime import say
+from adapt.networks.adapters import Sizes, adapted, is_added, sizes_in
+from adapt.networks.batchnorm import freeze
+from adapt.networks.layers import ELEMENT, auto_taps, check, proposal, trace
+from adapt.networks.saved import BASE, Model, base_digest
+from adapt.networks.taps import resolve
+from adapt.settings.checks import AUTO
+from adapt.settings.training import TrainConfig
+
+
+def with_adapters(config: TrainConfig, start: Model | None) -> TrainConfig:
+    """The configuration with the adapters that the start has; InputError where it gives others, or
+    some to a network that is new."""
+    if config.adapters and start is None:
+        raise InputError(
+            f"adapters are for a network that is trained already, not for start={config.start}: "
+            "give teacher=RUN, start=RUN or a weights file"
+        )
+    known = ranks(sizes_in(start.net.state_dict())) if start else {}
+    if known and config.adapters not in ("", known):
+        raise InputError(
+            f"adapters is {config.adapters}; the start has some already, which train on: {known}"
+        )
+    return replace(config, adapters=known) if known else config
+
+
+def ranks(sizes: Sizes) -> dict[str, int]:
+    """Layer -> rank."""
+    return {layer: rank for layer, (_, rank) in sizes.items()}
+
+
+def add_adapters(student: nn.Module, config: TrainConfig, size: tuple[int, int]) -> dict[str, str]:
+    """Give the student the adapters of a configuration, where it has none yet: new ones, or those
+    of a file, whose digest is returned; (H, W) is the size of images. A line says where they are.
+
+    Raises:
+        InputError: layers that cannot have one, or a file of another network's adapters.
+    """
+    digest = {}
+    if not sizes_in(student.state_dict()):
+        if isinstance(config.adapters, str):
+            digest = {"adapters": load_adapters(student, Path(config.adapters))}
+        else:
+            adapted(student, places(student, config.adapters, size))
+    found = ranks(sizes_in(student.state_dict()))
+    said = (f"{layer} ({f'rank {rank}' if rank else 'linear'})" for layer, rank in found.items())
+    say(f"adapters after {', '.join(said)}; all else stays as it is, batch norm too (bn=eval)")
+    return digest
+
+
+def load_adapters(student: nn.Module, path: Path) -> str:
+    """Put the adapters of a file on the network that they were trained on; returns the file's
+    SHA-256."""
+    tensors = read_tensors(path)
+    base, own = read_metadata(path).get(BASE, ""), base_digest(student.state_dict())
+    if not base or not all(map(is_added, tensors)):
+        raise InputError(f"adapters: {path} has other weights too; give RUN/adapters.safetensors")
+    if base != own:
+        raise InputError(
+            f"adapters: {path} is for the network whose weights have the SHA-256 {base}; those of "
+            f"the start have {own}"
+        )
+    adapted(student, sizes_in(tensors))
+    load_tensors(student, student.state_dict() | tensors, str(path))
+    return sha256(path)
+
+
+def places(net: nn.Module, given: Mapping[str, int], size: tuple[int, int]) -> dict[str, list[int]]:
+    """The sizes of adapters by layer; `auto` = those that taps=auto takes.
+
+    Raises:
+        InputError: a layer that is not known, or whose output is not one map (B, C, h, w).
+    """
+    layers = trace(net, size)
+    if AUTO in given and not auto_taps(layers):
+        raise InputError(f"adapters: {proposal(layers)}; name layers yourself")
+    wanted = dict.fromkeys(auto_taps(layers), given[AUTO]) if AUTO in given else {}
+    wanted |= {layer: rank for layer, rank in given.items() if layer != AUTO}
+    check(layers, wanted, "adapters")
+    found, known = {}, {layer.name: layer for layer in layers}
+    for name, rank in wanted.items():
+        layer = known[name if name in known else resolve(net, name, "adapters")]
+        kind = type(None) if layer.type == ELEMENT else type(net.get_submodule(layer.name))
+        own = issubclass(kind, nn.Sequential) and kind.forward is not nn.Sequential.forward
+        if own or layer.type == ELEMENT or layer.shape != (1, *layer.map) or len(layer.shape) != 4:
+            raise InputError(
+                f"adapters: {name} cannot have one (a {layer.type} that returns {layer.shape}); it "
+                "goes after a layer of one map (B, C, h, w); give one before or inside it"
+            )
+        found[layer.name] = [layer.map[0], rank]
+    return found
+
+
+def freeze_base(net: nn.Module) -> None:
+    """Only adapters train: all else has no gradient and stays in eval mode, batch norm's statistics
+    and dropout included."""
+    freeze(net)
+    for name, parameter in net.named_parameters():
+        parameter.requires_grad_(is_added(name))
