@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from functools import partial
 from multiprocessing import active_children, get_context, parent_process
 from threading import Thread, current_thread, main_thread
 from types import FrameType
@@ -53,9 +54,11 @@ def patient(_: int) -> None:
         signal.signal(number, signal.SIG_IGN)
 
 
-def handed_over(batch: Any) -> Any:
-    """Of a DataLoader's worker: a tensor, or a mapping with some, in shared memory. Where there is
-    too little, this fails here, and not in the thread that hands it over, which nobody hears."""
+def handed_over(collate: Callable[[Any], Any], items: Any) -> Any:
+    """Of a DataLoader's worker: the tensor or mapping that `collate` makes of items, in shared
+    memory. Where there is too little, that fails here, and not in the thread that hands it over,
+    which nobody hears."""
+    batch = collate(items)
     for value in batch.values() if isinstance(batch, dict) else (batch,):
         if isinstance(value, Tensor) and get_worker_info():
             value.share_memory_()
@@ -78,9 +81,8 @@ def starting(alone: int) -> Iterator[None]:
 def loading(source: Dataset[Any], workers: int, **how: Any) -> DataLoader:
     """A DataLoader (torch's own options in `how`, with the `collate_fn` of batches) that leaves the
     state alone that dropout draws from, and signals to the main process."""
-    collate = how.pop("collate_fn", default_convert)
-    how |= {"generator": torch.Generator(), "worker_init_fn": patient}
-    how |= {"collate_fn": lambda items: handed_over(collate(items))}
+    collate = partial(handed_over, how.pop("collate_fn", default_convert))
+    how |= {"generator": torch.Generator(), "worker_init_fn": patient, "collate_fn": collate}
     return DataLoader(source, num_workers=workers, **how)
 
 

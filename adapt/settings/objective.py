@@ -128,8 +128,8 @@ class ObjectiveConfig(Settings):
 
     name: str = "custom"
     """Name in tables and figures. Empty, as `adapt` has it by default, is `pool5`, or for a network
-    without that layer `taps=auto`. With `taps` it becomes `auto` or `taps` and the names of the
-    other terms."""
+    without that layer `taps=auto`. With `taps` it becomes `auto`, `pairs` or `taps` and the names
+    of the other terms."""
     regression: RegressionConfig = field(default_factory=RegressionConfig)
     supervised: SupervisedConfig = field(default_factory=SupervisedConfig)
     kd: KDConfig = field(default_factory=KDConfig)

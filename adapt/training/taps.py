@@ -140,13 +140,14 @@ def with_cuts(
     at = size()
     theirs, *others = (trace(net, at) for net in nets.values())
     own = others[0] if others else theirs
+    what, layers = "objective.stitch.taps", {layer.name: layer for layer in theirs}
+    check_cuts(teacher, theirs, stitch.taps, at, what)
     weights, pairs = chosen(stitch.taps or AUTO, theirs, own, stitch.student)
-    layers = {layer.name: layer for layer in theirs}
     left = {tap for tap in weights if not stitch.taps and obstacle(teacher, layers[tap], at)}
     taps = [tap for tap in weights if tap not in left]
-    if stitch.taps or not taps:
-        check_cuts(teacher, theirs, taps or list(weights)[-1:], at, "objective.stitch.taps")
-    else:
+    if not taps:
+        check_cuts(teacher, theirs, list(left)[:1], at, what)
+    if not stitch.taps:
         passed = f"; not from {listing(left)}, which skip connections pass by" if left else ""
         say(f"stitch: the teacher goes on from {', '.join(taps)}{passed}")
     partners = {tap: pairs[tap] for tap in taps if pairs[tap] != tap}
