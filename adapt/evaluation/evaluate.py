@@ -9,6 +9,7 @@ from typing import Any
 
 from adapt.data import DataSet, by_target, by_task, load, prepare
 from adapt.data.sampling import check_sizes, void_warning
+from adapt.data.targets import of_old
 from adapt.disk.files import read_mapping, write_json, write_whole
 from adapt.disk.runs import place_in, read_config, read_data
 from adapt.disk.tables import csv_of
@@ -226,12 +227,6 @@ def heads_for(
     maps = {task: data.classes for task, (_, data) in (shared or found).items()}
     check_tasks(known, maps, str(run), sets[0].name)
     return domain, shared
-
-
-def of_old(config: DataConfig) -> DataConfig:
-    """The settings of a data set without the folders of new domains; lists name old images too."""
-    lists = {name: where for name, where in config.targets.items() if Path(where).is_file()}
-    return replace(config, target="", targets=lists)
 
 
 def data_for(
