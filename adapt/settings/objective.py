@@ -38,7 +38,7 @@ class RegressionConfig(Settings, where="objective.regression."):
     """Largest probability that the teacher must give a place of x1, or the place does not count;
     0 = all count."""
     weighting: Annotated[str, OneOf(*WEIGHTINGS)] = FIXED
-    """How the weights of the layers follow the training while their sum stays: `fixed` = they do
+    """How the weights of the layers follow the training while their sum stays. `fixed` = they do
     not, `log` = inversely proportional to each loss, `dwa` = larger where a loss falls slowly,
     `rlw` = random in each step, `famo` = so that all losses fall at one rate, `ramp` = from the
     given ones in reverse order to the given ones. But for `fixed` and `ramp` the sum of the given
