@@ -18,6 +18,7 @@ from adapt.errors import InputError
 from adapt.evaluation.evaluate import data_for
 from adapt.evaluation.inference import Reading, Whole, evaluate_networks, groups, headline, stack
 from adapt.machine.runtime import runtime, say
+from adapt.networks.adapters import is_added
 from adapt.networks.layers import check, main_path, trace
 from adapt.networks.preprocessing import as_input
 from adapt.networks.pretrained import head_of
@@ -130,7 +131,7 @@ def analyse_activations(config: AnalyseConfig, trained: Trained) -> Found:
     reading = Reading(settings, trained.after.network, config.batch, config.workers)
     whole = Whole(data, settings, sorted(set(seen)))
     traced = trace(after, tuple(whole[0][seen[1]].shape[-2:]))
-    names = config.layers or [x.name for x in main_path(traced)]
+    names = config.layers or [x.name for x in main_path(traced) if not is_added(x.name)]
     check(traced, names, "layers")
     if behind := [n for n in names if any(k.startswith(f"{n}.") for k in trained.head)]:
         if config.layers:

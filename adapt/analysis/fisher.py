@@ -12,6 +12,7 @@ from torch import Tensor
 
 from adapt.data import DataSet, load, some
 from adapt.data.sampling import check_sizes, size_of
+from adapt.data.targets import of_old
 from adapt.disk.files import clear
 from adapt.disk.lock import only_writer
 from adapt.disk.runs import read_data
@@ -87,13 +88,13 @@ def source(config: FisherConfig) -> tuple[Model, DataConfig]:
     if config.run:
         model = load_run(config.run, config.network)
         recorded = read_data(Path(config.run))
-        return model, replace(inherit_data(config.data, recorded), target="")
+        return model, of_old(inherit_data(config.data, recorded))
     if config.start == IMAGENET:
         raise InputError(
             f"start={IMAGENET} has no trained output to draw labels from; give a network that was "
             "trained for the data"
         )
-    settings = replace(config.data, target="")
+    settings = of_old(config.data)
     data = load(settings, config.split)
     size = size_of(replace(settings, crop=[]), data)
     return load_complete(config.start, config.network, data.classes, "start", size), settings

@@ -299,8 +299,8 @@ def load_objects(config: DataConfig, split: str) -> DataSet:
     found = offered(config.pairs)
     if config.tasks:
         raise InputError("data.tasks is for label maps that are files; these are Python's objects")
-    if config.transforms:
-        raise InputError("data.transforms is for pairs that are files; these are Python's objects")
+    if given := [what for what in ("transforms", "targets") if getattr(config, what)]:
+        raise InputError(f"data.{given[0]} is for pairs that are files; these are Python's objects")
     apart = found.held_out if split == HELD_OUT else None
     items = found.train if apart is None else apart
     samples: Sequence[Sample] = samples_of(items)

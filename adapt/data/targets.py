@@ -34,6 +34,12 @@ def each_target(config: DataConfig) -> dict[str, DataConfig]:
     }
 
 
+def of_old(config: DataConfig) -> DataConfig:
+    """The settings without the folders of new domains; lists of pairs name the old images too."""
+    lists = {name: where for name, where in config.targets.items() if Path(where).is_file()}
+    return replace(config, target="", targets=lists)
+
+
 def target_of(name: str) -> str:
     """Which of several new domains a sample's name begins with."""
     return name.partition("/")[0]

@@ -9,6 +9,7 @@ from typing import Any
 
 from adapt.data import DataSet, by_target, by_task, load, prepare
 from adapt.data.sampling import check_sizes, void_warning
+from adapt.data.targets import of_old
 from adapt.disk.files import read_mapping, write_json, write_whole
 from adapt.disk.runs import place_in, read_config, read_data
 from adapt.disk.tables import csv_of
@@ -120,14 +121,14 @@ def score(
         reading = replace(reading, restyle=restyle)
     if config.adabn:
         adapt_to(machine, net, reading, load(settings, "train"), image)
-    mapped = ""
+    mapped, inserted = "", None
     if config.ridge:
         if domain == "d1" or recorded["teacher"]:
             raise InputError("ridge=true is for a teacher on the new domain: teacher=DIR domain=d2")
         fitted = ridge(machine, net, reading, load(settings, "train"))
         say(str(fitted))
         mapped = fitted.best
-        insert_map(net, mapped, *fitted.maps[mapped])
+        inserted = insert_map(net, mapped, *fitted.maps[mapped])
     teacher = None
     origin = config.teacher or start_point_of(recorded)
     if domain == "d2" and origin:
@@ -169,6 +170,8 @@ def score(
         "classes": list(data.classes),
         "loss": mean_loss(machine, net, reading, data, image) if measured else None,
     }
+    if inserted is not None:  # another head or new domain has its own
+        inserted.remove()
     about |= {"task": task} if task else {}
     variant = "_".join(filter(None, (config.variant, task)))
     path = metrics_path(out, settings, domain, config.split, variant)
@@ -224,12 +227,6 @@ def heads_for(
     maps = {task: data.classes for task, (_, data) in (shared or found).items()}
     check_tasks(known, maps, str(run), sets[0].name)
     return domain, shared
-
-
-def of_old(config: DataConfig) -> DataConfig:
-    """The settings of a data set without the folders of new domains; lists name old images too."""
-    lists = {name: where for name, where in config.targets.items() if Path(where).is_file()}
-    return replace(config, target="", targets=lists)
 
 
 def data_for(

@@ -33,15 +33,12 @@ class Adapter(nn.Module):
 
 
 def adapted(net: nn.Module, sizes: Sizes) -> nn.Module:
-    """The network with new adapters after some layers, each of which returns one map (B, C, h, w).
-
-    A Sequential calls its adapter as its last member; of other layers a hook does.
-    """
+    """The network with new adapters after some layers, none a Sequential, which would call it by
+    itself; each returns one map (B, C, h, w)."""
     for layer, (channels, rank) in sizes.items():
         module = net.get_submodule(layer)
         module.add_module(NAME, Adapter(channels, rank))
-        if not isinstance(module, nn.Sequential):
-            module.register_forward_hook(after)
+        module.register_forward_hook(after)
     return net
 
 

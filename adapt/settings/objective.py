@@ -38,7 +38,7 @@ class RegressionConfig(Settings, where="objective.regression."):
     """Largest probability that the teacher must give a place of x1, or the place does not count;
     0 = all count."""
     weighting: Annotated[str, OneOf(*WEIGHTINGS)] = FIXED
-    """How the weights of the layers follow the training while their sum stays: `fixed` = they do
+    """How the weights of the layers follow the training while their sum stays. `fixed` = they do
     not, `log` = inversely proportional to each loss, `dwa` = larger where a loss falls slowly,
     `rlw` = random in each step, `famo` = so that all losses fall at one rate, `ramp` = from the
     given ones in reverse order to the given ones. But for `fixed` and `ramp` the sum of the given
@@ -128,8 +128,8 @@ class ObjectiveConfig(Settings):
 
     name: str = "custom"
     """Name in tables and figures. Empty, as `adapt` has it by default, is `pool5`, or for a network
-    without that layer `taps=auto`. With `taps` it becomes `auto` or `taps` and the names of the
-    other terms."""
+    without that layer `taps=auto`. With `taps` it becomes `auto`, `pairs` or `taps` and the names
+    of the other terms."""
     regression: RegressionConfig = field(default_factory=RegressionConfig)
     supervised: SupervisedConfig = field(default_factory=SupervisedConfig)
     kd: KDConfig = field(default_factory=KDConfig)

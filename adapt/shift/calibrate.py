@@ -10,6 +10,7 @@ import numpy as np
 from adapt.data import DataSet, load, some
 from adapt.data.augment import resize
 from adapt.data.sampling import Decoder, image_seed, tensor
+from adapt.data.targets import of_old
 from adapt.disk.files import write_json
 from adapt.disk.runs import read_data
 from adapt.errors import InputError
@@ -102,7 +103,7 @@ def calibrate(config: CalibrateConfig) -> Path:
     teacher = load_model(Path(config.teacher), "teacher")
     check_one_head(teacher, config.teacher)
     recorded = read_data(Path(config.teacher), "teacher")
-    settings = replace(inherit_data(config.data, recorded), target="")
+    settings = of_old(inherit_data(config.data, recorded))
     data = load(settings, config.split)
     if not data.labelled:
         raise InputError(

@@ -14,6 +14,7 @@ from adapt.data import Layout, Sample, check_owner, layout_of, prepare, read_spl
 from adapt.data.copies import LOCK, Output, claim, make_all, write_manifest
 from adapt.data.images import holding, image_size, png, read_image, read_indices, voc_palette
 from adapt.data.sampling import image_seed
+from adapt.data.targets import of_old
 from adapt.disk.files import clear, read_mapping, strangers
 from adapt.disk.lock import only_writer
 from adapt.errors import InputError, unknown
@@ -153,7 +154,7 @@ def make_distorted(config: DistortConfig) -> Path:
 
 def splits_of(config: DataConfig, layout: Layout, root: Path) -> dict[str, Sequence[Sample]]:
     """Every list of the data set, with the training list that the configuration asks for."""
-    bare = replace(config, target="")
+    bare = of_old(config)
     names = dict.fromkeys([*layout.splits(root), config.train_split or layout.train_split])
     return {name: read_split(bare, layout, root, name) for name in names}
 

@@ -88,18 +88,33 @@ def places(net: nn.Module, given: Mapping[str, int], size: tuple[int, int]) -> d
     wanted = dict.fromkeys(auto_taps(layers), given[AUTO]) if AUTO in given else {}
     wanted |= {layer: rank for layer, rank in given.items() if layer != AUTO}
     check(layers, wanted, "adapters")
-    found, known = {}, {layer.name: layer for layer in layers}
-    for name, rank in wanted.items():
-        layer = known[name if name in known else resolve(net, name, "adapters")]
-        kind = type(None) if layer.type == ELEMENT else type(net.get_submodule(layer.name))
-        own = issubclass(kind, nn.Sequential) and kind.forward is not nn.Sequential.forward
-        if own or layer.type == ELEMENT or layer.shape != (1, *layer.map) or len(layer.shape) != 4:
+    known = {layer.name: layer for layer in layers}
+    ends = {end_of(net, n if n in known else resolve(net, n)): rank for n, rank in wanted.items()}
+    check(layers, ends, "adapters")
+    for layer in (known[name] for name in ends):
+        if layer.type == ELEMENT or len(layer.shape) != 4 or layer.shape != (1, *layer.map):
             raise InputError(
-                f"adapters: {name} cannot have one (a {layer.type} that returns {layer.shape}); it "
-                "goes after a layer of one map (B, C, h, w); give one before or inside it"
+                f"adapters: {layer.name} cannot have one (a {layer.type} of {layer.shape}); it "
+                "goes after a layer of one map (B, C, h, w)"
             )
-        found[layer.name] = [layer.map[0], rank]
-    return found
+    return {name: [known[name].map[0], rank] for name, rank in ends.items()}
+
+
+def end_of(net: nn.Module, name: str) -> str:
+    """The layer that puts out what another does: of a Sequential the last member.
+
+    Raises:
+        InputError: a Sequential with a forward pass of its own, or without members.
+    """
+    module = dict(net.named_modules()).get(name)
+    if not isinstance(module, nn.Sequential):
+        return name
+    if type(module).forward is not nn.Sequential.forward or not len(module):
+        raise InputError(
+            f"adapters: {name} cannot have one (a {type(module).__name__} with a forward pass of "
+            "its own); give a layer before or inside it"
+        )
+    return end_of(net, resolve(net, f"{name}.{[*module._modules][-1]}", "adapters"))
 
 
 def freeze_base(net: nn.Module) -> None:

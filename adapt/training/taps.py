@@ -9,7 +9,6 @@ from typing import Any
 from torch import Tensor, nn
 
 from adapt.data import Read
-from adapt.data.sampling import size_of
 from adapt.errors import InputError, listing
 from adapt.evaluation.inference import Reading
 from adapt.evaluation.ridge import ridge
@@ -24,9 +23,8 @@ from adapt.objective.projectors import Projectors
 from adapt.objective.terms import TERMS, Objective
 from adapt.settings.checks import AUTO, BY_PAIRS
 from adapt.settings.choices import DEFAULT_TAP
-from adapt.settings.groups import DataConfig
 from adapt.settings.training import TrainConfig
-from adapt.training.checks import check_one_size
+from adapt.training.checks import seen_size
 
 PAIRED = "'taps={LAYER_OF_THE_TEACHER: LAYER_OF_THE_STUDENT}' pairs layers of two networks"
 
@@ -122,13 +120,6 @@ def with_taps(
     return with_cuts(replace(config, taps="", objective=objective), nets, size)
 
 
-def seen_size(config: DataConfig, read: Read) -> tuple[int, int]:
-    """(H, W) of the images of a batch; InputError where they have several."""
-    data = read(config)
-    check_one_size(config, data)
-    return size_of(config, data)
-
-
 def with_cuts(
     config: TrainConfig, nets: Mapping[str, nn.Module], size: Callable[[], tuple[int, int]]
 ) -> TrainConfig:
@@ -149,13 +140,14 @@ def with_cuts(
     at = size()
     theirs, *others = (trace(net, at) for net in nets.values())
     own = others[0] if others else theirs
+    what, layers = "objective.stitch.taps", {layer.name: layer for layer in theirs}
+    check_cuts(teacher, theirs, stitch.taps, at, what)
     weights, pairs = chosen(stitch.taps or AUTO, theirs, own, stitch.student)
-    layers = {layer.name: layer for layer in theirs}
     left = {tap for tap in weights if not stitch.taps and obstacle(teacher, layers[tap], at)}
     taps = [tap for tap in weights if tap not in left]
-    if stitch.taps or not taps:
-        check_cuts(teacher, theirs, taps or list(weights)[-1:], at, "objective.stitch.taps")
-    else:
+    if not taps:
+        check_cuts(teacher, theirs, list(left)[:1], at, what)
+    if not stitch.taps:
         passed = f"; not from {listing(left)}, which skip connections pass by" if left else ""
         say(f"stitch: the teacher goes on from {', '.join(taps)}{passed}")
     partners = {tap: pairs[tap] for tap in taps if pairs[tap] != tap}

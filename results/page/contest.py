@@ -29,7 +29,8 @@ from results.page.records import (
 from results.page.records_of_runs import TEACHER, record
 from results.page.variations import LR, TUNED, at_best
 
-MAIN, DISJOINT, LONG = "camvid_contest", "camvid_contest_disjoint", "camvid_contest_long"
+MAIN, DISJOINT = "camvid_contest", "camvid_contest_round2_disjoint"
+LONG = "camvid_contest_round3"
 TITLES = {
     MAIN: "500 steps, pairs shared with the teacher (rounds 1 and 2)",
     DISJOINT: "500 steps, pairs that the teacher has not seen (round 2)",
@@ -39,7 +40,7 @@ TAUGHT = {LONG: MAIN}
 """Study -> the one whose teachers it has."""
 SHIFTS = (*records.SHIFTS, "camera")
 REFERENCE = "w_inc_kd"
-UNTRAINED = ("B0", "AdaBN")
+UNTRAINED = ("B0", "AdaBN", "ridge")
 KEPT = "kept"
 ADVANCE, TIE = 3, 0.5
 """Methods at most that go on to round 2; mIoU within which the faster of two methods wins."""
@@ -184,7 +185,8 @@ def choices(found: Evidence, study: str) -> str:
             mark = "chosen" if name == best[method] else ""
             rows.append([method, f"{rates[name]:g}", *cells, mark])
     heads = ("", "rate", *SHIFTS, "mean mIoU", "mean agreement", KEPT, "")
-    given = ", ".join(f"{method}: [{rates[name]:g}]" for method, name in best.items())
+    several = {method: name for method, name in best.items() if len(runs[method]) > 1}
+    given = ", ".join(f"{method}: [{rates[name]:g}]" for method, name in several.items())
     parts = [f"Seed {seed}, percent.", table(heads, rows), f"`split=val 'rates={{{given}}}'`"]
     if study == MAIN:
         parts.append(
@@ -245,6 +247,8 @@ def of_shifts(found: Evidence, study: str, shifts: Sequence[str]) -> str:
         place = (home, method) if method in UNTRAINED else (study, names[method])
         keys = ("miou", "agreement", KEPT)
         own, *others = (score(found, *place, VAL, key, shifts) for key in keys)
+        if not own:
+            continue
         gaps = (differences(own, scored[other]) if other in scored and other != method else {}
                 for other in (TUNED, REFERENCE))  # fmt: skip
         rows.append([method, *map(percent, (own, *others)), *map(interval, gaps)])

@@ -19,7 +19,7 @@ NEEDED = {
     "fisher": ["run=r", "out=f.safetensors"],
     "predict": ["run=r", "out=o"], "export": ["run=r", "out=o"], "calibrate": ["teacher=t"],
     "evaluate": ["run=r"], "analyse": ["run=r"], "make_distorted_voc": ["out=o"],
-    "drift": ["teacher=t", "out=o"], "align": ["out=o"],
+    "drift": ["teacher=t", "out=o"], "align": ["out=o"], "merge": ["runs=[a,b]", "run=r"],
 }  # fmt: skip
 """What a command cannot do without."""
 USED = {group: name for name, command in COMMANDS.items() for group in command.groups}

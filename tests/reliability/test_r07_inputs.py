@@ -8,7 +8,7 @@ import pytest
 import torch
 from campaigns.kills import files_result
 from safetensors.torch import load_file
-from tiny import curve, same
+from tiny import curve, edit_record, same
 from warm import Warm
 
 from adapt.disk.files import sha256
@@ -70,6 +70,7 @@ def other_model(path: Path) -> None:
     for parameter in model.net.parameters():
         parameter.data *= 1.5
     save_model(path, model.net, model.network, model.classes)
+    edit_record(path / "summary.json", model=sha256(path / "model.safetensors"))
 
 
 def other_weights(path: Path) -> None:

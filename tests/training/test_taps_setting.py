@@ -49,7 +49,7 @@ def test_taps_are_the_objective_that_names_them(
 @pytest.mark.parametrize(
     ("taps", "message"),
     [
-        ("pool3", r"taps is 'pool3'; give auto \| \[layer"),
+        ("pool3", r"taps is 'pool3'; give auto \| pairs \| \[layer"),
         ([], r"taps is \[\]; give auto"),
         (["pool3", "pool3"], "taps: 'pool3' stands twice"),
         ({"pool3": 0}, r"taps\.pool3 is 0; it must be above 0"),

@@ -49,6 +49,23 @@ def test_the_command_tells_each_apart_and_evaluate_takes_each_as_usual(
     assert verdict.targets["photocopy"].before != verdict.targets["ripple"].before
 
 
+@pytest.mark.parametrize("fitted", ["ridge", "adabn"])
+def test_what_is_fitted_to_one_is_not_kept_for_the_next(
+    world: Path, tmp_path: Path, targets: dict[str, str], fitted: str
+) -> None:
+
+    def scored(out: str, data: DataConfig) -> Path:
+        how = {"domain": "d2", "device": "cpu", "precision": "fp32", fitted: True}
+        place = str(tmp_path / out)
+        teacher = str(world / "teacher")
+        return evaluate(EvaluateConfig(teacher=teacher, data=data, out=place, **how))  # type: ignore
+
+    both = scored("both", DataConfig(targets=targets)).parent
+    for where in targets.values():
+        alone = scored("alone", DataConfig(target=where))
+        assert read_json(both / alone.name) == read_json(alone)
+
+
 def test_one_alone_is_what_data_target_names_and_a_cache_changes_nothing(
     world: Path, tmp_path: Path, targets: dict[str, str]
 ) -> None:

@@ -11,7 +11,7 @@ from adapt.errors import InputError
 from viz.figures import heat, picture_grid
 from viz.pictures import coloured, encode, error_view, most_changed, palette, shrunk
 from viz.report.charts import baseline_bars, layer_chart
-from viz.report.curves import at_best, learning_curves, training_curves
+from viz.report.curves import at_best, learning_curves, training_curves, weights_of
 from viz.report.error_panels import panel, widest_gaps, window
 from viz.report.tables import Stat
 
@@ -86,6 +86,12 @@ def test_charts_show_their_values() -> None:
     ]
     scored = training_curves([*records, {"step": 2, "evaluation": {"miou": 3.0}}])
     assert drawn(scored).shape[1] == drawn(training_curves(records)).shape[1]
+    parts = [{"regression/a": {"raw": s, "weighted": w}, "kd": {"raw": 1, "weighted": s}}
+             for s, w in ((0, 0), (2, 1), (4, 8))]  # fmt: skip
+    lines = [{"step": s, "loss": 1.0, "parts": part} for s, part in enumerate(parts)]
+    assert str(weights_of(lines)) == "{'regression/a': [nan, 0.5, 2.0]}"
+    assert weights_of(lines[:2]) == weights_of(records) == {}, "fixed ones are not drawn"
+    assert not np.array_equal(drawn(training_curves(lines)), drawn(training_curves(lines[:2])))
     assert drawn(picture_grid([("", [("a", np.zeros((8, 8, 3), np.uint8))])])).std() > 1
 
 

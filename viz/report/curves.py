@@ -95,7 +95,8 @@ def training_curves(lines: Lines) -> bytes:
     losses = [name for name in names if name.rpartition("/")[2] == LOSS]
     scores = [name for name in names if name not in losses]
     best = {task: best_step(lines, name) for task, name in headlines(lines).items()}
-    with drawing(10.0, 3.0, 2 + bool(weights) + bool(scores)) as (figure, axes):
+    count = 2 + bool(weights) + bool(scores)
+    with drawing(max(10.0, 3.3 * count), 3.0, count) as (figure, axes):
         at = [line["step"] for line in steps]
         axes[0].plot(at, [line[LOSS] for line in steps], color="black", alpha=0.45, label="loss")
         every = (part for line in steps for part in line.get("parts", {}).items())

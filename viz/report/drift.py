@@ -11,6 +11,7 @@ from adapt.analysis.drift import MapDrift, drift_of_pairs, drift_of_sets
 from adapt.data import HELD_OUT, DataSet, load, pixels_only, prepare, some
 from adapt.data.files import MissingFiles
 from adapt.data.sampling import size_of
+from adapt.data.targets import of_old
 from adapt.disk.files import write_json, write_whole
 from adapt.disk.runs import read_data
 from adapt.disk.tables import csv_of_records, text_table
@@ -85,7 +86,7 @@ def apart(config: DriftConfig, settings: DataConfig) -> tuple[DataSet, DataSet]:
     """The old images as x1 and the new ones as x2: those of `config.split`, or the whole training
     list, which of a folder is all of it."""
     whole: dict[str, Any] = {} if config.split else {"parts": {}, "part": ""}
-    one, split = replace(settings, target="", **whole), config.split or "train"
+    one, split = replace(of_old(settings), **whole), config.split or "train"
     old = load(one, split)
     if settings.pairs or settings.shards:
         return old, old
