@@ -114,8 +114,8 @@ class StitchConfig(Settings, where="objective.stitch."):
     each of them: one that a skip connection passes by is refused. Empty = those of `taps=auto` of
     which this holds."""
     cuts: Annotated[str, OneOf("one", "all")] = "one"
-    """Which of the taps a step uses: `one` = one at random, at the cost of one pass through the
-    teacher's later layers, `all` = all of them, and each counts half as much as the next deeper
+    """Which of the taps a step uses. `one` = one at random, at the cost of one pass through the
+    teacher's later layers; `all` = all of them, and each counts half as much as the next deeper
     one."""
     student: dict[str, str] = field(default_factory=dict)
     """Layer of the student whose map stands in for that of a layer of taps, where its name is
