@@ -315,8 +315,7 @@ def load_objects(config: DataConfig, split: str) -> DataSet:
 def splits_of(config: DataConfig) -> list[str]:
     """The names that a configuration's data can be evaluated by."""
     if config.pairs == OBJECTS:
-        apart = offered(config.pairs).held_out is not None
-        return [*config.parts, *([HELD_OUT] if apart else ())]
+        return [*config.parts, *([HELD_OUT] if offered(config.pairs).held_out else ())]
     return [*layout_of(config).splits(Path(config.root)), *config.parts]
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from torch import nn
 
 from adapt.data import HELD_OUT, layout_of, load, splits_of
+from adapt.data.objects import OBJECTS
 from adapt.disk.runs import read_config, read_data
 from adapt.evaluation.inference import Reading
 from adapt.evaluation.rows import rows_of
@@ -36,7 +37,8 @@ def adapt(config: TrainConfig, on_step: OnStep | None = None) -> Path:
         command = f"fra evaluate run={folder} split={layout_of(data).val_split}"
         say(f"{folder}: one label an image, so no verdict: {command} gives the agreement")
     elif HELD_OUT not in splits_of(data):
-        say(f"{folder}: no verdict: the data has no split or part named {HELD_OUT}")
+        hint = "held_out= gives some" if data.pairs == OBJECTS else f"named {HELD_OUT}"
+        say(f"{folder}: no verdict: the data has no split or part of held-out pairs ({hint})")
     else:
         student = load_model(folder)
         teacher = load_teacher(recorded["teacher"], recorded, student)

@@ -170,7 +170,9 @@ def test_a_mobilenet_learns_from_a_segformer(home: Path, capsys: pytest.CaptureF
     assert found.verdict and found.verdict.start == "start" and found.verdict.pairs == 3
 
 
-def test_a_loader_keeps_its_own_order_and_its_images(home: Path) -> None:
+def test_a_loader_keeps_its_own_order_and_its_images(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Floating point images go to the network as they are; valid takes its part."""
     pairs = [
         (*(torch.from_numpy(a).permute(2, 0, 1) / 255 for a in pair), torch.ones(24, 32))
@@ -187,6 +189,8 @@ def test_a_loader_keeps_its_own_order_and_its_images(home: Path) -> None:
     wanted = [torch.stack([p[k] for p in pairs[i : i + 4]]) for i in (0, 4, 0) for k in (0, 1)]
     assert all(torch.equal(a, b) for a, b in zip(batches, wanted, strict=True))
     assert found.history[-1]["step"] == 3 and found.verdict
+    alone = adapt.fit(made(), loader, taps=TAPS, steps=1, device="cpu", settings=CPU)
+    assert alone.verdict is None and "held_out= gives some" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("channels", [1, 4])

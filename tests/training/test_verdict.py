@@ -100,7 +100,10 @@ def test_without_held_out_pairs_or_teacher_it_says_so(
         explicit=["name", "root", "part"],
     )  # fmt: skip
     run = adapt(adapting(world, tmp_path / "bare", steps=1, data=bare))
-    assert "no verdict: the data has no split or part named val" in capsys.readouterr().out
+    assert (
+        "no verdict: the data has no split or part of held-out pairs (named val)"
+        in capsys.readouterr().out
+    )
     assert not (run / VERDICT).exists()
     adapt(teaching(world, run=str(tmp_path / "supervised"), steps=1))
     assert "no teacher, so no verdict" in capsys.readouterr().out
