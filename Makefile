@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: demo test quick check docs results settings notebook bench setup clean
+.PHONY: demo test quick check campaign docs results settings notebook bench setup clean
 
 demo: $(READY)  ## the whole study on the embedded data set; ends with a report to open
 	$(BIN)/python scripts/study.py experiment=demo
@@ -19,6 +19,9 @@ check: $(READY)  ## lint, format, types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+campaign: $(READY)  ## every write fails once, every file of a run is damaged once: an hour
+	OMP_NUM_THREADS=1 $(BIN)/python tests/campaigns/faults.py
 
 docs: $(READY)  ## the documentation site, in site/
 	$(BIN)/zensical build --strict

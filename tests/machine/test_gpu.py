@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import torch.distributed as dist
 from several import torchrun
 from tiny import Interrupted, adapting, crash_at, curve, teaching, weights
 
@@ -141,6 +142,27 @@ def test_an_inversion_descends_as_on_the_cpu(optimizer: str) -> None:
     assert curves[1][-1] < curves[1][0]
     assert curves[1][0] == pytest.approx(curves[0][0], rel=TOLERANCE)
     assert curves[1][-1] == pytest.approx(curves[0][-1], rel=0.1)
+
+
+@needs_gpu
+def test_nccl_on_one_device(tmp_path: Path) -> None:
+    """The process group that several processes have, with one of them: sums and averaged gradients
+    of a tensor on either device are those without it."""
+    store = f"file://{tmp_path / 'store'}"
+    dist.init_process_group("cpu:gloo,cuda:nccl", init_method=store, rank=0, world_size=1)
+    try:
+        for device in ("cpu", GPU):
+            value = torch.arange(3.0, device=device)
+            dist.all_reduce(value)
+            assert value.tolist() == [0.0, 1.0, 2.0]
+            net = torch.nn.Linear(3, 2).to(device)
+            net(value).sum().backward()
+            alone = net.weight.grad.clone()
+            net.zero_grad()
+            torch.nn.parallel.DistributedDataParallel(net)(value).sum().backward()
+            assert torch.equal(net.weight.grad, alone)
+    finally:
+        dist.destroy_process_group()
 
 
 @needs_two
