@@ -90,7 +90,7 @@ class Page:
             self.agreement(),
             self.decay(),
             self.by_class(),
-            section("Not run yet", words.NO_GPU) if not self.gpus else "",
+            self.to_come(),
         ]
         return "\n\n".join(part for part in made if part) + "\n"
 
@@ -192,6 +192,12 @@ class Page:
         chart = self.picture("decay", drawings.decay(self.found), "Figure 6.1 of that thesis")
         content = "\n\n".join(filter(None, [tables.decays(self.found), chart]))
         return section("Pre-training and weight decay", content, words.DECAY)
+
+    def to_come(self) -> str:
+        there = {(record["study"], record["seed"]) for record in self.found.records}
+        rows = [row for study, seed, *row in words.NOT_RUN if (study, seed) not in there]
+        heads = ("what", "command", "core-hours, estimated", "why not")
+        return section("Not run yet", table(heads, rows)) if rows else ""
 
     def by_class(self) -> str:
         made = {shift: tables.classes(self.found, SHARED, shift) for shift in SHIFTS}

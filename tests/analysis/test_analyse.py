@@ -9,14 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tiny import SUPERVISED, adapting, teaching, weights
+from tiny import SUPERVISED, adapting, edit_record, teaching, weights
 
 from adapt.analysis.activations import activations
 from adapt.analysis.analyse import analyse, networks_of
 from adapt.analysis.fisher import fisher
 from adapt.data.images import read_image
 from adapt.data.sampling import tensor
-from adapt.disk.files import read_json
+from adapt.disk.files import read_json, sha256
 from adapt.errors import InputError
 from adapt.evaluation.evaluate import evaluate
 from adapt.networks.preprocessing import as_input
@@ -125,6 +125,8 @@ def test_a_network_with_a_new_head_gets_its_old_one_back(
     before.net.load_state_dict(wanted)
     shutil.copytree(source, tmp_path / "grafted")
     save_model(tmp_path / "grafted", before.net, before.network, before.classes)
+    own = sha256(tmp_path / "grafted/model.safetensors")
+    edit_record(tmp_path / "grafted/summary.json", model=own)
     found = read_json(tmp_path / "out/source.json")["scores"]
     common = {"domain": "d1", "device": "cpu", "precision": "fp32"}
     for name, run in (("before", source), ("after", tmp_path / "grafted")):

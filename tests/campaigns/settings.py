@@ -69,6 +69,8 @@ ABSURD: dict[Any, list[Any]] = {
     dict[str, list[float]]: [{}, {"no_such": [1.0]}, {"pool3": [NAN]}, {"pool3": []}, {"a": 1.0}],
     dict[str, dict[str, list[int]]]: [{}, {"no_such": {}}, {"": {"a": [1]}}, {"a": {"b": [-1]}},
                                       {"a": {"b": [10**6]}}, {"a": {"b": 1}}, {"a": 1}, [1]],
+    dict[str, dict[str, Any]]: [{}, {"no_such": {}}, {"": {"a": 1}}, {"pool3": {"no_such": 1}},
+                                {"pool3": {"ema": NAN}}, {"pool3": 1}, [1]],
     Any: ["", "auto", "no_such", [], ["no_such"], {}, {"pool3": NAN}, {"pool3": 0}, 5, None, [1]],
     list[dict[str, Any]]: [[], [{"no_such": 1}], [{"black": "x"}], [1], "a"],
 }  # fmt: skip
@@ -143,6 +145,7 @@ BASES: dict[str, Callable[[Path, Path], dict[str, Any]]] = {
     "export": lambda w, out: {
         "run": f"{w}/student", "out": f"{out}/e", "formats": ["safetensors"], "images": 1,
     },
+    "merge": lambda w, out: {"runs": [f"{w}/student", f"{w}/teacher"], "run": f"{out}/m"},
     "report": lambda w, out: {"runs": str(w), "out": f"{out}/r.html", "examples": 1},
     "drift": lambda w, out: {
         "teacher": f"{w}/teacher", "data": {"target": f"{w}/d2"}, "out": f"{out}/d", **CPU,

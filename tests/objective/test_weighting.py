@@ -184,7 +184,7 @@ def test_famo_sees_the_same_batch_after_the_update_and_changes_nothing_by_it(
     tracked = {k: b.clone() for k, b in setup.student.named_buffers()}
     before = setup.objective.losses(parts)
     images = {k: as_input(batch[k], setup.config.network) for k in ("x1", "x2")}
-    after = losses_after(setup, setup.target(images["x1"], {}), images)
+    after = losses_after(setup, images["x2"], setup.target(images["x1"], {}), images, None)
     fallen = before.log() - after.log()
     assert fallen.abs().min() > 1e-5
     wanted = -5.0 * 0.2 * (fallen - fallen.mean())  # z = 1/5, xi = 0

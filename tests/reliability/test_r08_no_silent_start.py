@@ -26,7 +26,7 @@ def test_r08_a_missing_start_is_named(world: Path, monkeypatch: pytest.MonkeyPat
     for start, words in (
         ("techer.pth", r"techer\.pth: no such file"),
         ("backbone:techer.safetensors", r"techer\.safetensors: no such file"),
-        ("d1", r"start: d1 has no model\.safetensors"),
+        ("d1", r"start: d1 has no model\.json, model\.safetensors"),
     ):
         with pytest.raises(InputError, match=words):
             train(adapting(world, world / "r08", start=start))

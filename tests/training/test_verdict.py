@@ -47,12 +47,16 @@ def test_an_unchanged_student_changes_nothing(world: Path, tmp_path: Path) -> No
 
 def test_a_teacher_that_was_evaluated_gives_the_gain_to_expect(world: Path, tmp_path: Path) -> None:
     """Its mIoU by labels is that of its val split; without it nothing is said of labels."""
-    teacher = shutil.copytree(world / "teacher", tmp_path / "teacher")
+    unscored = shutil.ignore_patterns("metrics_*.json")
+    teacher, other = (
+        shutil.copytree(world / "teacher", tmp_path / name, ignore=unscored)
+        for name in ("teacher", "other")
+    )
     how = {"domain": "d1", "device": "cpu", "precision": "fp32"}
     scored = evaluate(EvaluateConfig(run=str(teacher), split="val", **how))  # type: ignore[arg-type]
     evaluate(EvaluateConfig(run=str(teacher), split="train", **how))  # type: ignore[arg-type]
-    for name, known in (("known", teacher), ("unknown", world / "teacher")):
-        run = adapt(adapting(world, tmp_path / name, steps=1, teacher=str(known)))
+    for name, own in (("known", teacher), ("unknown", other)):
+        run = adapt(adapting(world, tmp_path / name, steps=1, teacher=str(own)))
         found = Verdict(**read_json(run / VERDICT))
         assert found.clean == (read_json(scored)["truth"]["miou"] if name == "known" else None)
         clear = replace(found, reasons=[], before=20.0, after=40.0)

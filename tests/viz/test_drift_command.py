@@ -104,7 +104,7 @@ def test_wrong_input_is_named_and_nothing_written(world: Path, folders: Path) ->
         ("other", {"images": 1}, "at least two old images are needed"),
         ("new", {"layers": ["pol1"]}, "Did you mean 'pool1'"),
         ("new", {"split": "tset"}, "'tset'.*Choices: train, val"),
-        ("new", {"teacher": str(folders)}, "teacher: .* has no model.safetensors"),
+        ("new", {"teacher": str(folders)}, "teacher: .* has no model.json, model.safetensors"),
         ("new", {"data": replace(PAIRS, root=str(folders / "old"))}, r"data\.target is empty"),
         ("new", {"data": replace(PAIRS, root=str(folders / "old"), target=str(folders / "new"),
                                  classes=["a", "b"])}, "teacher has 11 .*has 2 classes: a, b"),
