@@ -1,6 +1,5 @@
 """The fisher command: the Fisher information of a network on the images that it was trained for."""
 
-import hashlib
 from collections.abc import Iterator
 from dataclasses import replace
 from importlib.metadata import version
@@ -13,7 +12,7 @@ from torch import Tensor
 from adapt.data import DataSet, load, some
 from adapt.data.sampling import check_sizes, size_of
 from adapt.data.targets import of_old
-from adapt.disk.files import clear
+from adapt.disk.files import clear, text_digest
 from adapt.disk.lock import only_writer
 from adapt.disk.runs import read_data
 from adapt.errors import InputError
@@ -112,7 +111,7 @@ def description(
         "data": data.name,
         "root": settings.pairs or settings.shards or settings.root,
         "images": len(data.samples),
-        "names": hashlib.sha256(names.encode(errors="surrogateescape")).hexdigest(),
+        "names": text_digest(names),
         "resize": settings.resize,
         **({"fit": settings.fit} if settings.fit != STRETCH else {}),
         "labels": "drawn from the network's own output",

@@ -1,11 +1,10 @@
 """Commands on a file of weights: it is made a run first, without a step of training."""
 
-import hashlib
 from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
-from adapt.disk.files import sha256
+from adapt.disk.files import sha256, text_digest
 from adapt.evaluation import evaluate as scoring
 from adapt.evaluation import predict as predicting
 from adapt.machine.runtime import say
@@ -54,10 +53,7 @@ def run_of(source: str, config: EvaluateConfig | PredictConfig) -> str:
     )  # fmt: skip
     file, key = place_of(source)
     told = f"{sha256(file)} {key} {config.network} {config.data}"
-    folder = (
-        Path("runs")
-        / f"{file.stem}-{hashlib.sha256(told.encode(errors='surrogateescape')).hexdigest()[:8]}"
-    )
+    folder = Path("runs") / f"{file.stem}-{text_digest(told)[:8]}"
     if not folder.is_dir():
         say(f"{source}: its run is {folder}")
     return str(train(replace(made, run=str(folder))))

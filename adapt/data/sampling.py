@@ -1,6 +1,5 @@
 """Batches as a pure function of (seed, epoch, index): independent of workers and of resuming."""
 
-import hashlib
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -27,6 +26,7 @@ from adapt.data.images import (
 from adapt.data.objects import arrays_of, batches_of
 from adapt.data.samples import column
 from adapt.data.warp import aligned
+from adapt.disk.files import text_digest
 from adapt.errors import InputError, listing
 from adapt.machine.processes import rank, world
 from adapt.machine.runtime import progress, say
@@ -365,6 +365,4 @@ def misfit(sizes: Mapping[str, Shape], resize: list[int]) -> str:
 
 def image_seed(seed: int, name: str) -> int:
     """A seed in 0..2^32-1 that depends on the image's name alone, not on order or workers."""
-    return int.from_bytes(
-        hashlib.sha256(f"{seed}:{name}".encode(errors="surrogateescape")).digest()[:4], "little"
-    )
+    return int.from_bytes(bytes.fromhex(text_digest(f"{seed}:{name}"))[:4], "little")

@@ -215,6 +215,11 @@ def digest(content: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()
 
 
+def text_digest(text: str) -> str:
+    """SHA-256 of a text in UTF-8; names of files that are not UTF-8 count as they are on disk."""
+    return hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()
+
+
 def sync_folder(path: Path) -> None:
     """Make renames inside a folder durable."""
     descriptor = os.open(path, os.O_RDONLY)

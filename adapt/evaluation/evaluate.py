@@ -24,7 +24,7 @@ from adapt.evaluation.inference import (
     restyle_to_old,
 )
 from adapt.evaluation.metrics import MATRIX, ImageScores
-from adapt.evaluation.ridge import insert_map, ridge
+from adapt.evaluation.ridge import with_map
 from adapt.evaluation.rows import images_path
 from adapt.machine.processes import on_rank_zero, rank_zero_only, shared_errors
 from adapt.machine.runtime import runtime, say
@@ -121,14 +121,13 @@ def score(
         reading = replace(reading, restyle=restyle)
     if config.adabn:
         adapt_to(machine, net, reading, load(settings, "train"), image)
-    mapped, inserted = "", None
+    mapped = ""
     if config.ridge:
         if domain == "d1" or recorded["teacher"]:
             raise InputError("ridge=true is for a teacher on the new domain: teacher=DIR domain=d2")
-        fitted = ridge(machine, net, reading, load(settings, "train"))
+        net, fitted = with_map(machine, net, reading, load(settings, "train"))
         say(str(fitted))
         mapped = fitted.best
-        inserted = insert_map(net, mapped, *fitted.maps[mapped])
     teacher = None
     origin = config.teacher or start_point_of(recorded)
     if domain == "d2" and origin:
@@ -170,8 +169,6 @@ def score(
         "classes": list(data.classes),
         "loss": mean_loss(machine, net, reading, data, image) if measured else None,
     }
-    if inserted is not None:  # another head or new domain has its own
-        inserted.remove()
     about |= {"task": task} if task else {}
     variant = "_".join(filter(None, (config.variant, task)))
     path = metrics_path(out, settings, domain, config.split, variant)

@@ -16,6 +16,7 @@ from adapt.evaluation.inference import Reading, batches_of
 from adapt.machine.runtime import Runtime
 from adapt.networks.batchnorm import eval_mode
 from adapt.networks.cuts import cuts_of
+from adapt.networks.factory import copied
 from adapt.networks.layers import auto_taps, trace
 from adapt.networks.taps import LOGITS, forward, resolve
 from adapt.objective.distances import inside
@@ -146,6 +147,16 @@ class Ridge:
             f"ridge: 1x1 map after a layer, fitted on {self.pairs} pairs; KL(old || new) on "
             f"{len(self.scores[NOTHING])} others: {each}; smallest after {self.best}"
         )
+
+
+def with_map(
+    machine: Runtime, net: nn.Module, reading: Reading, training: DataSet
+) -> tuple[nn.Module, Ridge]:
+    """A copy of a network with the map after the layer where it undoes most of the shift; raises
+    as `ridge`."""
+    found, made = ridge(machine, net, reading, training), copied(net)
+    insert_map(made, found.best, *found.maps[found.best])
+    return made.eval(), found
 
 
 def ridge(machine: Runtime, net: nn.Module, reading: Reading, training: DataSet) -> Ridge:

@@ -3,13 +3,12 @@
 Each has the two functions of `Logger`. Only rank 0 writes.
 """
 
-import hashlib
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from adapt.disk.files import writing
+from adapt.disk.files import text_digest, writing
 from adapt.errors import InputError
 from adapt.machine.processes import rank
 
@@ -108,7 +107,7 @@ LOGGERS: dict[str, Callable[[Path, int], Logger]] = {
 
 def identity(run: Path) -> str:
     """A name of a run's folder that other services accept."""
-    return hashlib.sha256(str(run.absolute()).encode(errors="surrogateescape")).hexdigest()[:12]
+    return text_digest(str(run.absolute()))[:12]
 
 
 class Loggers:

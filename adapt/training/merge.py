@@ -104,7 +104,7 @@ def merge(config: MergeConfig) -> Path:
     }
     with whole_folder(path, "run") as aside:
         write_json(aside / ENVIRONMENT, environment())
-        write_whole(aside / CONFIG, yaml.safe_dump(made, sort_keys=False).encode())
+        write_whole(aside / CONFIG, yaml.safe_dump(made, sort_keys=False))
         classes = common_classes((), models)
         save_model(aside, model.net, model.network, classes, model.tasks)
         RunFolder(aside, made).finish(summary)

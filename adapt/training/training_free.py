@@ -10,10 +10,9 @@ from torch import nn
 from adapt.data import DataSet
 from adapt.errors import InputError
 from adapt.evaluation.inference import Reading, restyle_to_old
-from adapt.evaluation.ridge import insert_map, ridge
+from adapt.evaluation.ridge import with_map
 from adapt.machine.runtime import Runtime
 from adapt.networks.batchnorm import eval_mode
-from adapt.networks.factory import copied
 from adapt.settings.choices import ADABN, RESTYLES, RIDGE
 from adapt.settings.commands import BETA
 from adapt.training.verdict import (
@@ -93,7 +92,12 @@ def training_free(
         training: other pairs, from which the statistics, colours, amplitudes and the map come.
     """
     counts: dict[str, np.ndarray] = {}
-    mapped, said = with_map(machine, teacher, reading, training)
+    mapped: nn.Module | None = None
+    try:
+        mapped, found = with_map(machine, teacher, reading, training)
+        said = str(found)
+    except InputError as error:
+        said = str(error)
     views: dict[str, dict[str, dict[str, np.ndarray]]] = {}
     with eval_mode(teacher):
         for restyle in ("", *RESTYLES):
@@ -117,20 +121,6 @@ def training_free(
     valid = int((truth.sum(axis=-1) > 0).sum())
     reasons = degeneracies(truth.sum(axis=0), valid, len(truth), None)
     return TrainingFree(len(truth), scored(counts), reasons, no_adabn, views, said)
-
-
-def with_map(
-    machine: Runtime, teacher: nn.Module, reading: Reading, training: DataSet
-) -> tuple[nn.Module | None, str]:
-    """A copy of a network with the ridge map where that undoes most of the shift, and the scores
-    of all layers; or why there is none."""
-    try:
-        found = ridge(machine, teacher, reading, training)
-    except InputError as error:
-        return None, str(error)
-    net = copied(teacher)
-    insert_map(net, found.best, *found.maps[found.best])
-    return net.eval(), str(found)
 
 
 def scored(counts: dict[str, np.ndarray]) -> list[Score]:

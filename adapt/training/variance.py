@@ -8,11 +8,12 @@ import torch
 from torch import Tensor
 
 from adapt.data import DataSet
-from adapt.data.sampling import Stream, collate, loading, unwrapped
+from adapt.data.sampling import Stream, collate
 from adapt.disk.runs import CONFIG, read_config
 from adapt.errors import InputError
 from adapt.machine.processes import on_rank_zero
 from adapt.machine.runtime import Runtime, say
+from adapt.machine.workers import loading, unwrapped
 from adapt.networks.batchnorm import eval_mode
 from adapt.networks.preprocessing import as_input
 from adapt.networks.saved import Model
@@ -60,10 +61,8 @@ def estimated(
     """
     taps = list(config.objective.regression.taps)
     stream = Stream(data, config.data, ["x1", "valid"], config.seed)
-    count, network = (
-        min(IMAGES, stream.count),
-        inherit_network(config.teacher_network, config.network),
-    )
+    network = inherit_network(config.teacher_network, config.network)
+    count = min(IMAGES, stream.count)
     places = torch.arange(count).split(config.batch)
     loader = loading(
         stream, config.workers, batch_sampler=[p.tolist() for p in places], collate_fn=collate

@@ -3,7 +3,6 @@
 The teacher's prediction on the old image serves as truth for what each network says of the new one.
 """
 
-import hashlib
 import re
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
@@ -17,7 +16,7 @@ from adapt.data import DataSet, some
 from adapt.data.augment import resize
 from adapt.data.images import as_rgb, void_of, write_png
 from adapt.data.targets import target_of
-from adapt.disk.files import read_mapping, write_json
+from adapt.disk.files import read_mapping, text_digest, write_json
 from adapt.disk.runs import SUMMARY, read_summary
 from adapt.errors import InputError
 from adapt.evaluation.inference import Reading, Whole, adapt_to, groups, stack
@@ -311,7 +310,7 @@ def safe(name: str) -> str:
     plain = re.sub(r"[^\w.-]", "_", name)[-MOST:].lstrip(".")
     if plain == name:
         return name
-    digest = hashlib.sha256(name.encode(errors="surrogateescape")).hexdigest()
+    digest = text_digest(name)
     return f"{plain[9 - MOST :]}-{digest[:8]}".lstrip(".")
 
 

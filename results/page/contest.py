@@ -66,7 +66,7 @@ def contest(
             say(f"{path}: recorded")
     found = Evidence(records.load(folder).records if any(folder.glob("*_seed*.json")) else [], {})
     text = "\n\n".join([power(records.load(evidence)), "## Results", *results(found)])
-    write_whole(page, front.placed(read_text(page), text, str(page)).encode())
+    write_whole(page, front.placed(read_text(page), text, str(page)))
     say(f"{page}: {len(found.records)} records, {len(found.scores)} evaluations")
 
 

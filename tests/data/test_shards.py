@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from scans import report
-from tiny import Interrupted, adapting, crash_at, curve, same
+from tiny import adapting, curve, interrupted, same
 from trees import scene
 
 from adapt.data import load
@@ -127,8 +127,7 @@ def test_a_run_from_shards_is_a_run_from_folders(
         given = replace(data, classes=[], crop=[32, 40], parts={"train": 0.7, "val": 0.3})
         runs.append(adapting(world, tmp_path / name, data=given, steps=6, checkpoint_every=3))
     train(runs[0])
-    with pytest.raises(Interrupted):
-        train(runs[1], crash_at(4))
+    interrupted(runs[1], 4)
     train(runs[1])
     assert same(tmp_path / "loose", tmp_path / "packed")
     assert curve(tmp_path / "loose") == curve(tmp_path / "packed")

@@ -82,6 +82,12 @@ def crash_at(step: int) -> Callable[[dict[str, Any]], None]:
     return on_step
 
 
+def interrupted(config: TrainConfig, at: int) -> None:
+    """A training that ends by an exception at a step, which its run folder outlives."""
+    with pytest.raises(Interrupted):
+        train(config, crash_at(at))
+
+
 def edit_record(path: Path, **changes: object) -> None:
     """Change entries of meta.json or model.json; None = take it out."""
     content = {k: v for k, v in (read_mapping(path) | changes).items() if v is not None}

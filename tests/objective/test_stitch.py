@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from test_distances import mask
-from tiny import Interrupted, adapting, crash_at, curve, refused, same
+from tiny import adapting, curve, interrupted, refused, same
 from torch import Tensor, nn
 
 from adapt.errors import InputError
@@ -129,8 +129,7 @@ def test_a_run_draws_the_same_cuts_when_it_is_resumed_and_with_kept_maps(
         "stitch: the teacher goes on from conv1, conv2, conv3, fc7.2\n" in capsys.readouterr().out
     )
     kept = adapting(world, tmp_path / "kept", data=data, cache_teacher="ram", **how)
-    with pytest.raises(Interrupted):
-        train(kept, crash_at(5))
+    interrupted(kept, 5)
     train(kept)
     assert same(tmp_path / "straight", tmp_path / "kept")
     lines = curve(tmp_path / "straight")

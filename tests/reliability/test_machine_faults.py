@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from tiny import POOL3, Interrupted, crash_at, edit_record, teaching
+from tiny import POOL3, edit_record, interrupted, teaching
 from warm import TRAINED, Warm
 
 from adapt.cli.main import check_folder
@@ -84,8 +84,7 @@ def test_r02_another_thread_count_is_said_when_a_run_goes_on(
     world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     config = teaching(world, run=str(tmp_path / "run"), checkpoint_every=2)
-    with pytest.raises(Interrupted):
-        train(config, crash_at(3))
+    interrupted(config, 3)
     edit_record(tmp_path / "run/env.json", threads=77)
     train(config)
     said = capsys.readouterr().out

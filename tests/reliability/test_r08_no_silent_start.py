@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
-from tiny import Interrupted, adapting, crash_at, teaching
+from tiny import adapting, interrupted, teaching
 from torch import Tensor
 from warm import TRAINED, Warm
 
@@ -123,8 +123,7 @@ def test_r08_a_run_that_has_no_checkpoint_yet_says_that_it_begins_again(
     world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     config = teaching(world, run=str(tmp_path / "run"))
-    with pytest.raises(Interrupted):
-        train(config, crash_at(2))
+    interrupted(config, 2)
     capsys.readouterr()
     train(config)
     assert f"warning: {config.run} has no checkpoint: it begins again at step 0" in (

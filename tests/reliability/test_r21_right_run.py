@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from campaigns.kills import files_result
-from tiny import Interrupted, crash_at, edit_record, same, teaching
+from tiny import edit_record, interrupted, same, teaching
 from warm import TRAINED, Warm
 
 from adapt.analysis.analyse import analyse
@@ -41,8 +41,7 @@ def settings(world: Path, run: Path, **changes: object) -> TrainConfig:
 
 def cut(world: Path, run: Path, **changes: object) -> Path:
     """A run that crashed in step 4, with a checkpoint of step 2."""
-    with pytest.raises(Interrupted):
-        train(settings(world, run, **changes), crash_at(3))
+    interrupted(settings(world, run, **changes), 3)
     return run
 
 

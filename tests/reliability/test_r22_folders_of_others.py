@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from campaigns.kills import files_result
-from tiny import Interrupted, crash_at, edit_record, teaching
+from tiny import edit_record, interrupted, teaching
 
 from adapt.disk.files import read_mapping, write_whole
 from adapt.disk.runs import place_in
@@ -31,8 +31,7 @@ LINKED = (
 def crashed(world: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run with a checkpoint of step 2."""
     run = tmp_path_factory.mktemp("r22") / "run"
-    with pytest.raises(Interrupted):
-        train(teaching(world, run=str(run), checkpoint_every=2), crash_at(3))
+    interrupted(teaching(world, run=str(run), checkpoint_every=2), 3)
     return run
 
 

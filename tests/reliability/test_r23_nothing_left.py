@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tiny import Interrupted, crash_at, same, teaching
+from tiny import interrupted, same, teaching
 from warm import Warm
 
 from adapt.analysis.analyse import analyse
@@ -151,8 +151,7 @@ def strays(folder: Path) -> None:
 def test_r23_strays_stop_neither_resuming_nor_listing(world: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     config = teaching(world, run=str(run), steps=6, checkpoint_every=2)
-    with pytest.raises(Interrupted):
-        train(config, crash_at(3))
+    interrupted(config, 3)
     strays(run / "checkpoints")
     strays(run)
     (tmp_path / "config.yaml").write_text("a: 1")

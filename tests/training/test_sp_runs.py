@@ -6,17 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import save_file
-from tiny import (
-    Interrupted,
-    adapting,
-    crash_at,
-    curve,
-    edit_record,
-    refused,
-    same,
-    teaching,
-    weights,
-)
+from tiny import adapting, curve, edit_record, interrupted, refused, same, teaching, weights
 
 from adapt.disk.files import read_json
 from adapt.disk.runs import open_run
@@ -84,8 +74,7 @@ def test_a_resumed_run_is_still_pulled_to_the_original(
     )
     broken = replace(straight, run=str(tmp_path / "b"))
     train(straight)
-    with pytest.raises(Interrupted):
-        train(broken, crash_at(5))
+    interrupted(broken, 5)
     resolved, *models = resolve(broken)
     setup = prepare(resolved, *models)
     with open_run(tmp_path / "b", asdict(resolved)) as folder:
@@ -131,8 +120,7 @@ def test_a_stronger_proximal_pull_leaves_more_weights_on_their_start(
 def test_a_checkpoint_of_an_earlier_version_still_resumes(world: Path, tmp_path: Path) -> None:
     """It had a seal of its own entries, and neither the settings nor a digest of them."""
     config = adapting(world, tmp_path / "s", steps=4, checkpoint_every=1)
-    with pytest.raises(Interrupted):
-        train(config, crash_at(2))
+    interrupted(config, 2)
     for meta in (tmp_path / "s" / "checkpoints").glob("*/meta.json"):
         edit_record(meta, settings=None, curve=None, seal="0" * 64)
     train(config)

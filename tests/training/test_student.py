@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from commands import run
-from tiny import Interrupted, adapting, crash_at, curve, refused, same, teaching, weights
+from tiny import adapting, curve, interrupted, refused, same, teaching, weights
 
 from adapt.analysis.analyse import networks_of
 from adapt.disk import checkpoint
@@ -77,8 +77,7 @@ def test_a_resumed_run_has_its_projectors_again(world: Path, tmp_path: Path) -> 
     how = {"steps": 5, "checkpoint_every": 2, "schedule": schedule}
     straight = train(smaller(world, tmp_path / "straight", **how))
     config = smaller(world, tmp_path / "stopped", **how)
-    with pytest.raises(Interrupted):
-        train(config, crash_at(3))
+    interrupted(config, 3)
     found, _ = checkpoint.newest(tmp_path / "stopped/checkpoints")
     assert found and found.step == 2 and len(found.state["projectors"]) == 4
     train(config)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 from commands import run
-from tiny import Interrupted, adapting, crash_at, curve, same
+from tiny import adapting, curve, interrupted, same
 
 from adapt.disk.runs import read_config
 from adapt.errors import InputError
@@ -31,8 +31,7 @@ def test_taps_are_the_objective_that_names_them(
         train(adapting(world, tmp_path / plain, objective=objective))
         capsys.readouterr()
         config = adapting(world, tmp_path / name, objective=KD, taps=taps, checkpoint_every=1)
-        with pytest.raises(Interrupted):
-            train(config, crash_at(2))
+        interrupted(config, 2)
         train(config)
         said = capsys.readouterr().out
         assert "conv1: " in said and f"resuming {tmp_path / name} at step 1" in said

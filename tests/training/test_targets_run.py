@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from commands import warm
-from tiny import Interrupted, adapting, crash_at, curve, refused, same
+from tiny import adapting, curve, interrupted, refused, same
 
 from adapt.disk.files import read_json
 from adapt.evaluation.evaluate import evaluate
@@ -80,8 +80,7 @@ def test_one_alone_is_what_data_target_names_and_a_cache_changes_nothing(
     train(replace(config, run=str(tmp_path / "kept"), cache_teacher="ram"))
     assert same(tmp_path / "both", tmp_path / "kept")
     again = replace(config, run=str(tmp_path / "again"), checkpoint_every=3)
-    with pytest.raises(Interrupted):
-        train(again, crash_at(5))
+    interrupted(again, 5)
     train(again)
     assert same(tmp_path / "both", tmp_path / "again")
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 import yaml
 from PIL import Image
-from tiny import Interrupted, adapting, crash_at, curve, refused, same, teaching, weights
+from tiny import adapting, curve, interrupted, refused, same, teaching, weights
 
 from adapt.disk.files import read_json
 from adapt.disk.runs import read_metrics
@@ -36,8 +36,7 @@ def test_resumed_run_is_bit_identical(
     )  # fmt: skip
     broken = replace(straight, run=str(tmp_path / "b"))
     train(straight)
-    with pytest.raises(Interrupted):
-        train(broken, crash_at(interrupted_at))
+    interrupted(broken, interrupted_at)
     train(broken)
     assert same(tmp_path / "a", tmp_path / "b")
     assert curve(tmp_path / "a") == curve(tmp_path / "b")
@@ -154,8 +153,7 @@ def test_a_record_of_before_a_setting_existed_is_still_the_same_run(
 def test_a_checkpoint_of_another_configuration_is_refused(world: Path, tmp_path: Path) -> None:
     """Also where the record in the run's folder has been edited to be the one that is given."""
     config = adapting(world, tmp_path / "run", steps=4, checkpoint_every=2)
-    with pytest.raises(Interrupted):
-        train(config, crash_at(3))
+    interrupted(config, 3)
     record = tmp_path / "run/config.yaml"
     record.write_text(record.read_text().replace("momentum: 0.9", "momentum: 0.8"))
     changed = replace(config, schedule=replace(config.schedule, momentum=0.8))

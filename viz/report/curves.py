@@ -112,7 +112,8 @@ def training_curves(lines: Lines) -> bytes:
         if weights:
             axes[2].set(title="Weights of the layers", xlabel="step")
         for number, name in enumerate(parts):  # in the colours of the losses
-            axes[2].plot(at, weights[name], color=look(number)[0]) if name in weights else None
+            if name in weights:
+                axes[2].plot(at, weights[name], color=look(number)[0])
         for axis, of, first in ((axes[0], losses, len(parts)), (axes[-1], scores, 0)):
             for number, name in enumerate(of, first):
                 label = name.replace("agreement_miou", "agreement").replace("_", " ")
