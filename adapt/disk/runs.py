@@ -74,7 +74,6 @@ class RunFolder:
         own = {"threads": then["threads"], "torch": then["packages"].get("torch")}
         return differences(own, {"threads": torch.get_num_threads(), "torch": version("torch")})
 
-    @rank_zero_only
     def finish(self, summary: dict[str, Any]) -> None:
         """Write summary.json, with the digest of the weights and of the curve."""
         about = {"model": sha256(self.path / MODEL[0]), "curve": curve(self.path)}

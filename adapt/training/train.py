@@ -329,17 +329,20 @@ def finish(setup: Setup, run: RunFolder, seconds: float) -> None:
     """The finished model and the summary that marks the run as finished."""
     config, split = setup.config, setup.penalty.summary()
     about = (config.network, setup.data.classes, setup.tasks)
-    on_rank_zero(lambda: save_model(run.path, setup.result, *about))
-    run.finish(
-        {
-            "steps": config.steps,
-            "seconds": round(seconds, 1),
-            "samples": setup.samples,
-            "ema": config.ema,
-            "inputs": setup.inputs,
-            "parameters": split,
-        }
-    )
+    summary = {
+        "steps": config.steps,
+        "seconds": round(seconds, 1),
+        "samples": setup.samples,
+        "ema": config.ema,
+        "inputs": setup.inputs,
+        "parameters": split,
+    }
+
+    def write() -> None:
+        save_model(run.path, setup.result, *about)
+        run.finish(summary)
+
+    on_rank_zero(write)  # what follows reads both, in all processes
     resting = split["equal_to_start"]
     at_start = f"; {resting:.1f} % of the pulled weights are their start" if resting else ""
     say(f"{run.path}: finished {config.steps} steps in {seconds:.0f} s{at_start}")

@@ -173,6 +173,7 @@ slow_evaluation = partial(slow, "adapt.training.train", "evaluate_networks", sec
 slow_loader = partial(slow, "adapt.data.sampling", "Decoder.native", seconds="0.5", after=8)
 slow_filter = partial(slow, "adapt.shift.distort", "apply_shift", seconds="5", after=4)
 slow_scores = partial(slow, "adapt.penalties.fisher", "add_scores", seconds="1", after=2)
+slow_summary = partial(slow, "adapt.disk.runs", "sha256", seconds="1")
 slow_prediction = partial(slow, "adapt.evaluation.inference", "predict", seconds="5")
 
 

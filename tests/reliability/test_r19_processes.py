@@ -141,7 +141,7 @@ def test_r18_a_lost_process_ends_the_other_and_the_run_goes_on(odd: Path) -> Non
     assert done.returncode != 0
     assert "another process of this run has failed or is gone" in done.stderr
     assert resumes_at(odd / "lost") == 2
-    resumed = adapted(odd, "lost")
+    resumed = adapted(odd, "lost", "slow_summary:late")  # for which the other must wait
     assert resumed.returncode == 0 and "at step 2" in resumed.stdout
     assert same(odd / "lost", odd / "straight")
     assert curve(odd / "lost") == curve(odd / "straight")
