@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -11,6 +11,8 @@ from transforms.common import LINEAR, SRGB8, RGBImage, check_image, check_size
 from transforms.parameters import check_integer, checked, parameters_of
 
 _Integers = npt.NDArray[np.int64]
+# Where the corners lie before a tile is turned, (4, 1).
+_LEFT_RIGHT, _UP_DOWN = np.array([[-1, 1, 1, -1], [-1, -1, 1, 1]])[..., None]
 
 
 @checked
@@ -39,17 +41,17 @@ def cubism(
     Raises:
         ValueError: wrong kind of array, or a parameter of wrong type or out of range.
     """
-    from transforms import loops
+    from transforms import loops, painting
 
     height, width = check_image(image).shape[:2]
     tiles = place_tiles(height, width, tile_size, tile_saturation, seed)
     x, y = tiles.sources.T
     light = LINEAR.astype(np.float32)
-    canvas = np.empty((3, height, width), dtype=np.float32)
+    canvas = np.empty((3, height, width + painting.LANES), dtype=np.float32)
     canvas[:] = light[list(bg_color)][:, None, None]
-    spans = cover(tiles.corners, height, width)
-    loops.paint(canvas, spans, fade_in(tiles.corners), light[image[y, x]])
-    return loops.to_srgb(canvas, SRGB8)
+    spans = painting.cover(tiles.corners, height, width)
+    painting.paint(canvas, spans, painting.fade_in(tiles.corners), light[image[y, x]])
+    return loops.to_srgb(canvas, width, SRGB8)
 
 
 @parameters_of(cubism, without=["bg_color"])
@@ -70,14 +72,14 @@ def cubism_sources(
     Raises:
         ValueError: a size below 1, or a parameter of wrong type or out of range.
     """
-    from transforms import loops
+    from transforms import painting
 
     height, width = check_size(size)
     tiles = place_tiles(height, width, tile_size, tile_saturation, seed)
-    spans = cover(tiles.corners, height, width)
+    spans = painting.cover(tiles.corners, height, width)
     # The background is tile -1: the last entry.
     sources = np.vstack([tiles.sources, [(-1, -1)]])
-    return sources[loops.visible(spans, fade_in(tiles.corners), height, width)]
+    return sources[painting.visible(spans, painting.fade_in(tiles.corners), height, width)]
 
 
 class Tiles(NamedTuple):
@@ -103,13 +105,14 @@ def place_tiles(height: int, width: int, size: float, saturation: float, seed: i
     centres = grid * size + size / 4 - uniform[:, :2] * (size / 2)
     sides = saturation * (size + (uniform[:, 2:4] - 0.5) * (size / 4))
     turn = 2 * math.pi * uniform[:, 4]
-    cos, sin = np.cos(turn)[:, None], np.sin(turn)[:, None]
+    cos, sin = np.cos(turn), np.sin(turn)
     # Cut to integers after each step, which makes the tiles about half a pixel smaller.
-    half = np.trunc(sides / 2)
-    x, y = half[:, :1] * (-1, 1, 1, -1), half[:, 1:] * (-1, -1, 1, 1)
-    turned = np.trunc(np.stack([cos * x - sin * y, sin * x + cos * y], axis=2))
-    corners = (centres[:, None] + turned).astype(np.int64)
-    return Tiles(corners, centres.clip(0, (width - 1, height - 1)).astype(np.int64))
+    half = np.trunc(sides / 2).T
+    x, y = half[0] * _LEFT_RIGHT, half[1] * _UP_DOWN
+    turned = np.trunc([cos * x - sin * y, sin * x + cos * y])
+    corners = (centres.T[:, None] + turned).astype(np.int64)
+    sources = centres.clip(0, (width - 1, height - 1)).astype(np.int64)
+    return Tiles(np.ascontiguousarray(corners.T), sources)
 
 
 def shuffled(count: int, random: np.random.RandomState) -> _Integers:
@@ -125,32 +128,3 @@ def shuffled(count: int, random: np.random.RandomState) -> _Integers:
     order = np.arange(count)
     loops.swap(order, (words % count).reshape(-1, 2))
     return order
-
-
-def cover(corners: _Integers, height: int, width: int) -> Any:
-    """Return what tiles with these corners cover of a canvas, as `transforms.loops.Spans`.
-
-    In each of the four sub-rows of a pixel row, the quarter cells from the leftmost to the
-    rightmost edge crossing are covered.
-    """
-    from transforms import loops
-
-    by_corner = np.ascontiguousarray(corners.transpose(1, 0, 2))  # fast to reduce
-    first = by_corner.min(axis=0).clip(0, (width, height))
-    extent = by_corner.max(axis=0).clip(0, (width, height)) - first
-    # Boxes are at most 4073 pixels wide (largest parameters): their quarter cells fit 16 bits.
-    begin, end = loops.cross(corners, first, extent, loops.SUB * int(extent[:, 1].max()))
-    return loops.Spans(first, extent, begin, end)
-
-
-def fade_in(corners: _Integers) -> npt.NDArray[np.float64]:
-    """Return the opacity of N tiles as a plane in x and y: (N, 3) = constant, per x, per y.
-
-    It rises from 0 to 1 along the first edge and is cut to 0.2..1. A tile without a first edge is
-    solid.
-    """
-    edge = corners[:, 1] - corners[:, 0]
-    norm = (edge**2).sum(axis=1)
-    slope = edge / np.maximum(norm, 1)[:, None]
-    start = (norm == 0) - (slope * (corners[:, 0] - (0, 0.75))).sum(axis=1)
-    return np.column_stack([start, slope])

@@ -69,15 +69,18 @@ def ripple(
     Raises:
         ValueError: wrong kind of array, or a parameter of wrong type, unknown or out of range.
     """
+    import cv2
+
     from transforms import loops
 
     image = check_image(image)
     size = image.shape[:2]
     shift, cos, sin = wave_shift(size, amplitude, period, phi, angle, wave_type, tileable)
-    light = np.take(LINEAR.astype(np.float32), image)
-    if (border := BORDERS.get(abyss_policy)) is not None:
-        # A border of that colour, repeated outwards, is what "clamp" does anyway.
-        light = np.pad(light, ((1, 1), (1, 1), (0, 0)), constant_values=border)
+    shift = np.ascontiguousarray(np.broadcast_to(shift, (len(shift), size[1])))
+    kinds, b = {"clamp": cv2.BORDER_REPLICATE, "loop": cv2.BORDER_WRAP}, loops.BORDER
+    kind, colour = kinds.get(abyss_policy, cv2.BORDER_CONSTANT), 255 * BORDERS.get(abyss_policy, 0)
+    bordered = cv2.copyMakeBorder(image, b, b, b, b, kind, value=[colour] * 3)
+    light = cv2.LUT(bordered, LINEAR.astype(np.float32))
     # From the corner of a pixel to its centre; "nearest" takes the pixel that the position lies in.
     offset = 0.0 if sampler_type == "nearest" else 0.5
     loop = abyss_policy == "loop"

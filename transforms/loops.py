@@ -1,27 +1,24 @@
 """The filters' loops, compiled by numba at their first call and kept on disk.
 
-numba compiles again when this file changes, and only then: compiled functions therefore call
-functions and use constants of this file only. The filters import it when they are called, because
-numba takes long to load.
+numba compiles a function again when its file changes, and only then: compiled functions therefore
+call functions and use constants of their own file only. The filters import it when they are called,
+because numba takes long to load.
 """
 
 import math
-from typing import Any, NamedTuple
+from typing import Any
 
 import numba
 import numpy as np
 import numpy.typing as npt
 
 _Bytes = npt.NDArray[np.uint8]
-_Short = npt.NDArray[np.int16]
 _Integers = npt.NDArray[np.int64]
 _Single = npt.NDArray[np.float32]
 _Double = npt.NDArray[np.float64]
-_Pixels = tuple[int, int, int, int]
 _Weights = tuple[np.float32, np.float32, np.float32, np.float32]
 _Powers = tuple[float, float, float, float]
 _Kernel = tuple[_Powers, _Powers, _Powers, _Powers]
-_Cells = tuple[np.int32, np.int32, np.int32, np.int32]
 
 # No fast-math: every machine rounds alike.
 compiled: Any = numba.njit(cache=True, nogil=True, error_model="numpy")
@@ -110,6 +107,10 @@ def recurse(line: _Double, a: _Double, gain: float, far_edge: _Double) -> None:
 # Ripple.
 
 
+# Pixels that an image needs around it, so that four in a row lie within it or all outside of it.
+BORDER = 4
+
+
 @compiled
 def sample(
     light: _Single,
@@ -124,70 +125,71 @@ def sample(
 ) -> _Bytes:
     """Return `light` sampled at index + `shift` - `offset` as an sRGB image of (H, W) = `size`.
 
-    `light` is (H, W, 3), or larger by a border of one pixel. It goes on around the edges (`loop`)
-    or repeats them.
+    `light` is (H, W, 3) with a border of BORDER pixels, `shift` (H, W), or (1, W) where it is the
+    same in all rows. Positions farther out are taken from the
+    other side (`loop`) or from the border.
     """
-    rows, columns, _ = light.shape
     height, width = size
-    border = (rows - height) // 2
-    per_row, per_column = min(1, len(shift) - 1), min(1, shift.shape[1] - 1)
-    image = np.empty((height, width, 3), dtype=np.uint8)
+    moves_on = len(shift) > 1
+    image = np.empty((height, 3 * width), dtype=np.uint8)
+    pixels, stride = light.reshape(-1), 3 * light.shape[1]
+    rows, columns = np.empty(width), np.empty(width)
+    top, left = np.empty(width, dtype=np.int64), np.empty(width, dtype=np.int64)
+    down = np.empty((4, width), dtype=np.float32)
+    across = np.empty((4, width), dtype=np.float32)
+    line = np.empty(3 * width, dtype=np.float32)
     for y in range(height):
+        shifts = shift[y if moves_on else 0]
         for x in range(width):
-            s = shift[y * per_row, x * per_column]
             # Single precision decides, as in GEGL, on which side of a pixel's border it lies.
-            i, j = np.float32(y + s * cos) - offset, np.float32(x + s * sin) - offset
-            row, down = _taps(i + border, rows, kernel, loop)
-            column, across = _taps(j + border, columns, kernel, loop)
+            rows[x] = np.float32(y + shifts[x] * cos) - offset
+            columns[x] = np.float32(x + shifts[x] * sin) - offset
+        _taps(rows, height, kernel, loop, top, down)
+        if y == 0 or moves_on:
+            _taps(columns, width, kernel, loop, left, across)
+        for x in range(width):
+            weights = across[0, x], across[1, x], across[2, x], across[3, x]
+            first = top[x] * stride + left[x] * 3
             for channel in range(3):
-                total = (
-                    down[0] * _line(light, row[0], column, across, channel)
-                    + down[1] * _line(light, row[1], column, across, channel)
-                    + down[2] * _line(light, row[2], column, across, channel)
-                    + down[3] * _line(light, row[3], column, across, channel)
+                at = first + channel
+                line[3 * x + channel] = (
+                    down[0, x] * _across(pixels, at, weights)
+                    + down[1, x] * _across(pixels, at + stride, weights)
+                    + down[2, x] * _across(pixels, at + 2 * stride, weights)
+                    + down[3, x] * _across(pixels, at + 3 * stride, weights)
                 )
-                image[y, x, channel] = encode(total, table)
-    return image
+        for i in range(3 * width):
+            image[y, i] = encode(line[i], table)
+    return image.reshape(height, width, 3)
 
 
 @compiled
-def _line(light: _Single, row: int, column: _Pixels, across: _Weights, channel: int) -> float:
-    """Return the weighted sum of four pixels of a row."""
+def _across(pixels: _Single, at: int, weights: _Weights) -> np.float32:
+    """Return the weighted sum of four pixels of a row, of which the first one's channel is `at`."""
+    i = np.uintp(at)
     return (
-        across[0] * light[row, column[0], channel]
-        + across[1] * light[row, column[1], channel]
-        + across[2] * light[row, column[2], channel]
-        + across[3] * light[row, column[3], channel]
+        weights[0] * pixels[i]
+        + weights[1] * pixels[i + np.uintp(3)]
+        + weights[2] * pixels[i + np.uintp(6)]
+        + weights[3] * pixels[i + np.uintp(9)]
     )
 
 
 @compiled
-def _taps(position: float, size: int, kernel: _Kernel, loop: bool) -> tuple[_Pixels, _Weights]:
-    """Return the four pixels 0..size-1 around a position along one axis, and their weights."""
-    floor = math.floor(position)
-    t = position - floor
-    return _pixels(int(floor), size, loop), (
-        _weight(kernel[0], t),
-        _weight(kernel[1], t),
-        _weight(kernel[2], t),
-        _weight(kernel[3], t),
-    )
-
-
-@compiled
-def _pixels(i: int, size: int, loop: bool) -> _Pixels:
-    """Return the pixels 0..size-1 that stand for i - 1 .. i + 2."""
-    if 1 <= i < size - 2:
-        return i - 1, i, i + 1, i + 2
-    if loop:
-        return (i - 1) % size, i % size, (i + 1) % size, (i + 2) % size
-    last = size - 1
-    return (
-        min(max(i - 1, 0), last),
-        min(max(i, 0), last),
-        min(max(i + 1, 0), last),
-        min(max(i + 2, 0), last),
-    )
+def _taps(
+    positions: _Double, size: int, kernel: _Kernel, loop: bool, first: _Integers, weights: _Single
+) -> None:
+    """Set the first of the four pixels around positions (N,) along an axis, counted from the
+    border's begin, and their weights (4, N)."""
+    for k in range(4):  # short loops, which are compiled to vector instructions
+        powers, line = kernel[k], weights[k]
+        for n in range(len(positions)):
+            line[n] = _weight(powers, positions[n] - np.floor(positions[n]))
+    for n in range(len(positions)):
+        pixel = int(np.floor(positions[n]))
+        if loop and not 0 <= pixel < size:
+            pixel %= size
+        first[n] = min(max(pixel + BORDER - 1, 0), size + 2 * BORDER - 4)
 
 
 @compiled
@@ -196,25 +198,7 @@ def _weight(powers: _Powers, t: float) -> np.float32:
     return np.float32(powers[0] + t * (powers[1] + t * (powers[2] + t * powers[3])))
 
 
-# Cubism: what its tiles cover, and how they are painted.
-
-# Anti-aliasing: quarter pixels along both axes.
-SUB = 4
-# Opacity of a tile where it begins and where it ends.
-LEAST, MOST = np.float32(0.2), np.float32(1)
-
-
-class Spans(NamedTuple):
-    """The part of each of N tiles that lies on the canvas."""
-
-    first: _Integers
-    """(N, 2): x, y of the top left pixel of its bounding box."""
-    extent: _Integers
-    """(N, 2): width and height of the box in pixels; 0 beside the canvas."""
-    begin: _Short
-    """(N, 4 h), h the largest height: first covered quarter cell, from the box's left."""
-    end: _Short
-    """(N, 4 h): the cell after the last covered one; not above `begin` where none is."""
+# Cubism: what its tiles cover and how they are painted is in transforms.painting.
 
 
 @compiled
@@ -225,146 +209,9 @@ def swap(order: _Integers, pairs: _Integers) -> None:
 
 
 @compiled
-def cross(
-    corners: _Integers, first: _Integers, extent: _Integers, sub_rows: int
-) -> tuple[_Short, _Short]:
-    """Return the covered quarter cells (N, sub_rows) of each tile, from its box's left."""
-    count = len(corners)
-    begin = np.full((count, sub_rows), np.iinfo(np.int16).max, dtype=np.int16)
-    end = np.zeros((count, sub_rows), dtype=np.int16)
-    for n in range(count):
-        left, top = SUB * first[n, 0], SUB * first[n, 1]
-        columns, rows = SUB * extent[n, 0], SUB * extent[n, 1]
-        for k in range(4):
-            upper, lower = k, (k + 1) % 4
-            if corners[n, upper, 1] > corners[n, lower, 1]:
-                upper, lower = lower, upper
-            start = SUB * corners[n, upper, 1] - top
-            drop = SUB * corners[n, lower, 1] - top - start
-            if drop == 0:
-                continue
-            step = SUB * (corners[n, lower, 0] - corners[n, upper, 0]) / drop
-            # Added up from the upper end rather than multiplied: the rounding decides which
-            # quarter pixel gets the many crossings that lie exactly between two.
-            crossing = SUB * corners[n, upper, 0] + 0.5 * step
-            for row in range(start, min(start + drop, rows)):
-                if row >= 0:
-                    cell = min(max(int(crossing) - left, 0), columns)
-                    begin[n, row] = min(begin[n, row], cell)
-                    end[n, row] = max(end[n, row], cell)
-                crossing += step
-    return begin, end
-
-
-@compiled
-def _row_of(spans: Spans, n: int, row: int) -> tuple[int, int, int, _Cells, _Cells]:
-    """Return y, the first x and the x after the last of a row of tile `n`, and its four spans."""
-    left, top = spans.first[n]
-    begin, end = _sub_rows(spans.begin[n], row), _sub_rows(spans.end[n], row)
-    return top + row, left + min(begin) // SUB, left + -(-max(end) // SUB), begin, end
-
-
-@compiled
-def _sub_rows(cells: _Short, row: int) -> _Cells:
-    """Return the entries of a tile's `begin` or `end` that belong to a pixel row."""
-    i = SUB * row
-    return (
-        np.int32(cells[i]),
-        np.int32(cells[i + 1]),
-        np.int32(cells[i + 2]),
-        np.int32(cells[i + 3]),
-    )
-
-
-@compiled
-def _coverage(begin: _Cells, end: _Cells, column: int) -> np.float32:
-    """Return the covered share of the pixel in that `column` of a tile's box."""
-    cell = np.int32(SUB * column)
-    covered = (
-        _overlap(begin[0], end[0], cell)
-        + _overlap(begin[1], end[1], cell)
-        + _overlap(begin[2], end[2], cell)
-        + _overlap(begin[3], end[3], cell)
-    )
-    return np.float32(covered) * np.float32(1 / SUB**2)
-
-
-@compiled
-def _overlap(begin: np.int32, end: np.int32, cell: np.int32) -> np.int32:
-    """Return how many of a pixel's cells, from `cell` on, lie in a span."""
-    return max(min(end, cell + np.int32(SUB)) - max(begin, cell), np.int32(0))
-
-
-@compiled
-def layers_of(spans: Spans, height: int, width: int) -> _Integers:
-    """Return the layer of each tile, (N,): one above the highest that it overlaps.
-
-    Tiles of a layer do not overlap, so that painting layer by layer equals painting in order.
-    """
-    layers = np.zeros(len(spans.first), np.int64)
-    top = np.full((height, width), -1)
-    for n in range(len(layers)):
-        for row in range(spans.extent[n, 1]):
-            y, first, last, _, _ = _row_of(spans, n, row)
-            for x in range(first, last):
-                layers[n] = max(layers[n], top[y, x] + 1)
-        for row in range(spans.extent[n, 1]):
-            y, first, last, _, _ = _row_of(spans, n, row)
-            top[y, first:last] = layers[n]
-    return layers
-
-
-@compiled
-def paint(canvas: _Single, spans: Spans, fade: _Double, colours: _Single) -> None:
-    """Blend tiles over `canvas` (3, H, W) of linear light, in place; `colours` is (N, 3)."""
-    for n in range(len(colours)):
-        r, g, b = colours[n]
-        for row in range(spans.extent[n, 1]):
-            y, first, last, begin, end = _row_of(spans, n, row)
-            start, per_x = _along(fade[n], first, y)
-            # Slices that begin at 0, so that the loop is compiled to vector instructions.
-            red, green, blue = (
-                canvas[0, y, first:last],
-                canvas[1, y, first:last],
-                canvas[2, y, first:last],
-            )
-            for x in range(len(red)):
-                fading = min(max(start + per_x * np.float32(x), LEAST), MOST)
-                opacity = fading * _coverage(begin, end, first - spans.first[n, 0] + x)
-                red[x] += opacity * (r - red[x])
-                green[x] += opacity * (g - green[x])
-                blue[x] += opacity * (b - blue[x])
-
-
-@compiled
-def visible(spans: Spans, fade: _Double, height: int, width: int) -> _Integers:
-    """Return the tile with the largest share in each pixel, (H, W); -1 is the background."""
-    shown = np.full((height, width), -1)
-    shares = np.ones((height, width), dtype=np.float32)
-    for n in range(len(fade)):
-        for row in range(spans.extent[n, 1]):
-            y, first, last, begin, end = _row_of(spans, n, row)
-            start, per_x = _along(fade[n], first, y)
-            for x in range(first, last):
-                fading = min(max(start + per_x * np.float32(x - first), LEAST), MOST)
-                opacity = fading * _coverage(begin, end, x - spans.first[n, 0])
-                # What lies below loses the same share: its largest part stays the largest.
-                shares[y, x] *= 1 - opacity
-                if opacity > shares[y, x]:
-                    shares[y, x], shown[y, x] = opacity, n
-    return shown
-
-
-@compiled
-def _along(fade: _Double, x: int, y: int) -> tuple[np.float32, np.float32]:
-    """Return a tile's fade (3,) at pixel (x, y), and its change per pixel in x."""
-    return np.float32(fade[0] + fade[1] * x + fade[2] * y), np.float32(fade[1])
-
-
-@compiled
-def to_srgb(canvas: _Single, table: _Bytes) -> _Bytes:
-    """Return linear light (3, H, W) as an sRGB image (H, W, 3)."""
-    channels, height, width = canvas.shape
+def to_srgb(canvas: _Single, width: int, table: _Bytes) -> _Bytes:
+    """Return the first `width` columns of linear light (3, H, W) as an sRGB image (H, W, 3)."""
+    channels, height, _ = canvas.shape
     image = np.empty((height, width, channels), dtype=np.uint8)
     for y in range(height):
         for channel in range(channels):

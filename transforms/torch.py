@@ -212,12 +212,12 @@ def _layers(
     paintings: list[gegl_cubism.Tiles], height: int, width: int, device: torch.device
 ) -> Iterator[_Layer]:
     """Yield the tiles of all images from the bottom up."""
-    from transforms import loops
+    from transforms import painting
 
     if not paintings:
         return
-    spans = [gegl_cubism.cover(tiles.corners, height, width) for tiles in paintings]
-    levels = np.concatenate([loops.layers_of(part, height, width) for part in spans])
+    spans = [painting.cover(tiles.corners, height, width) for tiles in paintings]
+    levels = np.concatenate([painting.layers_of(part, height, width) for part in spans])
     order = np.argsort(levels, kind="stable")
     sub_rows = max(part.begin.shape[1] for part in spans)
 
@@ -233,7 +233,7 @@ def _layers(
         arranged([part.first for part in spans]),
         arranged([padded(part.begin) for part in spans]),
         arranged([padded(part.end) for part in spans]),
-        arranged([gegl_cubism.fade_in(tiles.corners) for tiles in paintings]).float(),
+        arranged([painting.fade_in(tiles.corners) for tiles in paintings]).float(),
     )
     widest = max(int(part.extent[:, 0].max()) for part in spans)
     sizes = np.bincount(levels).tolist()
@@ -243,7 +243,7 @@ def _layers(
 
 def _paint(canvas: Tensor, light: Tensor, layer: _Layer) -> None:
     """Blend a layer over `canvas` (3, B H W), in place; `light` are the images (B, 3, H, W)."""
-    from transforms.loops import LEAST, MOST, SUB
+    from transforms.painting import LEAST, MOST, SUB
 
     _, _, height, width = light.shape
     column = torch.arange(layer.width, device=light.device)

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from transforms import cubism_sources
-from transforms.gegl_cubism import cover, fade_in, shuffled
-from transforms.loops import paint
+from transforms.gegl_cubism import shuffled
+from transforms.painting import cover, fade_in, paint
 
 
 def coverage(corners: list[tuple[int, int]], x: int, y: int) -> float:
