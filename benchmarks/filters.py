@@ -4,7 +4,8 @@
     python benchmarks/filters.py twin [--count 20] [--gegl 3] [--rounds 5]
     python benchmarks/filters.py batched [--batch 4]     # the versions for tensors
 
-The first compares the functions with GEGL in process and with a `gegl` process for each image.
+The first compares the functions with one bicubic `cv2.remap` of the image, with GEGL in process and
+with a `gegl` process for each image.
 `twin` is make_distorted_voc with one worker, labels and digests included, against a `gegl` process
 for each image and against encoding the same pixels alone: by the product's PNG encoder and by
 Pillow's defaults. Its folder is a temporary one (TMPDIR), whose disk counts; what a call does once
@@ -43,7 +44,7 @@ from adapt.settings.groups import DataConfig, ShiftConfig
 from adapt.shift.distort import make_distorted
 from benchmarks.data_path import jpeg, originals
 from benchmarks.measure import Variant, conclude, measure, one_core, settings, timed
-from transforms import FILTERS
+from transforms import FILTERS, ripple_displacement
 
 GEGL_DEFAULTS: dict[str, dict[str, Any]] = {
     "photocopy": {},
@@ -80,8 +81,12 @@ def speed(given: argparse.Namespace, images: Images, folder: Path) -> None:
     """A filter alone, and from file to file."""
     image, source, target = images[0], folder / "in.jpg", folder / "out.png"
     source.write_bytes(jpeg(image, 92))
-    variants: dict[str, Variant] = {}
-    pairs = []
+    moved = np.indices(image.shape[:2])[::-1] + np.moveaxis(
+        ripple_displacement(image.shape[:2]), 2, 0
+    )
+    remap = partial(cv2.remap, image, *moved.astype(np.float32), cv2.INTER_CUBIC)
+    variants: dict[str, Variant] = {"cv2.remap": remap}
+    pairs = [(f"{name}: ours", "cv2.remap") for name in GIMP]
     for name, apply in GIMP.items():
         ours, files = f"{name}: ours", f"{name}: ours with files"
         variants[ours] = partial(apply, image)

@@ -11,6 +11,7 @@ from transforms.common import LINEAR, SRGB8, RGBImage, check_image, check_size
 from transforms.parameters import check_integer, checked, parameters_of
 
 _Integers = npt.NDArray[np.int64]
+_Single = npt.NDArray[np.float32]
 # Where the corners lie before a tile is turned, (4, 1).
 _LEFT_RIGHT, _UP_DOWN = np.array([[-1, 1, 1, -1], [-1, -1, 1, 1]])[..., None]
 
@@ -41,17 +42,14 @@ def cubism(
     Raises:
         ValueError: wrong kind of array, or a parameter of wrong type or out of range.
     """
-    from transforms import loops, painting
+    from transforms import loops
 
     height, width = check_image(image).shape[:2]
     tiles = place_tiles(height, width, tile_size, tile_saturation, seed)
     x, y = tiles.sources.T
     light = LINEAR.astype(np.float32)
-    canvas = np.empty((3, height, width + painting.LANES), dtype=np.float32)
-    canvas[:] = light[list(bg_color)][:, None, None]
-    spans = painting.cover(tiles.corners, height, width)
-    painting.paint(canvas, spans, painting.fade_in(tiles.corners), light[image[y, x]])
-    return loops.to_srgb(canvas, width, SRGB8)
+    canvas = painted(tiles, light[image[y, x]], light[list(bg_color)], height, width)
+    return loops.to_srgb(canvas, SRGB8)
 
 
 @parameters_of(cubism, without=["bg_color"])
@@ -89,6 +87,19 @@ class Tiles(NamedTuple):
     """(N, 4, 2); the first edge, along which a tile fades in, goes from corner 0 to corner 1."""
     sources: _Integers
     """(N, 2): the pixel whose colour a tile has."""
+
+
+def painted(
+    tiles: Tiles, colours: _Single, background: _Single, height: int, width: int
+) -> _Single:
+    """Return a canvas (3, H, W) of linear light with tiles on it of the `colours` (N, 3)."""
+    from transforms import painting
+
+    canvas = np.empty((3, height, width + painting.LANES), dtype=np.float32)
+    canvas[:] = background[:, None, None]
+    spans = painting.cover(tiles.corners, height, width)
+    painting.paint(canvas, spans, painting.fade_in(tiles.corners), colours)
+    return canvas[:, :, :width]
 
 
 def place_tiles(height: int, width: int, size: float, saturation: float, seed: int) -> Tiles:

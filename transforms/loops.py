@@ -209,9 +209,9 @@ def swap(order: _Integers, pairs: _Integers) -> None:
 
 
 @compiled
-def to_srgb(canvas: _Single, width: int, table: _Bytes) -> _Bytes:
-    """Return the first `width` columns of linear light (3, H, W) as an sRGB image (H, W, 3)."""
-    channels, height, _ = canvas.shape
+def to_srgb(canvas: _Single, table: _Bytes) -> _Bytes:
+    """Return linear light (3, H, W) as an sRGB image (H, W, 3)."""
+    channels, height, width = canvas.shape
     image = np.empty((height, width, channels), dtype=np.uint8)
     for y in range(height):
         for channel in range(channels):

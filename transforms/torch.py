@@ -2,22 +2,23 @@
 
 Images are (B, 3, H, W): uint8, or floating point in 0..1; they are not modified. Results have the
 same type and device. The other parameters are those of the filters on arrays. A wrong tensor or
-parameter is a ValueError. The filters are differentiable between pixels: images get gradients.
+parameter is a ValueError. The filters are differentiable between pixels: images get gradients. What
+lies on the CPU and needs none is computed by the compiled loops of the filters on arrays.
 """
 
-from collections.abc import Iterator, Sequence
-from functools import lru_cache
+from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache, wraps
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
-from torch.nn.functional import pad
+from torch.nn.functional import embedding_bag, pad
 
 from transforms import gegl_cubism, gegl_photocopy, gegl_ripple
 from transforms.common import LINEAR
-from transforms.gegl_photocopy import BINS, LUMINANCE, THRESHOLD, detail_radius, sigma_of
+from transforms.gegl_photocopy import BINS, LUMINANCE, THRESHOLD, blur, detail_radius, sigma_of
 from transforms.gegl_ripple import BORDERS, SAMPLERS, Kernel, ripple_displacement
 from transforms.parameters import parameters_of
 
@@ -57,21 +58,55 @@ def from_light(light: Tensor, dtype: torch.dtype) -> Tensor:
     return (255 * value).round().to(dtype) if dtype == torch.uint8 else value.to(dtype)
 
 
+def arrays_first(filter_: Callable[..., Any]) -> Callable[..., Callable[..., Tensor]]:
+    """Have batches of uint8 on the CPU filtered by the filter on arrays, image by image."""
+
+    def decorate(batched: Callable[..., Tensor]) -> Callable[..., Tensor]:
+        @wraps(batched)
+        def call(images: Tensor, **told: Any) -> Tensor:
+            count = len(check_images(images))
+            if "seed" in told:
+                told["seed"] = _seeds(told["seed"], count)
+            if images.dtype != torch.uint8 or images.device.type != "cpu":
+                return batched(images, **told) if count else images.clone()
+            filtered = torch.empty(images.shape, dtype=torch.uint8)
+            for i, image in enumerate(images.permute(0, 2, 3, 1).numpy()):
+                own = told | {"seed": told["seed"][i]} if "seed" in told else told
+                filtered[i] = torch.from_numpy(filter_(image, **own)).permute(2, 0, 1)
+            return filtered
+
+        return call
+
+    return decorate
+
+
+def _seeds(seed: int | Sequence[int], count: int) -> list[int]:
+    seeds = list(seed) if isinstance(seed, Sequence) else [seed] * count
+    if len(seeds) != count:
+        raise ValueError(f"seed must be one integer or {count}, one an image, got {len(seeds)}")
+    return seeds
+
+
+def _compiled(images: Tensor) -> bool:
+    """Can the compiled loops take them?"""
+    return images.device.type == "cpu" and not images.requires_grad
+
+
 @lru_cache(maxsize=8)
 def _linear(device: torch.device, dtype: torch.dtype) -> Tensor:
     return torch.from_numpy(LINEAR).to(device, dtype)
 
 
 @parameters_of(gegl_photocopy.photocopy)
+@arrays_first(gegl_photocopy.photocopy)
 def photocopy(
     images: Tensor, *, mask_radius: float, sharpness: float, black: float, white: float
 ) -> Tensor:
     """Return `images` as grey photocopies with three equal channels; see `transforms.photocopy`.
 
-    The recursive blurs are linear maps along rows and columns and are done as such: two products
-    with matrices of the image's height and width, in double precision.
+    The recursive blurs are linear maps along rows and columns and are done as such, but where the
+    loops can be: two products with matrices of the image's height and width, in double precision.
     """
-    images = check_images(images)
     light = to_light(images, torch.float64)
     luminance = torch.einsum("bchw,c->bhw", light, light.new_tensor(LUMINANCE))
     detail = _blur(luminance, sigma_of(detail_radius(sharpness)))
@@ -107,6 +142,8 @@ def _white_ramps(ratio: Tensor, lit: Tensor, white: float) -> tuple[Tensor, Tens
 
 def _blur(planes: Tensor, sigma: float) -> Tensor:
     """Return `planes` (B, H, W) blurred along x, then y, edge values repeated outwards."""
+    if _compiled(planes):
+        return torch.stack([torch.from_numpy(blur(p, sigma)) for p in planes.numpy()])
     height, width = planes.shape[1:]
     return _matrix(height, sigma, planes.device) @ (planes @ _matrix(width, sigma, planes.device).T)
 
@@ -119,9 +156,9 @@ def _matrix(length: int, sigma: float, device: torch.device) -> Tensor:
 
 
 @parameters_of(gegl_ripple.ripple)
+@arrays_first(gegl_ripple.ripple)
 def ripple(images: Tensor, *, sampler_type: str, abyss_policy: str, **wave: Any) -> Tensor:
     """Return `images` displaced by a plane wave; see `transforms.ripple` for the parameters."""
-    images = check_images(images)
     height, width = images.shape[2:]
     field = ripple_displacement((height, width), **wave)
     light = to_light(images, torch.promote_types(images.dtype, torch.float32))
@@ -135,11 +172,13 @@ def ripple(images: Tensor, *, sampler_type: str, abyss_policy: str, **wave: Any)
     y = (np.arange(height)[:, None] + field[..., 1]).astype(np.float32) - offset + border
     columns, across = _taps(x, light.shape[3], kernel, loop, light)
     rows, down = _taps(y, light.shape[2], kernel, loop, light)
-    total = torch.zeros_like(light[:, :, :height, :width])
-    for i in range(4):
-        for j in range(4):
-            total = total + down[i] * across[j] * light[:, :, rows[i], columns[j]]
-    return from_light(total, images.dtype)
+    # Sixteen rows of a table, in which a row is a pixel of all images, make a pixel.
+    places = (rows[:, :, None] * light.shape[3] + columns[:, None]).flatten(1)
+    weights = (down[:, :, None] * across[:, None]).flatten(1)
+    table = light.permute(2, 3, 0, 1).flatten(2).flatten(0, 1)
+    total = embedding_bag(places, table, per_sample_weights=weights, mode="sum")
+    total = total.view(height, width, len(images), 3).permute(2, 3, 0, 1)
+    return from_light(total.contiguous(), images.dtype)
 
 
 def _taps(
@@ -147,14 +186,15 @@ def _taps(
 ) -> tuple[Tensor, Tensor]:
     """Return the four pixels 0..size-1 around positions (H, W) along one axis, and their weights.
 
-    Both are (4, H, W), on the device of `like`.
+    Both are (H W, 4), on the device of `like`.
     """
     first = np.floor(position)
-    powers = (position - first)[..., None] ** np.arange(4)
-    weights = np.moveaxis(powers @ np.array(kernel).T, 2, 0)
-    pixels = first.astype(np.int64) + np.arange(-1, 3)[:, None, None]
+    t = position - first
+    weights = np.stack([a + t * (b + t * (c + t * d)) for a, b, c, d in kernel], axis=2)
+    pixels = first.astype(np.int32)[..., None] + np.arange(-1, 3, dtype=np.int32)
     pixels = pixels % size if loop else pixels.clip(0, size - 1)
     device = like.device
+    pixels, weights = pixels.reshape(-1, 4), weights.reshape(-1, 4)
     return torch.from_numpy(pixels).to(device), torch.from_numpy(weights).to(device, like.dtype)
 
 
@@ -178,6 +218,7 @@ class _Layer(NamedTuple):
 
 
 @parameters_of(gegl_cubism.cubism)
+@arrays_first(gegl_cubism.cubism)
 def cubism(
     images: Tensor,
     *,
@@ -191,16 +232,19 @@ def cubism(
     `seed` is one integer for all images, or B of them. Tiles that do not overlap are painted at
     once: a batch takes as many steps as tiles lie over each other in its most crowded image.
     """
-    images = check_images(images)
     count, _, height, width = images.shape
-    seeds = list(seed) if isinstance(seed, Sequence) else [seed] * count
-    if len(seeds) != count:
-        raise ValueError(f"seed must be one integer or {count}, one an image, got {len(seeds)}")
     paintings = [
         gegl_cubism.place_tiles(height, width, tile_size, tile_saturation, number)
-        for number in seeds
+        for number in _seeds(seed, count)
     ]
     light = to_light(images, torch.promote_types(images.dtype, torch.float32))
+    if _compiled(light) and light.dtype == torch.float32:
+        colour = LINEAR[list(bg_color)].astype(np.float32)
+        for image, tiles in zip(light.numpy(), paintings, strict=True):
+            x, y = tiles.sources.T
+            colours = np.ascontiguousarray(image[:, y, x].T)
+            image[:] = gegl_cubism.painted(tiles, colours, colour, height, width)
+        return from_light(light, images.dtype)
     canvas = torch.from_numpy(LINEAR[list(bg_color)]).to(light)[:, None]
     canvas = canvas.repeat(1, count * height * width)
     for layer in _layers(paintings, height, width, images.device):
@@ -214,8 +258,6 @@ def _layers(
     """Yield the tiles of all images from the bottom up."""
     from transforms import painting
 
-    if not paintings:
-        return
     spans = [painting.cover(tiles.corners, height, width) for tiles in paintings]
     levels = np.concatenate([painting.layers_of(part, height, width) for part in spans])
     order = np.argsort(levels, kind="stable")
