@@ -238,6 +238,12 @@ class Pages:
             self.picture("layers_full_width", layers, "Figure 4 at full width"),
         ])  # fmt: skip
 
+    def sensors(self) -> Iterable[str]:
+        about, found = (self.folds.get(key, {}) for key in ("about", "folds"))
+        grid = joined([tables.folds(found), f"*{about}*"]) if found else ""
+        yield section("Red to near infrared: CWFID", grid, words.FOLDS)
+        yield section("Visible to thermal: RoadScene", words.ROADSCENE)
+
     def worth(self) -> str:
         sentences = "\n".join(f"- {one.sentence()}" for one in self.worths)
         chart = self.picture("labels", drawings.labels_chart(self.worths), "B2 over its labels")
@@ -302,10 +308,7 @@ PAGES: dict[str, Callable[[Pages], Iterable[str]]] = {
     "shared": Pages.shared,
     "claims": Pages.all_claims,
     "networks": Pages.networks,
-    "sensors": lambda pages: [
-        section("Red to near infrared: CWFID", tables.folds(pages.folds), words.FOLDS),
-        section("Visible to thermal: RoadScene", words.ROADSCENE),
-    ],
+    "sensors": Pages.sensors,
     "layers": Pages.layers,
     "inversions": lambda pages: [
         section("Whose maps are met", ways(pages.style), words.WAYS),

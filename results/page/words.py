@@ -56,8 +56,8 @@ PAGES = {
         "And on pairs whose labels the teacher has learned, as in the paper?",
         "Pairs shared with the teacher",
         "How good is it where the teacher has learned the labels of the very images that it "
-        "teaches from, as in the paper? A user's case is [the other one](disjoint.md); 500 and "
-        "3,000 steps stand side by side [on the first page](../results.md#how-good-is-it). "
+        "teaches from, as in the paper? A user's case is [the other one](disjoint.md). Scores "
+        "after more steps stand beside these [on the first page](../results.md#how-good-is-it). "
         "{budget}",
     ),
     "claims": (
@@ -203,8 +203,8 @@ INVERTED = (
 )
 CHAIN = (
     "*`python scripts/study.py experiment=camvid_chain data.root=DIR adaptation.eval_every=0`, "
-    "seed 0, one thread of a busy AMD EPYC in bf16, torch 2.15, 2026-11-29 and 30, commit 3599f5c; rows "
-    "in `results/camvid_chain.json`.*"
+    "seed 0, one thread of a busy AMD EPYC in bf16, torch 2.15, 2026-11-29 and 30, commit 3599f5c; "
+    "rows in `results/camvid_chain.json`.*"
 )
 MOVED = (
     "The same scored against labels that follow what ripple and cubism move (void where an image "
