@@ -4,7 +4,7 @@ how far it is from B2, all within a seed."""
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from results.page.records import GRID, SHARED, Evidence, Values, mean, percent, table
+from results.page.records import GRID, SHARED, Evidence, Values, mean, percent, table, with_minus
 from results.page.records_of_runs import TEACHER
 from results.page.variations import LONG, LR, TUNED, at_best, shifts_of, steps_of
 from results.page.words import NAMES, label_of, plain_label
@@ -32,6 +32,11 @@ def closed(own: Values, b0: Values, clean: Values) -> Values:
     seeds = sorted(own.keys() & b0.keys() & clean.keys())
     shares = {seed: recovered(own[seed], b0[seed], clean[seed]) for seed in seeds}
     return {seed: share for seed, share in shares.items() if share is not None}
+
+
+def whole(shares: Values) -> str:
+    """Their mean in whole percent."""
+    return with_minus(f"{mean(shares):.0f} %")
 
 
 def columns(found: Evidence, study: str) -> list[Column]:
@@ -68,7 +73,7 @@ def standing(found: Evidence, study: str, names: Iterable[str] = (), rates: str 
         own = of(name, one)
         shares = closed(own, found.values(study, "B0", one.shift), clean) if name != "B0" else {}
         text = percent(own, full=full) if own else ""
-        return text + (f" ({mean(shares):.0f} %)" if shares else "")
+        return text + (f" ({whole(shares)})" if shares else "")
 
     def minus(name: str, one: Column) -> str:
         gap = found.gap(one.study, best[name], best[TUNED], one.shift)

@@ -21,6 +21,7 @@ from results.page.records import (
     VAL,
     Evidence,
     days,
+    differences,
     load,
     relative,
     table,
@@ -28,11 +29,8 @@ from results.page.records import (
 from results.page.records_of_runs import TEACHER, record
 from results.page.style import in_style, style_record, ways
 
-STYLE = "style.json"
-FULL_WIDTH = {
-    "camvid_full_width": GRID[SHARED],
-    "camvid_full_width_long": variations.LONG,
-}
+WIDE = "camvid_full_width"
+FULL_WIDTH = {WIDE: GRID[SHARED], f"{WIDE}_long": variations.LONG}
 """Study at full width -> the one of width 1/4 that has its cells."""
 COMPARED = ("B0", "AdaBN", "pool5", "w_inc_kd", variations.TUNED)
 """What the tables of the first page have."""
@@ -58,7 +56,7 @@ def results(
     if judge:
         if not runs:
             raise InputError("--judge needs --runs DIR: the study whose inversions it measures")
-        write_json(records / STYLE, style_record(runs[0], judge))
+        write_json(records / style_name(runs[0].name), style_record(runs[0], judge))
     found = load(records)
     pages = Pages(found, records, out, pictures)
     write_whole(out, pages.front() + "\n")
@@ -76,7 +74,10 @@ class Pages:
         """`records`: the folder of what was measured besides; what is no study's lies above it."""
         self.found, self.out, self.pictures = found, out, pictures
         self.folder, self.records = out.with_suffix(""), records
-        self.style = read_json(records / STYLE) if (records / STYLE).is_file() else []
+        self.style, self.wide_style = (
+            read_json(path) if (path := records / style_name(study)).is_file() else []
+            for study in (GRID[SHARED], WIDE)
+        )
         self.folds = self.beside("cwfid_folds.json")
         self.worths = variations.worths(found)
         self.claims = claims_of(found, self.style)
@@ -103,9 +104,9 @@ class Pages:
             words.FRONT,
             words.DONE.format(val=self.val, seeds=len(SEEDS)),
             section("How good is it?", self.standing(), words.GAP),
-            section("The paper's claims", table(("", "claim", "verdict", "the number"), rows)),
+            section("The paper's claims", table(("", "claim", "verdict", "the number"), rows),
+                    self.disagreement()),
             words.CLAIMS,
-            self.disagreement(),
             section("How far can it be trusted?", words.TRUST.format(val=self.val) + self.spread()),
             section("More, by question", table(("question", "page"), [
                 *questions, [contest, f"[{name}](contest.md)"]])),
@@ -116,9 +117,8 @@ class Pages:
 
     def text(self, name: str) -> str:
         _, title, opening = words.PAGES[name]
-        budget = {name: self.budget(GRID[name])} if name in GRID else {}
-        opening = opening.format(budget=budget.get(name, "")).rstrip()
-        return joined([f"# {title}", opening, *PAGES[name](self)])
+        opening = opening.format(budget=self.budget(GRID.get(name, "")))
+        return joined([f"# {title}", opening.rstrip(), *PAGES[name](self)])
 
     def link(self, name: str) -> str:
         return relative(self.folder / f"{name}.md", self.out.parent)
@@ -152,12 +152,12 @@ class Pages:
         return text if letters else ""
 
     def at_full_width(self) -> list[Claim]:
-        return claims_of(self.found.renamed(FULL_WIDTH), [])
+        return claims_of(self.found.renamed(FULL_WIDTH), self.wide_style)
 
     def spread(self) -> str:
         """How far cells of the demo lie apart on two processors (results/processors.json)."""
         machines = [one["miou"] for one in self.beside("processors.json")]
-        apart = [abs(a - b) for a, b in zip(*(one.values() for one in machines), strict=True)]
+        apart = [abs(gap) for gap in differences(*machines).values()] if machines else []
         return words.PROCESSORS.format(most=max(apart), mean=fmean(apart)) if apart else ""
 
     def hours(self) -> float:
@@ -176,7 +176,7 @@ class Pages:
         return (
             f"The teacher has {one['samples']} images and {one['steps']:,} steps of "
             f"{one['batch']}, students and B2 {other['samples']} pairs and {other['steps']:,} "
-            "steps, B1 the teacher's."
+            "steps."
         )
 
     def grids(self, protocol: str) -> Iterable[str]:
@@ -218,7 +218,7 @@ class Pages:
                 yield self.full_width()
 
     def full_width(self) -> str:
-        """The claims at both widths, and Figures 3 and 4 at full width."""
+        """The claims at both widths, and Figures 3 and 4 and the maps at full width."""
         found, before = self.found.renamed(FULL_WIDTH), {c.letter: c for c in self.claims}
         rows = [
             [
@@ -236,6 +236,7 @@ class Pages:
             table(("", "claim", "width 1/4", "full width", "the number"), rows),
             self.picture("bars_full_width", bars, "Figure 3 at full width"),
             self.picture("layers_full_width", layers, "Figure 4 at full width"),
+            tables.features(found), ways(self.wide_style),
         ])  # fmt: skip
 
     def sensors(self) -> Iterable[str]:
@@ -329,6 +330,11 @@ PAGES: dict[str, Callable[[Pages], Iterable[str]]] = {
     "not_run": lambda pages: [pages.to_come()],
 }
 """File -> what stands on it below its first paragraph, in the order of words.PAGES."""
+
+
+def style_name(study: str) -> str:
+    """The file of what a study's inversions were measured by."""
+    return "style.json" if study == GRID[SHARED] else f"style_{study}.json"
 
 
 def claims_of(found: Evidence, style: list[dict[str, Any]]) -> list[Claim]:

@@ -105,9 +105,6 @@ class Evidence:
         there = (record for record in self.records if record["study"] in studies)
         return Evidence([{**record, "study": studies[record["study"]]} for record in there], {})
 
-    def shifts(self, study: str) -> list[str]:
-        return [*dict.fromkeys(s.shift for s in self.scores if s.study == study and s.shift)]
-
     def names(self, study: str) -> list[str]:
         return list(dict.fromkeys(s.name for s in self.scores if s.study in self.places(study)))
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from adapt.study.offsets import KINDS
 from results.page.claims import ALPHAS, METHOD, SWEEPS, maps_of
-from results.page.gaps import closed
+from results.page.gaps import closed, whole
 from results.page.records import (
     DISJOINT,
     GIVEN,
@@ -127,7 +127,7 @@ def folds(found: Mapping[str, Mapping[str, Mapping[str, float]]]) -> str:
         learned = method not in (methods[0], "B0")
         shares = closed(of(method), of("B0"), of(methods[0])) if learned else {}
         gap = differences(of(method), of(best)) if learned and best and method != best else {}
-        rows.append([label_of(method), *cells, f"{mean(shares):.0f} %" if shares else "",
+        rows.append([label_of(method), *cells, whole(shares) if shares else "",
                      percent(gap, signed=True) if gap else ""])  # fmt: skip
     classes = [*next(iter(next(iter(found.values())).values()))] if found else []
     return table(["IoU, %", *classes, "gap closed", "minus B2"], rows)

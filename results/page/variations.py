@@ -40,7 +40,10 @@ SHARES = ("B2_share_0.05", "B2_share_0.1", "B2_share_0.25", "B2_share_0.5", "B2"
 
 def shifts_of(found: Evidence, study: str) -> Sequence[str]:
     """The shifts of a study; of the grid those that all of it was run on."""
-    return SHIFTS if study in GRID.values() else found.shifts(study)
+    if study in GRID.values():
+        return SHIFTS
+    there = dict.fromkeys(s.shift for s in found.scores if s.study == study and s.shift)
+    return [*(s for s in SHIFTS if s in there), *(s for s in there if s not in SHIFTS)]
 
 
 def at_rates(found: Evidence, study: str = GRID[SHARED]) -> dict[str, dict[str, dict[str, float]]]:
