@@ -19,7 +19,7 @@ SNIPPET = re.compile(r'^--8<-- "(.+?):(\d+):"$', re.MULTILINE)
 """`--8<-- "FILE:LINE:"` stands for the file from this line on."""
 
 
-def name(page: Path) -> str:
+def place(page: Path) -> str:
     return page.relative_to(ROOT if page.parent == ROOT else DOCS).as_posix()
 
 
@@ -54,17 +54,17 @@ def pages_of(nav: object) -> Iterator[str]:
 
 def test_every_page_is_in_the_navigation_once() -> None:
     nav = yaml.safe_load((ROOT / "mkdocs.yml").read_text())["nav"]
-    assert sorted(pages_of(nav)) == sorted(map(name, PAGES))
+    assert sorted(pages_of(nav)) == sorted(map(place, PAGES))
 
 
-@pytest.mark.parametrize("page", PAGES, ids=name)
+@pytest.mark.parametrize("page", PAGES, ids=place)
 def test_a_page_begins_with_a_heading_and_a_sentence(page: Path) -> None:
     heading, first, *_ = page.read_text().split("\n\n")
     assert re.fullmatch("# .+", heading)
     assert re.match(r"[A-Z][^|]+\w[.?](\s|$)", first), first
 
 
-@pytest.mark.parametrize("page", [*PAGES, *sorted(ROOT.glob("*.md"))], ids=name)
+@pytest.mark.parametrize("page", [*PAGES, *sorted(ROOT.glob("*.md"))], ids=place)
 def test_no_link_is_dead(page: Path) -> None:
     """A page of the site links to other pages and to files beside them, never out of docs/."""
     for link in re.findall(r"\]\(([^)\s]+)\)", re.sub(r"`[^`\n]+`", "", text_of(page))):
@@ -87,7 +87,7 @@ def test_the_site_is_built_without_a_warning(tmp_path: Path) -> None:
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr
     for page in PAGES:
-        built = (tmp_path / "site" / name(page)).with_suffix(".html").read_text()
+        built = (tmp_path / "site" / place(page)).with_suffix(".html").read_text()
         assert all(f'id="{anchor}"' in built for anchor in anchors(page)), page
         assert "--8<--" not in built, page
     rules = anchors(ROOT / "CONTRIBUTING.md") - {"contributing"}
