@@ -34,6 +34,12 @@ def closed(own: Values, b0: Values, clean: Values) -> Values:
     return {seed: share for seed, share in shares.items() if share is not None}
 
 
+def shares(found: Evidence, study: str, run: str, shift: str, trained: str = "") -> Values:
+    """`closed` of a run of `study`, or of `trained`, which has its teachers."""
+    own = found.values(trained or study, run, shift)
+    return closed(own, found.values(study, "B0", shift), found.values(study, TEACHER, ""))
+
+
 def whole(shares: Values) -> str:
     """Their mean in whole percent."""
     return with_minus(f"{mean(shares):.0f} %")
@@ -70,10 +76,9 @@ def standing(found: Evidence, study: str, names: Iterable[str] = (), rates: str 
     full = max(len(of(name, one)) for name in there for one in across)
 
     def cell(name: str, one: Column) -> str:
-        own = of(name, one)
-        shares = closed(own, found.values(study, "B0", one.shift), clean) if name != "B0" else {}
+        own, way = of(name, one), shares(found, study, best[name], one.shift, one.study)
         text = percent(own, full=full) if own else ""
-        return text + (f" ({whole(shares)})" if shares else "")
+        return text + (f" ({whole(way)})" if way and name != "B0" else "")
 
     def minus(name: str, one: Column) -> str:
         gap = found.gap(one.study, best[name], best[TUNED], one.shift)

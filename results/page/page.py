@@ -102,6 +102,7 @@ class Pages:
         contest, name = words.CONTEST
         made = [
             words.FRONT,
+            self.answer(),
             words.DONE.format(val=self.val, seeds=len(SEEDS)),
             section("How good is it?", self.standing(), words.GAP),
             section("The paper's claims", table(("", "claim", "verdict", "the number"), rows),
@@ -133,6 +134,15 @@ class Pages:
         return f"![{alt}]({relative(path, self.folder)})"
 
     # ---- parts of the first page
+
+    def answer(self) -> str:
+        """How much of the gap a user's case closes without labels, and with them; `` before the
+        records have it."""
+        study, texts = GRID[DISJOINT], {}
+        for name, run in variations.at_best(self.found, ("w_inc_kd", "B2")).items():
+            shares = [gaps.shares(self.found, study, run, shift) for shift in SHIFTS]
+            texts[name] = ", ".join(map(gaps.whole, shares)) if all(shares) else ""
+        return words.ANSWER.format(shifts=", ".join(SHIFTS), **texts) if all(texts.values()) else ""
 
     def standing(self) -> str:
         parts = []
@@ -221,15 +231,9 @@ class Pages:
         """The claims at both widths, and Figures 3 and 4 and the maps at full width."""
         found, before = self.found.renamed(FULL_WIDTH), {c.letter: c for c in self.claims}
         rows = [
-            [
-                claim.letter,
-                claim.text,
-                before[claim.letter].judgement,
-                claim.judgement,
-                claim.number,
-            ]
-            for claim in self.at_full_width()
-            if claim.verdict != MISSING
+            [c.letter, c.text, before[c.letter].judgement, c.judgement, c.number]
+            for c in self.at_full_width()
+            if c.verdict != MISSING
         ]
         bars, layers = drawings.bars(found, SHARED), drawings.layers(found)
         return joined([

@@ -5,6 +5,11 @@ FRONT = (
     "near does it come to one that is fine-tuned on labels? This page has the answers. Those that "
     "it names have all the rest: what each verdict rests on, and what failed."
 )
+ANSWER = (
+    "**In short:** on pairs that the teacher has not seen, the method (`objective=w_inc_kd`) "
+    "closes {w_inc_kd} of the gap between the old network on the new images and on the old ones "
+    "({shifts}), without a label. Fine-tuning on all labels of the same images closes {B2}."
+)
 DONE = (
     "## What was done\n\nA **teacher**, a network that was trained on labelled street photographs "
     "(CamVid), meets the same scenes through three filters that stand for a new camera: "
