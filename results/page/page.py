@@ -141,8 +141,10 @@ class Pages:
         study, texts = GRID[DISJOINT], {}
         for name, run in variations.at_best(self.found, ("w_inc_kd", "B2")).items():
             shares = [gaps.shares(self.found, study, run, shift) for shift in SHIFTS]
-            texts[name] = ", ".join(map(gaps.whole, shares)) if all(shares) else ""
-        return words.ANSWER.format(shifts=", ".join(SHIFTS), **texts) if all(texts.values()) else ""
+            texts[name] = " / ".join(map(gaps.whole, shares)) if all(shares) else ""
+        return (
+            words.ANSWER.format(shifts=" / ".join(SHIFTS), **texts) if all(texts.values()) else ""
+        )
 
     def standing(self) -> str:
         parts = []
