@@ -161,7 +161,7 @@ def check_same(
     if changed := decisive_differences(recorded, config, default):
         longer = LONGER if any(c.startswith("steps:") for c in changed) else ""
         raise InputError(
-            f"run: {path} was started with another configuration (recorded -> given): "
+            f"run: {path} was started with another configuration ({CONFIG} -> given): "
             f"{'; '.join(changed)}. Give a new run=, or the recorded values{longer}"
         )
 

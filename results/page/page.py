@@ -8,7 +8,7 @@ from typing import Any
 from adapt.disk.files import read_json, write_json, write_whole
 from adapt.errors import InputError
 from adapt.machine.runtime import say
-from results.page import drawings, front, gaps, tables, tried, variations, words
+from results.page import drawings, fine_tuning, front, gaps, tables, tried, variations, words
 from results.page.claims import CLAIMS
 from results.page.comparisons import MISSING, Claim
 from results.page.records import (
@@ -261,6 +261,21 @@ class Pages:
         content = joined([tables.decays(self.found), chart])
         return section("Pre-training and weight decay", content, words.DECAY)
 
+    def fine_tuning(self) -> Iterable[str]:
+        made = {
+            "shares": fine_tuning.shares, "classes": fine_tuning.classes,
+            "imagenet": lambda found: fine_tuning.penalties(found, fine_tuning.PENALTIES),
+            "transfer": lambda found: fine_tuning.penalties(found, fine_tuning.TRANSFER),
+            "layers": fine_tuning.layers, "freezing": fine_tuning.freezing,
+            "strengths": fine_tuning.strengths,
+            "chosen": lambda found: joined(
+                f"**{study}**\n\n{text}" for study in (fine_tuning.IMAGENET, fine_tuning.TRANSFER)
+                if (text := fine_tuning.chosen(found, study))),
+        }  # fmt: skip
+        for name, (title, about) in words.FINE_TUNING.items():
+            if content := made[name](self.found):
+                yield section(title, content, about)
+
     def chain(self) -> Iterable[str]:
         grid = tables.chain(self.beside("camvid_chain.json"))
         return [grid, words.CHAIN] if grid else [words.EMPTY]
@@ -325,6 +340,7 @@ PAGES: dict[str, Callable[[Pages], Iterable[str]]] = {
         section("L2-SP over alpha", tables.sweep(pages.found), words.SWEEP)
     ],
     "labels": lambda pages: [pages.worth(), pages.decay()],
+    "fine_tuning": Pages.fine_tuning,
     "misaligned": lambda pages: [tables.misaligned(pages.found) or words.EMPTY],
     "chain": Pages.chain,
     "shifts": lambda pages: [

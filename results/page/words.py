@@ -107,6 +107,14 @@ PAGES = {
         "Labels, pre-training and weight decay",
         "How many labelled images would one have to pay for, to be as good as with pairs?",
     ),
+    "fine_tuning": (
+        "Is L2-SP better than L2 where a network is fine-tuned on labels?",
+        "L2 and L2-SP in fine-tuning",
+        "Does a penalty that pulls weights to their pre-trained start beat one that pulls them to "
+        "zero (Li, Grandvalet and Davoine 2018), where the network learns CamVid's labels? Scores "
+        "are mIoU on the validation images, strengths and rates were chosen on `tune`, a block of "
+        "the training frames that nothing is trained on.",
+    ),
     "misaligned": (
         "What if my pairs do not lie on each other?",
         "Pairs that do not lie on each other",
@@ -215,6 +223,42 @@ MOVED = (
     "The same scored against labels that follow what ripple and cubism move (void where an image "
     "shows none of the scene):"
 )
+FINE_TUNING = {
+    "shares": (
+        "From ImageNet, by the share of the labels",
+        "EfficientNet-lite0 with the scores of an FCN-8s, 400 steps of 8 (`fra study "
+        "experiment=camvid_imagenet`); differences within a seed.",
+    ),
+    "classes": ("Class by class", "Of the same trainings."),
+    "imagenet": (
+        "From ImageNet, all penalties that need nothing of its images",
+        "With a quarter of the labels (`fra study experiment=camvid_imagenet_penalties`).",
+    ),
+    "transfer": (
+        "From another task, all penalties",
+        "A DeepLab-VGG16 of a quarter of its width that has learned the embedded scenes goes on "
+        "with a quarter of CamVid's labels (`fra study experiment=camvid_transfer`). What it keeps "
+        "is the mIoU on the scenes with its old head put back on (001, Table 5).",
+    ),
+    "layers": (
+        "How far each layer moves",
+        "Of the same trainings: |w - w0| / |w0| of each convolution, and the median over its units "
+        "of R2, how well a unit's old response explains its new one on CamVid's images (001, "
+        "Figure 4).",
+    ),
+    "freezing": ("The first layers frozen", "Of the same trainings (001, Figure 3)."),
+    "strengths": (
+        "Strengths towards the start and towards zero",
+        "L2-SP on a seventh of the labels, mIoU on `tune`, one seed (`fra study "
+        "experiment=camvid_finetune`).",
+    ),
+    "chosen": (
+        "Strengths and rates that were tried",
+        "On `tune`, with a quarter of the labels, one seed; what was taken in bold.",
+    ),
+}
+"""Part of the page on fine-tuning -> its title and what it is of."""
+
 TRIED = (
     "Where the method falls short of B2, and where content moves: one change of "
     "camvid_evidence_gap a line, judged on the tuning part (`tune`), which nothing is trained on. "
