@@ -97,6 +97,28 @@ def test_statistics_are_those_of_all_pixels_of_the_training_images(
         assert f"{side}     network.mean=[{','.join(map(str, mean))}] network.std=" in text
 
 
+def test_parts_make_the_same_report(tree: Path) -> None:
+    """Of good and of broken files, with pairs and statistics; what is missing or other is named."""
+    half(tree / "d1/train/003.png")
+    twice(tree)
+    given, out = data(tree), tree / "parts.json"
+    report(tree / "scan.json", given, statistics=True)
+    for number in (1, 0):
+        scan(ScanConfig(given, statistics=True, out=str(out), part=f"{number}/3"))
+    assert not out.exists()
+    with pytest.raises(InputError, match=r"parts.json.parts lacks part=2/3"):
+        scan(ScanConfig(given, statistics=True, out=str(out), part="all/3"))
+    scan(ScanConfig(given, out=str(out), part="2/3"))
+    with pytest.raises(InputError, match=r"part=2/3: .* otherwise: statistics: False -> True"):
+        scan(ScanConfig(given, statistics=True, out=str(out), part="all/3"))
+    scan(ScanConfig(given, statistics=True, out=str(out), part="2/3"))
+    report(out, given, statistics=True, part="all/3")
+    assert out.read_bytes() == (tree / "scan.json").read_bytes()
+    (tree / "d1/train.txt").write_text((tree / "d1/train.txt").read_text().split("\n", 1)[1])
+    with pytest.raises(InputError, match=r"part=1/3: .*1-of-3.json is of other files"):
+        scan(ScanConfig(given, statistics=True, out=str(out), part="all/3"))
+
+
 def half(path: Path) -> None:
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
