@@ -87,8 +87,9 @@ def whole_folder(path: Path, what: str) -> Iterator[Path]:
             if path.exists():
                 path.rename(old)
             new.rename(path)
-        except OSError as error:  # of a write, which has no name, and not of an opening
-            error.filename = error.filename or str(path)
+        except OSError as error:  # of a write it has no name, else perhaps that of a file in `new`
+            name = Path(error.filename or path)
+            error.filename = str(path / name.relative_to(new) if name.is_relative_to(new) else name)
             raise
         finally:
             tidy()

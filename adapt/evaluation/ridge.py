@@ -60,7 +60,9 @@ class _Sums:
 
 
 @torch.no_grad()
-def ridge_maps(net: nn.Module, layers: Sequence[str], pairs: Pairs) -> Maps:
+def ridge_maps(
+    net: nn.Module, layers: Sequence[str], pairs: Pairs, teacher: nn.Module | None = None
+) -> Maps:
     """For each layer A, b = argmin mean over cells |A F(x2) + b - F(x1)|^2 + lambda |A - I|^2.
 
     Ridge regression (Hoerl and Kennard 1970) towards the identity I, so that equal images give
@@ -72,15 +74,17 @@ def ridge_maps(net: nn.Module, layers: Sequence[str], pairs: Pairs) -> Maps:
         net: the network, which sees both images of a pair in eval mode.
         layers: names or aliases of layers with maps (B, C, h, w).
         pairs: one batch's maps are in memory at a time.
+        teacher: whose maps of x1 are the aim; None = the network's own.
 
     Raises:
         InputError: a layer of whose maps no cell counts, or one that cannot be tapped.
     """
     sums = {name: _Sums() for name in layers}
-    with eval_mode(net):
+    teacher = teacher or net
+    with eval_mode(net), eval_mode(teacher):
         for x1, x2, *masks in pairs:
             valid = masks[0] if masks else None
-            old, new = forward(net, x1, layers), forward(net, x2, layers)
+            old, new = forward(teacher, x1, layers), forward(net, x2, layers)
             for name, own in sums.items():
                 mask = inside(new[name], valid)
                 y, x = (m.double().movedim(1, 0) for m in (old[name], new[name]))  # (C, B, h, w)

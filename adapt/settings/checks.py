@@ -12,6 +12,7 @@ from functools import cache
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 from adapt.errors import InputError, unknown
+from adapt.settings.choices import RIDGE
 
 MOST_PIXELS = 100_000_000
 """Of an image, read or made."""
@@ -103,14 +104,18 @@ class Adapters:
     """Where a network gets adapters, or the file that has them."""
 
     def __str__(self) -> str:
-        return f"{{layer: rank, ...}} | {{{AUTO}: rank}} | FILE"
+        return f"{{layer: rank, ...}} | {{{AUTO}: rank}} | FILE, where a rank may be {RIDGE}"
 
     def check(self, what: str, value: object) -> None:
         if not isinstance(value, str | dict):
             raise InputError(f"{what} is {value!r}; give {self}")
         for layer, rank in value.items() if isinstance(value, dict) else ():
+            if rank == RIDGE:
+                continue
             if isinstance(rank, bool) or not isinstance(rank, int):
-                raise InputError(f"{what}.{layer} is {rank!r}; its rank is a whole number")
+                raise InputError(
+                    f"{what}.{layer} is {rank!r}; its rank is a whole number, or {RIDGE}"
+                )
             Range(0).check(f"{what}.{layer}", rank)
 
 

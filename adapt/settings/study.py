@@ -84,7 +84,7 @@ class StudyConfig(Machine):
     there are several, each is scored on `selection` as well."""
     settings: dict[str, dict[str, Any]] = field(default_factory=dict)
     """Further settings of train, nested as in a configuration, for the trainings of one objective,
-    such as {w_inc_kd: {ema: 0.99, schedule: {name: constant}}}."""
+    or of one penalty of a fine-tuning, such as {w_inc_kd: {ema: 0.99, schedule: {lr: 0.02}}}."""
     shares: list[Annotated[float, Range(0, 1, above=True, below=True)]] = field(
         default_factory=list
     )
@@ -160,7 +160,7 @@ class StudyConfig(Machine):
         for name in self.rates:
             one_of("rates", name, (*self.objectives, B2))
         for name in self.settings:
-            one_of("settings", name, self.objectives)
+            one_of("settings", name, self.penalties if self.tunes else self.objectives)
         for name in self.features_of:
             one_of("features_of", name, self.objectives)
         for name in self.freezes_of:
@@ -188,7 +188,7 @@ def default_of(field: Field) -> Any:
 FINE_TUNING = ("also", "protocols", "loss", "pretraining", "analyses", "freezes_of")
 """What only a study of fine-tuning uses."""
 ADAPTATION = (
-    "source", "objectives", "rates", "settings", "offsets", "teacher_part", "chain", "old_domain",
+    "source", "objectives", "rates", "offsets", "teacher_part", "chain", "old_domain",
     "moved", "features", "features_of", "baselines", "adaptation", "inversions", "inversions_of",
     "inversion",
 )  # fmt: skip

@@ -93,8 +93,9 @@ class TrainConfig(Machine):
     """Small modules after some layers, which alone are trained; all else stays bit for bit as the
     start has it, as with bn=eval. {layer: rank} puts x + up(relu(down(x))) after each layer, with
     1x1 convolutions to `rank` channels and back, and {auto: rank} after those that taps=auto takes;
-    rank 0 is one linear map of all channels. RUN/adapters.safetensors are those of a run, which its
-    base gets again. Empty = none, or those of the start."""
+    rank 0 is one linear map of all channels, and rank `ridge` one that starts where it undoes the
+    shift best in closed form (ridge regression on up to 50 pairs). RUN/adapters.safetensors are
+    those of a run, which its base gets again. Empty = none, or those of the start."""
     cache_teacher: Annotated[str, OneOf("off", "ram", "file")] = "off"
     """Where the teacher's maps of each view of an image are kept, once computed: in memory, or in a
     file of the run's folder. It is for training images that are not augmented, only mirrored, or

@@ -17,6 +17,7 @@ from adapt.objective.terms import Objective
 from adapt.penalties import PENALTIES
 from adapt.settings.commands import EvaluateConfig, FisherConfig
 from adapt.settings.groups import DataConfig, PenaltyConfig
+from adapt.settings.mapping import as_dict, build, filled
 from adapt.settings.objective import ObjectiveConfig, SupervisedConfig
 from adapt.settings.study import Stage, StudyConfig
 from adapt.settings.training import Machine, TrainConfig
@@ -65,6 +66,11 @@ class Plan:
             batch=config.batch, seed=seed, **budget(stage), **self.machine,
         )  # fmt: skip
         return replace(made, **settings)
+
+    def own(self, name: str, made: TrainConfig) -> TrainConfig:
+        """The training with the settings that its objective or penalty has of its own."""
+        own = self.config.settings.get(name, {})
+        return build(TrainConfig, filled(own, as_dict(made)), f"settings.{name}.")
 
     def training(self, made: TrainConfig) -> Cell:
         run = Path(made.run)

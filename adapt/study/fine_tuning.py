@@ -10,7 +10,6 @@ from adapt.errors import InputError
 from adapt.networks.saved import WEIGHTS, started_from
 from adapt.settings.choices import BACKBONE
 from adapt.settings.commands import AnalyseConfig
-from adapt.settings.groups import PenaltyConfig
 from adapt.settings.protocol import ProtocolConfig
 from adapt.settings.study import StudyConfig
 from adapt.settings.training import TrainConfig
@@ -68,7 +67,7 @@ class FineTuning(Plan):
         """The records of the first seed's trainings with all labels under each penalty, by the
         first protocol."""
         config, (protocol, *_) = self.config, self.protocols
-        first = [self.tuning(config.seeds[0], *each) for each in config.penalties.items()]
+        first = [self.tuning(config.seeds[0], name) for name in config.penalties]
         records = [self.scoring(Path(made.run), config.split, protocol).result for made in first]
         return dict(zip(config.penalties, records, strict=True))
 
@@ -91,16 +90,16 @@ class FineTuning(Plan):
         for variant, settings in variants.items():
             chosen = self.config.freezes_of if "freeze" in settings else []
             for name in chosen or self.config.penalties:
-                yield self.tuning(seed, name + variant, self.config.penalties[name], **settings)
+                yield self.tuning(seed, name, variant, **settings)
 
-    def tuning(self, seed: int, name: str, penalty: PenaltyConfig, **settings: Any) -> TrainConfig:
-        run = self.root / f"seed{seed}" / name
+    def tuning(self, seed: int, name: str, variant: str = "", **settings: Any) -> TrainConfig:
+        run, penalty = self.root / f"seed{seed}" / f"{name}{variant}", self.config.penalties[name]
         if needs_fisher(penalty):
             penalty = replace(penalty, fisher=str(self.fisher))
         if self.pretrained:
             settings["start"] = f"{BACKBONE}{self.pretrained / WEIGHTS}"
         settings |= {"penalty": penalty, "bn": self.config.bn}
-        return self.supervised_stage(run, seed, **settings)
+        return self.own(name, self.supervised_stage(run, seed, **settings))
 
     def analysis(self, tuned: TrainConfig) -> Cell:
         """What a fine-tuning did to the network that it came from, on the split of the scores."""

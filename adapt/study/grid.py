@@ -25,7 +25,6 @@ from adapt.settings.commands import (
     DistortConfig,
 )
 from adapt.settings.groups import DataConfig, ShiftConfig
-from adapt.settings.mapping import as_dict, build, filled
 from adapt.settings.study import StudyConfig
 from adapt.settings.training import TrainConfig
 from adapt.shift.calibrate import calibrate
@@ -139,8 +138,7 @@ class Study(Plan):
             objective=replace(self.config.objectives[name], name=name),
             **settings,
         )
-        own = self.config.settings.get(name, {})
-        return build(TrainConfig, filled(own, as_dict(made)), f"settings.{name}.")
+        return self.own(name, made)
 
     # ---- cells
 

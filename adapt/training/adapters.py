@@ -6,16 +6,20 @@ from pathlib import Path
 
 from torch import nn
 
+from adapt.data import DataSet, some
 from adapt.disk.files import sha256
 from adapt.disk.tensors import load_tensors, read_metadata, read_tensors
 from adapt.errors import InputError
-from adapt.machine.runtime import say
-from adapt.networks.adapters import Sizes, adapted, is_added, sizes_in
+from adapt.evaluation.inference import Reading, batches_of
+from adapt.evaluation.ridge import FITTED, ridge_maps
+from adapt.machine.runtime import Runtime, say
+from adapt.networks.adapters import Sizes, adapted, is_added, load_maps, sizes_in
 from adapt.networks.batchnorm import freeze
 from adapt.networks.layers import ELEMENT, auto_taps, check, proposal, trace
 from adapt.networks.saved import BASE, Model, base_digest
 from adapt.networks.taps import resolve
 from adapt.settings.checks import AUTO
+from adapt.settings.choices import RIDGE
 from adapt.settings.training import TrainConfig
 
 
@@ -76,7 +80,39 @@ def load_adapters(student: nn.Module, path: Path) -> str:
     return sha256(path)
 
 
-def places(net: nn.Module, given: Mapping[str, int], size: tuple[int, int]) -> dict[str, list[int]]:
+def start_at_ridge(
+    config: TrainConfig,
+    student: nn.Module,
+    teacher: Model | None,
+    machine: Runtime,
+    data: DataSet,
+    size: tuple[int, int],
+) -> None:
+    """Fit the linear adapters of rank `ridge` to pairs in closed form (`ridge_maps`), each behind
+    those before it, so that the student's maps of x2 are brought to the teacher's of x1.
+
+    Raises:
+        InputError: no pairs, or no teacher of the student's own network.
+    """
+    asked = {k: v for k, v in dict(config.adapters).items() if v == RIDGE}
+    if teacher is None or config.teacher_network.name or not data.paired:
+        raise InputError(
+            f"adapters.{next(iter(asked))} is {RIDGE}, which is fitted on pairs to a teacher that "
+            "is the student's own network; give teacher=RUN and data.target, or a rank"
+        )
+    machine.place(teacher.net)
+    reading = Reading(config.data, config.network, config.batch, config.workers)
+    chosen, wanted = some(data, FITTED), places(student, asked, size)
+    order = [layer.name for layer in trace(student, size) if layer.name in wanted]
+    for layer in order:
+        pairs = batches_of(machine, reading, chosen, f"ridge {layer}", "x1", "x2")
+        load_maps(student, ridge_maps(student, [layer], pairs, teacher.net))
+    say(f"adapters after {', '.join(order)} start as ridge maps of {len(chosen.samples)} pairs")
+
+
+def places(
+    net: nn.Module, given: Mapping[str, int | str], size: tuple[int, int]
+) -> dict[str, list[int]]:
     """The sizes of adapters by layer; `auto` = those that taps=auto takes.
 
     Raises:
@@ -97,7 +133,7 @@ def places(net: nn.Module, given: Mapping[str, int], size: tuple[int, int]) -> d
                 f"adapters: {layer.name} cannot have one (a {layer.type} of {layer.shape}); it "
                 "goes after a layer of one map (B, C, h, w)"
             )
-    return {name: [known[name].map[0], rank] for name, rank in ends.items()}
+    return {name: [known[name].map[0], 0 if r == RIDGE else int(r)] for name, r in ends.items()}
 
 
 def end_of(net: nn.Module, name: str) -> str:

@@ -45,11 +45,11 @@ from adapt.networks.taps import forward, of_task
 from adapt.objective.terms import Maps, Objective, cut_at
 from adapt.penalties import Penalty
 from adapt.penalties.fisher import read_fisher
-from adapt.settings.choices import BACKBONE
+from adapt.settings.choices import BACKBONE, RIDGE
 from adapt.settings.groups import AlsoConfig, DataConfig, NetworkConfig, TeacherNetworkConfig
 from adapt.settings.mapping import as_dict, inherit_data, inherit_network
 from adapt.settings.training import TrainConfig
-from adapt.training.adapters import add_adapters, freeze_base, with_adapters
+from adapt.training.adapters import add_adapters, freeze_base, start_at_ridge, with_adapters
 from adapt.training.averaging import AveragedModel, averaged
 from adapt.training.checks import (
     check_data,
@@ -288,6 +288,8 @@ def prepare(
     if config.adapters:
         inputs |= add_adapters(student, config, size)
     student = machine.place(student)
+    if isinstance(config.adapters, dict) and RIDGE in config.adapters.values():
+        start_at_ridge(config, student, teacher, machine, data, size)
     if world() > 1 and machine.device.type == "cuda" and config.bn == "train":
         student = nn.SyncBatchNorm.convert_sync_batchnorm(student)
 

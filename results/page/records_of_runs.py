@@ -7,6 +7,7 @@ that the page of results prints is computed from such files alone.
 import json
 import math
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,12 @@ from adapt.shift.distort import MADE_WITH
 FORMAT = 1
 TEACHER = "teacher"
 DIGITS = 3
+OF_LAYERS: dict[str, Callable[[dict[str, Any]], float]] = {
+    "weights": lambda layer: layer["relative"],
+    "activations": lambda layer: layer["r2"]["med"],
+    "fisher": lambda layer: layer["share"],
+}
+"""Analysis -> the number of each layer that is kept."""
 SETTINGS = ("steps", "batch", "bn", "freeze", "ema")
 
 
@@ -76,6 +83,7 @@ def seed_record(folder: Path, study: str) -> dict[str, Any]:
         "runs": {place(run, folder): run_of(run, config) for run, config in configs.items()},
         "evaluations": [evaluation_of(run, path, folder) for run, path in scored],
         "features": features_of(folder),
+        "analyses": analyses_of(folder),
     }
 
 
@@ -93,6 +101,7 @@ def run_of(run: Path, config: dict[str, Any]) -> dict[str, Any]:
         "shift": Path(data["target"]).name if config["domain"] == "d2" else "",
         "penalty": config["penalty"]["name"],
         "alpha": config["penalty"]["alpha"],
+        "beta": config["penalty"]["beta"],
         "lr": config["schedule"]["lr"],
         "part": data["part"],
         "share": data.get("share", 1.0),
@@ -182,6 +191,21 @@ def features_of(folder: Path) -> dict[str, list[dict[str, Any]]]:
             }
             for layer in read_json(path)["layers"]
         ]
+    return found
+
+
+def analyses_of(folder: Path) -> dict[str, dict[str, Any]]:
+    """What each fine-tuning did to the network that it came from, by run: mIoU of the old task
+    `before` and `after`, |w - w0| / |w0| of each layer, the median R2 of its units (001, Figure 4),
+    and each layer's share of the Fisher information (Figure 5)."""
+    found: dict[str, dict[str, Any]] = {}
+    for path in sorted(folder.glob("*/analysis/*.json")):
+        made, own = read_json(path), found.setdefault(path.parent.parent.name, {})
+        if path.stem == "source":
+            own["source"] = {k: rounded(made["scores"]["miou"][k]) for k in ("before", "after")}
+        for key, value in OF_LAYERS.items():
+            if path.stem == key:
+                own[key] = {layer["layer"]: rounded(value(layer), 4) for layer in made["layers"]}
     return found
 
 

@@ -65,11 +65,16 @@ def test_r18_processes_that_cannot_be_started_are_told_of(monkeypatch: pytest.Mo
     assert stop.value.status == 4
 
 
-def test_r16_a_write_without_a_name_is_of_the_folder(tmp_path: Path) -> None:
+@pytest.mark.parametrize("file", ["", "a/model.safetensors"])
+def test_r16_a_write_is_of_the_folder_under_its_own_name(tmp_path: Path, file: str) -> None:
+    """Not of the one beside it, in which it is made; a write without a name is of the folder."""
     out = tmp_path / "out"
-    with pytest.raises(OSError) as caught, whole_folder(out, "out"):
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-    assert caught.value.filename == str(out) and not out.exists()
+    with pytest.raises(OSError) as caught, whole_folder(out, "out") as folder:
+        error = OSError(
+            errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder / file) if file else None
+        )
+        raise error
+    assert caught.value.filename == str(out / file) and not out.exists()
 
 
 def test_a_deleted_folder_is_told_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -103,10 +103,10 @@ def test_the_share_of_new_parameters_is_the_papers(
 def test_trainings_differ_in_penalty_and_seed_only(tmp_path: Path) -> None:
     config = made("li2018_dogs120", f"runs={tmp_path}", "seeds=[0,7]")
     planned = FineTuning(config)
-    first = planned.tuning(0, "l2", config.penalties["l2"])
+    first = planned.tuning(0, "l2")
     for seed in config.seeds:
         for name, penalty in config.penalties.items():
-            training = planned.tuning(seed, name, penalty)
+            training = planned.tuning(seed, name)
             assert training.penalty.name == name
             run = str(tmp_path / f"seed{seed}" / name)
             assert training == replace(first, run=run, seed=seed, penalty=penalty)
@@ -117,7 +117,8 @@ def test_trainings_differ_in_penalty_and_seed_only(tmp_path: Path) -> None:
 
 def test_shares_and_frozen_layers_come_after_the_penalties(tmp_path: Path) -> None:
     """And what all start from comes before them, with its Fisher information and its analyses."""
-    config = made("camvid_transfer", f"runs={tmp_path}", "seeds=[3]", "shares=[0.25]")
+    rate = "+settings.l2.schedule.lr=0.3"
+    config = made("camvid_transfer", f"runs={tmp_path}", "seeds=[3]", "shares=[0.25]", rate)
     planned = FineTuning(config)
     runs = {Path(t.run).name: t for t in planned.tunings(3)}
     names = list(config.penalties)
@@ -126,6 +127,11 @@ def test_shares_and_frozen_layers_come_after_the_penalties(tmp_path: Path) -> No
     assert runs["l2_freeze_7"] == replace(
         runs["l2"], run=str(tmp_path / "seed3/l2_freeze_7"), freeze="7"
     )
+    rates = {name: training.schedule.lr for name, training in runs.items()}
+    assert {n for n, rate in rates.items() if rate == 0.3} == {
+        n for n in runs if "l2_sp" not in n and "l2" in n
+    }
+    assert {rate for rate in rates.values() if rate != 0.3} == {0.05}
     quarter = runs["l2_sp_share_0.25"]
     assert quarter.data == replace(runs["l2_sp"].data, share=0.25)
     assert {t.start for t in runs.values()} == {

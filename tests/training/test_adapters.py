@@ -15,13 +15,18 @@ from tiny import adapting, interrupted, refused, same, teaching, weights
 from torch import nn
 
 import adapt
+from adapt.data import load
 from adapt.disk.files import read_mapping, sha256
-from adapt.disk.runs import read_summary
+from adapt.disk.runs import read_data, read_summary
 from adapt.disk.tensors import read_metadata
 from adapt.errors import InputError
+from adapt.evaluation.inference import Reading, batches_of
+from adapt.evaluation.ridge import insert_map, ridge_maps
 from adapt.export import export
+from adapt.machine.runtime import runtime
 from adapt.networks import build_network
-from adapt.networks.adapters import adapted, is_added, load_maps
+from adapt.networks.adapters import NAME, adapted, is_added, load_maps
+from adapt.networks.factory import copied
 from adapt.networks.saved import load_model
 from adapt.networks.taps import logits_of
 from adapt.settings.commands import ExportConfig, MergeConfig
@@ -76,6 +81,33 @@ def test_an_affine_map_that_was_fitted_is_what_a_linear_adapter_computes() -> No
     load_maps(net, {"body.2": (weight, bias)})
     wanted = torch.einsum("ij,bjhw->bihw", weight, plain) + bias[:, None, None]
     assert torch.allclose(net.body(net.stem(images)), wanted, atol=1e-5)
+
+
+def test_linear_adapters_start_where_they_undo_the_shift_in_closed_form(
+    world: Path, tmp_path: Path
+) -> None:
+    """Each is fitted behind those before it; a stopped training goes on from what it had learnt."""
+    how: dict[str, Any] = {"adapters": {"pool3": "ridge", "conv2": "ridge"}, "checkpoint_every": 1}
+    start = train(adapting(world, tmp_path / "start", **how | {"steps": 0}))
+    teacher, settings = load_model(world / "teacher"), read_data(start)
+    reading = Reading(settings, teacher.network, 2, 0)
+    data, machine = load(settings, "train"), runtime("cpu", "fp32")
+    behind = copied(teacher.net)
+    for layer in "conv2.5", "pool3":
+        pairs = batches_of(machine, reading, data, "", "x1", "x2")
+        weight, bias = ridge_maps(behind, [layer], pairs, teacher.net)[layer]
+        insert_map(behind, layer, weight, bias)
+        change, found = weight - torch.eye(len(weight)), weights(start)
+        own = found[f"{layer}.{NAME}.up.weight"][..., 0, 0]
+        assert torch.allclose(own, change, atol=1e-4) and change.any()
+        assert torch.allclose(found[f"{layer}.{NAME}.up.bias"], bias, atol=1e-4)
+    whole = train(adapting(world, tmp_path / "whole", **how))
+    interrupted(adapting(world, tmp_path / "run", **how), 2)
+    assert same(train(adapting(world, tmp_path / "run", **how)), whole) and not same(whole, start)
+    refused(
+        teaching(world, run=str(tmp_path / "x"), start=str(world / "teacher"), **how),
+        "adapters.pool3 is ridge, which is fitted on pairs to a teacher",
+    )
 
 
 @pytest.fixture(scope="module")
@@ -161,7 +193,10 @@ class Skip(nn.Sequential):
         ({"bn": "affine"}, "bn=affine: with adapters all else is kept anyway; leave it out"),
         ({"freeze": "pool3"}, "freeze=pool3: with adapters all else is kept"),
         ({"adapters": {"conv2": -1}}, r"adapters\.conv2 is -1; it must be at least 0"),
-        ({"adapters": {"conv2": 1.5}}, r"adapters\.conv2 is 1.5; its rank is a whole number"),
+        (
+            {"adapters": {"conv2": 1.5}},
+            r"conv2 is 1.5; its rank is a whole number, or ridge",
+        ),
         ({"adapters": ["conv2"]}, r"adapters is \['conv2'\]; give {layer: rank, ...} \| {auto: "),
     ],
 )
