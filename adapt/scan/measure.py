@@ -175,11 +175,6 @@ def in_processes(work: Callable[[Job], T], jobs: Sequence[Job], workers: int, wh
         return list(progress(found, what=what, total=len(jobs)))
 
 
-def measure_all(jobs: Sequence[Job], workers: int) -> tuple[Records, list[Record]]:
-    """The records of all files that could be read, in the jobs' order, and those of the others."""
-    return apart(in_processes(measure, jobs, workers, "scan"))
-
-
 def apart(every: Sequence[Record]) -> tuple[Records, list[Record]]:
     """The records of files that could be read, and the others."""
     return {(r.path, r.role): r for r in every if not r.error}, [r for r in every if r.error]

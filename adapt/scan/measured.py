@@ -75,7 +75,7 @@ def put_together(config: ScanConfig, part: Portion, files: list[tuple[str, str]]
     every, sums = list[Record](), dict[str, dict[Path, np.ndarray]]()
     for one, content in part.records(parts_of(config)):
         path = one.record(parts_of(config))
-        if changed := differences(content["made_with"], made_with(config)):
+        if changed := differences(content.get("made_with", {}), made_with(config)):
             raise InputError(f"part={one}: {path} was made otherwise: {'; '.join(changed)}")
         records = [*map(restored, content["records"])]
         if [(str(r.path), r.role) for r in records] != one.of(files):

@@ -146,11 +146,9 @@ def shard_of(target: Path, samples: Sequence[Sample], config: DistortConfig, mov
         if sample.y1:
             kept = sample.y1.suffix.lower() in SUFFIXES
             keep = partial(copied, data=config.data) if kept else as_png
-            members[f"{sample.name}.y{sample.y1.suffix if kept else '.png'}"] = Output(
-                sample.y1, target, keep
-            )
-        if moving:
-            members |= {f"{sample.name}.y2.png": moving_label for moving_label in label}
+            name = f"{sample.name}.y{sample.y1.suffix if kept else '.png'}"
+            members[name] = Output(sample.y1, target, keep)
+        members |= {f"{sample.name}.y2.png": own for own in label if moving}
     return Shard(target, members)
 
 
