@@ -26,7 +26,7 @@ campaign: $(READY)  ## every write fails once, every file of a run is damaged on
 docs: $(READY)  ## the documentation site, in site/
 	$(BIN)/zensical build --strict
 
-results: $(READY)  ## docs/results.md, README's front table and docs/contest.md from their records
+results: $(READY)  ## docs/results*, README's front table and docs/contest.md from their records
 	$(BIN)/python -m results.page --readme README.md
 	$(BIN)/python -m results.page --contest
 

@@ -81,8 +81,8 @@ def whole_folder(path: Path, what: str) -> Iterator[Path]:
 
     with only_writer(lock, f"{what}: another process is writing {path}"):
         tidy()
-        new.mkdir()
         try:
+            new.mkdir()
             yield new
             if path.exists():
                 path.rename(old)

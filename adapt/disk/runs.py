@@ -75,8 +75,9 @@ class RunFolder:
         return differences(own, {"threads": torch.get_num_threads(), "torch": version("torch")})
 
     def finish(self, summary: dict[str, Any]) -> None:
-        """Write summary.json, with the digest of the weights and of the curve."""
-        about = {"model": sha256(self.path / MODEL[0]), "curve": curve(self.path)}
+        """Write summary.json, with the digests of weights, configuration and curve."""
+        digests = {"model": sha256(self.path / MODEL[0]), "config": sha256(self.path / CONFIG)}
+        about = digests | {"curve": curve(self.path)}
         write_json(self.path / SUMMARY, summary | about)
 
     @rank_zero_only
@@ -160,7 +161,7 @@ def check_same(
     if changed := decisive_differences(recorded, config, default):
         longer = LONGER if any(c.startswith("steps:") for c in changed) else ""
         raise InputError(
-            f"run: {path} was started with another configuration (recorded -> given): "
+            f"run: {path} was started with another configuration ({CONFIG} -> given): "
             f"{'; '.join(changed)}. Give a new run=, or the recorded values{longer}"
         )
 
@@ -196,6 +197,19 @@ def unfinished(run: Path, weights: str = "") -> str:
                 f"{name} has {digest}"
             )
     return ""
+
+
+def other_config(run: Path) -> str:
+    """What is wrong with config.yaml where it is not the one that the run was trained with, for
+    messages; empty = nothing, or a run of an earlier version."""
+    there = (run / CONFIG).is_file() and (run / SUMMARY).is_file()
+    wanted = read_summary(run).get("config") if there else ""
+    if not wanted or sha256(run / CONFIG) == wanted:
+        return ""
+    return (
+        f"{run / CONFIG} is not what this training wrote: it was changed, or comes from another "
+        "run; what it says is believed"
+    )
 
 
 def curve(run: Path) -> dict[str, Any]:
@@ -322,6 +336,8 @@ class Summary:
     inputs: dict[str, str]
     model: str = ""
     """SHA-256 of model.safetensors."""
+    config: str = ""
+    """SHA-256 of config.yaml."""
     curve: dict[str, Any] = field(default_factory=dict)
     """What metrics.jsonl was at the end (`curve`)."""
 

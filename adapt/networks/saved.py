@@ -13,9 +13,10 @@ from torch import nn
 
 from adapt.disk.checkpoint import STATE
 from adapt.disk.files import read_mapping, sha256, write_json, write_whole
-from adapt.disk.runs import AGAIN, unfinished
+from adapt.disk.runs import AGAIN, other_config, unfinished
 from adapt.disk.tensors import check_shapes, load_tensors, read_tensors
 from adapt.errors import InputError, listing
+from adapt.machine.runtime import say
 from adapt.networks import build_network
 from adapt.networks.adapters import adapted, is_added, sizes_in
 from adapt.networks.names import WEIGHTS, place_of, read_named
@@ -259,6 +260,8 @@ def load_model(source: Path, what: str = "run", like: Model | None = None) -> Mo
     digest = sha256(path) if path.is_file() else ""
     if problem := unfinished(source, digest):
         raise InputError(f"{what}: {problem}; {AGAIN}")
+    if problem := other_config(source):
+        say(f"warning: {problem}")
     about = read_mapping(source / ABOUT)
     if about.get("format") not in FORMATS:
         raise InputError(f"{source / ABOUT}: format {about.get('format')!r}; this is {FORMATS[-1]}")

@@ -1,5 +1,5 @@
-"""Studies' runs -> committed records -> docs/results.md with its figures, or with --contest the end
-of docs/contest.md (`make results`)."""
+"""Studies' runs -> committed records -> docs/results.md, the pages that it names and their figures,
+or with --contest the end of docs/contest.md (`make results`)."""
 
 import argparse
 import sys

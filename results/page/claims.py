@@ -1,10 +1,10 @@
 """The paper's claims (003, sections 4.3 and 5), each judged by a function of the records: by
 differences between runs of one seed, never by differences of means."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
+from results.page.comparisons import Claim, Comparison
 from results.page.records import (
     GIVEN,
     GRID,
@@ -20,7 +20,6 @@ from results.page.records import (
 from results.page.variations import LONG, at_best, rejected, steps_of
 from results.page.words import plain_label
 
-HOLDS, FAILS, PARTLY, OPEN, MISSING = "holds", "fails", "in part", "seeds disagree", "not run yet"
 REACH = 1.0
 """Points of mIoU by which `reaches` may fall short."""
 GAIN = 1.0
@@ -44,74 +43,6 @@ SWEEPS = {
     "batch norm frozen": ("camvid_evidence_bn_eval", "photocopy_gegl"),
 }
 """What a sweep over alpha is called -> its study and shift."""
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """What is claimed of some differences, seed by seed."""
-
-    what: str
-    differences: Mapping[int, float]
-    least: float = 0.0
-    """The claim is that every difference is above this."""
-    negated: bool = False
-    """The claim is that no difference is."""
-    words: str = ""
-    """Where mean and deviation do not say it."""
-
-    @property
-    def verdict(self) -> str:
-        if not self.differences:
-            return MISSING
-        above = [d > self.least for d in self.differences.values()]
-        if all(above):
-            return FAILS if self.negated else HOLDS
-        if not any(above):
-            return HOLDS if self.negated else FAILS
-        return OPEN
-
-    def __str__(self) -> str:
-        return self.words or f"{self.what} {percent(self.differences, signed=True)}"
-
-
-@dataclass(frozen=True)
-class Claim:
-    """A claim, what became of it, and its numbers."""
-
-    letter: str
-    text: str
-    comparisons: list[Comparison]
-    notes: list[str] = field(default_factory=list)
-    """Further sentences, such as a tested reason."""
-    summary: str = ""
-    """The numbers in a line; empty = all comparisons."""
-
-    @property
-    def numbers(self) -> str:
-        return self.summary or "; ".join(str(one) for one in self.comparisons if one.differences)
-
-    @property
-    def verdict(self) -> str:
-        return joined(one.verdict for one in self.comparisons)
-
-    @property
-    def seeds(self) -> int:
-        """The fewest that a comparison which was run has."""
-        return min((len(c.differences) for c in self.comparisons if c.differences), default=0)
-
-    @property
-    def missing(self) -> int:
-        return sum(not one.differences for one in self.comparisons)
-
-
-def joined(verdicts: Iterable[str]) -> str:
-    """One word for several comparisons; those not run yet do not count."""
-    found = {verdict for verdict in verdicts if verdict != MISSING}
-    if not found:
-        return MISSING
-    if len(found) == 1:
-        return found.pop()
-    return PARTLY if HOLDS in found else OPEN
 
 
 def against(
@@ -243,7 +174,7 @@ def maps_return(found: Evidence) -> Claim:
             f"regresses those layers too: {counted(control)}."
         )
     text = "Feature maps move back towards the teacher's, at every layer"
-    return Claim("g", text, made, notes, counted(made))
+    return Claim("g", text, made, notes, counted(made), counted(made))
 
 
 def maps_of(found: Evidence, shift: str, method: str) -> list[tuple[int, dict, dict]]:

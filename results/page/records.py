@@ -13,8 +13,8 @@ from results.page.records_of_runs import FORMAT, TEACHER
 from viz.report.tables import stat
 
 SHARED, DISJOINT = "shared", "disjoint"
-GRID = {SHARED: "camvid_evidence", DISJOINT: "camvid_evidence_disjoint"}
-"""Protocol -> the study that has its grid."""
+GRID = {DISJOINT: "camvid_evidence_disjoint", SHARED: "camvid_evidence"}
+"""Protocol -> the study that has its grid; first what is a user's case."""
 AGAIN = {"camvid_evidence": "camvid_evidence_draws",
          "camvid_evidence_disjoint": "camvid_evidence_disjoint_draws"}  # fmt: skip
 """Study -> one that trained some of its cells again, with draws apart: they count instead."""
@@ -99,6 +99,11 @@ class Evidence:
     def as_recorded(self) -> "Evidence":
         """The same with every study by itself."""
         return Evidence(self.records, {})
+
+    def renamed(self, studies: Mapping[str, str]) -> "Evidence":
+        """The records of some studies alone, under other names: study -> what it will be called."""
+        there = (record for record in self.records if record["study"] in studies)
+        return Evidence([{**record, "study": studies[record["study"]]} for record in there], {})
 
     def names(self, study: str) -> list[str]:
         return list(dict.fromkeys(s.name for s in self.scores if s.study in self.places(study)))

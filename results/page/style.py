@@ -23,8 +23,8 @@ from adapt.networks.preprocessing import as_input
 from adapt.networks.saved import Model, load_model
 from adapt.networks.taps import forward
 from adapt.settings.viz import OWN, TEACHER
-from results.page.claims import Claim, Comparison
-from results.page.records import SHIFTS, with_minus
+from results.page.comparisons import Claim, Comparison
+from results.page.records import SHIFTS, table, with_minus
 from results.page.records_of_runs import rounded
 from viz.inversion.command import ORIGINAL, TAPS
 from viz.inversion.style import gram
@@ -133,19 +133,20 @@ def apart(a: Tensor, b: Tensor) -> float:
 def in_style(every: Style) -> Claim:
     """The unit is an inverted image: its inversion is nearer the claimed domain's picture of the
     same scene than the other domain's."""
-    made, counts = [], []
+    made, counts = [], dict[str, float]()
     style = meeting(every, OWN)
     for measure, word in MEASURES.items():
         for network, domain in DOMAINS.items():
             right = [pull(x, measure, domain) > 0 for x in style if x["network"] == network]
             if right:
-                counts.append(f"{word}: the {network}'s nearer {domain} in {share(right)}")
+                words = f"{word}: the {network}'s nearer {domain} in {share(right)}"
+                counts[words] = sum(right) / len(right)
         for shift in SHIFTS:
             for network, domain in DOMAINS.items():
                 chosen = [x for x in style if (x["shift"], x["network"]) == (shift, network)]
                 nearer = {i: pull(x, measure, domain) for i, x in enumerate(chosen)}
                 made.append(Comparison(f"{shift} {measure} {network}", nearer))
-    notes = [*moved_notes(style), *reasons(every)]
+    notes = moved_notes(style)
     own = [x["content_own"] < x["content_others"] for x in style if x["network"] == "student"]
     if own:
         notes.insert(
@@ -153,8 +154,11 @@ def in_style(every: Style) -> Claim:
             f"Content: {share(own)} of the students' inversions are nearer the image that they "
             "were made from than the other images are, in the judge's pool5.",
         )
+    if ways(every):
+        notes.append("Reason tested: [whose maps are met](inversions.md) decides it.")
     text = "The adapted student's inversion has D1's content and D2's style, the teacher's D1's"
-    return Claim("f", text, made, notes, "; ".join(counts))
+    fewest = min(counts, key=counts.__getitem__, default="")
+    return Claim("f", text, made, notes, "; ".join(counts), fewest)
 
 
 def meeting(style: Style, maps: str) -> Style:
@@ -191,27 +195,22 @@ def moved_notes(style: Style) -> list[str]:
     return [f"Nearer D2, relative to D1, than the teacher's inversion is: {'; '.join(counts)}."]
 
 
-def reasons(every: Style) -> list[str]:
-    """Why the claim fails: what an inversion is drawn to is settled by whose maps it meets. Of the
-    images and shifts that were inverted in all ways."""
-    ways = {
+def ways(every: Style) -> str:
+    """What an inversion is drawn to is settled by whose maps it meets: students' inversions in each
+    way, of the images and shifts that were inverted in all of them; `` with one way."""
+    students = {
         maps: {(x["image"], x["shift"]): x for x in found if x["network"] == "student"}
         for maps in WHOSE
         if (found := meeting(every, maps))
     }
-    shared = sorted(set.intersection(*(set(made) for made in ways.values()))) if ways else []
-    if len(ways) < 2 or not shared:
-        return []
-    texts = []
-    for maps, made in ways.items():
-        counts = []
-        for measure, word in MEASURES.items():
+    shared = sorted(set.intersection(*(set(made) for made in students.values()))) if every else []
+    rows = []
+    for maps, made in students.items():
+        cells = [WHOSE[maps]]
+        for measure in MEASURES:
             pulls = [pull(made[place], measure) for place in shared]
-            mean = with_minus(f"{fmean(pulls):+.{2 if measure == 'gram' else 0}f}")
-            counts.append(f"{word} nearer D2 in {share([p > 0 for p in pulls])} (by {mean})")
-        texts.append(f"{WHOSE[maps]}: {', '.join(counts)}")
-    return [
-        "Reason tested: with its own maps as the target, as in the paper, the D1 image itself is "
-        "what every network's inversion is drawn to, with no loss left; so whose maps are met was "
-        f"changed, and nothing else. Students' inversions that meet {'; '.join(texts)}."
-    ]
+            nearer = with_minus(f"{fmean(pulls):+.{2 if measure == 'gram' else 0}f}")
+            cells += [share([p > 0 for p in pulls]), nearer]
+        rows.append(cells)
+    heads = [text for word in MEASURES.values() for text in (f"{word}: nearer D2", "by")]
+    return table(("the inversion meets", *heads), rows) if len(rows) > 1 and shared else ""

@@ -1,9 +1,11 @@
 """The page's tables, as Markdown."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from adapt.study.offsets import KINDS
 from results.page.claims import ALPHAS, METHOD, SWEEPS, maps_of
+from results.page.gaps import closed, whole
 from results.page.records import (
     DISJOINT,
     GIVEN,
@@ -14,6 +16,7 @@ from results.page.records import (
     VAL,
     Evidence,
     Values,
+    differences,
     mean,
     over_seeds,
     percent,
@@ -34,6 +37,10 @@ DECAYS = {"none": "0", "l2_1em4": "1e-4", "l2_5em4": "5e-4", "l2_1em3": "1e-3"}
 DECAY_SPLITS = {"training images": "fit", VAL: VAL}
 DECAY_SCORES = {"loss": "loss", "miou": "mIoU"}
 STRENGTHS = ("B0", "AdaBN", METHOD, "B2")
+CHAIN = {
+    "B0": "B0: the first teacher", "AdaBN": "AdaBN", "pool5": "pool5, from the first teacher",
+    "pool5_chain": "pool5, from date to date", "B2": "B2: fine-tuned on that date's labels",
+}  # fmt: skip
 MISALIGNED, OFFSETS = "camvid_misalignment", (6, 12, 24, 48)
 """The study of pairs that are off, and its pixels."""
 
@@ -87,6 +94,43 @@ def misaligned(found: Evidence) -> str:
     rows = [[str(n), *(over_seeds(cell(e.format(n))) for e in endings)] for n in OFFSETS]
     heads = ("pixels", "all in one direction", "the same, aligned", "each in its own", "aligned")
     return table(heads, [["0", over_seeds(cell("")), "", "", ""], *rows]) if cell("") else ""
+
+
+def chain(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Methods down, dates across, of a study's rows (results/camvid_chain.json)."""
+    scores = {(row["method"], row["shift"]): row["miou"] for row in rows}
+    dates = [*dict.fromkeys(row["shift"] for row in rows if row["shift"])]
+    costs = [f"{row['distortion']:.1f}" for row in rows if row["method"] == "B0"]
+    lines = [["distortion of the teacher", *costs]]
+    lines += [
+        [label, *(f"{scores[name, d]:.1f}" if (name, d) in scores else "-" for d in dates)]
+        for name, label in CHAIN.items()
+    ]
+    return table(["mIoU, %", *dates], lines) if dates else ""
+
+
+def folds(found: Mapping[str, Mapping[str, Mapping[str, float]]]) -> str:
+    """IoU of each class, mIoU, the share of the gap that is closed and the difference to B2, over
+    the folds of scripts/cwfid_folds.py; B2 at the better of its rates, by the labels that score
+    it."""
+
+    def of(method: str, key: str = "mIoU") -> Values:
+        return {n: fold[method][key] for n, fold in enumerate(found.values()) if method in fold}
+
+    methods = [*dict.fromkeys(method for fold in found.values() for method in fold)]
+    tuned = [method for method in methods if method.startswith("B2")]
+    best = max(tuned, key=lambda method: mean(of(method)), default="")
+    rows = []
+    for method in (m for m in methods if m not in tuned or m == best):
+        first = next(fold[method] for fold in found.values() if method in fold)
+        cells = [percent(of(method, key)) for key in first]
+        learned = method not in (methods[0], "B0")
+        shares = closed(of(method), of("B0"), of(methods[0])) if learned else {}
+        gap = differences(of(method), of(best)) if learned and best and method != best else {}
+        rows.append([label_of(method), *cells, whole(shares) if shares else "",
+                     percent(gap, signed=True) if gap else ""])  # fmt: skip
+    classes = [*next(iter(next(iter(found.values())).values()))] if found else []
+    return table(["IoU, %", *classes, "gap closed", "minus B2"], rows)
 
 
 def sweep(found: Evidence) -> str:

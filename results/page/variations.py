@@ -1,19 +1,15 @@
-"""Cells of the shared grid with one thing changed, in this order: the learning rate (chosen on
-`tune` by label-free agreement, but B2's by its labels), the number of steps, the precision or the
-draws, the number of labels, and what was tried to close the gap to B2."""
+"""Cells of a study with one thing changed, in this order: the learning rate (chosen on `tune` by
+label-free agreement, but B2's by its labels), the number of steps, the precision or the draws, and
+the number of labels."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from itertools import pairwise
-from pathlib import Path
 
-from adapt.disk.files import read_json
 from results.page.records import (
     AGAIN,
-    GIVEN,
     GRID,
-    MOVED,
     SEEDS,
     SHARED,
     SHIFTS,
@@ -40,43 +36,50 @@ LABELS = "camvid_evidence_labels"
 """Has B2 with shares of the labels and with all, at the rate that its labels choose."""
 WORTH = ("pool5", "w_inc_kd")
 SHARES = ("B2_share_0.05", "B2_share_0.1", "B2_share_0.25", "B2_share_0.5", "B2")
-GAP = "camvid_evidence_gap_"
-PLAIN = f"{GAP}plain"
-"""The study that has pool5, pool5 + kd and B2 as they are, scored on `tune`."""
-TRIED = "tried.json"
 
 
-def at_rates(found: Evidence) -> dict[str, dict[str, dict[str, float]]]:
+def shifts_of(found: Evidence, study: str) -> Sequence[str]:
+    """The shifts of a study; of the grid those that all of it was run on."""
+    if study in GRID.values():
+        return SHIFTS
+    there = dict.fromkeys(s.shift for s in found.scores if s.study == study and s.shift)
+    return [*(s for s in SHIFTS if s in there), *(s for s in there if s not in SHIFTS)]
+
+
+def at_rates(found: Evidence, study: str = GRID[SHARED]) -> dict[str, dict[str, dict[str, float]]]:
     """Objective or B2 -> run at one of its rates -> shift -> score on `tune` of the first seed, for
     those that were run at several."""
-    names = found.names(GRID[SHARED])
+    names = found.names(study)
     stems = dict.fromkeys(n.partition(LR)[0] for n in names if LR in n)
     return {
-        stem: {n: on_tune(found, n) for n in names if n == stem or n.startswith(f"{stem}{LR}")}
+        stem: {
+            n: on_tune(found, study, n) for n in names if n == stem or n.startswith(f"{stem}{LR}")
+        }
         for stem in stems
     }
 
 
-def on_tune(found: Evidence, name: str) -> dict[str, float]:
+def on_tune(found: Evidence, study: str, name: str) -> dict[str, float]:
     """Agreement, or mIoU of what has labels."""
     key = "miou" if name.startswith(TUNED) else "agreement"
-    scores = zip(SHIFTS, found.by_shift(GRID[SHARED], name, key, split=TUNE), strict=True)
-    return {shift: values[SEEDS[0]] for shift, values in scores if SEEDS[0] in values}
+    scores = {s: found.values(study, name, s, key, split=TUNE) for s in shifts_of(found, study)}
+    return {shift: values[SEEDS[0]] for shift, values in scores.items() if SEEDS[0] in values}
 
 
-def chosen(found: Evidence) -> dict[str, str]:
+def chosen(found: Evidence, study: str = GRID[SHARED]) -> dict[str, str]:
     """Objective -> its run of the highest mean agreement over the shifts; none before all rates of
     it have been scored on all shifts."""
+    count = len(shifts_of(found, study))
     return {
         stem: max(runs, key=lambda name: mean(runs[name]))
-        for stem, runs in at_rates(found).items()
-        if all(len(scores) == len(SHIFTS) for scores in runs.values())
+        for stem, runs in at_rates(found, study).items()
+        if all(len(scores) == count for scores in runs.values())
     }
 
 
-def at_best(found: Evidence, names: Iterable[str]) -> dict[str, str]:
-    """Name -> its run at the chosen rate; itself where nothing was chosen."""
-    best = chosen(found)
+def at_best(found: Evidence, names: Iterable[str], study: str = GRID[SHARED]) -> dict[str, str]:
+    """Name -> its run at the rate that the study chose; itself where nothing was chosen."""
+    best = chosen(found, study)
     return {name: best.get(name, name) for name in names}
 
 
@@ -104,26 +107,6 @@ def rate_of(found: Evidence, name: str) -> float:
     return next((float(run["lr"]) for run in found.runs(GRID[SHARED]) if run["name"] == name), 0.0)
 
 
-def longer(found: Evidence) -> str:
-    """mIoU on val with the grid's steps and with more, of the seeds that have both; `` where
-    nothing was run."""
-    rows, seeds = [], set[int]()
-    for name in at_best(found, LONGER).values():
-        cells = []
-        for shift in SHIFTS:
-            more, less = (found.values(study, name, shift) for study in (LONG, GRID[SHARED]))
-            both = less.keys() & more.keys()
-            cells += [of_seeds(both, v) for v in (less, more)]
-            seeds |= both
-        rows.append([label_of(name), *cells])
-    if not seeds:
-        return ""
-    scratch = [of_seeds(seeds, v) for v in found.by_shift(GRID[SHARED], SCRATCH)]
-    rows.append([label_of(SCRATCH), *(cell for score in scratch for cell in ("", score))])
-    steps = [steps_of(found, study) for study in (GRID[SHARED], LONG)]
-    return table(["", *(f"{shift}: {n:,} steps" for shift in SHIFTS for n in steps)], rows)
-
-
 def longer_sentence(found: Evidence) -> str:
     """The scores of more steps, with B1's, for the README's front; `` before all were run."""
     more = {name: found.by_shift(LONG, name) for name in at_best(found, LONGER).values()}
@@ -148,9 +131,8 @@ def of_seeds(seeds: AbstractSet[int], scores: Values) -> str:
 
 
 def steps_of(found: Evidence, study: str) -> int:
-    """How many steps what adapts has in a study."""
-    names = set(at_best(found, LONGER).values())
-    return next(int(run["steps"]) for run in found.runs(study) if run["name"] in names)
+    """How many steps what adapts has in a study: the fewest, since B1 may have more."""
+    return min(int(run["steps"]) for run in found.runs(study) if run["shift"])
 
 
 PRECISION = ("camvid_evidence_fp32", "fp32", "bf16")
@@ -235,57 +217,3 @@ def worths(found: Evidence) -> list[Worth]:
             ]
             made.append(Worth(shift, method, points, {s: scores[s] for s in seeds}))
     return made
-
-
-@dataclass
-class Change:
-    """One change of the method, as results/evidence/tried.json names it: words, never figures."""
-
-    study: str
-    """Name of its records."""
-    change: str
-    setting: str
-    """Overrides of the experiment."""
-    verdict: str
-    """What became of it."""
-    split: str = TUNE
-    against: str = PLAIN
-    """Study that has the same without the change."""
-
-
-def changes(folder: Path) -> list[Change]:
-    """What was tried, in order; none without the file."""
-    path = folder / TRIED
-    return [Change(**one) for one in read_json(path)] if path.is_file() else []
-
-
-def tried(found: Evidence, made: Sequence[Change]) -> str:
-    """A line for each change, shift and objective: mIoU as labels are given and moved, gains over
-    the same without the change, how far B2 is, and the label-free agreement; and what each was."""
-    found, rows, texts = found.as_recorded(), [], dict[str, str]()
-    for one in made:
-        pairs = ((s.name, s.shift) for s in found.scores if s.study == one.study and s.shift)
-        for name, shift in dict.fromkeys(p for p in pairs if not p[0].startswith(("B", "AdaBN"))):
-            rows.append([one.change, shift, name, one.split, *cells(found, one, name, shift)])
-            texts[one.change] = f"- {one.change}: `{one.setting}`. {one.verdict}"
-    heads = ("change", "shift", "objective", "on", "mIoU", "gain", "minus B2", "moved labels: mIoU",
-             "gain", "agreement", "gain")  # fmt: skip
-    return f"{table(heads, rows)}\n\n" + "\n".join(texts.values()) if rows else ""
-
-
-def cells(found: Evidence, one: Change, name: str, shift: str) -> list[str]:
-    def of(study: str, run: str, key: str = "miou", labels: str = GIVEN) -> Values:
-        return found.values(study, run, shift, key, labels, one.split)
-
-    def apart(values: Mapping[int, float], others: Mapping[int, float]) -> str:
-        return percent(differences(values, others), signed=True, full=len(own))
-
-    def both(key: str, labels: str = GIVEN) -> list[str]:
-        """A score and its gain."""
-        values = of(one.study, name, key, labels)
-        base = of(one.against, name, key, labels) if one.study != one.against else {}
-        return [percent(values), apart(values, base)]
-
-    own = of(one.study, name)
-    b2 = of(one.study, "B2") or of(one.against, "B2")
-    return [*both("miou"), apart(own, b2), *both("miou", MOVED), *both("agreement")]

@@ -111,7 +111,10 @@ READERS |= {
 ELSEWHERE = "elsewhere"
 OF_WHAT_IS_DONE = "metrics.jsonl", "/lock", "new/pairs.jsonl", "new/results.csv", "new/results.json"
 """What the same command goes on with."""
-TIMES = re.compile(rb'"(seconds|sha256|date|made_on|images_per_second)": ("[^"]*"|[-\d.e]+)')
+TIMES = re.compile(
+    rb'"(seconds|sha256|date|made_on|images_per_second)": ("[^"]*"|[-\d.e]+)'
+    rb"|<td>[\d,]+</td>(?=<td>([0-9a-f]{10}|not in git))"
+)
 """What differs between two undisturbed calls, and the digests of what has such."""
 PARTS = re.compile(r"(?:^|(?<=/))\.([^/]+)\.(?:new|old|frames|lock|tmp-\d+)(?=/|$)|\.tmp-\d+")
 """What is written aside for a time; group 1 is the name of what it is for."""
@@ -225,6 +228,7 @@ class Campaign:
         if ended.status != UNWRITTEN:
             return {"outcome": "traceback" if ended.status == 1 else "another status", **detail}
         named = ended.message.removeprefix("error: ").split(": ")[0].replace(f"{place}/", "")
+        named = PARTS.sub(r"\1", named)
         related = Path(path).is_relative_to(named) or Path(named).is_relative_to(path)
         if "\n" in ended.message or not related:  # a folder stands for what is made in it
             return {"outcome": "not named", **detail}

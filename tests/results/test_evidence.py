@@ -18,9 +18,9 @@ from adapt.settings.commands import EvaluateConfig
 from adapt.settings.groups import DataConfig
 from adapt.settings.viz import InvertConfig
 from adapt.training.train import train
-from results.page import front, tables, variations
-from results.page.claims import (
-    CLAIMS,
+from results.page import front, gaps, tables, tried, variations
+from results.page.claims import CLAIMS, ranked
+from results.page.comparisons import (
     FAILS,
     HOLDS,
     MISSING,
@@ -29,9 +29,8 @@ from results.page.claims import (
     Claim,
     Comparison,
     joined,
-    ranked,
 )
-from results.page.page import results
+from results.page.page import FULL_WIDTH, PAGES, results
 from results.page.records import AGAIN, GRID, SHIFTS, Evidence
 from results.page.records_of_runs import TEACHER, record, seed_record
 from results.page.style import colour_distance, gram_distance, in_style, style_record
@@ -102,12 +101,16 @@ def test_page_and_readme_are_those_of_the_committed_records(tmp_path: Path) -> N
     shutil.copyfile(ROOT / "README.md", tmp_path / "README.md")
     out, pictures = tmp_path / "docs/results.md", tmp_path / "docs/pictures"
     results((), None, ROOT / "results/evidence", out, pictures, tmp_path / "README.md")
-    assert out.read_text() == (ROOT / "docs/results.md").read_text()
+    made, there = ([root / "docs/results.md", *sorted((root / "docs/results").iterdir())]
+                   for root in (tmp_path, ROOT))  # fmt: skip
+    assert [path.name for path in made] == [path.name for path in there]
+    for page, committed in zip(made, there, strict=True):
+        assert page.read_text() == committed.read_text(), committed.name
+    assert out.read_text().count("\n") <= 120, "a page of answers"
     assert (tmp_path / "README.md").read_text() == (ROOT / "README.md").read_text()
-    named = set(re.findall(r"\]\((pictures/[^)]+)\)", out.read_text())) | {
-        f"pictures/{front.PICTURE}"
-    }
-    assert {f"pictures/{path.name}" for path in pictures.iterdir()} == named
+    text = "".join(page.read_text() for page in made)
+    named = {*re.findall(r"\]\(\.\./pictures/(results_[^)]+)\)", text), front.PICTURE}
+    assert {path.name for path in pictures.iterdir()} == named
 
 
 def test_verdicts_are_those_that_the_numbers_say() -> None:
@@ -128,6 +131,9 @@ def test_verdicts_are_those_that_the_numbers_say() -> None:
         "ripple pool3": FAILS
     }
     assert "photocopy pool1 \u22123.0" in found["d"].notes[1]  # over AdaBN: 22 - 25
+    furthest = ("ripple \u22122.5 ± 0.7", "ripple \u22121.0", "cubism \u22120.2 ± 1.1")
+    assert tuple(found[letter].number for letter in "abc") == furthest
+    assert found["d"].number == "ripple pool3 +9.0", "above the limit by most, where none should be"
     assert [one.differences[0] for one in found["e"].comparisons] == [-1.5, 1.0, 1.0]
     assert found["g"].verdict == found["h"].verdict == found["i"].verdict == MISSING
     grid = tables.grid(Evidence([FIRST, SECOND]), "shared", "miou")
@@ -230,6 +236,90 @@ def test_rates_are_chosen_by_agreement_and_not_by_score() -> None:
     assert variations.chosen(Evidence([labelled])) == {"B2": "B2_lr_0.015"}
 
 
+def test_gaps_are_closed_and_b2_is_met_within_a_seed() -> None:
+    """Seed 0: 15 of 30 points closed, seed 1: 29 of 29; a shift that costs nothing has no share."""
+    own, b0, clean = {0: 35.0, 1: 50.0, 2: 9.0}, {0: 20.0, 1: 21.0, 3: 0.0}, {0: 50.0, 1: 50.0}
+    assert gaps.closed(own, b0, clean) == {0: 50.0, 1: 100.0}
+    assert gaps.closed(own, {0: 49.5, 1: 21.0}, clean) == {1: 100.0}
+    second = made_record(1, {
+        "teacher": {"": 52.0}, "B0": everywhere(22), "pool5": everywhere(37), "B2": everywhere(30),
+    })  # fmt: skip
+    long = made_record(0, {"pool5": {"ripple": 45.0}, "B2": {"ripple": 47.5}}, variations.LONG)
+    for run in long["runs"].values():
+        run["steps"] = 3000
+    rows = gaps.standing(Evidence([FIRST, second, long]), GRID["shared"], ("B0", "pool5", "B2"))
+    assert rows.splitlines()[0] == (
+        "| mIoU, % (gap closed) | photocopy | ripple: 500 steps | ripple: 3,000 steps | cubism |"
+    )
+    assert [line.split(" | ")[2:4] for line in rows.splitlines()[2:]] == [
+        ["", ""],  # 51.0 ± 1.4 of the teacher stands beside its name
+        ["21.0 ± 1.4", ""],
+        ["37.5 ± 0.7 (55 %)", "45.0 (n = 1) (83 %)"],  # 18 / 30 and 15 / 30; 25 / 30
+        ["35.5 ± 7.8 (48 %)", "47.5 (n = 1) (92 %)"],  # 21 / 30 and 8 / 30; 27.5 / 30
+        ["+2.0 ± 7.1", "\u22122.5 (n = 1)"],  # 38 - 41 and 37 - 30
+    ]
+
+
+def test_a_study_of_another_network_has_its_own_shifts_rates_and_verdicts() -> None:
+    """Rates by agreement on its own `tune`, shifts as it has them; at full width claims are judged
+    by its records alone."""
+    made = made_record(0, {
+        "teacher": {"": 60.0}, "B0": {"camera": 20.0}, "w_inc_kd": {"camera": 30.0},
+        "w_inc_kd_lr_0.0005": {"camera": 40.0}, "B2": {"camera": 44.0},
+    }, "camvid_foreign")  # fmt: skip
+    for name, agreement in (("w_inc_kd", 50.0), ("w_inc_kd_lr_0.0005", 60.0)):
+        (entry,) = (e for e in made["evaluations"]
+                    if (e["method"], e["labels"]) == (name, "given"))  # fmt: skip
+        made["evaluations"].append({**entry, "split": "tune", "agreement": agreement})
+    made["evaluations"] = [e for e in made["evaluations"] if e["labels"] == "given"]
+    rows = gaps.standing(Evidence([FIRST, made]), "camvid_foreign").splitlines()
+    assert rows[0] == "| mIoU, % (gap closed) | camera |"
+    assert "| W_inc + kd | 40.0 (50 %) |" in rows and "| W_inc + kd minus B2 | \u22124.0 |" in rows
+    full = {**FIRST, "study": "camvid_full_width"}
+    full["evaluations"] = [{**e, "miou": 50.0} if e["method"] == "pool5" else e
+                           for e in FIRST["evaluations"]]  # fmt: skip
+    found = Evidence([FIRST, full])
+    both = (by_letter(one)["a"].verdict for one in (found, found.renamed(FULL_WIDTH)))
+    assert (*both,) == (PARTLY, HOLDS)
+
+
+def test_what_lost_has_a_line_and_what_won_has_none() -> None:
+    changes = [
+        tried.Change("camvid_evidence_gap_x", "better", "a=1", "Kept.", "val", GRID["shared"]),
+        tried.Change("camvid_evidence_gap_y", "worse", "a=2", "Gone.", "val", GRID["shared"]),
+    ]
+    made = [made_record(0, {"pool5": {"ripple": 38.0 + gain}}, change.study)
+            for change, gain in zip(changes, (1, -2), strict=True)]  # fmt: skip
+    restyled = made_record(0, {"fda": everywhere(19.0)}, GRID["shared"])
+    restyled["evaluations"] += FIRST["evaluations"]
+    restyled["runs"] |= FIRST["runs"]
+    lines = tried.failed(Evidence([restyled, *made]), changes).splitlines()[2:]
+    assert lines[0] == "| worse | ripple, val | pool5 | \u22122.0 | Gone. |"
+    assert [line[:15] for line in lines[1:]] == ["| restyle: FDA "] * 3
+
+
+def test_folds_and_dates_are_tables() -> None:
+    """The mean of folds is that of their differences; B2 is at the better of its rates."""
+
+    def iou(miou: float) -> dict[str, float]:
+        return {"crop": miou - 10, "mIoU": miou}
+
+    methods = ("the teacher on red", "B0", "w_inc_kd", "B2", "B2_lr_0.015")
+    scores = [dict(zip(methods, each, strict=True))
+              for each in ((50, 20, 35, 30, 40), (60, 20, 50, 30, 41))]  # fmt: skip
+    found = {f"fold{n}": {k: iou(v) for k, v in one.items()} for n, one in enumerate(scores)}
+    rows = tables.folds(found).splitlines()
+    assert rows[0] == "| IoU, % | crop | mIoU | gap closed | minus B2 |"
+    assert rows[4] == "| W_inc + kd | 32.5 ± 10.6 | 42.5 ± 10.6 | 62 % | +2.0 ± 9.9 |"
+    assert rows[5].startswith("| B2: fine-tuned on labels, rate 0.015 |") and len(rows) == 6
+    rows = tables.chain([
+        {"method": "B0", "shift": "date1", "miou": 40.0, "distortion": 22.4},
+        {"method": "pool5", "shift": "date1", "miou": 49.84, "distortion": None},
+    ]).splitlines()  # fmt: skip
+    assert rows[2] == "| distortion of the teacher | 22.4 |"
+    assert "| pool5, from the first teacher | 49.8 |" in rows
+
+
 def test_style_is_judged_by_distances_to_both_domains() -> None:
     entry = {"image": "a", "shift": "ripple", "content_own": 0.1, "content_others": 0.5}
     near = {"gram_d1": 0.5, "gram_d2": 0.2, "colour_d1": 9.0, "colour_d2": 3.0}
@@ -317,10 +407,14 @@ def test_a_record_holds_what_the_runs_say(runs: Path) -> None:
 def test_the_page_is_made_of_a_part_of_the_cells(runs: Path, tmp_path: Path) -> None:
     records, out, pictures = (tmp_path / n for n in ("records", "docs/r.md", "docs/pictures"))
     results([runs], runs / "seed0" / TEACHER, records, out, pictures)
-    text = out.read_text()
-    assert "| a |" in text and "not run yet" in text and "seeds 0; 3 trainings" in text
+    folder = out.with_suffix("")
+    texts = {page: page.read_text() for page in [out, *folder.iterdir()]}
+    assert texts.keys() == {out} | {folder / f"{name}.md" for name in PAGES}
+    assert "| [a](r/claims.md#claim-a) |" in texts[out] and "not run yet" in texts[out]
+    assert "seeds 0; 3 trainings" in texts[folder / "trust.md"]
+    assert "Not run yet." in texts[folder / "networks.md"]
     results((), None, records, out, pictures)
-    assert out.read_text() == text, "records alone give the same page"
+    assert all(page.read_text() == text for page, text in texts.items()), "of records alone"
     (record_file,) = records.glob("*_seed0.json")
     lines = record_file.read_text().splitlines()
     assert sum('"method"' in line for line in lines) == 3 + 5, "a line for each run and evaluation"

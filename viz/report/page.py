@@ -7,7 +7,7 @@ from typing import Any
 
 from adapt.disk.files import write_json, write_whole
 from adapt.disk.tables import csv_of_records
-from adapt.errors import InputError
+from adapt.errors import InputError, listing
 from adapt.evaluation.rows import save
 from adapt.machine.runtime import say
 from adapt.settings.choices import B0, B2, TEACHER
@@ -72,6 +72,7 @@ def report(config: ReportConfig) -> Path:
         broken=broken,
         machines=machines(records),
         verdicts=verdicts,
+        unjudged=listing((r.name for r in records if r.config["teacher"] and not r.verdict), 5),
         comparison=compared,
         errors=error_panels(runs, compared, config.examples),
         analyses=analyses_section(runs, timed),

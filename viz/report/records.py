@@ -8,6 +8,8 @@ from adapt.disk.files import read_text
 from adapt.disk.runs import (
     AGAIN,
     CONFIG,
+    SUMMARY,
+    other_config,
     other_curve,
     read_config,
     read_environment,
@@ -94,8 +96,18 @@ def records_below(runs: Path) -> tuple[list[Record], list[str]]:
                 say(f"warning: {problem}; {AGAIN}")
             if wanted and (problem := other_curve(run, wanted)):
                 say(f"warning: {problem}")
+            if problem := other_config(run):
+                say(f"warning: {problem}")
         except InputError as error:
             broken.append(str(error))
     if not found:
-        raise InputError(broken[0] if broken else f"runs: no finished run below {runs}")
+        raise InputError(broken[0] if broken else f"runs: {nothing_in(runs)}")
     return found, broken
+
+
+def nothing_in(runs: Path) -> str:
+    """Why there is no finished run: the folder may be one that has lost a file."""
+    lost = [name for name in (CONFIG, SUMMARY) if not (runs / name).is_file()]
+    if len(lost) == 1:
+        return f"{runs} has no {lost[0]}: its training has not finished, or it was removed"
+    return f"no finished run below {runs}"

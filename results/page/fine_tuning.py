@@ -1,0 +1,164 @@
+"""What the -SP penalties do in fine-tuning on labels, the question of 000 and 001: the page's
+tables."""
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from results.page.records import (
+    TUNE,
+    Evidence,
+    Values,
+    differences,
+    mean,
+    over_seeds,
+    percent,
+    table,
+)
+
+IMAGENET, PENALTIES, TRANSFER = "camvid_imagenet", "camvid_imagenet_penalties", "camvid_transfer"
+MAP = "camvid_finetune"
+NAMES = {
+    "none": "none", "l2": "L2", "l2_sp": "L2-SP", "l2_sp_fisher": "L2-SP-Fisher",
+    "l1_sp": "L1-SP", "gl_sp": "GL-SP", "gl_sp_fisher": "GL-SP-Fisher",
+}  # fmt: skip
+"""Penalty -> its name in 000 and 001."""
+PAIR = ("l2", "l2_sp")
+SHARES = {"5 %": "_share_0.05", "10 %": "_share_0.1", "25 %": "_share_0.25", "50 %": "_share_0.5",
+          "100 %": ""}  # fmt: skip
+QUARTER = SHARES["25 %"]
+
+
+def scores(found: Evidence, study: str, run: str, key: str = "miou") -> Values:
+    return found.values(study, run, "", key)
+
+
+def minus(found: Evidence, study: str, ending: str = "") -> str:
+    """L2-SP minus L2, seed by seed."""
+    one, other = (scores(found, study, f"{name}{ending}") for name in PAIR)
+    return over_seeds(differences(other, one), signed=True)
+
+
+def shares(found: Evidence) -> str:
+    """mIoU by the share of the labels."""
+    rows = []
+    for share, ending in SHARES.items():
+        cells = [scores(found, IMAGENET, f"{name}{ending}") for name in PAIR]
+        if all(cells):
+            rows.append([share, *map(over_seeds, cells), minus(found, IMAGENET, ending)])
+    return table(("labels", *(NAMES[name] for name in PAIR), "L2-SP minus L2"), rows)
+
+
+def classes(found: Evidence) -> str:
+    """IoU of every class with a quarter of the labels, and with all, means over seeds."""
+    columns: dict[str, list[list[float]]] = {}
+    for share, ending in (("25 %", QUARTER), ("100 %", "")):
+        for name in PAIR:
+            every = found.find(IMAGENET, f"{name}{ending}", "").values()
+            if every:
+                columns[f"{NAMES[name]}, {share}"] = [s.numbers["iou"] for s in every]
+    named: list[str] = next((record["classes"] for record in found.of(IMAGENET)), [])
+    rows = [
+        [
+            name,
+            *(f"{mean(dict(enumerate(i[place] for i in ious))):.1f}" for ious in columns.values()),
+        ]
+        for place, name in enumerate(named)
+    ]
+    return table(["IoU", *columns], rows) if columns else ""
+
+
+def chosen(found: Evidence, study: str) -> str:
+    """All candidates of strength and rate on `tune`, each penalty's best in bold."""
+    runs: dict[str, list[tuple[float, Mapping[str, Any]]]] = {}
+    for score in found.scores:
+        if score.study.startswith(f"{study}_tuning") and score.split == TUNE:
+            runs.setdefault(score.run["penalty"], []).append((score.numbers["miou"], score.run))
+    rows = []
+    for penalty, name in NAMES.items():
+        every = sorted(runs.get(penalty, []), key=lambda each: (each[1]["lr"], each[1]["alpha"]))
+        best = max((miou for miou, _ in every), default=0.0)
+        for miou, run in every:
+            cell = f"**{miou:.1f}**" if miou == best else f"{miou:.1f}"
+            alpha = f"{run['alpha']:g}" if run["alpha"] else ""
+            rows.append([name, alpha, f"{run['lr']:g}", cell])
+    return table(("penalty", "alpha", "rate", "mIoU on tune"), rows)
+
+
+def analysed(found: Evidence, study: str) -> dict[str, dict[int, dict[str, Any]]]:
+    """Run -> seed -> what the analyses say."""
+    made: dict[str, dict[int, dict[str, Any]]] = {}
+    for record in found.of(study):
+        for run, own in record.get("analyses", {}).items():
+            made.setdefault(run, {})[record["seed"]] = own
+    return made
+
+
+def penalties(found: Evidence, study: str) -> str:
+    """mIoU under each penalty and what is kept of the old task, where that was measured."""
+    kept, rows = analysed(found, study), []
+    before = {seed: own["source"]["before"] for seed, own in kept.get("none", {}).items()}
+    for penalty, name in NAMES.items():
+        if own := scores(found, study, penalty):
+            after = {seed: one["source"]["after"] for seed, one in kept.get(penalty, {}).items()}
+            difference = differences(own, scores(found, study, "none"))
+            rows.append([
+                name, over_seeds(own), over_seeds(difference, signed=True) if difference else "",
+                *([over_seeds(after)] if kept else []),
+            ])  # fmt: skip
+    heads = ["penalty", "mIoU", "minus none"]
+    return table([*heads, f"kept of {percent(before)} on the source"] if kept else heads, rows)
+
+
+def layers(found: Evidence) -> str:
+    """|w - w0| / |w0| of each convolution and the median R2 of its units, means over seeds."""
+    kept = {name: own for name in NAMES if (own := analysed(found, TRANSFER).get(name))}
+    rows = []
+    for layer in layers_of(kept):
+        cells = []
+        for key, place in (("weights", layer), ("activations", activation(layer))):
+            for own in kept.values():
+                values = {s: one[key][place] for s, one in own.items() if place in one.get(key, {})}
+                cells.append(f"{mean(values):.2f}" if values else "-")
+        rows.append([layer, *cells])
+    heads = [f"{what}, {NAMES[name]}" for what in ("moved", "R2") for name in kept]
+    return table(["layer", *heads], rows) if kept else ""
+
+
+def layers_of(kept: Mapping[str, Mapping[int, Mapping[str, Any]]]) -> list[str]:
+    """The convolutions: batch norm's weights stand between them."""
+    for own in kept.values():
+        for one in own.values():
+            return [layer for layer in one["weights"] if activation(layer) in one["activations"]]
+    return []
+
+
+def activation(convolution: str) -> str:
+    """The ReLU behind a convolution and its batch norm: conv3.3 -> conv3.5."""
+    return re.sub(r"\d+$", lambda number: str(int(number[0]) + 2), convolution)
+
+
+def freezing(found: Evidence) -> str:
+    """mIoU with the first k layers kept as they were (001, Figure 3)."""
+    runs = [run for run in found.names(TRANSFER) if "_freeze_" in run]
+    counts = dict.fromkeys(run.rpartition("_")[2] for run in runs)
+    rows = []
+    for count in ("0", *counts):
+        ending = f"_freeze_{count}" if count != "0" else ""
+        cells = [over_seeds(scores(found, TRANSFER, f"{name}{ending}")) for name in PAIR]
+        rows.append([count, *cells, minus(found, TRANSFER, ending)])
+    return table(("frozen", *(NAMES[n] for n in PAIR), "L2-SP minus L2"), rows) if runs else ""
+
+
+def strengths(found: Evidence) -> str:
+    """mIoU on `tune` over alpha (down) and beta (across), L2-SP."""
+    grid: dict[float, dict[float, float]] = {}
+    for score in found.scores:
+        if score.study == MAP and score.split == TUNE and score.run["penalty"] == "l2_sp":
+            grid.setdefault(score.run["alpha"], {})[score.run["beta"]] = score.numbers["miou"]
+    betas = sorted({beta for row in grid.values() for beta in row})
+    rows: Iterable[list[str]] = (
+        [f"{alpha:g}", *(f"{row[beta]:.1f}" if beta in row else "-" for beta in betas)]
+        for alpha, row in sorted(grid.items())
+    )
+    return table(["alpha, beta", *(f"{beta:g}" for beta in betas)], rows)

@@ -1,0 +1,136 @@
+"""Red -> near infrared over five folds of CWFID: what results/cwfid_folds.json has.
+
+    python scripts/index_cwfid.py CWFID
+    python scripts/cwfid_folds.py CWFID/pairs.csv --runs runs/cwfid_folds
+
+A fold holds out a block of neighbours, which may show the same plants; every image is held out
+once. Red labels teach the teacher; those of near infrared serve B2, at two rates, and the scores.
+Pairs are not aligned: the two sensors lie within 2 px of each other. A fold's number is the seed of
+its trainings.
+
+What is finished is not done again. IoUs go to RUNS/folds.json after each fold; the page of results
+has its table from a copy of it, results/cwfid_folds.json. Cost, estimated: one to two hours a fold
+on a core of an AMD EPYC. Not run in full yet. In seconds a training instead: --steps 1
+"""
+
+import argparse
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[0] = str(ROOT)  # this folder has an adapt.py of its own
+
+from adapt.data.index import run
+from adapt.data.pairs import read_csv
+from adapt.data.samples import Sample
+from adapt.disk.files import read_json, write_json, write_whole
+from adapt.disk.runs import SUMMARY, unfinished
+from adapt.disk.tables import csv_of
+from adapt.errors import InputError
+from adapt.evaluation.evaluate import metrics_path
+from adapt.machine.runtime import processor, say
+from adapt.settings.groups import DataConfig
+
+FOLDS = 5
+COLUMNS = ["x1", "x2", "y1"]
+CLASSES = ("soil", "crop", "weed")
+TRAINED = ("network=deeplab_vgg16", "network.width=0.25", "network.batch_norm=true",
+           "data.resize=[240,320]", "data.crop=[192,256]", "data.cache=true")  # fmt: skip
+RATES = {"w_inc_kd": 0.015, "B2": 0.05, "B2_lr_0.015": 0.015}
+"""Run -> learning rate."""
+LONGER = 3
+"""The teacher's steps, as a multiple of the others'."""
+
+
+def data_of(fold: int, samples: Sequence[Sample], out: Path) -> tuple[str, ...]:
+    """The settings of a fold of `samples`, whose files and list are written to `out`. Names begin
+    with `a` for what is trained on and with `b` for what is held out, so that two consecutive parts
+    tell them apart."""
+    held = [n * FOLDS // len(samples) == fold for n in range(len(samples))]
+    rows = [COLUMNS]
+    for aside, sample in zip(held, samples, strict=True):
+        sources = [Path(getattr(sample, column)) for column in COLUMNS]
+        names = [f"{column}/{'b' if aside else 'a'}_{source.name}"
+                 for column, source in zip(COLUMNS, sources, strict=True)]  # fmt: skip
+        for name, source in zip(names, sources, strict=True):
+            (out / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source, out / name)
+        rows.append(names)
+    index, share = out / "pairs.csv", sum(held) / len(held)
+    write_whole(index, csv_of(rows))
+    parts = f"data.parts={{train: {1 - share}, val: {share}}}"
+    classes = f"data.classes=[{','.join(CLASSES)}]"
+    return ("data=pairs", f"data.pairs={index}", classes, parts, "data.consecutive=true")
+
+
+def trainings(fold: int, data: Sequence[str], home: Path, steps: int) -> dict[str, tuple[str, ...]]:
+    """Run -> its command; what learns from the teacher has its data too."""
+    teacher = home / "teacher"
+    made = {"teacher": ("train", *data, *TRAINED, "schedule.lr=0.05", f"steps={LONGER * steps}")}
+    for name, rate in RATES.items():
+        how = ("train", f"start={teacher}", "domain=d2")
+        if not name.startswith("B2"):
+            how = ("adapt", f"teacher={teacher}", f"objective={name}")
+        made[name] = (*how, f"schedule.lr={rate}", f"steps={steps}")
+    return {k: (*command, f"run={home / k}", f"seed={fold}") for k, command in made.items()}
+
+
+def fra(command: str, *settings: str) -> None:
+    """A command of the project; what it refuses, it says itself."""
+    if subprocess.run([sys.executable, ROOT / f"scripts/{command}.py", *settings]).returncode:
+        raise InputError(f"{command} {' '.join(settings)}: it did not finish")
+
+
+def iou_of(run: Path, domain: str, variant: str = "") -> dict[str, float]:
+    """IoU of each class and their mean, in percent, on the images that are held out."""
+    result = metrics_path(run, DataConfig(name="pairs"), domain, "val", variant)
+    if not result.is_file():
+        adabn = f"adabn={'true' if variant else 'false'}"
+        fra("evaluate", f"run={run}", f"domain={domain}", "split=val", adabn)
+    truth = read_json(result)["truth"]
+    return dict(zip(CLASSES, truth["iou"], strict=True)) | {"mIoU": truth["miou"]}
+
+
+def scores(home: Path) -> Mapping[str, dict[str, float]]:
+    """What the trained networks of a fold reach on near infrared, and the teacher on red."""
+    teacher = home / "teacher"
+    return {
+        "the teacher on red": iou_of(teacher, "d1"),
+        "B0": iou_of(teacher, "d2"),
+        "AdaBN": iou_of(teacher, "d2", "adabn"),
+        **{name: iou_of(home / name, "d2") for name in RATES},
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("pairs", type=Path, help="the list that scripts/index_cwfid.py wrote")
+    parser.add_argument("--runs", type=Path, required=True, help="where all of it goes")
+    parser.add_argument("--steps", type=int, default=500, help="the teacher has thrice as many")
+    given = parser.parse_args()
+    samples = sorted(read_csv(given.pairs), key=lambda sample: sample.name)
+    if len(samples) < FOLDS or not all(sample.y1 for sample in samples):
+        raise InputError(f"{given.pairs}: {FOLDS} folds need as many pairs, all with labels")
+    found: dict[str, Mapping[str, dict[str, float]]] = {}
+    for fold in range(FOLDS):
+        home = given.runs / f"fold{fold}"
+        data = data_of(fold, samples, home / "data")
+        for name, (command, *settings) in trainings(fold, data, home, given.steps).items():
+            if unfinished(home / name):
+                fra(command, *settings)
+        found[f"fold{fold}"] = scores(home)
+        day = time.gmtime((home / "teacher" / SUMMARY).stat().st_mtime)
+        about = f"{given.steps} steps; {processor()}; {time.strftime('%Y-%m-%d', day)}"
+        write_json(given.runs / "folds.json", {"about": about, "folds": found})
+        for method, iou in found[f"fold{fold}"].items():
+            say(f"fold {fold}, {method}: {', '.join(f'{k} {v:.1f}' for k, v in iou.items())}")
+
+
+if __name__ == "__main__":
+    run(main)
