@@ -32,7 +32,16 @@ from adapt.data.images import read_image
 from adapt.disk.files import write_json
 from adapt.machine.runtime import progress
 from adapt.scan import checks
-from adapt.scan.measure import IMAGE, Record, Records, grey, measure_all, perceptual_hash
+from adapt.scan.measure import (
+    IMAGE,
+    Record,
+    Records,
+    apart,
+    grey,
+    in_processes,
+    measure,
+    perceptual_hash,
+)
 from adapt.scan.members import ERROR, Members, members
 from adapt.scan.pairs import content
 from adapt.settings.commands import ScanConfig
@@ -103,7 +112,8 @@ def swaps(given: argparse.Namespace) -> list[dict[str, Any]]:
         scan = ScanConfig(DataConfig(name=given.data, root=given.root, target=folder))
         found = members(scan.data)
         count = len(found.paired)
-        records, _ = measure_all(found.jobs(described=True), scan.workers)
+        jobs = found.jobs(described=True)
+        records, _ = apart(in_processes(measure, jobs, scan.workers, "scan"))
         trials = [("none", 0.0, [np.arange(count)])]
         for share in given.share:
             chosen = max(2, round(share * count))

@@ -1,11 +1,12 @@
 """The command align: the rig, how far it can be trusted, every pair, and what is written of it."""
 
 import json
+import shlex
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from shlex import join
 from typing import Any
 
 import numpy as np
@@ -17,11 +18,10 @@ from adapt.align.planted import Planted, planted
 from adapt.align.rig import Rig, middle_of
 from adapt.align.twin import PAIRS, folder_of, write_twin
 from adapt.data import Sample, check_owner, layout_of, load, prepare
-from adapt.data.copies import LOCK, claim
+from adapt.data.copies import claim
 from adapt.data.targets import refuse_targets
 from adapt.data.warp import COLUMNS, names_of
 from adapt.disk.files import (
-    clear,
     parse_json,
     read_mapping,
     read_text,
@@ -30,7 +30,7 @@ from adapt.disk.files import (
     write_whole,
     writing,
 )
-from adapt.disk.lock import only_writer
+from adapt.disk.portions import LOCK, PARTS, Portion, one_writer
 from adapt.disk.tables import csv_of
 from adapt.errors import InputError
 from adapt.machine.runtime import say
@@ -132,21 +132,14 @@ def align(config: AlignConfig) -> Alignment:
 
     Raises:
         InputError: no pairs, an unreadable image, a matcher that is no function or returns no
-            matches, or an `out` that was made with other settings.
+            matches, an `out` that was made with other settings, or a part that is missing.
     """
-    samples = pairs_of(config.data)
     out = Path(config.out)
-    if out.is_dir() and not (out / MADE_WITH).is_file() and strangers(out, {LOCK}):
-        raise InputError(f"out: {out} is not empty and no alignment")
-    with only_writer(out / LOCK, f"out: another process is writing {out}"):
-        claim(out, MADE_WITH, made_with(config, samples), {})
-        try:
-            found = found_of(config, samples, out)
-            write_whole(out / TABLE, csv_of(table(found.pairs, config.data)))
-            if config.twin and not found.refused:
-                write_twin(config, found.pairs)
-        finally:
-            clear(out.rglob(".*"))
+    with begun(config) as samples:
+        found = found_of(config, samples)
+        write_whole(out / TABLE, csv_of(table(found.pairs, config.data)))
+        if config.twin and not found.refused:
+            write_twin(config, found.pairs)
     for line in found.lines:
         say(line)
     if not found.refused:
@@ -154,9 +147,54 @@ def align(config: AlignConfig) -> Alignment:
         read |= {f"data.{place}": getattr(config.data, place) for place in PLACES}
         if config.twin:
             read = {"data": "pairs", "data.pairs": folder_of(config) / PAIRS}
-        named = join(f"{name}={value}" for name, value in read.items() if value)
+        named = shlex.join(f"{name}={value}" for name, value in read.items() if value)
         say(f"{out / TABLE}. Next:\n  fra adapt {named} teacher=… run=…")
     return found
+
+
+def align_part(config: AlignConfig) -> Path:
+    """Compare the pairs of a part from where the rig puts them, which the first part finds and the
+    others wait for; returns the part's journal. What is accepted is known when `align` has put
+    the parts together. It raises as `align` does."""
+    part = Portion.of_setting(config.part)
+    path = part.record(Path(config.out) / PARTS, ".jsonl")
+    with begun(config) as samples:
+        own, rig = part.of(samples), rig_for(config, samples)
+        pairs = journalled(path, own, config.data, rig, config.matcher, config.workers)
+        accepted = sum(pair.found.accepted for pair in pairs)
+    say(f"{path}: {len(own)} pairs, {accepted} of them can be told")
+    return path
+
+
+@contextmanager
+def begun(config: AlignConfig) -> Iterator[list[Sample]]:
+    """The pairs of a data set, while nobody else writes `config.out` or the part of it, and with
+    its rig there."""
+    samples, part = pairs_of(config.data), Portion.of_setting(config.part)
+    out = Path(config.out)
+    if out.is_dir() and not (out / MADE_WITH).is_file() and strangers(out, {LOCK}):
+        raise InputError(f"out: {out} is not empty and no alignment")
+
+    def begin() -> None:
+        claim(out, MADE_WITH, made_with(config, samples), {})
+        if part.joins:
+            join_journals(out, part, len(samples))
+        rig_for(config, samples)
+
+    with one_writer(out, part, begin):
+        yield samples
+
+
+def join_journals(out: Path, part: Portion, pairs: int) -> None:
+    """Make the journal of all pairs from those of the parts; an InputError where they lack some."""
+    texts, missing = [], []
+    for one in part.each:
+        path = one.record(out / PARTS, ".jsonl")
+        texts.append(read_text(path) if path.is_file() else "")
+        if texts[-1].count("\n") != len(one.of(range(pairs))):
+            missing.append(one)
+    part.refuse(out / PARTS, missing)
+    write_whole(out / JOURNAL, "".join(texts))
 
 
 def pairs_of(config: DataConfig) -> list[Sample]:
@@ -184,19 +222,28 @@ def made_with(config: AlignConfig, samples: Sequence[Sample]) -> dict[str, Any]:
     }
 
 
-def found_of(config: AlignConfig, samples: list[Sample], out: Path) -> Alignment:
-    """The rig, the pairs and the planted shifts; of what an interrupted call has left only the
-    rest is computed."""
+def places_of(config: AlignConfig, samples: Sequence[Sample]) -> list[int]:
+    """Which pairs the rig comes from and shifts are planted in."""
     count = min(config.sample or len(samples), len(samples))
-    places = np.linspace(0, len(samples) - 1, count).round().astype(int)
-    data, how = config.data, (config.matcher, config.workers)
+    return np.linspace(0, len(samples) - 1, count).round().astype(int).tolist()
+
+
+def rig_for(config: AlignConfig, samples: Sequence[Sample]) -> Rig:
+    """The rig, found once for an `out`."""
 
     def rig() -> dict[str, Any]:
-        return plain(asdict(measured([samples[i] for i in places], data, *how)))
+        some = [samples[i] for i in places_of(config, samples)]
+        return plain(asdict(measured(some, config.data, config.matcher, config.workers)))
 
-    recorded = once(out / RIG, rig)
-    size = (recorded["size"][0], recorded["size"][1])
-    common = Rig(recorded["kind"], np.array(recorded["matrix"]), size)
+    found = once(Path(config.out) / RIG, rig)
+    return Rig(found["kind"], np.array(found["matrix"]), (found["size"][0], found["size"][1]))
+
+
+def found_of(config: AlignConfig, samples: Sequence[Sample]) -> Alignment:
+    """The rig, the pairs and the planted shifts; of what an interrupted call has left only the
+    rest is computed."""
+    out, places, common = Path(config.out), places_of(config, samples), rig_for(config, samples)
+    data, how = config.data, (config.matcher, config.workers)
     pairs = list(journalled(out / JOURNAL, samples, data, common, *how))
 
     def shifts() -> dict[str, Any]:
@@ -242,7 +289,12 @@ def plain(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def journalled(
-    path: Path, samples: list[Sample], config: DataConfig, rig: Rig, matcher: str, workers: int
+    path: Path,
+    samples: Sequence[Sample],
+    config: DataConfig,
+    rig: Rig,
+    matcher: str,
+    workers: int,
 ) -> Iterator[Compared]:
     """All pairs, compared; each is kept in a line of a file as soon as it is."""
     text = read_text(path).rpartition("\n")[0] if path.is_file() else ""

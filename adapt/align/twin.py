@@ -10,7 +10,7 @@ import numpy as np
 from adapt.align.estimate import Compared
 from adapt.data import void_written
 from adapt.data.archives import MAX_BYTES, opened
-from adapt.data.copies import Output, make_all, write_manifest
+from adapt.data.copies import MANIFEST, Output, make_all, write_manifest
 from adapt.data.images import (
     decode,
     holding,
@@ -97,14 +97,14 @@ def write_twin(config: AlignConfig, pairs: Sequence[Compared]) -> Path:
     void = void_written(config.data)
     rows = [outputs_of(pair, folder, config.twin, void) for pair in pairs]
     outputs = [output for row in rows for output in row.values()]
-    digests = make_all(outputs, config.workers, "twin")
+    digests = make_all(folder, outputs, config.workers, "twin")
     columns = [column for column in COLUMNS if any(column in row for row in rows)]
     table = [
         [row[c].target.relative_to(folder).as_posix() if c in row else "" for c in columns]
         for row in rows
     ]
     write_whole(folder / PAIRS, csv_of([columns, *table]))
-    return write_manifest(folder, {"side": config.twin}, outputs, digests)
+    return write_manifest(folder / MANIFEST, {"side": config.twin}, digests)
 
 
 def outputs_of(found: Compared, out: Path, side: str, void: int) -> Row:

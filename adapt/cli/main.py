@@ -111,7 +111,8 @@ def fail(message: str, status: int) -> None:
     """End with the message on stderr and the status.
 
     In a sweep (-m) the other runs go on, and main ends it with status 1 after the last one; only a
-    signal ends it at once. A launcher's job, which is a process of its own, has the status too.
+    signal ends it at once. A launcher's job is a process of its own, which tells the first one by
+    this exception; that of submitit has the status too.
     """
     sweep = HydraConfig.get().mode == RunMode.MULTIRUN
     given = [o for o in overrides() if "$" not in o]
@@ -128,6 +129,7 @@ def fail(message: str, status: int) -> None:
         sys.exit(status)
     if "SUBMITIT_EXECUTOR" in os.environ:
         atexit.register(os._exit, status)
+    if HydraConfig.get().runtime.choices["hydra/launcher"] != "basic":
         raise Failed(message)
 
 

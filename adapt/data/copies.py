@@ -2,21 +2,25 @@
 interrupted, with a manifest of their digests."""
 
 import hashlib
+import io
 import os
-from collections.abc import Callable
+import tarfile
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from adapt.data.archives import members
 from adapt.data.images import read_image
-from adapt.disk.files import clear, read_mapping, sha256, write_json, write_whole
+from adapt.disk.files import read_mapping, reading, sha256, whole_file, write_json, write_whole
+from adapt.disk.portions import PARTS, Portion
 from adapt.errors import InputError
 from adapt.machine.runtime import progress
 from adapt.machine.workers import spread
 from adapt.settings.mapping import differences
 
-MANIFEST, LOCK = "manifest.json", "lock"
+MANIFEST = "manifest.json"
 
 
 @dataclass(frozen=True)
@@ -31,48 +35,92 @@ class Output:
     """Is it the source's own?"""
 
 
-def make(output: Output) -> str:
+@dataclass(frozen=True)
+class Shard:
+    """A tar archive of files of a copy."""
+
+    target: Path
+    members: Mapping[str, Output]
+    """Name in the archive -> the file, whose own target does not count."""
+
+
+def make(output: Output | Shard) -> str:
     """Make one file, unless an interrupted call has left it there whole; returns its SHA-256."""
     if output.target.exists() and intact(output):
         return sha256(output.target)
+    if isinstance(output, Shard):
+        return pack(output)
     content = output.make(output.source)
     write_whole(output.target, content, durable=False)
     return hashlib.sha256(content).hexdigest()
 
 
-def intact(output: Output) -> bool:
+def pack(shard: Shard) -> str:
+    """Write an archive; the same files make the same bytes."""
+    with whole_file(shard.target) as stream, tarfile.open(fileobj=stream, mode="w") as archive:
+        for name, output in shard.members.items():
+            with reading(output.source):
+                content = output.make(output.source)
+            about = tarfile.TarInfo(name)
+            about.size = len(content)
+            archive.addfile(about, io.BytesIO(content))
+    return sha256(shard.target)
+
+
+def intact(output: Output | Shard) -> bool:
     """Whether the file of an interrupted call survived: power failures leave empty or torn ones."""
-    if output.same:
+    if isinstance(output, Output) and output.same:
         return output.target.read_bytes() == output.source.read_bytes()
     try:
+        if isinstance(output, Shard):
+            return [name for name, _, _ in members(output.target)] == [*output.members]
         return read_image(output.target).size > 0
     except InputError:
         return False
 
 
-def make_all(outputs: list[Output], workers: int, what: str) -> list[str]:
-    """All digests in the files' order; 0 workers = one for each core, 1 = this process."""
+def make_all(
+    out: Path, outputs: Sequence[Output | Shard], workers: int, what: str
+) -> dict[str, str]:
+    """The digests of all files by their names in `out`; 0 workers = one for each core, 1 = this
+    process."""
     workers = workers or os.cpu_count() or 1
+    chunk = 1 if any(isinstance(output, Shard) for output in outputs[:1]) else 4
     here = nullcontext(map(make, outputs))
-    with here if workers == 1 else spread(make, outputs, workers, 4, what) as found:
-        return list(progress(found, what=what, total=len(outputs)))
+    with here if workers == 1 else spread(make, outputs, workers, chunk, what) as found:
+        digests = list(progress(found, what=what, total=len(outputs)))
+    return dict(zip(relative_names(out, outputs), digests, strict=True))
+
+
+def relative_names(out: Path, outputs: Iterable[Output | Shard]) -> list[str]:
+    return [output.target.relative_to(out).as_posix() for output in outputs]
 
 
 def claim(out: Path, name: str, made_with: dict[str, Any], former: dict[str, Any]) -> None:
-    """Mark `out` as what these settings make, in its file `name`, or check that it is; clear what a
-    killed call left. Settings that an earlier version did not record count as `former`."""
+    """Mark `out` as what these settings make, in its file `name`, or check that it is. Settings
+    that an earlier version did not record count as `former`."""
     if not (out / name).is_file():
         write_json(out / name, made_with)
     elif changed := differences(former | read_mapping(out / name), made_with):
         raise InputError(f"out: {out} was made otherwise (there -> given): {'; '.join(changed)}")
-    clear(out.rglob(".*"))
 
 
-def write_manifest(
-    out: Path, made_with: dict[str, Any], outputs: list[Output], digests: list[str]
-) -> Path:
+def write_manifest(path: Path, made_with: dict[str, Any], digests: Mapping[str, str]) -> Path:
     """The record, written last, of settings and of every file's digest."""
     os.sync()  # the files before the manifest that vouches for them
-    names = (output.target.relative_to(out).as_posix() for output in outputs)
-    write_json(out / MANIFEST, {**made_with, "sha256": dict(zip(names, digests, strict=True))})
-    return out / MANIFEST
+    write_json(path, {**made_with, "sha256": digests})
+    return path
+
+
+def put_together(
+    out: Path, part: Portion, names: Callable[[Portion], Sequence[str]]
+) -> dict[str, str]:
+    """The digests that the parts recorded by manifests of their own; an InputError where one has
+    none, or has others than `names` says."""
+    digests: dict[str, str] = {}
+    for one, record in part.records(out / PARTS):
+        own = record.get("sha256", {})
+        if [*own] != names(one):
+            raise InputError(f"part={one}: {one.record(out / PARTS)} is of other files; repeat it")
+        digests |= own
+    return digests

@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import yaml
 
@@ -95,17 +95,15 @@ def refuse_links(folder: Path) -> None:
                 )
 
 
-def write_whole(path: Path, content: bytes | str, durable: bool = True) -> None:
-    """Replace `path` by `content` in one step: temporary file beside it, fsync, rename. Such files
-    that a killed process left are removed. In a text, which becomes UTF-8, names that are not UTF-8
-    stay as they are on disk.
+@contextmanager
+def whole_file(path: Path, durable: bool = True) -> Iterator[BinaryIO]:
+    """A stream for what replaces `path` in one step when the block ends well: temporary file beside
+    it, fsync, rename. Such files that a killed process left are removed.
 
     Without `durable` there is no fsync, which costs milliseconds a file: a killed process leaves
     the file whole or not at all, a power failure may leave it empty.
     """
     temporary = path.with_name(f".{path.name}.tmp-{os.getpid()}")
-    if isinstance(content, str):
-        content = content.encode(errors="surrogateescape")
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         clear(leftovers(path.parent.resolve()).pop(path.name, ()))
@@ -114,13 +112,22 @@ def write_whole(path: Path, content: bytes | str, durable: bool = True) -> None:
             with temporary.open("xb") as stream:
                 with suppress(OSError):  # not every file system has locks
                     fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                stream.write(content)
+                yield stream
                 stream.flush()
                 if durable:
                     os.fsync(stream.fileno())
                 temporary.replace(path)
         finally:
             temporary.unlink(missing_ok=True)
+
+
+def write_whole(path: Path, content: bytes | str, durable: bool = True) -> None:
+    """Replace `path` by `content` in one step, as `whole_file` does. In a text, which becomes
+    UTF-8, names that are not UTF-8 stay as they are on disk."""
+    if isinstance(content, str):
+        content = content.encode(errors="surrogateescape")
+    with whole_file(path, durable) as stream:
+        stream.write(content)
 
 
 def finite(content: Any) -> Any:

@@ -11,9 +11,9 @@ from adapt.errors import InputError
 
 
 @contextmanager
-def only_writer(path: Path, what: str, *, keep: bool = False) -> Iterator[None]:
+def only_writer(path: Path, what: str, *, keep: bool = False, wait: bool = False) -> Iterator[None]:
     """Hold the lock file `path`, whose folder is made. At the end both are removed, the folder if
-    nothing came into it, unless the lock is to be kept.
+    nothing came into it, unless the lock is to be kept. With `wait` another process is waited for.
 
     A forked child (a worker of a data loader) does not inherit the lock, and a link at `path` is
     not followed.
@@ -26,7 +26,7 @@ def only_writer(path: Path, what: str, *, keep: bool = False) -> Iterator[None]:
     path.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(path, blocking=False, fallback_to_soft=False)
     try:
-        lock.acquire()
+        lock.acquire(blocking=wait)
     except Timeout:
         raise InputError(f"{what} (it holds {path})") from None
     except OSError as error:

@@ -1,8 +1,9 @@
 """The predict command: index masks, or labels, of a data set's split or of a folder of images."""
 
 import io
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from adapt.data.tiff import Place, geotiff, place_of
 from adapt.data.video import VIDEOS, on_disk, opened_video, without_frame
 from adapt.disk.files import read_mapping, strangers, write_json, write_whole
 from adapt.disk.lock import scratch_folder
+from adapt.disk.portions import LOCK, PARTS, Portion, one_writer
 from adapt.disk.runs import own_image, read_config, read_data
 from adapt.disk.tables import csv_of
 from adapt.errors import InputError
@@ -82,26 +84,45 @@ def predict_into(
     about |= {"fit": settings.fit} if settings.fit != STRETCH else {}
     machine = runtime(config.device, config.precision)
     check_sizes(data, settings, [image])
-    claim(out, about)
-    say(sees(model.network))
-    reading = Reading(settings, model.network, config.batch, config.workers, config.protocol)
-    if data.classification:
-        label_images(out / LABELS, machine, net, reading, data, image)
-        say(f"{out / LABELS}: {len(data.samples)} predictions of {config.run}")
-        return
+    part, begin = Portion.of_setting(config.part), partial(claim, out, about)
+    with one_writer(out, part, begin) if part.count else nullcontext(begin()):
+        say(sees(model.network))
+        reading = Reading(settings, model.network, config.batch, config.workers, config.protocol)
+        own = replace(data, samples=part.of(data.samples, config.batch))  # its batches stay whole
+        net = machine.place(net).eval()
+        if data.classification:
+            label_images(config, machine, net, reading, own, image)
+        else:
+            mask_images(config, machine, net, reading, own, image)
+
+
+def mask_images(
+    config: PredictConfig,
+    machine: Runtime,
+    net: nn.Module,
+    reading: Reading,
+    data: DataSet,
+    image: str,
+) -> None:
+    """Write the index masks that are not there yet."""
+    part, out = Portion.of_setting(config.part), Path(config.out)
+    if part.joins:
+        part.records(out / PARTS)  # none is missing
     places = {s.name: place_of(on_disk(getattr(s, image))) for s in data.samples}
     outputs = {name: files(config, name, place) for name, place in places.items()}
     waiting = tuple(s for s in data.samples if not all(p.is_file() for p in outputs[s.name]))
-    net = machine.place(net).eval()
-    whole = Whole(replace(data, samples=waiting), settings, [image])
+    whole = Whole(replace(data, samples=waiting), reading.data, [image])
     values = np.array(data.values, np.min_scalar_type(max(data.values)))
     for group in groups(whole, reading, "predict"):
         found = predicted(machine, net, reading, group, image, config.probabilities)
         for item, one in zip(group, found, strict=True):
             name = item["name"]
             write(config, item, one, values, outputs[name], places[name])
-    void = "; what data.fit=crop has cut off is void" if settings.fit == CROP else ""
-    say(f"{out}: {len(data.samples)} predictions of {config.run}, {len(waiting)} of them new{void}")
+    void = "; what data.fit=crop has cut off is void" if reading.data.fit == CROP else ""
+    said = f"{len(data.samples)} predictions of {config.run}, {len(waiting)} of them new{void}"
+    if part.number:
+        write_json(part.record(out / PARTS), {"images": len(data.samples)})
+    say(f"{out}: {said}")
 
 
 def inputs_of(
@@ -126,6 +147,8 @@ def inputs_of(
         bands, limits = config.data.bands or bands, config.data.range or limits
         settings = replace(settings, bands=bands, range=limits)
     if images.suffix.lower() in VIDEOS:
+        if config.part:
+            raise InputError(f"part: {images} is a video, which is read in one call")
         folder = stack.enter_context(scratch_folder(Path(config.out), "frames", "out"))
         named = frames(images, folder)
     elif images.is_file():
@@ -226,16 +249,28 @@ def write(
 
 
 def label_images(
-    file: Path, machine: Runtime, net: nn.Module, reading: Reading, data: DataSet, image: str
+    config: PredictConfig,
+    machine: Runtime,
+    net: nn.Module,
+    reading: Reading,
+    data: DataSet,
+    image: str,
 ) -> None:
-    """Write the table of predicted classes, unless it is there."""
-    if file.is_file():
-        return
-    rows = [["name", "class", "probability"]]
-    found = classify(machine, machine.place(net), reading, data, image, "predict")
-    for sample, label, chance in zip(data.samples, *found, strict=True):
-        rows.append([sample.name, data.classes[label], f"{chance:.4f}"])
-    write_whole(file, csv_of(rows))
+    """Write the table of predicted classes, or a part's record of its rows, unless it is there."""
+    part, out = Portion.of_setting(config.part), Path(config.out)
+    file = part.record(out / PARTS) if part.number else out / LABELS
+    rows = []
+    if part.joins:
+        rows = [row for _, record in part.records(out / PARTS) for row in record["rows"]]
+    elif data.samples and not file.is_file():
+        found = classify(machine, net, reading, data, image, "predict")
+        for sample, label, chance in zip(data.samples, *found, strict=True):
+            rows.append([sample.name, data.classes[label], f"{chance:.4f}"])
+    if part.number and not file.is_file():
+        write_json(file, {"rows": rows})
+    elif not file.is_file():
+        write_whole(file, csv_of([["name", "class", "probability"], *rows]))
+    say(f"{file}: {len(data.samples)} predictions of {config.run}")
 
 
 def claim(out: Path, about: dict[str, Any]) -> None:
@@ -246,7 +281,7 @@ def claim(out: Path, about: dict[str, Any]) -> None:
                 f"out: {out} holds other predictions (there -> given): "
                 f"{'; '.join(changed)}; give a new folder"
             )
-    elif out.is_dir() and strangers(out, set()):
+    elif out.is_dir() and strangers(out, {LOCK}):
         raise InputError(f"out: {out} is not empty and holds no predictions; give a new folder")
     else:
         write_json(out / MANIFEST, about)

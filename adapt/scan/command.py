@@ -11,12 +11,14 @@ from typing import Any
 from adapt.data.samples import map_fields
 from adapt.data.targets import refuse_targets
 from adapt.disk.files import write_json
+from adapt.disk.portions import Portion
 from adapt.disk.tables import text_table
 from adapt.errors import Stopped
 from adapt.machine.runtime import say
 from adapt.scan import checks
 from adapt.scan.checks import size_text
-from adapt.scan.measure import IMAGE, Records, measure_all, statistics
+from adapt.scan.measure import IMAGE, Records, apart, statistics
+from adapt.scan.measured import measure_part, measured
 from adapt.scan.members import ERROR, REMEDIES, WARNING, Finding, Members, error, members
 from adapt.scan.pairs import content, sample
 from adapt.settings.choices import HASH_BITS
@@ -29,12 +31,16 @@ MOST, MANY = 5, 40
 
 
 def scan(config: ScanConfig) -> Path:
-    """Check `config.data` and write the report; returns its path.
+    """Check `config.data` and write the report; returns its path. A part only decodes its files,
+    and its record is returned.
 
     Raises:
-        InputError: there is nothing to scan: unknown data set, no such folder.
+        InputError: there is nothing to scan: unknown data set, no such folder; or a part is
+            missing.
         Stopped: with status 1 if there are errors; the report is written.
     """
+    if Portion.of_setting(config.part).number:
+        return measure_part(config)
     findings, summary = check(config)
     for line in overview(summary, config.near):
         say(line)
@@ -56,7 +62,8 @@ def check(config: ScanConfig) -> tuple[list[Finding], dict[str, Any]]:
     """All findings, each once, and the figures that go with them."""
     refuse_targets(config.data, "scan")
     found = members(config.data)
-    records, broken = measure_all(found.jobs(described=config.pairs), config.workers)
+    made = measured(config, found)
+    records, broken = apart(made.records)
     remedy = REMEDIES["unreadable"]
     findings = [
         *found.findings,
@@ -88,8 +95,8 @@ def check(config: ScanConfig) -> tuple[list[Finding], dict[str, Any]]:
     if config.statistics:
         jobs = found.images(found.training)
         summary["statistics"] = {
-            side: statistics([job for job in every if (job[0], job[1]) in records], config.workers)
-            for side, every in jobs.items()
+            side: statistics([own[job[0]] for job in jobs[side] if job[0] in own])
+            for side, own in made.moments.items()
         }
     if config.pairs and found.paired:
         more, summary["pairs"] = content(found, records, config)

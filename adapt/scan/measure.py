@@ -2,11 +2,11 @@
 
 import hashlib
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import cv2
 import numpy as np
@@ -15,6 +15,8 @@ from adapt.data.images import as_rgb, image_header, read_image, read_indices, re
 from adapt.errors import InputError
 from adapt.machine.runtime import progress
 from adapt.machine.workers import spread
+
+T = TypeVar("T")
 
 IMAGE, LABEL, VALID = "image", "label", "valid"
 
@@ -152,28 +154,27 @@ def moments(job: Job) -> np.ndarray:
     return np.stack([count, values.sum(0), np.square(values).sum(0)])
 
 
-def statistics(jobs: list[Job], workers: int) -> dict[str, list[float]]:
-    """Mean and standard deviation of each channel over all pixels of some images."""
-    workers = workers or (1 if len(jobs) <= SMALL else os.cpu_count() or 1)
-    here = nullcontext(map(moments, jobs))
-    with here if workers == 1 else spread(moments, jobs, workers, 16, "scan") as found:
-        every = list(progress(found, what="statistics", total=len(jobs)))
+def statistics(every: Sequence[np.ndarray]) -> dict[str, list[float]]:
+    """Mean and standard deviation of each channel over all pixels, from images' `moments`."""
     count, total, squares = np.sum(every, axis=0)
     mean = total / count
     std = np.sqrt(np.maximum(squares / count - mean**2, 0))
     return {"mean": mean.round(4).tolist(), "std": std.round(4).tolist()}
 
 
-def measure_all(jobs: list[Job], workers: int) -> tuple[Records, list[Record]]:
-    """The records of all files that could be read, in the jobs' order, and those of the others.
-
-    One worker measures in this process; 0 = one for each core, or one for few files.
+def in_processes(work: Callable[[Job], T], jobs: Sequence[Job], workers: int, what: str) -> list[T]:
+    """What `work` makes of all jobs, in their order; one worker works in this process, 0 = one for
+    each core, or one for few files.
 
     Raises:
         Stopped: a worker process died, which is mostly the system's answer to too little memory.
     """
     workers = workers or (1 if len(jobs) <= SMALL else os.cpu_count() or 1)
-    here = nullcontext(map(measure, jobs))
-    with here if workers == 1 else spread(measure, jobs, workers, 16, "scan") as found:
-        every = list(progress(found, what="scan", total=len(jobs)))
+    here = nullcontext(map(work, jobs))
+    with here if workers == 1 else spread(work, jobs, workers, 16, "scan") as found:
+        return list(progress(found, what=what, total=len(jobs)))
+
+
+def apart(every: Sequence[Record]) -> tuple[Records, list[Record]]:
+    """The records of files that could be read, and the others."""
     return {(r.path, r.role): r for r in every if not r.error}, [r for r in every if r.error]

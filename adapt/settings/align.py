@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import Annotated
 
 from adapt.errors import InputError
-from adapt.settings.checks import Count, OneOf, Settings, Workers
+from adapt.settings.checks import Count, OneOf, Part, Settings, Workers
 from adapt.settings.groups import DataConfig
 
 SIDES = ("", "x1", "x2")
@@ -34,6 +34,9 @@ class AlignConfig(Settings):
     workers: Workers = 0
     """Number of processes that compare; 0 = one for each core, 1 = this process. A matcher of your
     own stays in this process."""
+    part: Part = ""
+    """Part of the pairs that this call compares, of as many calls as `i/n` says. `all/n` then
+    plants shifts and writes table, report and twin. Empty = all in one call."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

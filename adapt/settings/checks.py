@@ -5,6 +5,7 @@ and `--help` and docs/settings.md say "number at least 0".
 """
 
 import math
+import re
 from collections.abc import Iterable
 from dataclasses import fields
 from functools import cache
@@ -118,6 +119,25 @@ class Adapters:
             Range(0).check(f"{what}.{layer}", rank)
 
 
+PART = re.compile("(all|[0-9]{1,6})/([1-9][0-9]{0,5})")
+"""Which part of how many."""
+
+
+class PartOf:
+    """A part of the files that a command works on, which several calls share."""
+
+    def __str__(self) -> str:
+        return "i/n | all/n"
+
+    def check(self, what: str, value: str) -> None:
+        found = PART.fullmatch(value)
+        if value and not (found and (found[1] == "all" or int(found[1]) <= int(found[2]))):
+            raise InputError(
+                f"{what} is {value!r}; give i/n, where i counts from 1 to n, or from 0 to n - 1, "
+                "or all/n, which puts the parts together"
+            )
+
+
 Count = Annotated[int, Range(0)]
 Positive = Annotated[int, Range(1)]
 Batch = Annotated[int, Range(1, 2**16)]
@@ -126,6 +146,7 @@ Strength = Annotated[float, Range(0)]
 Share = Annotated[float, Range(0, 1)]
 SIZE = Pixels()
 Size = Annotated[list[int], SIZE]
+Part = Annotated[str, PartOf()]
 Precision = Annotated[str, OneOf("auto", "fp32", "bf16")]
 
 

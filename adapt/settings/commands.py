@@ -10,6 +10,7 @@ from adapt.settings.checks import (
     Batch,
     Count,
     OneOf,
+    Part,
     Positive,
     Range,
     Settings,
@@ -114,6 +115,9 @@ class PredictConfig(OfARun, Machine):
     protocol: ProtocolConfig = field(default_factory=ProtocolConfig)
     batch: Batch = 8
     """Images in a batch."""
+    part: Part = ""
+    """Part of the images that this call predicts, of as many calls as `i/n` says. `all/n` then sees
+    that none is missing. Empty = all in one call."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -238,6 +242,12 @@ class DistortConfig(Settings):
     that ripple and cubism move (void where the image shows none of it)."""
     workers: Workers = 0
     """Number of processes that filter; 0 = one for each core, 1 = this process."""
+    shards: Count = 0
+    """Number of pairs in a tar archive: `data.shards=out/LIST` reads the old and new images and
+    labels of a list. 0 = no archives, but the layout and names of the data set."""
+    part: Part = ""
+    """Part of the twin that this call makes, of as many calls as `i/n` says. `all/n` then writes
+    lists and manifest. Empty = all in one call."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -336,6 +346,9 @@ class ScanConfig(Settings):
     """JSON file that receives the report."""
     workers: Workers = 0
     """Number of processes that decode; 0 = one for each core, 1 = this process."""
+    part: Part = ""
+    """Part of the files that this call decodes, of as many calls as `i/n` says. `all/n` then checks
+    and writes the report. Empty = all in one call."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

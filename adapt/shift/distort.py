@@ -1,22 +1,50 @@
 """make_distorted_voc: a data set's shifted twin, with the same layout, names and labels."""
 
 import inspect
+import json
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import chain
 from pathlib import Path
+from shlex import join
 from typing import Any
 
 import numpy as np
 
-from adapt.data import Layout, Sample, check_owner, layout_of, prepare, read_split, void_written
-from adapt.data.copies import LOCK, Output, claim, make_all, write_manifest
-from adapt.data.images import holding, image_size, png, read_image, read_indices, voc_palette
+from adapt.data import (
+    Layout,
+    Sample,
+    check_owner,
+    label_values,
+    layout_of,
+    prepare,
+    read_split,
+    void_written,
+)
+from adapt.data.copies import (
+    MANIFEST,
+    Output,
+    Shard,
+    claim,
+    make_all,
+    put_together,
+    relative_names,
+    write_manifest,
+)
+from adapt.data.images import (
+    SUFFIXES,
+    holding,
+    image_size,
+    png,
+    read_image,
+    read_indices,
+    voc_palette,
+)
 from adapt.data.sampling import image_seed
 from adapt.data.targets import of_old
-from adapt.disk.files import clear, read_mapping, strangers
-from adapt.disk.lock import only_writer
+from adapt.disk.files import read_mapping, strangers
+from adapt.disk.portions import LOCK, PARTS, Portion, one_writer
 from adapt.errors import InputError, unknown
 from adapt.machine.runtime import say
 from adapt.settings.commands import DistortConfig
@@ -43,6 +71,11 @@ def copied(source: Path, data: DataConfig) -> bytes:
     """The label as it is, if it is one."""
     read_indices(source, data.colors)
     return source.read_bytes()
+
+
+def as_png(source: Path) -> bytes:
+    """A label of SBD's, which are no images."""
+    return png(read_indices(source), PALETTE)
 
 
 def moved(source: Path, shift: ShiftConfig, seed: int, void: int, data: DataConfig) -> bytes:
@@ -87,18 +120,109 @@ def twin(sample: Sample, root: Path, out: Path, moving: bool) -> Sample:
     return replace(sample, x1=x1, y1=y1.with_suffix(".png") if y1 and moving else y1)
 
 
+def outputs_of(
+    sample: Sample, config: DistortConfig, root: Path, out: Path, moving: bool
+) -> list[Output]:
+    """A sample's files in the twin: the image and its label, if it has one."""
+    made, data = twin(sample, root, out, moving), config.data
+    shift, seed = config.shift, image_seed(config.seed, sample.name)
+    image = partial(filtered, shift=shift, seed=seed, data=data)
+    outputs = [Output(sample.x1, made.x1, image, same=False)]
+    if sample.y1 and made.y1:
+        follow = partial(moved, shift=shift, seed=seed, void=void_written(data), data=data)
+        label = follow if moving else partial(copied, data=data)
+        outputs.append(Output(sample.y1, made.y1, label, same=not moving))
+    return outputs
+
+
+def shard_of(target: Path, samples: Sequence[Sample], config: DistortConfig, moving: bool) -> Shard:
+    """An archive of pairs, as data.shards has them: old images and their labels as they are, new
+    images, and their labels where these move."""
+    members = {}
+    for sample in samples:
+        image, *label = outputs_of(sample, config, sample.x1.parent, target.parent, moving)
+        members[f"{sample.name}.x1{sample.x1.suffix}"] = Output(sample.x1, target)
+        members[f"{sample.name}.x2.png"] = image
+        if sample.y1:
+            kept = sample.y1.suffix.lower() in SUFFIXES
+            keep = partial(copied, data=config.data) if kept else as_png
+            name = f"{sample.name}.y{sample.y1.suffix if kept else '.png'}"
+            members[name] = Output(sample.y1, target, keep)
+        members |= {f"{sample.name}.y2.png": own for own in label if moving}
+    return Shard(target, members)
+
+
 def make_distorted(config: DistortConfig) -> Path:
-    """Write the twin of `config.data` to `config.out`; returns its manifest.
+    """Write the twin of `config.data` to `config.out`, or with `shards` archives of pairs; returns
+    its manifest.
 
     An interrupted call is continued by the same one; the result is byte for byte that of an
-    undisturbed call and does not depend on the number of workers. The manifest, written last, has
-    the parameters and every file's SHA-256.
+    undisturbed call and does not depend on the number of workers, nor on parts, each of which
+    writes the files of its share and a manifest of them. The manifest, written last, has the
+    parameters and every file's SHA-256.
 
     Raises:
-        InputError: wrong filter, parameters or folders, an unreadable image, or an `out` that was
-            made with other parameters.
+        InputError: wrong filter, parameters or folders, an unreadable image, an `out` that was made
+            with other parameters, or a part that is missing.
     """
-    layout = layout_of(config.data)
+    layout, part = layout_of(config.data), Portion.of_setting(config.part)
+    root, out = folders_of(config, layout)
+    apply_shift(np.zeros((8, 8, 3), np.uint8), config.shift, 0)
+    lists = splits_of(config.data, layout, root)
+    samples = list({s.name: s for split in lists.values() for s in split}.values())
+    size = config.shards
+    archives = [
+        (out / split / f"{start // size:06d}.tar", members[start : start + size])
+        for split, members in (lists.items() if size else ())
+        for start in range(0, len(members), size)
+    ]
+    moving = config.labels == "moved" and config.shift.name in SOURCES
+    if moving:
+        if not part.joins:
+            own = chain(*(of for _, of in part.of(archives))) if size else part.of(samples)
+            check_label_sizes(own)
+        if config.data.colors and not config.data.void:
+            raise InputError(
+                "labels=moved with data.colors needs data.void, the place of void's colour"
+            )
+    if out.is_dir() and not (out / MADE_WITH).is_file() and strangers(out, {LOCK}):
+        raise InputError(f"out: {out} is not empty and not a shifted data set")
+
+    def files(one: Portion) -> Sequence[Output] | Sequence[Shard]:
+        if size:
+            return [shard_of(*archive, config, moving) for archive in one.of(archives)]
+        return [*chain(*(outputs_of(s, config, root, out, moving) for s in one.of(samples)))]
+
+    with one_writer(
+        out, part, lambda: claim(out, MADE_WITH, made_with(config), {"labels": "given"})
+    ):
+        if part.joins:
+            digests = put_together(out, part, lambda one: relative_names(out, files(one)))
+        else:
+            digests = make_all(out, files(part), config.workers, "distort")
+        about = read_mapping(out / MADE_WITH)
+        if part.number:
+            say(f"{out}: part={part}, {len(digests)} files")
+            return write_manifest(part.record(out / PARTS), about, digests)
+        if not size:
+            for split, members in lists.items():
+                layout.write_list(out, split, [twin(s, root, out, moving) for s in members])
+        counts = {split: len(members) for split, members in lists.items()}
+        manifest = write_manifest(out / MANIFEST, about | {"splits": counts}, digests)
+    say(f"{out}: {len(samples)} images, {', '.join(f'{k} {n}' for k, n in counts.items())}")
+    if size:
+        say(f"to read its pairs: {reading(config, layout, out)}")
+    if config.data.bands:
+        say("its images are RGB: as data.target they need data.bands_x2=[1,2,3]")
+    return manifest
+
+
+def folders_of(config: DistortConfig, layout: Layout) -> tuple[Path, Path]:
+    """The source, which is drawn or downloaded if that is asked for, and the twin's folder.
+
+    Raises:
+        InputError: a data set that cannot be distorted, or folders that contain each other.
+    """
     check_owner(config.data)
     prepare(config.data)
     if not config.data.root:
@@ -108,48 +232,27 @@ def make_distorted(config: DistortConfig) -> Path:
             f"{config.data.name} has the label maps {', '.join(layout.tasks)}; a twin has one: "
             "distort the data sets that they come from"
         )
+    if config.shards and layout.classification:
+        raise InputError(
+            f"shards: {config.data.name} has one label an image, for which archives of pairs have "
+            "no place"
+        )
     root, out = layout.home(Path(config.data.root)), Path(config.out)
     source, target = root.resolve(), out.resolve()
     if target.is_relative_to(source) or source.is_relative_to(target):
         raise InputError(f"out: {out} and the source {root} must not contain each other")
-    apply_shift(np.zeros((8, 8, 3), np.uint8), config.shift, 0)
-    lists = splits_of(config.data, layout, root)
-    samples = {s.name: s for split in lists.values() for s in split}
-    moving = config.labels == "moved" and config.shift.name in SOURCES
-    if moving:
-        check_label_sizes(samples.values())
-        if config.data.colors and not config.data.void:
-            raise InputError(
-                "labels=moved with data.colors needs data.void, the place of void's colour"
-            )
-    if out.is_dir() and not (out / MADE_WITH).is_file() and strangers(out, {LOCK}):
-        raise InputError(f"out: {out} is not empty and not a shifted data set")
-    twins = {name: twin(sample, root, out, moving) for name, sample in samples.items()}
-    void = void_written(config.data)
-    outputs = []
-    for name, sample in samples.items():
-        seed = image_seed(config.seed, name)
-        image = partial(filtered, shift=config.shift, seed=seed, data=config.data)
-        outputs.append(Output(sample.x1, twins[name].x1, image, same=False))
-        if sample.y1 and (y1 := twins[name].y1):
-            follow = partial(moved, shift=config.shift, seed=seed, void=void, data=config.data)
-            label = follow if moving else partial(copied, data=config.data)
-            outputs.append(Output(sample.y1, y1, label, same=not moving))
-    with only_writer(out / LOCK, f"out: another process is writing {out}"):
-        claim(out, MADE_WITH, made_with(config), {"labels": "given"})
-        try:
-            digests = make_all(outputs, config.workers, "distort")
-            for split, members in lists.items():
-                layout.write_list(out, split, [twins[s.name] for s in members])
-            counts = {split: len(members) for split, members in lists.items()}
-            about = read_mapping(out / MADE_WITH) | {"splits": counts}
-            manifest = write_manifest(out, about, outputs, digests)
-        finally:
-            clear(out.rglob(".*"))
-    say(f"{out}: {len(samples)} images, {', '.join(f'{k} {n}' for k, n in counts.items())}")
-    if config.data.bands:
-        say("its images are RGB: as data.target they need data.bands_x2=[1,2,3]")
-    return manifest
+    return root, out
+
+
+def reading(config: DistortConfig, layout: Layout, out: Path) -> str:
+    """The settings that read the training pairs of archives, whose labels have the values of the
+    data set that they come from."""
+    data, classes = config.data, layout.classes or tuple(config.data.classes)
+    void, codes = label_values(data, classes)
+    listed = data.train_split or layout.train_split
+    given = {"classes": classes, "void": void, "codes": codes, "colors": data.colors}
+    values = (f"data.{what}={json.dumps([*value])}" for what, value in given.items() if value)
+    return join(["data=pairs", f"data.shards={out / listed}", *values])
 
 
 def splits_of(config: DataConfig, layout: Layout, root: Path) -> dict[str, Sequence[Sample]]:
@@ -185,4 +288,5 @@ def made_with(config: DistortConfig) -> dict[str, Any]:
         "parameters": config.shift.parameters,
         "seed": config.seed,
         "labels": config.labels,
+        **({"shards": config.shards} if config.shards else {}),
     }

@@ -12,7 +12,7 @@ from adapt.align.command import TABLE, align, pairs_of
 from adapt.align.models import moved_by
 from adapt.align.twin import image
 from adapt.data import layout_of
-from adapt.data.copies import Output, make_all, write_manifest
+from adapt.data.copies import MANIFEST, Output, make_all, write_manifest
 from adapt.data.images import image_size
 from adapt.data.sampling import image_seed
 from adapt.data.warp import COLUMNS, names_of
@@ -76,12 +76,12 @@ class Misaligned:
             outputs.append(Output(sample.x1, made.x1, move, same=False))
             if sample.y1 and made.y1:
                 outputs.append(Output(sample.y1, made.y1))
-        digests = make_all(outputs, workers, "plant")
+        digests = make_all(self.folder, outputs, workers, "plant")
         for split, members in lists.items():
             layout.write_list(out, split, [twins[sample.name] for sample in members])
         write_whole(self.folder / PLANTED, csv_of([COLUMNS, *self.rows()]))
         about = {"offset": self.kind, "pixels": self.length}
-        return write_manifest(self.folder, about, outputs, digests)
+        return write_manifest(self.folder / MANIFEST, about, digests)
 
     def rows(self) -> Iterator[Sequence[object]]:
         """Of planted.csv."""

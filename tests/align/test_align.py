@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from commands import run
+from commands import run, warm
 from textures import of_other_sensor, pair, texture, write_pairs
 
 from adapt.align.command import Alignment, align
@@ -136,6 +136,43 @@ def test_an_interrupted_call_goes_on_and_changes_nothing(home: Path, tmp_path: P
     assert contents() == before
     with pytest.raises(InputError, match=r"was made otherwise .* sample: 64 -> 3"):
         align(replace(given, sample=3))
+
+
+def test_parts_make_the_same_bytes(home: Path, tmp_path: Path) -> None:
+    """Each compares its pairs from the one rig; an interrupted one goes on."""
+    given = replace(config(home, twin="x2"), out=str(tmp_path / "out"))
+    for number in (2, 0):
+        align_and_report(replace(given, part=f"{number}/3"))
+    assert not (tmp_path / "out/alignment.csv").exists()
+    journal = tmp_path / "out/parts/3-of-3.jsonl"  # which 0/3 is
+    whole = journal.read_bytes()
+    journal.write_bytes(whole[:-30])
+    with pytest.raises(InputError, match=r"out/parts lacks part=1/3, part=3/3: run what"):
+        align(replace(given, part="all/3"))
+    for number in (1, 3):
+        align_and_report(replace(given, part=f"{number}/3"))
+    assert journal.read_bytes() == whole
+    align(replace(given, part="all/3"))
+    made, wanted = (
+        {p.relative_to(out): p.read_bytes() for p in out.rglob("*") if p.is_file()}
+        for out in (tmp_path / "out", home / "OUT")
+    )
+    parts = {p: made.pop(p) for p in [*made] if p.parts[0] == "parts"}
+    assert made == wanted and len(parts) == 3
+
+
+@pytest.mark.system
+def test_parts_that_start_at_once_share_one_rig(home: Path, tmp_path: Path) -> None:
+    """The tasks of an array: one finds the rig, the others wait for it; then the last call."""
+    given = [
+        "data=pairs", f"data.root={home}/OLD", f"data.target={home}/NEW", "workers=1", "out=out",
+    ]  # fmt: skip
+    tasks = [warm().start("align.py", *given, f"part={i}/2", cwd=tmp_path) for i in range(2)]
+    assert [task.wait() for task in tasks] == [0, 0], [task.stderr for task in tasks]
+    run("align.py", *given, "part=all/2", cwd=tmp_path)
+    for name in ("alignment.csv", "rig.json", "pairs.jsonl", "planted.json"):
+        assert (tmp_path / "out" / name).read_bytes() == (home / "OUT" / name).read_bytes()
+    assert not (tmp_path / "out/lock").exists()
 
 
 def test_unrelated_images_accept_nothing_and_say_so(tmp_path: Path) -> None:

@@ -1,11 +1,12 @@
 """Sweeps (-m) of the real scripts: in one process, through submitit, and preempted on a cluster."""
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import fake_slurm
 import pytest
-from commands import run
+from commands import ROOT, python, run
 from tiny import curve, same
 
 RUN = "run=${hydra:runtime.choices.objective}"
@@ -59,6 +60,20 @@ def test_a_sweep_through_submitit_gives_what_one_process_gives(world: Path, tmp_
         assert (launched / name / "verdict.json").is_file()
     logs = sorted((launched / "runs" / ".submitit").glob("*/*_log.err"))
     assert sorted("taps is empty" in log.read_text() for log in logs) == [False, False, True]
+
+
+def test_parts_through_a_local_ray(camvid_tree: Callable[..., Path], tmp_path: Path) -> None:
+    """Of two jobs one fails, and the command says so."""
+    pytest.importorskip("hydra_plugins.hydra_ray_launcher", reason="the extra `ray` is not here")
+    camvid_tree(tmp_path / "d1")
+    done = python(
+        str(ROOT / "scripts/make_distorted_voc.py"), "-m", "hydra/launcher=ray",
+        "+hydra.launcher.ray.init.num_cpus=1", "+hydra.launcher.ray.init.include_dashboard=false",
+        "data=camvid", "data.root=d1,nowhere", "out=d2", "workers=1", "part=1/1",
+        cwd=tmp_path, status=1, RAY_AUTH_MODE="disabled",
+    )  # fmt: skip
+    assert "error: data.root" in done.stderr and "nowhere" in done.stderr
+    assert (tmp_path / "d2/parts/1-of-1.json").is_file()
 
 
 def test_a_sweep_that_cannot_be_recorded_says_so(tmp_path: Path) -> None:

@@ -122,9 +122,12 @@ def test_scores_equal_an_independent_count(count: int, home: Path, tmp_path: Pat
     assert found["truth"]["class_accuracy"] == pytest.approx(100 * np.mean(each))
     assert found["truth"]["top1"] > 60, "colours are learnt in 60 steps"
     assert path.name.endswith("_val.json" if count == 1 else "_val_crops10.json")
-    out = predictions(
-        PredictConfig(run=str(home / "run"), out=str(tmp_path / "p"), protocol=protocol, **CPU)
-    )
+    given = PredictConfig(run=str(home / "run"), out=str(tmp_path / "p"), protocol=protocol, **CPU)
+    out = predictions(given)
+    for part in ("1/2", "0/2", "all/2"):
+        again = predictions(replace(given, out=str(tmp_path / "parts"), part=part))
+    table = (out / "predictions.csv").read_bytes()
+    assert (again / "predictions.csv").read_bytes() == table
     rows = list(csv.DictReader((out / "predictions.csv").open()))
     assert [r["name"] for r in rows] == [s.name for s in data.samples]
     for row in rows:

@@ -77,6 +77,27 @@ def test_an_interrupted_call_goes_on_and_another_run_is_refused(
     assert (out / MANIFEST).is_file()
 
 
+def test_parts_predict_the_same_bytes(world: Path, tmp_path: Path) -> None:
+    """In the batches of one call; a part that did nothing is named."""
+    given = config(world, tmp_path / "one", split="train", batch=2, probabilities=True)
+    one = predictions(given)
+    parts = replace(given, out=str(tmp_path / "parts"))
+    for number in (3, 0, 1):
+        predictions(replace(parts, part=f"{number}/4"))
+    with pytest.raises(InputError, match=r"parts/parts lacks part=2/4"):
+        predictions(replace(parts, part="all/4"))
+    predictions(replace(parts, part="2/4"))
+    out = predictions(replace(parts, part="all/4"))
+    made, wanted = (
+        {p.relative_to(folder): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+        for folder in (out, one)
+    )
+    records = {p: made.pop(p) for p in [*made] if p.parts[0] == "parts"}
+    assert made == wanted and len(records) == 4
+    with pytest.raises(InputError, match="is a video, which is read in one call"):
+        predictions(replace(parts, images="a.mp4", part="1/2"))
+
+
 def test_masks_lie_on_the_files_as_they_stand(world: Path, tmp_path: Path) -> None:
     """Also where training and evaluation warp x2."""
     target = DataConfig(target=str(world / "d2"), transforms=str(tmp_path / "shifts.csv"))

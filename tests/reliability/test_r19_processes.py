@@ -71,6 +71,13 @@ def test_r19_two_processes_train_as_one(odd: Path) -> None:
             assert b["evaluation"] == pytest.approx(a["evaluation"], abs=0.2)
 
 
+def test_r19_maps_that_are_computed_again_change_no_bit(odd: Path) -> None:
+    """Networks that do not fit: gradient checkpointing in each of two processes."""
+    assert adapted(odd, "again", "none", "gradient_checkpointing=true").returncode == 0
+    assert curve(odd / "again") == curve(odd / "straight")
+    assert same(odd / "again", odd / "straight")
+
+
 def test_r19_only_the_first_process_writes(odd: Path) -> None:
     first, second = ((odd / f"writes.{r}").read_text() for r in (0, 1))
     assert "model.safetensors" in first and str(odd) not in second and "straight" not in second

@@ -19,7 +19,7 @@ from scans import report
 from adapt.data.scenes import draw_scene
 from adapt.errors import InputError, Stopped
 from adapt.scan.command import scan, show
-from adapt.scan.measure import measure, measure_all
+from adapt.scan.measure import in_processes, measure
 from adapt.scan.members import error, warning
 from adapt.settings.commands import ScanConfig
 from adapt.settings.groups import DataConfig
@@ -95,6 +95,28 @@ def test_statistics_are_those_of_all_pixels_of_the_training_images(
         assert mean == pytest.approx(values.mean(0), abs=1e-4)
         assert std == pytest.approx(values.std(0), abs=1e-4)
         assert f"{side}     network.mean=[{','.join(map(str, mean))}] network.std=" in text
+
+
+def test_parts_make_the_same_report(tree: Path) -> None:
+    """Of good and of broken files, with pairs and statistics; what is missing or other is named."""
+    half(tree / "d1/train/003.png")
+    twice(tree)
+    given, out = data(tree), tree / "parts.json"
+    report(tree / "scan.json", given, statistics=True)
+    for number in (1, 0):
+        scan(ScanConfig(given, statistics=True, out=str(out), part=f"{number}/3"))
+    assert not out.exists()
+    with pytest.raises(InputError, match=r"parts.json.parts lacks part=2/3"):
+        scan(ScanConfig(given, statistics=True, out=str(out), part="all/3"))
+    scan(ScanConfig(given, out=str(out), part="2/3"))
+    with pytest.raises(InputError, match=r"part=2/3: .* otherwise: statistics: False -> True"):
+        scan(ScanConfig(given, statistics=True, out=str(out), part="all/3"))
+    scan(ScanConfig(given, statistics=True, out=str(out), part="2/3"))
+    report(out, given, statistics=True, part="all/3")
+    assert out.read_bytes() == (tree / "scan.json").read_bytes()
+    (tree / "d1/train.txt").write_text((tree / "d1/train.txt").read_text().split("\n", 1)[1])
+    with pytest.raises(InputError, match=r"part=1/3: .*1-of-3.json is of other files"):
+        scan(ScanConfig(given, statistics=True, out=str(out), part="all/3"))
 
 
 def half(path: Path) -> None:
@@ -313,4 +335,4 @@ class Deadly:
 
 def test_a_dead_worker_ends_the_scan() -> None:
     with pytest.raises(Stopped, match="a worker process died"):
-        measure_all([Deadly()], 2)  # type: ignore[list-item]
+        in_processes(measure, [Deadly()], 2, "scan")  # type: ignore[list-item]

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shlex
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -9,10 +10,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from commands import settings_of
 from PIL import Image
 from scipy.io import savemat
 
 from adapt.data import load
+from adapt.data.archives import members
 from adapt.data.images import read_image, read_indices
 from adapt.data.sampling import image_seed
 from adapt.errors import InputError
@@ -82,6 +85,75 @@ def test_workers_and_interruption_do_not_change_a_byte(
     labels[0].write_bytes(labels[1].read_bytes()[:50])
     distort(source, out)
     assert digests(out) == digests(twin)
+
+
+def test_parts_make_the_twin_byte_for_byte(
+    source: Path, twin: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """More of them than there are images; a missing one is named, and one can be made again."""
+    out, count = tmp_path / "a", 12
+    with pytest.raises(InputError, match=r"a/parts lacks part=1/12, part=2/12"):
+        distort(source, out, part=f"all/{count}")
+    assert not out.exists()
+    for number in (3, 7, *range(count)):
+        distort(source, out, part=f"{number}/{count}")
+    assert "part=12/12, 2 files" in capsys.readouterr().out, "0/12 is the last"
+    assert not {p.name for p in out.iterdir()} & {"manifest.json", "train.txt"}
+    (out / "parts/7-of-12.json").rename(tmp_path / "kept")
+    with pytest.raises(InputError, match=r"lacks part=7/12: run what is missing, then part=all/12"):
+        distort(source, out, part=f"all/{count}")
+    (out / "parts/6-of-12.json").rename(out / "parts/7-of-12.json")
+    (tmp_path / "kept").rename(out / "parts/6-of-12.json")
+    with pytest.raises(InputError, match=r"part=6/12: .*6-of-12.json is of other files"):
+        distort(source, out, part=f"all/{count}")
+    for number in (6, 7):
+        distort(source, out, part=f"{number}/{count}")
+    distort(source, out, part=f"all/{count}")
+    made = {k: v for k, v in digests(out).items() if not k.startswith("parts/")}
+    assert made == digests(twin)
+
+
+def contents(archive: Path) -> dict[str, bytes]:
+    whole = archive.read_bytes()
+    return {name: whole[at : at + size] for name, at, size in members(archive)}
+
+
+@pytest.mark.parametrize("labels", ["given", "moved"])
+def test_archives_hold_the_source_and_the_twin_byte_for_byte(
+    source: Path, tmp_path: Path, labels: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Old and new images and labels under keys that data.shards reads; interrupted or in parts."""
+    loose, out, parts = (tmp_path / name for name in ("loose", "out", "parts"))
+    distort(source, loose, labels=labels)
+    distort(source, out, labels=labels, shards=4)
+    line = next(li for li in capsys.readouterr().out.splitlines() if li.startswith("to read"))
+    assert sorted(p.relative_to(out).as_posix() for p in out.rglob("*.tar")) == [
+        "train/000000.tar", "train/000001.tar", "val/000000.tar",
+    ]  # fmt: skip
+    given = shlex.split(line.removeprefix("to read its pairs: "))
+    train = settings_of("scan", *given).data
+    for split, data in (("train", train), ("val", replace(train, shards=str(out / "val")))):
+        wanted = load(DataConfig(name="camvid", root=str(source), target=str(loose)), split)
+        found = load(replace(data, parts={}, part=""), "train")
+        assert (found.classes, found.void, len(found.samples)) == (
+            wanted.classes, wanted.void, len(wanted.samples),
+        )  # fmt: skip
+        kept = {k: v for tar in sorted((out / split).iterdir()) for k, v in contents(tar).items()}
+        for a, b in zip(found.samples, wanted.samples, strict=True):
+            assert a.name == b.name
+            for field in ("x1", "x2", "y1", "y2"):
+                member, file = (getattr(sample, field) for sample in (a, b))
+                assert kept[member.name] == file.read_bytes()
+    before = digests(out)
+    torn = out / "train/000001.tar"
+    torn.write_bytes(torn.read_bytes()[:-9000])
+    distort(source, out, labels=labels, shards=4)
+    assert digests(out) == before
+    for part in ("0/2", "1/2", "all/2"):
+        distort(source, parts, labels=labels, shards=4, part=part)
+    assert {k: v for k, v in digests(parts).items() if not k.startswith("parts/")} == before
+    with pytest.raises(InputError, match=r"shards: 4 -> 5"):
+        distort(source, out, labels=labels, shards=5)
 
 
 @pytest.mark.parametrize("name", ["voc", "camvid"])
@@ -212,6 +284,10 @@ def test_twin_of_voc_with_sbd_labels(voc_tree: Callable[..., Path], tmp_path: Pa
     make_distorted(config)
     old = load(data, "train")
     new = load(DataConfig(name="voc", root=str(tmp_path / "twin")), "train")
+    make_distorted(replace(config, out=str(tmp_path / "packed"), shards=9))
+    packed = DataConfig(name="pairs", shards=str(tmp_path / "packed/trainaug"))
+    for sample in load(packed, "train").samples:  # in archives they are images
+        assert sample.name != extra or np.array_equal(read_indices(sample.y1), mask)
     assert [s.name for s in new.samples] == [s.name for s in old.samples]
     assert extra in {s.name for s in new.samples}
     for a, b in zip(old.samples, new.samples, strict=True):
