@@ -245,7 +245,8 @@ class Campaign:
         before = tree(place)
         ended = call(given, place)
         after, unlike = tree(place), self.unlike(given, tree(place))
-        pages = [(place / n).read_text() for n in unlike if n.endswith(".html") and n in after]
+        written = [n for n in unlike if n.endswith((".html", ".md")) and n in after]
+        pages = [(place / n).read_text() for n in written]
         shutil.rmtree(place)
         unlike = [n for n in unlike if not n.startswith(ELSEWHERE) and n != name]
         detail = {"status": ended.status, "message": ended.message[-700:], "unlike": unlike}

@@ -35,6 +35,11 @@ def test_named_tests_exist(page: str) -> None:
 
 COUNTED = {
     "campaign_kills.json": (200, lambda found: found["kills"], lambda found: found["not equal"]),
+    "campaign_faults.json": (
+        1000,
+        lambda found: found["cases"],
+        lambda found: found["again"][-1]["failures"],
+    ),
     "campaign_checkpoints.json": (500, lambda found: found["cases"], lambda f: f["failures"]),
 }
 
