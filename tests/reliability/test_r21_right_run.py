@@ -14,7 +14,7 @@ from warm import TRAINED, Warm
 from adapt.analysis.analyse import analyse
 from adapt.disk.checkpoint import committed
 from adapt.disk.files import digest, read_mapping, read_yaml
-from adapt.disk.runs import AGAIN, SUMMARY, unfinished
+from adapt.disk.runs import AGAIN, SUMMARY, other_config, unfinished
 from adapt.errors import InputError
 from adapt.evaluation.evaluate import evaluate
 from adapt.evaluation.predict import predictions
@@ -161,7 +161,7 @@ def test_r21_each_file_of_a_finished_run(
         return
     said = capfd.readouterr().out
     assert all(words in said for words in FINISHED[name, damage]), said
-    assert same(run, runs / "own") and not unfinished(run)
+    assert same(run, runs / "own") and not unfinished(run) and not other_config(run)
     train(settings(world, run))
     assert KEPT in capfd.readouterr().out
 
@@ -216,6 +216,20 @@ def test_r21_reports_and_studies(run: Path, capfd: pytest.CaptureFixture[str]) -
     assert "metrics.jsonl is not what this training wrote" in said
     emptied(run / SUMMARY, run)
     with pytest.raises(InputError, match=AGAIN):
+        report(ReportConfig(runs=str(run), out=str(run.parent / "r.html")))
+
+
+def test_r21_a_changed_configuration_is_a_warning(
+    run: Path, runs: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    swapped(run / "config.yaml", runs / "other/config.yaml")
+    evaluate(EvaluateConfig(run=str(run), device="cpu"))
+    words = f"warning: {run}/config.yaml is not what this training wrote"
+    assert words in capfd.readouterr().out
+    report(ReportConfig(runs=str(run), out=str(run.parent / "r.html")))
+    assert words in capfd.readouterr().out
+    removed(run / SUMMARY, run)
+    with pytest.raises(InputError, match=f"runs: {run} has no summary.json"):
         report(ReportConfig(runs=str(run), out=str(run.parent / "r.html")))
 
 
