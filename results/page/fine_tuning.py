@@ -49,6 +49,21 @@ def shares(found: Evidence) -> str:
     return table(("labels", *(NAMES[name] for name in PAIR), "L2-SP minus L2"), rows)
 
 
+def standing(found: Evidence) -> str:
+    """At which shares all seeds agree which of the two is better."""
+    signs: dict[str, list[str]] = {"is better": [], "is worse": [], "": []}
+    for share, ending in SHARES.items():
+        one, other = (scores(found, IMAGENET, f"{name}{ending}") for name in PAIR)
+        if gaps := differences(other, one).values():
+            better, worse = all(gap > 0 for gap in gaps), all(gap < 0 for gap in gaps)
+            signs["is better" if better else "is worse" if worse else ""].append(share)
+    said = [f"in every seed L2-SP {how} with {', '.join(at)}" for how, at in signs.items()
+            if how and at]  # fmt: skip
+    said += [f"seeds disagree with {', '.join(signs[''])}"] if signs[""] else []
+    text = "; ".join(said)
+    return f"{text[:1].upper()}{text[1:]} of the labels." if said else ""
+
+
 def classes(found: Evidence) -> str:
     """IoU of every class with a quarter of the labels, and with all, means over seeds."""
     columns: dict[str, list[list[float]]] = {}

@@ -263,7 +263,9 @@ class Pages:
 
     def fine_tuning(self) -> Iterable[str]:
         made = {
-            "shares": fine_tuning.shares, "classes": fine_tuning.classes,
+            "shares": lambda found: joined(
+                [fine_tuning.shares(found), fine_tuning.standing(found)]),
+            "classes": fine_tuning.classes,
             "imagenet": lambda found: fine_tuning.penalties(found, fine_tuning.PENALTIES),
             "transfer": lambda found: fine_tuning.penalties(found, fine_tuning.TRANSFER),
             "layers": fine_tuning.layers, "freezing": fine_tuning.freezing,
