@@ -1,9 +1,11 @@
 """What goes wrong inside a script that driver.py runs; each function arranges one fault."""
 
+import atexit
 import os
 import signal
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 
@@ -26,6 +28,16 @@ def after_steps(action: Callable[[int], None]) -> None:
 def at_step(step: int, action: Callable[[], None]) -> None:
     """Do something when a training has completed so many steps."""
     after_steps(lambda done: action() if done == step else None)
+
+
+def write_fails(argument: str) -> None:
+    """NUMBER:FOLDER, the write below the folder that fails, as that of a full disk."""
+    from disk import disk
+
+    number, _, folder = argument.partition(":")
+    full = disk(Path(folder), lambda n: n == int(number))
+    full.__enter__()
+    atexit.register(full.__exit__, None, None, None)
 
 
 def kill_at_step(step: str) -> None:
