@@ -83,8 +83,8 @@ class StudyConfig(Machine):
     """Learning rates that an objective, or `B2`, is trained with instead of the stage's. Where
     there are several, each is scored on `selection` as well."""
     settings: dict[str, dict[str, Any]] = field(default_factory=dict)
-    """Further settings of train, nested as in a configuration, for the trainings of one objective
-    or, in a fine-tuning, of one penalty: {w_inc_kd: {ema: 0.99, schedule: {lr: 0.02}}}, say."""
+    """Further settings of train for the trainings of one objective or, in a fine-tuning, of one
+    penalty: {w_inc_kd: {ema: 0.99, schedule: {lr: 0.02}}}."""
     shares: list[Annotated[float, Range(0, 1, above=True, below=True)]] = field(
         default_factory=list
     )
