@@ -15,6 +15,7 @@ from results.page.records import (
     percent,
     table,
 )
+from results.page.tables import by_class
 
 IMAGENET, PENALTIES, TRANSFER = "camvid_imagenet", "camvid_imagenet_penalties", "camvid_transfer"
 MAP = "camvid_finetune"
@@ -66,21 +67,13 @@ def standing(found: Evidence) -> str:
 
 def classes(found: Evidence) -> str:
     """IoU of every class with a quarter of the labels, and with all, means over seeds."""
-    columns: dict[str, list[list[float]]] = {}
-    for share, ending in (("25 %", QUARTER), ("100 %", "")):
-        for name in PAIR:
-            every = found.find(IMAGENET, f"{name}{ending}", "").values()
-            if every:
-                columns[f"{NAMES[name]}, {share}"] = [s.numbers["iou"] for s in every]
-    named: list[str] = next((record["classes"] for record in found.of(IMAGENET)), [])
-    rows = [
-        [
-            name,
-            *(f"{mean(dict(enumerate(i[place] for i in ious))):.1f}" for ious in columns.values()),
-        ]
-        for place, name in enumerate(named)
-    ]
-    return table(["IoU", *columns], rows) if columns else ""
+    columns = {
+        f"{NAMES[name]}, {share}": [score.numbers["iou"] for score in every.values()]
+        for share, ending in (("25 %", QUARTER), ("100 %", ""))
+        for name in PAIR
+        if (every := found.find(IMAGENET, f"{name}{ending}", ""))
+    }
+    return by_class(found, IMAGENET, columns) if columns else ""
 
 
 def chosen(found: Evidence, study: str) -> str:

@@ -176,11 +176,18 @@ def classes(found: Evidence, protocol: str, shift: str) -> str:
     for name, run, where in runs:
         if scores := found.find(study, run, where):
             columns[name] = [s.numbers["iou"] for s in scores.values()]
+    return by_class(found, study, columns) if len(columns) > 1 else ""
+
+
+def by_class(
+    found: Evidence, study: str, columns: Mapping[str, Sequence[Sequence[float | None]]]
+) -> str:
+    """The classes of a study down; of each column, IoUs of all classes by seed, the means."""
     rows = []
     for place, of_class in enumerate(next((r["classes"] for r in found.of(study)), [])):
         means = [stat(iou[place] for iou in ious) for ious in columns.values()]
         rows.append([of_class, *(f"{m.mean:.1f}" if m else "-" for m in means)])
-    return table(["IoU", *columns], rows) if len(columns) > 1 else ""
+    return table(["IoU", *columns], rows)
 
 
 # Pre-training against weight decay: Tables 1.1 and 1.2 of a thesis (Dai 2018)
