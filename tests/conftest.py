@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from tiny import shifted_and_taught
 from trees import camvid, scene
 
 Tree = Callable[..., Path]
@@ -62,6 +61,8 @@ def voc_tree(tmp_path_factory: pytest.TempPathFactory) -> Tree:
 @pytest.fixture(scope="session")
 def world(tmp_path_factory: pytest.TempPathFactory, camvid_tree: Tree) -> Path:
     """A folder with a data set `d1`, its photocopied twin `d2` and a finished run `teacher`."""
+    from tiny import shifted_and_taught  # xdist's main process, too, reads this file: torch is late
+
     root = tmp_path_factory.mktemp("world")
     camvid_tree(root / "d1")
     shifted_and_taught(root)
