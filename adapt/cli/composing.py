@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 
 import yaml
 from hydra import compose, initialize_config_dir
+from hydra._internal.hydra import Hydra
 from hydra._internal.utils import get_args_parser
 from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -36,6 +37,8 @@ HYDRA = {
 }  # fmt: skip
 """Hydra only composes: it makes no run folder, no log and no change of directory. A sweep (-m)
 leaves its record, multirun.yaml, in runs."""
+Hydra.get_mode = lambda *_, **__: None  # type: ignore[method-assign]
+"""Hydra would compose everything twice, first to see whether hydra.mode wants a sweep: -m does."""
 QUIET = [{f"override hydra/{what}_logging": "none"} for what in ("job", "hydra")]
 NOISE = re.compile("To append|See http|Available options|Config search path|Set the env|\t| {4}")
 """Beginnings of lines of Hydra's messages that serve nobody here."""

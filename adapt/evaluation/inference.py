@@ -2,13 +2,15 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from itertools import zip_longest
 from typing import Any
 
 import cv2
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils.data import Dataset, default_collate
+from torch.nn.functional import cross_entropy
+from torch.utils.data import BatchSampler, Dataset, default_collate
 
 from adapt.data import DataSet
 from adapt.data.augment import IMAGES, MASKS, resize
@@ -200,15 +202,16 @@ def together(images: list[Tensor]) -> Tensor:
 
 
 def crops_of(
-    reading: Reading, data: DataSet, image: str, count: int, what: str
+    reading: Reading, data: DataSet, image: str, count: int, what: str, shared: bool = False
 ) -> Iterator[Tensor]:
     """Batches of crops (B, count, C, h, w) of images with one label each; images that still
-    have different sizes come one at a time."""
+    have different sizes come one at a time. With `shared` the processes take turns at batches."""
     source = Views(data, reading.data, image, count, reading.restyle)
-    one_size = reading.data.crop or len(reading.data.resize) == 2
-    how = {"batch_size": reading.batch if one_size else 1, "collate_fn": together}
-    batches = loading(source, reading.workers, **how)
-    yield from progress(unwrapped(batches), what=what, total=len(batches))
+    size = reading.batch if reading.data.crop or len(reading.data.resize) == 2 else 1
+    turn, turns = (rank(), world()) if shared else (0, 1)
+    own = [*BatchSampler(range(len(source)), size, drop_last=False)][turn::turns]
+    batches = loading(source, reading.workers, batch_sampler=own, collate_fn=together)
+    yield from progress(unwrapped(batches), what=what, total=len(own))
 
 
 def classify(
@@ -222,7 +225,7 @@ def classify(
     """The predicted class, int64 (N,), and its probability, float32 (N,), of every image in order.
 
     The probabilities are averaged over the crops of an image; at most `reading.batch` crops go
-    through the network together.
+    through the network together; a run's processes share the work.
 
     Raises:
         InputError: the protocol is for one label a pixel.
@@ -232,16 +235,17 @@ def classify(
         raise InputError(
             f"protocol {protocol.tag} is for segmentation; images as a whole have protocol.crops=10"
         )
-    with eval_mode(net):
-        for crops in crops_of(reading, data, image, protocol.crops, what):
+    with shared_errors(), eval_mode(net):
+        for crops in crops_of(reading, data, image, protocol.crops, what, shared=True):
             logits = [
                 finite_logits(machine, net, as_input(machine.images(x), reading.network))
                 for x in crops.flatten(0, 1).split(reading.batch)
             ]
             chances = torch.cat(logits).softmax(dim=1).unflatten(0, crops.shape[:2]).mean(dim=1)
-            found.append(chances.cpu())
-    chance, label = torch.cat(found).max(dim=1)
-    return label.numpy(), chance.numpy()
+            found.append([part.numpy() for part in chances.cpu().max(dim=1)])
+    every = [batch for turn in zip_longest(*all_gather(found)) for batch in turn if batch]
+    chance, label = (np.concatenate(part) for part in zip(*every, strict=True))
+    return label, chance
 
 
 @dataclass(frozen=True)
@@ -391,9 +395,6 @@ def mean_loss(
             for item, logits in zip(group, finite_logits(machine, net, images), strict=True):
                 label = torch.from_numpy(np.asarray(item["y"])).long().to(machine.device)
                 found = upsample(logits[None], (label.shape[0], label.shape[1]))
-                lost = nn.functional.cross_entropy(
-                    found, label[None], ignore_index=void, reduction="sum"
-                )
+                lost = cross_entropy(found, label[None], ignore_index=void, reduction="sum")
                 sums += torch.tensor([lost.item(), (label != void).sum().item()])
-    lost, pixels = all_sum(sums)
-    return float(lost / pixels)
+    return float(torch.div(*all_sum(sums)))

@@ -21,10 +21,12 @@ from adapt.data.images import read_image
 from adapt.disk.files import read_json
 from adapt.disk.runs import read_metrics
 from adapt.errors import InputError
+from adapt.evaluation import inference
 from adapt.evaluation.evaluate import evaluate
-from adapt.evaluation.inference import views
+from adapt.evaluation.inference import Reading, classify, views
 from adapt.evaluation.predict import predictions
 from adapt.export import export
+from adapt.machine.runtime import runtime
 from adapt.networks import build_network
 from adapt.networks.pretrained import COUNTER, enum_of, pretrained
 from adapt.networks.saved import load_model
@@ -136,6 +138,23 @@ def test_scores_equal_an_independent_count(count: int, home: Path, tmp_path: Pat
         chance = wanted[row["name"]]
         assert found["classes"].index(row["class"]) == chance.argmax()
         assert float(row["probability"]) == pytest.approx(chance.max(), abs=1e-3)
+
+
+def test_processes_take_turns_at_batches(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nine images in batches of two: five batches, three and two; the same labels in order."""
+    model, machine = load_model(home / "run"), runtime("cpu", "fp32")
+    config = teaching(home).data
+    reading = Reading(config, model.network, batch=2, workers=0)
+    given = (machine, model.net, reading, load(config, "val"), "x1")
+    alone, shares = classify(*given), []
+    monkeypatch.setattr(inference, "world", lambda: 2)
+    for turn in (0, 1):
+        monkeypatch.setattr(inference, "rank", lambda turn=turn: turn)
+        monkeypatch.setattr(inference, "all_gather", lambda own: shares.append(own) or shares)
+        together = classify(*given)
+    assert [len(share) for share in shares] == [3, 2]
+    for one, two in zip(alone, together, strict=True):
+        assert len(one) == 9 and np.array_equal(one, two)
 
 
 def test_more_classes_than_a_byte_holds(home: Path, tmp_path: Path) -> None:

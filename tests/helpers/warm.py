@@ -163,9 +163,11 @@ def warm_up() -> None:
     import torch
     from PIL import Image
 
+    from adapt.cli.composing import arguments, composed
     from transforms import cubism, photocopy
 
     Image.init()
+    composed("train", arguments("train", [*TRAINED]).overrides)  # the parser fills its tables
     for late in (torch.optim.SGD, torch.optim.AdamW):
         late([torch.zeros(1)])
     for compiled in (cubism, photocopy):
