@@ -1,5 +1,4 @@
-"""Which path the convolutions of a step take on this CPU, how fast each is, and what a step makes of
-them.
+"""Which path a step's convolutions take on this CPU, and how near the step comes to their speed.
 
     python benchmarks/convolutions.py [--rounds 5] [--size 160 160] [--batch 4] [--width 1.0]
 
