@@ -43,8 +43,10 @@ step()
 """
 
 
-def layers(net: nn.Module, size: tuple[int, int]) -> dict[str, tuple[nn.Conv2d, tuple[int, ...]]]:
-    """The convolutions up to the tap, by name, with the shape (C, H, W) of what each reads."""
+def layers(
+    net: nn.Module, size: tuple[int, int], tap: str
+) -> dict[str, tuple[nn.Conv2d, tuple[int, ...]]]:
+    """The convolutions up to a tap, by name, with the shape (C, H, W) of what each reads."""
     found, names = {}, {module: name for name, module in net.named_modules()}
 
     def note(module: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
@@ -52,13 +54,13 @@ def layers(net: nn.Module, size: tuple[int, int]) -> dict[str, tuple[nn.Conv2d, 
 
     hooks = [m.register_forward_pre_hook(note) for m in names if isinstance(m, nn.Conv2d)]
     with torch.no_grad():
-        forward(net, torch.zeros(1, 3, *size), [TAP])
+        forward(net, torch.zeros(1, 3, *size), [tap])
     for hook in hooks:
         hook.remove()
     return found
 
 
-def flops(layer: nn.Conv2d, shape: tuple[int, ...], batch: int, first: bool) -> float:
+def flops(layer: nn.Conv2d, shape: tuple[int, ...], batch: int, first: bool = False) -> float:
     """Of a pass forward and one backward; the image needs no gradient."""
     height, width = ((n + s - 1) // s for n, s in zip(shape[1:], layer.stride, strict=True))
     return 2.0 * (2 if first else 3) * batch * layer.weight.numel() * height * width
@@ -102,7 +104,7 @@ def main() -> None:
     given = settings(__doc__, rounds=5, size=[160, 160], batch=4, width=1.0)
     torch.set_num_threads(1)
     net, size = network(width=given.width), tuple(given.size)
-    found, first = layers(net, size), True
+    found, first = layers(net, size, TAP), True
     rows, total = {}, dict.fromkeys([f"{p} {f}" for p in PRECISIONS for f in FORMATS], 0.0)
     print(f"{'GFLOP/s':<12}{'reads':<18}" + "".join(f"{kind:>20}" for kind in total))
     for name, (layer, shape) in found.items():

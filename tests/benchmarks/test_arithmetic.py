@@ -99,6 +99,6 @@ def test_the_page_has_the_tables() -> None:
 
 def test_single_convolutions_do_the_work_of_a_supervised_step() -> None:
     net, size = network(width=0.125), (32, 48)
-    found = layers(net, size).values()
+    found = layers(net, size, "pool5").values()
     work = [flops(*one, 1, first=number == 0) for number, one in enumerate(found)]
     assert sum(work) == count(net.to("meta"), ["pool5"], size).supervised
