@@ -94,7 +94,7 @@ def main() -> None:
     given = parser.parse_args()
     files = sorted((given.roadscene / "visible").iterdir())
     samples = [Sample(f.stem, f, x2=given.roadscene / "thermal" / f.name) for f in files]
-    if missing := [sample.name for sample in samples if not Path(sample.x2).is_file()]:
+    if missing := [f.name for f in files if not (given.roadscene / "thermal" / f.name).is_file()]:
         raise InputError(f"{given.roadscene}/thermal has no {missing[0]}, which visible has")
     parts = parts_of([is_night(read_image(sample.x1)) for sample in samples])
     data = (*laid(samples, parts, ["x1", "x2"], given.runs / "data"), "data.resize=[320,480]")
