@@ -78,7 +78,7 @@ class Pages:
             read_json(path) if (path := records / style_name(study)).is_file() else []
             for study in (GRID[SHARED], WIDE)
         )
-        self.folds = self.beside("cwfid_folds.json")
+        self.folds, self.thermal = self.beside("cwfid_folds.json"), self.beside("roadscene.json")
         self.worths = variations.worths(found)
         self.claims = claims_of(found, self.style)
         images = [s.numbers["images"] for s in found.scores if s.split == VAL]
@@ -249,7 +249,8 @@ class Pages:
         about, found = (self.folds.get(key, {}) for key in ("about", "folds"))
         grid = joined([tables.folds(found), f"*{about}*"]) if found else ""
         yield section("Red to near infrared: CWFID", grid, words.FOLDS)
-        yield section("Visible to thermal: RoadScene", words.ROADSCENE)
+        grid = tables.nights(self.thermal) if self.thermal else ""
+        yield section("Visible to thermal: RoadScene", grid, words.ROADSCENE)
 
     def worth(self) -> str:
         sentences = "\n".join(f"- {one.sentence()}" for one in self.worths)
@@ -333,6 +334,7 @@ class Pages:
     def to_come(self) -> str:
         there = {(record["study"], record["seed"]) for record in self.found.records}
         there |= {("cwfid_folds", 0)} if self.folds else set()
+        there |= {("roadscene", 0)} if self.thermal else set()
         rows = [row for study, seed, *row in words.NOT_RUN if (study, seed) not in there]
         heads = ("what", "command", "core-hours, estimated", "why not")
         return table(heads, rows) or "Nothing that was planned."

@@ -117,6 +117,18 @@ def chain(rows: Sequence[Mapping[str, Any]]) -> str:
     return table(["mIoU, %", *dates], lines) if dates else ""
 
 
+def nights(record: Mapping[str, Any]) -> str:
+    """Agreement by night and day of what scripts/roadscene.py records."""
+    times = [time for time in record["pairs"] if time not in ("train", "val")]
+    rows = [
+        [network, NAMES.get(method, method), *(f"{numbers[time]:.1f}" for time in times)]
+        for network, methods in record["found"].items() for method, numbers in methods.items()
+    ]  # fmt: skip
+    heads = (f"{time}, {record['pairs'][time]} pairs" for time in times)
+    counts = f"{record['pairs']['train']} pairs to train on, {record['about']}"
+    return f"{table(['teacher', '', *heads], rows)}\n\n*{counts}*"
+
+
 def folds(found: Mapping[str, Mapping[str, Mapping[str, float]]]) -> str:
     """IoU of each class, mIoU, the share of the gap that is closed and the difference to B2, over
     the folds of scripts/cwfid_folds.py; B2 at the better of its rates, by the labels that score

@@ -326,8 +326,10 @@ FOLDS = (
     "labels that score it."
 )
 ROADSCENE = (
-    "There are no labels: [what a trial gave](../real_cameras.md#3-adapt-and-the-verdict). Longer "
-    "runs are [still to come](not_run.md)."
+    "There are no labels ([step by step](../real_cameras.md#visible-to-thermal-without-labels-"
+    "roadscene)). The teachers are networks of others, and the figures are agreement: the mIoU of "
+    "what a network says of the thermal image with what its teacher says of the visible one as "
+    "truth, on pairs that are held out. It is night where the sky of the visible image is dark."
 )
 EMPTY = "Not run yet."
 NO_MACHINE = "the machines at hand had no time left"
@@ -348,8 +350,7 @@ NOT_RUN = (
     ("cwfid_folds", 0, "red to near infrared over five folds, with labels",
      "`python scripts/cwfid_folds.py` and what it says of itself", "5 to 9", NO_MACHINE),
     ("roadscene", 0, "visible to thermal with both ESPNets, by night and day",
-     "[step by step](../real_cameras.md#visible-to-thermal-without-labels-roadscene)", "-",
-     "nothing says yet which pairs are of the night"),
+     "`python scripts/roadscene.py` and what it says of itself", "2", NO_MACHINE),
 )  # fmt: skip
 """What is to come: the study and the seed whose record ends its place here (what leaves no such
 record goes by hand), what it is, its command, whose experiment's file says more, core-hours as
