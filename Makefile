@@ -40,6 +40,7 @@ bench: $(READY)  ## short benchmarks: ratios measured side by side
 	$(BIN)/uv pip install --quiet --python $(BIN)/python -e .[peers]
 	$(BIN)/python benchmarks/step.py --rounds 3 --taps pool5
 	$(BIN)/python benchmarks/step.py memory --rounds 1 --taps pool3
+	$(BIN)/python benchmarks/convolutions.py --rounds 2
 	$(BIN)/python benchmarks/penalties.py --rounds 3
 	$(BIN)/python benchmarks/penalties.py --rounds 3 --network fcn_resnet101
 	$(BIN)/python benchmarks/evaluation.py --rounds 10

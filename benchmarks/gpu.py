@@ -28,10 +28,12 @@ PARTS = {
     "supervised": (4, ["gpu_parts.py supervised"]),
     "searched": (3, [f"gpu_parts.py {what} --search 1" for what in ("searched", "layers")]),
     "adaptation": (5, [
-        f"step.py --taps pool3 pool5 --size 321 321 --rounds 5 --batch {n}" for n in (10, 64)
+        f"step.py --taps {taps} --rounds 5 --batch {n}"
+        for taps in ("pool3 pool5 --size 321 321", "pool5 --size 360 480") for n in (10, 64)
     ]),
     "memory": (1, ["step.py memory --taps pool3 pool5 --size 321 321 --batch 64 --rounds 1"]),
     "profile": (1, ["gpu_parts.py profile"]),
+    "decode": (1, ["gpu_parts.py decode"]),
     "filters": (2, [f"filters.py batched --rounds 5 --batch {n}" for n in (1, 8, 64)]),
     "evaluation": (1, ["evaluation.py --rounds 10 --size 375 500"]),
     "inversion": (3, ["inversion.py --rounds 3"]),

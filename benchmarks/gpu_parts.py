@@ -1,6 +1,6 @@
 """Parts of benchmarks/gpu.py: what a GPU does at most, and the supervised step on it.
 
-    python benchmarks/gpu_parts.py device|layers|supervised|profile|camvid|graphs|compiled|…
+    python benchmarks/gpu_parts.py device|layers|decode|supervised|profile|camvid|graphs|…
         [--search 1] [--camvid DIR]
 
 `--search 1` lets cuDNN try its algorithms and take the fastest: one choice for a process, because
@@ -23,22 +23,26 @@ from typing import Any
 sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 import torch
+from simplejpeg import decode_jpeg, encode_jpeg
 from torch import Tensor, nn
 from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile
+from torchvision import io
 
 from adapt.data import load
 from adapt.data.images import IGNORE
 from adapt.data.sampling import Batch, Stream, batches
+from adapt.data.scenes import draw_scene
 from adapt.machine.runtime import runtime
 from adapt.networks.batchnorm import freeze
-from adapt.networks.taps import upsample
+from adapt.networks.taps import LOGITS, upsample
 from adapt.penalties import Penalty
 from adapt.settings.groups import DataConfig, NetworkConfig, PenaltyConfig, ScheduleConfig
 from adapt.settings.objective import ObjectiveConfig, SupervisedConfig
 from adapt.settings.training import TrainConfig
 from adapt.training.setup import Setup
 from adapt.training.train import one_step, train
+from benchmarks import convolutions
 from benchmarks.arithmetic import CLASSES, cost
 from benchmarks.measure import Variant, append, conclude, in_use, measure, peak, settings, timed
 from benchmarks.steps import ALPHA, LR, MEAN, STD, network, prepared
@@ -131,23 +135,18 @@ def device(given: Given) -> None:
 def layers(given: Given) -> None:
     """FLOP/s of every convolution of the network alone, forward and with its backward pass, in bf16
     and channels last; the first layer's image gets no gradient."""
-    count, inputs, rates = given.batches[-1], dict[str, torch.Tensor](), {}
-    net = MACHINE.place(network(width=given.width)).bfloat16().eval()
-    for name, module in net.named_modules():
-        if isinstance(module, nn.Conv2d):
-            keep = partial(lambda n, m, i: inputs.update({n: i[0].detach()}), name)
-            module.register_forward_pre_hook(keep)
-    with torch.no_grad():
-        net(MACHINE.images(torch.randn(count, 3, given.size, given.size)).bfloat16())
-    for name, image in list(inputs.items()):
-        layer = net.get_submodule(name)
-        wanted = [*layer.parameters(), *([image.requires_grad_()] if image.shape[1] > 3 else [])]
+    count, rates = given.batches[-1], {}
+    net = network(width=given.width)
+    for name, (layer, shape) in convolutions.layers(net, (given.size, given.size), LOGITS).items():
+        MACHINE.place(layer).bfloat16()
+        image = MACHINE.images(torch.randn(count, *shape)).bfloat16()
+        wanted = [*layer.parameters(), *([image.requires_grad_()] if shape[0] > 3 else [])]
         with torch.no_grad():
             there, slope = least(partial(layer, image)), torch.randn_like(layer(image))
         both = least(lambda c=layer, x=image, w=wanted, s=slope: torch.autograd.grad(c(x), w, s))
-        flops = 2 * slope.numel() * image.shape[1] * layer.weight[0, 0].numel()
-        # forward, weights and, but for the first, the image; a bias costs nothing
-        rates[name] = {"forward": flops / there, "both": len(wanted) * flops / both, "s": both}
+        work = convolutions.flops(layer, shape, count, first=shape[0] == 3)
+        forward = convolutions.flops(layer, shape, count) / 3
+        rates[name] = {"forward": forward / there, "both": work / both, "s": both}
     lines = [
         f"batch {count} {name:<12} forward {r['forward'] / 1e12:6.1f} TFLOP/s, with backward "
         f"{r['both'] / 1e12:6.1f} TFLOP/s, {1000 * r['s']:7.2f} ms"
@@ -191,12 +190,13 @@ def fused(net: nn.Module, batch: Batch) -> Variant:
 
 class Floor:
     """A step by hand, nothing beside: supervised, or with a pooling as `tap` the adaptation on
-    networks that end there. `compiling` are options of torch.compile; with `checked`, L2-SP acts
-    and the gradient's norm is computed, but the host reads neither norm nor loss."""
+    networks that end there. `compiling` are options of torch.compile, of the frozen teacher alone
+    with `teacher_only`; with `checked`, L2-SP acts and the gradient's norm is computed, but the
+    host reads neither norm nor loss."""
 
     def __init__(
         self, net: nn.Module, batch: Batch, tap: str = "", checked: bool = False,
-        **compiling: Any,
+        teacher_only: bool = False, **compiling: Any,
     ) -> None:  # fmt: skip
         self.cached, device = True, MACHINE.device
         self.images, self.labels = MACHINE.images(batch["x1"]), batch["y"].to(device).long()
@@ -210,9 +210,9 @@ class Floor:
         l2_sp = PenaltyConfig("l2_sp", ALPHA, ALPHA)
         self.penalty = Penalty(student, start, l2_sp) if checked else None
         if compiling:  # not `.compile()`, which leaves a Sequential as it is and does not say so
-            self.net, self.teacher = (
-                torch.compile(n, **compiling) for n in (student, self.teacher)
-            )
+            self.teacher = torch.compile(self.teacher, **compiling)
+            if not teacher_only:
+                self.net = torch.compile(student, **compiling)
         constants = (torch.tensor(values, device=device).view(1, 3, 1, 1) for values in (MEAN, STD))
         self.mean, self.std = (255 * values for values in constants)
 
@@ -303,13 +303,16 @@ def compiling(given: Given, mode: str) -> dict[str, Any]:
 
 
 def compiled_adaptation(given: Given) -> None:
-    """The adaptation's floor, eager and compiled."""
+    """The adaptation's floor, eager, compiled and with the frozen teacher compiled alone."""
     net, taps = network(width=given.width), ("pool5", "pool3")[given.small :]
     for tap, count in ((tap, count) for tap in taps for count in given.batches):
         floor = partial(Floor, net, batch_of(count, given.size), tap)
         makers: Makers = {
             "floor": lambda f=floor: f().step,
             "compiled": lambda f=floor: f(**compiling(given, "default")).step,
+            "the teacher compiled": lambda f=floor: (
+                f(teacher_only=True, **compiling(given, "default")).step
+            ),
         }
         flops = float(cost(tap, given.size, given.width).pair)
         compare(given, f"{tap} batch {count}", makers, count, flops)
@@ -358,8 +361,28 @@ def camvid(given: Given) -> None:
     note(given, lines, batch=batch)
 
 
+def decode(given: Given) -> None:
+    """JPEGs of 480x360 into main memory by one core, as the loader does, and onto the device by
+    torchvision, which takes the device's own decoder where it has one."""
+    count = given.batches[-1]
+    files = [encode_jpeg(draw_scene(0, n, (360, 480))[0], quality=95) for n in range(count)]
+    texts = [torch.frombuffer(bytearray(data), dtype=torch.uint8) for data in files]
+    makers: Makers = {
+        "one core": lambda: lambda: [decode_jpeg(data) for data in files],
+        "one core, then the device": lambda: (
+            lambda: MACHINE.images(
+                torch.stack(
+                    [torch.from_numpy(decode_jpeg(data)).permute(2, 0, 1) for data in files]
+                )
+            )
+        ),
+        "the device": lambda: lambda: io.decode_jpeg(texts, device=MACHINE.device),
+    }
+    compare(given, f"{count} JPEGs", makers, count, 0.0)
+
+
 WHAT = {
-    "device": device, "layers": layers, "profile": profiled, "camvid": camvid,
+    "decode": decode, "device": device, "layers": layers, "profile": profiled, "camvid": camvid,
     "compiled_adaptation": compiled_adaptation,
 }  # fmt: skip
 

@@ -42,29 +42,40 @@ TRAINED = ("network=deeplab_vgg16", "network.width=0.25", "network.batch_norm=tr
            "data.resize=[240,320]", "data.crop=[192,256]", "data.cache=true")  # fmt: skip
 RATES = {"w_inc_kd": 0.015, "B2": 0.05, "B2_lr_0.015": 0.015}
 """Run -> learning rate."""
+USUAL = ("train", "val")
+"""The parts that pairs have without being told."""
 LONGER = 3
 """The teacher's steps, as a multiple of the others'."""
 
 
 def data_of(fold: int, samples: Sequence[Sample], out: Path) -> tuple[str, ...]:
-    """The settings of a fold of `samples`, whose files and list are written to `out`. Names begin
-    with `a` for what is trained on and with `b` for what is held out, so that two consecutive parts
-    tell them apart."""
+    """The settings of a fold of `samples`, whose files and list are written to `out`."""
     held = [n * FOLDS // len(samples) == fold for n in range(len(samples))]
-    rows = [COLUMNS]
-    for aside, sample in zip(held, samples, strict=True):
-        sources = [Path(getattr(sample, column)) for column in COLUMNS]
-        names = [f"{column}/{'b' if aside else 'a'}_{source.name}"
-                 for column, source in zip(COLUMNS, sources, strict=True)]  # fmt: skip
+    settings = laid(samples, ["val" if aside else "train" for aside in held], COLUMNS, out)
+    return (*settings, f"data.classes=[{','.join(CLASSES)}]")
+
+
+def laid(
+    samples: Sequence[Sample], parts: Sequence[str], columns: Sequence[str], out: Path
+) -> tuple[str, ...]:
+    """The settings of data whose files and list are written to `out`, each sample being in the part
+    that is named for it. Names of files begin with a letter for the part, so that consecutive parts
+    tell them apart."""
+    there = [*USUAL, *sorted(set(parts) - set(USUAL))]
+    rows = [list(columns)]
+    for part, sample in zip(parts, samples, strict=True):
+        sources = [Path(getattr(sample, column)) for column in columns]
+        names = [f"{column}/{'abcdefgh'[there.index(part)]}_{source.name}"
+                 for column, source in zip(columns, sources, strict=True)]  # fmt: skip
         for name, source in zip(names, sources, strict=True):
             (out / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source, out / name)
         rows.append(names)
-    index, share = out / "pairs.csv", sum(held) / len(held)
-    write_whole(index, csv_of(rows))
-    parts = f"data.parts={{train: {1 - share}, val: {share}}}"
-    classes = f"data.classes=[{','.join(CLASSES)}]"
-    return ("data=pairs", f"data.pairs={index}", classes, parts, "data.consecutive=true")
+    write_whole(out / "pairs.csv", csv_of(rows))
+    listed = f"data.pairs={out / 'pairs.csv'}"
+    shares = (f"{'' if part in USUAL else '+'}data.parts.{part}={parts.count(part) / len(parts)}"
+              for part in there)  # fmt: skip
+    return ("data=pairs", listed, *shares, "data.consecutive=true")
 
 
 def trainings(fold: int, data: Sequence[str], home: Path, steps: int) -> dict[str, tuple[str, ...]]:

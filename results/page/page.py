@@ -8,7 +8,7 @@ from typing import Any
 from adapt.disk.files import read_json, write_json, write_whole
 from adapt.errors import InputError
 from adapt.machine.runtime import say
-from results.page import drawings, fine_tuning, front, gaps, tables, tried, variations, words
+from results.page import drawings, fine_tuning, front, gaps, tables, tasks, tried, variations, words
 from results.page.claims import CLAIMS
 from results.page.comparisons import MISSING, Claim
 from results.page.records import (
@@ -78,7 +78,7 @@ class Pages:
             read_json(path) if (path := records / style_name(study)).is_file() else []
             for study in (GRID[SHARED], WIDE)
         )
-        self.folds = self.beside("cwfid_folds.json")
+        self.folds, self.thermal = self.beside("cwfid_folds.json"), self.beside("roadscene.json")
         self.worths = variations.worths(found)
         self.claims = claims_of(found, self.style)
         images = [s.numbers["images"] for s in found.scores if s.split == VAL]
@@ -249,7 +249,8 @@ class Pages:
         about, found = (self.folds.get(key, {}) for key in ("about", "folds"))
         grid = joined([tables.folds(found), f"*{about}*"]) if found else ""
         yield section("Red to near infrared: CWFID", grid, words.FOLDS)
-        yield section("Visible to thermal: RoadScene", words.ROADSCENE)
+        grid = tables.nights(self.thermal) if self.thermal else ""
+        yield section("Visible to thermal: RoadScene", grid, words.ROADSCENE)
 
     def worth(self) -> str:
         sentences = "\n".join(f"- {one.sentence()}" for one in self.worths)
@@ -257,9 +258,20 @@ class Pages:
         return section("What pairs are worth", joined([sentences, chart]), words.WORTH)
 
     def decay(self) -> str:
-        chart = self.picture("decay", drawings.decay(self.found), "Figure 6.1 of that thesis")
-        content = joined([tables.decays(self.found), chart])
-        return section("Pre-training and weight decay", content, words.DECAY)
+        parts = []
+        for name, (network, starts) in zip(words.DECAYED, tables.DECAYED.items(), strict=True):
+            if grid := tables.decays(self.found, starts):
+                chart = self.picture(name, drawings.decay(self.found, starts),
+                                     "Figure 6.1 of that thesis")  # fmt: skip
+                curves = self.picture(f"{name}_curves", tasks.curves(self.found, starts),
+                                      "Figures 6.2 and 6.3 of that thesis")  # fmt: skip
+                parts.append(joined([f"**{network}**", grid, chart, curves]))
+        return section("Pre-training and weight decay", joined(parts), words.DECAY)
+
+    def tasks(self) -> Iterable[str]:
+        yield section("Each task alone and together", tasks.together(self.found), words.TASKS)
+        yield section("The conclusions of the thesis",
+                      tasks.conclusions(self.found, tables.DECAYED), words.CONCLUSIONS)  # fmt: skip
 
     def fine_tuning(self) -> Iterable[str]:
         made = {
@@ -322,6 +334,7 @@ class Pages:
     def to_come(self) -> str:
         there = {(record["study"], record["seed"]) for record in self.found.records}
         there |= {("cwfid_folds", 0)} if self.folds else set()
+        there |= {("roadscene", 0)} if self.thermal else set()
         rows = [row for study, seed, *row in words.NOT_RUN if (study, seed) not in there]
         heads = ("what", "command", "core-hours, estimated", "why not")
         return table(heads, rows) or "Nothing that was planned."
@@ -342,6 +355,7 @@ PAGES: dict[str, Callable[[Pages], Iterable[str]]] = {
         section("L2-SP over alpha", tables.sweep(pages.found), words.SWEEP)
     ],
     "labels": lambda pages: [pages.worth(), pages.decay()],
+    "tasks": Pages.tasks,
     "fine_tuning": Pages.fine_tuning,
     "misaligned": lambda pages: [tables.misaligned(pages.found) or words.EMPTY],
     "chain": Pages.chain,

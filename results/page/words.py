@@ -107,6 +107,13 @@ PAGES = {
         "Labels, pre-training and weight decay",
         "How many labelled images would one have to pay for, to be as good as with pairs?",
     ),
+    "tasks": (
+        "Does a second task help, and is pre-training needed at all?",
+        "A second task, and pre-training",
+        "Does a network learn better if it learns a second task with the first, and does that "
+        "depend on where it starts? The questions of a thesis on training strategies (Dai 2018), "
+        "asked of a size that a CPU can do.",
+    ),
     "fine_tuning": (
         "Is L2-SP better than L2 where a network is fine-tuned on labels?",
         "L2 and L2-SP in fine-tuning",
@@ -277,6 +284,22 @@ DECAY = (
     "(experiment `camvid_evidence_decay`), both at one rate. Loss is the mean cross-entropy over "
     "labelled pixels in eval mode, without the decay's own."
 )
+DECAYED = ("decay", "decay_lite0")
+"""The pictures of tables.DECAYED."""
+TASKS = (
+    "Stacked U-Nets of a quarter of the width, from scratch and from the "
+    "embedded scenes: CamVid's eleven classes (*semantic*), and the things that move or stand out "
+    "(*movable*: pole, sign, car, pedestrian, bicyclist, all else is background), as a second "
+    "label map of the same images, whose losses are added, or the scenes' classes as a second "
+    "data set, in turns drawn at random (asynchronous SGD, thesis section 3.3). mIoU on val; "
+    "differences within a seed (`fra study experiment=camvid_tasks`)."
+)
+CONCLUSIONS = (
+    "Conclusions 1 and 2 of its section 7.1. A conclusion holds where every seed of every "
+    "comparison lies on its side; the last column has the lowest and the highest mean of the "
+    "comparisons: loss in nats, mIoU in points. The numbers under each decay are on the page of "
+    "[labels](labels.md#pre-training-and-weight-decay)."
+)
 NETWORKS = {
     "camvid_full_width": (
         "The paper's kind of network: full width, no batch norm",
@@ -303,8 +326,10 @@ FOLDS = (
     "labels that score it."
 )
 ROADSCENE = (
-    "There are no labels: [what a trial gave](../real_cameras.md#3-adapt-and-the-verdict). Longer "
-    "runs are [still to come](not_run.md)."
+    "There are no labels ([step by step](../real_cameras.md#visible-to-thermal-without-labels-"
+    "roadscene)). The teachers are networks of others, and the figures are agreement: the mIoU of "
+    "what a network says of the thermal image with what its teacher says of the visible one as "
+    "truth, on pairs that are held out. It is night where the sky of the visible image is dark."
 )
 EMPTY = "Not run yet."
 NO_MACHINE = "the machines at hand had no time left"
@@ -325,8 +350,7 @@ NOT_RUN = (
     ("cwfid_folds", 0, "red to near infrared over five folds, with labels",
      "`python scripts/cwfid_folds.py` and what it says of itself", "5 to 9", NO_MACHINE),
     ("roadscene", 0, "visible to thermal with both ESPNets, by night and day",
-     "[step by step](../real_cameras.md#visible-to-thermal-without-labels-roadscene)", "-",
-     "nothing says yet which pairs are of the night"),
+     "`python scripts/roadscene.py` and what it says of itself", "2", NO_MACHINE),
 )  # fmt: skip
 """What is to come: the study and the seed whose record ends its place here (what leaves no such
 record goes by hand), what it is, its command, whose experiment's file says more, core-hours as

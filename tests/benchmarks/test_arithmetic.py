@@ -11,7 +11,8 @@ from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_
 
 from adapt.networks.deeplab_vgg16 import STAGES
 from benchmarks import capacity
-from benchmarks.arithmetic import CLASSES, TAPS, Cost, cost
+from benchmarks.arithmetic import CLASSES, TAPS, Cost, cost, count
+from benchmarks.convolutions import flops, layers
 from benchmarks.scaling import objective_of
 from benchmarks.steps import network, prepared
 
@@ -94,3 +95,10 @@ def test_the_page_has_the_tables() -> None:
     page = capacity.PAGE.read_text(encoding="utf-8")
     assert page == capacity.filled(page)
     assert page.count("<!-- table: ") == len(capacity.tables())
+
+
+def test_single_convolutions_do_the_work_of_a_supervised_step() -> None:
+    net, size = network(width=0.125), (32, 48)
+    found = layers(net, size, "pool5").values()
+    work = [flops(*one, 1, first=number == 0) for number, one in enumerate(found)]
+    assert sum(work) == count(net.to("meta"), ["pool5"], size).supervised
