@@ -7,8 +7,9 @@ Without --images the pairs are embedded scenes; images of a folder are brought t
 Ours is `Stream` with all its checks, as training reads it, from JPEG, PNG or memory, and gives
 uint8; normalisation follows on the device and is timed apart. `v2` is PIL and torchvision's
 transforms v2 up to normalised floats, `v2 uint8` the same without the last two of them;
-`albumentations` reads with OpenCV and gives uint8. First one process on one core; then DataLoader's
-worker processes, with as many batches on their way before the clock starts as when it stops.
+`albumentations` reads with OpenCV and gives uint8; `bare` is simplejpeg's decoding of both files,
+nothing else. First one process on one core; then DataLoader's worker processes, with as many
+batches on their way before the clock starts as when it stops.
 """
 
 import itertools
@@ -24,6 +25,7 @@ sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 import cv2
 import numpy as np
+import simplejpeg
 import torch
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset
@@ -164,6 +166,8 @@ def main() -> None:
             name: lambda found=found: [next(found) for _ in range(count)]
             for name, found in streams.items()
         }
+        files = [p for pair in pairs[: BATCH * count] for p in (pair.x1, pair.x2) if p]
+        variants["bare"] = lambda: [simplejpeg.decode_jpeg(p.read_bytes()) for p in files]
         sides = [next(every["ours"](0))[side] for _ in range(count) for side in ("x1", "x2")]
         variants["normalise"] = lambda: [as_input(machine.images(x), NETWORK) for x in sides]
         one_core()
@@ -178,7 +182,7 @@ def main() -> None:
     both = zip(seconds["ours"], seconds["normalise"], strict=True)
     seconds["ours, normalised"] = [reading + rest for reading, rest in both]
     wanted = [(a, b) for a in ("v2", "v2 uint8", "albumentations") for b in ("ours", "ours cached")]
-    wanted.append(("v2", "ours, normalised"))
+    wanted += [("v2", "ours, normalised"), ("bare", "ours")]
     print(", ".join(f"{kind} {size:,} bytes an image" for kind, size in sizes.items()))
     about = {"bytes": sizes, "size": given.size, "quality": given.quality}
     conclude(given.out, seconds, wanted, 2 * BATCH * count, **about)

@@ -26,6 +26,7 @@ SCRIPTS = {
     "penalties": "--rounds 1 --size 33 --width 0.0625 --only l2_sp gl_sp_fisher",
     "evaluation": "--rounds 1 --batch 2 --size 30 40",
     "data_path": "--rounds 1 --pairs 8 --size 40 60 --crop 32 32 --workers",
+    "hand_over": "--rounds 1 --pairs 8 --size 40 60 --crop 32 32 --count 1 --workers",
     "filters": "speed --rounds 1 --size 30 40",
     "filters twin": "--rounds 1 --size 30 40 --count 2 --gegl 1",
     "filters batched": "--rounds 1 --size 30 40 --batch 2",

@@ -58,6 +58,21 @@ def test_jpegs_have_the_pixels_that_pillow_gives(
         assert np.array_equal(read_image(tmp_path / "a.jpg"), pillows(content)), options
 
 
+@pytest.mark.parametrize("at", [2, 20, -1])
+def test_an_orientation_counts_wherever_its_segment_stands(tmp_path: Path, at: int) -> None:
+    """JPEGs without EXIF and XMP are read without Pillow; a comment may look like a scan."""
+    turned = Image.Exif()
+    turned[274] = 6
+    exif = turned.tobytes()
+    plain = jpeg(Image.fromarray(photo(40, 51)))
+    comment = b"\xff\xfe\0\x06\xff\xda\0\0"
+    told = b"\xff\xe1" + (len(exif) + 2).to_bytes(2) + exif
+    place = at if at > 0 else plain.index(b"\xff\xda")
+    content = plain[:2] + comment + plain[2:place] + told + plain[place:]
+    (tmp_path / "a.jpg").write_bytes(content)
+    assert np.array_equal(read_image(tmp_path / "a.jpg"), np.rot90(pillows(plain), -1))
+
+
 def test_odd_headers_and_bytes_around_the_pixels_do_no_harm(
     tmp_path: Path, capfd: pytest.CaptureFixture
 ) -> None:
