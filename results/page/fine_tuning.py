@@ -157,9 +157,9 @@ def activation(convolution: str) -> str:
 def freezing(found: Evidence) -> str:
     """mIoU with the first k layers kept as they were (001, Figure 3)."""
     runs = [run for run in found.names(TRANSFER) if "_freeze_" in run]
-    counts = dict.fromkeys(run.rpartition("_")[2] for run in runs)
+    counts = {run.rpartition("_")[2] for run in runs}
     rows = []
-    for count in ("0", *counts):
+    for count in sorted({"0", *counts}, key=int):
         ending = f"_freeze_{count}" if count != "0" else ""
         cells = [over_seeds(scores(found, TRANSFER, name, ending)) for name in PAIR]
         rows.append([count, *cells, minus(found, TRANSFER, ending)])
