@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from results.page.claims import checkpoints
 from results.page.records import GRID, SCORES, SHARED, SHIFTS, VAL, Evidence, mean
-from results.page.tables import DECAY_SCORES, DECAY_SPLITS, DECAYS, STARTS, of_decay
+from results.page.tables import DECAY_SCORES, DECAY_SPLITS, DECAYS, Starts, of_decay
 from results.page.variations import Worth, at_best
 from results.page.words import plain_label
 from viz.figures import facets, look, whole_ticks
@@ -128,17 +128,17 @@ def by_shift(
     return facets(shifts, titled, (width, 3.2), ylabel="mIoU on val")
 
 
-def decay(found: Evidence) -> bytes | None:
+def decay(found: Evidence, starts: Starts) -> bytes | None:
     """Figure 6.1 of Dai 2018: loss and mIoU of training images and val over the weight decay; None
     with fewer than two decays."""
-    there = [d for d in DECAYS if any(of_decay(found, s, d, "miou", VAL) for s in STARTS)]
+    there = [d for d in DECAYS if any(of_decay(found, s, d, "miou", VAL) for s in starts.values())]
     if len(there) < 2:
         return None
 
     def draw(axis: "Axes", score: str) -> None:
-        for number, start in enumerate(STARTS):
+        for number, (start, study) in enumerate(starts.items()):
             for split, line in zip(DECAY_SPLITS, ("--", "-"), strict=True):
-                values = [of_decay(found, start, name, score, split) for name in there]
+                values = [of_decay(found, study, name, score, split) for name in there]
                 points = {place: mean(v) for place, v in enumerate(values) if v}
                 axis.plot(list(points), list(points.values()), "o", ls=line, ms=4,
                           color=look(number)[0], label=f"{start}, {split}")  # fmt: skip

@@ -30,13 +30,18 @@ SHARES = {"5 %": "_share_0.05", "10 %": "_share_0.1", "25 %": "_share_0.25", "50
 QUARTER = SHARES["25 %"]
 
 
-def scores(found: Evidence, study: str, run: str, key: str = "miou") -> Values:
-    return found.values(study, run, "", key)
+def scores(found: Evidence, study: str, penalty: str, ending: str = "") -> Values:
+    """mIoU on val; from ImageNet with a quarter of the labels two studies have it, one of them for
+    seeds that the other lacks."""
+    place, quarter = (study, ending), ((IMAGENET, QUARTER), (PENALTIES, ""))
+    every = quarter if place in quarter else (place,)
+    return {seed: v for where, end in every
+            for seed, v in found.values(where, f"{penalty}{end}", "").items()}  # fmt: skip
 
 
 def minus(found: Evidence, study: str, ending: str = "") -> str:
     """L2-SP minus L2, seed by seed."""
-    one, other = (scores(found, study, f"{name}{ending}") for name in PAIR)
+    one, other = (scores(found, study, name, ending) for name in PAIR)
     return over_seeds(differences(other, one), signed=True)
 
 
@@ -44,7 +49,7 @@ def shares(found: Evidence) -> str:
     """mIoU by the share of the labels."""
     rows = []
     for share, ending in SHARES.items():
-        cells = [scores(found, IMAGENET, f"{name}{ending}") for name in PAIR]
+        cells = [scores(found, IMAGENET, name, ending) for name in PAIR]
         if all(cells):
             rows.append([share, *map(over_seeds, cells), minus(found, IMAGENET, ending)])
     return table(("labels", *(NAMES[name] for name in PAIR), "L2-SP minus L2"), rows)
@@ -54,7 +59,7 @@ def standing(found: Evidence) -> str:
     """At which shares all seeds agree which of the two is better."""
     signs: dict[str, list[str]] = {"is better": [], "is worse": [], "": []}
     for share, ending in SHARES.items():
-        one, other = (scores(found, IMAGENET, f"{name}{ending}") for name in PAIR)
+        one, other = (scores(found, IMAGENET, name, ending) for name in PAIR)
         if gaps := differences(other, one).values():
             better, worse = all(gap > 0 for gap in gaps), all(gap < 0 for gap in gaps)
             signs["is better" if better else "is worse" if worse else ""].append(share)
@@ -104,14 +109,17 @@ def analysed(found: Evidence, study: str) -> dict[str, dict[int, dict[str, Any]]
 
 def penalties(found: Evidence, study: str) -> str:
     """mIoU under each penalty and what is kept of the old task, where that was measured."""
+    if not (none := scores(found, study, "none")):
+        return ""
     kept, rows = analysed(found, study), []
     before = {seed: own["source"]["before"] for seed, own in kept.get("none", {}).items()}
     for penalty, name in NAMES.items():
         if own := scores(found, study, penalty):
             after = {seed: one["source"]["after"] for seed, one in kept.get(penalty, {}).items()}
-            difference = differences(own, scores(found, study, "none"))
+            difference = differences(own, none)
             rows.append([
-                name, over_seeds(own), over_seeds(difference, signed=True) if difference else "",
+                name, over_seeds(own),
+                over_seeds(difference, signed=True) if penalty != "none" else "",
                 *([over_seeds(after)] if kept else []),
             ])  # fmt: skip
     heads = ["penalty", "mIoU", "minus none"]
@@ -153,7 +161,7 @@ def freezing(found: Evidence) -> str:
     rows = []
     for count in ("0", *counts):
         ending = f"_freeze_{count}" if count != "0" else ""
-        cells = [over_seeds(scores(found, TRANSFER, f"{name}{ending}")) for name in PAIR]
+        cells = [over_seeds(scores(found, TRANSFER, name, ending)) for name in PAIR]
         rows.append([count, *cells, minus(found, TRANSFER, ending)])
     return table(("frozen", *(NAMES[n] for n in PAIR), "L2-SP minus L2"), rows) if runs else ""
 

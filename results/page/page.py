@@ -8,7 +8,7 @@ from typing import Any
 from adapt.disk.files import read_json, write_json, write_whole
 from adapt.errors import InputError
 from adapt.machine.runtime import say
-from results.page import drawings, fine_tuning, front, gaps, tables, tried, variations, words
+from results.page import drawings, fine_tuning, front, gaps, tables, tasks, tried, variations, words
 from results.page.claims import CLAIMS
 from results.page.comparisons import MISSING, Claim
 from results.page.records import (
@@ -257,9 +257,20 @@ class Pages:
         return section("What pairs are worth", joined([sentences, chart]), words.WORTH)
 
     def decay(self) -> str:
-        chart = self.picture("decay", drawings.decay(self.found), "Figure 6.1 of that thesis")
-        content = joined([tables.decays(self.found), chart])
-        return section("Pre-training and weight decay", content, words.DECAY)
+        parts = []
+        for name, (network, starts) in zip(words.DECAYED, tables.DECAYED.items(), strict=True):
+            if grid := tables.decays(self.found, starts):
+                chart = self.picture(name, drawings.decay(self.found, starts),
+                                     "Figure 6.1 of that thesis")  # fmt: skip
+                curves = self.picture(f"{name}_curves", tasks.curves(self.found, starts),
+                                      "Figures 6.2 and 6.3 of that thesis")  # fmt: skip
+                parts.append(joined([f"**{network}**", grid, chart, curves]))
+        return section("Pre-training and weight decay", joined(parts), words.DECAY)
+
+    def tasks(self) -> Iterable[str]:
+        yield section("Each task alone and together", tasks.together(self.found), words.TASKS)
+        yield section("The conclusions of the thesis",
+                      tasks.conclusions(self.found, tables.DECAYED), words.CONCLUSIONS)  # fmt: skip
 
     def fine_tuning(self) -> Iterable[str]:
         made = {
@@ -342,6 +353,7 @@ PAGES: dict[str, Callable[[Pages], Iterable[str]]] = {
         section("L2-SP over alpha", tables.sweep(pages.found), words.SWEEP)
     ],
     "labels": lambda pages: [pages.worth(), pages.decay()],
+    "tasks": Pages.tasks,
     "fine_tuning": Pages.fine_tuning,
     "misaligned": lambda pages: [tables.misaligned(pages.found) or words.EMPTY],
     "chain": Pages.chain,

@@ -112,7 +112,9 @@ def run_of(run: Path, config: dict[str, Any]) -> dict[str, Any]:
         "seconds": summary["seconds"],
         "finished": time.strftime("%Y-%m-%d", time.gmtime((run / SUMMARY).stat().st_mtime)),
         "curve": [
-            {"step": m["step"]} | {k: rounded(v) for k, v in m["evaluation"].items()}
+            {"step": m["step"]}
+            | {k: rounded(v) for k, v in m["evaluation"].items()}
+            | {f"training/{k}": rounded(v) for k, v in m.get("training", {}).items()}
             for m in read_metrics(run)
             if "evaluation" in m
         ],

@@ -31,7 +31,15 @@ OTHERS = ("photocopy_gegl", "ripple_gegl", "ripple_50", "cubism_gegl", "cubism_2
 CLASSES = ("B0", "AdaBN", "pool5", "w_inc", "kd", "pool5_kd", "w_inc_kd", "B2", "B1")
 """Whose scores are printed class by class."""
 RAW, TRAINED = "from scratch", "pre-trained"
-STARTS = {RAW: "camvid_evidence_decay_raw", TRAINED: "camvid_evidence_decay_pre"}
+Starts = Mapping[str, str]
+"""RAW and TRAINED -> the study of a network's trainings from there."""
+DECAYED: dict[str, Starts] = {
+    "DeepLab-VGG16 of a quarter of the width, from the embedded scenes": {
+        RAW: "camvid_evidence_decay_raw", TRAINED: "camvid_evidence_decay_pre"},
+    "EfficientNet-lite0 with the scores of an FCN-8s, from ImageNet": {
+        RAW: "camvid_evidence_decay_lite0_raw", TRAINED: "camvid_evidence_decay_lite0_pre"},
+}  # fmt: skip
+"""Network and what it was pre-trained on -> its studies under several decays."""
 DECAYS = {"none": "0", "l2_1em4": "1e-4", "l2_5em4": "5e-4", "l2_1em3": "1e-3"}
 """Penalty in run folders -> the strength as tables have it."""
 DECAY_SPLITS = {"training images": "fit", VAL: VAL}
@@ -193,9 +201,9 @@ def by_class(
 # Pre-training against weight decay: Tables 1.1 and 1.2 of a thesis (Dai 2018)
 
 
-def of_decay(found: Evidence, start: str, decay: str, score: str, split: str) -> Values:
+def of_decay(found: Evidence, study: str, decay: str, score: str, split: str) -> Values:
     """Loss in nats or mIoU in percent."""
-    return found.values(STARTS[start], decay, "", score, split=DECAY_SPLITS[split])
+    return found.values(study, decay, "", score, split=DECAY_SPLITS[split])
 
 
 def decay_cell(values: Values, score: str) -> str:
@@ -205,19 +213,19 @@ def decay_cell(values: Values, score: str) -> str:
     return f"{spread.mean:.3f}" + (f" ± {spread.std:.3f}" if spread.n > 1 else "")
 
 
-def decays(found: Evidence) -> str:
+def decays(found: Evidence, starts: Starts) -> str:
     """What the runs were, without decay (Table 1.1), and under each decay (Table 1.2)."""
-    runs = [r for study in STARTS.values() for o in found.of(study) for r in o["runs"].values()]
+    runs = [r for study in starts.values() for o in found.of(study) for r in o["runs"].values()]
     if not runs:
         return ""
     kinds = [(split, score) for score in DECAY_SCORES for split in DECAY_SPLITS]
     heads = [f"{DECAY_SCORES[score]}, {split}" for split, score in kinds]
     first = [
-        [start, *(decay_cell(of_decay(found, start, "none", k, s), k) for s, k in kinds)]
-        for start in STARTS
+        [start, *(decay_cell(of_decay(found, study, "none", k, s), k) for s, k in kinds)]
+        for start, study in starts.items()
     ]
     second = [
-        [head, *(decay_pair(found, decay, score, split) for decay in DECAYS)]
+        [head, *(decay_pair(found, starts, decay, score, split) for decay in DECAYS)]
         for head, (split, score) in zip(heads, kinds, strict=True)
     ]
     budgets = sorted(
@@ -233,9 +241,9 @@ def decays(found: Evidence) -> str:
     return "\n\n".join(parts)
 
 
-def decay_pair(found: Evidence, decay: str, score: str, split: str) -> str:
+def decay_pair(found: Evidence, starts: Starts, decay: str, score: str, split: str) -> str:
     """`from scratch / pre-trained`; bold is the lower loss or the higher mIoU."""
-    values = [of_decay(found, start, decay, score, split) for start in STARTS]
+    values = [of_decay(found, study, decay, score, split) for study in starts.values()]
     cells = [decay_cell(v, score) for v in values]
     if all(values):
         best = (min if score == "loss" else max)(range(2), key=lambda i: mean(values[i]))

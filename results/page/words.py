@@ -107,6 +107,13 @@ PAGES = {
         "Labels, pre-training and weight decay",
         "How many labelled images would one have to pay for, to be as good as with pairs?",
     ),
+    "tasks": (
+        "Does a second task help, and is pre-training needed at all?",
+        "A second task, and pre-training",
+        "Does a network learn better if it learns a second task with the first, and does that "
+        "depend on where it starts? The questions of a thesis on training strategies (Dai 2018), "
+        "asked of a size that a CPU can do.",
+    ),
     "fine_tuning": (
         "Is L2-SP better than L2 where a network is fine-tuned on labels?",
         "L2 and L2-SP in fine-tuning",
@@ -276,6 +283,22 @@ DECAY = (
     "photographs, from scratch and from a network that was trained on the embedded scenes "
     "(experiment `camvid_evidence_decay`), both at one rate. Loss is the mean cross-entropy over "
     "labelled pixels in eval mode, without the decay's own."
+)
+DECAYED = ("decay", "decay_lite0")
+"""The pictures of tables.DECAYED."""
+TASKS = (
+    "Stacked U-Nets of a quarter of the width, from scratch and from the "
+    "embedded scenes: CamVid's eleven classes (*semantic*), and the things that move or stand out "
+    "(*movable*: pole, sign, car, pedestrian, bicyclist, all else is background), as a second "
+    "label map of the same images, whose losses are added, or the scenes' classes as a second "
+    "data set, in turns drawn at random (asynchronous SGD, thesis section 3.3). mIoU on val; "
+    "differences within a seed (`fra study experiment=camvid_tasks`)."
+)
+CONCLUSIONS = (
+    "Conclusions 1 and 2 of its section 7.1. A conclusion holds where every seed of every "
+    "comparison lies on its side; the last column has the lowest and the highest mean of the "
+    "comparisons: loss in nats, mIoU in points. The numbers under each decay are on the page of "
+    "[labels](labels.md#pre-training-and-weight-decay)."
 )
 NETWORKS = {
     "camvid_full_width": (
