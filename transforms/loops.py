@@ -6,6 +6,8 @@ because numba takes long to load.
 """
 
 import math
+import warnings
+from collections.abc import Callable
 from typing import Any
 
 import numba
@@ -20,8 +22,21 @@ _Weights = tuple[np.float32, np.float32, np.float32, np.float32]
 _Powers = tuple[float, float, float, float]
 _Kernel = tuple[_Powers, _Powers, _Powers, _Powers]
 
-# No fast-math: every machine rounds alike.
-compiled: Any = numba.njit(cache=True, nogil=True, error_model="numpy")
+UNKEPT = (
+    "the filters' loops are compiled anew in every process, which takes seconds: there is no place "
+    "that can be written, neither beside them nor in ~/.cache; NUMBA_CACHE_DIR=DIR gives one"
+)
+
+
+def compiled(function: Callable[..., Any]) -> Any:
+    """A function compiled at its first call and kept on disk, or a warning that it is not. Without
+    fast-math every machine rounds alike."""
+    made = numba.njit(nogil=True, error_model="numpy")(function)
+    try:
+        made.enable_caching()
+    except RuntimeError:
+        warnings.warn(UNKEPT, stacklevel=1)
+    return made
 
 
 @compiled

@@ -6,17 +6,19 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sized
+from collections.abc import Callable, Iterable, Iterator, Sized
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from inspect import unwrap
 from pathlib import Path
 from threading import current_thread, main_thread
-from types import FrameType
-from typing import Self
+from types import FrameType, MethodType
+from typing import Any, Self
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.optim import Optimizer
 from tqdm import tqdm
 
 from adapt.errors import InputError, Stopped
@@ -39,6 +41,10 @@ UNREACHABLE = ("gloo", "pair closure", "NCCL")
 NO_MEMORY = ("can't allocate memory", "not enough memory", "out of memory", "STATUS_ALLOC_FAILED")
 """What PyTorch says of a full machine or GPU, CUDA of one that another process fills, and cuDNN and
 cuBLAS of their own buffers."""
+COMPILER = "torch._dynamo"
+"""The module of torch.compile, which takes a second of CPU to import."""
+GUARDED = ("add_param_group", "load_state_dict", "state_dict", "step", "zero_grad")
+"""Methods of optimisers that torch wraps for torch.compile."""
 SHARED = "/dev/shm"
 """Where workers put what they hand over."""
 NOT_SHARED = re.compile("unable to (allocate|open) shared memory.*: (.*)")
@@ -65,6 +71,25 @@ class Runtime:
     def images(self, images: Tensor) -> Tensor:
         """Images (B, C, H, W) to the device, channels last."""
         return images.to(self.device, non_blocking=True, memory_format=torch.channels_last)
+
+
+def eager(kind: type[Optimizer]) -> Callable[..., Optimizer]:
+    """An optimiser of torch for steps that are not compiled: without the wrappers of its methods,
+    whose first call imports COMPILER."""
+    bare = {name: unwrap(getattr(kind, name)) for name in GUARDED}
+    return type(kind.__name__, (kind,), bare | {"step": torch.no_grad()(bare["step"])})
+
+
+def unguarded(*modes: Any) -> bool:
+    """The same for dispatch modes, as long as nothing in them is compiled; says that it is so."""
+    for mode in modes:
+        mode.__torch_dispatch__ = MethodType(unwrap(type(mode).__torch_dispatch__), mode)
+    return True
+
+
+def compiles() -> bool:
+    """Has this process imported the compiler?"""
+    return COMPILER in sys.modules
 
 
 def runtime(device: str, precision: str) -> Runtime:

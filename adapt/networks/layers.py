@@ -14,6 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from torch.utils.weak import TensorWeakRef
 
 from adapt.errors import InputError, unknown
+from adapt.machine.runtime import compiles, unguarded
 from adapt.networks.batchnorm import eval_mode
 from adapt.networks.maps import as_map, blank, elements
 from adapt.networks.sizes import REFUSALS, unfit
@@ -184,8 +185,7 @@ class _Recorder(TorchDispatchMode):
     def _keep(self, name: str, output: Tensor) -> str:
         """Watch an output; returns the earlier layer whose output it is."""
         self._sweep()
-        owners = (n for n, (reference, _) in self._outputs.items() if reference() is output)
-        owner = next(owners, "")
+        owner = next((n for n, (kept, _) in self._outputs.items() if kept() is output), "")
         self._outputs[name] = TensorWeakRef(output), output._version
         return owner
 
@@ -213,10 +213,13 @@ def trace(net: nn.Module, size: tuple[int, int]) -> list[Layer]:
             stack.callback(module.register_forward_hook(recorder.after).remove)
         for context in (torch.no_grad(), eval_mode(net), recorder, counter):
             stack.enter_context(context)
+        eager = not compiles() and unguarded(recorder, counter.mode)
         try:
             net(blank(net, size))
         except REFUSALS as error:
             refusal = error
+    if eager and compiles():  # the network has begun to: again, with the guards
+        return trace(net, size)
     if refusal is not None:
         raise unfit(net, size, refusal)
     found, total = recorder.layers, max(1, recorder.macs())
@@ -296,9 +299,8 @@ def auto_taps(layers: Sequence[Layer]) -> dict[str, float]:
         return {}
     on_path = {x.name for x in main_path(layers)}
     strides = {x: scale(x) for x in maps if x.name in on_path or x is maps[-1]}
-    coarsest = max(
-        i for i, stride in enumerate(strides.values()) if stride == max(strides.values())
-    )
+    scales = list(strides.values())
+    coarsest = max(i for i, stride in enumerate(scales) if stride == max(scales))
     last = {stride: x for x, stride in list(strides.items())[: coarsest + 1]}
     chosen = [x for x in strides if x in last.values() or x is maps[-1]]
     return linear(layers, [outermost(x, layers) for x in chosen])
@@ -352,11 +354,10 @@ def outermost(layer: Layer, layers: Sequence[Layer]) -> str:
 def main_path(layers: Sequence[Layer]) -> list[Layer]:
     """The tappable layers from image to logits whose maps differ, in order.
 
-    Containers are opened, and so are blocks that return several maps or none. Other blocks are not,
-    because their inner branches follow no one order; they are opened level by level where fewer
-    than LEAST layers are left. Of a convolution with norm and activation only the last is kept, and
-    of several layers that hand on the same map the first, with the alias of any of them. Maps of
-    one cell are left out.
+    Containers are opened, and so are blocks that return several maps or none. Other blocks,
+    whose branches follow no one order, are opened level by level where fewer than LEAST layers
+    are left. Of a convolution with norm and activation only the last is kept, and of several
+    layers that hand on the same map the first, with any alias. Maps of one cell are left out.
     """
     inside: dict[str, list[Layer]] = {}
     for layer in layers:
@@ -393,8 +394,7 @@ def main_path(layers: Sequence[Layer]) -> list[Layer]:
 
 def _finishes(following: Layer, layer: Layer) -> bool:
     """Is `following` the norm or activation of a convolution or norm layer?"""
-    both = layer.map and following.map == layer.map
-    if not layer.leaf or not layer.type.startswith(LINEAR) or not both:
+    if not (layer.leaf and layer.type.startswith(LINEAR) and layer.map == following.map != ()):
         return False
     small = following.leaf and following.parameters <= 4 * layer.map[0]
     return small and "Pool" not in following.type and not following.same_as

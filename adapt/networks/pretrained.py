@@ -14,10 +14,11 @@ from adapt.disk.files import sha256
 from adapt.disk.tensors import check_values
 from adapt.errors import InputError, listing
 from adapt.machine.runtime import say
-from adapt.networks import TORCHVISION, build_network
+from adapt.networks import TORCHVISION
 from adapt.networks.batchnorm import BatchNorm
 from adapt.networks.heads import Heads
 from adapt.networks.names import WEIGHTS, read_named
+from adapt.networks.planned import planned
 from adapt.networks.taps import tasks_of
 from adapt.settings.choices import BACKBONE, CLASSIFIERS
 from adapt.settings.groups import NetworkConfig
@@ -162,12 +163,10 @@ def head_of(config: NetworkConfig, net: nn.Module) -> set[str]:
     """Names of the tensors whose shapes depend on the number of classes, and of all in the heads
     of a network that has several."""
     config = replace(config, one_logit=False)
-    place = "cpu" if config.factory else "meta"  # a user's own code may need values
-    with torch.device(place):
-        two, three = (
-            build_network(config, dict.fromkeys(tasks_of(net), classes) or classes).state_dict()
-            for classes in (2, 3)
-        )
+    two, three = (
+        planned(config, dict.fromkeys(tasks_of(net), classes) or classes).state_dict()
+        for classes in (2, 3)
+    )
     heads = [n for n, m in net.named_modules() if isinstance(m, Heads)]
     inside = {k for k in two if any(k.startswith(f"{head}.") for head in heads)}
     return {k for k, v in two.items() if k not in three or three[k].shape != v.shape} | inside

@@ -7,16 +7,14 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from adapt.analysis.analyse import analyse
 from adapt.data import layout_of
 from adapt.data.copies import MANIFEST
 from adapt.disk.files import read_json
 from adapt.errors import InputError
 from adapt.machine.runtime import say
-from adapt.networks import build_network
 from adapt.networks.batchnorm import batch_norms
+from adapt.networks.planned import planned
 from adapt.settings.choices import B1, B2, CHAIN, RESTYLES, RIDGE
 from adapt.settings.commands import (
     PAIRS,
@@ -52,9 +50,8 @@ class Study(Plan):
         super().__init__(config)
         self.source = Path(config.source) if config.source else self.root
         self.baselines = list(config.baselines)
-        with torch.device("meta"):
-            classes = layout_of(config.data).classes or tuple(config.data.classes)
-            normed = batch_norms(build_network(config.network, max(1, len(classes))))
+        classes = layout_of(config.data).classes or tuple(config.data.classes)
+        normed = batch_norms(planned(config.network, max(1, len(classes))))
         if "adabn" in self.baselines and not normed:
             say(f"AdaBN left out: {config.network.name} has no batch norm, so it would equal B0")
             self.baselines.remove("adabn")

@@ -7,6 +7,7 @@ from itertools import product
 import torch
 from torch import nn
 
+from adapt.machine.runtime import eager
 from adapt.settings.groups import ScheduleConfig
 
 
@@ -64,10 +65,10 @@ def make_optimizer(
             named = {"task": task} if task else {}
             groups.append({"params": members, "multiplier": multiplier, **named})
     if config.optimizer == "sgd":
-        return torch.optim.SGD(
+        return eager(torch.optim.SGD)(
             groups, lr=config.lr, momentum=config.momentum, weight_decay=config.weight_decay
         )
-    return torch.optim.AdamW(
+    return eager(torch.optim.AdamW)(
         groups, lr=config.lr, betas=(config.momentum, 0.999), weight_decay=config.weight_decay
     )
 

@@ -53,7 +53,7 @@ def tell(
 
 def test_commands_import_what_they_need_and_when_they_need_it() -> None:
     """Every command is asked for help and told something wrong, then its function is imported, and
-    a network is made that needs no torchvision."""
+    a network is made that needs no torchvision, traced and trained for a step, uncompiled."""
     code = f"""
 import sys
 from adapt.cli.commands import COMMANDS
@@ -70,9 +70,21 @@ for name, command in COMMANDS.items():
 for name, command in COMMANDS.items():
     assert command.function()
     assert not {LATE} & {{*sys.modules}}, (name, {LATE} & {{*sys.modules}})
+import torch
+from adapt.networks.layers import trace
 from adapt.networks.saved import NetworkConfig, build_network
-build_network(NetworkConfig(name="fcn8s_vgg16", width=0.1), 2)
-assert not {LATE} & {{*sys.modules}}
+from adapt.settings.groups import ScheduleConfig
+from adapt.training.schedules import make_optimizer
+net = build_network(NetworkConfig(name="fcn8s_vgg16", width=0.01), 2)
+assert trace(net, (32, 32))
+for kind in ("sgd", "adamw"):
+    optimizer = make_optimizer(net, [], ScheduleConfig(optimizer=kind))
+    optimizer.zero_grad()
+    net(torch.zeros(1, 3, 32, 32)).sum().backward()
+    optimizer.step()
+    optimizer.load_state_dict(optimizer.state_dict())
+late = {LATE | {"torch._dynamo", "sympy"}}
+assert not late & {{*sys.modules}}, late & {{*sys.modules}}
 """
     done = subprocess.run(
         [sys.executable, "-c", code], env=os.environ | {"PYTHONPATH": str(ROOT)},

@@ -71,7 +71,7 @@ def test_parts_through_a_local_ray(camvid_tree: Callable[..., Path], tmp_path: P
         str(ROOT / "scripts/make_distorted_voc.py"), "-m", "hydra/launcher=ray",
         "+hydra.launcher.ray.init.num_cpus=1", "+hydra.launcher.ray.init.include_dashboard=false",
         "data=camvid", "data.root=d1,nowhere", "out=d2", "workers=1", "part=1/1",
-        cwd=tmp_path, status=1, RAY_AUTH_MODE="disabled",
+        cwd=tmp_path, status=1, RAY_AUTH_MODE="disabled", RAY_raylet_start_wait_time_s="300",
     )  # fmt: skip
     assert "error: data.root" in done.stderr and "nowhere" in done.stderr
     assert (tmp_path / "d2/parts/1-of-1.json").is_file()

@@ -1,6 +1,7 @@
 """A network's layers, held against closed forms and the taps themselves."""
 
 import math
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from adapt.errors import InputError
+from adapt.machine import runtime
 from adapt.networks import build_network
 from adapt.networks.deeplab_vgg16 import DeepLabVGG16
 from adapt.networks.layers import ELEMENT, Layer, check, main_path, trace
@@ -182,6 +184,26 @@ def test_tracing_leaves_no_trace() -> None:
     assert torch.equal(torch.get_rng_state(), state)
     assert not any(m._forward_hooks or m._forward_pre_hooks for m in net.modules())
     assert all(p.grad is None and p.requires_grad for p in net.parameters())
+
+
+def test_a_network_that_compiles_is_met_again_with_the_guards_of_torch(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Of the two passes only the second counts."""
+
+    class Compiling(Odd):
+        passes = 0
+
+        def forward(self, x: Tensor) -> Tensor:
+            monkeypatch.setitem(sys.modules, runtime.COMPILER, torch)
+            self.passes += 1
+            return super().forward(x)
+
+    monkeypatch.setattr(runtime, "COMPILER", "a module that no other test imports")
+    net = Compiling()
+    expected = [layer.macs for layer in trace(Odd(), SIZE)]
+    for passes in (2, 3):
+        assert [layer.macs for layer in trace(net, SIZE)] == expected and net.passes == passes
 
 
 def test_a_size_that_does_not_fit_is_named() -> None:

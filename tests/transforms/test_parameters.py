@@ -41,6 +41,14 @@ assert "numba" in sys.modules
     python("-c", code, cwd=ROOT)
 
 
+def test_loops_that_cannot_be_kept_on_disk_are_compiled_with_one_warning() -> None:
+    """As in a read-only installation without a home."""
+    code = "from transforms import loops; assert loops.encode(1.0, bytearray(range(256))) == 255"
+    nowhere = {"NUMBA_CACHE_LOCATOR_CLASSES": "UserProvidedCacheLocator", "NUMBA_CACHE_DIR": ""}
+    said = python("-c", code, cwd=ROOT, **nowhere).stderr
+    assert said.count("compiled anew in every process") == said.count("NUMBA_CACHE_DIR=DIR") == 1
+
+
 @every_filter
 def test_memory_layout_does_not_matter(image: np.ndarray, apply: Filter) -> None:
     expected = apply(image)

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from adapt.data.sampling import tensor
 from adapt.errors import InputError, Stopped
-from adapt.machine.runtime import Runtime, progress
+from adapt.machine.runtime import Runtime, eager, progress
 from adapt.networks.batchnorm import eval_mode
 from adapt.networks.preprocessing import normalise
 from adapt.networks.taps import forward
@@ -180,9 +180,9 @@ def projected(
     """
     if name == "sgd":
         rate = lr * (image.shape[-1] * image.shape[-2] if relative else 1)
-        optimizer: torch.optim.Optimizer = torch.optim.SGD([image], rate, momentum=MOMENTUM)
+        optimizer: torch.optim.Optimizer = eager(torch.optim.SGD)([image], rate, momentum=MOMENTUM)
     else:
-        optimizer = torch.optim.Adam([image], lr)
+        optimizer = eager(torch.optim.Adam)([image], lr)
     for _ in progress(range(steps), what=f"invert ({name}, lr {lr:g})"):
         image.grad = gradient(image)[1]
         optimizer.step()
@@ -198,7 +198,7 @@ def lbfgs(gradient: Gradient, image: Tensor, steps: int) -> Tensor:
     `steps` counts evaluations of loss and gradient; the step length is found by that search.
     """
     angles = (2 * image.clamp(EDGE, 1 - EDGE) - 1).asin()
-    optimizer = torch.optim.LBFGS(
+    optimizer = eager(torch.optim.LBFGS)(
         [angles],
         max_iter=steps,
         max_eval=steps,
