@@ -119,7 +119,7 @@ def test_trainings_differ_in_penalty_and_seed_only(tmp_path: Path) -> None:
 
 def test_shares_and_frozen_layers_come_after_the_penalties(tmp_path: Path) -> None:
     """And what all start from comes before them, with its Fisher information and its analyses."""
-    rate = "+settings.l2.schedule.lr=0.3"
+    rate = "settings.l2.schedule.lr=0.3"
     config = made("camvid_transfer", f"runs={tmp_path}", "seeds=[3]", "shares=[0.25]", rate)
     planned = FineTuning(config)
     runs = {Path(t.run).name: t for t in planned.tunings(3)}
@@ -133,7 +133,7 @@ def test_shares_and_frozen_layers_come_after_the_penalties(tmp_path: Path) -> No
     assert {n for n, rate in rates.items() if rate == 0.3} == {
         n for n in runs if "l2_sp" not in n and "l2" in n
     }
-    assert {rate for rate in rates.values() if rate != 0.3} == {0.05}
+    assert {rate for rate in rates.values() if rate != 0.3} == {config.supervised.schedule.lr}
     quarter = runs["l2_sp_share_0.25"]
     assert quarter.data == replace(runs["l2_sp"].data, share=0.25)
     assert {t.start for t in runs.values()} == {
