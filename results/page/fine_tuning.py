@@ -155,14 +155,17 @@ def activation(convolution: str) -> str:
 
 
 def freezing(found: Evidence) -> str:
-    """mIoU with the first k layers kept as they were (001, Figure 3)."""
+    """mIoU with the first k layers kept as they were (001, Figure 3), of the seeds that have it."""
     runs = [run for run in found.names(TRANSFER) if "_freeze_" in run]
+    seeds = {s.seed for s in found.scores if s.study == TRANSFER and s.name in runs}
     counts = {run.rpartition("_")[2] for run in runs}
     rows = []
     for count in sorted({"0", *counts}, key=int):
         ending = f"_freeze_{count}" if count != "0" else ""
-        cells = [over_seeds(scores(found, TRANSFER, name, ending)) for name in PAIR]
-        rows.append([count, *cells, minus(found, TRANSFER, ending)])
+        cells = [{s: v for s, v in scores(found, TRANSFER, name, ending).items() if s in seeds}
+                 for name in PAIR]  # fmt: skip
+        gap = differences(cells[1], cells[0])
+        rows.append([count, *map(over_seeds, cells), over_seeds(gap, signed=True)])
     return table(("frozen", *(NAMES[n] for n in PAIR), "L2-SP minus L2"), rows) if runs else ""
 
 

@@ -256,7 +256,7 @@ FINE_TUNING = {
         "How far each layer moves",
         "Of the same trainings: |w - w0| / |w0| of each convolution, and the median over its units "
         "of R2, how well a unit's old response explains its new one on CamVid's images (001, "
-        "Figure 4).",
+        "Figure 4). L2 shrinks all layers by one share, which batch norm undoes.",
     ),
     "freezing": ("The first layers frozen", "Of the same trainings (001, Figure 3)."),
     "strengths": (
