@@ -25,7 +25,7 @@ import torch
 from torch import nn
 
 from adapt.networks.taps import forward
-from benchmarks.arithmetic import CLASSES, count
+from benchmarks.arithmetic import count
 from benchmarks.measure import Variant, append, measure, medians, report, settings
 from benchmarks.steps import TAPS, network, ours, pairs
 
@@ -77,7 +77,6 @@ def single(
         nn.functional.conv2d, x, weight, None, layer.stride, layer.padding, layer.dilation
     )
     back = torch.randn_like(run())
-
     return timed(lambda: torch.autograd.grad(run(), [weight] if first else [x, weight], back))
 
 
@@ -136,7 +135,7 @@ def main() -> None:
     for kernel, times in kernels.most_common():
         print(f"{times:>4} {kernel}")
     append(given.out, singles=rows, steps=rates, ratios=ratios, paths=kernels,
-           of_convolutions=of_step[best] / parts, classes=CLASSES)  # fmt: skip
+           of_convolutions=of_step[best] / parts)  # fmt: skip
 
 
 if __name__ == "__main__":

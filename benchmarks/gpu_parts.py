@@ -135,9 +135,9 @@ def device(given: Given) -> None:
 def layers(given: Given) -> None:
     """FLOP/s of every convolution of the network alone, forward and with its backward pass, in bf16
     and channels last; the first layer's image gets no gradient."""
-    count, rates = given.batches[-1], {}
-    net = network(width=given.width)
-    for name, (layer, shape) in convolutions.layers(net, (given.size, given.size), LOGITS).items():
+    count, rates, size = given.batches[-1], {}, (given.size, given.size)
+    found = convolutions.layers(network(width=given.width), size, LOGITS)
+    for name, (layer, shape) in found.items():
         MACHINE.place(layer).bfloat16()
         image = MACHINE.images(torch.randn(count, *shape)).bfloat16()
         wanted = [*layer.parameters(), *([image.requires_grad_()] if shape[0] > 3 else [])]
@@ -305,14 +305,13 @@ def compiling(given: Given, mode: str) -> dict[str, Any]:
 def compiled_adaptation(given: Given) -> None:
     """The adaptation's floor, eager, compiled and with the frozen teacher compiled alone."""
     net, taps = network(width=given.width), ("pool5", "pool3")[given.small :]
+    how = compiling(given, "default")
     for tap, count in ((tap, count) for tap in taps for count in given.batches):
         floor = partial(Floor, net, batch_of(count, given.size), tap)
         makers: Makers = {
             "floor": lambda f=floor: f().step,
-            "compiled": lambda f=floor: f(**compiling(given, "default")).step,
-            "the teacher compiled": lambda f=floor: (
-                f(teacher_only=True, **compiling(given, "default")).step
-            ),
+            "compiled": lambda f=floor: f(**how).step,
+            "the teacher compiled": lambda f=floor: f(teacher_only=True, **how).step,
         }
         flops = float(cost(tap, given.size, given.width).pair)
         compare(given, f"{tap} batch {count}", makers, count, flops)
@@ -367,15 +366,13 @@ def decode(given: Given) -> None:
     count = given.batches[-1]
     files = [encode_jpeg(draw_scene(0, n, (360, 480))[0], quality=95) for n in range(count)]
     texts = [torch.frombuffer(bytearray(data), dtype=torch.uint8) for data in files]
+
+    def read() -> Tensor:
+        return torch.stack([torch.from_numpy(decode_jpeg(x)) for x in files]).movedim(-1, 1)
+
     makers: Makers = {
-        "one core": lambda: lambda: [decode_jpeg(data) for data in files],
-        "one core, then the device": lambda: (
-            lambda: MACHINE.images(
-                torch.stack(
-                    [torch.from_numpy(decode_jpeg(data)).permute(2, 0, 1) for data in files]
-                )
-            )
-        ),
+        "one core": lambda: read,
+        "one core, then the device": lambda: lambda: MACHINE.images(read()),
         "the device": lambda: lambda: io.decode_jpeg(texts, device=MACHINE.device),
     }
     compare(given, f"{count} JPEGs", makers, count, 0.0)

@@ -27,6 +27,7 @@ import numpy as np
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[0] = str(ROOT)  # this folder has an adapt.py of its own
 
+from adapt.data import layout_of
 from adapt.data.images import read_image
 from adapt.data.index import run
 from adapt.data.samples import Sample
@@ -34,6 +35,7 @@ from adapt.disk.files import read_json, write_json
 from adapt.disk.runs import SUMMARY, unfinished
 from adapt.errors import InputError
 from adapt.machine.runtime import processor, say
+from adapt.settings.groups import DataConfig
 from scripts.cwfid_folds import fra, laid
 
 SKY, DARK = 1 / 3, 145
@@ -43,16 +45,11 @@ FACTORY = "network.factory=espnet:espnet"
 HELD, TUNE = 0.25, 0.2
 TIMES = "night", "day"
 RATES = (0.002, 0.0005)
-CITY = ("road", "sidewalk", "building", "wall", "fence", "pole", "traffic light", "traffic sign",
-        "vegetation", "terrain", "sky", "person", "rider", "car", "truck", "bus", "train",
-        "motorcycle", "bicycle")  # fmt: skip
-CAMVID = ("sky", "building", "pole", "road", "pavement", "tree", "sign", "fence", "car",
-          "pedestrian", "bicyclist")  # fmt: skip
 NETWORKS = {
-    "ESPNet, CamVid": ("espnet", CAMVID, ()),
-    "ESPNet, Cityscapes": ("espnet_city", CITY, ("+network.arguments.image=false",)),
+    "ESPNet, CamVid": ("espnet", "camvid", ()),
+    "ESPNet, Cityscapes": ("espnet_city", "cityscapes", ("+network.arguments.image=false",)),
 }
-"""Name -> its files' name, classes and settings of its own."""
+"""Name -> its files' name, the data set whose classes it has, settings of its own."""
 TRAINED = ("objective=w_inc_kd", "taps=auto", "data.crop=[256,384]", "batch=4",
            "schedule.optimizer=adamw")  # fmt: skip
 
@@ -100,10 +97,11 @@ def main() -> None:
     data = (*laid(samples, parts, ["x1", "x2"], given.runs / "data"), "data.resize=[320,480]")
     os.environ["PYTHONPATH"] = str(given.networks.resolve())
     found: dict[str, dict[str, dict[str, float]]] = {}
-    for name, (file, classes, own) in NETWORKS.items():
+    for name, (file, taught, own) in NETWORKS.items():
         home = given.runs / file
         network = (FACTORY, "network.void=true", "precision=fp32", *own,
                    f"network.preprocessing={given.networks / file}.json")  # fmt: skip
+        classes = layout_of(DataConfig(taught)).classes
         seen = (*data, f"data.classes=[{','.join(classes)}]")
         weights = f"{given.networks / file}.pth"
         runs = {rate: home / f"rate_{rate}" for rate in RATES}
