@@ -10,6 +10,7 @@ from adapt.errors import InputError
 from adapt.networks.saved import WEIGHTS, started_from
 from adapt.settings.choices import BACKBONE
 from adapt.settings.commands import AnalyseConfig
+from adapt.settings.groups import AlsoConfig
 from adapt.settings.protocol import ProtocolConfig
 from adapt.settings.study import StudyConfig
 from adapt.settings.training import TrainConfig
@@ -79,7 +80,8 @@ class FineTuning(Plan):
         """The network that all fine-tunings come from, with settings of its own."""
         stage = self.config.pretraining
         settings = {"start": stage.start, "data": stage.data, "penalty": stage.penalty}
-        return self.supervised_stage(run, self.config.seeds[0], **settings, **budget(stage))
+        settings |= {"also": AlsoConfig(), **budget(stage)}
+        return self.supervised_stage(run, self.config.seeds[0], **settings)
 
     def tunings(self, seed: int) -> Iterator[TrainConfig]:
         """All trainings of a seed: those of all penalties before the first variant."""

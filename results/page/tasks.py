@@ -28,7 +28,7 @@ def scores(found: Evidence, start: str, how: str, task: str) -> Values:
         score.seed: score.numbers["miou"]
         for score in found.scores
         if (score.study, score.split) == (study, VAL)
-        and score.numbers["method"].endswith(f"({task})")
+        and (how == ALONE or score.numbers["method"].endswith(f"({task})"))
     }
 
 

@@ -24,7 +24,7 @@ from adapt.evaluation.rows import images_path, read_image_scores
 from adapt.networks import build_network
 from adapt.networks.pretrained import head_of
 from adapt.settings.commands import EvaluateConfig
-from adapt.settings.groups import NetworkConfig
+from adapt.settings.groups import AlsoConfig, NetworkConfig
 from adapt.settings.study import StudyConfig
 from adapt.settings.viz import ReportConfig
 from adapt.study.fine_tuning import FineTuning
@@ -144,6 +144,9 @@ def test_shares_and_frozen_layers_come_after_the_penalties(tmp_path: Path) -> No
     cells = [cell.name for cell in planned.cells()]
     assert cells[:3] == ["train pretraining", "fisher pretraining", "train seed3/none"]
     assert len(cells) == 2 + 4 * len(runs) and "analyse seed3/none" in cells
+    joint = FineTuning(replace(config, also=AlsoConfig(name="scenes", root="scenes")))
+    assert next(joint.tunings(3)).also.name == "scenes"
+    assert not joint.pretraining(tmp_path).also.name
 
 
 def test_a_source_task_is_learnt_and_what_is_kept_of_it_is_told(
