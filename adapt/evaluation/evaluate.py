@@ -20,7 +20,6 @@ from adapt.evaluation.inference import (
     adapt_to,
     evaluate_networks,
     headline,
-    mean_loss,
     restyle_to_old,
 )
 from adapt.evaluation.metrics import MATRIX, ImageScores
@@ -68,7 +67,7 @@ def described(path: Path, about: dict[str, Any]) -> bool:
     except InputError as error:
         say(f"warning: {error}; it is written anew")
         return True
-    return all(found[k] == v for k, v in about.items() if k in found and k != "loss")
+    return all(found[k] == v for k, v in about.items() if k in found)
 
 
 @shared_errors()
@@ -143,8 +142,7 @@ def score(
         )
     if config.loss and data.classification:
         raise InputError("loss=true needs one label a pixel; these images have one label each")
-    found = evaluate_networks(machine, net, reading, data, image, teacher)
-    measured = config.loss and data.labelled
+    found = evaluate_networks(machine, net, reading, data, image, teacher, config.loss)
     about = {
         "data": data.name,
         "root": settings.root,
@@ -167,7 +165,6 @@ def score(
         "precision": machine.precision,
         "model": model.digest,
         "classes": list(data.classes),
-        "loss": mean_loss(machine, net, reading, data, image) if measured else None,
     }
     about |= {"task": task} if task else {}
     variant = "_".join(filter(None, (config.variant, task)))

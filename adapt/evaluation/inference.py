@@ -3,13 +3,13 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from itertools import zip_longest
+from math import nan
 from typing import Any
 
 import cv2
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
 from torch.utils.data import BatchSampler, Dataset, default_collate
 
 from adapt.data import DataSet
@@ -27,14 +27,13 @@ from adapt.evaluation.metrics import (
     scores_of,
     tally,
 )
-from adapt.evaluation.protocol import finite_logits, predict
+from adapt.evaluation.protocol import WHOLE, classes_of, finite_logits, predict, summed_loss
 from adapt.evaluation.restyle import MAKERS, Restyle
 from adapt.machine.processes import all_gather, all_sum, rank, shared_errors, world
 from adapt.machine.runtime import Runtime, progress
 from adapt.machine.workers import loading, unwrapped
 from adapt.networks.batchnorm import adapt_statistics, eval_mode
 from adapt.networks.preprocessing import as_input
-from adapt.networks.taps import upsample
 from adapt.settings.groups import DataConfig, NetworkConfig
 from adapt.settings.protocol import ProtocolConfig
 
@@ -141,12 +140,16 @@ def predicted(
     reading: Reading,
     group: list[dict[str, Any]],
     image: str,
+    logits: Tensor | None = None,
     probabilities: bool = False,
 ) -> np.ndarray:
     """The classes of a group's images, index masks (B, H, W), at the group's `size`, or their
-    probabilities (B, C, H, W)."""
-    size, images, how = group[0]["size"], stack(group, image), (reading.protocol, reading.batch)
-    return predict(machine, net, reading.network, images, size, *how, probabilities)
+    probabilities (B, C, H, W). Where `whole_logits` are there already, one pass needs no other."""
+    size, protocol = group[0]["size"], reading.protocol
+    if logits is not None and protocol == WHOLE:
+        return classes_of(logits, size, reading.network)
+    images, how = stack(group, image), (protocol, reading.batch, probabilities)
+    return predict(machine, net, reading.network, images, size, *how)
 
 
 def views(image: np.ndarray, crop: list[int], count: int) -> list[np.ndarray]:
@@ -263,6 +266,9 @@ class Evaluation:
     per_image: dict[str, float] = field(default_factory=dict)
     """mIoU of each image by its name, in order, over the classes that it or its prediction has; {}
     without labels a pixel."""
+    loss: float | None = None
+    """Mean cross-entropy over all labelled pixels, in nats, without any penalty, of whole images
+    whatever the protocol; NaN without any such pixel, None where nobody asked."""
 
 
 def evaluate_networks(
@@ -272,6 +278,7 @@ def evaluate_networks(
     data: DataSet,
     image: str,
     teacher: nn.Module | None = None,
+    loss: bool = False,
 ) -> Evaluation:
     """Scores of a network on a data set, at the labels' own size; all processes of a run share the
     work.
@@ -284,12 +291,14 @@ def evaluate_networks(
         image: `x1` or `x2`, the image that `net` sees.
         teacher: sees x1; its prediction serves as truth for the label-free agreement (pseudo-mIoU)
             on all valid pixels, labelled or not; the agreement of labels where an image has one.
+        loss: also the mean cross-entropy, where there is one label a pixel.
     """
     classes = len(data.classes)
     whole = classes <= MATRIX
     count = confusion if whole else tally
     truth = np.zeros((classes, classes + 1) if whole else (3, classes), np.int64)
     agreement, pixels = np.zeros((3, classes), np.int64), np.zeros(1, np.int64)
+    lost, measured = np.zeros(2), loss and data.labelled and not data.classification
     own: dict[str, float] = {}
     if data.classification:
         found, _ = classify(machine, net, reading, data, image)
@@ -304,7 +313,10 @@ def evaluate_networks(
         samples = Whole(data, reading.data, fields, reading.restyle)
         with shared_errors(), eval_mode(net):
             for group in groups(samples, reading, "evaluate", shared=True):
-                found = predicted(machine, net, reading, group, image)
+                logits = whole_logits(machine, net, reading, group, image) if measured else None
+                found = predicted(machine, net, reading, group, image, logits)
+                if logits is not None:
+                    lost += summed_loss(logits, [np.asarray(i["y"]) for i in group], classes)
                 if data.labelled:
                     for item, prediction in zip(group, found, strict=True):
                         counted = count(np.asarray(item["y"]), prediction, classes)
@@ -317,8 +329,8 @@ def evaluate_networks(
                         if "valid" in item:
                             expected[np.asarray(item["valid"]) == 0] = void_of(classes)
                     agreement += tally(wanted, found, classes)
-        summed = (all_sum(torch.from_numpy(m)).numpy() for m in (truth, agreement, pixels))
-        truth, agreement, pixels = summed
+        summed = (all_sum(torch.from_numpy(m)).numpy() for m in (truth, agreement, pixels, lost))
+        truth, agreement, pixels, lost = summed
     own = {name: value for part in all_gather(own) for name, value in part.items()}
     score = image_scores if data.classification else scores_of
     counts = per_class(truth) if whole else truth
@@ -330,7 +342,16 @@ def evaluate_networks(
         confusion=matrix.tolist() if data.labelled and whole else None,
         void=float(100 * (1 - counts[1].sum() / pixels[0])) if pixels[0] else None,
         per_image={s.name: own[s.name] for s in data.samples if s.name in own},
+        loss=float(lost[0] / lost[1] if lost[1] else nan) if measured else None,
     )
+
+
+def whole_logits(
+    machine: Runtime, net: nn.Module, reading: Reading, group: list[dict[str, Any]], image: str
+) -> Tensor:
+    """Logits (B, C, h, w) of one pass over a group's whole images."""
+    seen = as_input(machine.images(stack(group, image)), reading.network)
+    return finite_logits(machine, net, seen)
 
 
 def headline(found: Evaluation) -> dict[str, float]:
@@ -376,25 +397,3 @@ def restyle_to_old(
             yield from (item[key].permute(1, 2, 0).numpy() for item in group)
 
     return MAKERS[name](images("x1"), images("x2"), beta)
-
-
-def mean_loss(
-    machine: Runtime, net: nn.Module, reading: Reading, data: DataSet, image: str
-) -> float:
-    """The mean cross-entropy over all labelled pixels of a data set, in nats, without any penalty;
-    NaN if there are none.
-
-    The network sees whole images, whatever the protocol, and its logits are upsampled to the
-    labels' own size. `net`, `data` and `image` are as in `evaluate_networks`.
-    """
-    whole = Whole(data, reading.data, [image, "y" + image[1]], reading.restyle)
-    sums, void = torch.zeros(2, dtype=torch.float64), void_of(len(data.classes))
-    with shared_errors(), eval_mode(net):
-        for group in groups(whole, reading, "loss", shared=True):
-            images = as_input(machine.images(stack(group, image)), reading.network)
-            for item, logits in zip(group, finite_logits(machine, net, images), strict=True):
-                label = torch.from_numpy(np.asarray(item["y"])).long().to(machine.device)
-                found = upsample(logits[None], (label.shape[0], label.shape[1]))
-                lost = cross_entropy(found, label[None], ignore_index=void, reduction="sum")
-                sums += torch.tensor([lost.item(), (label != void).sum().item()])
-    return float(torch.div(*all_sum(sums)))

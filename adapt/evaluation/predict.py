@@ -114,7 +114,7 @@ def mask_images(
     whole = Whole(replace(data, samples=waiting), reading.data, [image])
     values = np.array(data.values, np.min_scalar_type(max(data.values)))
     for group in groups(whole, reading, "predict"):
-        found = predicted(machine, net, reading, group, image, config.probabilities)
+        found = predicted(machine, net, reading, group, image, probabilities=config.probabilities)
         for item, one in zip(group, found, strict=True):
             name = item["name"]
             write(config, item, one, values, outputs[name], places[name])

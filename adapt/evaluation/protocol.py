@@ -1,4 +1,5 @@
-"""From images to classes: whole, in sliding windows, or averaged over scales and mirroring."""
+"""From images to classes: whole, in sliding windows, or averaged over scales and mirroring; and the
+loss of logits."""
 
 from collections.abc import Callable
 from itertools import product
@@ -6,6 +7,7 @@ from itertools import product
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
 
 from adapt.data.images import index_type, void_of
 from adapt.errors import InputError
@@ -74,12 +76,19 @@ def predict(
         passes = len(protocol.scales) * (1 + protocol.flip)
         return averaged(run, normalised, size, protocol).div_(passes).cpu().numpy()
     if protocol.scales == [1.0] and not protocol.flip:
-        scores = run(normalised)
-        found = most_likely(scores, size)
-    else:
-        scores = averaged(run, normalised, size, protocol)
-        found = indices(scores.argmax(dim=1), scores.shape[1])
-    labels, classes = found.cpu().numpy(), scores.shape[1] - network.void
+        return classes_of(run(normalised), size, network)
+    scores = averaged(run, normalised, size, protocol)
+    return masks(indices(scores.argmax(dim=1), scores.shape[1]), scores.shape[1], network)
+
+
+def classes_of(logits: Tensor, size: tuple[int, int], network: NetworkConfig) -> np.ndarray:
+    """Logits (B, C, h, w) -> classes (B, H, W) at `size`, of `index_type`."""
+    return masks(most_likely(logits, size), logits.shape[1], network)
+
+
+def masks(found: Tensor, outputs: int, network: NetworkConfig) -> np.ndarray:
+    """Indices of a network's `outputs` -> those of classes, the last one being void where it is."""
+    labels, classes = found.cpu().numpy(), outputs - network.void
     if network.void:
         labels[labels == classes] = void_of(classes)
     return labels.astype(index_type(classes), copy=False)
@@ -109,6 +118,18 @@ def likeliest(logits: Tensor, size: tuple[int, int]) -> Tensor:
         label = torch.where(value > highest, place + number * PART, label)
         highest = torch.maximum(highest, value)
     return label
+
+
+def summed_loss(logits: Tensor, labels: list[np.ndarray], classes: int) -> np.ndarray:
+    """The cross-entropy of logits (B, C, h, w) with B index masks (H, W), in nats, summed over all
+    labelled pixels, and their number; logits are upsampled to each mask's own size."""
+    sums, void = np.zeros(2), void_of(classes)
+    for label, one in zip(labels, logits, strict=True):
+        truth = torch.from_numpy(label).long().to(one.device)
+        found = upsample(one[None], (label.shape[0], label.shape[1]))
+        lost = cross_entropy(found, truth[None], ignore_index=void, reduction="sum")
+        sums += (lost.item(), (truth != void).sum().item())
+    return sums
 
 
 def finite_logits(machine: Runtime, net: nn.Module, x: Tensor) -> Tensor:

@@ -24,7 +24,7 @@ from adapt.disk.runs import (
     unfinished,
 )
 from adapt.errors import InputError, Stopped
-from adapt.evaluation.inference import Reading, evaluate_networks, headline, mean_loss
+from adapt.evaluation.inference import Reading, evaluate_networks, headline
 from adapt.machine.processes import (
     all_gather,
     all_max,
@@ -316,11 +316,10 @@ def scores_of(setup: Setup, sets: Mapping[str, tuple[DataConfig, DataSet]]) -> d
         how = (settings, config.network, config.batch, config.workers)
         reading = Reading(*how, teacher=setup.networks["x1"])
         teacher = of_task(setup.teacher, task) if setup.teacher else None
-        seen = (machine, of_task(setup.result, task), reading, data, image)
-        scores = headline(evaluate_networks(*seen, teacher))
-        pixels = data.labelled and not data.classification and len(data.classes) <= WHOLE
-        if config.objective.supervised.weight and pixels:
-            scores["loss"] = mean_loss(*seen)
+        net, pixels = of_task(setup.result, task), len(data.classes) <= WHOLE
+        loss = pixels and config.objective.supervised.weight > 0
+        scored = evaluate_networks(machine, net, reading, data, image, teacher, loss)
+        scores = headline(scored) | ({} if scored.loss is None else {"loss": scored.loss})
         found |= {"/".join(filter(None, (task, target, k))): v for k, v in scores.items()}
     return found
 

@@ -15,7 +15,7 @@ from adapt.data.augment import centred
 from adapt.data.images import IGNORE, write_png
 from adapt.data.sampling import Batch, Decoder, Stream, batches, check_sizes
 from adapt.errors import InputError
-from adapt.evaluation.inference import Reading, evaluate_networks, mean_loss
+from adapt.evaluation.inference import Reading, evaluate_networks
 from adapt.evaluation.predict import predictions
 from adapt.machine.runtime import runtime
 from adapt.objective.distances import mean_distance
@@ -143,15 +143,12 @@ def test_scores_are_those_of_images_and_labels_cut_or_padded_by_hand(
     ]
     for image in ("x1", "x2"):
         first, second = (
-            (
-                evaluate_networks(machine, nets[0], reading, replace(data, samples=samples), image,
-                                  nets[1] if image == "x2" else None),
-                mean_loss(machine, nets[0], reading, replace(data, samples=samples), image),
-            )
+            evaluate_networks(machine, nets[0], reading, replace(data, samples=samples), image,
+                              nets[1] if image == "x2" else None, loss=True)
             for reading, samples in zip(readings, (tuple(own), tuple(prepared)), strict=True)
         )  # fmt: skip
-        assert first == second and first[0].truth is not None
-        assert 0 < np.sum(first[0].confusion) <= 3 * 48 * 96
+        assert first == second and first.truth is not None and first.loss is not None
+        assert 0 < np.sum(first.confusion) <= 3 * 48 * 96
 
 
 @pytest.mark.parametrize("fit", ["crop", "pad"])
