@@ -3,8 +3,9 @@
     python benchmarks/capacity.py            # prints them as Markdown
     python benchmarks/capacity.py --write 1  # brings the page up to date
 
-Measured is what results/scaling.jsonl has, the last line of each setting: `benchmarks/scaling.py
---out results/scaling.jsonl` and `benchmarks/data_path.py --out results/scaling.jsonl` append.
+Measured is what results/scaling.jsonl has, the last line of each setting and machine:
+`benchmarks/scaling.py --out results/scaling.jsonl` and `benchmarks/data_path.py --out
+results/scaling.jsonl` append.
 """
 
 import json
@@ -70,9 +71,10 @@ def table(head: str, rows: list[list[str]]) -> list[str]:
 
 
 def measured() -> tuple[list[Line], Line]:
-    """Lines of benchmarks/scaling.py, the last of each setting, and the last of file rates."""
+    """Lines of benchmarks/scaling.py, the last of each setting and machine, and the last of file
+    rates."""
     lines = [json.loads(line) for line in RESULTS.read_text(encoding="utf-8").splitlines()]
-    scaling = {json.dumps(line["setting"]): line for line in lines if "scaling" in line}
+    scaling = {(str(line["setting"]), line["host"]): line for line in lines if "scaling" in line}
     files = [line for line in lines if "quality" in line][-1]
     ours = {
         kind: files["rates"].get(name) for kind, name in (("jpeg", "ours"), ("png", "ours PNG"))

@@ -25,6 +25,7 @@ SCRIPTS = {
     "step": SMALL,
     "penalties": "--rounds 1 --size 33 --width 0.0625 --only l2_sp gl_sp_fisher",
     "evaluation": "--rounds 1 --batch 2 --size 30 40",
+    "evaluation protocols": "--rounds 1 --batch 1 --size 40 56 --window 32 32 --width 0.0625",
     "data_path": "--rounds 1 --pairs 8 --size 40 60 --crop 32 32 --workers",
     "hand_over": "--rounds 1 --pairs 8 --size 40 60 --crop 32 32 --count 1 --workers",
     "filters": "speed --rounds 1 --size 30 40",
