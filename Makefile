@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: demo test quick check campaign docs results settings notebook bench setup clean
+.PHONY: demo test quick check campaign docs results speedrun settings notebook bench setup clean
 
 demo: $(READY)  ## the whole study on the embedded data set; ends with a report to open
 	$(BIN)/python scripts/study.py experiment=demo
@@ -29,6 +29,10 @@ docs: $(READY)  ## the documentation site, in site/
 results: $(READY)  ## docs/results*, README's front table and docs/contest.md from their records
 	$(BIN)/python -m results.page --readme README.md
 	$(BIN)/python -m results.page --contest
+
+speedrun: $(READY)  ## time to quality (docs/contest.md): DATA is CamVid's folder, round 1 has run
+	$(BIN)/python scripts/speedrun.py --teachers 'runs/camvid_contest/seed{seed}/teacher' \
+		--twins 'runs/camvid_contest/shifts/{shift}' --runs runs/speedrun data.root=$(DATA)
 
 settings: $(READY)  ## docs/settings.md from the settings' docstrings
 	$(BIN)/python docs/make_settings.py

@@ -2,12 +2,13 @@
 
 import math
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from scipy.stats import t
 
-from adapt.disk.files import read_text, write_whole
+from adapt.disk.files import read_mapping, read_text, write_whole
 from adapt.errors import InputError
 from adapt.machine.runtime import say
 from results.page import front, records
@@ -39,6 +40,8 @@ TITLES = {
 TAUGHT = {LONG: MAIN}
 """Study -> the one whose teachers it has."""
 SHIFTS = (*records.SHIFTS, "camera")
+HALVES = ("watch", "judge")
+"""Of the tuning part, in time to quality."""
 REFERENCE = "w_inc_kd"
 UNTRAINED = ("B0", "AdaBN", "ridge")
 KEPT = "kept"
@@ -65,7 +68,10 @@ def contest(
         for path in record(study, folder):
             say(f"{path}: recorded")
     found = Evidence(records.load(folder).records if any(folder.glob("*_seed*.json")) else [], {})
-    text = "\n\n".join([power(records.load(evidence)), "## Results", *results(found)])
+    parts = [power(records.load(evidence)), "## Results", *results(found)]
+    if (speedrun := folder.parent / "speedrun.json").is_file():
+        parts += ["## Time to quality, measured", quickest(read_mapping(speedrun))]
+    text = "\n\n".join(parts)
     write_whole(page, front.placed(read_text(page), text, str(page)))
     say(f"{page}: {len(found.records)} records, {len(found.scores)} evaluations")
 
@@ -82,6 +88,28 @@ def results(found: Evidence) -> Iterable[str]:
         if tables := scores(found, study):
             parts += [f"### Scores on `{VAL}`: {title}", *tables]
     return parts
+
+
+def quickest(record: Mapping[str, Any]) -> str:
+    """Recipes of scripts/speedrun.py beside the long training: CPU seconds and images, and whether
+    agreement is within a point of the long one's on `watch`, and on `judge`, in how many runs."""
+    cells: dict[str, list[Mapping[str, Any]]] = {}
+    for one in record["found"]:
+        cells.setdefault(one["recipe"], []).append(one)
+    long = {(one["shift"], one["seed"]): one for one in next(iter(cells.values()))}
+    rows = []
+    for name, every in cells.items():
+        beside = [(one, long[one["shift"], one["seed"]]) for one in every]
+        behind = {part: [one[part] - base[part] for one, base in beside] for part in HALVES}
+        there = [f"{sum(b >= -1 for b in behind[part])} of {len(every)}" for part in HALVES]
+        spent = statistics.fmean(one["seconds"] for one in every)
+        share = statistics.fmean(one["seconds"] / base["seconds"] for one, base in beside)
+        images = f"{statistics.fmean(one['images'] for one in every):,.0f}"
+        less = f"{statistics.fmean(behind['judge']):+.1f}"
+        rows.append([name, f"{spent:.0f}", f"{share:.2f}", images, less, *there])
+    heads = ("", "CPU seconds", "of the long one's", "images", "agreement on judge, minus its",
+             "there on watch", "there on judge")  # fmt: skip
+    return table(heads, rows) + f"\n\n*{record['machine']}, {record['date']}.*"
 
 
 def provenance(found: Evidence) -> str:

@@ -261,7 +261,7 @@ FINE_TUNING = {
     "freezing": ("The first layers frozen", "Of the same trainings (001, Figure 3)."),
     "strengths": (
         "Strengths towards the start and towards zero",
-        "L2-SP on a seventh of the labels, mIoU on `tune`, one seed (`fra study "
+        "From the embedded scenes, L2-SP on a quarter of the labels, mIoU on `tune`, one seed (`fra study "
         "experiment=camvid_finetune`).",
     ),
     "chosen": (
