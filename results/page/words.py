@@ -261,8 +261,8 @@ FINE_TUNING = {
     "freezing": ("The first layers frozen", "Of the same trainings (001, Figure 3)."),
     "strengths": (
         "Strengths towards the start and towards zero",
-        "From the embedded scenes, L2-SP on a quarter of the labels, mIoU on `tune`, one seed (`fra study "
-        "experiment=camvid_finetune`).",
+        "From the embedded scenes, L2-SP on a quarter of the labels, mIoU on `tune`, one seed "
+        "(`fra study experiment=camvid_finetune`).",
     ),
     "chosen": (
         "Strengths and rates that were tried",
