@@ -35,6 +35,7 @@ from adapt.data.index import run
 from adapt.disk.files import read_json, write_json
 from adapt.machine.runtime import processor, say
 from scripts.cwfid_folds import fra
+from scripts.roadscene import agreement
 
 LONG, TENTH = "w_inc_kd, long", "a tenth"
 PARTS = "+data.parts={fit: 0.85, watch: 0.075, judge: 0.075}"
@@ -74,20 +75,12 @@ def steps_of(name: str, settings: Sequence[str], long: int, short: int) -> int:
     return long if name == LONG else max(1, round(share * short))
 
 
-def agreement(student: Path, part: str, *data: str) -> float:
-    """mIoU in percent with the teacher's word on x1 as truth."""
-    out = student / part
-    fra("evaluate", f"run={student}", "domain=d2", f"split={part}", f"out={out}", *data)
-    return float(read_json(next(out.glob("metrics_*.json")))["agreement"]["miou"])
-
-
 def measured(name: str, home: Path, steps: Sequence[int], *settings: str) -> dict[str, Any]:
     """Seconds, images and agreement of a recipe; `settings` have the teacher and the data."""
     record = home / "record.json"
     if not record.is_file():
         shutil.rmtree(home, ignore_errors=True)
         began, images, student = processor_seconds(), 0, Path()
-        data = [one for one in settings if "data." in one]
         for number, own in enumerate(RECIPES[name]):
             before, student = student, home / str(number)
             count = steps_of(name, own, *steps)
@@ -98,9 +91,10 @@ def measured(name: str, home: Path, steps: Sequence[int], *settings: str) -> dic
                 f"run={student}")  # fmt: skip
             batch = next((int(one[6:]) for one in own if one.startswith("batch=")), BATCH)
             images += count * batch
-        watch = agreement(student, "watch", *data)
+        judged = (str(student), f"run={student}", *(one for one in settings if "data." in one))
+        watch = agreement("watch", *judged)
         found = {"seconds": round(processor_seconds() - began, 1), "images": images, "watch": watch}
-        write_json(record, found | {"judge": agreement(student, "judge", *data)})
+        write_json(record, found | {"judge": agreement("judge", *judged)})
     return dict(read_json(record))
 
 

@@ -24,6 +24,7 @@ def script(monkeypatch: pytest.MonkeyPatch) -> Any:
             write_json(out / "metrics_x.json", {"agreement": {"miou": 40.0}})
 
     monkeypatch.setattr(module, "fra", fra)
+    monkeypatch.setattr(sys.modules["scripts.roadscene"], "fra", fra)
     monkeypatch.setattr(module, "processor_seconds", lambda: float(len(asked)))
     monkeypatch.setattr(module, "asked", asked, raising=False)
     return module
