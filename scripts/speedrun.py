@@ -26,7 +26,7 @@ import time
 from collections.abc import Sequence
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[0] = str(ROOT)  # this folder has an adapt.py of its own
@@ -38,28 +38,36 @@ from scripts.cwfid_folds import fra
 from scripts.roadscene import agreement
 
 LONG, TENTH = "w_inc_kd, long", "a tenth"
-PARTS = "+data.parts={fit: 0.85, watch: 0.075, judge: 0.075}"
+PARTS = "+data.parts={fit: 0.85, watch: 0.075, judge: 0.075}", "data.consecutive=true"
 BATCH, RATE = 8, 0.05
-WARM = ("schedule=cosine", "schedule.warmup=30")
-HALVES = (("data.resize=[90,120]", "data.crop=[72,96]"), ())
-"""The first training sees images of half the size."""
-RECIPES: dict[str, Sequence[Sequence[str]]] = {
-    LONG: [()],
-    TENTH: [()],
-    "cosine with warm-up": [WARM],
-    "twice the rate": [(*WARM, f"schedule.lr={2 * RATE}")],
-    "three times the rate": [(*WARM, f"schedule.lr={3 * RATE}")],
-    "half the batch": [("batch=4",)],
-    "half the batch, twice the steps": [("batch=4", "steps=twice")],
-    "twice the batch, half the steps": [("batch=16", "steps=half")],
-    "crops of half the size": [("data.crop=[72,96]",)],
-    "half-sized images first": [(*own, "steps=half") for own in HALVES],
-    "four views, maps kept": [("data.views=4", "cache_teacher=ram")],
-    "ridge maps alone": [("adapters={auto: ridge}",)],
-    "an average of the weights": [("ema=0.99", "schedule=constant")],
+WARM = "schedule=cosine", "schedule.warmup=30"
+HALF = "data.resize=[90,120]", "data.crop=[72,96]"
+
+
+class Stage(NamedTuple):
+    """A training of a recipe: its settings beside those of all, how many times the short one's
+    steps it has (of LONG: the long one's), and its batch."""
+
+    settings: Sequence[str] = ()
+    share: float = 1.0
+    batch: int = BATCH
+
+
+RECIPES = {
+    LONG: [Stage()],
+    TENTH: [Stage()],
+    "cosine with warm-up": [Stage(WARM)],
+    "twice the rate": [Stage((*WARM, f"schedule.lr={2 * RATE}"))],
+    "three times the rate": [Stage((*WARM, f"schedule.lr={3 * RATE}"))],
+    "half the batch": [Stage(batch=4)],
+    "half the batch, twice the steps": [Stage(share=2.0, batch=4)],
+    "twice the batch, half the steps": [Stage(share=0.5, batch=16)],
+    "crops of half the size": [Stage(("data.crop=[72,96]",))],
+    "half-sized images first": [Stage(HALF, 0.5), Stage(share=0.5)],
+    "four views, maps kept": [Stage(("data.views=4", "cache_teacher=ram"))],
+    "ridge maps alone": [Stage(("adapters={auto: ridge}",))],
+    "an average of the weights": [Stage(("ema=0.99", "schedule=constant"))],
 }
-"""Name -> the settings of each of its trainings, beside those of all: a tenth of the long one's
-steps, or half or twice as many as that."""
 
 
 def processor_seconds() -> float:
@@ -68,29 +76,21 @@ def processor_seconds() -> float:
     return used.ru_utime + used.ru_stime
 
 
-def steps_of(name: str, settings: Sequence[str], long: int, short: int) -> int:
-    """How many steps a training of a recipe has."""
-    shares = {"steps=half": 0.5, "steps=twice": 2.0}
-    share = next((shares[one] for one in settings if one in shares), 1.0)
-    return long if name == LONG else max(1, round(share * short))
-
-
 def measured(name: str, home: Path, steps: Sequence[int], *settings: str) -> dict[str, Any]:
-    """Seconds, images and agreement of a recipe; `settings` have the teacher and the data."""
+    """Seconds, images and agreement of a recipe; `steps` are those of the long training and of the
+    short ones, `settings` have the teacher and the data."""
     record = home / "record.json"
     if not record.is_file():
         shutil.rmtree(home, ignore_errors=True)
         began, images, student = processor_seconds(), 0, Path()
-        for number, own in enumerate(RECIPES[name]):
+        for number, stage in enumerate(RECIPES[name]):
             before, student = student, home / str(number)
-            count = steps_of(name, own, *steps)
-            own = [one for one in own if not one.startswith("steps=")]
+            count = max(1, round(stage.share * steps[name != LONG]))
             start = (f"start={before}",) if number else ()
-            fra("adapt", "objective=w_inc_kd", f"schedule.lr={RATE}", f"batch={BATCH}",
-                "data.part=fit", "eval_every=0", *settings, *own, *start, f"steps={count}",
-                f"run={student}")  # fmt: skip
-            batch = next((int(one[6:]) for one in own if one.startswith("batch=")), BATCH)
-            images += count * batch
+            fra("adapt", "objective=w_inc_kd", f"schedule.lr={RATE}", "data.part=fit",
+                "eval_every=0", *settings, *stage.settings, *start, f"batch={stage.batch}",
+                f"steps={count}", f"run={student}")  # fmt: skip
+            images += count * stage.batch
         judged = (str(student), f"run={student}", *(one for one in settings if "data." in one))
         watch = agreement("watch", *judged)
         found = {"seconds": round(processor_seconds() - began, 1), "images": images, "watch": watch}
@@ -114,7 +114,7 @@ def main() -> None:
     os.environ["OMP_NUM_THREADS"] = "1"
     found = []
     for shift, seed in product(given.shifts, given.seeds):
-        told = (f"teacher={given.teachers.format(seed=seed)}", PARTS, *given.settings,
+        told = (f"teacher={given.teachers.format(seed=seed)}", *PARTS, *given.settings,
                 f"data.target={given.twins.format(shift=shift)}", f"seed={seed}")  # fmt: skip
         for name in dict.fromkeys([LONG, *given.recipes]):
             home = given.runs / shift / f"seed{seed}" / name.replace(" ", "_").replace(",", "")

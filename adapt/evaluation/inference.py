@@ -27,7 +27,14 @@ from adapt.evaluation.metrics import (
     scores_of,
     tally,
 )
-from adapt.evaluation.protocol import WHOLE, classes_of, finite_logits, predict, summed_loss
+from adapt.evaluation.protocol import (
+    WHOLE,
+    classes_of,
+    finite_logits,
+    predict,
+    summed_loss,
+    whole_logits,
+)
 from adapt.evaluation.restyle import MAKERS, Restyle
 from adapt.machine.processes import all_gather, all_sum, rank, shared_errors, world
 from adapt.machine.runtime import Runtime, progress
@@ -313,10 +320,11 @@ def evaluate_networks(
         samples = Whole(data, reading.data, fields, reading.restyle)
         with shared_errors(), eval_mode(net):
             for group in groups(samples, reading, "evaluate", shared=True):
-                logits = whole_logits(machine, net, reading, group, image) if measured else None
-                found = predicted(machine, net, reading, group, image, logits)
-                if logits is not None:
+                logits = None
+                if measured:
+                    logits = whole_logits(machine, net, reading.network, stack(group, image))
                     lost += summed_loss(logits, [np.asarray(i["y"]) for i in group], classes)
+                found = predicted(machine, net, reading, group, image, logits)
                 if data.labelled:
                     for item, prediction in zip(group, found, strict=True):
                         counted = count(np.asarray(item["y"]), prediction, classes)
@@ -344,14 +352,6 @@ def evaluate_networks(
         per_image={s.name: own[s.name] for s in data.samples if s.name in own},
         loss=float(lost[0] / lost[1] if lost[1] else nan) if measured else None,
     )
-
-
-def whole_logits(
-    machine: Runtime, net: nn.Module, reading: Reading, group: list[dict[str, Any]], image: str
-) -> Tensor:
-    """Logits (B, C, h, w) of one pass over a group's whole images."""
-    seen = as_input(machine.images(stack(group, image)), reading.network)
-    return finite_logits(machine, net, seen)
 
 
 def headline(found: Evaluation) -> dict[str, float]:

@@ -2,6 +2,7 @@
 loss of logits."""
 
 from collections.abc import Callable
+from functools import partial
 from itertools import product
 
 import numpy as np
@@ -61,15 +62,7 @@ def predict(
             f"protocol.crops={protocol.crops} is for classification; pixels have protocol.window"
         )
 
-    def logits(x: Tensor) -> Tensor:
-        found = finite_logits(machine, net, x)
-        if found.ndim != 4:
-            shape = tuple(found.shape)
-            raise InputError(
-                f"network: its logits are {shape}; (B, C, h, w), one label a pixel, is needed here"
-            )
-        return found
-
+    logits = partial(pixel_logits, machine, net)
     run = windowed(logits, protocol.window, protocol.stride, batch) if protocol.window else logits
     normalised = as_input(machine.images(images), network)
     if probabilities:
@@ -130,6 +123,24 @@ def summed_loss(logits: Tensor, labels: list[np.ndarray], classes: int) -> np.nd
         lost = cross_entropy(found, truth[None], ignore_index=void, reduction="sum")
         sums += (lost.item(), (truth != void).sum().item())
     return sums
+
+
+def whole_logits(
+    machine: Runtime, net: nn.Module, network: NetworkConfig, images: Tensor
+) -> Tensor:
+    """Images as in `predict` -> logits (B, C, h, w) of one pass over all of each."""
+    return pixel_logits(machine, net, as_input(machine.images(images), network))
+
+
+def pixel_logits(machine: Runtime, net: nn.Module, x: Tensor) -> Tensor:
+    """As `finite_logits`, (B, C, h, w); InputError where they are of another shape."""
+    found = finite_logits(machine, net, x)
+    if found.ndim != 4:
+        raise InputError(
+            f"network: its logits are {tuple(found.shape)}; (B, C, h, w), one label a pixel, is "
+            "needed here"
+        )
+    return found
 
 
 def finite_logits(machine: Runtime, net: nn.Module, x: Tensor) -> Tensor:

@@ -26,7 +26,7 @@ from adapt.disk.tensors import read_metadata
 from adapt.errors import InputError, Stopped
 from adapt.evaluation.evaluate import evaluate
 from adapt.evaluation.inference import views
-from adapt.evaluation.protocol import predict
+from adapt.evaluation.protocol import predict, whole_logits
 from adapt.export import export, refuse_sizes
 from adapt.export.onnx_graph import onnx_bytes
 from adapt.machine.runtime import runtime
@@ -274,6 +274,10 @@ REFUSED: dict[str, tuple[Refusal, str]] = {
         lambda w, p: predict(
             runtime("cpu", "fp32"), Whole(), NETWORK, torch.zeros(1, 3, 8, 8, dtype=torch.uint8),
             (8, 8)),
+        r"network: its logits are \(1, 3\)"),
+    "the loss of a classifier for pixels": (
+        lambda w, p: whole_logits(
+            runtime("cpu", "fp32"), Whole(), NETWORK, torch.zeros(1, 3, 8, 8, dtype=torch.uint8)),
         r"network: its logits are \(1, 3\)"),
     "no folder for the run": (lambda w, p: open_run(Path(), {}).__enter__(), "run is empty"),
     "a device that is not served": (lambda w, p: runtime("xla", "fp32"), "device: 'xla' is not"),
