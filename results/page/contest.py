@@ -40,6 +40,8 @@ TITLES = {
 TAUGHT = {LONG: MAIN}
 """Study -> the one whose teachers it has."""
 SHIFTS = (*records.SHIFTS, "camera")
+RATE_ON = ("ripple",)
+"""Where a method's rate is chosen, for all of SHIFTS."""
 HALVES = ("watch", "judge")
 """Of the tuning part, in time to quality."""
 REFERENCE = "w_inc_kd"
@@ -145,22 +147,25 @@ def provenance(found: Evidence) -> str:
 
 
 def candidates(found: Evidence, study: str) -> dict[str, list[str]]:
-    """Method -> its runs at each rate, once all of them are scored on `tune` of the first seed."""
+    """Method -> its runs at each rate, once all of them are scored on RATE_ON's `tune`."""
     made: dict[str, list[str]] = {}
     for name in found.names(study):
         if name not in (TEACHER, *UNTRAINED):
             made.setdefault(name.partition(LR)[0], []).append(name)
-    seed = SEEDS[0]
-    return {m: r for m, r in made.items() if all(seed in score(found, study, n, TUNE) for n in r)}
+
+    def scored(name: str) -> bool:
+        return SEEDS[0] in score(found, study, name, TUNE, shifts=RATE_ON)
+
+    return {method: runs for method, runs in made.items() if all(map(scored, runs))}
 
 
 def chosen(found: Evidence, study: str) -> Runs:
-    """Method -> its run of the highest agreement on `tune`, B2's of the highest mIoU there. What
-    chooses nothing of its own has the choice of the first rounds."""
+    """Method -> its run of the highest agreement on RATE_ON's `tune` of the first seed, B2's of the
+    highest mIoU there. What chooses nothing of its own has the choice of the first rounds."""
     if study == DISJOINT:
         return chosen(found, MAIN)
     return {
-        method: max(runs, key=lambda name: score(found, study, name, TUNE, key)[SEEDS[0]])
+        method: max(runs, key=lambda n: score(found, study, n, TUNE, key, RATE_ON)[SEEDS[0]])
         for method, runs in candidates(found, study).items()
         for key in ("miou" if method == TUNED else "agreement",)
     }
@@ -205,18 +210,19 @@ def choices(found: Evidence, study: str) -> str:
     place = standing(found, study, [seed])
     rates = {run["name"]: run["lr"] for run in found.runs(study)}
     rows = []
-    for method in place:
+    for method in dict.fromkeys((*place, *runs)):
         for name in runs[method]:
             each = [score(found, study, name, TUNE, shifts=(shift,)) for shift in SHIFTS]
-            each += [score(found, study, name, TUNE, key) for key in ("miou", "agreement", KEPT)]
+            each += [score(found, study, name, TUNE), score(found, study, name, TUNE, KEPT),
+                     score(found, study, name, TUNE, "agreement", RATE_ON)]  # fmt: skip
             cells = [percent({seed: v[seed]} if seed in v else {}) for v in each]
             mark = "chosen" if name == best[method] else ""
             rows.append([method, f"{rates[name]:g}", *cells, mark])
-    heads = ("", "rate", *SHIFTS, "mean mIoU", "mean agreement", KEPT, "")
+    heads = ("", "rate", *SHIFTS, "mean mIoU", KEPT, f"agreement, {', '.join(RATE_ON)}", "")
     several = {method: name for method, name in best.items() if len(runs[method]) > 1}
     given = ", ".join(f"{method}: [{rates[name]:g}]" for method, name in several.items())
-    parts = [f"Seed {seed}, percent.", table(heads, rows), f"`split=val 'rates={{{given}}}'`"]
-    if study == MAIN:
+    parts = [f"Seed {seed}, percent.", table(heads, rows), f"`'rates={{{given}}}'`"]
+    if study == MAIN and place:
         parts.append(
             f"Ahead of {REFERENCE} and in round 2: {', '.join(advancing(found)) or 'none'}."
         )

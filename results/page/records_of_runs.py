@@ -32,7 +32,9 @@ SETTINGS = ("steps", "batch", "bn", "freeze", "ema")
 
 
 def record(runs: Path, out: Path) -> list[Path]:
-    """Write <out>/<name of runs>_seed<k>.json for each seed of a study; returns the files.
+    """Write <out>/<name of runs>_seed<k>.json for each seed of a study; returns the files. What
+    such a file had of other runs stays in it, so that a long study can be recorded part by part,
+    on whichever machine made a part.
 
     Raises:
         InputError: no folder seed<k> with a finished run in it.
@@ -43,9 +45,29 @@ def record(runs: Path, out: Path) -> list[Path]:
     made = []
     for folder in seeds:
         path = out / f"{runs.name}_{folder.name}.json"
-        write_whole(path, in_lines(finite(seed_record(folder, runs.name))))
+        found = finite(seed_record(folder, runs.name))
+        write_whole(path, in_lines(joined(read_json(path), found) if path.is_file() else found))
         made.append(path)
     return made
+
+
+def joined(before: dict[str, Any], now: dict[str, Any]) -> dict[str, Any]:
+    """A record with what another adds to it: a run that both have is as `now` has it, and loses the
+    scores that it had before if its weights are others."""
+    again = {identity(e) for e in now["evaluations"]}
+    weights = {place: run["weights"] for place, run in now["runs"].items()}
+    stays = [
+        e for e in before["evaluations"]
+        if identity(e) not in again
+        and weights.get(e["run"]) in (None, before["runs"][e["run"]]["weights"])
+    ]  # fmt: skip
+    tables = {k: before[k] | now[k] for k in ("shifts", "runs", "features", "analyses")}
+    machines = before["machines"] + [m for m in now["machines"] if m not in before["machines"]]
+    return now | tables | {"machines": machines, "evaluations": stays + now["evaluations"]}
+
+
+def identity(evaluation: dict[str, Any]) -> tuple[str, ...]:
+    return tuple(evaluation[key] for key in ("run", "method", "shift", "labels", "split"))
 
 
 def in_lines(record: dict[str, Any]) -> str:

@@ -4,7 +4,16 @@ conclusions hold? The tables of its page."""
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
-from results.page.records import VAL, Evidence, Values, differences, mean, over_seeds, table
+from results.page.records import (
+    VAL,
+    Evidence,
+    Values,
+    differences,
+    mean,
+    over_seeds,
+    table,
+    with_minus,
+)
 from results.page.tables import DECAYS, RAW, TRAINED, Starts, of_decay
 from viz.figures import facets, look
 
@@ -99,7 +108,8 @@ def spread(every: Iterable[Values], digits: int = 1) -> str:
     means = sorted(mean(values) for values in every)
     if not means:
         return ""
-    return " to ".join(f"{m:+.{digits}f}" for m in dict.fromkeys((means[0], means[-1])))
+    ends = dict.fromkeys((means[0], means[-1]))
+    return with_minus(" to ".join(f"{m:+.{digits}f}" for m in ends))
 
 
 def curves(found: Evidence, starts: Starts) -> bytes | None:

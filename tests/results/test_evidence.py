@@ -14,6 +14,7 @@ from tiny import SUPERVISED, adapting
 from adapt.disk.files import read_json
 from adapt.errors import InputError
 from adapt.evaluation.evaluate import evaluate
+from adapt.networks.saved import ABOUT
 from adapt.settings.commands import EvaluateConfig
 from adapt.settings.groups import DataConfig
 from adapt.settings.viz import InvertConfig
@@ -402,6 +403,27 @@ def test_a_record_holds_what_the_runs_say(runs: Path) -> None:
     assert (
         made["machines"][0]["commit"] == read_json(runs / "seed0/teacher/env.json")["git"]["commit"]
     )
+
+
+def test_a_study_that_is_recorded_part_by_part_is_whole(runs: Path, tmp_path: Path) -> None:
+    """First without B2, then without the student, as on another machine; then with another one."""
+    part, out, whole = tmp_path / runs.name, tmp_path / "parts", tmp_path / "at once"
+    record(runs, whole)
+    for other in ("B2_share_0.5", "pool5"):
+        shutil.rmtree(part, ignore_errors=True)
+        shutil.copytree(runs, part)
+        shutil.rmtree(part / "seed0" / "photocopy" / other)
+        (made,) = record(part, out)
+    every, (expected,) = read_json(made), map(read_json, whole.iterdir())
+    for key in ("evaluations", "machines"):
+        assert sorted(map(str, every.pop(key))) == sorted(map(str, expected.pop(key)))
+    assert every == expected
+    about = part / "seed0" / "photocopy" / "B2_share_0.5" / ABOUT
+    about.write_text(json.dumps(read_json(about) | {"sha256": "of another"}))
+    for path in about.parent.glob("metrics_*"):
+        path.unlink()
+    record(part, out)
+    assert not [e for e in read_json(made)["evaluations"] if e["run"].endswith("B2_share_0.5")]
 
 
 def test_the_page_is_made_of_a_part_of_the_cells(runs: Path, tmp_path: Path) -> None:
