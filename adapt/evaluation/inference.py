@@ -135,7 +135,8 @@ def batches_of(
 ) -> Iterator[tuple[Any, ...]]:
     """Normalised images (B, C, H, W) and the mask (B, H, W) of what is valid in them, or None, on
     the device."""
-    for group in groups(Whole(data, reading.data, [*images, "valid"]), reading, what):
+    whole = Whole(data, reading.data, [*images, "valid"], reading.restyle)
+    for group in groups(whole, reading, what):
         valid = stack(group, "valid").to(machine.device) if "valid" in group[0] else None
         seen = (as_input(machine.images(stack(group, key)), reading.network) for key in images)
         yield (*seen, valid)

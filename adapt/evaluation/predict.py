@@ -74,6 +74,8 @@ def predict_into(
         "data": data.name,
         "split": data.split,
         "image": image,
+        "from": places_of(config, settings),
+        "resize": settings.resize,
         "protocol": as_dict(config.protocol),
         "codes": list(() if data.labels else data.codes),
         "classes": list(data.classes),
@@ -123,6 +125,14 @@ def mask_images(
     if part.number:
         write_json(part.record(out / PARTS), {"images": len(data.samples)})
     say(f"{out}: {said}")
+
+
+def places_of(config: PredictConfig, settings: DataConfig) -> list[str]:
+    """Where the images lie."""
+    every = [config.images] if config.images else [
+        settings.root, settings.target, settings.pairs, settings.shards
+    ]  # fmt: skip
+    return [str(Path(place).absolute()) for place in every if place]
 
 
 def inputs_of(

@@ -28,7 +28,7 @@ from adapt.settings.groups import DataConfig
 ERROR, WARNING = "error", "warning"
 
 EVALUATED = ("val", "test")
-"""Lists and parts that must have nothing in common with the training list."""
+"""Lists that, as all parts but the one to train on, must have nothing in common with that."""
 REMEDIES = {
     "unreadable": "replace the file, or take its name out of the list",
     "missing": "add the file, or take its name out of the list",
@@ -92,7 +92,8 @@ class Members:
     @property
     def evaluated(self) -> list[str]:
         """The lists that a training image must not be in."""
-        return [name for name in EVALUATED if name in self.lists and name != self.training]
+        names = dict.fromkeys((*EVALUATED, *self.config.parts))
+        return [name for name in names if name in self.lists and name != self.training]
 
     def jobs(self, described: bool) -> list[Job]:
         """Every file of the samples once for each role; described are the images of pairs."""
@@ -175,14 +176,14 @@ def members(config: DataConfig) -> Members:
         for split in dict.fromkeys([*layout.splits(Path(config.root)), found.training]):
             if samples := both(found, config, layout, split):
                 found.lists[split] = samples
-        if layout is not PAIRS:
-            return found
-        whole = found.lists.get(PAIRS.train_split, [])
-    named = {p: cut(whole, config.parts, config.parts_seed, p) for p in config.parts}
-    taken = {s.name for part in named.values() for s in part}
-    named["in no part" if named else PAIRS.train_split] = [s for s in whole if s.name not in taken]
-    found.lists = {name: part for name, part in named.items() if part}
-    found.training = "train" if "train" in config.parts else PAIRS.train_split
+        whole = found.lists.pop(found.training, [])
+    parts = {p: cut(whole, config.parts, config.cut_seed, p) for p in config.parts}
+    taken = {s.name for part in parts.values() for s in part}
+    rest = "in no part" if parts else found.training
+    parts[rest] = [s for s in whole if s.name not in taken]
+    if config.parts:
+        found.training = next(p for p in (config.part, "train", *parts) if p in parts)
+    found.lists = {name: of for name, of in (parts | found.lists | parts).items() if of}
     return found
 
 

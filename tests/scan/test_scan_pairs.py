@@ -377,3 +377,22 @@ def test_a_list_of_pairs(tmp_path: Path) -> None:
     assert "x2: no such file" in problems and "y1: no such file" in problems
     assert "c (value 2) occurs in no label of the list 'all'" in problems
     assert found["lists"] == {"all": 19}
+
+
+def test_parts_are_those_that_a_training_has(tmp_path: Path, world: Path) -> None:
+    """Blocks in order where data.consecutive asks for them; of a layout's training list too."""
+    given = DataConfig(**two_folders(tmp_path, 12), parts={"fit": 0.75, "tune": 0.25}, part="fit",
+                       consecutive=True)  # fmt: skip
+    shutil.copyfile(tmp_path / "old/00.png", tmp_path / "old/11.png")
+    found = report(tmp_path / "s.json", given)
+    assert found["lists"] == {"fit": 9, "tune": 3}
+    assert [(f["kind"], Path(f["file"]).stem) for f in found["findings"]] == [("leak", "11")]
+    tree = tmp_path / "d1"
+    shutil.copytree(world / "d1", tree)
+    first, *_, last = sorted((tree / "train").iterdir())
+    shutil.copyfile(first, last)
+    own = DataConfig(name="camvid", root=str(tree), parts={"fit": 0.5, "tune": 0.5}, part="fit",
+                     consecutive=True)  # fmt: skip
+    found = report(tmp_path / "t.json", own)
+    assert ("leak", str(last)) in {(f["kind"], f["file"]) for f in found["findings"]}
+    assert found["lists"].keys() >= {"fit", "tune", "val"}
