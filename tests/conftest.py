@@ -67,3 +67,16 @@ def world(tmp_path_factory: pytest.TempPathFactory, camvid_tree: Tree) -> Path:
     camvid_tree(root / "d1")
     shifted_and_taught(root)
     return root
+
+
+@pytest.fixture(scope="session")
+def shifted(world: Path) -> str:
+    """A table for data.transforms that has each x2 of `world` (9, 5) px off its x1."""
+    from adapt.data.warp import COLUMNS
+    from adapt.disk.tables import csv_of
+
+    names = [f"{split}/{path.name}" for split in ("train", "val")
+             for path in sorted((world / "d1" / split).iterdir())]  # fmt: skip
+    rows = [[name, name, 1, 1, 0, 9, 0, 1, 5, 0, 0, 1, 1] for name in names]
+    (file := world / "shifted.csv").write_text(csv_of([COLUMNS, *rows]))
+    return str(file)

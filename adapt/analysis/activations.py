@@ -13,6 +13,7 @@ from adapt.analysis.weights import box
 from adapt.errors import InputError
 from adapt.networks.batchnorm import eval_mode
 from adapt.networks.taps import forward
+from adapt.objective.distances import inside
 
 SILENT = 1e-7
 """A unit whose standard deviation is below this share of its mean (or 0) is constant in float32."""
@@ -82,6 +83,14 @@ class Moments:
         return np.where(still[1], np.nan, fitted), np.where(still[1], np.nan, same)
 
 
+def cells_that_count(maps: Tensor, valid: Tensor | None) -> list[Tensor]:
+    """(B, C, h, w) or (B, C, N) -> (C, n) of each image, of the cells in which `valid` is not 0."""
+    mask, cells = inside(maps, valid), maps.flatten(2)
+    if mask is None:
+        return list(cells)
+    return [x[:, own] for x, own in zip(cells, mask.flatten(1).bool(), strict=True)]
+
+
 @dataclass(frozen=True)
 class Units:
     """R2 of the units (channels) of one layer, (C,) each; NaN = constant after training."""
@@ -108,7 +117,7 @@ def activations(
     before: nn.Module,
     after: nn.Module,
     layers: Sequence[str],
-    images: Iterable[tuple[Tensor, Tensor]],
+    images: Iterable[Sequence[Any]],
 ) -> list[Units]:
     """R2 of every unit's activation after a training with respect to that before: see Moments.r2.
     A unit is a channel, its samples all cells of all images.
@@ -117,15 +126,15 @@ def activations(
         before: the network before the training; computed in eval mode, left as it was.
         after: the same architecture after it.
         layers: names of layers or aliases, or LOGITS.
-        images: what each of them sees, normalised (B, 3, H, W); usually the same tensor twice. One
-            batch's maps are in memory at a time.
+        images: what each of them sees, normalised (B, 3, H, W), usually the same tensor twice; and
+            where not all of it counts, `valid` (B, H, W). One batch's maps are in memory at a time.
 
     Raises:
         InputError: a layer that cannot be tapped, or maps whose shapes differ.
     """
     moments = {name: Moments() for name in layers}
     with torch.no_grad(), eval_mode(before), eval_mode(after):
-        for x_before, x_after in images:
+        for x_before, x_after, *valid in images:
             old, new = forward(before, x_before, layers), forward(after, x_after, layers)
             for name in layers:
                 shapes = tuple(old[name].shape), tuple(new[name].shape)
@@ -134,5 +143,10 @@ def activations(
                         f"{name}: maps of {shapes[0]} before and {shapes[1]} after cannot be "
                         "compared; give data.resize=[H,W], or other layers"
                     )
-                moments[name].add(old[name], new[name])
+                maps = old[name], new[name]
+                if not valid:
+                    moments[name].add(*maps)
+                    continue
+                for a, b in zip(*(cells_that_count(x, valid[0]) for x in maps), strict=True):
+                    moments[name].add(a[None], b[None])
     return [Units(name, *moments[name].r2(), moments[name].distance()) for name in layers]

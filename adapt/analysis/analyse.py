@@ -129,7 +129,8 @@ def analyse_activations(config: AnalyseConfig, trained: Trained) -> Found:
     machine = runtime(config.device, "fp32")
     before, after = machine.place(trained.before.net), machine.place(trained.after.net)
     reading = Reading(settings, trained.after.network, config.batch, config.workers)
-    whole = Whole(data, settings, sorted(set(seen)))
+    masks = ["valid"] if config.domain == PAIRS else []
+    whole = Whole(data, settings, [*sorted(set(seen)), *masks])
     traced = trace(after, tuple(whole[0][seen[1]].shape[-2:]))
     names = config.layers or [x.name for x in main_path(traced) if not is_added(x.name)]
     check(traced, names, "layers")
@@ -138,12 +139,13 @@ def analyse_activations(config: AnalyseConfig, trained: Trained) -> Found:
             raise InputError(f"layers: {behind[0]} belongs to the head, which is new")
         names = names[: names.index(behind[0])]
 
-    def images() -> Iterator[tuple[Tensor, Tensor]]:
+    def images() -> Iterator[tuple[Tensor, ...]]:
         for group in groups(whole, reading, "activations"):
             both = {
                 k: as_input(machine.images(stack(group, k)), reading.network) for k in set(seen)
             }
-            yield both[seen[0]], both[seen[1]]
+            counts = [stack(group, k).to(machine.device) for k in masks if k in group[0]]
+            yield both[seen[0]], both[seen[1]], *counts
 
     units = activations(before, after, names, images())
     rows = [u.as_dict() for u in units]

@@ -9,12 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from adapt.analysis.activations import Moments
+from adapt.analysis.activations import Moments, cells_that_count
 from adapt.analysis.similarity import cells_of, cka
 from adapt.errors import InputError
 from adapt.networks.batchnorm import eval_mode
 from adapt.networks.taps import forward
-from adapt.objective.distances import inside
 
 CELLS = 1024
 """Cells of a map, evenly spaced, that its similarity to another is estimated on at most."""
@@ -106,14 +105,6 @@ def refuse_empty(moments: Mapping[str, Moments]) -> None:
     """InputError for a layer of whose maps no cell counts."""
     if nothing := [name for name, found in moments.items() if not found.count]:
         raise InputError(f"layer {nothing[0]}: no image has a cell that its `valid` mask leaves")
-
-
-def cells_that_count(maps: Tensor, valid: Tensor | None) -> list[Tensor]:
-    """(B, C, h, w) or (B, C, N) -> (C, n) of each image, of the cells in which `valid` is not 0."""
-    mask, cells = inside(maps, valid), maps.flatten(2)
-    if mask is None:
-        return list(cells)
-    return [x[:, own] for x, own in zip(cells, mask.flatten(1).bool(), strict=True)]
 
 
 def spaced(values: Tensor) -> Tensor:

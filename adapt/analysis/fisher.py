@@ -28,6 +28,8 @@ from adapt.settings.groups import DataConfig
 from adapt.settings.mapping import differences, inherit_data
 
 PACKAGES = ("torch", "torchvision", "numpy", "opencv-python-headless", "pillow")
+NORMALISED = ("mean", "std", "order", "range", "preprocessing")
+"""What the network does to an image before its first layer: fields of NetworkConfig."""
 MAY_DIFFER = ("source", "root", "device", "versions")
 """Entries of the record that say where something lay, the digests beside them saying what it was,
 and those on which only rounding depends."""
@@ -70,9 +72,8 @@ def fisher(config: FisherConfig) -> Path:
                     f"{len(data.samples)} images of {data.name} {data.split}"
                 )
                 return out
-    old, new = (
-        {k: v for k, v in d.items() if k not in MAY_DIFFER} for d in (load_fisher(out).made, made)
-    )
+    before = {"reading": made["reading"]} | load_fisher(out).made  # earlier versions lack it
+    old, new = ({k: v for k, v in d.items() if k not in MAY_DIFFER} for d in (before, made))
     if changed := differences(old, new):
         raise InputError(
             f"out: {out} was made with another configuration (there -> given): "
@@ -114,6 +115,7 @@ def description(
         "names": text_digest(names),
         "resize": settings.resize,
         **({"fit": settings.fit} if settings.fit != STRETCH else {}),
+        "reading": [*settings.reading("x1"), *(getattr(model.network, key) for key in NORMALISED)],
         "labels": "drawn from the network's own output",
         "precision": machine.precision,
         "device": machine.device.type,

@@ -40,7 +40,8 @@ def with_runs(config: Config) -> Config:
         source = getattr(config, what, "")
         if is_file(source):
             found = replace(found, **{what: run_of(source, config)})  # type: ignore[arg-type]
-        elif source and what == "run" and config.network != NetworkConfig():
+    if found is config and config.network != NetworkConfig():  # runs know their own
+        for source in filter(None, (config.run, getattr(config, "teacher", ""))):
             load_run(source, config.network)
     return found
 

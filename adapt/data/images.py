@@ -39,6 +39,11 @@ def void_of(classes: int) -> int:
     return int(np.iinfo(index_type(classes)).max)
 
 
+def void_beside(values: np.ndarray) -> int:
+    """Void in masks whose classes have these values: the largest of the type that none has."""
+    return next(v for v in range(void_of(len(values)), -1, -1) if v not in values)
+
+
 def holding(labels: np.ndarray, value: int) -> np.ndarray:
     """Labels in a type that has room for a value."""
     return labels.astype(np.promote_types(labels.dtype, np.min_scalar_type(value)), copy=False)

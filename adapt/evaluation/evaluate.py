@@ -1,5 +1,6 @@
 """The evaluate command: a JSON and a per-class CSV for each run, domain and split."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import count
@@ -7,23 +8,22 @@ from math import isnan
 from pathlib import Path
 from typing import Any
 
-from adapt.data import DataSet, by_target, by_task, load, prepare
+from adapt.data import DataSet, by_target, by_task, prepare
+from adapt.data.samples import pairing
 from adapt.data.sampling import check_sizes, void_warning
 from adapt.data.targets import of_old
 from adapt.disk.files import read_mapping, write_json, write_whole
 from adapt.disk.runs import place_in, read_config, read_data
 from adapt.disk.tables import csv_of
 from adapt.errors import InputError
+from adapt.evaluation.baselines import treated
 from adapt.evaluation.inference import (
     Evaluation,
     Reading,
-    adapt_to,
     evaluate_networks,
     headline,
-    restyle_to_old,
 )
 from adapt.evaluation.metrics import MATRIX, ImageScores
-from adapt.evaluation.ridge import with_map
 from adapt.evaluation.rows import images_path
 from adapt.machine.processes import on_rank_zero, rank_zero_only, shared_errors
 from adapt.machine.runtime import runtime, say
@@ -38,7 +38,6 @@ from adapt.networks.saved import (
     start_point_of,
 )
 from adapt.networks.taps import of_task
-from adapt.settings.choices import PAD
 from adapt.settings.commands import EvaluateConfig
 from adapt.settings.groups import AlsoConfig, DataConfig
 from adapt.settings.mapping import as_dict, build, inherit_data
@@ -105,28 +104,14 @@ def score(
     folder = Path(config.run or config.teacher)
     recorded, out = read_config(folder), place_in(folder, config.out)
     image = "x" + domain[1]
+    if config.run and config.teacher and domain == "d1":
+        raise InputError("teacher= says whose prediction x2's is compared with: give domain=d2 too")
     check_sizes(data, settings, [image])
     machine = runtime(config.device, config.precision)
     say(sees(model.network))
     net = of_task(machine.place(model.net), task)
     reading = Reading(settings, model.network, config.batch, config.workers, config.protocol)
-    if config.restyle:
-        if domain == "d1":
-            raise InputError(f"restyle={config.restyle} is for the new domain: give domain=d2")
-        if settings.fit == PAD:
-            raise InputError(f"restyle={config.restyle} would count what data.fit=pad adds")
-        training = load(settings, "train")
-        restyle = restyle_to_old(config.restyle, config.restyle_beta, reading, training, data)
-        reading = replace(reading, restyle=restyle)
-    if config.adabn:
-        adapt_to(machine, net, reading, load(settings, "train"), image)
-    mapped = ""
-    if config.ridge:
-        if domain == "d1" or recorded["teacher"]:
-            raise InputError("ridge=true is for a teacher on the new domain: teacher=DIR domain=d2")
-        net, fitted = with_map(machine, net, reading, load(settings, "train"))
-        say(str(fitted))
-        mapped = fitted.best
+    net, reading, how = treated(config, machine, net, reading, data, image, recorded)
     teacher = None
     origin = config.teacher or start_point_of(recorded)
     if domain == "d2" and origin:
@@ -149,6 +134,7 @@ def score(
         "target": settings.target,
         "pairs": settings.pairs or settings.shards,
         "labels": settings.labels,
+        "samples": pairing(data.samples),
         "resize": settings.resize,
         "fit": settings.fit,
         "bands": settings.reading(image)[0],
@@ -156,10 +142,7 @@ def score(
         "teacher": origin if teacher is not None else "",
         "domain": domain,
         "split": config.split,
-        "adabn": config.adabn,
-        "ridge": mapped,
-        "restyle": config.restyle,
-        "restyle_beta": config.restyle_beta if config.restyle == "fda" else None,
+        **how,
         "protocol": as_dict(config.protocol),
         "variant": config.variant,
         "precision": machine.precision,
@@ -170,8 +153,14 @@ def score(
     variant = "_".join(filter(None, (config.variant, task)))
     path = metrics_path(out, settings, domain, config.split, variant)
     path = on_rank_zero(lambda: place_for(path, about))
-    table = per_class(found, data.classes)
-    rank_zero_only(write_whole)(path.with_suffix(".csv"), table)
+    write(path, about, found)
+    return path
+
+
+def write(path: Path, about: dict[str, Any], found: Evaluation) -> None:
+    """The record of an evaluation and the tables beside it, and a line of what matters."""
+    classes = about["classes"]
+    rank_zero_only(write_whole)(path.with_suffix(".csv"), per_class(found, classes))
     numbers = as_dict(found)
     if images := numbers.pop("per_image"):
         each = csv_of([("image", "miou"), *((name, round(v, 4)) for name, v in images.items())])
@@ -185,10 +174,9 @@ def score(
     if found.truth and found.confusion is None:
         say(f"{path}: no confusion matrix, as there are more than {MATRIX} classes")
     if found.truth and found.void:
-        pairs = zip(data.classes, found.truth.accuracy, strict=True)
+        pairs = zip(classes, found.truth.accuracy, strict=True)
         if absent := [name for name, share in pairs if isnan(share)]:
             say(void_warning(found.void, absent))
-    return path
 
 
 def heads_for(
@@ -232,7 +220,7 @@ def data_for(
     return domain, *found[""]
 
 
-def per_class(found: Evaluation, classes: tuple[str, ...]) -> str:
+def per_class(found: Evaluation, classes: Sequence[str]) -> str:
     """CSV: class, IoU, accuracy and IoU with the teacher's prediction; of images with one label
     class, accuracy and agreement."""
     columns = {"accuracy": getattr(found.truth, "accuracy", ())}

@@ -1,4 +1,4 @@
-"""Networks over whole data sets: predictions, scores with and without labels, AdaBN's pass."""
+"""Networks over whole data sets: predictions, and scores with and without labels."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -14,7 +14,7 @@ from torch.utils.data import BatchSampler, Dataset, default_collate
 
 from adapt.data import DataSet
 from adapt.data.augment import IMAGES, MASKS, resize
-from adapt.data.images import image_size, void_of
+from adapt.data.images import void_of
 from adapt.data.sampling import Decoder, alike, tensor
 from adapt.errors import InputError
 from adapt.evaluation.metrics import (
@@ -35,11 +35,11 @@ from adapt.evaluation.protocol import (
     summed_loss,
     whole_logits,
 )
-from adapt.evaluation.restyle import MAKERS, Restyle
+from adapt.evaluation.restyle import Restyle
 from adapt.machine.processes import all_gather, all_sum, rank, shared_errors, world
 from adapt.machine.runtime import Runtime, progress
 from adapt.machine.workers import loading, unwrapped
-from adapt.networks.batchnorm import adapt_statistics, eval_mode
+from adapt.networks.batchnorm import eval_mode
 from adapt.networks.preprocessing import as_input
 from adapt.settings.groups import DataConfig, NetworkConfig
 from adapt.settings.protocol import ProtocolConfig
@@ -363,38 +363,3 @@ def headline(found: Evaluation) -> dict[str, float]:
         main = "top1" if isinstance(found.agreement, ImageScores) else "miou"
         numbers[f"agreement_{main}"] = getattr(found.agreement, main)
     return numbers
-
-
-def adapt_to(machine: Runtime, net: nn.Module, reading: Reading, data: DataSet, image: str) -> None:
-    """AdaBN: the batch-norm statistics of the domain's training images, at the size of evaluation:
-    of whole images, or of the central crop where an image has one label."""
-
-    def images() -> Iterator[Tensor]:
-        if data.classification:
-            yield from (x[:, 0] for x in crops_of(reading, data, image, 1, "adabn"))
-        else:
-            whole = Whole(data, reading.data, [image], reading.restyle)
-            yield from (stack(group, image) for group in groups(whole, reading, "adabn"))
-
-    with machine.autocast():
-        adapt_statistics(net, (as_input(machine.images(x), reading.network) for x in images()))
-
-
-def restyle_to_old(
-    name: str, beta: float, reading: Reading, training: DataSet, evaluated: DataSet
-) -> Restyle:
-    """The restyling of x2 towards the old domain's training images (adapt.evaluation.restyle).
-
-    Where images are evaluated at several sizes, the training images are brought to the largest.
-    """
-    size = reading.data.resize
-    if len(size) != 2:
-        sizes = [image_size(s.x2) for s in evaluated.samples if s.x2 is not None]
-        size = [max(sides) for sides in zip(*sizes, strict=True)]
-
-    def images(key: str) -> Iterator[np.ndarray]:
-        whole = Whole(training, replace(reading.data, resize=size), [key])
-        for group in groups(whole, reading, f"{name}, {key}"):
-            yield from (item[key].permute(1, 2, 0).numpy() for item in group)
-
-    return MAKERS[name](images("x1"), images("x2"), beta)

@@ -13,7 +13,7 @@ from torch import nn
 from adapt.data import DataSet, Sample, layout_of
 from adapt.data.augment import centred, resize
 from adapt.data.files import Lookup, bare, distinct, inside, numbered
-from adapt.data.images import as_rgb, index_type, png, voc_palette, void_of, write_png
+from adapt.data.images import as_rgb, index_type, png, voc_palette, void_beside, write_png
 from adapt.data.sampling import check_sizes, size_of
 from adapt.data.tiff import Place, geotiff, place_of
 from adapt.data.video import VIDEOS, on_disk, opened_video, without_frame
@@ -120,7 +120,8 @@ def mask_images(
         for item, one in zip(group, found, strict=True):
             name = item["name"]
             write(config, item, one, values, outputs[name], places[name])
-    void = "; what data.fit=crop has cut off is void" if reading.data.fit == CROP else ""
+    void = f"; what data.fit=crop has cut off is void, {void_beside(values)}"
+    void = void if reading.data.fit == CROP else ""
     said = f"{len(data.samples)} predictions of {config.run}, {len(waiting)} of them new{void}"
     if part.number:
         write_json(part.record(out / PARTS), {"images": len(data.samples)})
@@ -252,7 +253,7 @@ def write(
         colours = np.array(voc_palette(len(values) + 1), np.float32).reshape(-1, 3)[there]
         blended = (1 - config.overlay) * seen + config.overlay * colours
         write_png(others[0], centred(blended.round().astype(np.uint8), shape, 0))
-    kind, void = np.promote_types(values.dtype, index_type(len(values))), void_of(len(values))
+    kind, void = np.promote_types(values.dtype, index_type(len(values))), void_beside(values)
     found = centred(np.append(values, void).astype(kind)[there], shape, void)
     encoded = geotiff(found, place, palette) if place else png(found, palette)
     write_whole(mask, encoded)  # last: it is done

@@ -5,6 +5,7 @@ import io
 import math
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, fields
+from glob import escape
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from adapt.errors import InputError
 from adapt.evaluation.metrics import Scores, distortion
 from adapt.networks.saved import start_point_of
 from adapt.settings.checks import one_of
-from adapt.settings.choices import ADABN, B0, B1, B2, BASELINES, RIDGE, TEACHER
+from adapt.settings.choices import ADABN, B0, B1, B2, BASELINES, RIDGE, STRETCH, TEACHER
 from adapt.settings.mapping import build, check_record
 from adapt.settings.protocol import ProtocolConfig
 
@@ -142,6 +143,9 @@ class EvaluationRecord:
     restyle: str = ""
     restyle_beta: float | None = None
     variant: str = ""
+    root: str = ""
+    resize: list[int] = field(default_factory=list)
+    fit: str = STRETCH
     task: str = ""
     """Of a network with several heads."""
     loss: float | None = None
@@ -199,17 +203,26 @@ def row_of(
 def distortion_of(metrics: dict[str, Any], path: Path) -> float | None:
     """The distortion of a teacher on the new domain, where its scores on D1 lie beside them."""
     variant = "".join(f"_{tag}" for what in ("variant", "task") if (tag := metrics.get(what)))
-    clean = path.with_name(f"metrics_{metrics['data']}_d1_{metrics['split']}{variant}.json")
+    name = f"metrics_{metrics['data']}_d1_{metrics['split']}{variant}"
     changed = metrics["adabn"] or metrics.get("ridge") or metrics.get("restyle")
-    if metrics["domain"] == "d1" or changed or not clean.is_file():
+    if metrics["domain"] == "d1" or changed:
         return None
+    every = (read_evaluation(p) for p in sorted(path.parent.glob(f"{escape(name)}*.json")))
+    clean = next((one for one in every if alike(one, metrics)), None)
     means = []
-    for truth in (read_evaluation(clean)["truth"] or {}, metrics["truth"] or {}):
+    for truth in ((clean or {}).get("truth") or {}, metrics["truth"] or {}):
         miou, accuracy = truth.get("miou"), truth.get("class_accuracy")
         if miou is None or accuracy is None:  # no labels, or none of the pixels has one
             return None
         means.append(Scores(miou, accuracy, math.nan, (), ()))
     return distortion(*means)
+
+
+def alike(one: dict[str, Any], other: dict[str, Any]) -> bool:
+    """Do two evaluations differ in the domain alone? What one of them does not say counts as equal;
+    earlier versions said less."""
+    same = ("data", "root", "split", "resize", "fit", "variant", "task", "protocol", "adabn")
+    return all(one[key] == other[key] for key in same if key in one and key in other)
 
 
 def rows_of(run: Path) -> list[Row]:

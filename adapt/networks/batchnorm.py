@@ -48,7 +48,8 @@ def freeze(net: nn.Module) -> nn.Module:
 def adapt_statistics(net: nn.Module, batches: Iterable[Tensor]) -> None:
     """Replace all batch-norm statistics by those of normalised images (B, 3, H, W), one pass.
 
-    Cumulative averages over the batches; everything else stays in eval mode and untouched.
+    Averages over the batches, each weighed by its number of images; everything else stays in eval
+    mode and untouched.
 
     Raises:
         InputError: the network has no batch norm.
@@ -62,9 +63,12 @@ def adapt_statistics(net: nn.Module, batches: Iterable[Tensor]) -> None:
     with eval_mode(net):
         for norm in norms:
             norm.reset_running_stats()
-            norm.momentum = None  # cumulative average
             norm.train()
+        seen = 0
         for images in batches:
+            seen += len(images)
+            for norm in norms:
+                norm.momentum = len(images) / seen
             net(images)
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum

@@ -71,7 +71,7 @@ class EvaluateConfig(OfARun, Machine):
     """fda: half the replaced window, in shares of the shorter side (the paper: .01, .05, .09)."""
     protocol: ProtocolConfig = field(default_factory=ProtocolConfig)
     loss: bool = False
-    """Also compute the mean cross-entropy of whole images with their labels, in a second pass."""
+    """Also compute the mean cross-entropy of whole images with their labels."""
     batch: Batch = 8
     """Images in a batch."""
     out: str = ""

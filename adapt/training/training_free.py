@@ -9,7 +9,8 @@ from torch import nn
 
 from adapt.data import DataSet
 from adapt.errors import InputError
-from adapt.evaluation.inference import Reading, restyle_to_old
+from adapt.evaluation.baselines import restyle_to_old
+from adapt.evaluation.inference import Reading
 from adapt.evaluation.ridge import with_map
 from adapt.machine.runtime import Runtime
 from adapt.networks.batchnorm import eval_mode

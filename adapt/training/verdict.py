@@ -19,7 +19,8 @@ from adapt.data.targets import target_of
 from adapt.disk.files import read_mapping, text_digest, write_json
 from adapt.disk.runs import SUMMARY, read_summary
 from adapt.errors import InputError
-from adapt.evaluation.inference import Reading, Whole, adapt_to, groups, stack
+from adapt.evaluation.baselines import adapt_to
+from adapt.evaluation.inference import Reading, Whole, groups, stack
 from adapt.evaluation.metrics import tally
 from adapt.evaluation.protocol import predict
 from adapt.machine.processes import all_gather, on_rank_zero, shared_errors

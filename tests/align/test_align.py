@@ -138,6 +138,23 @@ def test_an_interrupted_call_goes_on_and_changes_nothing(home: Path, tmp_path: P
         align(replace(given, sample=3))
 
 
+def test_other_images_under_the_same_names_are_refused(tmp_path: Path) -> None:
+    """Each would have got the transform of the pair that stood in its place."""
+    root = write_pairs(tmp_path, [RIG] * 3, SIZE)
+    data = DataConfig("pairs", str(root / "OLD"), target=str(root / "NEW"))
+    given = AlignConfig(data, str(root / "OUT"), workers=1)
+    align(given)
+    with pytest.raises(InputError, match=r"was made otherwise .* bands: "):
+        align(replace(given, data=replace(data, bands_x2=[1])))
+    write_png(root / "NEW/2.png", pair(2, moved_by(-9, 6), SIZE)[1])
+    with pytest.raises(InputError, match=r"was made otherwise .* written: "):
+        align(given)
+    for side in ("OLD", "NEW"):
+        (root / side / "2.png").rename(root / side / "3.png")
+    with pytest.raises(InputError, match=r"was made otherwise .* pairs: '3 samples, "):
+        align(given)
+
+
 def test_parts_make_the_same_bytes(home: Path, tmp_path: Path) -> None:
     """Each compares its pairs from the one rig; an interrupted one goes on."""
     given = replace(config(home, twin="x2"), out=str(tmp_path / "out"))

@@ -13,12 +13,17 @@ from tiny import SUPERVISED, adapting, edit_record, teaching, weights
 
 from adapt.analysis.activations import activations
 from adapt.analysis.analyse import analyse, networks_of
+from adapt.analysis.drift import drift_of_pairs
 from adapt.analysis.fisher import fisher
+from adapt.data import load
 from adapt.data.images import read_image
 from adapt.data.sampling import tensor
 from adapt.disk.files import read_json, sha256
+from adapt.disk.runs import read_data
 from adapt.errors import InputError
 from adapt.evaluation.evaluate import evaluate
+from adapt.evaluation.inference import Reading, batches_of
+from adapt.machine.runtime import runtime
 from adapt.networks.preprocessing import as_input
 from adapt.networks.saved import load_model, save_model, started_from
 from adapt.settings.commands import AnalyseConfig, EvaluateConfig, FisherConfig
@@ -103,6 +108,23 @@ def test_each_network_sees_the_images_of_the_domain(
     for row, units in zip(found["layers"], wanted, strict=True):
         assert row["layer"] == units.layer and row["silent"] == np.isnan(units.r2).sum()
         assert row["r2"]["med"] == pytest.approx(float(np.nanmedian(units.r2)), abs=1e-4)
+
+
+def test_cells_count_where_both_images_show_something(
+    world: Path, tmp_path: Path, shifted: str
+) -> None:
+    """As drift has it; x2 is black where the warp has nothing to show."""
+    data = DataConfig(target=str(world / "d2"), transforms=shifted)
+    run = train(adapting(world, tmp_path / "run", steps=0, data=data))
+    layers = ["pool3", "pool5"]
+    out = analyse(config(run, tmp_path / "out", domain="pairs", analyses=["activations"],
+                         layers=layers))  # fmt: skip
+    model, settings, machine = load_model(run), read_data(run), runtime("cpu", "fp32")
+    reading = Reading(settings, model.network, 4, 0)
+    pairs = batches_of(machine, reading, load(settings, "val"), "drift", "x1", "x2")
+    wanted = drift_of_pairs(machine.place(model.net), layers, pairs)
+    found = [layer["distance"] for layer in read_json(out / "activations.json")["layers"]]
+    assert found == pytest.approx([layer.distance for layer in wanted], rel=1e-5)
 
 
 def test_a_network_with_a_new_head_gets_its_old_one_back(

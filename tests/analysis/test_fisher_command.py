@@ -77,6 +77,7 @@ def test_a_finished_file_is_recognised_and_another_configuration_refused(
         ({"images": 2, "normalisation": "mean"}, "normalisation: 'sum' -> 'mean'"),
         ({"images": 2, "split": "val"}, "split: 'train' -> 'val'"),
         ({"images": 2, "data": DataConfig(resize=[20, 28])}, "resize: "),
+        ({"images": 2, "data": DataConfig(bands=[3, 2, 1])}, "reading: "),
     ):
         with pytest.raises(InputError, match=key):
             fisher(config(world, out, **changes))

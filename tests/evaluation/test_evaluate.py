@@ -1,6 +1,7 @@
 """evaluate: its numbers against an independent count, its files, its refusals."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,8 @@ from tiny import adapting
 
 from adapt.errors import InputError
 from adapt.evaluation.evaluate import evaluate
-from adapt.evaluation.rows import read_image_scores
+from adapt.evaluation.metrics import Scores, distortion
+from adapt.evaluation.rows import read_image_scores, rows_of
 from adapt.networks.saved import load_model
 from adapt.settings.commands import EvaluateConfig
 from adapt.settings.groups import DataConfig
@@ -88,6 +90,40 @@ def test_labels_count_at_their_own_size(world: Path) -> None:
     assert full["confusion"] != shrunk["confusion"]
 
 
+def test_no_figures_replace_those_of_other_samples(
+    world: Path, tmp_path: Path, shifted: str
+) -> None:
+    teacher = tmp_path / "teacher"
+    shutil.copytree(world / "teacher", teacher, ignore=shutil.ignore_patterns("metrics_camvid*"))
+    target = str(world / "d2")
+    d1 = [{"split": "hold", "data": DataConfig(parts={"hold": 0.5}, parts_seed=n)} for n in (0, 3)]
+    d2 = [{"domain": "d2", "data": DataConfig(target=target, transforms=t)} for t in ("", shifted)]
+    d2 += [{"domain": "d2", "adabn": True, "data": DataConfig(target=target), "batch": n}
+           for n in (2, 3)]  # fmt: skip
+    paths = [
+        evaluate(EvaluateConfig(**{"device": "cpu", "teacher": str(teacher)} | given))
+        for given in (*d1, *d2)
+    ]
+    assert len({*paths}) == 6
+
+
+def test_distortion_is_that_of_images_read_alike(world: Path, tmp_path: Path) -> None:
+    teacher = tmp_path / "teacher"
+    shutil.copytree(world / "teacher", teacher, ignore=shutil.ignore_patterns("metrics_camvid*"))
+    how = {"device": "cpu", "teacher": str(teacher)}
+    for resize in ([16, 20], []):
+        evaluate(EvaluateConfig(**how, data=DataConfig(resize=resize), domain="d1"))
+    path = evaluate(EvaluateConfig(**how, data=DataConfig(target=str(world / "d2")), domain="d2"))
+    small, clean, new = (
+        Scores(found["miou"], found["class_accuracy"], 0, (), ())
+        for p in ("metrics_camvid_d1_val.json", "metrics_camvid_d1_val_2.json", path.name)
+        for found in (read(teacher / p)["truth"],)
+    )
+    (row,) = (row for row in rows_of(teacher) if row.shift)
+    assert row.distortion == pytest.approx(distortion(clean, new))
+    assert distortion(clean, new) != distortion(small, new)
+
+
 @pytest.mark.parametrize(
     ("config", "message"),
     [
@@ -96,6 +132,8 @@ def test_labels_count_at_their_own_size(world: Path) -> None:
         ({"split": "tset"}, "tset.txt: no such list .beside it: train.txt, val.txt"),
         ({"domain": "d2"}, "data.target"),
         ({"device": "cuda:7"}, "GPUs are there"),
+        ({"teacher": "any", "domain": "d1"}, "teacher= says whose prediction"),
+        ({"adabn": True, "batch": 1, "data": DataConfig(resize=[8, 8])}, "adabn=true, batch=1: "),
     ],
 )
 def test_wrong_settings_are_named(world: Path, config: dict, message: str) -> None:

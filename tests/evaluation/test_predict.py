@@ -1,5 +1,6 @@
 """Predictions as files: what evaluate scores, restartable, never mixed."""
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pytest
 from PIL import Image
 
 from adapt.data import load
-from adapt.data.images import read_mask
+from adapt.data.images import read_mask, void_beside
 from adapt.data.warp import COLUMNS
 from adapt.disk.files import read_json
 from adapt.disk.tables import csv_of
@@ -75,6 +76,23 @@ def test_an_interrupted_call_goes_on_and_another_run_is_refused(
     with pytest.raises(InputError, match=r"holds other predictions .*split: 'val' -> 'train'"):
         predictions(config(world, tmp_path / "out", split="train"))
     assert (out / MANIFEST).is_file()
+
+
+def test_predictions_of_other_images_are_not_taken_for_these(world: Path, tmp_path: Path) -> None:
+    for folder, split in (("a", "val"), ("b", "train")):
+        image = next((world / "d1" / split).iterdir())
+        (tmp_path / folder).mkdir()
+        shutil.copyfile(image, tmp_path / folder / "frame.png")
+    given = config(world, tmp_path / "out", images=str(tmp_path / "a"))
+    predictions(given)
+    with pytest.raises(InputError, match=r"holds other predictions .*from: "):
+        predictions(replace(given, images=str(tmp_path / "b")))
+    with pytest.raises(InputError, match=r"holds other predictions .*resize: "):
+        predictions(replace(given, data=DataConfig(resize=[16, 24])))
+
+
+def test_void_is_no_class_where_masks_are_of_0_and_255() -> None:
+    assert void_beside(np.array([0, 255])) == 254 and void_beside(np.arange(2)) == 255
 
 
 def test_parts_predict_the_same_bytes(world: Path, tmp_path: Path) -> None:

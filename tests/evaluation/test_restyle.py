@@ -12,8 +12,13 @@ import pytest
 from PIL import Image
 from tiny import teaching
 
+from adapt.data import load
+from adapt.data.sampling import Decoder
+from adapt.disk.runs import read_data
 from adapt.errors import InputError
+from adapt.evaluation.baselines import restyle_to_old
 from adapt.evaluation.evaluate import evaluate
+from adapt.evaluation.inference import Reading
 from adapt.evaluation.restyle import (
     MAKERS,
     counts,
@@ -24,9 +29,11 @@ from adapt.evaluation.restyle import (
     with_amplitude,
 )
 from adapt.evaluation.rows import collect, score_table
+from adapt.networks.saved import load_model
 from adapt.settings.choices import RESTYLES
 from adapt.settings.commands import EvaluateConfig
 from adapt.settings.groups import DataConfig, ScheduleConfig
+from adapt.settings.mapping import inherit_data
 from adapt.training.train import train
 from viz.report.tables import entries_of, lines_of
 
@@ -173,6 +180,18 @@ def test_evaluation_is_that_of_images_restyled_beforehand(
     assert (found["restyle"], found["restyle_beta"]) == (name, 0.1 if name == "fda" else None)
     assert found["confusion"] == wanted["confusion"] != asked(world / "d2")["confusion"]
     assert found["agreement"] == wanted["agreement"], "the teacher sees x1 as it is"
+
+
+def test_what_a_warp_leaves_black_is_not_counted(world: Path, shifted: str) -> None:
+    given = DataConfig(target=str(world / "d2"), transforms=shifted)
+    data = inherit_data(given, read_data(world / "teacher"))
+    training = load(data, "train")
+    reading = Reading(data, load_model(world / "teacher").network, 2, 0)
+    made = restyle_to_old("histogram", 0.1, reading, training, load(data, "val"))
+    read = map(Decoder(training, data, ["x1", "x2", "valid"]), training.samples)
+    old, new = zip(*((r["x1"], r["x2"][r["valid"] != 0][None]) for r in read), strict=True)
+    wanted = matching_table(counts(new), counts(old))
+    assert (made.keywords["table"] == wanted).all()  # type: ignore[attr-defined]
 
 
 def test_images_of_several_sizes_are_evaluated(

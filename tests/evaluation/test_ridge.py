@@ -1,5 +1,6 @@
 """Ridge maps between the maps of two domains: the closed form, what they undo, where they stand."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from adapt.disk.files import read_json
 from adapt.disk.runs import read_config, read_data
 from adapt.errors import InputError
 from adapt.evaluation.evaluate import evaluate
-from adapt.evaluation.inference import Reading, evaluate_networks
+from adapt.evaluation.inference import Reading, batches_of, evaluate_networks
 from adapt.evaluation.ridge import NOTHING, STRENGTH, Ridge, ridge
 from adapt.evaluation.rows import rows_of
 from adapt.machine.runtime import runtime
@@ -130,6 +131,20 @@ def test_evaluate_and_taps_take_the_layer_of_the_smallest_score(
     recorded = read_config(tmp_path / "run")["objective"]
     assert "KL(old || new) on 2 others: none " in said and "taps=pairs takes {" in said
     assert list(recorded["regression"]["taps"]) == found.as_good and recorded["name"] == "pairs"
+
+
+def test_a_map_is_fitted_on_images_as_they_are_scored(world: Path) -> None:
+    data = inherit_data(DataConfig(target=str(world / "d2")), read_data(world / "teacher"))
+    machine, network = runtime("cpu", "fp32"), load_model(world / "teacher").network
+    plain = Reading(data, network, 6, 0)
+    restyled = replace(plain, restyle=np.invert)
+    (x1, x2, _), (same, inverted, _) = (
+        next(batches_of(machine, reading, load(data, "train"), "x", "x1", "x2"))
+        for reading in (plain, restyled)
+    )
+    assert torch.equal(x1, same)
+    sums = x2 + inverted  # of v and 255 - v, normalised
+    assert torch.allclose(sums, sums.mean((0, 2, 3), keepdim=True).expand_as(sums), atol=1e-4)
 
 
 def test_what_has_no_ridge_is_refused(world: Path, tmp_path: Path) -> None:

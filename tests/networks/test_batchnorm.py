@@ -147,6 +147,14 @@ def test_adabn_takes_the_statistics_of_the_new_domain_and_changes_nothing_else(
     assert [norm.momentum for norm in norms] == [0.3, 0.1]
 
 
+def test_adabn_weighs_each_image_alike_also_in_a_last_smaller_batch() -> None:
+    every = torch.cat(images())[:9]
+    net = nn.Sequential(nn.BatchNorm2d(3))
+    for size in (9, 8, 2):
+        adapt_statistics(net, every.split(size))
+        assert torch.allclose(net[0].running_mean, every.mean((0, 2, 3)), atol=1e-6)
+
+
 def test_adabn_without_batch_norm_is_refused() -> None:
     with pytest.raises(InputError, match="no batch normalisation"):
         adapt_statistics(DeepLabVGG16(2, width=1 / 16), [])

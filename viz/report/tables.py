@@ -71,6 +71,10 @@ class Entry:
         flat["penalty.fisher"] = Path(flat.get("penalty.fisher") or "").name  # a file for each seed
         if self.metrics["domain"] == "d1" and flat.get("data.target"):
             flat["adapted to"] = Path(flat["data.target"]).name
+        if self.metrics["data"] == flat["data.name"]:
+            read = {k: self.metrics.get(k) for k in ("root", "resize", "fit")}
+            flat |= {f"evaluated with {k}": v for k, v in read.items()
+                     if v is not None and v != flat.get(f"data.{k}")}  # fmt: skip
         found = {k: v for k, v in flat.items() if k not in ASIDE}
         start = str(flat.get("start") or "")
         # A run that another came from is its seed's own; weights from elsewhere are another source.
