@@ -57,9 +57,12 @@ class Scores:
     accuracy: tuple[float, ...]
 
 
-def scores(matrix: np.ndarray) -> Scores:
-    """Scores of a confusion matrix (C, C + 1)."""
-    return scores_of(per_class(matrix))
+def ious(counts: np.ndarray) -> np.ndarray:
+    """Counts (..., 3, C) as `tally` gives them -> IoU (..., C) in percent; NaN for a class that is
+    in neither truth nor prediction."""
+    hits, true, predicted = np.moveaxis(counts.astype(np.float64), -2, 0)
+    with np.errstate(invalid="ignore"):
+        return 100 * hits / (true + predicted - hits)
 
 
 def scores_of(counts: np.ndarray) -> Scores:
@@ -67,9 +70,9 @@ def scores_of(counts: np.ndarray) -> Scores:
 
     A class that is predicted but absent has IoU 0 and counts; it has no accuracy.
     """
-    hits, true, predicted = counts.astype(np.float64)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        iou = 100 * hits / (true + predicted - hits)
+    hits, true, _ = counts.astype(np.float64)
+    iou = ious(counts)
+    with np.errstate(invalid="ignore"):
         accuracy = 100 * hits / true
     nothing = float("nan")
     return Scores(

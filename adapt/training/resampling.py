@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from adapt.evaluation.metrics import ious
+
 RESAMPLES = 1000
 """Draws of the bootstrap."""
 
@@ -12,13 +14,6 @@ def mious(counts: np.ndarray) -> np.ndarray:
     there = ~np.isnan(iou)
     with np.errstate(invalid="ignore"):
         return np.where(there, iou, 0).sum(axis=-1) / there.sum(axis=-1)
-
-
-def ious(counts: np.ndarray) -> np.ndarray:
-    """Counts (..., 3, C) -> IoU (..., C) in percent; NaN for a class that nobody says."""
-    hits, true, predicted = np.moveaxis(counts.astype(np.float64), -2, 0)
-    with np.errstate(invalid="ignore"):
-        return 100 * hits / (true + predicted - hits)
 
 
 def resampled(counts: np.ndarray) -> np.ndarray:

@@ -21,7 +21,7 @@ from adapt.disk.runs import SUMMARY, read_summary
 from adapt.errors import InputError
 from adapt.evaluation.baselines import adapt_to
 from adapt.evaluation.inference import Reading, Whole, groups, stack
-from adapt.evaluation.metrics import tally
+from adapt.evaluation.metrics import ious, tally
 from adapt.evaluation.protocol import predict
 from adapt.machine.processes import all_gather, on_rank_zero, shared_errors
 from adapt.machine.runtime import Runtime
@@ -32,7 +32,7 @@ from adapt.settings.choices import ADABN as ADABN_NAME
 from adapt.settings.choices import TEACHER
 from adapt.settings.mapping import build
 from adapt.training.expected import in_words
-from adapt.training.resampling import ious, mious, resampled
+from adapt.training.resampling import mious, resampled
 
 VERDICT, PICTURES = "verdict.json", "held_out"
 BEFORE, ADABN, AFTER = "before", "adabn", "after"

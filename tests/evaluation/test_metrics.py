@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from adapt.data.images import IGNORE
-from adapt.evaluation.metrics import Scores, confusion, distortion, scores
+from adapt.evaluation.metrics import Scores, confusion, distortion, per_class, scores_of
 
 CLASSES = 4
 
@@ -42,7 +42,7 @@ def test_scores_of_images_and_of_their_sum_are_those_of_plain_counting() -> None
     matrices = [confusion(*pair, CLASSES) for pair in examples]
     assert np.array_equal(sum(matrices[:-1]), matrices[-1])
     for matrix, pair in zip(matrices, examples, strict=True):
-        found = scores(matrix)
+        found = scores_of(per_class(matrix))
         wanted = pytest.approx(slow_scores(*pair))
         assert (found.miou, found.class_accuracy, found.pixel_accuracy) == wanted
 
@@ -57,14 +57,14 @@ def test_rows_are_true_classes_and_void_never_counts(dtype: type) -> None:
 
 
 def test_absent_classes_have_no_accuracy_and_no_iou_unless_they_are_predicted() -> None:
-    found = scores(np.array([[3, 1, 0], [0, 4, 0], [0, 0, 0]]))
+    found = scores_of(per_class(np.array([[3, 1, 0], [0, 4, 0], [0, 0, 0]])))
     assert math.isnan(found.iou[2]) and math.isnan(found.accuracy[2])
     assert found.miou == pytest.approx(100 * (3 / 4 + 4 / 5) / 2)
-    found = scores(np.array([[3, 0, 1], [0, 4, 0], [0, 0, 0]]))
+    found = scores_of(per_class(np.array([[3, 0, 1], [0, 4, 0], [0, 0, 0]])))
     assert found.iou[2] == 0 and math.isnan(found.accuracy[2])
     assert found.miou == pytest.approx(100 * (3 / 4 + 1 + 0) / 3)
     assert found.class_accuracy == pytest.approx(100 * (3 / 4 + 1) / 2)
-    nothing = scores(np.zeros((3, 3), np.int64))
+    nothing = scores_of(per_class(np.zeros((3, 3), np.int64)))
     values = (nothing.miou, nothing.class_accuracy, nothing.pixel_accuracy)
     assert all(math.isnan(v) for v in values)
 

@@ -15,7 +15,7 @@ from adapt.disk.files import read_json
 from adapt.disk.tables import csv_of
 from adapt.errors import InputError
 from adapt.evaluation.evaluate import evaluate
-from adapt.evaluation.metrics import confusion, scores
+from adapt.evaluation.metrics import confusion, per_class, scores_of
 from adapt.evaluation.predict import MANIFEST, predictions
 from adapt.settings.commands import EvaluateConfig, PredictConfig
 from adapt.settings.groups import DataConfig
@@ -43,7 +43,7 @@ def test_scoring_the_files_gives_evaluates_scores(
         total += confusion(truth, found, 11)
     how = {"device": "cpu", "precision": "fp32", "protocol": protocol}
     recorded = evaluate(EvaluateConfig(teacher=str(world / "teacher"), domain="d1", **how))
-    assert scores(total).miou == pytest.approx(read_json(recorded)["truth"]["miou"])
+    assert scores_of(per_class(total)).miou == pytest.approx(read_json(recorded)["truth"]["miou"])
 
 
 def test_a_folder_of_images_is_predicted_at_each_images_size(world: Path, tmp_path: Path) -> None:

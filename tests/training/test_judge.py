@@ -9,9 +9,9 @@ from tiny import adapting
 from adapt.data.images import read_indices
 from adapt.disk.files import read_json, write_json
 from adapt.errors import InputError
-from adapt.evaluation.metrics import confusion, scores
+from adapt.evaluation.metrics import confusion, ious, per_class, scores_of
 from adapt.training.adapt import adapt
-from adapt.training.resampling import RESAMPLES, ious, mious, resampled
+from adapt.training.resampling import RESAMPLES, mious, resampled
 from adapt.training.verdict import (
     ADABN,
     AFTER,
@@ -44,12 +44,12 @@ def random_matrices(pairs: int, rows: int) -> np.ndarray:
 def test_scores_and_bootstrap_are_those_of_summed_confusion_matrices() -> None:
     matrices = random_matrices(7, 2)
     counts = counts_of(matrices)
-    wanted = [scores(m) for m in matrices.sum(axis=0)]
+    wanted = [scores_of(per_class(m)) for m in matrices.sum(axis=0)]
     assert mious(counts.sum(axis=0)) == pytest.approx([s.miou for s in wanted])
     assert ious(counts.sum(axis=0)) == pytest.approx(np.array([s.iou for s in wanted]), nan_ok=True)
     drawn = np.random.default_rng(0).multinomial(7, [1 / 7] * 7, RESAMPLES)
     slow = [
-        [scores(sum(m * n for m, n in zip(matrices[:, row], times, strict=True))).miou
+        [scores_of(per_class(sum(m * n for m, n in zip(matrices[:, row], times, strict=True)))).miou
          for row in (0, 1)]
         for times in drawn[:50]
     ]  # fmt: skip
@@ -147,7 +147,7 @@ def test_kept_pictures_hold_what_was_compared(world: Path, tmp_path: Path) -> No
             confusion(*(read_indices(folder / f"{v}.png") for v in ("teacher_x1", row)), 11)
             for folder in (run / PICTURES / name for name in found.pictures)
         )
-        assert scores(np.asarray(total)).miou == pytest.approx(getattr(found, row))
+        assert scores_of(per_class(np.asarray(total))).miou == pytest.approx(getattr(found, row))
     assert found.no_adabn == "" and found.adabn is not None and ADABN in found.agreement
 
 
