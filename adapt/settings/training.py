@@ -85,6 +85,9 @@ class TrainConfig(Machine):
     bn: Annotated[str, OneOf(*BATCH_NORM)] = "train"
     """Batch norm of the student. `eval`: nothing of it changes; `affine`: scale and shift train,
     statistics stay; `train`: batch statistics, all of it changes."""
+    adabn: bool = False
+    """Start with the batch-norm statistics of the new domain's training images (AdaBN). With
+    steps=0 the run is that baseline itself, which every command takes like any other run."""
     freeze: str = ""
     """First layers that are kept as the start has them, batch-norm statistics included. Give a
     number of convolution and linear layers in forward order, or the last layer by name or alias

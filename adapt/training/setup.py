@@ -16,6 +16,8 @@ from adapt.data.samples import pairing
 from adapt.data.sampling import Batch, check_labels, check_sizes, size_of
 from adapt.disk.runs import read_data
 from adapt.errors import InputError, listing
+from adapt.evaluation.baselines import adapt_to
+from adapt.evaluation.inference import Reading
 from adapt.machine.processes import on_rank_zero, rank, world
 from adapt.machine.runtime import Runtime, runtime, say
 from adapt.networks import build_network
@@ -290,6 +292,11 @@ def prepare(
     student = machine.place(student)
     if isinstance(config.adapters, dict) and RIDGE in config.adapters.values():
         start_at_ridge(config, student, teacher, machine, data, size)
+    if config.adabn:
+        if not data.paired or not (teacher or config.domain == "d2"):
+            raise InputError("adabn=true takes the statistics of new images; give data.target=DIR")
+        reading = Reading(config.data, config.network, config.batch, config.workers)
+        adapt_to(machine, student, reading, data, "x2")
     if world() > 1 and machine.device.type == "cuda" and config.bn == "train":
         student = nn.SyncBatchNorm.convert_sync_batchnorm(student)
 

@@ -2,13 +2,14 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
-from tiny import adapting
+from tiny import adapting, teaching
 
 from adapt.errors import InputError
 from adapt.evaluation.evaluate import evaluate
@@ -105,6 +106,19 @@ def test_no_figures_replace_those_of_other_samples(
         for given in (*d1, *d2)
     ]
     assert len({*paths}) == 6
+
+
+def test_adabn_can_be_kept_as_a_run(world: Path, tmp_path: Path) -> None:
+    how = {"device": "cpu", "precision": "fp32", "batch": 2}
+    data = DataConfig(target=str(world / "d2"))
+    kept = train(adapting(world, tmp_path / "adabn", adabn=True, steps=0, **how))
+    score = EvaluateConfig(run=str(kept), data=data, domain="d2", **how)
+    treated = replace(score, run="", teacher=str(world / "teacher"), adabn=True)
+    found, wanted = (read(evaluate(one)) for one in (score, treated))
+    assert found["confusion"] == wanted["confusion"]
+    assert found["agreement"] == wanted["agreement"]
+    with pytest.raises(InputError, match="adabn=true takes the statistics of new images"):
+        train(teaching(world, run=str(tmp_path / "d1"), adabn=True, steps=0))
 
 
 def test_distortion_is_that_of_images_read_alike(world: Path, tmp_path: Path) -> None:
