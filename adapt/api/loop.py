@@ -25,6 +25,7 @@ from adapt.settings.groups import IMAGENET_MEAN, IMAGENET_STD, NetworkConfig, Pe
 from adapt.settings.mapping import build
 from adapt.settings.objective import RegressionConfig
 from adapt.settings.presets import preset
+from adapt.settings.unused import refuse_unused
 
 
 def taps(net: nn.Module, images: Tensor, names: Iterable[str]) -> dict[str, Tensor]:
@@ -68,6 +69,7 @@ def regression_loss(
     if strange := options.keys() - OPTIONS.keys():
         raise unknown("regression_loss: option", min(strange), OPTIONS)
     config = RegressionConfig(1.0, dict(weights), distance, **options)
+    refuse_unused(config)
     batch = {} if valid is None else {"valid": valid}
     parts = regression(config).parts(dict(student), dict(teacher), batch).values()
     return torch.stack([value * weight for value, weight in parts]).sum()

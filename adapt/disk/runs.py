@@ -378,6 +378,12 @@ def read_summary(run: Path) -> dict[str, Any]:
         raise InputError(f"{error}; {AGAIN}") from None
 
 
+def weights_of(run: Path) -> dict[str, str]:
+    """SHA-256 of the weights of a finished run and of its teacher, as its summary has them."""
+    summary = read_summary(run) if (run / SUMMARY).is_file() else {"inputs": {}}
+    return {"student": summary.get("model", ""), "teacher": summary["inputs"].get("teacher", "")}
+
+
 def read_environment(run: Path) -> dict[str, Any]:
     """A run's env.json; InputError where it is not one."""
     return read_record(Environment, run / ENVIRONMENT)

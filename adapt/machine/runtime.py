@@ -233,7 +233,8 @@ def explained(error: RuntimeError | MemoryError, doing: str = "") -> Stopped | N
     text = str(error).strip().split("\n")[0]
     if isinstance(error, torch.OutOfMemoryError | MemoryError) or any(w in text for w in NO_MEMORY):
         text = text.rstrip(".") or "the machine's memory is full"
-        found = f"out of memory: {text}. A smaller batch or crop needs less"
+        found = f"out of memory: {text}. A smaller batch or crop needs less "
+        found += "(a training's schedule.asynchronous=N accumulates the gradients of N images)"
     elif unshared := NOT_SHARED.search(str(error)):
         room = shutil.disk_usage(SHARED)
         found = (

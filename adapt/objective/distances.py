@@ -12,6 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from adapt.machine.processes import all_sum, global_mean, summed
+from adapt.settings.objective import RegressionConfig
+from adapt.settings.unused import USERS
 
 NO_DIRECTION = 1e-12
 """Squared length below which a vector counts as zero."""
@@ -68,9 +70,11 @@ def mean_distance(student: Tensor, teacher: Tensor, valid: Tensor | None = None)
 
 
 def relative_distance(student: Tensor, teacher: Tensor, valid: Tensor | None = None) -> Tensor:
-    """Per image |F_T - F_S|^2 / |F_T|^2, mean over the batch: every layer has the same scale."""
+    """Per image |F_T - F_S|^2 / |F_T|^2, mean over the batch: every layer has the same scale. An
+    image whose F_T is 0 everywhere (dead ReLUs) has no scale and counts 0, without a gradient."""
     difference, reference = squares(student, teacher, valid)
-    return (difference / reference.clamp(min=torch.finfo(reference.dtype).tiny)).mean()
+    dead = reference < torch.finfo(reference.dtype).tiny
+    return (difference / reference.masked_fill(dead, torch.inf)).mean()
 
 
 def variance_distance(
@@ -170,5 +174,9 @@ DISTANCES: dict[str, Callable[..., Tensor]] = {
 }
 """(student, teacher: (B, C, h, w), valid: (B, H, W) or None, its options) -> scalar."""
 
-OPTIONS = {"temperature": "cwd", "margin": "cosine", "variance": "variance"}
+OPTIONS = {
+    option: users["distance"][0]
+    for option, users in USERS[RegressionConfig].items()
+    if "distance" in users
+}
 """Settings of the regression that only one distance has."""

@@ -12,8 +12,7 @@ from adapt.data.images import void_of
 from adapt.errors import InputError, unknown
 from adapt.machine.processes import all_mean, all_sum, global_mean
 from adapt.networks.taps import LOGITS, tap_of, two_logits, upsample
-from adapt.objective import distances, weighting
-from adapt.objective.distances import DISTANCES, divergence, masked_mean
+from adapt.objective.distances import DISTANCES, OPTIONS, divergence, masked_mean
 from adapt.objective.weighting import weighting_of
 from adapt.settings.choices import AUXILIARY_HEAD
 from adapt.settings.objective import (
@@ -24,12 +23,11 @@ from adapt.settings.objective import (
     StitchConfig,
     SupervisedConfig,
 )
+from adapt.settings.unused import refuse_unused
 
 Maps = dict[str, Tensor]
 Part = tuple[Tensor, float]
 """A raw value (scalar, with graph) and its weight in the loss."""
-OWNERS = {"distance": distances.OPTIONS, "weighting": weighting.OPTIONS}
-"""Settings of the regression that choose -> options -> the choice that they belong to."""
 
 
 @dataclass(frozen=True)
@@ -51,25 +49,10 @@ class Term:
     student's map in that step; `parts` finds its logits among the student's maps, by `cut_at`."""
 
 
-def refuse_unused(config: RegressionConfig) -> None:
-    """InputError for an option of a distance or weighting that is not the chosen one."""
-    default = RegressionConfig()
-    for setting, options in OWNERS.items():
-        chosen = getattr(config, setting)
-        for option, owner in options.items():
-            value = getattr(config, option)
-            if owner != chosen and value != getattr(default, option):
-                shown = value if isinstance(value, dict) else f"{value:g}"
-                raise InputError(
-                    f"objective.regression.{option} is {shown}, but {setting}={chosen} has none; "
-                    f"it belongs to {setting}={owner}"
-                )
-
-
 def distance_at(config: RegressionConfig, tap: str) -> Callable[..., Tensor]:
     """The distance with its options, as it is computed at a layer; InputError without the layer's
     variance, where it divides by that."""
-    options = {o: getattr(config, o) for o, d in distances.OPTIONS.items() if d == config.distance}
+    options = {o: getattr(config, o) for o, d in OPTIONS.items() if d == config.distance}
     if "variance" in options:
         if tap not in config.variance:
             raise InputError(
@@ -109,7 +92,6 @@ def regression(config: RegressionConfig) -> Term:
             "objective.regression.taps is empty: name layers, for example taps=[pool3,pool5], or "
             "give taps=auto"
         )
-    refuse_unused(config)
     if strange := config.student.keys() - config.taps.keys():
         raise unknown("objective.regression.student: layer", min(strange), config.taps)
     if strange := config.variance.keys() - config.taps.keys():
@@ -314,6 +296,8 @@ class Objective:
         steps: int = 1,
     ) -> None:
         active = {n: getattr(config, n) for n in TERMS if getattr(config, n).weight > 0}
+        for own in active.values():
+            refuse_unused(own)
         if not active:
             raise InputError(f"objective {config.name!r}: no term of {', '.join(TERMS)} is on")
         terms = {name: TERMS[name](own) for name, own in active.items()}

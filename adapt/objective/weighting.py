@@ -132,9 +132,6 @@ WEIGHTINGS: dict[str, type[Weighting]] = {
     "log": Log, "dwa": DWA, "rlw": RLW, "famo": FAMO, "ramp": Ramp,
 }  # fmt: skip
 
-OPTIONS = {"window": "dwa", "beta": "famo", "gamma": "famo"}
-"""Settings of the regression that only one rule has."""
-
 
 def weighting_of(config: RegressionConfig, seed: int, steps: int) -> Weighting | None:
     """The rule of a regression's weights; None = they are fixed.

@@ -60,9 +60,8 @@ DIGEST = "sha256"
 def scored(output: object, size: tuple[int, int], task: str = "") -> Tensor:
     """Logits, float32: (1, C) of a network for classification, else (1, C, H, W) at `size`; of
     several heads those of a task."""
-    if isinstance(output, Tensor) and output.ndim == 2:
-        return output.float()
-    return upsample(logits_of(output, task).float(), size)
+    logits = logits_of(output, task).float()
+    return logits if logits.ndim == 2 else upsample(logits, size)
 
 
 def drawn(logits: Tensor, generator: torch.Generator) -> Tensor:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from adapt.errors import InputError
 from adapt.penalties.fisher import metric_of
 from adapt.penalties.norms import Groups, Norm, Pulled, absolute, grouped, groups_of, quadratic
-from adapt.penalties.split import owned, owners, penalised, split_of, split_shared
+from adapt.penalties.split import modules_of, owned, penalised, split_of, split_shared
 from adapt.settings.groups import PenaltyConfig, ScheduleConfig
 
 
@@ -107,14 +107,16 @@ class Penalty:
         self.entries: list[Anchored] = []
         if form is not None:
             known = start_point or {}, self.shared, form, config, fisher or {}
-            self.entries = list(anchored(net, *known))
+            self.entries = list(anchored(net, *known, trained))
         within = [e for e in self.entries if trained is None or e.name in trained]
         self.to_start = [e for e in within if e.start_point is not None]
         to_zero = {e.name for e in within if e.start_point is None}
         to_start = {e.name for e in self.to_start}
-        self.split = split_of(net, start_point, to_start, to_zero, config.kinds, trained)
+        shared = start_point or {}, self.shared
+        self.split = split_of(net, *shared, to_start, to_zero, config.kinds, trained)
 
-    def with_gradient(self) -> list[Anchored]:
+    def moving(self) -> list[Anchored]:
+        """Entries with a gradient."""
         return [e for e in self.entries if e.parameter.grad is not None]
 
     def refuse_decay(self, weight_decay: float) -> None:
@@ -169,7 +171,7 @@ class Penalty:
     @torch.no_grad()
     def add_gradient(self) -> None:
         """Add dOmega/dw to the gradients; once per optimiser step, in fp32."""
-        for entries in alike(self.with_gradient(), by=fused):
+        for entries in alike(self.moving(), by=fused):
             gradients = [e.parameter.grad for e in entries if e.parameter.grad is not None]
             entries[0].norm.add(self.pulled(entries), gradients, entries[0].strength)
 
@@ -194,7 +196,7 @@ class Penalty:
     def rated(self, optimizer: torch.optim.Optimizer) -> Iterator[tuple[list[Anchored], float]]:
         """Entries with a gradient that the optimiser moves, by kind and learning rate, with it."""
         rates = {id(p): group["lr"] for group in optimizer.param_groups for p in group["params"]}
-        moving = [e for e in self.with_gradient() if rates.get(id(e.parameter))]
+        moving = [e for e in self.moving() if rates.get(id(e.parameter))]
         for entries in alike(moving, by=lambda e: (*fused(e), rates[id(e.parameter)])):
             yield entries, rates[id(entries[0].parameter)]
 
@@ -204,7 +206,7 @@ class Penalty:
         return sum(
             (
                 entries[0].strength * float(entries[0].norm.value(self.pulled(entries)))
-                for entries in alike(self.with_gradient(), by=kind)
+                for entries in alike(self.moving(), by=kind)
             ),
             0.0,
         )
@@ -227,15 +229,18 @@ def anchored(
     form: Form,
     config: PenaltyConfig,
     fisher: Mapping[str, Tensor],
+    trained: set[str] | None,
 ) -> Iterator[Anchored]:
-    """The parameters that are pulled: of the wanted kinds, trainable, of a strength above 0."""
-    chosen, modules = penalised(net, config.kinds), owners(net)
+    """The parameters that are pulled: of the wanted kinds, trainable, of a strength above 0. Those
+    that are not `trained` get no pull, so that they need no Fisher information either."""
+    chosen, modules = penalised(net, config.kinds), modules_of(net)
     pulled = {
         name: p
         for name, p in net.named_parameters()
         if name in chosen and p.requires_grad and (config.alpha if name in shared else config.beta)
     }
-    known = {name: p for name, p in pulled.items() if name in shared}
+    within = shared if trained is None else shared & trained
+    known = {name: p for name, p in pulled.items() if name in within}
     metric = metric_of(fisher, known, config.fisher_scale) if form.fisher else {}
     for name, parameter in pulled.items():
         groups = groups_of(parameter, modules[name], config.groups)

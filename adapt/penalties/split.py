@@ -1,6 +1,6 @@
 """Which parameters are shared with the start, which are new, and which a penalty leaves out."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,7 +30,7 @@ def split_shared(
     return shared, names.keys() - shared
 
 
-def owners(net: nn.Module) -> dict[str, nn.Module]:
+def modules_of(net: nn.Module) -> dict[str, nn.Module]:
     """The module of every parameter, by the parameter's name."""
     return {
         f"{prefix}.{name}" if prefix else name: module
@@ -42,15 +42,17 @@ def owners(net: nn.Module) -> dict[str, nn.Module]:
 def penalised(net: nn.Module, kinds: str) -> set[str]:
     """Parameter names of a kind.
 
-    `all`; `weights` = all but biases and norm parameters; `conv` = the weights of convolutions and
-    linear layers only (a linear layer is a 1x1 convolution; VGG's fc6 and fc7 are either).
+    `all`; `weights` = all but biases, those of an attention among them, and norm parameters; `conv`
+    = the weights of convolutions and linear layers only (a linear layer is a 1x1 convolution, VGG's
+    fc6 and fc7 are either, and an attention's projections are linear layers).
     """
-    names, modules = [name for name, _ in net.named_parameters()], owners(net)
+    names, modules = [name for name, _ in net.named_parameters()], modules_of(net)
     if kinds == "all":
         return set(names)
-    kept = {name for name in names if name.rsplit(".", 1)[-1] != "bias"}
+    kept = {name for name in names if "bias" not in name.rsplit(".", 1)[-1]}
     if kinds == "conv":
-        return {name for name in kept if isinstance(modules[name], CONVOLUTIONS)}
+        linear = (*CONVOLUTIONS, nn.MultiheadAttention)
+        return {name for name in kept if isinstance(modules[name], linear)}
     return {name for name in kept if not isinstance(modules[name], NORMS)}
 
 
@@ -91,7 +93,8 @@ class Split:
 
 def split_of(
     net: nn.Module,
-    start_point: dict[str, Tensor] | None,
+    start_point: Mapping[str, Tensor],
+    shared: set[str],
     to_start: set[str],
     to_zero: set[str],
     kinds: str,
@@ -102,7 +105,8 @@ def split_of(
 
     Args:
         net: the student.
-        start_point: the starting checkpoint's tensors, if there are any.
+        start_point: the starting checkpoint's tensors.
+        shared: names of the parameters that it has, as of `split_shared`.
         to_start: names of parameters.
         to_zero: names of parameters.
         kinds: as in `penalised`.
@@ -110,7 +114,7 @@ def split_of(
     """
     own, chosen, pulled = net.state_dict(), penalised(net, kinds), to_start | to_zero
     reasons: dict[str, list[str]] = {}
-    for name, tensor in (start_point or {}).items():
+    for name, tensor in start_point.items():
         if name not in own:
             reasons.setdefault("in the start but not in the network", []).append(name)
         elif own[name].shape != tensor.shape:
@@ -126,12 +130,12 @@ def split_of(
             reason = "of strength 0" if name in chosen else f"not of the kinds {kinds!r}"
         reasons.setdefault(reason, []).append(name)
     sizes = {name: p.numel() for name, p in net.named_parameters()}
-    shared, new = split_shared(net, start_point)
     kept = reasons if pulled else {}
 
     def count(names: Iterable[str]) -> int:
         return sum(sizes[name] for name in names)
 
+    new = sizes.keys() - shared
     return Split(count(sizes), count(shared), count(new), count(to_start), count(to_zero), kept)
 
 

@@ -321,7 +321,7 @@ class PenaltyConfig(Settings, where="penalty."):
     """Strength on new parameters, which are pulled to 0: beta/2 |w_new|^2."""
     kinds: Annotated[str, OneOf("weights", "conv", "all")] = "weights"
     """Parameters that are penalised: `weights` = all but biases and norm parameters, `conv` =
-    weights of convolutions and linear layers only."""
+    weights of convolutions, linear layers and attention only."""
     apply: Annotated[str, OneOf("gradient", "decoupled", "proximal")] = "gradient"
     """How the pull enters the optimiser's step. `gradient`: it is added to the objective's, so that
     momentum and Adam's moments take it in. `decoupled`: w -= lr dOmega/dw, as AdamW's decay.
@@ -337,8 +337,8 @@ class PenaltyConfig(Settings, where="penalty."):
     fisher: str = ""
     """Safetensors file of the diagonal Fisher information, for the penalties that use it."""
     fisher_scale: Annotated[str, OneOf("mean", "raw")] = "mean"
-    """Scale of the Fisher information: `mean` = divided by its mean over the penalised shared
-    parameters, `raw` = as it stands."""
+    """Scale of the Fisher information: `mean` = divided by its mean over the shared parameters
+    that are pulled, `raw` = as it stands."""
 
 
 @dataclass
@@ -368,11 +368,14 @@ class ScheduleConfig(Settings, where="schedule."):
     """Learning-rate factor of parameters that the start does not have."""
     shared_multiplier: Strength = 1.0
     """Learning-rate factor of parameters shared with the start."""
+    clip: Strength = 0.0
+    """Largest norm of a batch's gradient, without the penalty's, to which a longer one is scaled
+    (gradient clipping); 0 = none."""
     asynchronous: Count = 0
-    """Images after which parameters step, counted apart for the body and for each head (UberNet:
-    Kokkinos 2017, Table 3). Until then their gradients are averaged over batches, weighted by
-    labelled pixels. Momentum and learning rate follow the images that each has seen. 0 = all step
-    with every batch."""
+    """Images after which parameters step (gradient accumulation), counted apart for the body and
+    for each head (UberNet: Kokkinos 2017, Table 3). Until then their gradients are averaged over
+    batches, weighted by labelled pixels. Momentum and learning rate follow the images that each has
+    seen. 0 = all step with every batch."""
 
 
 @dataclass

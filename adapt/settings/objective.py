@@ -3,7 +3,6 @@
 from dataclasses import dataclass, field
 from typing import Annotated
 
-from adapt.errors import InputError
 from adapt.settings.checks import OneOf, Positive, Range, Settings, Strength
 from adapt.settings.choices import DISTANCES, FIXED, WEIGHTINGS
 
@@ -91,15 +90,6 @@ class PseudoConfig(Settings, where="objective.pseudo."):
     weighting: Annotated[str, OneOf("ignore", "share")] = "ignore"
     """What happens to the other pixels: `ignore` = they do not count, `share` = all pixels count,
     times the confident share."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        unused = "cap" if self.threshold == "fixed" else "tau"
-        if getattr(self, unused) != getattr(PseudoConfig, unused):
-            raise InputError(
-                f"objective.pseudo.{unused} is {getattr(self, unused)}, but threshold="
-                f"{self.threshold} does not use it"
-            )
 
 
 @dataclass

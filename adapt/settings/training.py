@@ -152,6 +152,11 @@ class TrainConfig(Machine):
                 f"schedule.warmup is {self.schedule.warmup}, steps {self.steps}: the "
                 "learning rate would never be reached"
             )
+        if self.schedule.asynchronous > self.steps * self.batch > 0:
+            raise InputError(
+                f"schedule.asynchronous is {self.schedule.asynchronous}, but {self.steps} steps of "
+                f"{self.batch} see {self.steps * self.batch} images: nothing would be updated"
+            )
 
 
 @dataclass

@@ -21,6 +21,7 @@ from adapt.settings.mapping import as_dict, build, filled
 from adapt.settings.objective import ObjectiveConfig, SupervisedConfig
 from adapt.settings.study import Stage, StudyConfig
 from adapt.settings.training import Machine, TrainConfig
+from adapt.settings.unused import refuse_unused
 from adapt.shift.distort import apply_shift
 from adapt.training.train import train
 
@@ -133,6 +134,11 @@ def check_study(config: StudyConfig) -> None:
                 raise InputError(f"shifts.{name}: {error}") from None
     for objective in config.objectives.values():
         Objective(objective)
+    for stage in (config.supervised, config.adaptation):
+        refuse_unused(stage.schedule)
+        refuse_unused(stage.penalty)
+    for penalty in config.penalties.values():
+        refuse_unused(penalty)
     for split in dict.fromkeys((config.split, config.selection)):
         if split:
             load(config.data, split)

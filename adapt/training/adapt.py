@@ -9,7 +9,7 @@ from adapt.data import HELD_OUT, layout_of, load, splits_of
 from adapt.data.objects import OBJECTS
 from adapt.disk.runs import read_config, read_data
 from adapt.evaluation.inference import Reading
-from adapt.evaluation.rows import rows_of
+from adapt.evaluation.rows import read_evaluation, rows_of
 from adapt.machine.runtime import runtime, say
 from adapt.networks.saved import Model, is_file, is_run, load_model, load_teacher
 from adapt.settings.choices import TEACHER
@@ -49,7 +49,7 @@ def adapt(config: TrainConfig, on_step: OnStep | None = None) -> Path:
         seen = training if training.samples else None  # of a DataLoader without a map-style set
         of = (machine, teacher.net, student.net, reading, held_out, seen, folder)
         start = start_of(build(TrainConfig, recorded), student)
-        say(f"{folder}: {judge(*of, *start, clean_score(recorded['teacher']))}")
+        say(f"{folder}: {judge(*of, *start, clean_score(recorded['teacher'], teacher.digest))}")
     return folder
 
 
@@ -65,11 +65,16 @@ def start_of(config: TrainConfig, student: Model) -> tuple[nn.Module | None, str
     return net, UNTRAINED if new else STARTED
 
 
-def clean_score(teacher: str) -> float | None:
-    """The mIoU by labels of a teacher on the val split of its own data, where it is a run that was
-    evaluated there."""
+def clean_score(teacher: str, digest: str) -> float | None:
+    """The mIoU by labels of a teacher, whose weights have this SHA-256, on the val split of its own
+    data, where it is a run that was evaluated there."""
     if not is_run(teacher):
         return None
-    split = layout_of(read_data(Path(teacher))).val_split
-    own = [row for row in rows_of(Path(teacher)) if (row.method, row.split) == (TEACHER, split)]
-    return next((row.miou for row in own if row.miou is not None), None)
+    data = read_data(Path(teacher))
+    own = {"data": data.name, "root": data.root, "pairs": data.pairs or data.shards}
+    own |= {"split": layout_of(data).val_split, "model": digest}
+    for row in rows_of(Path(teacher)):
+        about = read_evaluation(Path(row.metrics))
+        if row.method == TEACHER and row.miou is not None and own.items() <= (own | about).items():
+            return row.miou
+    return None

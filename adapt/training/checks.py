@@ -6,14 +6,17 @@ from adapt.data import DataSet, Read
 from adapt.data.sampling import size_of
 from adapt.errors import InputError
 from adapt.machine.processes import world
+from adapt.machine.runtime import say
 from adapt.networks.layers import Layer
 from adapt.networks.saved import Model, check_outputs
 from adapt.objective.terms import Objective
+from adapt.settings.choices import TERMS
 from adapt.settings.groups import DataConfig, TeacherNetworkConfig
 from adapt.settings.training import TrainConfig
+from adapt.settings.unused import refuse_unused
 
 
-def refuse_unused(config: TrainConfig, files: Iterable[str]) -> None:
+def check_sources(config: TrainConfig, files: Iterable[str]) -> None:
     """InputError for settings of a teacher or of a weights file where there is none; `files` are
     those of `teacher` and `start` that are weights."""
     if config.network.keys and not files:
@@ -45,11 +48,27 @@ def seen_size(config: DataConfig, read: Read) -> tuple[int, int]:
     return size_of(config, data)
 
 
+def check_used(config: TrainConfig) -> None:
+    """InputError for an option that the chosen penalty or schedule does not use; a warning for
+    those of a term that is off."""
+    refuse_unused(config.penalty)
+    refuse_unused(config.schedule)
+    for name in TERMS:
+        term = getattr(config.objective, name)
+        if not term.weight and term != type(term)():
+            say(f"warning: objective.{name} has settings, but weight 0: the term is off")
+
+
 def check_teacher(config: TrainConfig, objective: Objective, teacher: Model | None) -> None:
     """InputError for an objective without the teacher that it needs, or with labels of the old
     domain beside it, and for pairs that cannot be mixed."""
     if objective.teacher and teacher is None:
         raise InputError(f"objective {config.objective.name!r} needs teacher=RUN")
+    if teacher is not None and not objective.teacher:
+        raise InputError(
+            f"teacher is {config.teacher}, but objective {config.objective.name!r} needs none; to "
+            f"start from it give start={config.teacher}"
+        )
     if objective.teacher and objective.labels and config.domain != "d2":
         raise InputError(
             f"domain is {config.domain}; a supervised term beside a regression needs domain=d2"

@@ -2,7 +2,7 @@
 which parameters a gradient gets to."""
 
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import NamedTuple
 
 import torch
@@ -36,14 +36,14 @@ def freeze_first(net: nn.Module, until: str, size: tuple[int, int]) -> set[str]:
         The names of the parameters that it froze.
 
     Raises:
-        InputError: as `end_of`.
+        InputError: as `frozen_part`.
     """
     if until in ("", "0"):
         return set()
     modules = dict(net.named_modules())
     free = {name for name, p in net.named_parameters() if p.requires_grad}
     events = events_of(net, size)
-    end = end_of(events, net, until)
+    end = frozen_part(events, net, until)
     before = leaves(t for e in events[:end] for t in e.outputs or ())  # also of unfinished modules
     later = {e.name for e in events[end:] if e.outputs is None}
     for name in {e.name for e in events[:end] if e.outputs is not None}:
@@ -84,7 +84,7 @@ def events_of(net: nn.Module, size: tuple[int, int]) -> list[Event]:
     return events
 
 
-def end_of(events: list[Event], net: nn.Module, until: str) -> int:
+def frozen_part(events: list[Event], net: nn.Module, until: str) -> int:
     """How many of the events belong to the frozen part; InputError for more layers than there are,
     an unknown one, and one that is never called."""
     if until.isdigit():
@@ -131,10 +131,14 @@ def with_gradient(net: nn.Module, taps: Iterable[str], size: tuple[int, int]) ->
 def probing(net: nn.Module, size: tuple[int, int]) -> Iterator[Tensor]:
     """A zero image (1, C, H, W) where the network lies, to be run through it with a graph; modes,
     statistics and random numbers are as before afterwards."""
-    first = next(net.parameters(), torch.empty(0))
-    gpus = [first.device] if first.device.type == "cuda" else []
-    with eval_mode(net), torch.random.fork_rng(gpus), torch.enable_grad():
+    with eval_mode(net), own_random(net), torch.enable_grad():
         yield blank(net, size)
+
+
+def own_random(net: nn.Module) -> AbstractContextManager[None]:
+    """What is drawn within, on the CPU and where the network lies, is not missing afterwards."""
+    first = next(net.parameters(), torch.empty(0))
+    return torch.random.fork_rng([first.device] if first.device.type == "cuda" else [])
 
 
 def leaves(outputs: Iterable[Tensor]) -> set[int]:

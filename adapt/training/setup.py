@@ -56,8 +56,9 @@ from adapt.training.averaging import AveragedModel, averaged
 from adapt.training.checks import (
     check_data,
     check_kind,
+    check_sources,
     check_teacher,
-    refuse_unused,
+    check_used,
 )
 from adapt.training.drift import Drift
 from adapt.training.freezing import freeze_first, refuse_new, with_gradient
@@ -192,7 +193,7 @@ def resolve(
     """
     read, sources = read or once(), {"teacher": config.teacher, "start": config.start}
     files = {k: s for k, s in sources.items() if is_file(s) or is_pretrained(s)}
-    refuse_unused(config, files)
+    check_sources(config, files)
     models = {what: load_model(Path(s), what) for what, s in sources.items() if is_run(s)}
     recorded, given = DataConfig(), NetworkConfig()
     for what, model in models.items():  # the start's, else the teacher's
@@ -265,6 +266,7 @@ def prepare(
         raise InputError(f"batch is {config.batch}; {world()} processes cannot share it equally")
     read = read or once()
     config = with_taps(config, start, teacher, machine, read)
+    check_used(config)
     check_teacher(config, Objective(config.objective), teacher)
     sets = sets_of(config, read(config.data))
     tasks = tasks_in(sets)
@@ -325,6 +327,9 @@ def prepare(
         )
     fisher = read_fisher(config.penalty.fisher) if config.penalty.fisher else None
     penalty = Penalty(student, start_point, config.penalty, fisher, trained)
+    if not penalty.shared and config.penalty.alpha != config.penalty.beta:
+        say(f"warning: penalty.alpha={config.penalty.alpha:g} acts on nothing: no parameter is "
+            "shared with a start; penalty.beta acts on new ones")  # fmt: skip
     free = {name for name, p in student.named_parameters() if p.requires_grad}
     if random := (penalty.new & free) - trained:
         say(

@@ -225,7 +225,9 @@ def one_step(setup: Setup, batch: Batch, step: int) -> dict[str, Any]:
     norm = torch.nn.utils.get_total_norm(gradients)
     loss = all_mean(loss.detach())
     refuse_non_finite(loss, norm, parts, step, batch["name"])
-    setup.update(given)
+    if config.schedule.clip:
+        torch.nn.utils.clip_grads_with_norm_(setup.tapped.parameters(), config.schedule.clip, norm)
+    rate = setup.update(given, rate)
     if setup.objective.weighting is not None:
         again = partial(losses_after, setup, seen[setup.image], target, given, moved)
         setup.objective.weighting.after(step, again)

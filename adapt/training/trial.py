@@ -13,6 +13,7 @@ from adapt.networks.maps import blank
 from adapt.networks.sizes import REFUSALS, reason
 from adapt.networks.taps import tap_of
 from adapt.objective.terms import Maps
+from adapt.training.freezing import own_random
 from adapt.training.setup import Setup
 
 CURES = {
@@ -25,15 +26,12 @@ CURES = {
 
 @contextmanager
 def unchanged(net: nn.Module) -> Iterator[None]:
-    """Buffers (statistics), gradients and random numbers are afterwards as they were."""
+    """Buffers (statistics) and random numbers are afterwards as they were."""
     kept = {name: buffer.clone() for name, buffer in net.named_buffers()}
-    first = next(net.parameters(), torch.empty(0))
-    gpus = [first.device] if first.device.type == "cuda" else []
     try:
-        with torch.random.fork_rng(gpus):
+        with own_random(net):
             yield
     finally:
-        net.zero_grad(set_to_none=True)
         with torch.no_grad():
             for name, buffer in net.named_buffers():
                 buffer.copy_(kept[name])
@@ -68,6 +66,7 @@ def trial(setup: Setup) -> None:
             for task, classes in (setup.tasks or {"": setup.data.classes}).items():
                 check_classes(maps, tap_of(task), len(classes) + void)
             setup.objective(maps, target, batch)[0].backward()
+            setup.alone.zero_grad(set_to_none=True)
     except InputError:
         raise
     except REFUSALS as error:

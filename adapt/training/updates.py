@@ -15,15 +15,17 @@ from adapt.training.schedules import factor
 
 
 class Update:
-    """The optimiser's step by the gradients of one batch, with the penalty's pull."""
+    """The optimiser's step by the gradients of one batch, with the penalty's pull; a call returns
+    the learning rate that it was taken by, before the multipliers of groups."""
 
     def __init__(self, optimizer: torch.optim.Optimizer, penalty: Penalty) -> None:
         self.optimizer, self.penalty = optimizer, penalty
 
-    def __call__(self, batch: Maps) -> None:
+    def __call__(self, batch: Maps, rate: float) -> float:
         self.penalty.before_step(self.optimizer)
         self.optimizer.step()
         self.penalty.after_step(self.optimizer)
+        return rate
 
     def state_dict(self) -> dict[str, Any]:
         return self.optimizer.state_dict()
@@ -34,7 +36,8 @@ class Update:
 
 class Asynchronous(Update):
     """Asynchronous SGD (UberNet: Kokkinos, CVPR 2017, Table 3): the body and each head step when
-    they have seen enough images, counted apart, each with momentum and schedule of its own.
+    they have seen enough images, counted apart, each with momentum and schedule of its own; the
+    rate that a call returns is the body's, or without one the first head's.
 
     Until then gradients are averaged over batches. A batch weighs as many labelled pixels as it
     has for the group, so that a head's step is that of one large batch, however its labels are
@@ -67,31 +70,32 @@ class Asynchronous(Update):
             group |= {"seen": 0, "pixels": 0, "stepped": 0}
 
     @torch.no_grad()
-    def __call__(self, batch: Maps) -> None:
-        found, held = amounts(batch), dict[nn.Parameter, torch.Tensor]()
+    def __call__(self, batch: Maps, rate: float) -> float:
+        found, held, rates = amounts(batch), dict[nn.Parameter, torch.Tensor](), []
         for group in self.optimizer.param_groups:
             images, pixels = found[group["task"]]
             # The objective counts a head by its share of the images; alone it has its own mean.
             own = found[""][0] / images if images else 0.0
             before, group["pixels"] = group["pixels"], group["pixels"] + pixels
             part = pixels / group["pixels"] if group["pixels"] else 1.0
-            for parameter, gradient in with_gradient(group):
+            for parameter, gradient in gradients_of(group):
                 gradient.mul_(part * own)
                 if (mean := self.waiting.pop(id(parameter), None)) is not None:
                     gradient.add_(mean, alpha=before / max(1, group["pixels"]))
             group["seen"] += images
-            if group["seen"] < self.schedule.asynchronous:
-                held |= dict(with_gradient(group))
-                continue
             at = group["stepped"] / (self.batch * self.shares.get(group["task"], 1.0))
-            rate = self.schedule.lr * factor(min(at, self.steps), self.steps, self.schedule)
-            group["lr"] = rate * group["multiplier"]
+            rates.append(self.schedule.lr * factor(min(at, self.steps), self.steps, self.schedule))
+            group["lr"] = rates[-1] * group["multiplier"]
+            if group["seen"] < self.schedule.asynchronous:
+                held |= dict(gradients_of(group))
+                continue
             group |= {"seen": 0, "pixels": 0, "stepped": group["stepped"] + group["seen"]}
         for parameter in held:
             parameter.grad = None
-        super().__call__(batch)
+        super().__call__(batch, rate)
         for parameter, mean in held.items():
             parameter.grad = self.waiting[id(parameter)] = mean
+        return rates[0]
 
     @property
     def parameters(self) -> list[nn.Parameter]:
@@ -121,7 +125,7 @@ def update_of(
     return Asynchronous(optimizer, penalty, *clock, shares)
 
 
-def with_gradient(group: dict[str, Any]) -> Iterator[tuple[nn.Parameter, torch.Tensor]]:
+def gradients_of(group: dict[str, Any]) -> Iterator[tuple[nn.Parameter, torch.Tensor]]:
     """The parameters of a group that have a gradient, with it."""
     return ((p, p.grad) for p in group["params"] if p.grad is not None)
 

@@ -17,7 +17,7 @@ from adapt.data.augment import resize
 from adapt.data.images import as_rgb, void_of, write_png
 from adapt.data.targets import target_of
 from adapt.disk.files import read_mapping, text_digest, write_json
-from adapt.disk.runs import SUMMARY, read_summary
+from adapt.disk.runs import SUMMARY, read_summary, weights_of
 from adapt.errors import InputError
 from adapt.evaluation.baselines import adapt_to
 from adapt.evaluation.inference import Reading, Whole, groups, stack
@@ -98,6 +98,8 @@ class Verdict:
     """Of several new domains, by name: the verdict on the pairs of each."""
     clean: float | None = None
     """The teacher's mIoU by labels on old images, where its run has been evaluated there."""
+    of: dict[str, str] = field(default_factory=dict)
+    """`weights_of` the run; {} = of an earlier version, which is believed."""
 
     @property
     def adabn_is_as_good(self) -> bool:
@@ -153,8 +155,9 @@ class Verdict:
 
 
 def read_verdict(folder: Path) -> Verdict | None:
-    """The verdict in a run's folder, None where there is none; one of version 0.1 has no intervals
-    and no conclusion. InputError for a file that is no verdict."""
+    """The verdict in a run's folder, None where there is none or it is of other weights, as after
+    the run was made anew; one of version 0.1 has no intervals and no conclusion. InputError for a
+    file that is no verdict."""
     path = folder / VERDICT
     if not path.is_file():
         return None
@@ -167,7 +170,7 @@ def read_verdict(folder: Path) -> Verdict | None:
         raise InputError(f"{path}: {wrong[0]} has a wrong number of values")
     if any(name != safe(name) for name in found.pictures):
         raise InputError(f"{path}: pictures must be names of folders in {PICTURES}")
-    return found
+    return None if found.of and found.of != weights_of(folder) else found
 
 
 @dataclass(frozen=True)
@@ -234,7 +237,7 @@ def judge(
 
     names = held_out.targets
     targets = {own: verdict([p for p in pairs if target_of(p.name) == own]) for own in names}
-    found = replace(verdict(pairs), targets=targets)
+    found = replace(verdict(pairs), targets=targets, of=weights_of(folder))
 
     def write() -> None:
         for pair in pairs:

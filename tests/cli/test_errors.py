@@ -217,6 +217,9 @@ REFUSED: dict[str, tuple[Refusal, str]] = {
     "a warm-up that never ends": (
         lambda w, p: TrainConfig(steps=5, schedule=ScheduleConfig(warmup=6)),
         r"schedule\.warmup is 6, steps 5"),
+    "no update": (
+        lambda w, p: TrainConfig(steps=5, batch=2, schedule=ScheduleConfig(asynchronous=11)),
+        r"asynchronous is 11, but 5 steps of 2 see 10 images"),
     "labels where none are read": (
         lambda w, p: load(DataConfig("camvid", str(w / "d1"), labels="l"), "train"),
         r"data\.labels is for data=pairs only; data is camvid"),

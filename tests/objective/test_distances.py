@@ -166,6 +166,16 @@ def test_equal_maps_give_exactly_zero_and_no_gradient(
     assert student.grad is not None and not student.grad.any()
 
 
+def test_an_image_of_which_the_teacher_shows_nothing_has_no_relative_distance() -> None:
+    student, teacher = maps(0).requires_grad_(), maps(1)
+    teacher[1] = 0
+    value = DISTANCES["relative"](student, teacher)
+    value.backward()
+    wanted = slow("relative", student.detach().numpy(), teacher.numpy(), np.ones((BATCH, *IMAGE)))
+    assert value.item() == pytest.approx(wanted) and student.grad is not None
+    assert student.grad[0].any() and not student.grad[1].any()
+
+
 def test_cosine_of_zero_vectors_is_finite_and_so_is_its_gradient() -> None:
     """Zero beside something is half of what a right angle is; zero beside zero is equal."""
     zero, other = torch.zeros(1, 4, 1, 1), torch.tensor([3.0, 0, 4, 0]).view(1, 4, 1, 1)

@@ -170,7 +170,7 @@ def test_maps_in_bf16_are_compared_in_fp32() -> None:
     [
         (ObjectiveConfig, "'custom': no term of regression, kd, pseudo, supervised, stitch is"),
         (lambda: ObjectiveConfig("x", RegressionConfig(1.0, {"pool1": 1.0}, temperature=4.0)),
-         r"temperature is 4, but distance=relative.*=cwd"),
+         r"temperature is 4\.0, but distance=relative.*=cwd"),
         (lambda: ObjectiveConfig("x", RegressionConfig(1.0, {"pool1": 1.0}, "cwd", margin=0.8)),
          r"margin is 0\.8, but distance=cwd.*=cosine"),
         (lambda: RegressionConfig(1.0, {"pool1": 1.0}, "realtive"),
@@ -180,8 +180,10 @@ def test_maps_in_bf16_are_compared_in_fp32() -> None:
         (lambda: RegressionConfig(margin=1.5), "regression.margin is 1.5"),
         (lambda: PseudoConfig(tau=1.0), "pseudo.tau is 1"),
         (lambda: PseudoConfig(threshold="median"), "Choices: fixed, class_median"),
-        (lambda: PseudoConfig(cap=0.8), "cap is 0.8, but threshold=fixed does not use it"),
-        (lambda: PseudoConfig(threshold="class_median", tau=0.5), "tau is 0.5, but threshold=cl"),
+        (lambda: ObjectiveConfig("x", pseudo=PseudoConfig(1.0, cap=0.8)),
+         "cap is 0.8, but threshold=fixed does not use it"),
+        (lambda: ObjectiveConfig("x", pseudo=PseudoConfig(1.0, 0.5, "class_median")),
+         "tau is 0.5, but threshold=class_median does not use it"),
         (lambda: PseudoConfig(weighting="shares"), "Did you mean 'share'"),
     ],
 )  # fmt: skip

@@ -137,7 +137,7 @@ def test_equal_maps_give_exactly_zero(name: str) -> None:
     ("make", "message"),
     [
         (lambda: RegressionConfig(1.0, {"pool5": 1.0}, weighting="log"), "pool5 is the only one"),
-        (lambda: RegressionConfig(1.0, W_INC, window=9), "window is 9, but weighting=fixed has"),
+        (lambda: RegressionConfig(1.0, W_INC, window=9), "window is 9, but weighting=fixed does"),
         (lambda: RegressionConfig(1.0, W_INC, weighting="dwa", gamma=1), "longs to weighting=famo"),
         (lambda: RegressionConfig(1.0, W_INC, weighting="famos"), "Did you mean 'famo'"),
     ],
@@ -194,6 +194,7 @@ def test_famo_sees_the_same_batch_after_the_update_and_changes_nothing_by_it(
 
 def test_a_checkpoint_holds_what_a_rule_remembers(world: Path, tmp_path: Path) -> None:
     run = train(weighed(world, tmp_path / "run", "famo", steps=2))
+    assert all(line["penalty"] > 0 for line in read_metrics(run)[1:]), "the second pass costs none"
     found, _ = newest(run / "checkpoints")
     assert found.state["weighting"].shape == (1, 5) and found.state["weighting"].any()
     plain = train(adapting(world, tmp_path / "plain", steps=2))

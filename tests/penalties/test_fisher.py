@@ -64,6 +64,25 @@ def test_softmax_regression_has_the_closed_form() -> None:
     close(fisher_of(net.float(), pictures), wanted)
 
 
+class Named(nn.Sequential):
+    """A network that names its logits."""
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        return {"out": super().forward(x)}
+
+
+@pytest.mark.parametrize("make", [nn.Sequential, Named])
+def test_one_logit_of_a_classifier_has_the_closed_form(make: type[nn.Sequential]) -> None:
+    """F of weight i is the mean of x_i^2 p (1 - p), p being the sigmoid."""
+    torch.manual_seed(0)
+    net, pictures = make(nn.Flatten(), nn.Linear(3 * 2 * 3, 1)), images(7, 2, 3)
+    x = torch.cat([image for _, image in pictures]).flatten(1).double()
+    p = (x @ net[1].weight.double().T + net[1].bias).sigmoid().detach()
+    spread = p * (1 - p)
+    wanted = {"1.weight": spread.T @ x.square() / 7, "1.bias": spread.mean(0)}
+    close(fisher_of(net, pictures), wanted)
+
+
 def test_classification_sums_over_all_classes() -> None:
     net, pictures = classifier(5).eval(), images(4, 4, 5)
     wanted = {n: torch.zeros_like(p, dtype=torch.double) for n, p in net.named_parameters()}

@@ -69,7 +69,7 @@ def test_what_is_frozen_or_of_strength_0_is_no_part_of_the_penalty() -> None:
     assert (penalty.split.to_start, penalty.split.left_out) == (8, {"frozen": ["0.weight"]})
 
 
-def test_conv_is_the_weights_of_convolutions_and_linear_layers() -> None:
+def test_conv_is_the_weights_of_convolutions_linear_layers_and_attention() -> None:
     net = nn.ModuleDict(
         {
             "conv": nn.Conv1d(3, 4, 1), "up": nn.ConvTranspose2d(4, 2, 2), "fc": nn.Linear(3, 3),
@@ -78,10 +78,23 @@ def test_conv_is_the_weights_of_convolutions_and_linear_layers() -> None:
         }
     )  # fmt: skip
     conv = {"conv.weight", "up.weight", "fc.weight", "attention.out_proj.weight"}
+    conv |= {"attention.in_proj_weight"}
     assert penalised(net, "conv") == conv
-    others = {"attention.in_proj_weight", "embedding.weight"}
-    assert penalised(net, "weights") - {"attention.in_proj_bias"} == conv | others
+    assert penalised(net, "weights") == conv | {"embedding.weight"}
     assert penalised(nn.BatchNorm2d(3), "weights") == set(), "a network may be one layer"
+
+
+def test_fisher_information_is_scaled_by_its_mean_over_what_is_pulled() -> None:
+    """Not over what the objective never reaches, of which there need not be any."""
+    net = Unused()
+    start = {k: v.clone() for k, v in net.state_dict().items()}
+    fisher = {
+        "body.weight": torch.rand_like(net.body.weight),
+        "side.weight": torch.ones(2, 4, 1, 1),
+    }
+    config = PenaltyConfig("l2_sp_fisher", 0.1)
+    (entry,) = Penalty(net, start, config, fisher, trained={"body.weight"}).to_start
+    assert entry.fisher is not None and abs(float(entry.fisher.mean()) - 1) < 1e-6
 
 
 def new_percent(name: str, **settings: float) -> float:

@@ -141,7 +141,7 @@ def trained(
         loss, _ = objective(forward(net, batch["x1"], objective.student), {}, batch)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        update(batch)
+        update(batch, 0.0)
         yield {k: v.detach().clone() for k, v in net.named_parameters()}
 
 
@@ -206,6 +206,13 @@ def test_what_has_not_seen_enough_is_moved_by_nothing(apply: str) -> None:
         for before, now in pairwise([dict(Toy().named_parameters()), *states])
     ]
     assert moves == [set(), {"b", "body"}, set(), {"a", "body"}, set()]
+
+
+def test_the_rate_that_is_logged_is_the_one_that_is_used(world: Path, tmp_path: Path) -> None:
+    """Of windows of two batches: the rate follows the images that have been learnt from."""
+    schedule = ScheduleConfig("poly", lr=0.02, power=1.0, asynchronous=4)
+    run = train(teaching(world, run=str(tmp_path / "run"), schedule=schedule, steps=4))
+    assert [line["lr"] for line in read_metrics(run)] == [0.02, 0.02, 0.01, 0.01]
 
 
 def test_a_run_on_two_data_sets_resumes_bit_for_bit(

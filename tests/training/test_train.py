@@ -9,7 +9,7 @@ import pytest
 import torch
 import yaml
 from PIL import Image
-from tiny import adapting, curve, interrupted, refused, same, teaching, weights
+from tiny import SUPERVISED, adapting, curve, interrupted, refused, same, teaching, weights
 
 from adapt.disk.files import read_json
 from adapt.disk.runs import read_metrics
@@ -69,7 +69,7 @@ def test_adaptation_moves_only_what_the_objective_reaches(
     world: Path, tmp_path: Path, penalty: str, ema: float
 ) -> None:
     teacher = weights(world / "teacher")
-    pull = PenaltyConfig(penalty, 1e-2, 1e-2)
+    pull = PenaltyConfig(penalty, *((1e-2, 1e-2) if penalty == "l2" else ()))
     student = weights(train(adapting(world, tmp_path / "s", penalty=pull, ema=ema)))
     moved = {k for k in student if not torch.equal(student[k], teacher[k])}
     assert moved == {k for k in student if k.startswith(("conv1.", "conv2.", "conv3."))}
@@ -87,6 +87,25 @@ def test_adaptation_brings_the_maps_nearer(world: Path, tmp_path: Path) -> None:
     train(adapting(world, tmp_path / "s", steps=30, batch=4, schedule=ScheduleConfig(lr=0.05)))
     losses = [r["loss"] for r in read_metrics(tmp_path / "s")]
     assert np.mean(losses[-5:]) < 0.6 * np.mean(losses[:3])
+
+
+def test_a_clipped_gradient_is_as_long_as_it_may_be(world: Path, tmp_path: Path) -> None:
+    """By the way of one step without momentum or penalty; a norm that is never reached does
+    nothing, bit for bit, and what is logged is the norm before."""
+    plain = ScheduleConfig("constant", lr=0.1, momentum=0.0)
+    teacher = weights(world / "teacher")
+
+    def stepped(name: str, clip: float) -> tuple[Path, float, float]:
+        own = {"penalty": PenaltyConfig(), "bn": "eval", "schedule": replace(plain, clip=clip)}
+        run = train(adapting(world, tmp_path / name, steps=1, **own))
+        way = sum((w - teacher[k]).double().square().sum() for k, w in weights(run).items())
+        return run, float(way) ** 0.5 / 0.1, float(read_metrics(run)[0]["grad_norm"])
+
+    free, way, norm = stepped("free", 0.0)
+    assert way == pytest.approx(norm, rel=1e-4)
+    _, way, logged = stepped("clipped", norm / 3)
+    assert way == pytest.approx(norm / 3, rel=1e-3) and logged == norm
+    assert same(stepped("long", 2 * norm)[0], free)
 
 
 def test_b2_starts_from_the_teacher_and_b1_does_not(world: Path, tmp_path: Path) -> None:
@@ -117,6 +136,16 @@ def test_b2_starts_from_the_teacher_and_b1_does_not(world: Path, tmp_path: Path)
         (
             {"penalty": PenaltyConfig("l2_sp", 500)},
             "strength is 10 on conv1.0.weight, and the w.* 3.8",
+        ),
+        ({"objective": SUPERVISED}, "objective 'supervised' needs none; .* give start="),
+        ({"penalty": PenaltyConfig("none", 0.5)}, r"alpha is 0\.5, but penalty=none does not"),
+        (
+            {"penalty": PenaltyConfig("l2_sp", 0.5, epsilon=0.1)},
+            "epsilon is 0.1, but penalty=l2_sp",
+        ),
+        (
+            {"schedule": ScheduleConfig("cosine", power=2)},
+            "power is 2, .* belongs to schedule=poly",
         ),
         ({"objective": ObjectiveConfig()}, "regression, kd, pseudo, supervised, stitch is on"),
     ],

@@ -13,6 +13,7 @@ from adapt.evaluation.evaluate import evaluate
 from adapt.settings.commands import EvaluateConfig
 from adapt.settings.groups import DataConfig
 from adapt.training.adapt import adapt
+from adapt.training.train import train
 from adapt.training.verdict import VERDICT, Verdict, read_verdict
 
 
@@ -53,6 +54,9 @@ def test_a_teacher_that_was_evaluated_gives_the_gain_to_expect(world: Path, tmp_
         for name in ("teacher", "other")
     )
     how = {"domain": "d1", "device": "cpu", "precision": "fp32"}
+    elsewhere = DataConfig(root=str(shutil.copytree(world / "d2", tmp_path / "d2")))
+    for own in (teacher, other):  # labelled images of another folder are not its own
+        evaluate(EvaluateConfig(run=str(own), split="val", data=elsewhere, **how))  # type: ignore[arg-type]
     scored = evaluate(EvaluateConfig(run=str(teacher), split="val", **how))  # type: ignore[arg-type]
     evaluate(EvaluateConfig(run=str(teacher), split="train", **how))  # type: ignore[arg-type]
     for name, own in (("known", teacher), ("unknown", other)):
@@ -74,6 +78,23 @@ def test_a_finished_run_says_its_verdict_again(
     said = capsys.readouterr().out
     assert "finished already" in said and "held-out pairs" in said
     assert (again / VERDICT).read_bytes() == first
+
+
+def test_a_run_that_is_made_anew_from_another_teacher_is_judged_anew(
+    world: Path, tmp_path: Path
+) -> None:
+    """In the folder that still has the old verdict, which nobody takes for the new run's."""
+    teacher = shutil.copytree(world / "teacher", tmp_path / "teacher")
+    config = adapting(world, tmp_path / "run", steps=1, teacher=str(teacher))
+    first = read_verdict(run := adapt(config))
+    shutil.rmtree(teacher)
+    train(teaching(world, run=str(teacher), steps=9))
+    shutil.rmtree(run / "checkpoints")
+    for name in ("model.safetensors", "model.json", "summary.json"):
+        (run / name).unlink()
+    train(config)
+    assert first and read_verdict(run) is None
+    assert (found := read_verdict(adapt(config))) and found.of["teacher"] != first.of["teacher"]
 
 
 def test_masked_pixels_do_not_count(world: Path, tmp_path: Path) -> None:
