@@ -148,13 +148,19 @@ def layout_of(config: DataConfig) -> Layout:
 
 
 def check_owner(config: DataConfig) -> None:
-    """Raises InputError for a setting that belongs to another data set, which would not be read."""
+    """Raises InputError for a setting that would not be read: it belongs to another data set, or the
+    files are listed."""
     for what, owner in OWNERS.items():
         if getattr(config, what) and config.name not in owner.split(", "):
             raise InputError(f"data.{what} is for data={owner} only; data is {config.name}")
     if config.pairs and config.shards:
         both = f"data.pairs is {config.pairs}, data.shards {config.shards}"
         raise InputError(f"{both}: give one, the other empty")
+    if listed := config.pairs or config.shards:
+        for what in ("target", "labels"):
+            if given := getattr(config, what):
+                text = f"data.{what} is {given}, but {listed} names the images and their labels"
+                raise InputError(f"{text}: give one, the other empty")
 
 
 def prepare(config: DataConfig) -> None:
@@ -345,6 +351,8 @@ def _listed(config: DataConfig, layout: Layout, listed: str) -> Sequence[Sample]
         return read_csv(Path(config.pairs), config.follow_links, config.tasks)
     if config.shards:
         return read_shards(config.shards, config.follow_links)
+    if not config.root:
+        raise InputError("data.root is empty: give data.root=DIR, the folder of the old images")
     old = read_split(config, layout, Path(config.root), listed)
     if not config.target:
         return old

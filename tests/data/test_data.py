@@ -261,6 +261,15 @@ def test_a_csv_that_is_missing_or_not_utf8_is_named(
         load(DataConfig(name="pairs", pairs=str(tmp_path / "gone.csv")), "train")
 
 
+def test_what_would_not_be_read_beside_a_list_is_refused(table: Callable[[str], DataConfig]) -> None:
+    listed = table("x1,x2\nold/a.png,new/a.png\n")
+    for what in ("target", "labels"):
+        with pytest.raises(InputError, match=rf"data\.{what} is x, but .*pairs\.csv names"):
+            load(replace(listed, **{what: "x"}), "train")
+    with pytest.raises(InputError, match=r"data\.root is empty"):
+        load(DataConfig(name="pairs", target="x"), "train")
+
+
 # Parts
 
 
