@@ -126,7 +126,7 @@ def inherit_data(given: DataConfig, recorded: DataConfig) -> DataConfig:
     named = {what: where for what in NEW_DOMAIN if (where := getattr(given, what))}
     other = any(where != getattr(recorded, what) for what, where in named.items())
     if other and given.target not in recorded.targets.values():
-        labels = "" if given.pairs or given.shards else recorded.labels  # which lists have themselves
+        labels = "" if given.pairs or given.shards else recorded.labels  # lists have their own
         recorded = replace(
             recorded, target="", targets={}, pairs="", shards="", transforms="", labels=labels
         )
