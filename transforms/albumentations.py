@@ -69,7 +69,7 @@ class Ripple(Filter, DualTransform):
     the value of moved masks where black, white or nothing is shown.
     """
 
-    _targets = (Targets.IMAGE, Targets.MASK)
+    _targets = (Targets.IMAGE, Targets.MASK, Targets.BBOXES, Targets.KEYPOINTS)
     filter = staticmethod(ripple)
     __init__ = initialiser(ripple, Filter.set_up, move_mask=False, fill_mask=0, p=0.5)
 
@@ -78,6 +78,12 @@ class Ripple(Filter, DualTransform):
             return mask
         wave = self.parameters(ripple_sources, params)
         return moved_labels(mask, ripple_sources(mask.shape[:2], **wave), self.fill_mask)
+
+    def apply_to_bboxes(self, bboxes: np.ndarray, **params: Any) -> np.ndarray:
+        return bboxes
+
+    def apply_to_keypoints(self, keypoints: np.ndarray, **params: Any) -> np.ndarray:
+        return keypoints
 
 
 class Cubism(Filter, ImageOnlyTransform):

@@ -77,12 +77,14 @@ class DataSet:
     """Names of several new domains: what the samples' names begin with, before a slash."""
 
     @property
+    def with_labels(self) -> int:
+        """How many samples have a label."""
+        fields = [f"y1_{task}" for task in self.tasks] or ["y1", "label"]
+        return sum(map(any, zip(*(column(self.samples, f) for f in fields), strict=True)))
+
+    @property
     def labelled(self) -> bool:
-        if self.tasks:
-            every = zip(*(column(self.samples, f"y1_{task}") for task in self.tasks), strict=True)
-            return all(map(any, every))
-        masks, labels = (column(self.samples, field) for field in ("y1", "label"))
-        return all(mask or label for mask, label in zip(masks, labels, strict=True))
+        return self.with_labels == len(self.samples)
 
     @property
     def paired(self) -> bool:
@@ -148,13 +150,15 @@ def layout_of(config: DataConfig) -> Layout:
 
 
 def check_owner(config: DataConfig) -> None:
-    """Raises InputError for a setting that belongs to another data set, which would not be read."""
+    """Raises InputError for a setting that would not be read."""
     for what, owner in OWNERS.items():
         if getattr(config, what) and config.name not in owner.split(", "):
             raise InputError(f"data.{what} is for data={owner} only; data is {config.name}")
-    if config.pairs and config.shards:
-        both = f"data.pairs is {config.pairs}, data.shards {config.shards}"
-        raise InputError(f"{both}: give one, the other empty")
+    if listed := config.pairs or config.shards:
+        for what in ("target", "labels", *(["shards"] if config.pairs else [])):
+            if given := getattr(config, what):
+                text = f"data.{what} is {given}, but {listed} names all files"
+                raise InputError(f"{text}: give one, the other empty")
 
 
 def prepare(config: DataConfig) -> None:
@@ -288,10 +292,21 @@ def label_values(
 
 
 def void_written(config: DataConfig) -> int:
-    """The value that labels of a copy of a data set get where they say nothing."""
+    """The value that labels of a copy of a data set get where they say nothing.
+
+    Raises:
+        InputError: it means a class, or has no colour.
+    """
     layout = layout_of(config)
     classes = layout.classes or config.classes
-    return next(iter(config.void or layout.void), void_of(len(classes)))
+    value = next(iter(config.void or layout.void), void_of(len(classes)))
+    is_class = value in (config.codes or layout.codes or range(len(classes)))
+    if is_class or (config.colors and value >= len(config.colors)):
+        why = "means a class" if is_class else "has no colour in data.colors"
+        raise InputError(
+            f"labels would get {value} where they say nothing, which {why}: give data.void=[VALUE]"
+        )
+    return value
 
 
 def load_objects(config: DataConfig, split: str) -> DataSet:
@@ -345,6 +360,8 @@ def _listed(config: DataConfig, layout: Layout, listed: str) -> Sequence[Sample]
         return read_csv(Path(config.pairs), config.follow_links, config.tasks)
     if config.shards:
         return read_shards(config.shards, config.follow_links)
+    if not config.root:
+        raise InputError("data.root is empty: give data.root=DIR, the folder of the old images")
     old = read_split(config, layout, Path(config.root), listed)
     if not config.target:
         return old

@@ -13,6 +13,7 @@ from typing import Any
 
 from adapt.data.archives import members
 from adapt.data.images import read_image
+from adapt.data.video import on_disk
 from adapt.disk.files import read_mapping, reading, sha256, whole_file, write_json, write_whole
 from adapt.disk.portions import PARTS, Portion
 from adapt.errors import InputError
@@ -45,14 +46,24 @@ class Shard:
 
 
 def make(output: Output | Shard) -> str:
-    """Make one file, unless an interrupted call has left it there whole; returns its SHA-256."""
-    if output.target.exists() and intact(output):
+    """Make one file, unless an earlier call has left it there whole and no source of it was written
+    since; returns its SHA-256."""
+    sources = output.members.values() if isinstance(output, Shard) else [output]
+    newest = max(map(written, (one.source for one in sources)))
+    if output.target.exists() and newest <= written(output.target) and intact(output):
         return sha256(output.target)
     if isinstance(output, Shard):
         return pack(output)
     content = output.make(output.source)
     write_whole(output.target, content, durable=False)
     return hashlib.sha256(content).hexdigest()
+
+
+def written(path: Path) -> int:
+    """When a file, or the video of a frame, was written, in nanoseconds; 0 for members of archives,
+    whose place there is in their path."""
+    file = on_disk(path)
+    return file.stat().st_mtime_ns if file.is_file() else 0
 
 
 def pack(shard: Shard) -> str:

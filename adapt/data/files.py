@@ -23,10 +23,9 @@ from adapt.settings.groups import DataConfig
 
 ENDINGS = {
     ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".avif",
-    ".heic", ".jp2", ".ppm", ".pgm", ".pnm", ".mat", *VIDEOS,
+    ".heic", ".heif", ".jp2", ".ppm", ".pgm", ".pnm", ".mat", *VIDEOS,
 }  # fmt: skip
 """Suffixes that are no part of an image's name; what follows another dot is (`scan.2024`)."""
-
 
 S = TypeVar("S", bound=Sequence[Sample])
 say_once = cache(say)
@@ -226,6 +225,13 @@ def write_lines(path: Path, rows: list[str]) -> None:
     write_whole(path, "".join(f"{row}\n" for row in rows))
 
 
+def say_unread(where: Path, files: Iterable[Path]) -> None:
+    """A line where files of a folder are images in formats that are not read."""
+    unread = ENDINGS - {*SUFFIXES, *VIDEOS, ".mat"}
+    if found := [path.name for path in files if path.suffix.lower() in unread]:
+        say_once(f"{where}: {len(found)} images are not read, such as {min(found)}; make them PNG")
+
+
 def stems(where: Path) -> dict[str, Path]:
     """Stem -> file of every image in a folder; raises InputError where there is none, or one stem
     has two suffixes."""
@@ -254,6 +260,7 @@ def image_folders(where: Path, follow_links: bool) -> Iterator[tuple[str, list[s
         ]
         folders[:] = [name for name in folders if name not in links]
         images = sorted(name for name in files if name.lower().endswith(SUFFIXES))
+        say_unread(Path(place), map(Path, files))
         inner = place.removeprefix(str(where)).lstrip("/")
         yield f"{inner}/" if inner else "", [name for name in images if name[0] != "."], links
 
@@ -264,10 +271,9 @@ class Lookup:
     def __init__(self) -> None:
         self.problems: list[Problem] = []
 
-    def table(self, where: Path, suffixes: Iterable[str] = SUFFIXES) -> dict[str, Path]:
+    def table(self, where: Path, suffixes: tuple[str, ...] = SUFFIXES) -> dict[str, Path]:
         """Stem -> file of every image in a folder; of one stem with two suffixes the first. No
         such folder, or no image in it, is an InputError."""
-        suffixes = tuple(suffixes)
         found: dict[str, Path] = {}
         for path in sorted(folder(where, "data").iterdir()):
             if path.suffix.lower() in suffixes and not path.name.startswith("."):
@@ -275,6 +281,7 @@ class Lookup:
                     text = f"the same name twice: {found[path.stem].name} and {path.name}"
                     self.problems.append(Problem("double", str(where), text))
                 found.setdefault(path.stem, path)
+        say_unread(where, where.iterdir())
         if not found:
             raise InputError(f"{where}: no files with suffix {', '.join(suffixes)}")
         return found
@@ -335,6 +342,9 @@ def matched(left: Iterable[str], right: Iterable[str], a: str, b: str) -> None:
         if alike := look_alikes(left - right, right - left):
             message += f". Of these, {len(alike)} differ in case or accents' encoding only: "
             message += listing(f"{x!r} and {y!r}" for x, y in alike)
+        if not left & right and (ends := endings(left, right)):
+            message += ". Without {!r} and {!r} at their ends names are equal: ".format(*ends)
+            message += "rename them, or list the pairs in a CSV (data.pairs)"
         if any(part in left for name in right - left for part in re.split("/|__", name)):
             message += f". {SEVERAL}"
         problems = [
@@ -343,6 +353,13 @@ def matched(left: Iterable[str], right: Iterable[str], a: str, b: str) -> None:
             for name in sorted(names)
         ]
         raise MissingFiles(problems, [], message)
+
+
+def endings(*sides: Iterable[str]) -> list[str]:
+    """What all names of each side end in, where names without it are equal, else []."""
+    ends = [os.path.commonprefix([n[::-1] for n in side])[::-1] for side in sides]  # noqa: RUF071
+    kept = ({n.removesuffix(end) for n in names} for names, end in zip(sides, ends, strict=True))
+    return ends if set.intersection(*kept) - {""} else []
 
 
 def look_alikes(left: Iterable[str], right: Iterable[str]) -> list[tuple[str, str]]:

@@ -22,7 +22,7 @@ from adapt.errors import InputError, listing
 IGNORE = 255
 """Void in masks of 8 bits; `void_of` is that of an index mask."""
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", *tiff.SUFFIXES)
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".jpe", ".jfif", *tiff.SUFFIXES)
 DEEP = 65_535
 """The largest value of images with more than 8 bits, which are uint16 in memory."""
 

@@ -100,15 +100,19 @@ def arrays_of(item: Any, name: str, config: DataConfig = AS_IT_IS) -> dict[str, 
 
 
 def array_of(value: Any, key: str, name: str, config: DataConfig = AS_IT_IS) -> np.ndarray:
-    """One image (H, W, C), or a mask (H, W) of 0 and 1."""
+    """One image (H, W, C), or a mask (H, W) of 0 and 1, which is 1 where a channel is not 0."""
     where, picture = f"pairs[{name}]: {key}", isinstance(value, Image.Image)
     if picture:
         value = value.convert(LIKE_FILES.get(value.mode, value.mode))
     array = value.detach().cpu().numpy() if isinstance(value, Tensor) else np.asarray(value)
-    if key == "valid":
-        return (array.reshape(array.shape[-2:]) != 0).astype(np.uint8)
-    if isinstance(value, Tensor) and array.ndim == 3:
+    if array.ndim == 3 and (isinstance(value, Tensor) or (key == "valid" and len(array) == 1)):
         array = np.moveaxis(array, 0, -1)
+    alpha = picture and value.mode in ("LA", "RGBA")
+    if key == "valid":
+        if array.ndim not in (2, 3):
+            raise InputError(f"{where} is {array.dtype} {array.shape}; it must be a mask (H, W)")
+        shown = np.atleast_3d(array)[..., : -1 if alpha else None]
+        return (shown != 0).any(axis=2).astype(np.uint8)
     if picture:
         array = np.atleast_3d(array)
     if array.ndim != 3 or array.dtype.kind not in "uif":
@@ -121,7 +125,6 @@ def array_of(value: Any, key: str, name: str, config: DataConfig = AS_IT_IS) -> 
     bands, limits = config.reading(key)
     own = [] if picture else list(range(1, array.shape[2] + 1))
     top = np.iinfo(array.dtype).max if array.dtype in (np.uint8, np.uint16) else None
-    alpha = picture and value.mode in ("LA", "RGBA")
     return prepared(where, Raster(array, alpha, top), bands or own, limits)
 
 

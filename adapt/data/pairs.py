@@ -67,8 +67,9 @@ def pairs(config: DataConfig, root: Path, split: str) -> Sequence[Sample]:
         try:
             matched(names, labels, str(root), config.labels)
         except MissingFiles as error:
-            error.samples = [s for s in Table(columns) if s.y1]
-            raise
+            whole = [s for s in Table(columns) if s.y1]
+            cure = "Where only some have one, list all in a CSV (data.pairs), y1 of others empty"
+            raise MissingFiles(error.problems, whole, f"{error.message}. {cure}") from None
     return lookup.complete(Table(columns))
 
 
@@ -252,7 +253,9 @@ def files_of(
         line, unsure = f"{path}:{numbers[row]}", links is None or own in links
         file = inside(root, cell, line, follow_links) if unsure else root / cell
         if not (unsure and exists(file)):
-            missing.append((row, Problem("missing", line, f"{field}: no such file: {file}")))
+            text = f"{field}: no such file: {file}"
+            text += "; its folders are parted by \\, which must be /" if "\\" in cell else ""
+            missing.append((row, Problem("missing", line, text)))
         yield str(file).removeprefix(head_of(root))
 
 

@@ -283,10 +283,13 @@ LIP = named(
 
 
 def images_of(root: Path) -> Path:
-    """Cityscapes' one folder leftImg8bit*: sets of the same frames under other names, such as
-    leftImg8bit_foggy, serve as the new domain. None, or several of them, are an InputError."""
+    """Cityscapes' folder leftImg8bit, or its one folder leftImg8bit*: sets of the same frames under
+    other names, such as leftImg8bit_foggy, serve as the new domain. None, or several others, are an
+    InputError."""
     folder(root, "data.root (Cityscapes)")
     found = sorted(p for p in root.glob("leftImg8bit*") if p.is_dir())
+    if len(found) > 1 and found[0].name == "leftImg8bit":
+        return found[0]
     if len(found) != 1:
         there = listing(p.name for p in found) or "none"
         raise InputError(f"{root}: one folder leftImg8bit* is expected; there: {there}")
@@ -314,6 +317,8 @@ def frames(where: Path, lookup: Lookup, ending: str = "") -> dict[str, Path]:
 
 def cityscapes(config: DataConfig, root: Path, split: str) -> list[Sample]:
     """Every frame of a split, by name; `train` with data.coarse also has train_extra's."""
+    if config.target and Path(config.target) == Path(config.root):
+        raise InputError(f"data.target is {config.target}, as data.root: new images need their own")
     samples = labelled_frames(config, root, split, "gtFine")
     if split == "train" and config.coarse:
         samples += labelled_frames(config, root, "train_extra", "gtCoarse")

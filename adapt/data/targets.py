@@ -35,9 +35,10 @@ def each_target(config: DataConfig) -> dict[str, DataConfig]:
 
 
 def of_old(config: DataConfig) -> DataConfig:
-    """The settings without the folders of new domains; lists of pairs name the old images too."""
+    """The settings without the folders of new domains and where these lie on the old one; lists of
+    pairs name the old images too."""
     lists = {name: where for name, where in config.targets.items() if Path(where).is_file()}
-    return replace(config, target="", targets=lists)
+    return replace(config, target="", targets=lists, transforms="")
 
 
 def target_of(name: str) -> str:

@@ -120,11 +120,14 @@ def score(
         check_classes(judge.classes, model.classes, f"teacher: {origin}", str(folder))
         teacher = of_task(machine.place(judge.net).eval(), task)
         reading = replace(reading, teacher=judge.network)
-    elif not data.labelled:
+    elif not data.with_labels:
         raise InputError(
             f"split {config.split} of {data.name} has no labels to score by; predict writes what a "
             "test server scores"
         )
+    if 0 < data.with_labels < len(data.samples):
+        there = f"{data.with_labels} of {len(data.samples)} samples of {data.name}"
+        say(f"warning: only {there} have labels; scores are of these")
     if config.loss and data.classification:
         raise InputError("loss=true needs one label a pixel; these images have one label each")
     found = evaluate_networks(machine, net, reading, data, image, teacher, config.loss)

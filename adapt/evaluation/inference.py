@@ -306,7 +306,7 @@ def evaluate_networks(
     count = confusion if whole else tally
     truth = np.zeros((classes, classes + 1) if whole else (3, classes), np.int64)
     agreement, pixels = np.zeros((3, classes), np.int64), np.zeros(1, np.int64)
-    lost, measured = np.zeros(2), loss and data.labelled and not data.classification
+    lost, measured = np.zeros(2), loss and data.with_labels > 0 and not data.classification
     own: dict[str, float] = {}
     if data.classification:
         found, _ = classify(machine, net, reading, data, image)
@@ -316,22 +316,22 @@ def evaluate_networks(
             wanted, _ = classify(machine, teacher, reading.of_teacher, data, "x1")
             agreement += tally(wanted, found, classes, UNLABELLED)
     else:
-        fields = [image] + (["x1", "valid"] if teacher is not None else [])
-        fields += ["y" + image[1]] if data.labelled else []
+        fields = [image, "y" + image[1]] + (["x1", "valid"] if teacher is not None else [])
         samples = Whole(data, reading.data, fields, reading.restyle)
         with shared_errors(), eval_mode(net):
             for group in groups(samples, reading, "evaluate", shared=True):
+                masks = {i: np.asarray(x["y"]) for i, x in enumerate(group) if "y" in x}
                 logits = None
                 if measured:
                     logits = whole_logits(machine, net, reading.network, stack(group, image))
-                    lost += summed_loss(logits, [np.asarray(i["y"]) for i in group], classes)
+                    lost += summed_loss(logits[[*masks]], [*masks.values()], classes)
                 found = predicted(machine, net, reading, group, image, logits)
-                if data.labelled:
-                    for item, prediction in zip(group, found, strict=True):
-                        counted = count(np.asarray(item["y"]), prediction, classes)
-                        own[item["name"]] = scores_of(per_class(counted) if whole else counted).miou
-                        truth += counted
-                        pixels += prediction.size
+                for i, mask in masks.items():
+                    counted = count(mask, found[i], classes)
+                    scored = scores_of(per_class(counted) if whole else counted)
+                    own[group[i]["name"]] = scored.miou
+                    truth += counted
+                    pixels += mask.size
                 if teacher is not None:
                     wanted = predicted(machine, teacher, reading.of_teacher, group, "x1")
                     for item, expected in zip(group, wanted, strict=True):
@@ -346,9 +346,9 @@ def evaluate_networks(
     matrix = truth[:, : classes + reading.network.void]
     return Evaluation(
         images=len(data.samples),
-        truth=score(counts) if data.labelled else None,
+        truth=score(counts) if data.with_labels else None,
         agreement=score(agreement) if teacher is not None else None,
-        confusion=matrix.tolist() if data.labelled and whole else None,
+        confusion=matrix.tolist() if data.with_labels and whole else None,
         void=float(100 * (1 - counts[1].sum() / pixels[0])) if pixels[0] else None,
         per_image={s.name: own[s.name] for s in data.samples if s.name in own},
         loss=float(lost[0] / lost[1] if lost[1] else nan) if measured else None,

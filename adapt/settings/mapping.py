@@ -16,6 +16,9 @@ T = TypeVar("T")
 DRAWN = "scenes"
 """The data set that is drawn where its folder is missing."""
 
+NEW_DOMAIN = ("target", "targets", "pairs", "shards")
+"""Fields of DataConfig that each say where the new images are."""
+
 EXPLICIT = "explicit"
 """The field of an inheritable group that names what was given on the command line."""
 
@@ -108,8 +111,9 @@ def inherit_network(given: NetworkConfig, recorded: NetworkConfig) -> NetworkCon
 
 
 def inherit_data(given: DataConfig, recorded: DataConfig) -> DataConfig:
-    """As `inherit`; of a run on another data set only how images are read, not which ones. Of a run
-    on several new domains another one takes the place of all, one of them is picked.
+    """As `inherit`; of a run on another data set only how images are read, not which ones. Another
+    new domain, whichever of NEW_DOMAIN names it, takes the place of all that are recorded, with the
+    transforms that belong to them; one of several is picked.
 
     Raises:
         InputError: scenes would be drawn into a folder that only the record names.
@@ -119,10 +123,13 @@ def inherit_data(given: DataConfig, recorded: DataConfig) -> DataConfig:
         recorded = replace(recorded, **{what: getattr(default, what) for what in WHICH})
     if given.pairs and given.pairs in recorded.targets.values():  # its parts are those of all
         given = replace(given, target=given.pairs, pairs="")
-    if given.pairs or given.shards or given.target not in ("", *recorded.targets.values()):
-        recorded = replace(recorded, targets={})
-    if given.targets:
-        recorded = replace(recorded, target="", pairs="", shards="")
+    named = {what: where for what in NEW_DOMAIN if (where := getattr(given, what))}
+    other = any(where != getattr(recorded, what) for what, where in named.items())
+    if other and given.target not in recorded.targets.values():
+        labels = "" if given.pairs or given.shards else recorded.labels  # lists have their own
+        recorded = replace(
+            recorded, target="", targets={}, pairs="", shards="", transforms="", labels=labels
+        )
     found = inherit(given, recorded)
     if found.name == DRAWN and not given.root and not Path(found.root).exists():
         raise InputError(

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from adapt.data import DataSet, load, some
+from adapt.data import DataSet, load, pixels_only, some
 from adapt.data.augment import resize
 from adapt.data.sampling import Decoder, image_seed, tensor
 from adapt.data.targets import of_old
@@ -21,7 +21,7 @@ from adapt.networks.saved import Model, check_classes, check_one_head, load_mode
 from adapt.settings.commands import CalibrateConfig
 from adapt.settings.groups import DataConfig, ShiftConfig
 from adapt.settings.mapping import inherit_data
-from adapt.shift.distort import apply_shift
+from adapt.shift.distort import apply_shift, shifted
 
 CLOSE = 0.5
 """Percent: as near as the wanted distortion needs to be met."""
@@ -105,6 +105,7 @@ def calibrate(config: CalibrateConfig) -> Path:
     recorded = read_data(Path(config.teacher), "teacher")
     settings = of_old(inherit_data(config.data, recorded))
     data = load(settings, config.split)
+    pixels_only(data, "calibrate")
     if not data.labelled:
         raise InputError(
             f"calibrate: split {config.split!r} of {settings.root} has no labels to score by"
@@ -170,7 +171,7 @@ def counted(
         arrays = decode.fitted(decode.native(sample))
         image = arrays["x1"]
         if shift is not None:
-            image = apply_shift(image, shift, image_seed(seed, sample.name))
+            image = shifted(image, sample.x1, shift, image_seed(seed, sample.name))
         size = (arrays["y"].shape[0], arrays["y"].shape[1])
         images = tensor(resize({"x1": image}, settings.resize)["x1"])[None]
         found = predict(machine, teacher.net, teacher.network, images, size)[0]

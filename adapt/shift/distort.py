@@ -1,6 +1,5 @@
 """make_distorted_voc: a data set's shifted twin, with the same layout, names and labels."""
 
-import inspect
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -50,21 +49,31 @@ from adapt.machine.runtime import say
 from adapt.settings.commands import DistortConfig
 from adapt.settings.groups import DataConfig, ShiftConfig
 from transforms import FILTERS, SOURCES, moved_labels
+from transforms.parameters import keywords
 
 MADE_WITH = "shift.json"
 FORMAT = 1
+LABELS = ".labels"
+"""Folder of a twin for labels from data.labels, which no one takes for images of its own."""
+PLACES = ("root", "labels", "sbd")
+READING = ("bands", "range", "colors", "void", "codes")
+"""Fields of DataConfig: where the twin's files come from, and what is read in them."""
 PALETTE = voc_palette()
 
 
 def filtered(source: Path, shift: ShiftConfig, seed: int, data: DataConfig) -> bytes:
-    """The image, filtered; the filters are made for 8-bit RGB, and others are an InputError."""
-    image = read_image(source, *data.reading("x1"))
+    return png(shifted(read_image(source, *data.reading("x1")), source, shift, seed))
+
+
+def shifted(image: np.ndarray, source: Path, shift: ShiftConfig, seed: int) -> np.ndarray:
+    """The image of a file, filtered; the filters are made for 8-bit RGB, and others are an
+    InputError."""
     if image.dtype != np.uint8 or image.shape[2] != 3:
         raise InputError(
             f"{source}: {shift.name} is for 8-bit RGB; this image has {image.shape[2]} channels of "
             f"{image.dtype}"
         )
-    return png(apply_shift(image, shift, seed))
+    return apply_shift(image, shift, seed)
 
 
 def copied(source: Path, data: DataConfig) -> bytes:
@@ -82,7 +91,7 @@ def moved(source: Path, shift: ShiftConfig, seed: int, void: int, data: DataConf
     """The label, moved with what the filter moves, with the palette of `data.colors` or VOC's;
     `void` where it shows none of the scene."""
     labels = holding(read_indices(source, data.colors), void)
-    known = inspect.signature(SOURCES[shift.name]).parameters
+    known = [p.name for p in keywords(SOURCES[shift.name])]
     parameters = {k: v for k, v in (shift.parameters | {"seed": seed}).items() if k in known}
     sources = SOURCES[shift.name](labels.shape, **parameters)
     return png(moved_labels(labels, sources, void), [*chain(*data.colors)] or PALETTE)
@@ -94,7 +103,7 @@ def apply_shift(image: np.ndarray, shift: ShiftConfig, seed: int) -> np.ndarray:
     Raises:
         InputError: an unknown parameter, or a value that the filter refuses.
     """
-    known = [p for p in inspect.signature(FILTERS[shift.name]).parameters if p != "image"]
+    known = [p.name for p in keywords(FILTERS[shift.name])]
     for key in shift.parameters:
         if key not in known or key == "seed":
             raise unknown(f"shift.parameters.{key}", key, [k for k in known if k != "seed"])
@@ -105,15 +114,18 @@ def apply_shift(image: np.ndarray, shift: ShiftConfig, seed: int) -> np.ndarray:
         raise InputError(f"shift.parameters of {shift.name}: {error}") from None
 
 
-def twin(sample: Sample, root: Path, out: Path, moving: bool) -> Sample:
+def twin(sample: Sample, root: Path, out: Path, moving: bool, labels: str = "") -> Sample:
     """The sample's files in the twin: PNG images, and labels as they were or PNG.
 
-    Files from outside the source's root (SBD's .mat) go into a folder of their own.
+    Files from outside the source's root, such as SBD's .mat or those in the folder `labels`, go
+    into a folder of their own.
     """
+    given = [(Path(labels), LABELS)] if labels else []
 
     def below(path: Path, folder: str) -> Path:
-        inside = path.is_relative_to(root)
-        return out / (path.relative_to(root) if inside else Path(folder, path.name))
+        homes = [(root, ""), *given, (path.parent, folder)]
+        home, place = next(one for one in homes if path.is_relative_to(one[0]))
+        return out / place / path.relative_to(home)
 
     x1 = below(sample.x1, "images").with_suffix(".png")
     y1 = below(sample.y1, "SegmentationClassAug") if sample.y1 else None
@@ -124,13 +136,14 @@ def outputs_of(
     sample: Sample, config: DistortConfig, root: Path, out: Path, moving: bool
 ) -> list[Output]:
     """A sample's files in the twin: the image and its label, if it has one."""
-    made, data = twin(sample, root, out, moving), config.data
-    shift, seed = config.shift, image_seed(config.seed, sample.name)
+    data, shift, seed = config.data, config.shift, image_seed(config.seed, sample.name)
+    made = twin(sample, root, out, moving, data.labels)
     image = partial(filtered, shift=shift, seed=seed, data=data)
     outputs = [Output(sample.x1, made.x1, image, same=False)]
     if sample.y1 and made.y1:
-        follow = partial(moved, shift=shift, seed=seed, void=void_written(data), data=data)
-        label = follow if moving else partial(copied, data=data)
+        label = partial(copied, data=data)
+        if moving:
+            label = partial(moved, shift=shift, seed=seed, void=void_written(data), data=data)
         outputs.append(Output(sample.y1, made.y1, label, same=not moving))
     return outputs
 
@@ -169,7 +182,7 @@ def make_distorted(config: DistortConfig) -> Path:
     root, out = folders_of(config, layout)
     apply_shift(np.zeros((8, 8, 3), np.uint8), config.shift, 0)
     lists = splits_of(config.data, layout, root)
-    samples = list({s.name: s for split in lists.values() for s in split}.values())
+    samples = list({s.x1: s for split in lists.values() for s in split}.values())
     size = config.shards
     archives = [
         (out / split / f"{start // size:06d}.tar", members[start : start + size])
@@ -181,10 +194,7 @@ def make_distorted(config: DistortConfig) -> Path:
         if not part.joins:
             own = chain(*(of for _, of in part.of(archives))) if size else part.of(samples)
             check_label_sizes(own)
-        if config.data.colors and not config.data.void:
-            raise InputError(
-                "labels=moved with data.colors needs data.void, the place of void's colour"
-            )
+        void_written(config.data)
     if out.is_dir() and not (out / MADE_WITH).is_file() and strangers(out, {LOCK}):
         raise InputError(f"out: {out} is not empty and not a shifted data set")
 
@@ -193,9 +203,9 @@ def make_distorted(config: DistortConfig) -> Path:
             return [shard_of(*archive, config, moving) for archive in one.of(archives)]
         return [*chain(*(outputs_of(s, config, root, out, moving) for s in one.of(samples)))]
 
-    with one_writer(
-        out, part, lambda: claim(out, MADE_WITH, made_with(config), {"labels": "given"})
-    ):
+    settings = made_with(config)
+    former = {"labels": "given", "source": settings["source"] | {what: [] for what in READING}}
+    with one_writer(out, part, lambda: claim(out, MADE_WITH, settings, former)):
         if part.joins:
             digests = put_together(out, part, lambda one: relative_names(out, files(one)))
         else:
@@ -212,6 +222,8 @@ def make_distorted(config: DistortConfig) -> Path:
     say(f"{out}: {len(samples)} images, {', '.join(f'{k} {n}' for k, n in counts.items())}")
     if size:
         say(f"to read its pairs: {reading(config, layout, out)}")
+    elif config.data.labels:
+        say(f"its labels: data.labels={out / LABELS}")
     if config.data.bands:
         say("its images are RGB: as data.target they need data.bands_x2=[1,2,3]")
     return manifest
@@ -225,6 +237,8 @@ def folders_of(config: DistortConfig, layout: Layout) -> tuple[Path, Path]:
     """
     check_owner(config.data)
     prepare(config.data)
+    if listed := config.data.pairs or config.data.shards:
+        raise InputError(f"{listed}: lists of pairs have no twin; give data.root alone")
     if not config.data.root:
         raise InputError("data.root is empty: give the folder of the images to distort")
     if layout.tasks:
@@ -284,6 +298,7 @@ def made_with(config: DistortConfig) -> dict[str, Any]:
     return {
         "format": FORMAT,
         "data": config.data.name,
+        "source": {what: getattr(config.data, what) for what in (*PLACES, *READING)},
         "shift": config.shift.name,
         "parameters": config.shift.parameters,
         "seed": config.seed,

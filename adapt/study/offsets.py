@@ -68,17 +68,16 @@ class Misaligned:
         data, layout, out = self.data, layout_of(self.data), self.folder / IMAGES
         root = layout.home(Path(data.target))
         lists = splits_of(replace(data, root=data.target), layout, root)
-        twins = {s.name: twin(s, root, out, moving=False) for each in lists.values() for s in each}
+        twins = {s: twin(s, root, out, moving=False) for each in lists.values() for s in each}
         outputs = []
-        for sample in {s.name: s for each in lists.values() for s in each}.values():
-            made = twins[sample.name]
+        for sample, made in twins.items():
             move = partial(image, matrix=self.planted(sample.name), size=image_size(sample.x1))
             outputs.append(Output(sample.x1, made.x1, move, same=False))
             if sample.y1 and made.y1:
                 outputs.append(Output(sample.y1, made.y1))
         digests = make_all(self.folder, outputs, workers, "plant")
         for split, members in lists.items():
-            layout.write_list(out, split, [twins[sample.name] for sample in members])
+            layout.write_list(out, split, [twins[sample] for sample in members])
         write_whole(self.folder / PLANTED, csv_of([COLUMNS, *self.rows()]))
         about = {"offset": self.kind, "pixels": self.length}
         return write_manifest(self.folder / MANIFEST, about, digests)

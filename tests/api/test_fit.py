@@ -19,6 +19,7 @@ from torch.utils.data import DataLoader
 from torchvision.models.segmentation import lraspp_mobilenet_v3_large
 
 import adapt
+from adapt.data.objects import array_of
 from adapt.disk.runs import read_config
 
 NET = """
@@ -191,6 +192,19 @@ def test_a_loader_keeps_its_own_order_and_its_images(
     assert found.history[-1]["step"] == 3 and found.verdict
     alone = adapt.fit(made(), loader, taps=TAPS, steps=1, device="cpu", settings=CPU)
     assert alone.verdict is None and "held_out= gives some" in capsys.readouterr().out
+
+
+def test_valid_is_where_a_channel_is_above_0_as_in_files() -> None:
+    mask = np.random.default_rng(0).integers(0, 2, (24, 32), dtype=np.uint8)
+    seen = Image.fromarray(np.dstack([0 * mask, mask, 0 * mask, 255 + 0 * mask]))
+    same_everywhere = (
+        mask, mask > 0, mask[..., None], mask[None], torch.from_numpy(mask)[None], seen,
+        seen.convert("RGB"), Image.fromarray(255 * mask).convert("P"),
+    )  # fmt: skip
+    for one in same_everywhere:
+        np.testing.assert_array_equal(array_of(one, "valid", "0"), mask)
+    with pytest.raises(adapt.InputError, match=r"pairs\[0\]: valid is uint8 \(1, 24, 32, 1\)"):
+        array_of(mask[None, ..., None], "valid", "0")
 
 
 @pytest.mark.parametrize("channels", [1, 4])

@@ -98,13 +98,22 @@ def test_a_set_of_the_same_frames_is_the_new_domain(tree: Path, tmp_path: Path) 
     data = load(config(tree, target=str(foggy), variant="beta_0.02"), "train")
     assert data.paired and all("beta_0.02" in str(s.x2) for s in data.samples)
     assert all(s.y2 == s.y1 for s in data.samples)
+    (foggy / "leftImg8bit_foggy").rename(tree / "leftImg8bit_foggy")  # as both archives unpack
+    assert [s.x1 for s in load(config(tree), "train").samples] == [s.x1 for s in data.samples]
+    with pytest.raises(InputError, match=r"data\.target is .*, as data\.root"):
+        load(config(tree, target=str(tree)), "train")
+
+
+def two_others(tree: Path) -> None:
+    (tree / "leftImg8bit").rename(tree / "leftImg8bit_a")
+    (tree / "leftImg8bit_b").mkdir()
 
 
 @pytest.mark.parametrize(
     ("broken", "message"),
     [
         (lambda t: (t / "leftImg8bit").rename(t / "images"), r"one folder leftImg8bit\* is exp"),
-        (lambda t: (t / "leftImg8bit_foggy").mkdir(), "leftImg8bit, leftImg8bit_foggy"),
+        (two_others, "there: leftImg8bit_a, leftImg8bit_b"),
         (lambda t: [p.unlink() for p in (t / "gtCoarse").rglob("*.png")], "gtCoarse"),
         (
             lambda t: next((t / "gtFine/train/ulm").glob("*labelIds.png")).unlink(),

@@ -240,6 +240,7 @@ def test_csv_rows_become_samples(table: Callable[[str], DataConfig], tmp_path: P
             "csv:5: listed twice: .*csv:3",
         ),
         ("x1,x2\nold/a.png,new\n", "pairs.csv:2: x2: no such file"),
+        ("x1,x2\nold\\a.png,new/a.png\n", r"x1: no such file: .*parted by \\, which must be /"),
         ("x1,x2\nold/a.png,new/a.png,y.png\n", "pairs.csv:2: more cells"),  # an unquoted comma
     ],
 )
@@ -259,6 +260,17 @@ def test_a_csv_that_is_missing_or_not_utf8_is_named(
         load(config, "train")
     with pytest.raises(InputError, match=r"no such file: .*gone\.csv"):
         load(DataConfig(name="pairs", pairs=str(tmp_path / "gone.csv")), "train")
+
+
+def test_what_would_not_be_read_beside_a_list_is_refused(
+    table: Callable[[str], DataConfig],
+) -> None:
+    listed = table("x1,x2\nold/a.png,new/a.png\n")
+    for what in ("target", "labels"):
+        with pytest.raises(InputError, match=rf"data\.{what} is x, but .*pairs\.csv names"):
+            load(replace(listed, **{what: "x"}), "train")
+    with pytest.raises(InputError, match=r"data\.root is empty"):
+        load(DataConfig(name="pairs", target="x"), "train")
 
 
 # Parts

@@ -139,10 +139,12 @@ def test_images_beside_folders_are_read_alone_which_is_said(
 ) -> None:
     """As they were before folders below were read."""
     for folder, suffix in ((nested.root, "png"), (nested.target, "jpg")):
-        images(Path(folder), f"top.{suffix}")
-    assert [s.name for s in load(replace(nested, labels=""), "train").samples] == ["top"]
+        images(Path(folder), f"top.{suffix}", "like.jfif", "moving.gif", "scan.jp2")
+    assert [s.name for s in load(replace(nested, labels=""), "train").samples] == ["like", "top"]
     words = "only the images directly in it are read, not those in seq0/"
-    assert f"{nested.root}: {words}" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert f"{nested.root}: {words}" in said
+    assert f"{nested.root}: 2 images are not read, such as moving.gif" in said
 
 
 def test_an_old_image_with_several_new_ones_is_told_what_to_do(nested: DataConfig) -> None:

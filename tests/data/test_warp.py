@@ -11,6 +11,7 @@ from textures import texture
 from adapt.data import load
 from adapt.data.images import IGNORE, read_image, write_png
 from adapt.data.sampling import Decoder, check_sizes
+from adapt.data.targets import of_old
 from adapt.data.warp import COLUMNS, covered, read_transforms, resizing, warped
 from adapt.disk.tables import csv_of
 from adapt.errors import InputError
@@ -95,6 +96,7 @@ def test_the_loader_warps_x2_and_says_where_it_shows_nothing(pairs: DataConfig) 
     alone = Decoder(data, pairs, ["x2"])(data.samples[0])  # as evaluation reads it
     np.testing.assert_array_equal(alone["x2"], shifted["x2"])
     assert alone.keys() == {"x2"}
+    assert [s.x1 for s in load(of_old(pairs), "train").samples] == [s.x1 for s in data.samples]
 
 
 def test_labels_of_x2_move_with_it(pairs: DataConfig) -> None:

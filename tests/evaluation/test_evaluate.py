@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 from tiny import adapting, teaching
 
+from adapt.data.segmentation import CAMVID_CLASSES
 from adapt.errors import InputError
 from adapt.evaluation.evaluate import evaluate
 from adapt.evaluation.metrics import Scores, distortion
@@ -136,6 +137,29 @@ def test_distortion_is_that_of_images_read_alike(world: Path, tmp_path: Path) ->
     (row,) = (row for row in rows_of(teacher) if row.shift)
     assert row.distortion == pytest.approx(distortion(clean, new))
     assert distortion(clean, new) != distortion(small, new)
+
+
+def test_of_pairs_with_a_few_labels_those_are_scored(
+    world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As if they were alone; all count in the agreement."""
+    for folder in ("d1", "d2"):
+        shutil.copytree(world / folder, tmp_path / folder)
+    names = [line.split() for line in (world / "d2/val.txt").read_text().splitlines()]
+    rows = [f"d1/{x},d2/{x},{f'd1/{y}' if n != 1 else ''}\n" for n, (x, y) in enumerate(names)]
+    found = []
+    for number, kept in enumerate((rows, [rows[0], rows[2]])):
+        (tmp_path / f"{number}.csv").write_text("".join(["x1,x2,y1\n", *kept]))
+        data = DataConfig(
+            name="pairs", pairs=str(tmp_path / f"{number}.csv"), classes=list(CAMVID_CLASSES),
+            void=[11], parts={"val": 1.0},
+        )  # fmt: skip
+        how = {"teacher": str(world / "teacher"), "domain": "d2", "loss": True, "device": "cpu"}
+        found.append(read(evaluate(EvaluateConfig(data=data, **how))))  # type: ignore[arg-type]
+    some, alone = found
+    assert "only 2 of 3 samples of pairs have labels" in capsys.readouterr().out
+    assert some["truth"] == alone["truth"] and some["loss"] == pytest.approx(alone["loss"])
+    assert (some["images"], alone["images"]) == (3, 2) and some["agreement"] != alone["agreement"]
 
 
 @pytest.mark.parametrize(

@@ -47,7 +47,8 @@ def test_r14_names_that_one_side_lacks_are_listed(pairs: DataConfig, tmp_path: P
     assert f"1 in both; {missing}; 1 only in {tmp_path}/new: extra" in refusal(pairs)
     (tmp_path / "labels/03.png").unlink()
     missing = f"1 only in {tmp_path}/old: 03; 0 only in {tmp_path}/labels: -"
-    assert f"13 in both; {missing}" in refusal(pairs)
+    found = refusal(pairs)
+    assert f"13 in both; {missing}" in found and "list all in a CSV (data.pairs)" in found
 
 
 def test_r14_one_name_with_two_suffixes_is_refused(pairs: DataConfig, tmp_path: Path) -> None:
@@ -66,6 +67,15 @@ def test_r14_another_case_or_encoding_is_pointed_out(one: str, other: str) -> No
     words = f"1 in both; 1 only in .* Of these, 1 differ .*: '{one}' and '{other}'"
     with pytest.raises(InputError, match=words):
         matched([one, "x"], [other, "x"], "a", "b")
+
+
+def test_r14_endings_that_keep_all_names_apart_are_pointed_out() -> None:
+    sides = ([f"{n:04d}_{side}" for n in range(8, 12)] for side in ("visible", "lwir"))
+    with pytest.raises(InputError, match=r"Without '_visible' and '_lwir' .* CSV \(data\.pairs\)"):
+        matched(*sides, "a", "b")
+    with pytest.raises(InputError) as found:
+        matched(["a_1", "b_1"], ["c", "d"], "a", "b")
+    assert "Without" not in str(found.value)
 
 
 def test_r14_a_folder_without_images_is_named(pairs: DataConfig, tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 """Settings: nothing unknown, nothing coerced, nothing forgotten; each name is one of its table."""
 
-from dataclasses import fields
+from dataclasses import fields, replace
 from math import inf, nan
 from typing import Annotated
 
@@ -156,6 +156,30 @@ def test_another_data_set_inherits_how_images_are_read_and_not_which() -> None:
         name="camvid", root="c", resize=[8, 8], crop=[4, 4], flip=False
     )
     assert inherit_data(DataConfig(root="c"), recorded).parts == recorded.parts
+
+
+LISTED = DataConfig(name="pairs", pairs="l.csv", transforms="t.csv")
+FOLDERS = DataConfig(name="pairs", root="a", target="b", labels="y", transforms="t.csv")
+
+
+@pytest.mark.parametrize(
+    ("recorded", "given", "found"),
+    [
+        (LISTED, DataConfig(root="a", target="c"), DataConfig(root="a", target="c")),
+        (LISTED, DataConfig(shards="s"), DataConfig(shards="s")),
+        (LISTED, DataConfig(pairs="l.csv", crop=[4, 4]), replace(LISTED, crop=[4, 4])),
+        (FOLDERS, DataConfig(target="c"), DataConfig(root="a", target="c", labels="y")),
+        (FOLDERS, DataConfig(pairs="m.csv"), DataConfig(root="a", pairs="m.csv")),
+        (FOLDERS, DataConfig(root="moved", target="b"), replace(FOLDERS, root="moved")),
+        (FOLDERS, DataConfig(targets={"x": "c"}), replace(FOLDERS, target="", transforms="")),
+    ],
+)
+def test_another_new_domain_has_nothing_of_the_recorded_one(
+    recorded: DataConfig, given: DataConfig, found: DataConfig
+) -> None:
+    """Else its scores would be those of the recorded pairs, under its own name."""
+    targets = given.targets
+    assert inherit_data(given, recorded) == replace(found, name="pairs", targets=targets)
 
 
 def test_what_a_record_lacks_is_its_default() -> None:

@@ -4,10 +4,12 @@ from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
+import cv2
 import numpy as np
 import pytest
 
 from adapt.data import load, some
+from adapt.data.images import read_image
 from adapt.disk.files import read_json, write_json
 from adapt.errors import InputError
 from adapt.evaluation.evaluate import evaluate
@@ -18,7 +20,7 @@ from adapt.settings.objective import ObjectiveConfig, RegressionConfig
 from adapt.settings.study import StudyConfig
 from adapt.shift import calibrate as calibration
 from adapt.shift.calibrate import Attempt, between, calibrate, nearest, one_answer
-from adapt.shift.distort import make_distorted
+from adapt.shift.distort import make_distorted, shifted
 from adapt.study.grid import Study
 
 CUBISM = ShiftConfig(
@@ -125,6 +127,21 @@ def test_wrong_input_is_named_and_nothing_written(
     with pytest.raises(InputError, match=message):
         calibrate(config(world, tmp_path / "c.json", **changes))
     assert not list(tmp_path.iterdir())
+
+
+def test_images_that_the_filters_are_not_made_for_are_named(
+    world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = load(DataConfig(name="camvid", root=str(world / "d1")), "val")
+    data = replace(data, classification=True)
+    with monkeypatch.context() as patched:
+        patched.setattr(calibration, "load", lambda *_: data)
+        with pytest.raises(InputError, match=r"calibrate: camvid has one label an image"):
+            calibrate(config(world, tmp_path / "c.json"))
+    path = tmp_path / "deep.png"
+    cv2.imwrite(str(path), np.zeros((8, 8, 3), np.uint16))
+    with pytest.raises(InputError, match=r"deep\.png: cubism is for 8-bit RGB; .* of uint16"):
+        shifted(read_image(path), path, CUBISM, 0)
 
 
 def test_a_study_distorts_with_the_parameters_that_were_found(tmp_path: Path, world: Path) -> None:

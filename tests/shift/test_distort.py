@@ -3,6 +3,7 @@
 import hashlib
 import json
 import shlex
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -16,8 +17,9 @@ from scipy.io import savemat
 
 from adapt.data import load
 from adapt.data.archives import members
-from adapt.data.images import read_image, read_indices
+from adapt.data.images import read_image, read_indices, write_png
 from adapt.data.sampling import image_seed
+from adapt.disk.files import read_json
 from adapt.errors import InputError
 from adapt.settings.commands import DistortConfig
 from adapt.settings.groups import DataConfig, ShiftConfig
@@ -257,6 +259,74 @@ def test_other_parameters_do_not_overwrite_a_twin(source: Path, twin: Path) -> N
     with pytest.raises(InputError, match=r"parameters\.tile_size: 4\.0 -> 5\.0"):
         distort(source, twin, ShiftConfig("cubism", {"tile_size": 5.0}))
     assert digests(twin) == before
+
+
+def test_what_the_source_says_now_is_in_the_twin(source: Path, tmp_path: Path) -> None:
+    """A changed image is made again; another root or reading is refused, also where an earlier
+    version has recorded neither."""
+    old, out, record = tmp_path / "old", tmp_path / "out", tmp_path / "out/shift.json"
+    shutil.copytree(source, old)
+    distort(old, out)
+    images = sorted((old / "train").iterdir())
+    Image.open(images[1]).save(images[0])
+    distort(old, out)
+    distort(old, tmp_path / "fresh")
+    made = (digests(place) for place in (out, tmp_path / "fresh"))
+    assert next(made) == next(made)
+    with pytest.raises(InputError, match=r"source\.root: .*old' -> .*d1'"):
+        distort(source, out)
+    record.write_text(json.dumps({k: v for k, v in read_json(record).items() if k != "source"}))
+    data = DataConfig(name="camvid", root=str(source), bands=[3, 2, 1])
+    with pytest.raises(InputError, match=r"given\): source\.bands: \[\] -> \[3, 2, 1\]$"):
+        make_distorted(DistortConfig(data=data, shift=CUBISM, out=str(out), workers=1))
+
+
+def test_images_of_two_lists_may_have_one_name(source: Path, tmp_path: Path) -> None:
+    root = tmp_path / "d1"
+    shutil.copytree(source, root)
+    rows = (root / "train.txt").read_text().replace("/train_", "/NAME_")
+    (root / "val.txt").write_text(rows.replace("train", "val").replace("NAME", "train"))
+    for folder in ("", "annot"):
+        shutil.rmtree(root / f"val{folder}")
+        shutil.copytree(root / f"train{folder}", root / f"val{folder}")
+    distort(root, tmp_path / "a")
+    assert len(load(DataConfig(name="camvid", root=str(tmp_path / "a")), "val").samples) == 6
+
+
+@pytest.fixture
+def nested(tmp_path: Path) -> DataConfig:
+    """Two folders of images, with masks of 0 and 255 in a folder of their own."""
+    for number in (0, 1):
+        write_png(tmp_path / f"old/seq{number}/a.png", np.full((8, 8, 3), 99, np.uint8))
+        write_png(tmp_path / f"masks/seq{number}/a.png", np.full((8, 8), 255 * number, np.uint8))
+    places = {"root": str(tmp_path / "old"), "labels": str(tmp_path / "masks")}
+    return DataConfig("pairs", **places, classes=["ground", "crack"], codes=[0, 255])
+
+
+def test_masks_from_elsewhere_keep_their_folders(nested: DataConfig, tmp_path: Path) -> None:
+    """And do not stand among the twin's images."""
+    out = tmp_path / "out"
+    make_distorted(DistortConfig(data=nested, shift=CUBISM, out=str(out), workers=1))
+    assert load(replace(nested, target=str(out)), "train").paired
+    twin = load(replace(nested, root=str(out), labels=str(out / ".labels")), "train")
+    assert [np.unique(read_indices(s.y1)).tolist() for s in twin.samples] == [[0], [255]]
+    with pytest.raises(InputError, match=r"list\.csv: lists of pairs have no twin"):
+        bare = DataConfig("pairs", root=nested.root, pairs="list.csv")
+        make_distorted(DistortConfig(data=bare, shift=CUBISM, out=str(out), workers=1))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [({}, "get 255 .* means a class"), ({"codes": [], "colors": [[0] * 3, [9] * 3]}, "no colour")],
+)
+def test_moved_labels_never_get_a_class_where_they_say_nothing(
+    nested: DataConfig, tmp_path: Path, changes: dict[str, Any], message: str
+) -> None:
+    data = replace(nested, **changes)
+    config = DistortConfig(data, CUBISM, str(tmp_path / "out"), labels="moved", workers=1)
+    with pytest.raises(InputError, match=message):
+        make_distorted(config)
+    assert not (tmp_path / "out").exists()
 
 
 def test_foreign_folder_is_left_alone(source: Path, tmp_path: Path) -> None:

@@ -189,16 +189,22 @@ def test_kornia_moves_masks_only_on_request(images: np.ndarray) -> None:
 
 @pytest.mark.parametrize("name", FILTERS)
 def test_albumentations_saves_loads_and_replays(images: np.ndarray, name: str) -> None:
-    chain = A.ReplayCompose([augmentations(for_albumentations, p=0.7)[name]])
+    boxes = A.BboxParams("pascal_voc", label_fields=["labels"])
+    chain = A.ReplayCompose(
+        [augmentations(for_albumentations, p=0.7)[name]], boxes, A.KeypointParams("xy")
+    )
+    stay = {"bboxes": [(8, 4, 32, 16)], "labels": [0], "keypoints": [(3, 4)]}
     loaded = A.from_dict(json.loads(json.dumps(A.to_dict(chain))))
     mask, seen = np.arange(41 * 53).reshape(41, 53), set()
     for seed in range(6):
         for one in (chain, loaded):
             one.set_random_seed(seed)
-        result = chain(image=images[0], mask=mask)
-        np.testing.assert_array_equal(loaded(image=images[0])["image"], result["image"])
+        result = chain(image=images[0], mask=mask, **stay)
+        for what in ("bboxes", "keypoints"):
+            np.testing.assert_allclose(result[what], stay[what], atol=1e-5)
+        np.testing.assert_array_equal(loaded(image=images[0], **stay)["image"], result["image"])
         np.testing.assert_array_equal(result["mask"], mask)
-        again = A.ReplayCompose.replay(result["replay"], image=images[0])["image"]
+        again = A.ReplayCompose.replay(result["replay"], image=images[0], **stay)["image"]
         np.testing.assert_array_equal(again, result["image"])
         seen.add(result["image"].tobytes())
         (applied,) = result["replay"]["transforms"]
