@@ -19,7 +19,7 @@ from adapt.align.rig import Rig, middle_of
 from adapt.align.twin import PAIRS, folder_of, write_twin
 from adapt.data import Sample, check_owner, layout_of, load, prepare
 from adapt.data.copies import claim
-from adapt.data.samples import pairing
+from adapt.data.samples import pairing, repeats
 from adapt.data.targets import refuse_targets
 from adapt.data.video import on_disk
 from adapt.data.warp import COLUMNS, names_of
@@ -174,6 +174,8 @@ def begun(config: AlignConfig) -> Iterator[list[Sample]]:
     """The pairs of a data set, while nobody else writes `config.out` or the part of it, and with
     its rig there."""
     samples, part = pairs_of(config.data), Portion.of_setting(config.part)
+    if config.twin and repeats([sample.name for sample in samples]):
+        raise InputError("twin: pairs of two lists have the same name; give them as a CSV of pairs")
     out = Path(config.out)
     if out.is_dir() and not (out / MADE_WITH).is_file() and strangers(out, {LOCK}):
         raise InputError(f"out: {out} is not empty and no alignment")
@@ -210,7 +212,7 @@ def pairs_of(config: DataConfig) -> list[Sample]:
         raise InputError("data.target is empty: give the folder of the new images, x2")
     whole = replace(config, part="", parts={}, share=1.0)
     lists = [config.train_split or layout.train_split, *layout.splits(Path(config.root))]
-    found = {s.name: s for name in dict.fromkeys(lists) for s in load(whole, name).samples}
+    found = {(s.x1, s.x2): s for n in dict.fromkeys(lists) for s in load(whole, n).samples}
     return list(found.values())
 
 

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import pytest
 from commands import run, warm
 from textures import of_other_sensor, pair, texture, write_pairs
 
-from adapt.align.command import Alignment, align
+from adapt.align.command import Alignment, align, pairs_of
 from adapt.align.estimate import Compared, Frame, estimate
 from adapt.align.models import moved_by
 from adapt.align.planted import apart, planted
@@ -153,6 +154,21 @@ def test_other_images_under_the_same_names_are_refused(tmp_path: Path) -> None:
         (root / side / "2.png").rename(root / side / "3.png")
     with pytest.raises(InputError, match=r"was made otherwise .* pairs: '3 samples, "):
         align(given)
+
+
+def test_pairs_of_two_lists_may_have_one_name(tmp_path: Path, world: Path) -> None:
+    """All count; a twin, whose files have these names, is refused."""
+    for domain in ("d1", "d2"):
+        tree = tmp_path / domain
+        shutil.copytree(world / domain, tree)
+        for folder in ("val", "valannot"):
+            for path in sorted((tree / folder).iterdir()):
+                path.rename(path.with_name(path.name.replace("val_", "train_")))
+        (tree / "val.txt").write_text((tree / "val.txt").read_text().replace("val_", "train_"))
+    data = DataConfig("camvid", str(tmp_path / "d1"), target=str(tmp_path / "d2"))
+    assert len(pairs_of(data)) == 9
+    with pytest.raises(InputError, match="twin: pairs of two lists have the same name"):
+        align(AlignConfig(data, str(tmp_path / "out"), twin="x2", workers=1))
 
 
 def test_parts_make_the_same_bytes(home: Path, tmp_path: Path) -> None:
