@@ -163,9 +163,11 @@ def test_wrong_settings_are_named(field: str, value: object, message: str) -> No
 
 
 def test_a_supervised_run_from_scratch_has_no_start_to_be_pulled_to(
-    world: Path, tmp_path: Path
+    world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run = train(teaching(world, run=str(tmp_path / "b1"), steps=1))
+    strong = PenaltyConfig("l2", 0.5, 5e-4)
+    run = train(teaching(world, run=str(tmp_path / "b1"), steps=1, penalty=strong))
+    assert "penalty.alpha=0.5 acts on nothing" in capsys.readouterr().out
     split = read_json(run / "summary.json")["parameters"]
     assert split["shared"] == split["to_start"] == 0 and split["new_percent"] == 100
     assert split["equal_to_start"] is None
