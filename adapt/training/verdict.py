@@ -123,8 +123,8 @@ class Verdict:
         if not self.conclusion:
             said.append(f"no interval: made by version 0.1 (without {VERDICT} it is made anew)")
         if self.adabn_is_as_good:
-            low, high = self.intervals[OVER_ADABN]
-            said.append(f"AdaBN alone is as good (after - AdaBN: {low:+.1f} to {high:+.1f})")
+            gap = "{:+.1f} to {:+.1f}".format(*self.intervals[OVER_ADABN])
+            said += [f"AdaBN alone is as good (after - AdaBN: {gap}); adabn=true steps=0 keeps it"]
         low, high = self.intervals.get(OVER_TEACHER, (1.0, 1.0))
         if low <= 0 and self.start == STARTED and not self.reasons:
             said.append(
