@@ -35,7 +35,7 @@ def inversions(study: Study) -> Iterator[Cell]:
     folder = "_".join(["inversion", *filter(None, parts)])
     for seed in config.seeds[:1]:
         networks = {"teacher": study.teacher(seed)}
-        networks |= {shift: study.run(seed, shift, method) for shift in config.shifts}
+        networks |= {shift: study.first(seed, shift, method) for shift in config.shifts}
         for sample in images:
             out = study.root / folder / sample.name
             settings = replace(config.inversion, device=config.device)

@@ -144,6 +144,7 @@ class EvaluationRecord:
     restyle_beta: float | None = None
     variant: str = ""
     root: str = ""
+    pairs: str = ""
     resize: list[int] = field(default_factory=list)
     fit: str = STRETCH
     task: str = ""
@@ -182,7 +183,7 @@ def row_of(
     """The row of one metrics file, from what the run and the file hold."""
     truth, agreement = metrics["truth"] or {}, metrics["agreement"] or {}
     return Row(
-        shift=Path(metrics["target"]).name if metrics["domain"] == "d2" else "",
+        shift=shift_of(metrics) if metrics["domain"] == "d2" else "",
         method=method_of(config, metrics),
         penalty=config["penalty"]["name"],
         seed=config["seed"],
@@ -198,6 +199,12 @@ def row_of(
         run=str(run),
         metrics=str(path),
     )
+
+
+def shift_of(metrics: dict[str, Any]) -> str:
+    """The name of a new domain: of its folder, or of that which the list of its pairs lies in."""
+    pairs = Path(metrics.get("pairs", "")).absolute()
+    return Path(metrics["target"]).name or f"{pairs.parent.name}/{pairs.name}"
 
 
 def distortion_of(metrics: dict[str, Any], path: Path) -> float | None:

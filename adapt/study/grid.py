@@ -137,6 +137,10 @@ class Study(Plan):
         )
         return self.own(name, made)
 
+    def first(self, seed: int, shift: str, name: str) -> Path:
+        """The run of the first variant of an objective."""
+        return Path(self.adapting(seed, shift, name, next(iter(self.variants(name)))).run)
+
     # ---- cells
 
     def cells(self) -> Iterator[Cell]:
@@ -273,7 +277,7 @@ class Study(Plan):
             yield self.scoring(run, seed, self.paired(shift), "d2", split=config.selection)
         compared = config.features_of or list(config.objectives)[:1]
         if config.features and made.objective.name in compared:
-            if run.name == compared[0]:
+            if run == self.first(seed, shift, compared[0]):
                 before = self.run(seed, shift, "features")
                 yield self.comparing(self.teacher(seed), seed, shift, before)
             yield self.comparing(run, seed, shift, run / "features")
@@ -294,7 +298,7 @@ class Study(Plan):
         with the baseline without training that is named."""
         return self.evaluation(
             run,
-            teacher=str(self.teacher(seed)),
+            teacher=str(self.teacher(seed)) if domain == "d2" else "",
             data=data,
             domain=domain,
             split=split or self.config.split,

@@ -61,7 +61,8 @@ def entry(
     name = shift if domain == "d2" else ""
     row = Row(name, method, penalty, seed, split, score, None, None, None, agreement, None, 1, 1.0,
               origin if teacher else run, "")  # fmt: skip
-    metrics = {"adabn": False, "restyle": "", "domain": domain, "protocol": {}}
+    metrics = {"adabn": False, "restyle": "", "domain": domain, "protocol": {}, "data": "camvid",
+               "target": name}  # fmt: skip
     return Entry(row, config, metrics)
 
 

@@ -151,16 +151,27 @@ def summary(lines: list[Line], chosen: Mapping[str, str]) -> list[dict[str, Any]
     """The facts of report.html's sentence on each shift, from the table; `chosen` says of a run
     which it is among several."""
     method, facts = headline(lines), []
-    clean = next((x.scores["miou"] for x in lines if x.method == TEACHER), None)
     for shift in shifts_of(lines):
         alike = [x for x in lines if x.shift == shift]
         found = {x.method: x for x in reversed(alike) if x.scores["miou"]}
-        if clean and found.keys() >= {B0, method}:
+        if found.keys() >= {B0, method}:
             best, several = found[method], sum(x.method == method for x in alike) > 1
+            own = of_its_teacher(best, [x for x in alike if x.method == B0])
+            found[B0] = own or found[B0]
+            clean = of_its_teacher(best, [x for x in lines if x.method == TEACHER])
             which = f"{best.label}, penalty {best.penalty}" if several else ""
             which = chosen.get(best.entries[0].row.run, which)
-            facts.append({"clean": clean, "lines": found, "best": best, "which": which})
+            if clean and (score := clean.scores["miou"]):
+                facts.append({"clean": score, "lines": found, "best": best, "which": which})
     return facts
+
+
+def of_its_teacher(student: Line, lines: Sequence[Line]) -> Line | None:
+    """Of a baseline's lines that of a student's own teacher; the first where none is known to be,
+    as in folders that were moved."""
+    origins = {entry.origin for entry in student.entries}
+    own = (x for x in lines if any(entry.origin in origins for entry in x.entries))
+    return next(own, next(iter(lines), None))
 
 
 def class_tables(lines: list[Line]) -> list[dict[str, Any]]:

@@ -64,6 +64,18 @@ class Entry:
         return any(self.metrics.get(how) for how in ("adabn", "ridge", "restyle"))
 
     @property
+    def place(self) -> str:
+        """What it may differ in besides settings and seed: its origin, and its images."""
+        places = self.origin, self.metrics.get("root", ""), self.target
+        ends = ("/".join(Path(place).parts[-2:]) for place in places if place)
+        return ", ".join([self.metrics["data"], *ends])
+
+    @property
+    def target(self) -> str:
+        """Where the new images that it was scored on lie."""
+        return str(self.metrics["target"]) if self.row.shift else ""
+
+    @property
     def settings(self) -> dict[str, Any]:
         """By which lines are told apart."""
         flat = flatten(self.config) | {"adabn": self.metrics["adabn"]}
@@ -147,7 +159,7 @@ def with_recovered(found: Iterable[Entry]) -> list[Entry]:
     """The entries, in place with the share of the loss that each recovers."""
     entries = list(found)
     references = {
-        (e.origin, e.protocol, e.row.shift, e.row.split): e.row.miou
+        (e.origin, e.protocol, e.row.shift, e.target, e.row.split): e.row.miou
         for e in entries
         if e.method in (TEACHER, B0)
     }
@@ -160,7 +172,8 @@ def with_recovered(found: Iterable[Entry]) -> list[Entry]:
             only = next(iter(teachers.values())) if len(set(teachers.values())) == 1 else ""
             origin = teachers.get(row.seed, only)
         b0, clean = (
-            references.get((origin, entry.protocol, shift, row.split)) for shift in (row.shift, "")
+            references.get((origin, entry.protocol, *where, row.split))
+            for where in ((row.shift, entry.target), ("", ""))
         )
         entry.recovered = recovered(row.miou, b0, clean)
     return entries
@@ -174,14 +187,20 @@ def recovered(miou: float | None, b0: float | None, clean: float | None) -> floa
 
 
 def lines_of(entries: Iterable[Entry]) -> list[Line]:
-    """Entries that differ in their seed only, joined; ordered by split, shift and method."""
+    """Entries that differ in their seed only, joined; ordered by split, shift and method. Where a
+    seed would count twice, of several teachers or sets of images, these have lines of their own."""
     groups: dict[tuple[str, str, str, str], dict[str, list[Entry]]] = {}
     for entry in entries:
         row = entry.row
         variants = groups.setdefault((row.shift, row.split, row.method, row.penalty), {})
         variants.setdefault(repr(sorted(entry.settings.items())), []).append(entry)
     lines = []
-    for place, variants in groups.items():
+    for place, joined in groups.items():
+        variants = {}
+        for key, members in joined.items():
+            twice = len({e.row.seed for e in members}) < len(members)
+            for e in members:
+                variants.setdefault(f"{key} {e.place if twice else ''}", []).append(e)
         settings = [members[0].settings for members in variants.values()]
         keys = sorted({key for values in settings for key in values})
         differing = [k for k in keys if len({repr(values.get(k)) for values in settings}) > 1]
@@ -193,6 +212,8 @@ def lines_of(entries: Iterable[Entry]) -> list[Line]:
             )
             if len(differing) > NAMED:  # other data or another network: the run says it better
                 note = Path(members[0].row.run).name
+            if sum(repr(other) == repr(values) for other in settings) > 1:
+                note = ", ".join(filter(None, (note, members[0].place)))
             label = f"{place[2]} ({note})" if note else place[2]
             lines.append(Line(*place, label, members, scores_of(members)))
     return sorted(lines, key=lambda x: (x.split, x.shift, rank(x.method), x.penalty, x.label))
