@@ -51,6 +51,7 @@ def tell(
     signal.signal(signal.SIGTERM, handler)
 
 
+@pytest.mark.system
 def test_commands_import_what_they_need_and_when_they_need_it() -> None:
     """Every command is asked for help and told something wrong, then its function is imported, and
     a network is made that needs no torchvision, traced and trained for a step, uncompiled."""
