@@ -8,7 +8,7 @@ import pytest
 from commands import COMMANDS, settings_of
 
 ROOT = Path(__file__).resolve().parents[2]
-SHOWN = re.compile(r"^    (?:fra |python scripts/)(\w+)(?:\.py)? +((?:[^'\n]|'[^']*')*)$", re.M)
+SHOWN = re.compile(r"^    (?:fra |python scripts/)(\w+)(?:\.py)? +(.*)$", re.MULTILINE)
 PLACEHOLDER = re.compile(r"…|\.\.\.|=NAME\b")
 
 
