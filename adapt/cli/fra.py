@@ -6,7 +6,7 @@ import sys
 from importlib.metadata import version
 
 from adapt.cli.commands import COMMANDS
-from adapt.cli.help import meaning
+from adapt.cli.help import first_sentence, meaning
 from adapt.errors import InputError, unknown
 from adapt.machine.streams import keep_streams
 
@@ -26,8 +26,8 @@ def help_page() -> str:
     """The page of `fra --help`: all commands with a line each."""
     lines = {name: meaning(command.settings()) for name, command in COMMANDS.items()}
     lines |= {name: f"The same as {' '.join(same)}." for name, same in SHORT.items()}
-    clauses = {name: re.split(r"[,:;(]|\. |\.$", text)[0] for name, text in lines.items()}
-    return "\n".join([PAGE, *(f"  {name:20}{clause}" for name, clause in clauses.items())])
+    told = (f"  {name:20}{first_sentence(text)}" for name, text in lines.items())
+    return "\n".join([PAGE, *told])
 
 
 def complete() -> None:

@@ -12,8 +12,9 @@ SIDES = ("", "x1", "x2")
 
 @dataclass
 class AlignConfig(Settings):
-    """Find where x2 lies on x1 in pairs, data=pairs data.root=OLD data.target=NEW, that no rig or
-    stage has aligned: homographies, how far they can be trusted, and a report, into out=DIR."""
+    """Find where x2 lies on x1 in pairs that no rig or stage has aligned. Of data=pairs
+    data.root=OLD data.target=NEW, homographies, how far they can be trusted, and a report go into
+    out=DIR."""
 
     data: DataConfig = field(default_factory=DataConfig)
     out: str = ""

@@ -51,9 +51,10 @@ class OfARun(Settings):
 
 @dataclass
 class EvaluateConfig(OfARun, Machine):
-    """Score run=DIR, or teacher=DIR on domain=d2: B0, with adabn=true AdaBN, with ridge=true a map
-    of a layer's channels that is fitted to pairs, and with restyle=histogram or fda the new images
-    in the old domain's look. Both may be weights files."""
+    """Score a run, or a teacher on the new images. Give run=DIR, or teacher=DIR on domain=d2: B0,
+    with adabn=true AdaBN, with ridge=true a map of a layer's channels that is fitted to pairs, and
+    with restyle=histogram or fda the new images in the old domain's look. Both may be weights
+    files."""
 
     network: NetworkConfig = field(default_factory=NetworkConfig)  # type: ignore[assignment]
     """Of weights files; a run knows its own."""
@@ -98,8 +99,8 @@ class EvaluateConfig(OfARun, Machine):
 
 @dataclass
 class PredictConfig(OfARun, Machine):
-    """Write index masks by run=DIR, or a weights file, into out=DIR: of data and split, or of
-    images=FOLDER, LIST or VIDEO, which need no training data."""
+    """Write index masks by run=DIR, or a weights file, into out=DIR. They are of data and split, or
+    of images=FOLDER, LIST or VIDEO, which need no training data."""
 
     network: NetworkConfig = field(default_factory=NetworkConfig)  # type: ignore[assignment]
     """Of a weights file; a run knows its own."""
@@ -127,8 +128,9 @@ class PredictConfig(OfARun, Machine):
 
 @dataclass
 class AnalyseConfig(OfARun, Machine):
-    """Compare run=DIR with the network that it started from, layer by layer: activations, weights
-    and scores on the old domain; with fisher=FILE.safetensors look at that file too."""
+    """Compare run=DIR with the network that it started from, layer by layer. It compares
+    activations, weights and scores on the old domain; with fisher=FILE.safetensors look at that
+    file too."""
 
     teacher: str = ""
     """The network before the training; empty = the one that the run was adapted or fine-tuned
@@ -171,8 +173,8 @@ class AnalyseConfig(OfARun, Machine):
 
 @dataclass
 class MergeConfig(Settings):
-    """Average students that were adapted apart from one teacher, runs=[DIR,DIR], into run=DIR, one
-    network for all their cameras."""
+    """Average students that were adapted apart from one teacher. Those of runs=[DIR,DIR] become
+    run=DIR, one network for all their cameras."""
 
     runs: list[str] = field(default_factory=list)
     """Finished runs whose networks are averaged. Their teacher itself may be one of them, for the
@@ -195,8 +197,8 @@ class MergeConfig(Settings):
 
 @dataclass
 class ExportConfig(OfARun):
-    """Write the network of run=DIR into out=DIR, as files that need nothing of this project, and
-    compare it."""
+    """Write the network of run=DIR as files that need nothing of this project. They go into out=DIR
+    and are compared with the run."""
 
     out: str = ""
     """Folder that receives the export; an earlier one of the same run there is replaced."""
@@ -228,8 +230,8 @@ class ExportConfig(OfARun):
 
 @dataclass
 class DistortConfig(Settings):
-    """Make the shifted twin of a data set, VOC or another: same layout and names, filtered
-    images."""
+    """Make the shifted twin of a data set, VOC or another. It has the same layout and names, and
+    filtered images."""
 
     data: DataConfig = field(default_factory=DataConfig)
     shift: ShiftConfig = field(default_factory=ShiftConfig)
@@ -284,8 +286,9 @@ class CalibrateConfig(Machine):
 
 @dataclass
 class FisherConfig(Settings):
-    """Compute the diagonal Fisher information of run=DIR on its old training images, or of
-    start=FILE with network=NAME data=NAME data.root=DIR, into out=FILE.safetensors."""
+    """Compute the diagonal Fisher information of a network on its old images. It is of run=DIR on
+    its training images, or of start=FILE with network=NAME data=NAME data.root=DIR, and goes into
+    out=FILE.safetensors."""
 
     run: str = ""
     """Run whose network and data are taken; or give `start` with `network` and `data`."""
@@ -362,8 +365,8 @@ class ScanConfig(Settings):
 
 @dataclass
 class DriftConfig(Machine):
-    """Measure layer by layer how far new images are from old ones for teacher=RUN or FILE, and what
-    helps without a training, into out=DIR."""
+    """Measure layer by layer how far new images are from old ones for a teacher. Give
+    teacher=RUN or FILE; the figures, and what helps without a training, go into out=DIR."""
 
     teacher: str = ""
     """Run or weights file of the network that was trained on the old images."""

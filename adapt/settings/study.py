@@ -50,9 +50,10 @@ class Pretraining(Stage):
 
 @dataclass
 class StudyConfig(Machine):
-    """Do all cells of a grid (teacher, shifts, baselines and objectives, for every seed), then
-    inversions and the report; the same command goes on where it was stopped. With penalties each
-    objective is trained under each of them; with penalties alone the study is a fine-tuning."""
+    """Do all cells of a grid of trainings and evaluations, then the report. The cells are teacher,
+    shifts, baselines and objectives, for every seed, and inversions; the same command goes on where
+    it was stopped. With penalties each objective is trained under each of them; with penalties
+    alone the study is a fine-tuning."""
 
     name: str = "study"
     """Name of the study."""

@@ -161,7 +161,7 @@ class TrainConfig(Machine):
 
 @dataclass
 class AdaptConfig(TrainConfig):
-    """Regress the student's maps of x2 onto the teacher's maps of x1, without labels on the new
-    domain, then say on held-out pairs whether it helped: the method."""
+    """Adapt a teacher to a new domain by pairs without labels: the method. The student's maps of x2
+    are regressed onto the teacher's maps of x1; then held-out pairs say whether it helped."""
 
     domain: Annotated[str, OneOf("d1", "d2")] = "d2"

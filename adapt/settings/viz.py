@@ -16,7 +16,8 @@ RELATIVE, PAPER = "relative", "paper"
 
 @dataclass
 class InvertConfig(Settings):
-    """Go from white noise to what the network of run=DIR sees in image=FILE (style inversion)."""
+    """Go from white noise to what the network of run=DIR sees in image=FILE. This is style
+    inversion."""
 
     run: str = ""
     """Run whose network is inverted."""
@@ -93,7 +94,7 @@ class ReportConfig(Settings):
 
 @dataclass
 class FiltersConfig(Settings):
-    """Draw what the filters do into out=DIR; image=FILE labels=FILE takes an image of your own."""
+    """Draw what the filters do into out=DIR. image=FILE labels=FILE takes an image of your own."""
 
     out: str = "filters"
     """Folder that receives gallery.png and sweep_FILTER.png."""
@@ -107,8 +108,8 @@ class FiltersConfig(Settings):
 
 @dataclass
 class LayersConfig(Settings):
-    """List the layers of network=NAME or run=DIR, to choose taps from, and how much the maps of
-    successive ones differ."""
+    """List the layers of network=NAME or run=DIR, to choose taps from. It also measures how much
+    the maps of successive ones differ."""
 
     run: str = ""
     """Run whose network is listed; empty = `network`, freshly initialised."""

@@ -228,10 +228,10 @@ def test_unrelated_images_accept_nothing_and_say_so(tmp_path: Path) -> None:
     assert "nothing is accepted of 4 pairs" in (tmp_path / "out/report.html").read_text()
 
 
-def compared(number: int, matrix: np.ndarray, size: tuple[int, int] = SIZE) -> Compared:
-    old, new = pair(number, matrix, size)
+def compared(number: int, matrix: np.ndarray) -> Compared:
+    old, new = pair(number, matrix)
     sample = Sample(str(number), Path(), x2=Path())
-    return Compared(sample, Frame(size, size, size), estimate(old, new, np.eye(3)))
+    return Compared(sample, Frame(SIZE, SIZE, SIZE), estimate(old, new, np.eye(3)))
 
 
 def test_a_rig_is_what_pairs_share_and_none_where_they_share_nothing() -> None:

@@ -155,6 +155,7 @@ def test_fisher_and_scores() -> None:
     assert adapt.evaluate(net, same, teacher=net, device="cpu").miou == 100
 
 
+@pytest.mark.system
 def test_names_load_lazily_and_are_those_of_the_stub() -> None:
     import subprocess
     import sys

@@ -11,7 +11,7 @@ from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_
 
 from adapt.networks.deeplab_vgg16 import STAGES
 from benchmarks import capacity
-from benchmarks.arithmetic import CLASSES, TAPS, Cost, cost, count
+from benchmarks.arithmetic import CLASSES, TAPS, cost, count
 from benchmarks.convolutions import flops, layers
 from benchmarks.scaling import objective_of
 from benchmarks.steps import network, prepared
@@ -68,26 +68,6 @@ def test_gradients_handed_over_have_the_counted_bytes(tap: str, alone: None) -> 
     maps = several(torch.rand(2, 3, SIDE, SIDE))
     torch.stack([m.sum() for m in maps.values()]).sum().backward()
     assert sum(found) == cost(tap, SIDE, WIDTH).reduced
-
-
-def test_the_scarcest_resource(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two machines of four GPUs, by hand; each sends 2 x 7/8 of 16 bytes around the ring."""
-    for name, value in {
-        "REACHED": 100, "CORES": 2, "BUS": 50, "DISK": 20, "SHARED": 24, "GPUS_OF_A_MACHINE": 4,
-        "SIDE": 1, "BATCH": 3, "LINKS": {"NVLink, 450 GB/s": (1e9, 8), "400 Gb/s": (7, 8)},
-    }.items():  # fmt: skip
-        monkeypatch.setattr(capacity, name, value)
-    monkeypatch.setattr(capacity, "cost", lambda *_: Cost(20, 10, 4, 1))
-    files = {"bytes": {"jpeg": 1}, "rates": {"jpeg": 3}}
-    assert capacity.limits("pool3", 8, files) == {
-        "arithmetic": 16,
-        "decoding": 24,
-        "bus to the GPU": 8 * 50 / 6,
-        "the machines' own disks": 20,
-        "shared file system": 12,
-        "all-reduce": 6,
-    }
-    assert capacity.limits("pool3", 1, files)["all-reduce"] == float("inf")
 
 
 def test_the_page_has_the_tables() -> None:

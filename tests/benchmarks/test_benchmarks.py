@@ -1,9 +1,7 @@
 """The scripts of benchmarks/ run at their smallest size, and what their numbers mean."""
 
 import json
-import subprocess
 import sys
-from argparse import Namespace
 from collections.abc import Callable
 from importlib import import_module
 from importlib.util import find_spec
@@ -15,8 +13,7 @@ import pytest
 import torch
 
 from adapt.machine.runtime import runtime
-from benchmarks import gpu, gpu_parts, step
-from benchmarks.arithmetic import cost
+from benchmarks import gpu_parts
 from benchmarks.measure import conclude, measure, peak_of
 from benchmarks.steps import TAPS, Stepper, floor, naive, network, ours, pairs, torchdistill
 
@@ -66,28 +63,6 @@ def test_a_script_records_its_ratios(name: str, run: Callable[..., Any]) -> None
             assert line["milliseconds"][above] > 0 and line["milliseconds"][below] > 0
 
 
-@pytest.mark.system
-def test_memory_is_measured_in_a_process_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "argv", [str(step.__file__), "memory", *SMALL.split()])
-    assert step.in_own_process("--only", "ours, checkpointing") > 0
-
-
-def test_several_processes_are_held_against_one(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    seconds = {
-        (1, 1): {"step": 0.9},
-        (2, 1): {"step": 1.0, "apart": 0.7, "all-reduce": 0.2},
-        (1, 2): {"step": 0.8},
-    }
-    monkeypatch.setattr("benchmarks.scaling.launched", lambda *kind: seconds[kind])
-    monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 1})
-    (line,) = run("scaling", "--processes", "1", "2", "--rounds", "2")
-    (row,) = line["scaling"]
-    found = {key: row[key]["median"] for key in ("efficiency", "efficiency_one_core", "share")}
-    assert found == pytest.approx({"efficiency": 0.8, "efficiency_one_core": 0.9, "share": 0.3})
-    assert row["predicted"]["median"] == pytest.approx(0.8 / 0.9)
-    assert row["link"]["median"] == pytest.approx(cost("pool5", 97, 0.25).reduced / 0.2)
-
-
 def test_a_ratio_is_that_of_a_round(tmp_path: Path) -> None:
     """Variants take turns, the first round is dropped, and a float is believed."""
     calls: list[str] = []
@@ -105,18 +80,6 @@ def test_a_ratio_is_that_of_a_round(tmp_path: Path) -> None:
     wanted = {"ratio": "a / b", "q1": 1.75, "median": 3.0, "q3": 3.5}
     assert line["ratios"] == [wanted] and line["made"] == "so"
     assert line["milliseconds"] == {"a": 4000, "b": 2000} and line["rates"] == {"a": 2, "b": 4}
-
-
-@pytest.mark.skipif(torch.cuda.is_available(), reason="counts the GPU's memory where there is one")
-def test_the_peak_of_memory_is_that_of_the_action() -> None:
-    """In a process of its own: memory that earlier tests freed would serve it again."""
-    action = "import torch; print(peak(lambda: torch.ones(2**24)))"
-    code = f"from benchmarks.measure import peak; {action}"
-    root = Path(__file__).resolve().parents[2]
-    command = [sys.executable, "-c", code]
-    done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True)
-    found = float(done.stdout)
-    assert 0.9 * 2**26 < found < 1.5 * 2**26
 
 
 def moved(stepper: Stepper) -> dict[str, torch.Tensor]:
@@ -162,43 +125,6 @@ def test_a_part_for_gpus_runs(part: str, run: Any, camvid_tree: Callable[..., Pa
         assert not line.get("failed") or (part == "graphs" and not torch.cuda.is_available())
         assert all(time > 0 for time in line.get("milliseconds", {"": 1}).values())
         assert "0 graphs compiled" not in line.get("headlines", [])
-
-
-def test_a_variant_that_fails_is_named_and_the_others_are_measured(tmp_path: Path) -> None:
-    def broken() -> Callable[[], object]:
-        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9 GiB")
-
-    makers = {
-        "a": lambda: lambda: torch.ones(3),
-        "broken": broken,
-        "breaking": lambda: lambda: torch.ones(2) @ torch.ones(3),
-    }
-    gpu_parts.compare(Namespace(what="x", out=str(tmp_path / "out")), "y", makers, 1, 0.0)
-    line = json.loads((tmp_path / "out").read_text())
-    assert list(line["milliseconds"]) == ["a"]
-    assert line["failed"]["broken"].endswith("CUDA out of memory. Tried to allocate 9 GiB")
-    assert "RuntimeError" in line["failed"]["breaking"]
-
-
-@pytest.mark.system
-def test_a_command_that_fails_or_takes_too_long_ends_alone(tmp_path: Path) -> None:
-    given = Namespace(device="cpu", small=1, out=str(tmp_path / "out"), camvid=str(tmp_path))
-    assert gpu.started(given, "gpu_parts.py camvid", 100) == "exit status 1"
-    assert gpu.started(given, "gpu_parts.py supervised", 0.2) == "ended after 0 s"
-
-
-def test_what_cannot_be_measured_on_a_gpu_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    for told, why in (("", "no CUDA GPU is there"), ("--device cpu", "goes with --small 1")):
-        monkeypatch.setattr(sys, "argv", ["gpu.py", *told.split()])
-        with pytest.raises(SystemExit, match=why):
-            gpu.main()
-
-
-def test_every_command_for_gpus_exists() -> None:
-    for _, commands in gpu.PARTS.values():
-        for command in commands:
-            assert (Path(gpu.__file__).parent / command.split()[0]).is_file(), command
 
 
 def test_a_gpu_is_known_by_the_longest_of_its_names() -> None:

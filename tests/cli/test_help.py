@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import pytest
 
+from adapt.cli import fra
 from adapt.cli.commands import COMMANDS
 from adapt.cli.help import first_sentence, sections
 from adapt.cli.main import main
@@ -51,11 +52,13 @@ def tell(
     signal.signal(signal.SIGTERM, handler)
 
 
+@pytest.mark.system
 def test_commands_import_what_they_need_and_when_they_need_it() -> None:
     """Every command is asked for help and told something wrong, then its function is imported, and
     a network is made that needs no torchvision, traced and trained for a step, uncompiled."""
     code = f"""
 import sys
+from adapt.cli import fra
 from adapt.cli.commands import COMMANDS
 from adapt.cli.main import main
 import adapt
@@ -92,6 +95,12 @@ assert not late & {{*sys.modules}}, late & {{*sys.modules}}
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-2000:]
     assert "device" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_the_list_of_commands_has_a_whole_sentence_of_each() -> None:
+    *_, last = fra.help_page().split("\n\n")
+    for line in last.splitlines():
+        assert re.fullmatch(r"  \w+ +[A-Z][^()]+(\(.+\))?\.", line) and len(line) < 108, line
 
 
 def test_the_page_says_what_the_settings_say() -> None:

@@ -91,7 +91,7 @@ def test_the_demo_runs_outside_of_the_checkout(bin_folder: Path, tmp_path: Path)
 def test_bash_completes_commands_and_settings(
     bin_folder: Path, tmp_path: Path, line: str, wanted: str
 ) -> None:
-    """As README says, with bash's own variables of a line whose end is completed."""
+    """With bash's own variables of a line whose end is completed."""
     script = (
         'eval "$(fra -sc install=bash)"; COMP_LINE=$1; COMP_POINT=${#1}; COMP_WORDS=($1); '
         "COMP_CWORD=$((${#COMP_WORDS[@]} - 1)); hydra_bash_completion; echo ${COMPREPLY[@]}"

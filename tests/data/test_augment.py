@@ -187,6 +187,7 @@ def test_a_mask_that_masks_nothing_costs_nothing() -> None:
     assert masks_of({"valid": some}) == ["valid"] and masks_of({"x2": some}) == []
 
 
+@pytest.mark.system
 def test_starting_asks_no_network(monkeypatch: pytest.MonkeyPatch) -> None:
     """albumentations looks for a newer version of itself unless it is told not to."""
     code = (

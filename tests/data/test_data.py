@@ -13,7 +13,6 @@ from trees import images
 from adapt.data import DATASETS, DataSet, Sample, cut, load, segmentation
 from adapt.data.images import read_mask
 from adapt.errors import InputError
-from adapt.settings import choices
 from adapt.settings.groups import DataConfig
 
 Tree = Callable[..., Path]
@@ -32,10 +31,6 @@ def camvid(camvid_tree: Tree, tmp_path: Path) -> DataConfig:
 def voc(voc_tree: Tree, tmp_path: Path) -> DataConfig:
     root = voc_tree(tmp_path / "voc", train=4, val=2)
     return DataConfig("voc", str(root), train_split="train")
-
-
-def test_the_settings_name_the_data_sets() -> None:
-    assert tuple(DATASETS) == choices.DATASETS
 
 
 # CamVid

@@ -328,6 +328,8 @@ def test_bands_are_chosen_in_their_order(tmp_path: Path, name: str) -> None:
     rgba = np.dstack([RGB, ALPHAS])
     path.write_bytes(packed(rgba, "PNG"))
     assert np.array_equal(read_image(path, [4, 1, 2]), rgba[..., [3, 0, 1]]), "no alpha, but a band"
+    path.write_bytes(png(DEEP[..., :4], 16, 6))
+    assert np.array_equal(read_image(path, [4, 1]), DEEP[..., [3, 0]])
     path.write_bytes(packed(GREY, "JPEG"))
     assert read_image(path, [1]).shape == (36, 48, 1)
     with pytest.raises(InputError, match="has 1 bands"):

@@ -1,7 +1,6 @@
 """Batches are a pure function of (seed, epoch, index), and the files of a sample stay together."""
 
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -157,11 +156,3 @@ def test_the_cache_changes_nothing_but_the_reading(
 
     monkeypatch.setattr(Decoder, "read", refuse)
     assert len([cached[p] for p in positions]) == len(positions)
-
-
-def test_files_of_unequal_size_are_refused_by_name(data: DataSet, tmp_path: Path) -> None:
-    write_png(tmp_path / "turned.png", np.zeros((WIDTH, HEIGHT, 3), np.uint8))
-    first = data.samples[0]
-    bad = Sample("s0", first.x1, x2=tmp_path / "turned.png")
-    with pytest.raises(InputError, match=r"s0: sizes .*\(20, 28\), .*turned\.png \(28, 20\)"):
-        Decoder(data, config(), ["x1", "x2"])(bad)

@@ -102,6 +102,7 @@ def pair(key: str, *fields: str) -> dict[str, bytes]:
 # The same as folders
 
 
+@pytest.mark.system
 def test_the_documented_commands_make_shards_of_the_same_pixels(
     folders: Path, shards: Path, tmp_path: Path
 ) -> None:

@@ -102,6 +102,7 @@ def test_json_has_no_nan(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "a.json").read_text()) == {"a": [None, [1.5, None]]}
 
 
+@pytest.mark.system
 def test_the_record_of_the_code_leaves_its_repository_alone(tmp_path: Path) -> None:
     """An index that git could refresh stays as it is: it was not locked."""
     user = ["-c", "user.name=a", "-c", "user.email=a@b.example"]

@@ -105,6 +105,7 @@ def follow_readme(export: Path, image: Path, place: Path, code: str = "") -> lis
     return [np.array(Image.open(path)) for path in sorted(folder.glob("classes*.png"))]
 
 
+@pytest.mark.system
 def test_the_code_in_its_readme_runs_where_this_project_is_not(
     world: Path, student: Path, exported: Path, tmp_path: Path
 ) -> None:
@@ -339,6 +340,7 @@ make = Net
 '''
 
 
+@pytest.mark.system
 def test_a_network_of_ones_own_on_unlabelled_images(
     world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -15,6 +15,7 @@ from warm import Warm
 from adapt.cli.commands import COMMANDS
 from adapt.cli.composing import composed
 from adapt.settings.mapping import build
+from adapt.settings.study import StudyConfig
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -23,6 +24,12 @@ def settings_of(command: str, *overrides: str) -> Any:
     values = OmegaConf.to_container(composed(command, list(overrides)), resolve=True)
     assert isinstance(values, dict) and values.pop("hydra")
     return build(COMMANDS[command].settings(), values)
+
+
+def experiment(name: str, *overrides: str) -> StudyConfig:
+    config = settings_of("study", f"experiment={name}", *overrides)
+    assert isinstance(config, StudyConfig)
+    return config
 
 
 def python(

@@ -1,6 +1,5 @@
 """What goes wrong inside a script that driver.py runs; each function arranges one fault."""
 
-import atexit
 import os
 import signal
 from collections.abc import Callable
@@ -28,16 +27,6 @@ def after_steps(action: Callable[[int], None]) -> None:
 def at_step(step: int, action: Callable[[], None]) -> None:
     """Do something when a training has completed so many steps."""
     after_steps(lambda done: action() if done == step else None)
-
-
-def write_fails(argument: str) -> None:
-    """NUMBER:FOLDER, the write below the folder that fails, as that of a full disk."""
-    from disk import disk
-
-    number, _, folder = argument.partition(":")
-    full = disk(Path(folder), lambda n: n == int(number))
-    full.__enter__()
-    atexit.register(full.__exit__, None, None, None)
 
 
 def kill_at_step(step: str) -> None:
@@ -161,7 +150,6 @@ def slow(module: str, name: str, argument: str, seconds: str, after: int = 0) ->
     first such call makes the file MARKER."""
     import importlib
     import time
-    from pathlib import Path
 
     place: Any = importlib.import_module(module)
     *owners, last = name.split(".")
@@ -192,7 +180,6 @@ slow_prediction = partial(slow, "adapt.evaluation.inference", "predict", seconds
 def save_forever(folder: str) -> None:
     """Commits checkpoints of 100 kB, one after the other, until it is killed."""
     from itertools import count
-    from pathlib import Path
 
     import torch
 
@@ -208,7 +195,6 @@ def measure(argument: str) -> None:
     a worker's tensor apart, as it depends on who is faster how many wait."""
     import gc
     import json
-    from pathlib import Path
 
     file, *steps = argument.split(",")
     found = {}

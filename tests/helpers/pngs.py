@@ -21,12 +21,12 @@ def header(width: int, height: int, depth: int, colour: int, interlaced: int = 0
 
 def png(
     path: Path, rows: list[bytes], width: int, depth: int, colour: int, before: bytes = b"",
-    after: bytes = b"", height: int | None = None,
+    height: int | None = None,
 ) -> Path:  # fmt: skip
-    """A file with these rows, chunks before and after its pixels, and another height perhaps."""
+    """A file with these rows, chunks before its pixels, and another height perhaps."""
     start = header(width, len(rows) if height is None else height, depth, colour)
     pixels = chunk(b"IDAT", zlib.compress(b"".join(b"\0" + row for row in rows)))
-    path.write_bytes(start + before + pixels + after + chunk(b"IEND"))
+    path.write_bytes(start + before + pixels + chunk(b"IEND"))
     return path
 
 

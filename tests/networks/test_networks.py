@@ -5,11 +5,9 @@ import math
 import pytest
 import torch
 import torchvision
-from torch import Tensor, nn
 
 from adapt.errors import InputError
 from adapt.networks import NETWORKS, SCALABLE, build_network
-from adapt.networks.factory import permit
 from adapt.networks.taps import LOGITS, forward, resolve
 from adapt.settings import choices
 from adapt.settings.groups import NetworkConfig
@@ -24,31 +22,8 @@ UPSAMPLED = (
 STRIDES = {"fcn32s_vgg16": 32, "fcn16s_vgg16": 16, "sunet64": 32}
 
 
-class Residual(nn.Module):
-    """A stand-in for a user's own network: a strided stem, `+=`, in-place ReLU, an output dict."""
-
-    def __init__(self, num_classes: int) -> None:
-        super().__init__()
-        self.stem = nn.Conv2d(3, 8, 3, stride=2, padding=1)
-        self.branch = nn.Sequential(nn.Conv2d(8, 8, 3, padding=1), nn.BatchNorm2d(8))
-        self.act = nn.ReLU(inplace=True)
-        self.head = nn.Conv2d(8, num_classes, 1)
-
-    def forward(self, x: Tensor) -> dict[str, Tensor]:
-        x = self.stem(x)
-        y = self.branch(x)
-        y += x
-        return {"out": self.head(self.act(y))}
-
-
-OWN = f"{__name__}:Residual"
-permit(OWN)
-
-
 def configuration(name: str) -> NetworkConfig:
     """Small where that is possible; a VGG-16 with batch norm is called NAME_bn."""
-    if name == "own":
-        return NetworkConfig(factory=OWN, aliases={"pool1": "stem", "pool5": "act"})
     bare = name.removesuffix("_bn")
     width = 1 / 16 if bare.endswith("_vgg16") or bare in SCALABLE else 1
     return NetworkConfig(name=bare, width=width, batch_norm=bare != name)
@@ -70,33 +45,6 @@ def test_maps_have_the_stated_sizes_and_pools_fall_in_resolution(name: str) -> N
             assert maps[LOGITS].shape == (1, CLASSES, *(math.ceil(n / stride) for n in size))
             sides = [maps[pool].shape[2] for pool in POOLS]
             assert sides == sorted(sides, reverse=True) and sides[-1] < size[0]
-
-
-@pytest.fixture(
-    scope="module",
-    params=["deeplab_vgg16", "deeplab_vgg16_bn", "fcn8s_vgg16_bn", "deeplabv2_resnet101",
-            "pspnet_resnet50", "fcn_resnet50", "lraspp_mobilenet_v3_large", "fcn32s_alexnet",
-            "sunet64", "own"],
-)  # fmt: skip
-def net(request: pytest.FixtureRequest) -> nn.Module:
-    """One of each kind, with weights; every test leaves them as they are."""
-    torch.manual_seed(0)
-    return build_network(configuration(request.param), CLASSES)
-
-
-@pytest.fixture
-def x() -> Tensor:
-    return torch.randn(2, 3, 17, 25, generator=torch.Generator().manual_seed(1))
-
-
-def test_unknown_taps_name_the_choices_and_no_hook_is_left(net: nn.Module, x: Tensor) -> None:
-    for refuses in (lambda: forward(net, x, ["pol5"]), lambda: resolve(net, "pol5")):
-        with pytest.raises(InputError, match=r"'pol5' is not known. Did you mean 'pool5'"):
-            refuses()
-    forward(net.eval(), x, ["pool1"])
-    with pytest.raises(RuntimeError):
-        forward(net, x[:, :2], ["pool5"])  # two channels
-    assert not any(m._forward_hooks or m._forward_pre_hooks for m in net.modules())
 
 
 @pytest.mark.parametrize(

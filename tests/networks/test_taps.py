@@ -84,3 +84,6 @@ def test_layers_that_cannot_be_tapped_are_refused() -> None:
         forward(net, x, ["conv", "unused"])
     with pytest.raises(InputError, match="'pair' returns no tensor"):
         forward(net, x, ["pair"])
+    with pytest.raises(RuntimeError):
+        forward(net, x[:, :2], ["conv"])  # two channels
+    assert not any(m._forward_hooks or m._forward_pre_hooks for m in net.modules())

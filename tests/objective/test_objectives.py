@@ -2,12 +2,11 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from test_distances import BATCH, CHANNELS, IMAGE, VARIANTS, H, W, maps, mask
+from test_distances import BATCH, CHANNELS, IMAGE, H, W, maps, mask
 from tiny import adapting, weights
 from torch import Tensor, nn
 
@@ -31,10 +30,8 @@ from adapt.training.train import train
 POOLS = ("pool1", "pool2", "pool3", "pool4", "pool5")
 
 
-def regression(
-    taps: dict[str, float], distance: str = "relative", weight: float = 1.0
-) -> Objective:
-    return Objective(ObjectiveConfig("test", RegressionConfig(weight, taps, distance)))
+def regression(taps: dict[str, float], distance: str = "relative") -> Objective:
+    return Objective(ObjectiveConfig("test", RegressionConfig(1.0, taps, distance)))
 
 
 # With networks
@@ -61,23 +58,8 @@ def loss_of(
     return objective(forward(student, x2, objective.student), wanted, {"x1": x1})[0]
 
 
-POOL_WEIGHTS = dict.fromkeys(POOLS, 1.0)
-
-
-def at_pools(distance: str, options: dict[str, float]) -> dict[str, Any]:
-    """The options of a distance as settings: of `variance` a number a layer."""
-    if distance == "variance":
-        return {"variance": dict.fromkeys(POOLS, options.get("variance", 1.0))}
-    return options
-
-
 ZERO_AT_EQUALITY = {
-    **{
-        "-".join([distance, *map(str, options.values())]): ObjectiveConfig(
-            "r", RegressionConfig(1.0, POOL_WEIGHTS, distance, **at_pools(distance, options))
-        )
-        for distance, options in VARIANTS
-    },
+    "pools": ObjectiveConfig("r", RegressionConfig(1.0, dict.fromkeys(POOLS, 1.0))),
     "kd": ObjectiveConfig("kd", kd=KDConfig(1.0)),
     "kd-4": ObjectiveConfig("kd", kd=KDConfig(1.0, temperature=4.0)),
     "pool5_kd": ObjectiveConfig("both", RegressionConfig(1.0, {"pool5": 1.0}), kd=KDConfig(1.0)),

@@ -157,9 +157,10 @@ def weighed(world: Path, run: Path, name: str, **changes: object):
     return adapting(world, run, objective=ObjectiveConfig(name, own), **changes)
 
 
-@every_rule
+@pytest.mark.parametrize("name", ["dwa", "famo", "rlw"])
 def test_a_resumed_run_has_the_same_weights(world: Path, tmp_path: Path, name: str) -> None:
-    """Killed between two checkpoints, and in the middle of dwa's window."""
+    """Killed between two checkpoints, and in the middle of dwa's window. The rules that remember
+    something, and the one that draws."""
     how = {"steps": 6, "checkpoint_every": 3, "schedule": ScheduleConfig(lr=0.05)}
     train(weighed(world, tmp_path / "a", name, **how))
     interrupted(weighed(world, tmp_path / "b", name, **how), 5)

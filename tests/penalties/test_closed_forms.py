@@ -67,44 +67,6 @@ def test_estimators_of_equation_9(name: str, apply: str) -> None:
     assert torch.allclose(found, wanted, atol=1e-5)  # float32
 
 
-@pytest.mark.parametrize("name", ["none", "l2", "l2_sp"])
-def test_expectations_and_variances_of_equations_10_and_11(name: str) -> None:
-    """Over 20,000 draws; each figure within five of its standard errors."""
-    x, count = design(orthonormal=True), 20_000
-    estimates = trained(x, responses(x, TRUTH, count), PenaltyConfig(name, ALPHA), 40, 0.5).double()
-    shrink = 1 / (1 + ALPHA)
-    mean, variance = {
-        "none": (TRUTH, SIGMA**2),
-        "l2": (shrink * TRUTH, (shrink * SIGMA) ** 2),
-        "l2_sp": (TRUTH + ALPHA * shrink * EPS, (shrink * SIGMA) ** 2),
-    }[name]
-    error = sqrt(variance / count)
-    assert (estimates.mean(0) - mean).abs().max() < 5 * error
-    covariance = torch.cov(estimates.T)
-    wanted = variance * torch.eye(PREDICTORS, dtype=torch.double)
-    assert (covariance - wanted).abs().max() < 5 * variance * sqrt(2 / count)
-
-
-@pytest.mark.parametrize(
-    ("excess", "alpha"), [(-0.1, 0.5), (-0.1, 100.0), (0.0, 2.0), (2.0, 0.8), (2.0, 1.25)]
-)
-def test_when_l2_sp_is_better_than_least_squares(excess: float, alpha: float) -> None:
-    """Section 5.5.2: where |eps|^2 <= p sigma^2, or alpha < 2 p sigma^2 / (|eps|^2 - p sigma^2).
-    Who has the smaller mean squared error is measured over 20,000 draws, beyond five standard
-    errors of the difference; `excess` is |eps|^2 - p sigma^2 in units of p sigma^2."""
-    x, noise = design(orthonormal=True), PREDICTORS * SIGMA**2
-    y = responses(x, TRUTH, 20_000)
-    w0 = TRUTH + EPS / EPS.norm() * sqrt((1 + excess) * noise)
-    squares, sp = (
-        (trained(x, y, PenaltyConfig(name, a), 3, 1 / (1 + a), w0) - TRUTH).square().sum(1).double()
-        for name, a in (("none", 0.0), ("l2_sp", alpha))
-    )
-    gain = squares - sp
-    printed = excess <= 0 or alpha < 2 / excess
-    assert (gain.mean() > 0) == printed
-    assert gain.mean().abs() > 5 * gain.std() / sqrt(len(gain))
-
-
 @pytest.mark.parametrize("apply", APPLY)
 def test_the_convex_combination_of_equation_8(apply: str) -> None:
     """In the eigenbasis of the Hessian, between the free optimum and w0; the loss is quadratic, so
@@ -140,24 +102,3 @@ def test_the_optimum_is_the_soft_threshold_towards_the_start(
     clear = (length - t).abs() > 1e-3
     assert torch.equal(still[clear], (length <= t)[clear])
     assert 0.2 < still.float().mean() < 0.8
-
-
-@pytest.mark.parametrize(
-    ("name", "alpha", "size"), [("l1_sp", 0.4, 1), ("gl_sp", 0.55, PREDICTORS)]
-)
-def test_the_smoothed_gradient_ends_near_the_proximal_optimum(
-    name: str, alpha: float, size: int
-) -> None:
-    """With t = alpha s_g, length r of d and e_g = sqrt(p) epsilon, r + t r / sqrt(r^2 + e_g^2) is
-    |X^T y - w0| at the optimum; it is furthest from the unsmoothed one at the threshold, where r is
-    below the cube root of t e_g^2 / 2. No weight is at its start."""
-    x, epsilon = design(orthonormal=True), 0.02
-    y = responses(x, TRUTH, 50)
-    exact = trained(x, y, PenaltyConfig(name, alpha, apply="proximal"), 200, 0.5)
-    smooth = trained(x, y, PenaltyConfig(name, alpha, epsilon=epsilon), 800, epsilon)
-    found, free = ((w - W0).reshape(50, -1, size).norm(dim=2) for w in (smooth, y @ x))
-    t, e = alpha * sqrt(size), sqrt(size) * epsilon
-    assert torch.allclose(found + t * found / (found**2 + e**2).sqrt(), free, atol=1e-4)  # float32
-    apart = (smooth - exact).reshape(50, -1, size).norm(dim=2).max()
-    assert 0.2 * e < apart < (t * e * e / 2) ** (1 / 3)
-    assert (smooth == W0).sum() == 0 < (exact == W0).sum()

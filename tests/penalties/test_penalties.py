@@ -60,23 +60,23 @@ def made(name: str, seed: int) -> nn.Module:
     return net
 
 
-def start_for(net: nn.Module, name: str, seed: int = 99) -> Start:
+def start_for(net: nn.Module, name: str) -> Start:
     """A start near the net, contiguous, without its head, and with a head of its own."""
-    torch.manual_seed(seed)
+    torch.manual_seed(99)
     shared = {n: p for n, p in net.named_parameters() if not n.startswith(HEADS[name])}
     start = {n: (p.detach() + 0.1 * torch.randn_like(p)).contiguous() for n, p in shared.items()}
     return {**start, "old_head.weight": torch.zeros(3)}
 
 
-def fisher_for(start: Start, seed: int = 7) -> Start:
+def fisher_for(start: Start) -> Start:
     """Positive values over four orders of magnitude, and some zeros."""
-    rng = torch.Generator().manual_seed(seed)
+    rng = torch.Generator().manual_seed(7)
     found = {n: 10 ** (-4 * torch.rand(v.shape, generator=rng)) for n, v in start.items()}
     return {n: v * (torch.rand(v.shape, generator=rng) > 0.1) for n, v in found.items()}
 
 
-def loss(net: nn.Module, seed: int = 0) -> Tensor:
-    x = torch.randn(2, 3, 6, 7, generator=torch.Generator().manual_seed(seed))
+def loss(net: nn.Module) -> Tensor:
+    x = torch.randn(2, 3, 6, 7, generator=torch.Generator().manual_seed(0))
     return net(x).square().mean()
 
 
@@ -336,20 +336,6 @@ def test_weights_within_the_threshold_are_their_start_bit_for_bit(name: str, gro
                 assert torch.equal(found == origin, rests), n
                 resting, moving = resting + int(rests.sum()), moving + int((~rests).sum())
     assert moving > 10 and (resting > 10 or name.startswith("l2"))
-
-
-@pytest.mark.parametrize("name", SP)
-def test_alpha_to_infinity_gives_the_start_bit_for_bit(name: str) -> None:
-    """By the proximal step, for the quadratic penalties too, whose step is d / (1 + lr alpha F)."""
-    net = made("line", 0)
-    start = {n: p.detach() + 0.1 * torch.randn_like(p) for n, p in net.named_parameters()}
-    fisher = {n: 1e-3 + torch.rand_like(v) for n, v in start.items()}
-    config = PenaltyConfig(name, 1e30, 0, "all", "proximal")
-    penalty = Penalty(net, start, config, fisher if name.endswith("fisher") else None)
-    optimizer = torch.optim.SGD(net.parameters(), lr=0.01, momentum=0.9)
-    update(net, penalty, optimizer, 2)
-    assert all(torch.equal(p, start[n]) for n, p in net.named_parameters())
-    assert penalty.value() == 0
 
 
 @every_penalty

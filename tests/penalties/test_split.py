@@ -1,5 +1,6 @@
 """Which parameters are shared, new, or left out, and for what reason."""
 
+import pytest
 import torch
 from torch import Tensor, nn
 
@@ -107,6 +108,9 @@ def new_percent(name: str, **settings: float) -> float:
 
 
 def test_the_share_of_new_parameters_is_the_papers() -> None:
-    """Li et al. 2019, section IV-C 4: FCN < 0.1 %, PSPNet 37.5 %, with its auxiliary head."""
+    """Li et al. 2018 (FCN, ResNet-101, DeepLab) and 2019, section IV-C 4: FCN < 0.1 %, PSPNet
+    37.5 %, with its auxiliary head."""
     assert 0.05 < new_percent("fcn8s_vgg16") < 0.1
+    assert 0.05 < new_percent("dilated_resnet101") < 0.15
+    assert new_percent("deeplabv2_resnet101") == pytest.approx(3.4, abs=0.25)
     assert round(new_percent("pspnet_resnet101", auxiliary=0.4), 2) == 37.45

@@ -134,10 +134,10 @@ def test_r11_what_is_no_regular_file_is_not_opened(tmp_path: Path, pixels: np.nd
     refused(path, f"at most {MAX_BYTES} are read")
 
 
-@pytest.mark.parametrize("side", [12_000, 20_000])
+@pytest.mark.parametrize("side", [12_000, 13_500])
 def test_r11_absurdly_large_images_are_not_decoded(tmp_path: Path, side: int) -> None:
     """Above the limit, and so far above it that PIL refuses as well: a small file of one colour."""
-    rows = zlib.compressobj(9)
+    rows = zlib.compressobj(1)
     data = b"".join(rows.compress(b"\0" + bytes([77]) * side) for _ in range(side)) + rows.flush()
     path = tmp_path / "huge.png"
     path.write_bytes(header(side, side, 8, 0) + chunk(b"IDAT", data) + chunk(b"IEND"))

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 from pngs import chunk, header, png
 
-from adapt.data.formats import ALPHA, METADATA
+from adapt.data.formats import METADATA
 from adapt.data.images import image_header, image_size, read_image, read_indices, read_valid
 from adapt.errors import InputError
 
@@ -29,16 +29,6 @@ def test_r12_rgb_grey_and_palette_become_rgb(tmp_path: Path, pixels: np.ndarray)
         image.save(tmp_path / "a.png")
         found = read_image(tmp_path / "a.png")
         assert found.dtype == np.uint8 and np.array_equal(found, wanted)
-
-
-@pytest.mark.parametrize("mode", ["RGBA", "LA"])
-def test_r12_alpha_is_left_out_and_told(tmp_path: Path, pixels: np.ndarray, mode: str) -> None:
-    image = Image.fromarray(pixels).convert("L" if mode == "LA" else "RGB")
-    wanted = np.array(image.convert("RGB"))
-    image.putalpha(Image.fromarray(pixels[..., 0]))
-    image.save(tmp_path / "a.png")
-    assert np.array_equal(read_image(tmp_path / "a.png"), wanted)
-    assert image_header(tmp_path / "a.png").ignored == (ALPHA,)
 
 
 # What each of the eight EXIF orientations does to stored pixels, by hand (H, W, 3).
@@ -64,18 +54,6 @@ def test_r12_images_are_turned_upright(
     wanted = UPRIGHT[orientation](pixels)
     assert np.array_equal(read_image(tmp_path / "a.png"), wanted)
     assert image_size(tmp_path / "a.png") == wanted.shape[:2]
-
-
-def test_r12_16_bits_are_kept(tmp_path: Path) -> None:
-    """Grey or colour, with alpha or without, none is cut to 8."""
-    for colour, channels in ((0, 1), (2, 3), (4, 2), (6, 4)):
-        values = np.arange(0, 2 * channels * 7001, 7001, dtype=np.uint16)
-        path = png(tmp_path / "deep.png", [values.astype(">u2").tobytes()], 2, 16, colour)
-        found, pixels = read_image(path), values.reshape(1, 2, channels)
-        colours = pixels[..., : channels - (colour in (4, 6))]
-        assert found.dtype == np.uint16
-        assert np.array_equal(found, np.broadcast_to(colours, (1, 2, 3)))
-        assert np.array_equal(read_image(path, range(1, channels + 1)), pixels)
 
 
 @pytest.mark.parametrize(("depth", "levels"), [(1, 2), (2, 4), (4, 16)])

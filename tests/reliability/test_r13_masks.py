@@ -35,15 +35,6 @@ def test_r13_void_becomes_ignore_and_labels_out_of_range_are_counted(tmp_path: P
         read_mask(tmp_path / "m.png", 11)
 
 
-def test_r13_masks_of_other_modes_are_refused(tmp_path: Path) -> None:
-    """Colours are indices with data.colors only; half transparent pixels are none at all."""
-    path = tmp_path / "m.png"
-    for mode, colour in (("RGB", (0, 1, 2)), ("RGBA", (1, 1, 1, 100))):
-        Image.new(mode, (4, 4), colour).save(path)
-        with pytest.raises(InputError, match=r"m\.png: "):
-            read_mask(path, 3)
-
-
 def sbd_file(path: Path, mask: np.ndarray) -> Path:
     savemat(path, {"GTcls": {"Segmentation": mask}}, do_compression=True)
     return path

@@ -7,16 +7,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-from campaigns.faults import OF_WHAT_IS_DONE, WRITERS, Campaign, tree
 from campaigns.kills import files_result, run_result
 from disk import disk
 from tiny import teaching
 from trees import camvid
 from warm import TRAINED, Warm
 
-from adapt.cli.sweep import UNWRITTEN
 from adapt.disk import checkpoint
 from adapt.disk.files import unwritten
 from adapt.settings.commands import DistortConfig
@@ -68,30 +65,6 @@ def test_r16_a_disk_that_fills_up_anywhere_costs_nothing(
         assert "Traceback" not in capfd.readouterr().err, "the writer's thread says nothing"
         if full % 7 == 1 or make is distorted:
             assert make(tmp_path, out) == wanted
-
-
-def test_r16_a_sample_of_the_campaigns_writes_by_the_real_script(
-    tmp_path: Path, warm: Warm
-) -> None:
-    """tests/campaigns/faults.py as its user meets it: the status, a line that names the file,
-    nothing half written, and the same command ends as one that was never disturbed."""
-    (_, *given), campaign = WRITERS["train"], Campaign(tmp_path, ())
-    _, count = campaign.undisturbed(WRITERS["train"])
-
-    def trained(place: Path, fault: str = "none", status: int = 0) -> str:
-        done = warm.start("train.py", *given, cwd=place, fault=fault)
-        assert done.wait() == status
-        return done.stderr
-
-    trained(straight := campaign.copy())
-    for number in np.random.default_rng(8).integers(1, count, 2, endpoint=True):
-        place = campaign.copy()
-        said = trained(place, f"write_fails:{number}:{place}", UNWRITTEN)
-        assert said.startswith("error: new") and "Nothing is half written" in said
-        left = tree(place).items() - tree(straight).items()
-        assert all(name.endswith(OF_WHAT_IS_DONE) for name, _ in left)
-        trained(place)
-        assert tree(place) == tree(straight)
 
 
 @pytest.fixture

@@ -45,6 +45,7 @@ write_whole(Path(sys.argv[1]), b"half")
 """
 
 
+@pytest.mark.system
 def test_r23_a_killed_write_is_cleared_a_living_one_is_not(tmp_path: Path) -> None:
     place, living = tmp_path / "a.json", tmp_path / ".a.json.tmp-1"
     done = subprocess.run([sys.executable, "-c", KILLED, str(place)], check=False)

@@ -11,7 +11,7 @@ from pathlib import Path
 import image_trees
 import pytest
 import torch
-from commands import run, settings_of
+from commands import experiment, run
 from safetensors.torch import save_file
 
 from adapt.cli.study import study as run_study
@@ -22,10 +22,8 @@ from adapt.errors import InputError
 from adapt.evaluation.evaluate import evaluate
 from adapt.evaluation.rows import images_path, read_image_scores
 from adapt.networks import build_network
-from adapt.networks.pretrained import head_of
 from adapt.settings.commands import EvaluateConfig
 from adapt.settings.groups import AlsoConfig, NetworkConfig
-from adapt.settings.study import StudyConfig
 from adapt.settings.viz import ReportConfig
 from adapt.study.fine_tuning import FineTuning
 from adapt.training.schedules import factor
@@ -36,10 +34,6 @@ ROOT = Path(__file__).resolve().parents[2]
 EXPERIMENTS = sorted(p.stem for p in (ROOT / "configs/experiment").glob("li2018_*.yaml"))
 LIGHT = "shufflenet_v2_x0_5"
 """0.3 million weights, where resnet18 has 11."""
-
-
-def made(name: str, *overrides: str) -> StudyConfig:
-    return settings_of("study", f"experiment={name}", *overrides)
 
 
 SEGMENTATION = {
@@ -56,7 +50,7 @@ SEGMENTATION = {
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_experiments_have_the_papers_settings(name: str) -> None:
-    config = made(name)
+    config = experiment(name)
     stage, protocols = config.supervised, list(config.protocols.values())
     assert (stage.start, stage.schedule.optimizer, stage.schedule.momentum) == (
         "imagenet", "sgd", 0.9,
@@ -82,28 +76,8 @@ def test_experiments_have_the_papers_settings(name: str) -> None:
     assert [p.window for p in protocols] == windows
 
 
-@pytest.mark.parametrize(
-    ("name", "share", "tolerance"),
-    [("fcn8s_vgg16", 0.05, 0.05), ("dilated_resnet101", 0.1, 0.05),
-     ("deeplabv2_resnet101", 3.4, 0.25), ("pspnet_resnet101", 37.5, 0.3)],
-)  # fmt: skip
-def test_the_share_of_new_parameters_is_the_papers(
-    name: str, share: float, tolerance: float
-) -> None:
-    """000, section IV.D.4: FCN below 0.1 %, ResNet-101 0.1 %, DeepLab 3.4 %, PSPNet 37.5 %."""
-    config = NetworkConfig(name=name, auxiliary=0.4 if name.startswith("pspnet") else 0)
-    with torch.device("meta"):
-        net = build_network(config, 19)
-    parameters = {k: p.numel() for k, p in net.named_parameters()}
-    new = head_of(config, net) & parameters.keys()
-    if name.startswith("pspnet"):
-        new = {k for k in parameters if not k.startswith("backbone.")}
-    found = 100 * sum(parameters[k] for k in new) / sum(parameters.values())
-    assert found == pytest.approx(share, abs=tolerance)
-
-
 def test_trainings_differ_in_penalty_and_seed_only(tmp_path: Path) -> None:
-    config = made("li2018_dogs120", f"runs={tmp_path}", "seeds=[0,7]")
+    config = experiment("li2018_dogs120", f"runs={tmp_path}", "seeds=[0,7]")
     planned = FineTuning(config)
     first = planned.tuning(0, "l2")
     for seed in config.seeds:
@@ -120,7 +94,7 @@ def test_trainings_differ_in_penalty_and_seed_only(tmp_path: Path) -> None:
 def test_shares_and_frozen_layers_come_after_the_penalties(tmp_path: Path) -> None:
     """And what all start from comes before them, with its Fisher information and its analyses."""
     rate = "settings.l2.schedule.lr=0.3"
-    config = made("camvid_transfer", f"runs={tmp_path}", "seeds=[3]", "shares=[0.25]", rate)
+    config = experiment("camvid_transfer", f"runs={tmp_path}", "seeds=[3]", "shares=[0.25]", rate)
     planned = FineTuning(config)
     runs = {Path(t.run).name: t for t in planned.tunings(3)}
     names = list(config.penalties)
@@ -153,7 +127,7 @@ def test_a_source_task_is_learnt_and_what_is_kept_of_it_is_told(
     world: Path, tmp_path: Path, voc_tree: Callable[..., Path]
 ) -> None:
     """001's Table 5 by one command: its column is that of the analyses."""
-    config = made(
+    config = experiment(
         "camvid_transfer", f"data.root={world / 'd1'}", f"runs={tmp_path / 'runs'}", "device=cpu",
         "data.parts={fit: 0.75, tune: 0.25}", "data.resize=[48,64]", "data.crop=[32,40]",
         "network.width=0.03125", "pretraining.data.name=voc",
@@ -181,7 +155,7 @@ def test_classifiers_come_from_a_source_whose_images_are_here(tmp_path: Path) ->
     image_trees.indoor67(tmp_path / "photos")
     image_trees.folders(tmp_path / "source")
     torch.save(build_network(NetworkConfig(name=LIGHT), 3).state_dict(), tmp_path / "w.pth")
-    run_study(made(
+    run_study(experiment(
         "li2018_indoor67", f"data.root={tmp_path / 'photos'}", f"network.name={LIGHT}",
         "data.resize=[40,40]", "data.crop=[32,32]", "batch=6", "seeds=[0]", "supervised.steps=2",
         f"runs={tmp_path / 'runs'}", "device=cpu", "~penalties.l2", "~penalties.l2_sp",
@@ -209,7 +183,7 @@ def test_classifiers_come_from_a_source_whose_images_are_here(tmp_path: Path) ->
 )
 def test_what_a_study_would_not_use_is_refused(name: str, given: str, message: str) -> None:
     with pytest.raises(InputError, match=message):
-        FineTuning(made(name, given))
+        FineTuning(experiment(name, given))
 
 
 @pytest.fixture(scope="module")
@@ -270,12 +244,14 @@ def test_it_goes_on_where_it_was_stopped(
 ) -> None:
     (indoor / "runs/seed1/l2_sp/metrics_indoor67_d1_test_crops10.json").unlink()
     monkeypatch.chdir(indoor)
-    run_study(made("li2018_indoor67", *SMALL[1:], "device=cpu"))
+    run_study(experiment("li2018_indoor67", *SMALL[1:], "device=cpu"))
     done = [line for line in capsys.readouterr().out.splitlines() if "] done" in line]
     assert len(done) == 1 and "[12/12]" in done[0]
     penalty = read_config(indoor / "runs/seed1/l2_sp")["penalty"]
     assert (penalty["name"], penalty["alpha"], penalty["beta"]) == ("l2_sp", 0.01, 0.01)
-    gone = made("li2018_indoor67", *SMALL[1:], "supervised.start=backbone:no.pth", "runs=gone")
+    gone = experiment(
+        "li2018_indoor67", *SMALL[1:], "supervised.start=backbone:no.pth", "runs=gone"
+    )
     with pytest.raises(InputError, match=r"^no\.pth: no such file"):
         run_study(gone)
     assert not (indoor / "gone").exists()
@@ -290,7 +266,7 @@ def test_equal_counts_make_the_papers_figure_comparable(
             data |= {"train": 12, "evaluated": 6, "classes": 3}
     (tmp_path / "papers.json").write_text(json.dumps(papers))
     monkeypatch.setattr("viz.report.comparison.PAPERS", tmp_path / "papers.json")
-    config = made("li2018_indoor67", f"runs={indoor / 'runs'}")
+    config = experiment("li2018_indoor67", f"runs={indoor / 'runs'}")
     assert all(row["same_counts"] for row in compare(FineTuning(config))["rows"])
 
 
@@ -302,7 +278,7 @@ def test_a_segmentation_study_from_a_body_to_its_class_table(
     config = NetworkConfig(name="fcn8s_vgg16", width=1 / 32)
     save_file(build_network(config, 81).state_dict(), tmp_path / "coco.safetensors")
     monkeypatch.chdir(tmp_path)
-    run_study(made(
+    run_study(experiment(
         "li2018_sbd_pspnet", "network=fcn8s_vgg16", "network.width=0.03125", "network.auxiliary=0",
         "device=cpu",
         "supervised.schedule.name=constant", "supervised.start=backbone:coco.safetensors",
@@ -337,7 +313,7 @@ def test_the_papers_figures_are_consistent_and_belong_to_the_experiments() -> No
     for figure in tables:
         assert len(figure["per_class"]) == 19
         assert statistics.mean(figure["per_class"]) == pytest.approx(figure["mean"], abs=0.06)
-    configs = {name: made(name) for name in EXPERIMENTS}
+    configs = {name: experiment(name) for name in EXPERIMENTS}
     assert {f["paper"] for f in papers["figures"]} == papers["papers"].keys()
     assert {
         re.sub("_(star|coco|extra|101)$", "", f["experiment"]) for f in papers["figures"]

@@ -7,16 +7,14 @@ from pathlib import Path
 import pytest
 import torch
 from archives import make_archives
-from commands import settings_of
+from commands import experiment
 from torchvision import models
 from trees import d3, lip
 
 from adapt.cli.study import study
 from adapt.data import load
 from adapt.disk.files import read_json
-from adapt.disk.runs import read_config
 from adapt.networks.sunet import SUNetClassifier
-from adapt.settings.study import StudyConfig
 from adapt.study.fine_tuning import FineTuning
 from adapt.training.schedules import factor
 
@@ -29,14 +27,10 @@ SMALL = (
 )  # fmt: skip
 
 
-def made(name: str, *overrides: str) -> StudyConfig:
-    return settings_of("study", f"experiment={name}", *overrides)
-
-
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_experiments_have_the_theses_settings(name: str) -> None:
     """Section 6.1, tables 6.1 and 6.2."""
-    config, number = made(name), int(name[-1])
+    config, number = experiment(name), int(name[-1])
     first, pretrained, both = number < 3, number % 2 == 0, number > 6
     stage, schedule, data = config.supervised, config.supervised.schedule, config.data
     assert (data.crop, data.scale, data.rotate, data.flip) == ([512, 512], [0.5, 2.0], 10.0, True)
@@ -83,7 +77,7 @@ def test_the_first_series_runs_from_imagenet_on_vocs_and_sbds_layout(
     weights = models.ResNet18_Weights.IMAGENET1K_V1
     monkeypatch.setattr(weights.value, "url", "https://example.org/resnet18.pth")
     torch.save(models.resnet18().state_dict(), cache / "resnet18.pth")
-    study(made(
+    study(experiment(
         "thesis_e2", "data.root=VOCdevkit/VOC2012", "data.sbd=benchmark_RELEASE/dataset",
         "~penalties.none", "~penalties.l2_1em4", "~penalties.l2_1em3", *SMALL,
     ))  # fmt: skip
@@ -102,18 +96,6 @@ def imagenet() -> None:
     torch.save(SUNetClassifier(1000, 1 / 16).state_dict(), "data/sunet64_imagenet.pth")
 
 
-def test_the_second_series_runs_from_imagenet_on_lips_layout(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    lip(tmp_path / "lip")
-    monkeypatch.chdir(tmp_path)
-    imagenet()
-    study(made("thesis_e6", "data.root=lip", "network.width=0.0625", *SMALL))
-    run = Path("runs/seed0/l2")
-    assert read_config(run)["schedule"]["shared_multiplier"] == 0.1
-    assert len(read_json(next(run.glob("metrics_lip_d1_val*.json")))["truth"]["iou"]) == 20
-
-
 def test_both_tasks_are_trained_together_on_two_data_sets_and_on_one(
     voc_tree: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -124,8 +106,10 @@ def test_both_tasks_are_trained_together_on_two_data_sets_and_on_one(
     monkeypatch.chdir(tmp_path)
     imagenet()
     small = ("network.width=0.0625", *SMALL)
-    two = made("thesis_e8", "data.root=voc", "data.train_split=train", "also.root=lip", *small)
-    one = made(
+    two = experiment(
+        "thesis_e8", "data.root=voc", "data.train_split=train", "also.root=lip", *small
+    )
+    one = experiment(
         "thesis_e8", "data=d3", "data.root=both", "data.sbd=sbd", "+data.tasks.parts={}",
         "also.name=", "supervised.schedule.asynchronous=0", "name=thesis_e8_d3", *small[:-2],
         "runs=d3", "report=none",

@@ -7,13 +7,12 @@ import pytest
 import torch
 from safetensors.torch import save_file
 from tiny import adapting, refused, same, teaching, weights
-from torchvision.models.segmentation import fcn_resnet50
 
 from adapt.disk.files import read_json
 from adapt.disk.runs import read_config
 from adapt.errors import InputError
 from adapt.evaluation.evaluate import evaluate
-from adapt.networks.saved import is_file, is_run, load_complete, start_point_of
+from adapt.networks.saved import is_file, is_run, start_point_of
 from adapt.settings.commands import EvaluateConfig
 from adapt.settings.groups import DataConfig, NetworkConfig
 from adapt.training.train import train
@@ -89,17 +88,6 @@ def test_a_slip_of_the_pen_is_noticed(world: Path, tmp_path: Path) -> None:
         train(teaching(world, run=str(tmp_path / "run"), start="imagnet"))
 
 
-def test_a_file_of_other_classes_is_named(world: Path, tmp_path: Path) -> None:
-    two = DataConfig(
-        name="pairs", root=str(world / "d1/train"), target=str(world / "d2/train"),
-        classes=["a", "b"],
-    )  # fmt: skip
-    file = stored(tmp_path, "bare", world)
-    config = adapting(world, tmp_path / "run", data=two, network=NETWORK, teacher=str(file))
-    with pytest.raises(InputError, match=r"w\.pth has 11 outputs; the data has 2 classes: a, b"):
-        train(config)
-
-
 def test_the_kind_of_a_source_shows_in_its_name(tmp_path: Path) -> None:
     assert is_file("a/b.pth") and is_file("w.safetensors") and not is_file("runs/teacher")
     (tmp_path / "v1.pt").mkdir()
@@ -113,15 +101,3 @@ def test_evaluating_a_bare_file_says_how_to_make_it_a_run(world: Path, tmp_path:
     file = stored(tmp_path, "bare", world)
     with pytest.raises(InputError, match=rf"start={file} steps=0"):
         evaluate(EvaluateConfig(teacher=str(file), domain="d1"))
-
-
-def test_torchvisions_own_checkpoints_fit_with_their_auxiliary_head(tmp_path: Path) -> None:
-    """As their reference script saves them: under `model`, with aux_classifier; outputs counted."""
-    source = fcn_resnet50(weights=None, weights_backbone=None, num_classes=7, aux_loss=True)
-    torch.save({"model": source.state_dict(), "epoch": 3}, tmp_path / "w.pth")
-    config = NetworkConfig(name="fcn_resnet50")
-    found = load_complete(str(tmp_path / "w.pth"), config, (), "teacher", (64, 64))
-    assert found.classes == tuple(f"class {i}" for i in range(7))
-    x = torch.randn(1, 3, 17, 25)
-    with torch.no_grad():
-        assert torch.equal(found.net.eval()(x)["out"], source.eval()(x)["out"])

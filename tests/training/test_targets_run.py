@@ -23,6 +23,7 @@ def targets(world: Path) -> dict[str, str]:
     return {"photocopy": str(world / "d2"), "ripple": str(out)}
 
 
+@pytest.mark.system
 def test_the_command_tells_each_apart_and_evaluate_takes_each_as_usual(
     world: Path, tmp_path: Path, targets: dict[str, str]
 ) -> None:

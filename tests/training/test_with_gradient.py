@@ -25,7 +25,7 @@ def backward_reaches(net: nn.Module, taps: list[str]) -> set[str]:
         ("deeplab_vgg16", ["pool3"]),
         ("deeplab_vgg16", ["pool1", "pool5"]),
         ("fcn16s_vgg16", [LOGITS]),
-        ("pspnet_resnet50", ["pool2"]),
+        ("fcn32s_resnet18", ["pool2"]),
         ("lraspp_mobilenet_v3_large", ["pool2", LOGITS]),
     ],
 )

@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 from commands import ROOT, python
 
-from adapt.settings import choices
-from transforms import FILTERS, SOURCES, cubism_sources, ripple_displacement, ripple_sources
+from transforms import FILTERS, cubism_sources, ripple_displacement, ripple_sources
 
 Filter = Callable[..., np.ndarray]
 every_filter = pytest.mark.parametrize("apply", FILTERS.values(), ids=FILTERS.keys())
@@ -21,11 +20,6 @@ def image() -> np.ndarray:
     rng = np.random.default_rng(5)
     blocks = np.kron(rng.integers(0, 200, (4, 5, 3)), np.ones((4, 4, 1), int))[:13, :17]
     return (blocks + rng.integers(0, 56, blocks.shape)).astype(np.uint8)
-
-
-def test_the_settings_know_all_filters() -> None:
-    assert tuple(FILTERS) == choices.FILTERS
-    assert SOURCES.keys() < FILTERS.keys()
 
 
 def test_numba_is_imported_by_the_first_call_only() -> None:

@@ -14,7 +14,7 @@ from torchvision.models.segmentation import fcn_resnet50
 
 from adapt.errors import InputError
 from adapt.networks.deeplab_vgg16 import DeepLabVGG16
-from adapt.networks.layers import Layer, main_path, trace
+from adapt.networks.layers import main_path, trace
 from adapt.settings.groups import NetworkConfig
 from adapt.settings.viz import LayersConfig
 from viz.layers.command import layers, listed, short, stride_of, table_of
@@ -28,17 +28,13 @@ def fcn() -> nn.Module:
     return fcn_resnet50(weights=None, weights_backbone=None, num_classes=5).eval()
 
 
-def named(found: list[Layer]) -> dict[str, Layer]:
-    return {x.name: x for x in found}
-
-
 def test_stride_is_known_in_spite_of_rounding() -> None:
-    found = named(trace(DeepLabVGG16(5, width=1 / 32), (321, 33)))
+    found = {x.name: x for x in trace(DeepLabVGG16(5, width=1 / 32), (321, 33))}
     assert [stride_of(found[f"pool{i}"]) for i in range(1, 6)] == ["2", "4", "8", "8", "8"]
     flat = nn.Sequential(nn.Conv2d(3, 5, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten())
-    assert stride_of(named(trace(flat, SIZE))["2"]) == "-"
+    assert stride_of(trace(flat, SIZE)[2]) == "-"
     flat = nn.Sequential(nn.Conv2d(3, 5, 1, stride=(2, 4)))
-    assert stride_of(named(trace(flat, SIZE))["0"]) == "2x4"
+    assert stride_of(trace(flat, SIZE)[0]) == "2x4"
 
 
 def test_table_is_aligned_and_holds_what_was_asked(fcn: nn.Module) -> None:
