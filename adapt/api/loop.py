@@ -1,5 +1,6 @@
 """The parts of the method for a training loop of one's own: maps, loss, penalty, Fisher, scores."""
 
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -8,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from adapt.data.images import index_type, void_of
-from adapt.data.objects import array_of, parts_of
+from adapt.data.objects import array_of, parts_of, warn_of_unit
 from adapt.data.sampling import tensor
 from adapt.errors import InputError, listing, unknown
 from adapt.evaluation.metrics import Scores, scores_of, tally
@@ -37,8 +38,11 @@ def taps(net: nn.Module, images: Tensor, names: Iterable[str]) -> dict[str, Tens
         names: of layers (`named_modules()`, aliases), or `logits` for the network's own output.
 
     Raises:
-        InputError: a layer that is not there, not reached, or no map.
+        InputError: a layer that is not there, not reached, called several times until the deepest
+            of them, or no map; or torch.inference_mode, which cannot tell what is overwritten.
     """
+    if torch.is_inference_mode_enabled():
+        raise InputError("taps: not under torch.inference_mode; torch.no_grad does the same here")
     return forward(net, images, names)
 
 
@@ -63,9 +67,13 @@ def regression_loss(
             each layer, {layer: variance}.
 
     Raises:
-        InputError: an unknown distance, or an option that it does not have.
+        InputError: an unknown distance, an option that it does not have, no layers, or one whose
+            maps are not given.
     """
-    weights = dict.fromkeys(student, 1 / len(student)) if weights is None else weights
+    weights = dict.fromkeys(student, 1 / max(1, len(student))) if weights is None else weights
+    for what, maps in (("student", student), ("teacher", teacher)):
+        if strange := weights.keys() - maps.keys():
+            raise unknown(f"regression_loss: {what}: layer", min(strange), maps)
     if strange := options.keys() - OPTIONS.keys():
         raise unknown("regression_loss: option", min(strange), OPTIONS)
     config = RegressionConfig(1.0, dict(weights), distance, **options)
@@ -108,10 +116,19 @@ class Penalty(Omega):
 
     def attach(self, optimizer: torch.optim.Optimizer) -> None:
         """From now on every step of the optimiser includes the pull; where it is given a closure
-        that computes the gradient (Lightning does that), after the closure."""
+        that computes the gradient (Lightning does that), after the closure.
+
+        Raises:
+            InputError: in a step whose gradients are scaled still (GradScaler, fused optimisers).
+        """
 
         def before(opt: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
             closure = kwargs.get("closure", args[1] if len(args) > 1 else None)
+            if getattr(opt, "grad_scale", None) is not None:
+                raise InputError(
+                    "Penalty: the gradients are scaled until the fused optimiser's step, which "
+                    "divides the pull too; call scaler.unscale_(optimizer) before scaler.step"
+                )
             if closure is None:
                 return self.before_step(opt)
 
@@ -177,9 +194,9 @@ def evaluate(
 
     Args:
         net: normalised images (B, C, H, W) -> logits; moved to the device, its modes left alone.
-        data: a map-style data set or a DataLoader of (image, label), label (H, W) with 255 = void
-            (65535 where the network has more than 255 classes); with a teacher of pairs
-            (x1, x2[, valid]). Images as in `fit`.
+        data: a map-style data set or a DataLoader of (image, label), label (H, W) of integers with
+            255 = void (65535 where the network has more than 255 classes); with a teacher of pairs
+            (x1, x2[, valid]). Images as in `fit`: floating point ones count as normalised.
         teacher: sees x1; its classes are the truth for what `net` says of x2. None = labels.
         mean: of each channel of uint8 images, in the network's order and range.
         std: standard deviation likewise.
@@ -234,9 +251,19 @@ def labels_of(labels: Any, count: int, classes: int) -> np.ndarray:
     """The index masks (B, H, W) of `count` images.
 
     Raises:
-        InputError: a value that is neither a class nor void.
+        InputError: values that are no integers, masks of another shape, or a value that is neither
+            a class nor void.
     """
     found = np.asarray(labels)
+    if (
+        found.dtype.kind not in "iu"
+        or found.ndim < 2
+        or found.size != count * math.prod(found.shape[-2:])
+    ):
+        raise InputError(
+            f"evaluate: labels of {count} image(s) are {found.dtype} {found.shape}; they must be "
+            "integers (H, W) of each"
+        )
     known = ((found >= 0) & (found < classes)) | (found == void_of(classes))
     if not known.all():
         raise InputError(
@@ -254,6 +281,8 @@ def items_of(data: Any) -> Iterator[Any]:
 def batch_of_images(images: Any) -> Tensor:
     """(B, C, H, W) of a batch, or of one image in any form that pairs may have."""
     if isinstance(images, Tensor) and images.ndim == 4:
+        if images.is_floating_point():
+            warn_of_unit(images)
         return images
     return tensor(array_of(images, "the image", "data"))[None]
 

@@ -11,16 +11,26 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import safetensors.torch
+import yaml
 from torch import nn
 from torch.utils.data import DataLoader
 
 from adapt.data.objects import Pairs, offer
-from adapt.disk.files import write_whole
+from adapt.disk.files import read_yaml, sha256, write_json, write_whole
 from adapt.disk.lock import whole_folder
-from adapt.disk.runs import CONFIG, STUDENT, TEACHER, read_config, read_metrics
+from adapt.disk.runs import (
+    CONFIG,
+    STUDENT,
+    SUMMARY,
+    TEACHER,
+    begun,
+    read_config,
+    read_metrics,
+    read_summary,
+)
 from adapt.errors import InputError
 from adapt.machine.processes import on_rank_zero, processes
-from adapt.networks.factory import COMPILED, given
+from adapt.networks.factory import COMPILED, given, giving
 from adapt.networks.preprocessing import with_preprocessing
 from adapt.networks.saved import load_model
 from adapt.settings.commands import MergeConfig
@@ -71,8 +81,13 @@ class Result:
             raise InputError(f"save: {target} exists already; give a new folder")
         with whole_folder(target, "save") as new:
             shutil.copytree(self.run, new, dirs_exist_ok=True)
-            record = (new / CONFIG).read_text(encoding="utf-8")  # names the teacher in the folder
-            write_whole(new / CONFIG, record.replace(str(self.run), str(target)))
+            record = read_yaml(new / CONFIG)
+            for name in ("run", "teacher", "start"):  # which may name the folder or a file in it
+                place = Path(str(record.get(name)))
+                if place.is_relative_to(self.run):
+                    record[name] = str(target / place.relative_to(self.run))
+            write_whole(new / CONFIG, yaml.safe_dump(record, sort_keys=False))
+            write_json(new / SUMMARY, read_summary(new) | {"config": sha256(new / CONFIG)})
         return target
 
     def report(self, path: str | Path) -> Path:
@@ -115,10 +130,10 @@ def fit(
             names to folders of several new domains; or a map-style data set of (x1, x2) or
             (x1, x2, valid); or a DataLoader of such batches. Images are uint8 or
             uint16, arrays (H, W, C) or tensors (C, H, W), RGB where C is 3, and are normalised
-            here; floating point ones count as normalised. `valid` (H, W) marks the pixels at which
-            both show the same thing. A data set is shuffled and mirrored as files are; a DataLoader
-            keeps its own order, gets no augmentation, and a run that is resumed passes over its
-            first batches.
+            here; floating point ones, also those in 0..1, count as normalised. `valid` (H, W) marks
+            the pixels at which both show the same thing. A data set is shuffled and mirrored as
+            files are; a DataLoader keeps its own order, gets no augmentation, and a run that is
+            resumed passes over its first batches.
         student: another network that is to learn from the teacher, a module or a function that
             makes it, and starts from its own weights; None = a copy of the teacher. It is not
             changed.
@@ -160,15 +175,18 @@ def fit(
     values["data"] |= preset("data", "pairs") | data_of(pairs, held_out)
     if isinstance(pairs, DataLoader):
         values["batch"] = pairs.batch_size or batch
-    with processes():
-        own = values["network"]
+    with processes(), giving():
+        own, contents = values["network"], dict[Path, bytes]()
         if student is not None:
             own = values["teacher_network"] = dict(own)
-            values["start"] = kept(student, folder / STUDENT, values["network"], "student")
-        values["teacher"] = kept(teacher, folder / TEACHER, own)
+            path = folder / STUDENT
+            values["start"] = named(student, path, values["network"], contents, "student")
+        values["teacher"] = named(teacher, folder / TEACHER, own, contents)
         for name, value in (settings or {}).items():
             place(values, name, value)
-        adapt(with_preprocessing(build(AdaptConfig, values)), on_step)
+        config = with_preprocessing(build(AdaptConfig, values))
+        on_rank_zero(lambda: keep(folder, contents))
+        adapt(config, on_step)
         result = read(folder)
     result._temporary = temporary
     return result
@@ -185,8 +203,9 @@ def load(run: str | Path, network: Network | None = None) -> Result:
     Raises:
         InputError: no such run, not finished, or a network that was not given or does not fit.
     """
-    trust(run, network)
-    return read(Path(run))
+    with giving():
+        trust(run, network)
+        return read(Path(run))
 
 
 def merge(
@@ -209,8 +228,9 @@ def merge(
             a folder that exists.
     """
     config = MergeConfig([str(one) for one in runs], [float(w) for w in weights], str(run))
-    trust(config.runs[0], network)
-    return read(merge_runs(config))
+    with giving():
+        trust(config.runs[0], network)
+        return read(merge_runs(config))
 
 
 def trust(run: str | Path, network: Network | None) -> None:
@@ -227,10 +247,14 @@ def read(folder: Path) -> Result:
 
 
 def place(values: dict[str, Any], name: str, value: Any) -> None:
-    """Set a setting by its name with dots."""
+    """Set a setting by its name with dots; InputError for one of what is no group, and for run."""
+    if name == "run":
+        raise InputError("settings: run is an argument of fit itself: run=")
     *groups, last = name.split(".")
     for group in groups:
         values = values.setdefault(group, {})
+        if not isinstance(values, dict):
+            raise InputError(f"settings: {name}: {group} is {values!r}, which has no {last}")
     values[last] = value
 
 
@@ -263,30 +287,41 @@ def is_path(value: Any) -> bool:
     return isinstance(value, str | Path)
 
 
-def kept(
-    network: Network | str | Path, path: Path, settings: dict[str, Any], what: str = "teacher"
+def named(
+    network: Network | str | Path,
+    path: Path,
+    settings: dict[str, Any],
+    contents: dict[Path, bytes],
+    what: str = "teacher",
 ) -> str:
-    """What the settings `teacher` and `start` name: a path as it is. A module's weights are kept in
-    the run's folder, and the module makes the architecture, the factory in `settings`.
+    """What the settings `teacher` and `start` name: a path as it is. A module's weights are the
+    content of a file in the run's folder, and it makes the architecture, the factory in `settings`.
 
     Raises:
-        InputError: the run was started from another network.
+        InputError: a function that makes no module.
     """
     if isinstance(network, str | Path):
         return str(network)
+    settings["factory"] = given("", network, "student " if what == "student" else "")
     net = network if isinstance(network, nn.Module) else network()
     if not isinstance(net, nn.Module):
         raise InputError(f"{what} is a {type(net).__name__}; it must be a module, or make one")
     own = {name.replace(f"{COMPILED}.", ""): v for name, v in net.state_dict().items()}
-    tensors = {name: v.detach().cpu().contiguous().clone() for name, v in own.items()}
-    content = safetensors.torch.save(tensors)
-    settings["factory"] = given("", network, "student " if what == "student" else "")
+    single = {k: v.float() if v.is_floating_point() else v for k, v in own.items()}
+    tensors = {name: v.detach().cpu().contiguous().clone() for name, v in single.items()}
+    contents[path] = safetensors.torch.save(tensors)
+    return str(path)
 
-    def keep() -> None:
-        if not path.is_file():
+
+def keep(run: Path, contents: Mapping[Path, bytes]) -> None:
+    """Write the weights that a run begins with into its folder.
+
+    Raises:
+        InputError: the run was started from other ones, or the folder is not a run's.
+    """
+    started = any(begun(run))
+    for path, content in contents.items():
+        if not (started and path.is_file()):
             write_whole(path, content)
         elif path.read_bytes() != content:
-            raise InputError(f"run: {path.parent} was started from another {what}; give a new run=")
-
-    on_rank_zero(keep)
-    return str(path)
+            raise InputError(f"run: {run} was started from another {path.stem}; give a new run=")

@@ -4,6 +4,7 @@ They are kept under one name, which stands where a configuration names a CSV of 
 that reads pairs so reads these as well, in this process.
 """
 
+import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from adapt.data.files import say_once
 from adapt.data.formats import Raster
 from adapt.data.images import prepared
 from adapt.data.samples import Sample
@@ -24,6 +26,8 @@ OBJECTS = "python:pairs"
 """`data.pairs` of a training whose pairs are objects."""
 FIELDS = ("x1", "x2", "valid")
 AS_IT_IS = DataConfig()
+FEW = 8
+"""Items by which data sets are told apart."""
 LIKE_FILES = {"1": "L", "P": "RGB", "PA": "RGB", "CMYK": "RGB", "YCbCr": "RGB"}
 """Modes of Pillow's images, and what files of these modes are read as."""
 
@@ -68,6 +72,21 @@ def samples_of(items: Sequence[Any]) -> list[Sample]:
     valid = len(items) > 0 and len(parts_of(items[0])) > 2
     names = [f"{place:08d}" for place in range(len(items))]
     return [Sample(n, Path(n), x2=Path(n), valid=Path(n) if valid else None) for n in names]
+
+
+def contents(items: Sequence[Any]) -> str:
+    """SHA-256 of a few evenly spaced items, which have no files by whose names they could be told
+    from others; empty where reading them twice gives two things (random augmentation)."""
+
+    def read() -> str:
+        digest = hashlib.sha256()
+        for place in np.linspace(0, len(items) - 1, min(FEW, len(items)), dtype=int).tolist():
+            for key, array in arrays_of(items[place], str(place)).items():
+                digest.update(f"{key} {array.dtype} {array.shape}".encode() + array.tobytes())
+        return digest.hexdigest()
+
+    first = read()
+    return first if first == read() else ""
 
 
 def parts_of(item: Any) -> tuple[Any, ...]:
@@ -121,11 +140,21 @@ def array_of(value: Any, key: str, name: str, config: DataConfig = AS_IT_IS) -> 
             "(H, W, C), of integers or normalised floating point"
         )
     if array.dtype.kind == "f":
+        warn_of_unit(array)
         return np.ascontiguousarray(array.astype(np.float32))
     bands, limits = config.reading(key)
     own = [] if picture else list(range(1, array.shape[2] + 1))
     top = np.iinfo(array.dtype).max if array.dtype in (np.uint8, np.uint16) else None
     return prepared(where, Raster(array, alpha, top), bands or own, limits)
+
+
+def warn_of_unit(images: np.ndarray | Tensor) -> None:
+    """A warning, once, of floating point images whose values are those of no normalised ones."""
+    if images.min() >= 0 and images.max() <= 1:
+        say_once(
+            "warning: images of floating point count as normalised, and all values of one are in "
+            "0..1: give uint8, which is normalised here, or normalise them by mean and std"
+        )
 
 
 def batches_of(loader: Iterable[Any], start: int, stop: int) -> Iterator[dict[str, Any]]:
@@ -161,6 +190,8 @@ def batch_of(item: Any, step: int) -> dict[str, Any]:
             f"pairs: a batch has {sizes}; what a DataLoader gives is taken as it is: bring both to "
             "one size in its data set, or give that with the setting data.resize"
         )
+    if found["x2"].is_floating_point():
+        warn_of_unit(found["x2"])
     if "valid" in found:
         found["valid"] = found["valid"].reshape(-1, *found["x1"].shape[2:]).ne(0).to(torch.uint8)
     names = [f"{place} of batch {step}" for place in range(len(found["x1"]))]

@@ -123,12 +123,7 @@ def claimed(
     """
     if not str(path) or str(path) == ".":
         raise InputError("run is empty: give the run's folder, for example run=runs/teacher")
-    refuse_links(path)
-    there = (path / CONFIG).is_file() and (path / CONFIG).stat().st_size > 0
-    kept = {} if there else checkpoint.settings(path / "checkpoints")
-    known = there or kept or not path.is_dir()
-    if not known and strangers(path, {LOCK, ENVIRONMENT, TEACHER, STUDENT}):
-        raise InputError(f"run: {path} exists and is not a run folder (it has no {CONFIG})")
+    there, kept = begun(path)
     with only_writer(path / LOCK, f"run: another process is writing {path}", keep=True):
         clear(path.iterdir(), (*OWN, "teacher_maps"))
         if there or kept:
@@ -143,6 +138,18 @@ def claimed(
         check_same(path, recorded, config, default)
         checkpoint.clean(path / "checkpoints")
         yield recorded
+
+
+def begun(path: Path) -> tuple[bool, dict[str, Any]]:
+    """Has a run's folder its config.yaml, and what settings has the newest checkpoint where not?
+    InputError for a folder of something else."""
+    refuse_links(path)
+    there = (path / CONFIG).is_file() and (path / CONFIG).stat().st_size > 0
+    kept = {} if there else checkpoint.settings(path / "checkpoints")
+    own = {LOCK, ENVIRONMENT, TEACHER, STUDENT}
+    if path.is_dir() and not (there or kept) and strangers(path, own):
+        raise InputError(f"run: {path} exists and is not a run folder (it has no {CONFIG})")
+    return there, kept
 
 
 def renew_environment(path: Path) -> None:
@@ -376,12 +383,6 @@ def read_summary(run: Path) -> dict[str, Any]:
         return read_record(Summary, run / SUMMARY)
     except InputError as error:
         raise InputError(f"{error}; {AGAIN}") from None
-
-
-def weights_of(run: Path) -> dict[str, str]:
-    """SHA-256 of the weights of a finished run and of its teacher, as its summary has them."""
-    summary = read_summary(run) if (run / SUMMARY).is_file() else {"inputs": {}}
-    return {"student": summary.get("model", ""), "teacher": summary["inputs"].get("teacher", "")}
 
 
 def read_environment(run: Path) -> dict[str, Any]:

@@ -7,8 +7,10 @@ must have been told the same one.
 
 import inspect
 import os
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from copy import deepcopy
 from fnmatch import fnmatchcase
 from functools import partial
@@ -31,7 +33,7 @@ TRUST = "FRA_TRUST"
 """Environment variable: factories that are trusted, as patterns between commas, `nets:*`."""
 
 _permitted: set[str] = set()
-_given: dict[str, Callable[..., nn.Module]] = {}
+_given: ContextVar[dict[str, Callable[..., nn.Module]]] = ContextVar("given")
 
 COMPILED = "_orig_mod"
 """Where torch.compile keeps the module that it compiled."""
@@ -39,8 +41,18 @@ OBJECT = "python:"
 """Begins the name of a network that was an object of Python and that no import finds."""
 
 
+@contextmanager
+def giving() -> Iterator[None]:
+    """What is `given` inside is forgotten afterwards: two objects of one class have one name."""
+    before = _given.set({})
+    try:
+        yield
+    finally:
+        _given.reset(before)
+
+
 def given(name: str, network: nn.Module | Callable[..., nn.Module], what: str = "") -> str:
-    """Let an object make the networks of a factory in this process: whoever passes it trusts it.
+    """Let an object make the networks of a factory inside `giving`: whoever passes it trusts it.
 
     Args:
         name: the factory that it stands for; empty = named after it.
@@ -49,14 +61,28 @@ def given(name: str, network: nn.Module | Callable[..., nn.Module], what: str = 
 
     Returns:
         The name, for `network.factory`: a function that can be imported has that of a factory.
+
+    Raises:
+        InputError: it is no module and cannot be called.
     """
+    if not callable(network):
+        kind = type(network).__name__
+        raise InputError(f"network is a {kind}; give a module, or a function that makes one")
     own: Any = type(network) if isinstance(network, nn.Module) else network
     label = getattr(own, "__qualname__", type(own).__name__)
     if not name:
-        findable = own is network and label.isidentifier() and own.__module__ != "__main__"
+        found = getattr(sys.modules.get(own.__module__), label, None)
+        findable = found is network and own.__module__ != "__main__"
         name = f"{own.__module__}:{label}" if findable else f"{OBJECT}{what}{label}"
-    _given[name] = partial(copied, network) if isinstance(network, nn.Module) else network
+    own = partial(trainable, network) if isinstance(network, nn.Module) else network
+    _given.get()[name] = own
     return name
+
+
+def trainable(net: nn.Module) -> nn.Module:
+    """A copy on the CPU, in which everything may train where the whole network was frozen."""
+    made = copied(net).cpu()
+    return made if any(p.requires_grad for p in made.parameters()) else made.requires_grad_()
 
 
 def copied(net: nn.Module) -> nn.Module:
@@ -80,6 +106,13 @@ def permit(factory: str) -> None:
         _permitted.add(factory)
 
 
+def stand_in(factory: str) -> str:
+    """The factory of a record; for an object of Python the one that the user names, if it is one
+    and the object itself is not there."""
+    lost = factory.startswith(OBJECT) and factory not in _given.get({})
+    return next(iter(_permitted)) if lost and len(_permitted) == 1 else factory
+
+
 def trusted(factory: str) -> bool:
     """Was the factory permitted, or does a pattern in FRA_TRUST fit it?"""
     patterns = os.environ.get(TRUST, "").split(",")
@@ -96,7 +129,8 @@ def imported(name: str, setting: str = "network.factory") -> Callable[..., Any]:
     if name.startswith(OBJECT):
         raise InputError(
             f"this network was the object {name.removeprefix(OBJECT)} in Python: adapt.load(run, "
-            "network=...) takes it again; for the commands, give adapt.fit a function of a module"
+            "network=...) takes it again, and a command takes network.factory=package.module:"
+            "function, which makes one of the same layers"
         )
     if not trusted(name):
         raise InputError(
@@ -134,14 +168,14 @@ def ended(error: SystemExit) -> str:
 
 def own_network(config: NetworkConfig, classes: int | dict[str, int]) -> nn.Module:
     """Call the factory with `network.arguments`, and with the number of classes, of several tasks
-    those of each, if it takes one.
+    those of each, if it takes one; the network's weights are float32.
 
     Raises:
         InputError: not permitted, not importable, no such function, arguments that it refuses, one
             that ends the program, or a result that is no nn.Module, or one that `plain` refuses.
     """
     name = config.factory
-    make = _given.get(name) or imported(name)
+    make = _given.get({}).get(name) or imported(name)
     arguments = dict(config.arguments)
     if odd := [argument for argument in arguments if not argument.isidentifier()]:
         raise InputError(f"network.arguments: {odd[0]!r} is no name of an argument")
@@ -161,7 +195,7 @@ def own_network(config: NetworkConfig, classes: int | dict[str, int]) -> nn.Modu
         raise InputError(f"network.factory={name}: called with {arguments}: {error}") from None
     if not isinstance(net, nn.Module):
         raise InputError(f"network.factory={name} returned a {type(net).__name__}, no nn.Module")
-    return plain(net, f"network.factory={name}")
+    return plain(net, f"network.factory={name}").float()
 
 
 def plain(net: nn.Module, what: str) -> nn.Module:

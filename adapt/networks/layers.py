@@ -3,191 +3,27 @@
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import takewhile
-from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
-from torch.utils.weak import TensorWeakRef
 
 from adapt.errors import InputError, unknown
 from adapt.machine.runtime import compiles, unguarded
 from adapt.networks.batchnorm import eval_mode
-from adapt.networks.maps import as_map, blank, elements
+from adapt.networks.maps import blank
+from adapt.networks.recorder import DROPOUT, ELEMENT, Layer, Recorder
 from adapt.networks.sizes import REFUSALS, unfit
-from adapt.networks.taps import LOGITS, aliases, first_logits, is_logits
+from adapt.networks.taps import LOGITS, is_logits
 
-NETWORK = "(network)"
-"""How tables call the last layer, the network itself, whose name in `named_modules()` is empty."""
 NEAR = 8
 """Choices that a message lists."""
-CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
 LINEAR = ("Conv", "Linear", "BatchNorm", "GroupNorm", "LayerNorm", "InstanceNorm")
 """Beginnings of the types whose maps the next activation or norm layer only finishes."""
-DROPOUT = "Drop"
-"""Part of the types whose output in training is another one than in eval mode."""
 LEAST = 4
 """Layers that a main path should have before blocks stay closed."""
-ELEMENT = "(element)"
-"""Type of a map in a list, tuple or mapping that a module returns."""
-
-
-@dataclass(frozen=True)
-class Layer:
-    """One named module in a forward pass of one image, or one map of several that it returns."""
-
-    name: str
-    """As in `named_modules()`; empty for the network itself. An element's follows its module's:
-    `encoder.2` of a list, `encoder.hidden_states.2` of an object."""
-    aliases: tuple[str, ...]
-    type: str
-    leaf: bool
-    """Has no modules inside."""
-    container: bool
-    """Is only a list or mapping of modules, such as a Sequential."""
-    parameters: int
-    """Of the module and of all modules in it."""
-    calls: int = 0
-    shape: tuple[int, ...] = ()
-    """Of its last output; () where it gave none."""
-    map: tuple[int, ...] = ()
-    """Of what is tapped: (C, h, w), or (C, N) of N tokens without a grid; () = no map."""
-    returned: str = ""
-    """Type of an output that is no tensor."""
-    stride: tuple[float, float] | None = None
-    """Input size over map size, height and width; None = there is no map (C, h, w)."""
-    same_as: str = ""
-    """The layer whose very output this one hands on (a Sequential its last member's)."""
-    overwritten_by: str = ""
-    """The layer in which an in-place operation changes this one's output afterwards."""
-    parameters_until: int = 0
-    """Of everything that has run when its output is there."""
-    macs: int = 0
-    """Multiply-accumulates of the module and of all modules in it."""
-    macs_until: int = 0
-    share: float = 0.0
-    """Its part of the network's multiply-accumulates, 0..1."""
-    share_until: float = 0.0
-    """The part that a pass computes which stops after it, 0..1."""
-
-    @property
-    def mapless(self) -> str:
-        """Why there is no one map to tap; empty = there is."""
-        if not self.calls:
-            return "never called"
-        if self.calls > 1:
-            return f"called {self.calls} times"
-        if self.returned:
-            return f"returns {self.returned}"
-        if self.map:
-            return ""
-        many = f"{self.shape[0]} of them for one image" if len(self.shape) in (3, 4) else ""
-        return f"no map: {many or f'{len(self.shape)} dimensions'}"
-
-    @property
-    def obstacle(self) -> str:
-        """Why it cannot be tapped beside deeper layers; empty = it can."""
-        lost = f"overwritten in {self.overwritten_by}" if self.overwritten_by else ""
-        return self.mapless or lost
-
-
-class _Recorder(TorchDispatchMode):
-    """Hooks of every module, what they saw in the order in which modules finish, and which outputs
-    an in-place operation changed. Outputs are held weakly: a tensor that is gone can no longer be
-    overwritten, and a large network's maps must not pile up."""
-
-    def __init__(self, net: nn.Module, size: tuple[int, int], counter: FlopCounterMode) -> None:
-        super().__init__()
-        self.size, self.counter = size, counter
-        self.names = {module: name for name, module in net.named_modules()}
-        self.aliases, self.layers = aliases(net), dict[str, Layer]()
-        self.overwritten: dict[str, str] = {}
-        self._running: list[tuple[str, int]] = []
-        self._parameters: dict[int, int] = {}
-        self._outputs: dict[str, tuple[TensorWeakRef, int]] = {}
-        self._writer = ""
-
-    def macs(self) -> int:
-        return self.counter.get_total_flops() // 2
-
-    def untouched(self, module: nn.Module) -> Layer:
-        """The layer before any call."""
-        name = self.names[module]
-        leaf = next(module.children(), None) is None
-        parameters = sum(p.numel() for p in module.parameters())
-        short = tuple(alias for alias, layer in self.aliases.items() if layer == name)
-        container = isinstance(module, CONTAINERS)
-        return Layer(name, short, type(module).__name__, leaf, container, parameters)
-
-    def before(self, module: nn.Module, inputs: tuple[object, ...]) -> None:
-        self._running.append((self.names[module], self.macs()))
-        if DROPOUT in type(module).__name__ and getattr(module, "inplace", False):  # in training
-            for name, (reference, _) in self._outputs.items():
-                if any(reference() is x for x in inputs):
-                    self.overwritten[name] = self.names[module]
-        self._parameters |= {id(p): p.numel() for p in module.parameters(recurse=False)}
-
-    def after(self, module: nn.Module, inputs: object, output: object) -> None:
-        (name, start), until = self._running.pop(), self.macs()
-        self._parameters |= {id(p): p.numel() for p in module.parameters()}
-        layer = self.layers.pop(name, None) or self.untouched(module)
-        self.note(layer, module, output if name else first_logits(module, output), until - start)
-        if not name and isinstance(output, list | tuple):
-            self.layers[name] = replace(self.layers[name], returned=type(output).__name__)
-        for path, element in elements(output) if name else ():
-            inside, new = f"{name}.{path}", Layer(f"{name}.{path}", (), ELEMENT, True, False, 0)
-            if inside not in self.names.values():
-                self.note(self.layers.pop(inside, new), module, element, 0)
-
-    def note(self, layer: Layer, module: nn.Module, output: object, macs: int) -> None:
-        """One more call of a layer, its output and its multiply-accumulates."""
-        shape = tuple(output.shape) if isinstance(output, Tensor) else ()
-        (height, width), found = self.size, tuple[int, ...]()
-        if isinstance(output, Tensor) and output.ndim in (3, 4) and output.shape[0] == 1:
-            found = tuple(as_map(output, module, self.size).shape[1:])
-        if 0 in found[1:]:
-            raise InputError(f"network: {layer.name or 'its output'} has no pixel: it is {shape}")
-        self.layers[layer.name] = replace(
-            layer,
-            calls=layer.calls + 1,
-            shape=shape,
-            map=found,
-            returned="" if isinstance(output, Tensor) else type(output).__name__,
-            stride=(height / found[1], width / found[2]) if len(found) == 3 else None,
-            same_as=self._keep(layer.name, output) if isinstance(output, Tensor) else "",
-            parameters_until=sum(self._parameters.values()),
-            macs=layer.macs + macs,
-            macs_until=self.macs(),
-        )
-
-    def __torch_dispatch__(
-        self, func: Any, types: Any, args: tuple = (), kwargs: Mapping[str, Any] | None = None
-    ) -> Any:
-        self._sweep()
-        result = func(*args, **(kwargs or {}))
-        if func._schema.is_mutable:  # the version of what it writes counts up after this call only
-            self._writer = self._running[-1][0] or NETWORK
-        return result
-
-    def _sweep(self) -> None:
-        """Note whose outputs the last in-place operation has changed."""
-        for name, (reference, version) in list(self._outputs.items()) if self._writer else ():
-            tensor = reference()
-            if tensor is not None and tensor._version != version:
-                self.overwritten[name] = self._writer
-            if tensor is None or tensor._version != version:
-                del self._outputs[name]
-        self._writer = ""
-
-    def _keep(self, name: str, output: Tensor) -> str:
-        """Watch an output; returns the earlier layer whose output it is."""
-        self._sweep()
-        owner = next((n for n, (kept, _) in self._outputs.items() if kept() is output), "")
-        self._outputs[name] = TensorWeakRef(output), output._version
-        return owner
 
 
 def trace(net: nn.Module, size: tuple[int, int]) -> list[Layer]:
@@ -206,7 +42,7 @@ def trace(net: nn.Module, size: tuple[int, int]) -> list[Layer]:
         InputError: the network cannot take an image of this size, or its output is no logits.
     """
     counter = FlopCounterMode(display=False)
-    recorder, refusal = _Recorder(net, size, counter), None
+    recorder, refusal = Recorder(net, size, counter), None
     with ExitStack() as stack:
         for module in recorder.names:
             stack.callback(module.register_forward_pre_hook(recorder.before).remove)
@@ -228,6 +64,7 @@ def trace(net: nn.Module, size: tuple[int, int]) -> list[Layer]:
         replace(
             layer,
             overwritten_by=recorder.overwritten.get(name, ""),
+            used=recorder.used(layer.same_as or name),
             share=layer.macs / total,
             share_until=layer.macs_until / total,
         )
@@ -275,10 +112,10 @@ def auto_taps(layers: Sequence[Layer]) -> dict[str, float]:
     linearly with depth and add up to 1.
 
     Strides are powers of two, rounded. On the way down only the main path counts, so that no branch
-    inside a block does. Dropout's output and pyramid pooling (Zhao et al. 2017), whose few cells
-    are no stride, never do. The maps at the end that have as many channels as the logits are taken
-    for logits, unless they are rectified. Of the layers that hand on the same map the outermost is
-    named, before dropout.
+    inside a block does. Dropout's output, what the logits do not depend on (an auxiliary head) and
+    pyramid pooling (Zhao et al. 2017), whose few cells are no stride, never do. The maps at the end
+    that have as many channels as the logits are taken for logits, unless they are rectified. Of the
+    layers that hand on the same map the outermost is named, before dropout.
 
     Returns:
         Name -> weight in the order of the forward pass; empty where the second half of the
@@ -288,7 +125,7 @@ def auto_taps(layers: Sequence[Layer]) -> dict[str, float]:
     dropouts = {x.name for x in layers if DROPOUT in x.type}
     unfit = {x.name for x in layers if {x.name, x.overwritten_by} & dropouts}
     unfit |= {x.name for x in pooled(layers)}
-    fit = (x for x in layers if x.stride and not x.obstacle and x.map[1:] != (1, 1))
+    fit = (x for x in layers if x.used and x.stride and not x.obstacle and x.map[1:] != (1, 1))
     maps = [x for x in fit if (x.same_as or x.name) not in unfit]
     rectified = {x.name for x in layers if "LU" in x.type}  # ReLU, PReLU, GELU, SiLU
     while maps and maps[-1].map[0] == logits.shape[1]:
@@ -377,7 +214,8 @@ def main_path(layers: Sequence[Layer]) -> list[Layer]:
     path: list[Layer] = []
     for left in range(LEAST):
         names = set(opened("", left))
-        every = [x for x in layers if x.name in names and x.calls == 1 and not x.returned]
+        called = (x for x in layers if x.name in names and x.calls == 1 and x.used)
+        every = [x for x in called if not x.returned]
         path, seen = [], set()
         for layer, following in zip(every, [*every[1:], None], strict=True):
             owner = layer.same_as or layer.name

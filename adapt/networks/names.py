@@ -1,7 +1,7 @@
 """Weights files that other programs wrote: their tensors by the names of a network here."""
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from itertools import accumulate, takewhile
 from operator import add
 from pathlib import Path
@@ -15,6 +15,8 @@ from adapt.machine.runtime import say
 
 WEIGHTS = "model.safetensors"
 """The file in a run's folder that has its network's weights."""
+COUNTER = "num_batches_tracked"
+"""A buffer of batch norm that older files lack and that nothing here depends on."""
 AUXILIARY = ("aux_classifier.", "auxiliary_head.")
 """Heads that torchvision's and mmseg's segmentation networks have for training only."""
 
@@ -39,20 +41,49 @@ def renamed(name: str, keys: Mapping[str, str]) -> str:
     return name
 
 
+def wholes(names: Iterable[str], keys: Mapping[str, str], known: Collection[str]) -> list[str]:
+    """The prefixes, '' among them, under each of which all `known` names stand; of several those
+    that are `keys`."""
+    needed = {name for name in known if not name.endswith(COUNTER)}
+    below = {"": [*names]}
+    for name in below[""]:
+        for prefix in accumulate(f"{part}." for part in name.split(".")[:-1]):
+            below.setdefault(prefix, []).append(name.removeprefix(prefix))
+    found = [
+        prefix
+        for prefix, rest in below.items()
+        if len(rest) >= len(needed) and needed.issubset(renamed(name, keys) for name in rest)
+    ]
+    return [prefix for prefix in found if prefix.rstrip(".") in keys] or found
+
+
 def read_named(
     source: str, keys: Mapping[str, str], known: Collection[str]
 ) -> tuple[dict[str, Tensor], str]:
     """Tensors of `FILE` or `FILE@KEY`, and the file's SHA-256.
 
-    A prefix that all names share, but for those of auxiliary heads, is taken off where more of the
-    rest is `known` (`module.`, `model._orig_mod.`); then `keys` rename. Half precision becomes
-    float32. A line says each of these. Auxiliary heads that are not `known` are left out.
+    Where all that is `known` stands under one prefix, what stands beside it is left aside (the
+    weights of a loss). A prefix that all names share, but for those of auxiliary heads, is taken
+    off where more of the rest is `known` (`module.`, `model._orig_mod.`); then `keys` rename. Half
+    precision becomes float32. A line says each of these. Auxiliary heads that are not `known` are
+    left out.
 
     Raises:
-        InputError: as `read_tensors`, or `keys` give two tensors one name.
+        InputError: as `read_tensors`, `keys` give two tensors one name, or the file has several
+            networks of these names, none of which is a key.
     """
     path, key = place_of(source)
     tensors = read_tensors(path, key)
+    if whole := wholes(tensors, keys, known):
+        if len(whole) > 1:
+            raise InputError(
+                f"{source} has several such networks, under {listing(whole)}; "
+                f"network.keys={{{whole[-1].rstrip('.')}: ''}} takes one"
+            )
+        kept = (*whole, *AUXILIARY)
+        if aside := [name for name in tensors if not name.startswith(kept)]:
+            say(f"{source}: {listing(aside)}, beside the network {whole[0]!r}, left aside")
+        tensors = {name: v for name, v in tensors.items() if name.startswith(kept)}
     parts = zip(*(n.split(".")[:-1] for n in tensors if not n.startswith(AUXILIARY)), strict=False)
     shared = [f"{every[0]}." for every in takewhile(lambda every: len(set(every)) == 1, parts)]
     prefixes = accumulate(shared, initial="")

@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from importlib import import_module
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
@@ -33,6 +34,8 @@ def own_first(folder: Path) -> Iterator[None]:
     """Inside, the folder comes first on the path, and its own modules hide this project's of the
     same name; afterwards it comes last, and these names mean the project's again."""
     here, names = str(folder), [n for n in OURS if folder != ROOT and is_module(folder, n)]
+    for name in names:  # the project's, before the folder is on the path
+        import_module(name)
 
     def taken() -> dict[str, ModuleType]:
         return {k: sys.modules.pop(k) for k in [*sys.modules] if k.partition(".")[0] in names}

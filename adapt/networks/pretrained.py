@@ -17,7 +17,7 @@ from adapt.machine.runtime import say
 from adapt.networks import TORCHVISION
 from adapt.networks.batchnorm import BatchNorm
 from adapt.networks.heads import Heads
-from adapt.networks.names import WEIGHTS, read_named
+from adapt.networks.names import COUNTER, WEIGHTS, read_named
 from adapt.networks.planned import planned
 from adapt.networks.taps import tasks_of
 from adapt.settings.choices import BACKBONE, CLASSIFIERS
@@ -29,8 +29,6 @@ if TYPE_CHECKING:
 IMAGENET, COCO = "imagenet", "coco"
 PREFIXES = ("backbone.", "features.", "conv")
 """The parameters of a network's backbone begin with these; all of them must be found."""
-COUNTER = "num_batches_tracked"
-"""A buffer of batch norm that older files lack and that nothing here depends on."""
 
 Weights = dict[str, Tensor]
 

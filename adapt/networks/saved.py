@@ -19,9 +19,10 @@ from adapt.errors import InputError, listing
 from adapt.machine.runtime import say
 from adapt.networks import build_network
 from adapt.networks.adapters import adapted, is_added, sizes_in
-from adapt.networks.names import WEIGHTS, place_of, read_named
+from adapt.networks.factory import stand_in
+from adapt.networks.names import COUNTER, WEIGHTS, place_of, read_named
 from adapt.networks.planned import check_size, planned
-from adapt.networks.pretrained import COCO, COUNTER, IMAGENET, is_pretrained, pretrained
+from adapt.networks.pretrained import COCO, IMAGENET, enum_of, is_pretrained, pretrained
 from adapt.networks.sizes import outputs
 from adapt.settings.checks import MOST_CLASSES
 from adapt.settings.choices import AUXILIARY_HEAD, BACKBONE
@@ -272,6 +273,7 @@ def load_model(source: Path, what: str = "run", like: Model | None = None) -> Mo
             "train or adapt that network again"
         )
     network = build(NetworkConfig, about["network"], f"{source / ABOUT}: network.")
+    network = replace(network, factory=stand_in(network.factory))
     tasks = {task: tuple(own) for task, own in about.get("tasks", {}).items()}
     counts = {task: len(own) for task, own in tasks.items()}
     classes = counts or len(about["classes"])
@@ -331,6 +333,8 @@ def load_complete(
         InputError: no such weights, weights that do not fit, or another number of outputs.
     """
     if is_pretrained(source):
+        if not classes and not source.startswith(BACKBONE):
+            classes = tuple(enum_of(source, network).meta["categories"])
         net = build_network(network, len(classes))
         tensors, digest = pretrained(source, network, net)
     else:

@@ -172,8 +172,8 @@ def forward(net: nn.Module, x: Tensor, wanted: Iterable[str]) -> dict[str, Tenso
 
     Raises:
         InputError: a name the network lacks, a layer that the pass never reaches or whose output
-            is not a tensor, or one that the network then overwrites in place (by an in-place ReLU
-            after it, say).
+            is not a tensor, one that is called twice until the deepest is reached, or that the
+            network then overwrites in place (by an in-place ReLU after it, say).
     """
     wanted, size = set(wanted), (x.shape[-2], x.shape[-1])
     logits = {name for name in wanted if is_logits(name)}
@@ -187,6 +187,8 @@ def forward(net: nn.Module, x: Tensor, wanted: Iterable[str]) -> dict[str, Tenso
             found = inside.get(path) if path else output
             if not isinstance(found, Tensor):
                 raise not_one_map(name, path, inside)
+            if name in maps:
+                raise InputError(f"taps: {name!r} is called several times, so it has no one map")
             maps[name] = as_map(found, module, size)  # a view has the version of what it is of
             versions[name] = found._version
             if maps.keys() == wanted:

@@ -1,9 +1,11 @@
 """What must fit together before a training: its objective, data set and networks."""
 
 from collections.abc import Iterable
+from pathlib import Path
 
 from adapt.data import DataSet, Read
 from adapt.data.sampling import size_of
+from adapt.disk.runs import SUMMARY, read_summary
 from adapt.errors import InputError
 from adapt.machine.processes import world
 from adapt.machine.runtime import say
@@ -121,3 +123,9 @@ def check_kind(layers: list[Layer], data: DataSet, objective: Objective, void: b
     check_outputs(logits[1] - void, data.classes, "network")
     if data.classification and (unfit := objective.dense):
         raise InputError(f"objective: {', '.join(unfit)} is for one label a pixel only")
+
+
+def weights_of(run: Path) -> dict[str, str]:
+    """SHA-256 of the weights of a finished run and of its teacher, as its summary has them."""
+    found = read_summary(run) if (run / SUMMARY).is_file() else {"inputs": {}}
+    return {"student": found.get("model", ""), "teacher": found["inputs"].get("teacher", "")}

@@ -12,6 +12,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 import adapt.data
 from adapt.data import DataSet, Read, by_task, once, some
+from adapt.data.objects import contents
 from adapt.data.samples import pairing
 from adapt.data.sampling import Batch, check_labels, check_sizes, size_of
 from adapt.disk.runs import read_data
@@ -343,6 +344,8 @@ def prepare(
     inputs |= penalty.digests()
     for what, (one, _) in zip(("samples", "also"), sets, strict=False):
         inputs[what] = pairing(one.samples)
+    if data.objects and not data.objects.loader and (digest_of_pairs := contents(data.items)):
+        inputs["pairs"] = digest_of_pairs
 
     # 5. Optimiser, average, cache and drift are made of the finished student and teacher.
     frozen = freeze(machine.place(teacher.net)) if objective.teacher and teacher else None

@@ -17,7 +17,7 @@ from adapt.data.augment import resize
 from adapt.data.images import as_rgb, void_of, write_png
 from adapt.data.targets import target_of
 from adapt.disk.files import read_mapping, text_digest, write_json
-from adapt.disk.runs import SUMMARY, read_summary, weights_of
+from adapt.disk.runs import SUMMARY, read_summary
 from adapt.errors import InputError
 from adapt.evaluation.baselines import adapt_to
 from adapt.evaluation.inference import Reading, Whole, groups, stack
@@ -31,6 +31,7 @@ from adapt.settings.checks import one_of
 from adapt.settings.choices import ADABN as ADABN_NAME
 from adapt.settings.choices import TEACHER
 from adapt.settings.mapping import build
+from adapt.training.checks import weights_of
 from adapt.training.expected import in_words
 from adapt.training.resampling import mious, resampled
 
@@ -235,14 +236,13 @@ def judge(
             clean=clean,
         )
 
-    names = held_out.targets
-    targets = {own: verdict([p for p in pairs if target_of(p.name) == own]) for own in names}
+    each = {t: [p for p in pairs if target_of(p.name) == t] for t in held_out.targets}
+    targets = {target: verdict(of) for target, of in each.items()}
     found = replace(verdict(pairs), targets=targets, of=weights_of(folder))
 
     def write() -> None:
-        for pair in pairs:
-            for name, view in pair.views.items():
-                write_png(folder / PICTURES / safe(pair.name) / f"{name}.png", view)
+        for pair, (name, view) in ((p, item) for p in pairs for item in p.views.items()):
+            write_png(folder / PICTURES / safe(pair.name) / f"{name}.png", view)
         write_json(folder / VERDICT, asdict(found))
 
     on_rank_zero(write)

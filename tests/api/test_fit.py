@@ -1,8 +1,10 @@
 """adapt.fit: the adapt command's numbers, from objects; what it leaves loads again."""
 
+import sys
 from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +21,10 @@ from torch.utils.data import DataLoader
 from torchvision.models.segmentation import lraspp_mobilenet_v3_large
 
 import adapt
-from adapt.data.objects import array_of
-from adapt.disk.runs import read_config
+from adapt.data.objects import array_of, contents
+from adapt.disk.runs import other_config, read_config
+from adapt.networks import factory as factories
+from adapt.networks.saved import load_model
 
 NET = """
 from collections import OrderedDict
@@ -102,6 +106,8 @@ def test_a_run_goes_on_where_it_stopped_and_loads_again(home: Path, student: ada
     steps = {**CPU, "checkpoint_every": 2}
     with pytest.raises(Interrupted):
         fitted(arrays(home), run=run, on_step=crash_at(4), settings=steps)
+    with pytest.raises(adapt.InputError, match="its inputs changed: pairs: "):
+        fitted([(new, old) for old, new in arrays(home)], run=run, settings=steps)
     again = fitted(arrays(home), run=run, settings=steps)
     assert same(run, student.run) and again.verdict == student.verdict
     loaded = adapt.load(run, made())
@@ -121,10 +127,65 @@ def test_without_a_folder_the_result_is_kept_until_it_is_saved(home: Path, tmp_p
     assert seen.items() <= read_config(found.run)["network"].items()
     saved = found.save(tmp_path / "saved")
     assert same(saved, found.run) and adapt.load(saved, made).verdict == found.verdict
+    assert not other_config(saved)
     assert adapt.load(saved, made).save() == saved
     for place, words in ((saved, "exists already"), (None, "no folder of its own")):
         with pytest.raises(adapt.InputError, match=words):
             found.save(place)
+
+
+@pytest.mark.parametrize("network", [made().half().requires_grad_(False), partial(made)])
+def test_a_network_is_copied_to_train_and_then_forgotten(
+    home: Path, network: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two objects of one class have one name, so a run is given its own again."""
+    monkeypatch.chdir(tmp_path)
+    how = {"taps": TAPS, "steps": 1, "batch": 4, "device": "cpu", "settings": CPU}
+    found = adapt.fit(network, arrays(home), run="run", **how)
+    start = made().float().state_dict()["stem.0.weight"]
+    weight = found.student.get_parameter("stem.0.weight")
+    assert weight.dtype == torch.float32 and 0 < (weight - start).abs().max() < 0.1
+    with pytest.raises(adapt.InputError, match=r"was the object \w+ in Python: .*network="):
+        adapt.load("run")
+    before, after = read_config(Path("run")), read_config(found.save("copy"))
+    moved = {"run": "copy", "teacher": "copy/teacher.safetensors"}
+    assert after == before | moved | {"start": moved["teacher"]}
+
+
+def test_a_factory_of_the_command_line_stands_for_an_object(
+    home: Path, student: adapt.Result, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(home)
+    monkeypatch.setattr("sys.path", [*sys.path])
+    monkeypatch.setattr(factories, "_permitted", {"smallnet:small"})
+    found = load_model(student.run)
+    assert found.network.factory == found.network.name == "smallnet:small"
+    assert torch.equal(found.net.stem[0].weight, student.student.stem[0].weight)
+
+
+def test_nothing_is_written_before_the_settings_are_right(home: Path, tmp_path: Path) -> None:
+    for settings, words in (
+        ({"data.crpo": [2, 3]}, "data.crpo"),
+        ({"steps.b": 1}, "steps is 6, which has no b"),
+        ({"run": "x"}, "an argument of fit itself"),
+    ):
+        with pytest.raises(adapt.InputError, match=words):
+            fitted(arrays(home), run=tmp_path / "run", settings=settings)
+    (tmp_path / "notes").touch()
+    with pytest.raises(adapt.InputError, match="is not a run folder"):
+        fitted(arrays(home), run=tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["notes"]
+
+
+def test_items_that_are_drawn_at_random_have_no_digest(home: Path) -> None:
+    class Noisy(list[Any]):
+        def __getitem__(self, place: Any) -> Any:
+            old, new = super().__getitem__(place)
+            return np.random.default_rng().permuted(old), new
+
+    pairs = arrays(home)
+    assert contents(pairs) == contents([*pairs]) != contents(pairs[::-1])
+    assert contents(Noisy(pairs)) == ""
 
 
 def thin() -> nn.Module:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 import adapt
+from adapt.data.files import say_once
 from adapt.penalties.fisher import fisher_of
 
 TAPS = {"stem": 0.25, "body": 0.75}
@@ -132,7 +133,8 @@ def assert_same(found: dict[str, Tensor], wanted: dict[str, Tensor]) -> None:
         assert torch.allclose(found[name], value, rtol=1e-5, atol=1e-7), name
 
 
-def test_fisher_and_scores() -> None:
+def test_fisher_and_scores(capsys: pytest.CaptureFixture) -> None:
+    say_once.cache_clear()
     net, images = small(), [x1 for x1, _ in pairs()]
     found = adapt.fisher(net, [torch.stack(images[:5]), *images[5:]], seed=2)
     singly = [(str(i), image[None]) for i, image in enumerate(images)]
@@ -153,6 +155,45 @@ def test_fisher_and_scores() -> None:
     assert adapt.evaluate(net, loader, teacher=net, device="cpu").miou < 100
     same = [(x1, x1) for x1, _ in pairs()]
     assert adapt.evaluate(net, same, teacher=net, device="cpu").miou == 100
+    assert capsys.readouterr().out.count("all values of one are in 0..1") == 1
+
+
+@pytest.mark.parametrize(
+    "labels", [np.zeros((16, 20)), np.zeros((16, 20, 1), int), np.zeros((2, 16, 20), int)]
+)
+def test_labels_are_integers_of_each_pixel(labels: Any) -> None:
+    """Floating point ones, as torchvision's ToTensor makes of masks, would be cut to 0."""
+    with pytest.raises(adapt.InputError, match=r"labels of 1 image\(s\) are .*integers \(H, W\)"):
+        adapt.evaluate(small(), [(pairs()[0][0], labels)], device="cpu")
+
+
+def test_a_pull_that_the_scale_would_divide_is_refused() -> None:
+    net, scaler = small(), torch.amp.GradScaler("cpu")
+    optimizer = torch.optim.SGD(net.parameters(), 0.1, fused=True)
+    adapt.Penalty(net).attach(optimizer)
+    scaler.scale(net(torch.stack([x1 for x1, _ in pairs()])).mean()).backward()
+    with pytest.raises(adapt.InputError, match="unscale_"):
+        scaler.step(optimizer)
+    del optimizer.grad_scale  # which the step does where it ends
+    scaler.unscale_(optimizer)
+    scaler.step(optimizer)
+
+
+def test_layers_without_one_map_are_refused() -> None:
+    shared, image = nn.ReLU(), torch.stack([x1 for x1, _ in pairs()])
+    net = nn.Sequential(nn.Conv2d(3, 4, 1), shared, nn.Conv2d(4, 4, 1), shared)
+    with pytest.raises(adapt.InputError, match="'1' is called several times"):
+        adapt.taps(net, image, ["1", "logits"])
+    with torch.inference_mode(), pytest.raises(adapt.InputError, match="no_grad"):
+        adapt.taps(net, image, ["0"])
+    maps = adapt.taps(net, image, ["0", "2"])
+    for student, teacher, weights, words in (
+        (maps, maps, {"3": 1.0}, "student: layer: '3' is not known"),
+        (maps, {"0": maps["0"]}, None, "teacher: layer: '2' is not known"),
+        ({}, {}, None, "name layers"),
+    ):
+        with pytest.raises(adapt.InputError, match=words):
+            adapt.regression_loss(student, teacher, weights)
 
 
 @pytest.mark.system

@@ -4,6 +4,7 @@ import argparse
 import pickle
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +70,9 @@ FORMS: dict[str, tuple[str, Callable[[State], Any], str]] = {
     "an auxiliary head": (
         "w.pth", lambda s: below("model.", s) | {"aux_classifier.0.weight": torch.ones(2)},
         "prefix 'model.'"),
+    "a loss beside": (
+        "w.pth", lambda s: below("model.", s) | {"criterion.weight": torch.ones(4)},
+        "criterion.weight, beside the network 'model.', left aside\n.*prefix 'model.'"),
     "half": ("w.pt", lambda s: {k: v.half() for k, v in s.items()}, "float16 is brought to float3"),
 }  # fmt: skip
 
@@ -100,6 +104,11 @@ def test_a_key_chooses_and_a_file_without_a_suffix_may_be_safetensors(
     assert all(torch.equal(v, state[k] * EMA) for k, v in chosen.items())
     with pytest.raises(InputError, match=r"both\.pth@emma: 'emma'.*Did you mean 'ema'"):
         load_complete(f"{file}@emma", SMALL, (), "start", (64, 64))
+    torch.save(below("a.", state) | below("b.", {k: v * EMA for k, v in state.items()}), file)
+    with pytest.raises(InputError, match=r"under a\., b\.; network\.keys=\{b: ''\} takes one"):
+        load_complete(str(file), SMALL, (), "start", (64, 64))
+    by_key = load_complete(str(file), replace(SMALL, keys={"b": ""}), (), "start", (64, 64))
+    assert all(torch.equal(v, state[k] * EMA) for k, v in by_key.net.state_dict().items())
     save_file(state, tmp_path / "model@best")
     assert is_file(str(tmp_path / "model@best")) and not is_file(str(tmp_path))
     whole = str(tmp_path / "model@best")

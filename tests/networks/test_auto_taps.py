@@ -53,6 +53,24 @@ class Gathered(nn.Module):
         return self.head(self.dropout(self.block(torch.cat([first, *up], 1)) + 1))
 
 
+class Supervised(nn.Module):
+    """A head and, at a map of other channels that ends beside the logits, an auxiliary one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(nn.Conv2d(3, 4, 3, 2, 1), nn.ReLU(inplace=True))
+        self.classifier = nn.Sequential(
+            nn.Conv2d(4, 6, 3, padding=1), nn.ReLU(), nn.Conv2d(6, 5, 1)
+        )
+        self.extra = nn.Sequential(nn.Conv2d(4, 7, 3, padding=1), nn.ReLU(), nn.Conv2d(7, 5, 1))
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        first = self.stem(x)
+        logits = torch.zeros(len(x), 5, *x.shape[2:], device=x.device)
+        logits[:] = nn.functional.interpolate(self.classifier(first), x.shape[2:])
+        return {"out": logits, "aux": self.extra(first)}
+
+
 def unet() -> nn.Module:
     sys.path.insert(0, str(STORY))
     try:
@@ -79,6 +97,7 @@ def built(name: str, **settings: float) -> nn.Module:
         (built("resnet18"), ["relu", "layer1", "layer2", "layer3", "layer4"]),
         (unet(), ["down.0", "down.1", "down.2", "down.3", "down.4", "merge.3"]),
         (Gathered(), ["encoder.stem", "encoder.tokens", "block.1"]),
+        (Supervised(), ["classifier.1"]),
         (nn.Conv2d(3, 5, 1), []),
         (nn.Sequential(nn.Flatten(2), nn.Linear(SIZE[0] * SIZE[1], 4), nn.Flatten()), []),
     ],
@@ -90,6 +109,7 @@ def built(name: str, **settings: float) -> nn.Module:
         "classifier",
         "unet",
         "gathered",
+        "auxiliary",
         "bare",
         "tokens",
     ],

@@ -1,6 +1,7 @@
 """A user's modules named as this project's: theirs while their network is made, ours afterwards."""
 
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import transforms
 from adapt.errors import InputError
 from adapt.networks import build_network
 from adapt.networks import factory as factories
+from adapt.networks.own_modules import OURS, ROOT, OwnFirst
 from adapt.settings.groups import NetworkConfig
 
 NET = """
@@ -61,9 +63,19 @@ def test_the_users_modules_win_while_the_network_is_made(module: str) -> None:
         assert net.out_channels == channels  # type: ignore[attr-defined]
         assert sys.modules["transforms"] is transforms
         assert {k: sys.modules[k] for k in before} == before
-    import viz.figures
 
-    assert viz.figures.STYLE.name == "style.mplstyle"
+
+def test_what_is_imported_after_the_network_is_this_projects(
+    module: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also in an editable installation, whose finder comes after the path."""
+    for name in [n for n in sys.modules if n.split(".")[0] in ("transforms", "viz")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setattr(sys, "path", [p for p in sys.path if p not in ("", str(ROOT))])
+    monkeypatch.setattr(sys, "meta_path", [*sys.meta_path, OwnFirst(ROOT, list(OURS))])
+    made(f"{module}:own")
+    assert import_module("viz.figures").STYLE.name == "style.mplstyle"
+    assert import_module("transforms.painting")
 
 
 def test_this_projects_modules_are_there_for_a_factory_too(module: str) -> None:

@@ -14,6 +14,7 @@ from torchvision.models import segmentation
 from adapt.errors import InputError
 from adapt.networks import NETWORKS, build_network
 from adapt.networks.pretrained import deeplab, enum_of, fcn, is_pretrained, pretrained
+from adapt.networks.saved import load_complete
 from adapt.networks.sunet import SUNetClassifier
 from adapt.networks.taps import LOGITS, forward
 from adapt.settings.groups import NetworkConfig
@@ -258,3 +259,5 @@ def test_coco_weights_fit_but_for_a_head_of_other_classes(
     with torch.no_grad():
         wanted = source.eval()(x)["out"]
         assert torch.equal(forward(net.eval(), x, [LOGITS])[LOGITS], wanted)
+    classes = load_complete("coco", config, (), "teacher", (17, 25)).classes  # the data has none
+    assert len(classes) == 21 and classes[1] == "aeroplane"

@@ -32,6 +32,7 @@ BANNED = {
 CODE = {"pickle", "joblib", "dill", "cloudpickle", "marshal", "shelve"}
 IMPORTERS = {
     "adapt/networks/factory.py",  # what a user named on this command line
+    "adapt/networks/own_modules.py",  # its own three packages
     "adapt/export/recipe.py",  # the same again
     "adapt/export/isolated.py",  # modeling.py, which the export has just written
     "adapt/export/onnx_graph.py",  # are onnx and onnxruntime there?

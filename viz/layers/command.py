@@ -17,8 +17,9 @@ from adapt.errors import InputError
 from adapt.export.recipe import multiple_of, sizes
 from adapt.machine.runtime import runtime, say
 from adapt.networks import build_network
-from adapt.networks.layers import NETWORK, Layer, auto_taps, check, main_path, proposal, trace
+from adapt.networks.layers import Layer, auto_taps, check, main_path, proposal, trace
 from adapt.networks.preprocessing import sees
+from adapt.networks.recorder import NETWORK
 from adapt.networks.saved import Model, load_run, numbered
 from adapt.networks.sizes import fitting
 from adapt.settings.groups import DataConfig
