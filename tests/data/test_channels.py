@@ -193,7 +193,7 @@ def test_labels_of_colours_are_read_and_move_with_their_images(tmp_path: Path) -
     moved = next(p for p in (tmp_path / "new").rglob("*.png") if Image.open(p).mode == "P")
     found = read_mask(moved, 2, [2], (), colours)
     assert set(np.unique(found)) == {0, 1, 255} and not np.array_equal(found, values)
-    with pytest.raises(InputError, match=r"labels=moved with data\.colors needs data\.void"):
+    with pytest.raises(InputError, match=r"labels would get 255 .* no colour in data\.colors"):
         make_distorted(replace(given, data=replace(config, void=[])))
     with pytest.raises(InputError, match=r"data\.colors has 2 colours, .* up to 2"):
         load(replace(config, colors=colours[:2]), "train")

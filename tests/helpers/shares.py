@@ -103,7 +103,7 @@ def heads(folder: Path, run: Path) -> TrainConfig:
     data.tasks = {"low": {"sky": [0, 1, 2, 3, 4, 5], "road": [6, 7, 8, 9, 10]}}
     also = AlsoConfig(name="camvid", parts=both, part="b")
     also.tasks = {"odd": {"odd": [1, 3, 5, 7, 9], "even": [0, 2, 4, 6, 8, 10]}}
-    network = NetworkConfig(name="sunet64", width=1 / 16)
+    network = NetworkConfig(name="sunet64", width=1 / 8)
     schedule = ScheduleConfig(lr=0.02, asynchronous=5)
     how = {"also": also, "network": network, "schedule": schedule, "bn": "eval"}
     return teaching(folder, run=str(run), data=data, batch=4, steps=6, **how)
