@@ -91,9 +91,9 @@ def test_the_first_series_runs_from_imagenet_on_vocs_and_sbds_layout(
 
 
 def imagenet() -> None:
-    """A file of the shapes of SUNet's ImageNet weights, at width 1/16."""
+    """A file of the shapes of SUNet's ImageNet weights, at width 1/8."""
     Path("data").mkdir()
-    torch.save(SUNetClassifier(1000, 1 / 16).state_dict(), "data/sunet64_imagenet.pth")
+    torch.save(SUNetClassifier(1000, 0.125).state_dict(), "data/sunet64_imagenet.pth")
 
 
 def test_both_tasks_are_trained_together_on_two_data_sets_and_on_one(
@@ -105,9 +105,14 @@ def test_both_tasks_are_trained_together_on_two_data_sets_and_on_one(
     d3(tmp_path / "both")
     monkeypatch.chdir(tmp_path)
     imagenet()
-    small = ("network.width=0.0625", *SMALL)
+    small = ("network.width=0.125", *SMALL)
     two = experiment(
-        "thesis_e8", "data.root=voc", "data.train_split=train", "also.root=lip", *small
+        "thesis_e8",
+        "data.root=voc",
+        "data.train_split=train",
+        "also.root=lip",
+        "supervised.schedule.asynchronous=2",
+        *small,
     )
     one = experiment(
         "thesis_e8", "data=d3", "data.root=both", "data.sbd=sbd", "+data.tasks.parts={}",

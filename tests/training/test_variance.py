@@ -80,7 +80,7 @@ def test_python_gives_the_variances_itself() -> None:
         adapt.regression_loss(student, teacher, distance="variance")
     with pytest.raises(InputError, match="variance: layer: 'b' is not known"):
         adapt.regression_loss(student, teacher, distance="variance", variance={"a": 1, "b": 1})
-    with pytest.raises(InputError, match=r"variance is \{.*\}, but distance=mean has none"):
+    with pytest.raises(InputError, match=r"variance is \{.*\}, but distance=mean does not"):
         adapt.regression_loss(student, teacher, distance="mean", variance={"a": 0.25})
     with pytest.raises(InputError, match="option: 'weighting' is not known"):
         adapt.regression_loss(student, teacher, weighting="log")
