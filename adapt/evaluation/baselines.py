@@ -23,6 +23,10 @@ from adapt.settings.choices import PAD
 from adapt.settings.commands import EvaluateConfig
 
 
+class TooFewValuesError(InputError):
+    """A batch norm sees one value a channel, of which there are no statistics."""
+
+
 def treated(
     config: EvaluateConfig,
     machine: Runtime,
@@ -44,12 +48,7 @@ def treated(
         restyle = restyle_to_old(config.restyle, config.restyle_beta, reading, training, data)
         reading = replace(reading, restyle=restyle)
     if training is not None and config.adabn:
-        try:
-            adapt_to(machine, net, reading, training, image)
-        except InputError:
-            raise
-        except ValueError as error:  # torch: a batch norm that sees one value a channel
-            raise InputError(f"adabn=true, batch={config.batch}: {error}") from None
+        adapt_to(machine, net, reading, training, image)
     if training is not None and config.ridge:
         if image == "x1" or recorded["teacher"]:
             raise InputError("ridge=true is for a teacher on the new domain: teacher=DIR domain=d2")
@@ -78,8 +77,13 @@ def adapt_to(machine: Runtime, net: nn.Module, reading: Reading, data: DataSet, 
             whole = Whole(data, reading.data, [image], reading.restyle)
             yield from (stack(group, image) for group in groups(whole, reading, "adabn"))
 
-    with machine.autocast():
-        adapt_statistics(net, (as_input(machine.images(x), reading.network) for x in images()))
+    try:
+        with machine.autocast():
+            adapt_statistics(net, (as_input(machine.images(x), reading.network) for x in images()))
+    except InputError:
+        raise
+    except ValueError as error:  # torch: a batch norm that sees one value a channel
+        raise TooFewValuesError(f"adabn=true, batch={reading.batch}: {error}") from error
 
 
 def restyle_to_old(

@@ -19,7 +19,7 @@ from adapt.data.targets import target_of
 from adapt.disk.files import read_mapping, text_digest, write_json
 from adapt.disk.runs import SUMMARY, read_summary
 from adapt.errors import InputError
-from adapt.evaluation.baselines import adapt_to
+from adapt.evaluation.baselines import TooFewValuesError, adapt_to
 from adapt.evaluation.inference import Reading, Whole, groups, stack
 from adapt.evaluation.metrics import ious, tally
 from adapt.evaluation.protocol import predict
@@ -261,10 +261,8 @@ def with_statistics(
     images, net = some(training, ADABN_IMAGES), copied(before)
     try:
         adapt_to(machine, net, reading, images, "x2")
-    except InputError:
-        raise
-    except ValueError as error:  # torch: a batch norm that sees one value a channel
-        return None, 0, f"its statistics cannot be estimated: {error}"
+    except TooFewValuesError as error:
+        return None, 0, f"its statistics cannot be estimated: {error.__cause__}"
     return net.eval(), len(images.samples), ""
 
 
