@@ -21,7 +21,7 @@ from adapt.data import Sample, check_owner, layout_of, load, prepare
 from adapt.data.copies import claim
 from adapt.data.samples import pairing, repeats
 from adapt.data.targets import refuse_targets
-from adapt.data.video import on_disk
+from adapt.data.video import status
 from adapt.data.warp import COLUMNS, names_of
 from adapt.disk.files import (
     parse_json,
@@ -222,7 +222,7 @@ def made_with(config: AlignConfig, samples: Sequence[Sample]) -> dict[str, Any]:
         "format": FORMAT,
         "data": {what: getattr(config.data, what) for what in ("name", *PLACES)},
         "pairs": pairing(samples),
-        "written": written(samples),
+        "written": images_written(samples),
         "bands": [config.data.reading(side)[0] for side in ("x1", "x2")],
         "range": [config.data.reading(side)[1] for side in ("x1", "x2")],
         "matcher": config.matcher,
@@ -230,13 +230,10 @@ def made_with(config: AlignConfig, samples: Sequence[Sample]) -> dict[str, Any]:
     }
 
 
-def written(samples: Sequence[Sample]) -> str:
-    """A digest of the images' sizes and times of writing; members of archives, whose place there is
-    in their path, are left out."""
-    files = (on_disk(path) for s in samples for path in (s.x1, s.x2) if path is not None)
-    about = (f"{of.st_size} {of.st_mtime_ns}" for file in files if file.is_file()
-             for of in (file.stat(),))  # fmt: skip
-    return text_digest("\n".join(about))
+def images_written(samples: Sequence[Sample]) -> str:
+    """A digest of the images' sizes and times of writing; members of archives are left out."""
+    every = (status(path) for s in samples for path in (s.x1, s.x2) if path is not None)
+    return text_digest("\n".join(f"{of.st_size} {of.st_mtime_ns}" for of in every if of))
 
 
 def places_of(config: AlignConfig, samples: Sequence[Sample]) -> list[int]:

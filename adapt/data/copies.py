@@ -13,7 +13,7 @@ from typing import Any
 
 from adapt.data.archives import members
 from adapt.data.images import read_image
-from adapt.data.video import on_disk
+from adapt.data.video import status
 from adapt.disk.files import read_mapping, reading, sha256, whole_file, write_json, write_whole
 from adapt.disk.portions import PARTS, Portion
 from adapt.errors import InputError
@@ -60,10 +60,10 @@ def make(output: Output | Shard) -> str:
 
 
 def written(path: Path) -> int:
-    """When a file, or the video of a frame, was written, in nanoseconds; 0 for members of archives,
-    whose place there is in their path."""
-    file = on_disk(path)
-    return file.stat().st_mtime_ns if file.is_file() else 0
+    """When a file, or the video of a frame, was written, in nanoseconds; 0 for members of
+    archives."""
+    about = status(path)
+    return about.st_mtime_ns if about else 0
 
 
 def pack(shard: Shard) -> str:

@@ -5,6 +5,7 @@ by its time, which gives another one where the frame rate varies; so the times o
 noted once for each video, and a frame with another time is looked for from the beginning.
 """
 
+import os
 import re
 from functools import lru_cache
 from pathlib import Path
@@ -29,6 +30,13 @@ def on_disk(path: Path) -> Path:
     """The file that a path of a list is in: the path itself, or the video of a frame."""
     found = frame_of(path)
     return found[0] if found else path
+
+
+def status(path: Path) -> os.stat_result | None:
+    """Of the file that a path of a list is in; None for members of archives, whose place there is
+    in their path."""
+    file = on_disk(path)
+    return file.stat() if file.is_file() else None
 
 
 def without_frame(path: str) -> str:

@@ -74,7 +74,7 @@ def predict_into(
         "data": data.name,
         "split": data.split,
         "image": image,
-        "from": places_of(config, settings),
+        "from": sources_of(config, settings),
         "resize": settings.resize,
         "protocol": as_dict(config.protocol),
         "codes": list(() if data.labels else data.codes),
@@ -128,7 +128,7 @@ def mask_images(
     say(f"{out}: {said}")
 
 
-def places_of(config: PredictConfig, settings: DataConfig) -> list[str]:
+def sources_of(config: PredictConfig, settings: DataConfig) -> list[str]:
     """Where the images lie."""
     every = [config.images] if config.images else [
         settings.root, settings.target, settings.pairs, settings.shards
