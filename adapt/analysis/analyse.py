@@ -16,11 +16,10 @@ from adapt.disk.runs import place_in, read_config
 from adapt.disk.tables import csv_of_records, text_table
 from adapt.errors import InputError
 from adapt.evaluation.evaluate import data_for
-from adapt.evaluation.inference import Reading, Whole, evaluate_networks, groups, headline, stack
+from adapt.evaluation.inference import Reading, Whole, batches_of, evaluate_networks, headline
 from adapt.machine.runtime import runtime, say
 from adapt.networks.adapters import is_added
 from adapt.networks.layers import check, main_path, trace
-from adapt.networks.preprocessing import as_input
 from adapt.networks.pretrained import head_of
 from adapt.networks.saved import (
     Model,
@@ -129,8 +128,7 @@ def analyse_activations(config: AnalyseConfig, trained: Trained) -> Found:
     machine = runtime(config.device, "fp32")
     before, after = machine.place(trained.before.net), machine.place(trained.after.net)
     reading = Reading(settings, trained.after.network, config.batch, config.workers)
-    masks = ["valid"] if config.domain == PAIRS else []
-    whole = Whole(data, settings, [*sorted(set(seen)), *masks])
+    whole = Whole(data, settings, [seen[1]])
     traced = trace(after, tuple(whole[0][seen[1]].shape[-2:]))
     names = config.layers or [x.name for x in main_path(traced) if not is_added(x.name)]
     check(traced, names, "layers")
@@ -140,12 +138,9 @@ def analyse_activations(config: AnalyseConfig, trained: Trained) -> Found:
         names = names[: names.index(behind[0])]
 
     def images() -> Iterator[tuple[Tensor, ...]]:
-        for group in groups(whole, reading, "activations"):
-            both = {
-                k: as_input(machine.images(stack(group, k)), reading.network) for k in set(seen)
-            }
-            counts = [stack(group, k).to(machine.device) for k in masks if k in group[0]]
-            yield both[seen[0]], both[seen[1]], *counts
+        for *both, valid in batches_of(machine, reading, data, "activations", *dict.fromkeys(seen)):
+            counts = [valid] if config.domain == PAIRS and valid is not None else []
+            yield both[0], both[-1], *counts
 
     units = activations(before, after, names, images())
     rows = [u.as_dict() for u in units]
