@@ -218,7 +218,7 @@ def test_what_cannot_be_drawn_is_named_and_does_not_stop_the_report(
     page = written(copied, tmp_path)
     assert "no pictures: " in page and "/gone" in page and "Scores" in page
     assert "cannot name a picture beside it" in page
-    assert "Not shown: short" in page and str(short) in page
+    assert f"Not shown: {curves.parents[2].name}: short" in page and str(short) in page
 
 
 def test_nothing_to_report_is_named(tmp_path: Path) -> None:

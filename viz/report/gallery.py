@@ -136,17 +136,21 @@ def predictions(
 
 def montages(runs: Path) -> tuple[list[dict[str, Any]], list[str]]:
     """Figure 6: every inversion below the runs, picture by picture so that they wrap; and a note
-    for each that lacks a file."""
+    for each that lacks a file. One is named for its image, and for the folder that it lies in where
+    that is not the study's own `inversion`."""
     found, notes = [], []
-    for path in sorted(runs.rglob("inversion/*/montage.png")):
+    for path in sorted(runs.rglob("inversion*/*/montage.png")):
+        *above, image = path.parent.relative_to(runs).parts
+        folder = "/".join(part for part in above if part != "inversion")
+        name = ": ".join(filter(None, (folder, image)))
         try:
             names = ("original", *networks_in(path.with_name("curves.json")))
             pictures = {n: thumbnail(read_image(path.with_name(f"{n}.png"))) for n in names}
             curves = thumbnail(read_image(path.with_name("curves.png")), side=CHART)
         except InputError as error:
-            notes.append(f"{path.parent.name}: {error}")
+            notes.append(f"{name}: {error}")
         else:
-            found.append({"name": path.parent.name, "pictures": pictures, "curves": curves})
+            found.append({"name": name, "pictures": pictures, "curves": curves})
     return found, notes
 
 

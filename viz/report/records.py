@@ -1,6 +1,7 @@
 """Runs as the report has them: every file is read once, and a broken one costs its run only."""
 
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from adapt.disk.runs import (
 from adapt.errors import InputError
 from adapt.evaluation.rows import read_evaluation, row_of, run_folders
 from adapt.machine.runtime import say
+from adapt.networks.saved import is_run
 from adapt.training.verdict import Verdict, read_verdict
 from viz.report.tables import Entry
 
@@ -69,7 +71,7 @@ def record_of(run: Path, runs: Path) -> Record:
         entries.append(Entry(row_of(run, path, config, summary, metrics), config, metrics))
     return Record(
         run=run,
-        name=run.resolve().name if run == runs else str(run.relative_to(runs)),
+        name=run.resolve().name if run == runs else name_of(run, runs),
         config=config,
         configuration=read_text(run / CONFIG),
         summary=summary,
@@ -80,9 +82,14 @@ def record_of(run: Path, runs: Path) -> Record:
     )
 
 
+def name_of(run: Path, runs: Path) -> str:
+    """A run as the report calls it: by its path below `runs`, or by its whole path elsewhere."""
+    return str(run.relative_to(runs) if run.is_relative_to(runs) else run)
+
+
 def records_below(runs: Path) -> tuple[list[Record], list[str]]:
-    """Every finished run below a folder, in order of their names; and for each that cannot be read
-    what is wrong with it.
+    """Every finished run below a folder, in order of their names, and the teachers of these that
+    lie elsewhere; and for each that cannot be read what is wrong with it.
 
     Raises:
         InputError: no such folder, or no finished run in it that can be read.
@@ -102,7 +109,26 @@ def records_below(runs: Path) -> tuple[list[Record], list[str]]:
             broken.append(str(error))
     if not found:
         raise InputError(broken[0] if broken else f"runs: {nothing_in(runs)}")
-    return found, broken
+    begun = sorted(path.parent for path in runs.rglob(CONFIG))
+    broken += [f"{run}: its training has not finished" for run in begun
+               if not (run / SUMMARY).exists()]  # fmt: skip
+    return [*found, *teachers_of(found, runs)], broken
+
+
+def teachers_of(students: Sequence[Record], runs: Path) -> Iterator[Record]:
+    """The teachers that are runs of another study, with their scores on the students' images: what
+    a student is judged against. One that is not there any more, or has none, is left out."""
+    places = {(e.row.split, e.target) for student in students for e in student.entries}
+    places |= {(split, "") for split, _ in places}
+    known = {student.run.resolve() for student in students}
+    for teacher in dict.fromkeys(Path(s.config["teacher"]) for s in students):
+        there = is_run(str(teacher)) and (teacher / CONFIG).is_file() and not unfinished(teacher)
+        if not there or teacher.resolve() in known:
+            continue
+        record = record_of(teacher, runs)
+        entries = [e for e in record.entries if (e.row.split, e.target) in places]
+        if entries:
+            yield replace(record, entries=entries)
 
 
 def nothing_in(runs: Path) -> str:
