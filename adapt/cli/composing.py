@@ -133,7 +133,10 @@ def in_one_line(name: str, error: Exception) -> str:
                 choices = [f.name for f in fields(schema)] if "." in key else names(name)
                 return place + str(unknown(key, str(cause.key), choices))
             if found := re.search(r"config use (\+.*)", str(error)):
-                return f"{key}: a new name in a mapping takes a +: '{found[1]}'"
+                return (
+                    f"{key}: a new name in a mapping takes a +: '{found[1]}', which joins those "
+                    f"that are there; '~{key.rpartition('.')[0]}.NAME' takes one away"
+                )
         merged = re.match(r"Error merging override [+~]*([\w./]+)=", str(error))
         if merged and not key.startswith(merged[1]):  # OmegaConf knows a value's place in it only
             place += merged[1] + ("" if key.startswith("[") else ".")
