@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
 
 from adapt.cli.help import shown
-from adapt.cli.study import cells_of
+from adapt.cli.study import cells_of, check
 from adapt.data import once
 from adapt.disk import checkpoint
 from adapt.disk.files import read_yaml
@@ -24,7 +24,7 @@ from adapt.settings.mapping import DRAWN, EXPLICIT, as_dict, flatten
 from adapt.settings.study import StudyConfig
 from adapt.settings.training import TrainConfig
 from adapt.study import study_of
-from adapt.study.cells import check_study
+from adapt.study.record import Record
 from adapt.training.setup import prepare, resolve
 from adapt.training.train import describe
 from adapt.training.trial import trial
@@ -89,8 +89,10 @@ def evaluation(config: EvaluateConfig) -> None:
 def study(config: StudyConfig) -> None:
     """The cells of the study, each with whether it is done."""
     with elsewhere(config) as found:
-        check_study(found)
-        cells = cells_of(study_of(found))
+        check(found)
+        planned = study_of(found)
+        cells = cells_of(planned)
+        Record(planned.folders).check(cells)
     for number, cell in enumerate(cells, 1):
         done = cell.done
         say(f"[{number}/{len(cells)}] {'done' if done else 'would do'}: {cell.name}")

@@ -14,8 +14,9 @@ from adapt.machine.runtime import say
 from adapt.settings.study import StudyConfig
 from adapt.settings.viz import OWN, ReportConfig
 from adapt.study import FineTuning, Study, study_of
-from adapt.study.cells import Cell, check_study
-from viz.inversion.command import MONTAGE, invert_all
+from adapt.study.cells import Cell, check_layers, check_study
+from adapt.study.record import Record
+from viz.inversion.command import MONTAGE, TAPS, invert_all
 from viz.report import comparison
 from viz.report.page import report
 
@@ -34,13 +35,13 @@ def inversions(study: Study) -> Iterator[Cell]:
     parts = (config.inversion.maps if config.inversion.maps != OWN else "", config.inversions_of)
     folder = "_".join(["inversion", *filter(None, parts)])
     for seed in config.seeds[:1]:
-        networks = {"teacher": study.teacher(seed)}
-        networks |= {shift: study.first(seed, shift, method) for shift in config.shifts}
+        students = {shift: study.first(seed, shift, method) for shift in config.shifts}
+        networks = {"teacher": study.teacher(seed)} | students
+        made = replace(config.inversion, device=config.device, run=",".join(map(str, students)))
         for sample in images:
             out = study.root / folder / sample.name
-            settings = replace(config.inversion, device=config.device)
-            perform = partial(invert_all, networks, sample.x1, out, settings)
-            yield Cell(f"invert {sample.name}", out / MONTAGE, perform)
+            perform = partial(invert_all, networks, sample.x1, out, made)
+            yield Cell(f"invert {sample.name}", out / MONTAGE, perform, made)
 
 
 def study(config: StudyConfig) -> Path:
@@ -54,7 +55,7 @@ def study(config: StudyConfig) -> Path:
             or another process does this study.
         Stopped: a signal came or a training diverged; the same command goes on from there.
     """
-    check_study(config)
+    check(config)
     planned = study_of(config)
     root = planned.root
     with only_writer(root / "lock", f"runs: another process does the study in {root}"):
@@ -73,6 +74,17 @@ def study(config: StudyConfig) -> Path:
         return report(ReportConfig(runs=str(root), out=out, selection=config.selection))
 
 
+def check(config: StudyConfig) -> None:
+    """Check what can be known without training, the layers that are inverted among it.
+
+    Raises:
+        InputError: for the first that is wrong.
+    """
+    check_study(config)
+    inverted = (config.inversion.taps or TAPS) if config.inversions and config.objectives else ()
+    check_layers(config, inverted)
+
+
 def cells_of(planned: Study | FineTuning) -> list[Cell]:
     """All cells of a study in the order of doing, done or not."""
     return [*planned.cells(), *(inversions(planned) if isinstance(planned, Study) else ())]
@@ -80,7 +92,8 @@ def cells_of(planned: Study | FineTuning) -> list[Cell]:
 
 def do_cells(planned: Study | FineTuning) -> None:
     """Do the cells that are not done yet, and keep the table of results up to date."""
-    cells = cells_of(planned)
+    cells, record = cells_of(planned), Record(planned.folders)
+    record.check(cells)
     rows: dict[str, Row] = {}
     if planned.root.is_dir():
         known = (run for run in run_folders(planned.root) if not unfinished(run))
@@ -91,6 +104,7 @@ def do_cells(planned: Study | FineTuning) -> None:
         say(f"[{number}/{len(cells)}] {cell.name}")
         started = time.monotonic()
         cell.perform()
+        record.add(cell)
         say(f"[{number}/{len(cells)}] done in {time.monotonic() - started:.0f} s")
         if cell.name.startswith("evaluate"):
             rows |= {row.metrics: row for row in rows_of(cell.result.parent)}

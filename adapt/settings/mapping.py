@@ -1,7 +1,7 @@
 """From mappings (YAML, JSON) to the dataclasses of settings and of records, and back."""
 
 from collections.abc import Mapping
-from dataclasses import MISSING, asdict, fields, is_dataclass, replace
+from dataclasses import MISSING, Field, asdict, fields, is_dataclass, replace
 from functools import cache
 from pathlib import Path
 from types import NoneType, UnionType
@@ -88,6 +88,17 @@ def check_record(schema: type, values: Any, where: str) -> None:
 def as_dict(config: Any) -> dict[str, Any]:
     """A dataclass as nested dicts and lists, ready for YAML or JSON."""
     return asdict(config)
+
+
+def default_of(field: Field[Any]) -> Any:
+    """The default of a dataclass's field; MISSING where it has none."""
+    return field.default if field.default_factory is MISSING else field.default_factory()
+
+
+def defaults_of(schema: type) -> dict[str, Any]:
+    """The defaults of a dataclass as nested dicts, also of one that refuses to be made of them."""
+    found = {f.name: default_of(f) for f in fields(schema)}
+    return {k: as_dict(v) if is_dataclass(v) else v for k, v in found.items()}
 
 
 def inherit(given: Any, recorded: T) -> T:

@@ -1,6 +1,6 @@
 """Settings of the study command."""
 
-from dataclasses import MISSING, Field, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from typing import Annotated, Any
 
 from adapt.errors import InputError
@@ -14,6 +14,7 @@ from adapt.settings.groups import (
     ScheduleConfig,
     ShiftConfig,
 )
+from adapt.settings.mapping import default_of
 from adapt.settings.objective import ObjectiveConfig
 from adapt.settings.protocol import ProtocolConfig
 from adapt.settings.training import Machine
@@ -166,6 +167,13 @@ class StudyConfig(Machine):
             one_of("features_of", name, self.objectives)
         for name in self.freezes_of:
             one_of("freezes_of", name, self.penalties)
+        if self.rates.get(B2) and "b2" not in self.baselines and not self.tunes:
+            raise InputError("rates.B2 is set, but baselines has no b2")
+        if self.adaptation.start:
+            raise InputError("adaptation.start is set, but an adaptation starts from the teacher")
+        for name in ("run", "image", "out"):
+            if getattr(self.inversion, name):
+                raise InputError(f"inversion.{name} is set, but a study names it itself")
         if self.inversions_of:
             one_of("inversions_of", self.inversions_of, self.objectives)
         if self.chain and (len(self.shifts) < 2 or not self.objectives):
@@ -180,10 +188,6 @@ class StudyConfig(Machine):
     def changed(self) -> list[str]:
         """Fields that are not at their default."""
         return [f.name for f in fields(self) if getattr(self, f.name) != default_of(f)]
-
-
-def default_of(field: Field) -> Any:
-    return field.default if field.default_factory is MISSING else field.default_factory()
 
 
 FINE_TUNING = ("also", "protocols", "loss", "pretraining", "analyses", "freezes_of")

@@ -1,6 +1,6 @@
 """The cells of a study, one command each, and the checks before the first of them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -9,10 +9,14 @@ import numpy as np
 
 from adapt.analysis.fisher import fisher
 from adapt.data import layout_of, load
+from adapt.data.sampling import size_of
 from adapt.disk.runs import SUMMARY, unfinished
 from adapt.errors import InputError
 from adapt.evaluation.evaluate import evaluate, metrics_path
 from adapt.machine.runtime import runtime
+from adapt.networks.layers import check, trace
+from adapt.networks.planned import planned
+from adapt.networks.saved import started_from
 from adapt.objective.terms import Objective
 from adapt.penalties import PENALTIES
 from adapt.settings.commands import EvaluateConfig, FisherConfig
@@ -23,6 +27,7 @@ from adapt.settings.study import Stage, StudyConfig
 from adapt.settings.training import Machine, TrainConfig
 from adapt.settings.unused import refuse_unused
 from adapt.shift.distort import apply_shift
+from adapt.training.freezing import events_of, frozen_part
 from adapt.training.train import train
 
 SUPERVISED = ObjectiveConfig("supervised", supervised=SupervisedConfig(weight=1.0))
@@ -38,6 +43,8 @@ class Cell:
     name: str
     result: Path
     perform: Callable[[], Any]
+    settings: Any
+    """The dataclass of its command's settings."""
 
     @property
     def done(self) -> bool:
@@ -53,6 +60,11 @@ class Plan:
         self.config = config
         self.root = Path(config.runs or f"runs/{config.name}")
         self.machine: dict[str, Any] = {f.name: getattr(config, f.name) for f in fields(Machine)}
+
+    @property
+    def folders(self) -> tuple[Path, ...]:
+        """Where cells write: the study's own folder first."""
+        return (self.root,)
 
     def name(self, path: Path) -> Path:
         """A path in the names of cells: relative to the study, or as it is in another study."""
@@ -75,7 +87,7 @@ class Plan:
 
     def training(self, made: TrainConfig) -> Cell:
         run = Path(made.run)
-        return Cell(f"train {self.name(run)}", run / SUMMARY, lambda: train(made))
+        return Cell(f"train {self.name(run)}", run / SUMMARY, lambda: train(made), made)
 
     def informing(self, run: str, out: Path) -> Cell:
         """Fisher information of a run's network."""
@@ -83,7 +95,7 @@ class Plan:
         made = FisherConfig(
             run=run, images=config.fisher_images, out=str(out), device=config.device
         )
-        return Cell(f"fisher {self.name(Path(run))}", out, lambda: fisher(made))
+        return Cell(f"fisher {self.name(Path(run))}", out, lambda: fisher(made), made)
 
     def evaluation(self, run: Path, **settings: Any) -> Cell:
         made = EvaluateConfig(run=str(run), batch=self.config.batch, **settings, **self.machine)
@@ -91,7 +103,7 @@ class Plan:
         variant = "_".join(filter(None, (made.variant, task)))
         result = metrics_path(run, data, made.domain, made.split, variant)
         where = f"{self.name(run)} on {result.stem.removeprefix('metrics_')}"
-        return Cell(f"evaluate {where}", result, lambda: evaluate(made))
+        return Cell(f"evaluate {where}", result, lambda: evaluate(made), made)
 
 
 def last_head(*sets: DataConfig) -> tuple[str, DataConfig]:
@@ -112,13 +124,15 @@ def budget(stage: Stage) -> dict[str, Any]:
 
 
 def check_study(config: StudyConfig) -> None:
-    """Check what can be known without training: the device, names, seeds, shifts with all their
-    candidates, objectives and splits.
+    """Check what can be known without training: the device, the source, names, seeds, shifts with
+    all their candidates, objectives and splits.
 
     Raises:
         InputError: for the first that is wrong.
     """
     runtime(config.device, config.precision)
+    if config.source and not Path(config.source).is_dir():
+        raise InputError(f"source: no such folder: {config.source}; do that study first")
     for group in NAMED:
         for name in getattr(config, group):
             if not name or name.startswith(".") or set(name) & set("/\\"):
@@ -142,6 +156,29 @@ def check_study(config: StudyConfig) -> None:
     for split in dict.fromkeys((config.split, config.selection)):
         if split:
             load(config.data, split)
+
+
+def check_layers(config: StudyConfig, inverted: Iterable[str] = ()) -> None:
+    """Check the layers that objectives, features, freezes and inversions name, by a forward pass
+    without memory. Of a network that only the start knows they are checked when it is read.
+
+    Raises:
+        InputError: for the first that the network does not have, or that cannot be tapped.
+    """
+    named: dict[str, Iterable[str]] = {"features": config.features, "inversion.taps": inverted}
+    for name, objective in config.objectives.items():
+        named[f"objectives.{name}.regression.taps"] = objective.regression.taps
+    if started_from(config.supervised.start) or not (any(named.values()) or config.freezes):
+        return
+    data = load(config.data, config.split)
+    net, size = planned(config.network, max(1, len(data.classes))), size_of(config.data, data)
+    layers = trace(net, size)
+    for what, taps in named.items():
+        check(layers, taps, what)
+    if config.freezes:
+        events = events_of(net, size)
+        for until in config.freezes:
+            frozen_part(events, net, until)
 
 
 def needs_fisher(penalty: PenaltyConfig) -> bool:

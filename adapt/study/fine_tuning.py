@@ -112,4 +112,4 @@ class FineTuning(Plan):
             split=config.split, batch=config.batch, **self.machine,
         )  # fmt: skip
         last = out / f"{made.wanted[-1]}.json"
-        return Cell(f"analyse {self.name(Path(tuned.run))}", last, lambda: analyse(made))
+        return Cell(f"analyse {self.name(Path(tuned.run))}", last, lambda: analyse(made), made)

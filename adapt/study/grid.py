@@ -7,6 +7,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from adapt.align.command import align
 from adapt.analysis.analyse import analyse
 from adapt.data import layout_of
 from adapt.data.copies import MANIFEST
@@ -22,7 +23,7 @@ from adapt.settings.commands import (
     CalibrateConfig,
     DistortConfig,
 )
-from adapt.settings.groups import DataConfig, ShiftConfig
+from adapt.settings.groups import DataConfig
 from adapt.settings.study import StudyConfig
 from adapt.settings.training import TrainConfig
 from adapt.shift.calibrate import calibrate
@@ -57,6 +58,10 @@ class Study(Plan):
             self.baselines.remove("adabn")
 
     # ---- folders, and the configurations of trainings
+
+    @property
+    def folders(self) -> tuple[Path, ...]:
+        return (self.root, self.source)
 
     def run(self, seed: int, *names: str) -> Path:
         return self.root.joinpath(f"seed{seed}", *names)
@@ -184,18 +189,12 @@ class Study(Plan):
                 out=str(found),
                 **self.machine,
             )
-            yield Cell(f"calibrate {shift}", found, lambda: calibrate(settings))
+            yield Cell(f"calibrate {shift}", found, lambda: calibrate(settings), settings)
         for data, labels in zip(self.scored(shift), ("given", "moved"), strict=False):
-            out = Path(data.target)
-            perform = partial(self.distort, wanted, out, labels, found)
-            yield Cell(f"distort {out.name}", out / MANIFEST, perform)
-
-    def distort(self, shift: ShiftConfig, out: Path, labels: str, found: Path | None) -> None:
-        """Make a twin, with the parameters that a calibration found where there was one."""
-        if found:
-            shift = replace(shift, parameters=read_json(found)["parameters"])
-        config, workers = self.config, self.config.workers or 1
-        make_distorted(DistortConfig(config.data, shift, str(out), labels=labels, workers=workers))
+            out, workers = Path(data.target), config.workers or 1
+            made = DistortConfig(config.data, wanted, str(out), labels=labels, workers=workers)
+            perform = partial(distort, made, found)
+            yield Cell(f"distort {out.name}", out / MANIFEST, perform, made)
 
     def misaligned(self, shift: str) -> list[Misaligned]:
         """The pairs of a shift with each planted offset, the smallest first."""
@@ -211,9 +210,10 @@ class Study(Plan):
         workers = self.config.workers or 1
         for shift in self.config.shifts:
             for off in self.misaligned(shift):
-                name = self.name(off.folder)
-                yield Cell(f"plant {name}", off.folder / MANIFEST, partial(off.plant, workers))
-                yield Cell(f"align {name}", off.table, partial(off.align, workers))
+                name, aligning = self.name(off.folder), off.aligning(workers)
+                plant, find = partial(off.plant, workers), partial(align, aligning)
+                yield Cell(f"plant {name}", off.folder / MANIFEST, plant, off.data)
+                yield Cell(f"align {name}", off.table, find, aligning)
 
     def information(self, seed: int) -> Iterator[Cell]:
         """Fisher information of the teacher, where a penalty needs it and names no file."""
@@ -321,4 +321,11 @@ class Study(Plan):
             batch=self.config.batch,
             **self.machine,
         )
-        return Cell(f"compare {self.name(out)}", out / "activations.json", lambda: analyse(made))
+        result = out / "activations.json"
+        return Cell(f"compare {self.name(out)}", result, lambda: analyse(made), made)
+
+
+def distort(made: DistortConfig, found: Path | None) -> None:
+    """Make a twin, with the parameters that a calibration found where there was one."""
+    known = read_json(found)["parameters"] if found else made.shift.parameters
+    make_distorted(replace(made, shift=replace(made.shift, parameters=known)))

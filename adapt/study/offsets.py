@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from adapt.align.command import TABLE, align, pairs_of
+from adapt.align.command import TABLE, pairs_of
 from adapt.align.models import moved_by
 from adapt.align.twin import image
 from adapt.data import layout_of
@@ -93,9 +93,9 @@ class Misaligned:
         x, y = offset(self.kind, self.length, name)
         return moved_by(-x, -y)
 
-    def align(self, workers: int) -> None:
+    def aligning(self, workers: int) -> AlignConfig:
         """What a user does with such pairs."""
-        align(AlignConfig(self.moved, out=str(self.table.parent), workers=workers))
+        return AlignConfig(self.moved, out=str(self.table.parent), workers=workers)
 
 
 def offset(kind: str, length: float, name: str) -> tuple[int, int]:

@@ -205,7 +205,7 @@ def test_r21_every_reader_says_the_same_line(
 
 
 def test_r21_reports_and_studies(run: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    cell = Cell("train run", run / SUMMARY, lambda: None)
+    cell = Cell("train run", run / SUMMARY, lambda: None, TrainConfig())
     assert cell.done
     emptied(run / "metrics.jsonl", run)
     removed(run / "model.safetensors", run)

@@ -89,6 +89,9 @@ def test_every_cell_comes_once_and_after_what_it_needs(study: Study) -> None:
         ({"shares": [1.0]}, "shares is 1"),
         ({"features_of": ["pool9"]}, r"features_of.*'pool9'"),
         ({"inversions_of": "pool9"}, r"inversions_of.*'pool9'"),
+        ({"rates": {"B2": [0.1]}, "baselines": ["b0"]}, "baselines has no b2"),
+        ({"adaptation": Stage(start="imagenet")}, "an adaptation starts from the teacher"),
+        ({"inversion": InvertConfig(image="a.png")}, "inversion.image is set"),
     ],
 )
 def test_wrong_grids_are_refused(study: Study, changes: dict[str, Any], words: str) -> None:

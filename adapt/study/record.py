@@ -1,0 +1,82 @@
+"""What the cells of a study were done with, so that none counts as done under other settings."""
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from adapt.disk.files import read_mapping, write_json
+from adapt.disk.runs import decisive_differences
+from adapt.errors import InputError
+from adapt.settings.mapping import EXPLICIT, as_dict, defaults_of
+from adapt.study.cells import Cell
+
+RECORD = "cells.json"
+"""In a study's folder: the settings that each cell was done with, by the path of its result."""
+
+
+@dataclass(frozen=True)
+class Record:
+    """The cells.json of a study and, where teachers come from another study, of that one."""
+
+    folders: tuple[Path, ...]
+    """The study's own, then that of its `source`."""
+
+    def check(self, cells: Iterable[Cell]) -> None:
+        """Compare each cell that is done with what it was done with; one that an earlier version
+        did has no record and is believed.
+
+        Raises:
+            InputError: other settings than those given (each with the recorded and the given
+                value), or two cells that would write one file.
+        """
+        known = {folder: self.read(folder) for folder in self.folders}
+        first: dict[Path, Cell] = {}
+        for cell in cells:
+            given, twin = self.settings(cell), first.setdefault(cell.result, cell)
+            if changed := self.changed(self.settings(twin), cell):
+                raise InputError(
+                    f"two cells would write {cell.result}, {twin.name!r} and {cell.name!r}, which "
+                    f"differ in {'; '.join(changed)}: give one of them another name"
+                )
+            home, key = self.place(cell)
+            recorded = known[home].get(key, given)
+            if cell.done and (changed := self.changed(recorded, cell)):
+                raise InputError(
+                    f"{cell.name!r} was done with other settings ({home / RECORD} -> given): "
+                    f"{'; '.join(changed)}. Give the recorded values, or another runs=; or remove "
+                    f"{cell.result}, and it is done again"
+                )
+
+    def add(self, cell: Cell) -> None:
+        """Note what a cell was done with."""
+        home, key = self.place(cell)
+        write_json(home / RECORD, self.read(home) | {key: self.settings(cell)})
+
+    def changed(self, recorded: dict[str, Any], cell: Cell) -> list[str]:
+        default = defaults_of(type(cell.settings))
+        return decisive_differences(recorded, self.settings(cell), default)
+
+    def settings(self, cell: Cell) -> dict[str, Any]:
+        """Of a cell, as cells.json has them: paths are relative to the study, which may be moved,
+        and it does not count whether a value comes from a file or the command line."""
+        text = json.dumps(without(as_dict(cell.settings), EXPLICIT))
+        for folder in self.folders:
+            text = text.replace(f'"{folder}/', '"').replace(f":{folder}/", ":")
+        found: dict[str, Any] = json.loads(text)
+        return found
+
+    def place(self, cell: Cell) -> tuple[Path, str]:
+        """The folder that a cell belongs to, and its result's path there."""
+        home = next(f for f in self.folders if cell.result.is_relative_to(f))
+        return home, str(cell.result.relative_to(home))
+
+    def read(self, folder: Path) -> dict[str, Any]:
+        return read_mapping(folder / RECORD) if (folder / RECORD).is_file() else {}
+
+
+def without(values: dict[str, Any], name: str) -> dict[str, Any]:
+    """Nested mappings without the keys of that name."""
+    kept = {key: value for key, value in values.items() if key != name}
+    return {k: without(v, name) if isinstance(v, dict) else v for k, v in kept.items()}

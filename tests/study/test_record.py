@@ -1,0 +1,137 @@
+"""A study's cells: done with the settings that are given now, or refused."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from adapt.cli.dry_run import study as plan
+from adapt.cli.study import study
+from adapt.disk.files import read_json
+from adapt.errors import InputError
+from adapt.settings.commands import EvaluateConfig
+from adapt.settings.groups import DataConfig, NetworkConfig, ScheduleConfig, ShiftConfig
+from adapt.settings.objective import ObjectiveConfig, RegressionConfig
+from adapt.settings.study import Stage, StudyConfig
+from adapt.settings.viz import InvertConfig
+from adapt.study.cells import Cell
+from adapt.study.record import RECORD, Record
+
+
+def cell(root: Path, result: str = "metrics.json", **settings: Any) -> Cell:
+    made = EvaluateConfig(**({"run": str(root / "run")} | settings))
+    return Cell(result, root / result, lambda: None, made)
+
+
+def done_with(root: Path, **settings: Any) -> Record:
+    """The record of a cell that is done with these settings."""
+    record, made = Record((root,)), cell(root, **settings)
+    record.add(made)
+    made.result.touch()
+    return record
+
+
+def test_other_settings_are_refused_old_and_new(tmp_path: Path) -> None:
+    record = done_with(tmp_path, split="val", loss=True)
+    record.check([cell(tmp_path, split="val", loss=True)])
+    words = "'metrics.json' was done with .*cells.json -> given.: loss: True -> False; split: 'val'"
+    words += f" -> 'test'.*remove {tmp_path}/metrics.json, and it is done again"
+    with pytest.raises(InputError, match=words):
+        record.check([cell(tmp_path, split="test", loss=False)])
+    (tmp_path / "metrics.json").unlink()
+    record.check([cell(tmp_path, split="test", loss=False)])  # it is not done, so it will be
+
+
+def test_what_does_not_shape_a_result_may_differ(tmp_path: Path) -> None:
+    data = DataConfig("camvid", "photos", explicit=["name"])
+    record = done_with(tmp_path / "a", data=data, run=str(tmp_path / "a/run"), workers=1)
+    record.check([cell(tmp_path / "a", data=replace(data, explicit=[]), workers=2)])
+
+
+def test_a_study_may_be_moved(tmp_path: Path) -> None:
+    done_with(tmp_path / "a", teacher=f"{tmp_path}/a/teacher")
+    (tmp_path / "a").rename(tmp_path / "b")
+    Record((tmp_path / "b",)).check([cell(tmp_path / "b", teacher=f"{tmp_path}/b/teacher")])
+    with pytest.raises(InputError, match=r"teacher: 'teacher' -> '.*/c/teacher'"):
+        Record((tmp_path / "b",)).check([cell(tmp_path / "b", teacher=f"{tmp_path}/c/teacher")])
+
+
+def test_a_setting_that_a_record_lacks_is_its_default(tmp_path: Path) -> None:
+    record = done_with(tmp_path)
+    text = (tmp_path / RECORD).read_text()
+    (tmp_path / RECORD).write_text(text.replace('"loss": false,', ""))
+    record.check([cell(tmp_path)])
+    with pytest.raises(InputError, match="loss: False -> True"):
+        record.check([cell(tmp_path, loss=True)])
+    (tmp_path / RECORD).unlink()
+    record.check([cell(tmp_path, loss=True)])  # of an earlier version: believed
+
+
+def test_two_cells_with_one_result_are_refused(tmp_path: Path) -> None:
+    twins = [cell(tmp_path, split="val"), cell(tmp_path, split="test")]
+    with pytest.raises(InputError, match=r"two cells would write .*split: 'val' -> 'test'"):
+        Record((tmp_path,)).check(twins)
+    Record((tmp_path,)).check([twins[0], twins[0]])
+
+
+@pytest.fixture
+def config(world: Path, tmp_path: Path) -> StudyConfig:
+    return StudyConfig(
+        runs=str(tmp_path / "first"),
+        data=DataConfig("camvid", str(world / "d1"), resize=[32, 24]),
+        network=NetworkConfig(width=1 / 32),
+        shifts={"a": ShiftConfig("ripple")},
+        objectives={"pool5": ObjectiveConfig("pool5", RegressionConfig(1.0, {"pool5": 1.0}))},
+        baselines=["b0"],
+        supervised=Stage(steps=1),
+        adaptation=Stage(steps=1),
+        inversions=0,
+        report="none",
+        device="cpu",
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        (
+            {"objectives": {"x": ObjectiveConfig("x", RegressionConfig(1.0, {"pool9": 1.0}))}},
+            r"objectives\.x\.regression\.taps: layer: 'pool9' is not known",
+        ),
+        ({"features": ["pool55"]}, r"features: layer: 'pool55'.* Did you mean 'pool5'"),
+        ({"freezes": ["17"]}, "freeze=17: the network has 16 convolution"),
+        ({"inversions": 1, "inversion": InvertConfig(taps={"pool0": 1.0})}, "inversion.*'pool0'"),
+    ],
+)
+def test_layers_are_known_before_the_first_cell(
+    config: StudyConfig, changes: dict[str, Any], words: str
+) -> None:
+    wrong = replace(config, **changes)
+    for command in (study, plan):
+        with pytest.raises(InputError, match=words):
+            command(wrong)
+    assert not Path(config.runs).exists()
+
+
+def test_a_study_and_the_one_that_has_its_teachers(config: StudyConfig, tmp_path: Path) -> None:
+    """From end to end: done again nothing is done, changed settings are refused by both commands,
+    and a study with `source` is held to what its teachers were trained with."""
+    table = study(config).read_bytes()
+    cells = read_json(tmp_path / "first" / RECORD)
+    assert next(iter(cells)) == "seed0/teacher/summary.json" and len(cells) == 6
+    assert study(config).read_bytes() == table
+    other = replace(config, adaptation=Stage(steps=1, schedule=ScheduleConfig(lr=0.5)))
+    for command in (study, plan):
+        with pytest.raises(InputError, match=r"'train seed0/a/pool5' .*schedule\.lr: .* -> 0\.5"):
+            command(other)
+    second = replace(other, runs=str(tmp_path / "second"), source=str(tmp_path / "first"))
+    with pytest.raises(InputError, match=r"source: no such folder: .*/fist; do that study first"):
+        study(replace(second, source=str(tmp_path / "fist")))
+    with pytest.raises(InputError, match=r"train .*/teacher' .*first/cells.json.*steps: 1 -> 2"):
+        study(replace(second, supervised=Stage(steps=2)))
+    study(replace(second, report=""))
+    assert not (tmp_path / "second/seed0/teacher").exists()
+    lines = json.loads((tmp_path / "second/report.json").read_text())
+    assert {line["method"] for line in lines} == {"teacher", "B0", "pool5"}
