@@ -16,7 +16,7 @@ from adapt.settings.viz import OWN, ReportConfig
 from adapt.study import FineTuning, Study, study_of
 from adapt.study.cells import Cell, check_layers, check_study
 from adapt.study.record import Record
-from viz.inversion.command import MONTAGE, TAPS, invert_all
+from viz.inversion.command import MONTAGE, invert_all
 from viz.report import comparison
 from viz.report.page import report
 
@@ -81,8 +81,8 @@ def check(config: StudyConfig) -> None:
         InputError: for the first that is wrong.
     """
     check_study(config)
-    inverted = (config.inversion.taps or TAPS) if config.inversions and config.objectives else ()
-    check_layers(config, inverted)
+    inverted = config.inversion.taps if config.inversions and config.objectives else ()
+    check_layers(config, inverted if isinstance(inverted, dict | list) else ())
 
 
 def cells_of(planned: Study | FineTuning) -> list[Cell]:

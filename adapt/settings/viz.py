@@ -2,10 +2,21 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from adapt.errors import InputError
-from adapt.settings.checks import Count, OneOf, Positive, Precision, Settings, Size, Strength
+from adapt.settings.checks import (
+    AUTO,
+    BY_PAIRS,
+    Count,
+    OneOf,
+    Positive,
+    Precision,
+    Settings,
+    Size,
+    Strength,
+    Taps,
+)
 from adapt.settings.groups import NetworkConfig, TrustConfig
 
 OWN, TEACHER = "own", "teacher"
@@ -31,8 +42,10 @@ class InvertConfig(Settings):
     tv=0`."""
     out: str = ""
     """Folder that receives the pictures; empty = RUN/inversion/IMAGE."""
-    taps: dict[str, float] = field(default_factory=dict)
-    """Weight of each layer; {} = pool1 to pool5, equally."""
+    taps: Annotated[Any, Taps()] = ""
+    """Layers whose maps and Gram matrices are met. Those without a weight weigh the same. Empty =
+    pool1 to pool5 or, of a network without these, `auto`: the last map of each stride, and the last
+    one before the classifier; the choice is printed."""
     content: Strength = 1.0
     """Weight of the content term (003, section 3.3)."""
     style: Strength = 1.0
@@ -62,6 +75,12 @@ class InvertConfig(Settings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        partners = list(self.taps.values()) if isinstance(self.taps, dict) else []
+        if self.taps == BY_PAIRS or any(isinstance(partner, str) for partner in partners):
+            raise InputError(
+                f"taps is {self.taps!r}; an inversion has no pairs and no second network: give "
+                f"{AUTO} | [layer, ...] | {{layer: weight, ...}}"
+            )
         if self.content == self.style == 0:
             raise InputError("content and style are both 0: there is nothing to invert")
         if self.loss == PAPER and (self.optimizer != "sgd" or self.tv):

@@ -11,9 +11,10 @@ from torch import nn
 from adapt.errors import InputError
 from adapt.machine.runtime import Runtime, native_bf16
 from adapt.networks import build_network
+from adapt.networks.layers import trace
 from adapt.settings.groups import NetworkConfig
 from adapt.settings.viz import InvertConfig
-from viz.inversion.command import invert, invert_all, machine_of
+from viz.inversion.command import invert, invert_all, machine_of, weights_of
 from viz.inversion.style import MOMENTUM, NOISE, Matching, gram, invert_image
 
 CONFIG = NetworkConfig(width=1 / 16, batch_norm=True)
@@ -206,6 +207,34 @@ def test_wrong_settings_are_named(net: nn.Module, image: np.ndarray) -> None:
     for settings, message in wrong:
         with pytest.raises(InputError, match=message):
             invert_image(net, CONFIG, image, **({"taps": TAPS, "steps": 1} | settings))
+
+
+@pytest.mark.parametrize(
+    ("given", "taps"),
+    [
+        ("", dict.fromkeys(["pool1", "pool2", "pool3", "pool4", "pool5"], 1.0)),
+        ("auto", dict.fromkeys(["conv1", "conv2", "conv3", "fc7.2"], 1.0)),
+        (["pool2", "fc6.0"], {"pool2": 1.0, "fc6.0": 1.0}),
+        ({"pool2": 3.0}, {"pool2": 3.0}),
+    ],
+)
+def test_layers_are_given_as_for_a_training(
+    net: nn.Module, given: object, taps: dict[str, float]
+) -> None:
+    assert weights_of(InvertConfig(taps=given).taps, trace(net, (32, 32))) == taps
+
+
+def test_of_a_network_without_the_papers_layers_auto_chooses(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    net = nn.Sequential(
+        nn.Conv2d(3, 4, 3, 2, 1), nn.ReLU(), nn.Conv2d(4, 4, 3, 2, 1), nn.ReLU(), nn.Conv2d(4, 2, 1)
+    )
+    assert weights_of("", trace(net, (32, 32))) == {"1": 1.0, "3": 1.0}
+    assert "taps=auto takes 1, 3" in capsys.readouterr().out
+    for pairs in ("pairs", {"pool1": "layer1"}):
+        with pytest.raises(InputError, match="an inversion has no pairs"):
+            InvertConfig(taps=pairs)
 
 
 def test_command_writes_pictures_curves_and_montage(world: Path, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from adapt.data.augment import resize
 from adapt.data.images import as_rgb, read_image, write_png
@@ -10,15 +11,17 @@ from adapt.disk.files import write_json, write_whole
 from adapt.disk.runs import place_in, read_config, read_data
 from adapt.errors import InputError
 from adapt.machine.runtime import Runtime, runtime, say
-from adapt.networks.layers import check, trace
+from adapt.networks.layers import auto_taps, check, trace
+from adapt.networks.recorder import Layer
 from adapt.networks.saved import is_run, load_model, load_teacher
+from adapt.settings.checks import AUTO
 from adapt.settings.mapping import as_dict
 from adapt.settings.viz import RELATIVE, TEACHER, InvertConfig
 from viz.figures import COLOURS, drawing, picture_grid, png
 from viz.inversion.style import Inversion, invert_image
 from viz.pictures import is_file_name
 
-TAPS = {f"pool{number}": 1.0 for number in range(1, 6)}
+TAPS = [f"pool{number}" for number in range(1, 6)]
 """The paper's layers, used where the configuration names none."""
 
 ORIGINAL, CURVES, MONTAGE = "original", "curves.json", "montage.png"
@@ -66,10 +69,11 @@ def invert_all(networks: Mapping[str, Path], image: Path, out: Path, config: Inv
     models = {n: runs.get(n) or load_teacher(str(p), recorded, like) for n, p in networks.items()}
     size = config.size or data.resize
     original = resize({"x1": read_image(image, *data.reading("x1"))}, size)["x1"]
-    taps = dict(config.taps or TAPS)
     shape = (original.shape[0], original.shape[1])
-    for name, model in models.items():
-        check(trace(model.net, shape), taps, f"taps, of the {name}")
+    layers = {name: trace(model.net, shape) for name, model in models.items()}
+    taps = weights_of(config.taps, next(iter(layers.values())))
+    for name, found_there in layers.items():
+        check(found_there, taps, f"taps, of the {name}")
     machine = machine_of(config)
     if config.maps == TEACHER and TEACHER not in models:
         raise InputError(f"maps=teacher needs a run with a teacher; there is {', '.join(models)}")
@@ -105,6 +109,17 @@ def invert_all(networks: Mapping[str, Path], image: Path, out: Path, config: Inv
     write_whole(out / MONTAGE, montage)  # the last one: that it is there says that all is
     say(f"{out}: {image.name} as seen by {', '.join(networks)}")
     return out
+
+
+def weights_of(taps: Any, layers: Sequence[Layer]) -> dict[str, float]:
+    """The weight of each layer that the setting `taps` means in the first network."""
+    if taps in ("", AUTO):
+        known = {name for layer in layers for name in (layer.name, *layer.aliases)}
+        names = list(auto_taps(layers)) if taps or not known.issuperset(TAPS) else []
+        if names:
+            say(f"taps=auto takes {', '.join(names)}")
+        taps = names or TAPS
+    return dict(taps) if isinstance(taps, dict) else dict.fromkeys(map(str, taps), 1.0)
 
 
 def machine_of(config: InvertConfig) -> Runtime:
