@@ -16,8 +16,11 @@ from adapt.data import once
 from adapt.disk import checkpoint
 from adapt.disk.files import read_yaml
 from adapt.disk.runs import CONFIG, check_same, unfinished
+from adapt.errors import InputError
 from adapt.evaluation.evaluate import heads_for
 from adapt.machine.runtime import runtime, say
+from adapt.networks.names import place_of
+from adapt.networks.pretrained import is_pretrained
 from adapt.networks.saved import is_file, load_model
 from adapt.settings.commands import EvaluateConfig
 from adapt.settings.mapping import DRAWN, EXPLICIT, as_dict, flatten
@@ -29,6 +32,8 @@ from adapt.training.setup import prepare, resolve
 from adapt.training.train import describe
 from adapt.training.trial import trial
 
+READ = ("run", "teacher", "runs", "image", "images")
+"""Settings that may name what a command reads; `images` is a number elsewhere."""
 T = TypeVar("T", TrainConfig, EvaluateConfig, StudyConfig)
 
 
@@ -99,7 +104,25 @@ def study(config: StudyConfig) -> None:
 
 
 def settings(config: Any) -> None:
-    """All settings of another command, which were checked as they were made."""
+    """All settings of another command, which were checked as they were made; what it would read
+    must be there.
+
+    Raises:
+        InputError: a run, file or folder that is not.
+    """
+    read = {name: getattr(config, name, "") for name in READ}
+    if isinstance(read["runs"], list):  # `run` is what becomes of them
+        read = {f"runs[{i}]": run for i, run in enumerate(read["runs"])}
+    if data := getattr(config, "data", None):
+        if not data.download and (data.name or DRAWN) != DRAWN:
+            read["data.root"] = data.root
+        read |= {"data.target": data.target, "data.pairs": data.pairs}
+        read |= {f"data.targets.{name}": place for name, place in data.targets.items()}
+    for what, place in read.items():
+        if isinstance(place, str) and place and not is_pretrained(place):
+            file, _ = place_of(place)
+            if not file.exists():
+                raise InputError(f"{what}: no such file or folder: {file}")
     for name, value in flatten(as_dict(config)).items():
         if not name.endswith(EXPLICIT):
             say(f"{name}={shown(value)}")

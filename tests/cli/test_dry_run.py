@@ -38,6 +38,12 @@ def test_other_commands_check_their_settings(world: Path) -> None:
     assert "would score teacher on 3 images of camvid, d1, val" in scored
     scanned = run("scan.py", "data=camvid", "data.root=d1", "--dry-run", cwd=world).stdout
     assert {"data.name=camvid", "data.root=d1", "near=24"} <= set(scanned.splitlines())
+    for given, words in (
+        (("scan.py", "data=camvid", "data.root=d0"), "data.root: no such file or folder: d0"),
+        (("calibrate.py", "teacher=techer"), "teacher: no such file or folder: techer"),
+        (("merge.py", "runs=[teacher,techer]", "run=new"), "runs[1]: no such file or folder"),
+    ):
+        assert words in run(*given, "--dry-run", cwd=world, status=2).stderr
     several = run("train.py", "seed=1,2", "-m", "--dry-run", cwd=world, status=2).stderr
     assert several.startswith("error: --dry-run looks at one run, -m makes several; see train")
     assert state(world) == before
