@@ -27,9 +27,9 @@ checkout `python scripts/COMMAND.py` is the same as `fra COMMAND`; torchrun star
 `--dry-run` checks a command and says what it would do, without doing it or writing anything. A
 training reads its data, networks, taps and penalty as before its first step, and says whether it
 would start, resume or has finished. An evaluation names its run and images, and a study lists its
-cells, those that are done among them. Other commands check their settings, and that what they would
-read is there, and print them. Weights that are given by name, such as `imagenet`, are fetched all the
-same.
+cells, those that are done among them. Other commands check their settings, and that what they
+would read is there, and print them. Weights that are given by name, such as `imagenet`, are fetched
+all the same.
 
 In bash, `eval "$(fra -sc install=bash)"`, in `~/.bashrc` for good, lets Tab complete the names of
 commands, settings and choices. Hydra has the same for fish (`fra -sc install=fish | source`) and
