@@ -2,6 +2,7 @@
 docstrings below their fields. `--help` prints it; docs/make_settings.py writes docs/settings.md."""
 
 import ast
+import re
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import MISSING, Field, fields, is_dataclass
@@ -63,7 +64,8 @@ def meaning(schema: type, name: str = "") -> str:
 
 
 def first_sentence(text: str) -> str:
-    return text.split(". ")[0].rstrip(".") + "."
+    """Up to the first full stop that is not of `et al.` or `...`"""
+    return re.split(r"(?<!et al)(?<!\.\.)\. ", text)[0].rstrip(".") + "."
 
 
 def kind(hint: Any) -> str:
