@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from adapt.data.classification import CALTECH256, DOGS120, FOLDERS, FOOD101, INDOOR67
-from adapt.data.files import Layout, MissingFiles, Problem, leading_out, matched, resolved
+from adapt.data.files import Layout, MissingFiles, Problem, folder, leading_out, matched, resolved
 from adapt.data.images import void_of
 from adapt.data.objects import OBJECTS, Pairs, offered, samples_of
 from adapt.data.pairs import PAIRS, partnered, read_csv, read_shards
@@ -366,7 +366,7 @@ def _listed(config: DataConfig, layout: Layout, listed: str) -> Sequence[Sample]
     if not config.target:
         return old
     bare = replace(config, labels="") if layout is PAIRS else config
-    new = read_split(bare, layout, Path(config.target), listed)
+    new = read_split(bare, layout, folder(Path(config.target), "data.target"), listed)
     both = partnered(old, new)
     if not len(old) == len(both) == len(new):
         matched(column(old, "name"), column(new, "name"), config.root, config.target)

@@ -9,7 +9,7 @@ import numpy as np
 
 from adapt.analysis.drift import MapDrift, drift_of_pairs, drift_of_sets
 from adapt.data import HELD_OUT, DataSet, load, pixels_only, prepare, some
-from adapt.data.files import MissingFiles
+from adapt.data.files import MissingFiles, folder
 from adapt.data.sampling import size_of
 from adapt.data.targets import of_old
 from adapt.disk.files import write_json, write_whole
@@ -90,7 +90,8 @@ def apart(config: DriftConfig, settings: DataConfig) -> tuple[DataSet, DataSet]:
     old = load(one, split)
     if settings.pairs or settings.shards:
         return old, old
-    new = load(replace(one, root=settings.target, labels=""), split)
+    there = folder(Path(settings.target), "data.target")
+    new = load(replace(one, root=str(there), labels=""), split)
     return old, replace(new, samples=tuple(replace(s, x2=s.x1) for s in new.samples))
 
 
