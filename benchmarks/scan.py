@@ -38,8 +38,8 @@ from adapt.scan.measure import (
     Records,
     apart,
     grey,
-    in_processes,
     measure,
+    of_all,
     perceptual_hash,
 )
 from adapt.scan.members import ERROR, Members, members
@@ -113,7 +113,7 @@ def swaps(given: argparse.Namespace) -> list[dict[str, Any]]:
         found = members(scan.data)
         count = len(found.paired)
         jobs = found.jobs(described=True)
-        records, _ = apart(in_processes(measure, jobs, scan.workers, "scan"))
+        records, _ = apart(of_all(measure, jobs, scan.workers, "scan"))
         trials = [("none", 0.0, [np.arange(count)])]
         for share in given.share:
             chosen = max(2, round(share * count))

@@ -1,10 +1,8 @@
 """Pairs of a data set compared, in several processes."""
 
-import os
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import nullcontext
+from collections.abc import Iterator, Sequence
 from functools import cache, partial
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 
@@ -13,8 +11,7 @@ from adapt.align.estimate import PASSES, Compared, Matcher, estimate, read_pair
 from adapt.align.models import NONE
 from adapt.align.rig import Rig, rig_of
 from adapt.data import Sample
-from adapt.machine.runtime import progress
-from adapt.machine.workers import spread
+from adapt.machine.workers import in_processes
 from adapt.networks.factory import imported, permit
 from adapt.settings.groups import DataConfig
 
@@ -39,15 +36,9 @@ def compare(sample: Sample, config: DataConfig, rig: Rig, matcher: str) -> Compa
     return Compared(sample, pair.frame, estimate(pair.old, pair.new, prior, matcher_of(matcher)))
 
 
-def in_processes(
-    work: Callable[[Any], T], jobs: Sequence[Any], matcher: str, workers: int, what: str
-) -> Iterator[T]:
-    """Results of `work` in the order of the jobs; 0 workers = one for each core. A user's matcher,
-    which may be a network on a GPU, stays in this process."""
-    workers = 1 if matcher else min(workers or os.cpu_count() or 1, len(jobs))
-    here = nullcontext(map(work, jobs))
-    with here if workers <= 1 else spread(work, jobs, workers, 4, what) as found:
-        yield from progress(found, what=what, total=len(jobs))
+def alone(matcher: str) -> int:
+    """1 worker for a user's matcher, which may be a network on a GPU and stays in this process."""
+    return int(bool(matcher))
 
 
 def compared(
@@ -55,7 +46,7 @@ def compared(
 ) -> Iterator[Compared]:
     """`compare` of all samples in their order."""
     work = partial(compare, config=config, rig=rig, matcher=matcher)
-    return in_processes(work, samples, matcher, workers, what)
+    return in_processes(work, samples, alone(matcher) or workers, what)
 
 
 def measured(samples: Sequence[Sample], config: DataConfig, matcher: str, workers: int) -> Rig:

@@ -7,11 +7,12 @@ from functools import partial
 
 import numpy as np
 
-from adapt.align.compare import in_processes, matcher_of
+from adapt.align.compare import alone, matcher_of
 from adapt.align.estimate import Compared, estimate, read_pair
 from adapt.align.models import TOLERANCE, apply, moved_by
 from adapt.align.rig import Rig
 from adapt.data.sampling import image_seed
+from adapt.machine.workers import in_processes
 from adapt.settings.groups import DataConfig
 
 SHIFTS = (4, 8, 16, 32, 48)
@@ -79,7 +80,7 @@ def planted(
 ) -> list[Planted]:
     """Plant shifts in pairs that were compared, one of each length."""
     work = partial(replant, config=config, rig=rig, matcher=matcher)
-    found = in_processes(work, pairs, matcher, workers, "planted shifts")
+    found = in_processes(work, pairs, alone(matcher) or workers, "planted shifts")
     every = [outcome for outcomes in found for outcome in outcomes]
     return [
         Planted(

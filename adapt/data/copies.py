@@ -6,7 +6,6 @@ import io
 import os
 import tarfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,8 +16,7 @@ from adapt.data.video import status
 from adapt.disk.files import read_mapping, reading, sha256, whole_file, write_json, write_whole
 from adapt.disk.portions import PARTS, Portion
 from adapt.errors import InputError
-from adapt.machine.runtime import progress
-from adapt.machine.workers import spread
+from adapt.machine.workers import in_processes
 from adapt.settings.mapping import differences
 
 MANIFEST = "manifest.json"
@@ -95,11 +93,8 @@ def make_all(
 ) -> dict[str, str]:
     """The digests of all files by their names in `out`; 0 workers = one for each core, 1 = this
     process."""
-    workers = workers or os.cpu_count() or 1
     chunk = 1 if any(isinstance(output, Shard) for output in outputs[:1]) else 4
-    here = nullcontext(map(make, outputs))
-    with here if workers == 1 else spread(make, outputs, workers, chunk, what) as found:
-        digests = list(progress(found, what=what, total=len(outputs)))
+    digests = in_processes(make, outputs, workers, what, chunk)
     return dict(zip(relative_names(out, outputs), digests, strict=True))
 
 

@@ -3,10 +3,10 @@
 import atexit
 import os
 import signal
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from multiprocessing import active_children, get_context, parent_process
 from threading import Thread, current_thread, main_thread
@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, default_convert, get_worker_info
 
 from adapt.errors import InputError, Stopped
-from adapt.machine.runtime import SHARED, STATUS, WARNING
+from adapt.machine.runtime import SHARED, STATUS, WARNING, progress
 
 T = TypeVar("T")
 
@@ -147,3 +147,18 @@ def spread(
                 child.terminate()
             pool.shutdown(cancel_futures=True)
             raise
+
+
+def in_processes(
+    work: Callable[[Any], T], jobs: Sequence[Any], workers: int, what: str, chunk: int = 4
+) -> Iterator[T]:
+    """What `work` makes of all jobs, in their order, with progress; one worker works in this
+    process, 0 = one for each core.
+
+    Raises:
+        Stopped: as `spread`.
+    """
+    workers = min(workers or os.cpu_count() or 1, len(jobs))
+    here = nullcontext(map(work, jobs))
+    with here if workers <= 1 else spread(work, jobs, workers, chunk, what) as found:
+        yield from progress(found, what=what, total=len(jobs))

@@ -1,9 +1,7 @@
 """One file, decoded once and reduced to a record of about 1.5 kB; runs in worker processes."""
 
 import hashlib
-import os
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -13,8 +11,7 @@ import numpy as np
 
 from adapt.data.images import as_rgb, image_header, read_image, read_indices, read_valid
 from adapt.errors import InputError
-from adapt.machine.runtime import progress
-from adapt.machine.workers import spread
+from adapt.machine.workers import in_processes
 
 T = TypeVar("T")
 
@@ -162,17 +159,10 @@ def statistics(every: Sequence[np.ndarray]) -> dict[str, list[float]]:
     return {"mean": mean.round(4).tolist(), "std": std.round(4).tolist()}
 
 
-def in_processes(work: Callable[[Job], T], jobs: Sequence[Job], workers: int, what: str) -> list[T]:
-    """What `work` makes of all jobs, in their order; one worker works in this process, 0 = one for
-    each core, or one for few files.
-
-    Raises:
-        Stopped: a worker process died, which is mostly the system's answer to too little memory.
-    """
-    workers = workers or (1 if len(jobs) <= SMALL else os.cpu_count() or 1)
-    here = nullcontext(map(work, jobs))
-    with here if workers == 1 else spread(work, jobs, workers, 16, "scan") as found:
-        return list(progress(found, what=what, total=len(jobs)))
+def of_all(work: Callable[[Job], T], jobs: Sequence[Job], workers: int, what: str) -> list[T]:
+    """`in_processes`, where 0 workers are one for few files, whom processes would only hold up."""
+    few = int(len(jobs) <= SMALL)
+    return list(in_processes(work, jobs, workers or few, what, chunk=16))
 
 
 def apart(every: Sequence[Record]) -> tuple[Records, list[Record]]:

@@ -12,7 +12,7 @@ from adapt.disk.files import write_json
 from adapt.disk.portions import PARTS, Portion
 from adapt.errors import InputError
 from adapt.machine.runtime import say
-from adapt.scan.measure import Record, apart, in_processes, measure, moments
+from adapt.scan.measure import Record, apart, measure, moments, of_all
 from adapt.scan.members import Members, members
 from adapt.settings.commands import ScanConfig
 from adapt.settings.mapping import EXPLICIT, as_dict, differences
@@ -47,12 +47,12 @@ def measured(config: ScanConfig, found: Members) -> Measured:
     jobs = found.jobs(described=config.pairs)
     if part.joins:
         return put_together(config, part, [(str(path), role) for path, role, *_ in jobs])
-    records = in_processes(measure, part.of(jobs), config.workers, "scan")
+    records = of_all(measure, part.of(jobs), config.workers, "scan")
     good = apart(records)[0]
     own: Moments = {}
     for side, every in found.images(found.training).items() if config.statistics else ():
         some = {job[0]: job for job in every if (job[0], job[1]) in good}
-        counted = in_processes(moments, [*some.values()], config.workers, "statistics")
+        counted = of_all(moments, [*some.values()], config.workers, "statistics")
         own[side] = dict(zip(some, counted, strict=True))
     return Measured(records, own)
 

@@ -19,7 +19,7 @@ from scans import report
 from adapt.data.scenes import draw_scene
 from adapt.errors import InputError, Stopped
 from adapt.scan.command import scan, show
-from adapt.scan.measure import in_processes, measure
+from adapt.scan.measure import measure, of_all
 from adapt.scan.members import error, warning
 from adapt.settings.commands import ScanConfig
 from adapt.settings.groups import DataConfig
@@ -335,4 +335,4 @@ class Deadly:
 
 def test_a_dead_worker_ends_the_scan() -> None:
     with pytest.raises(Stopped, match="a worker process died"):
-        in_processes(measure, [Deadly()], 2, "scan")  # type: ignore[list-item]
+        of_all(measure, [Deadly(), Deadly()], 2, "scan")  # type: ignore[list-item]
