@@ -43,7 +43,7 @@ def main(root: Path, out: Path, steps: int) -> None:
         loss.backward()
         optimizer.step()
         rate.step()
-        if (step + 1) % 100 == 0:
+        if (step + 1) % max(1, steps // 15) == 0:
             print(f"step {step + 1}: loss {loss.item():.3f}", flush=True)
     torch.save(net.state_dict(), out)
 

@@ -85,7 +85,7 @@ def test_its_training_script_learns(
     monkeypatch.syspath_prepend(STORY)
     script = run_path(str(STORY / "train_unet.py"))
     script["load"].__globals__["SIZE"] = (32, 32)
-    script["main"](tmp_path, tmp_path / "unet.pth", 200)
+    script["main"](tmp_path, tmp_path / "unet.pth", 30)
     losses = [float(x) for x in re.findall(r"loss ([0-9.]+)", capsys.readouterr().out)]
-    assert len(losses) == 2 and losses[1] < losses[0] < 2.4
+    assert len(losses) == 15 and sum(losses[-3:]) < 0.8 * sum(losses[:3])
     assert "head.weight" in torch.load(tmp_path / "unet.pth", weights_only=True)
