@@ -47,6 +47,11 @@ class Cell:
     """The dataclass of its command's settings."""
 
     @property
+    def made(self) -> Path:
+        """What there is of it: a training's whole folder, or the result."""
+        return self.result.parent if self.result.name == SUMMARY else self.result
+
+    @property
     def done(self) -> bool:
         if self.result.name == SUMMARY:
             return not unfinished(self.result.parent)

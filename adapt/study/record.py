@@ -46,7 +46,7 @@ class Record:
                 raise InputError(
                     f"{cell.name!r} was done with other settings ({home / RECORD} -> given): "
                     f"{'; '.join(changed)}. Give the recorded values, or another runs=; or remove "
-                    f"{cell.result}, and it is done again"
+                    f"{cell.made}, and it is done again"
                 )
 
     def add(self, cell: Cell) -> None:

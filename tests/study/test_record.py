@@ -124,14 +124,19 @@ def test_a_study_and_the_one_that_has_its_teachers(config: StudyConfig, tmp_path
     assert study(config).read_bytes() == table
     other = replace(config, adaptation=Stage(steps=1, schedule=ScheduleConfig(lr=0.5)))
     for command in (study, plan):
-        with pytest.raises(InputError, match=r"'train seed0/a/pool5' .*schedule\.lr: .* -> 0\.5"):
+        words = (
+            r"'train seed0/a/pool5' .*schedule\.lr: .* -> 0\.5.* remove .*/pool5, and it is done"
+        )
+        with pytest.raises(InputError, match=words):
             command(other)
     second = replace(other, runs=str(tmp_path / "second"), source=str(tmp_path / "first"))
     with pytest.raises(InputError, match=r"source: no such folder: .*/fist; do that study first"):
         study(replace(second, source=str(tmp_path / "fist")))
     with pytest.raises(InputError, match=r"train .*/teacher' .*first/cells.json.*steps: 1 -> 2"):
         study(replace(second, supervised=Stage(steps=2)))
+    rows = json.loads(study(second).read_text())
     study(replace(second, report=""))
     assert not (tmp_path / "second/seed0/teacher").exists()
     lines = json.loads((tmp_path / "second/report.json").read_text())
-    assert {line["method"] for line in lines} == {"teacher", "B0", "pool5"}
+    for found in (rows, lines):
+        assert {line["method"] for line in found} == {"teacher", "B0", "pool5"}

@@ -114,6 +114,8 @@ def training_curves(lines: Lines) -> bytes:
         for number, name in enumerate(parts):  # in the colours of the losses
             if name in weights:
                 axes[2].plot(at, weights[name], color=look(number)[0])
+        for line in (x for axis in axes if len(steps) == 1 for x in axis.lines):
+            line.set(marker="o", markersize=4)  # a lone point is no line
         for axis, of, first in ((axes[0], losses, len(parts)), (axes[-1], scores, 0)):
             for number, name in enumerate(of, first):
                 label = name.replace("agreement_miou", "agreement").replace("_", " ")
