@@ -4,7 +4,8 @@ It is the command: the same settings, the same numbers bit for bit, the same run
 """
 
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -29,7 +30,7 @@ from adapt.disk.runs import (
     read_summary,
 )
 from adapt.errors import InputError
-from adapt.machine.processes import on_rank_zero, processes
+from adapt.machine.processes import on_rank_zero, processes, rank
 from adapt.networks.factory import COMPILED, given, giving
 from adapt.networks.preprocessing import with_preprocessing
 from adapt.networks.saved import load_model
@@ -186,7 +187,11 @@ def fit(
             place(values, name, value)
         config = with_preprocessing(build(AdaptConfig, values))
         on_rank_zero(lambda: keep(folder, contents))
-        adapt(config, on_step)
+        try:
+            adapt(config, on_step)
+        except InputError:
+            discard(folder, contents)
+            raise
         result = read(folder)
     result._temporary = temporary
     return result
@@ -325,3 +330,12 @@ def keep(run: Path, contents: Mapping[Path, bytes]) -> None:
             write_whole(path, content)
         elif path.read_bytes() != content:
             raise InputError(f"run: {run} was started from another {path.stem}; give a new run=")
+
+
+def discard(run: Path, contents: Iterable[Path]) -> None:
+    """Remove the weights of a run that was refused before it began."""
+    if rank() == 0 and not any(begun(run)):
+        for path in contents:
+            path.unlink(missing_ok=True)
+        with suppress(OSError):  # it has other files
+            run.rmdir()

@@ -163,7 +163,7 @@ def test_a_factory_of_the_command_line_stands_for_an_object(
     assert torch.equal(found.net.stem[0].weight, student.student.stem[0].weight)
 
 
-def test_nothing_is_written_before_the_settings_are_right(home: Path, tmp_path: Path) -> None:
+def test_a_run_that_is_refused_leaves_nothing(home: Path, tmp_path: Path) -> None:
     for settings, words in (
         ({"data.crpo": [2, 3]}, "data.crpo"),
         ({"steps.b": 1}, "steps is 6, which has no b"),
@@ -171,6 +171,9 @@ def test_nothing_is_written_before_the_settings_are_right(home: Path, tmp_path: 
     ):
         with pytest.raises(adapt.InputError, match=words):
             fitted(arrays(home), run=tmp_path / "run", settings=settings)
+    (x1, x2), *others = arrays(home)
+    with pytest.raises(adapt.InputError, match="sizes"):  # known when the pairs are read
+        fitted([(x1, x2[1:]), *others], run=tmp_path / "run")
     (tmp_path / "notes").touch()
     with pytest.raises(adapt.InputError, match="is not a run folder"):
         fitted(arrays(home), run=tmp_path)
