@@ -194,7 +194,8 @@ class Study(Plan):
             out, workers = Path(data.target), config.workers or 1
             made = DistortConfig(config.data, wanted, str(out), labels=labels, workers=workers)
             perform = partial(distort, made, found)
-            yield Cell(f"distort {out.name}", out / MANIFEST, perform, made)
+            given = replace(made, shift=replace(wanted, distortion=0.0))  # which calibrate looks at
+            yield Cell(f"distort {out.name}", out / MANIFEST, perform, given)
 
     def misaligned(self, shift: str) -> list[Misaligned]:
         """The pairs of a shift with each planted offset, the smallest first."""

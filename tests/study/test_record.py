@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from commands import experiment
 
 from adapt.cli.dry_run import study as plan
 from adapt.cli.study import study
@@ -16,8 +17,12 @@ from adapt.settings.groups import DataConfig, NetworkConfig, ScheduleConfig, Shi
 from adapt.settings.objective import ObjectiveConfig, RegressionConfig
 from adapt.settings.study import Stage, StudyConfig
 from adapt.settings.viz import InvertConfig
+from adapt.study import Study, study_of
 from adapt.study.cells import Cell
 from adapt.study.record import RECORD, Record
+
+EXPERIMENTS = (Path(__file__).resolve().parents[2] / "configs/experiment").glob("*.yaml")
+WITH_SOURCE = sorted(p.stem for p in EXPERIMENTS if "\nsource:" in p.read_text())
 
 
 def cell(root: Path, result: str = "metrics.json", **settings: Any) -> Cell:
@@ -113,6 +118,19 @@ def test_layers_are_known_before_the_first_cell(
         with pytest.raises(InputError, match=words):
             command(wrong)
     assert not Path(config.runs).exists()
+
+
+@pytest.mark.parametrize("name", WITH_SOURCE)
+def test_an_experiment_with_a_source_does_the_same_there(name: str) -> None:
+    """The cells that two studies share have the same settings in both, or the second one stops."""
+    own = study_of(experiment(name, "data.root=photos"))
+    source = study_of(experiment(Path(own.config.source).name.replace("contest", "contest_round1"),
+                                 "data.root=photos"))  # fmt: skip
+    assert isinstance(own, Study) and source.root == own.source
+    shared = {cell.result for cell in source.cells()} & {cell.result for cell in own.cells()}
+    assert len(shared) > 3
+    first = [cell for cell in (*source.cells(), *own.cells()) if cell.result in shared]
+    Record(own.folders).check(first)
 
 
 def test_a_study_and_the_one_that_has_its_teachers(config: StudyConfig, tmp_path: Path) -> None:
