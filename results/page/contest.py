@@ -31,13 +31,13 @@ from results.page.records_of_runs import TEACHER, record
 from results.page.variations import LR, TUNED, at_best
 
 MAIN, DISJOINT = "camvid_contest", "camvid_contest_round2_disjoint"
-LONG = "camvid_contest_round3"
+LONG, LAYERS = "camvid_contest_round3", "camvid_contest_layers"
 TITLES = {
     MAIN: "500 steps, pairs shared with the teacher (rounds 1 and 2)",
     DISJOINT: "500 steps, pairs that the teacher has not seen (round 2)",
     LONG: "3,000 steps, pairs shared with the teacher (round 3)",
 }
-TAUGHT = {LONG: MAIN}
+TAUGHT = {LONG: MAIN, LAYERS: MAIN}
 """Study -> the one whose teachers it has."""
 SHIFTS = (*records.SHIFTS, "camera")
 RATE_ON = ("ripple",)
@@ -45,6 +45,9 @@ RATE_ON = ("ripple",)
 HALVES = ("watch", "judge")
 """Of the tuning part, in time to quality."""
 REFERENCE = "w_inc_kd"
+SINGLE = tuple(f"pool{number}" for number in range(1, 6))
+BY_PAIRS = "pairs"
+"""The student of the layers that 70 training pairs choose (`taps=pairs`)."""
 UNTRAINED = ("B0", "AdaBN", "ridge")
 KEPT = "kept"
 ADVANCE, TIE = 3, 0.5
@@ -89,6 +92,8 @@ def results(found: Evidence) -> Iterable[str]:
     for study, title in TITLES.items():
         if tables := scores(found, study):
             parts += [f"### Scores on `{VAL}`: {title}", *tables]
+    if found.of(LAYERS):
+        parts += ["### Which layers?", *(layers(found, split) for split in (TUNE, VAL))]
     return parts
 
 
@@ -302,6 +307,34 @@ def aims(found: Evidence, study: str) -> str:
             reached = "reached" if mean(won) >= wanted else "missed"
             rows.append([shift, f"{wanted:.1f}", f"{mean(won):.1f}", reached])
     return table(("the winner", "aim", "mIoU", ""), rows)
+
+
+def layers(found: Evidence, split: str) -> str:
+    """Students of single layers and of several beside those of the layers that are chosen without
+    training; and whether the choice by pairs is the one that training makes. `` where none was
+    scored."""
+    homes = {m: (MAIN, n) for m, n in chosen(found, MAIN).items() if m in ("pool5", "w_inc")}
+    homes |= {name: (LAYERS, name) for name in found.names(LAYERS)}
+    each = {
+        shift: {
+            m: mean(v) for m, at in homes.items() if (v := found.values(*at, shift, split=split))
+        }
+        for shift in SHIFTS
+    }
+    took = {run["shift"]: run["taps"] for run in found.runs(LAYERS) if run["name"] == BY_PAIRS}
+    each = {shift: of for shift, of in each.items() if BY_PAIRS in of and {*SINGLE} <= of.keys()}
+    if not each:
+        return ""
+    rows = [[m, *(f"{of[m]:.1f}" for of in each.values())] for m in homes
+            if all(m in of for of in each.values())]  # fmt: skip
+    best = {shift: max(SINGLE, key=of.__getitem__) for shift, of in each.items()}
+    answers = [
+        ["the best layer alone", *best.values()],
+        [f"taps={BY_PAIRS} took", *(", ".join(took[shift]) for shift in each)],
+        ["its student minus the best layer's",
+         *(with_minus(f"{of[BY_PAIRS] - of[best[shift]]:+.1f}") for shift, of in each.items())],
+    ]  # fmt: skip
+    return f"mIoU on `{split}`, one seed.\n\n{table(('', *each), [*rows, *answers])}"
 
 
 def interval(values: Values) -> str:

@@ -128,6 +128,7 @@ def run_of(run: Path, config: dict[str, Any]) -> dict[str, Any]:
         "part": data["part"],
         "share": data.get("share", 1.0),
         **{key: config[key] for key in SETTINGS},
+        "taps": list(config["objective"]["regression"]["taps"]),
         "weights": read_json(run / ABOUT)["sha256"],
         "teacher": inputs.get("teacher", inputs.get("start", "")),
         "samples": summary["samples"],

@@ -11,8 +11,8 @@ from scipy.stats import ttest_1samp
 from adapt.disk.files import write_json
 from adapt.errors import InputError
 from results.page import contest as page
-from results.page.contest import DISJOINT, LONG, MAIN, SHIFTS, contest
-from results.page.records import Evidence
+from results.page.contest import DISJOINT, LAYERS, LONG, MAIN, SHIFTS, contest
+from results.page.records import Evidence, with_minus
 from results.page.records_of_runs import TEACHER
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -93,6 +93,35 @@ def test_the_faster_of_two_that_are_close_wins() -> None:
     assert page.winner(Evidence([ROUND1, *ROUND2], {})) == "quick"
     ahead = [made(MAIN, seed, **LATER | {"slow": (37.1, 1.0)}) for seed in (1, 2)]
     assert page.winner(Evidence([ROUND1, *ahead], {})) == "slow"
+
+
+def test_the_choice_by_pairs_is_held_against_the_best_layer_alone() -> None:
+    """On ripple pool3 is the best; elsewhere it is pool5, which is round 1's."""
+    single = {f"pool{i}": (20.0 + i, 1.0) for i in range(1, 5)}
+    study = made(LAYERS, 0, **single, w_dec=(24.0, 1.0), auto=(28.0, 1.0), pairs=(29.5, 1.0))
+    for shift in SHIFTS:
+        study["runs"][f"{shift}/pairs"] |= {"taps": ["pool2", "pool4"], "teacher": f"sha {MAIN} 0"}
+    for one in study["evaluations"]:
+        if (one["run"], one["shift"]) == ("ripple/pool3", "ripple"):
+            one["miou"] = 41.0
+    found = Evidence([ROUND1, study], {})
+    text = page.layers(found, "tune")
+    assert text.startswith("mIoU on `tune`, one seed.")
+    for row in (
+        "| | photocopy | ripple | cubism | camera |",
+        "| pool5 | 30.0 | 31.0 | 32.0 | 33.0 |",
+        "| pool3 | 23.0 | 41.0 | 25.0 | 26.0 |",
+        "| auto | 28.0 | 29.0 | 30.0 | 31.0 |",
+        "| the best layer alone | pool5 | pool3 | pool5 | pool5 |",
+        "| taps=pairs took | pool2, pool4 | pool2, pool4 | pool2, pool4 | pool2, pool4 |",
+        with_minus("| its student minus the best layer's | -0.5 | -10.5 | -0.5 | -0.5 |"),
+    ):
+        assert row.replace("| |", "|  |") in text, (row, text)
+    without = [e for e in study["evaluations"] if e["run"] != "camera/pairs"]
+    assert "camera" not in page.layers(
+        Evidence([ROUND1, {**study, "evaluations": without}], {}), "val"
+    )
+    assert page.layers(Evidence([ROUND1], {}), "val") == ""
 
 
 def test_differences_are_paired_and_have_students_interval() -> None:
