@@ -1,11 +1,13 @@
 """Which path a step's convolutions take on this CPU, and how near the step comes to their speed.
 
     python benchmarks/convolutions.py [--rounds 5] [--size 160 160] [--batch 4] [--width 1.0]
+        [--precisions fp32 bf16]
 
 Every convolution of DeepLab-LargeFOV VGG-16 up to pool5 runs by itself, forward and backward as in
 the student, in fp32 and bf16, NCHW and channels_last: GFLOP/s of one thread (CPU seconds, so that
 other work matters less). `step` is the whole pool5 step with the teacher; `batch` is that step at
 other batches, for each image. `path` is the kernel that oneDNN says it took, bf16 channels_last.
+Where bf16 is emulated, `--precisions fp32` has the convolutions alone.
 """
 
 import os
@@ -100,11 +102,13 @@ def paths(given: object) -> Counter[str]:
 
 
 def main() -> None:
-    given = settings(__doc__, rounds=5, size=[160, 160], batch=4, width=1.0)
+    given = settings(
+        __doc__, rounds=5, size=[160, 160], batch=4, width=1.0, precisions=[*PRECISIONS]
+    )
     torch.set_num_threads(1)
     net, size = network(width=given.width), tuple(given.size)
     found, first = layers(net, size, TAP), True
-    rows, total = {}, dict.fromkeys([f"{p} {f}" for p in PRECISIONS for f in FORMATS], 0.0)
+    rows, total = {}, dict.fromkeys([f"{p} {f}" for p in given.precisions for f in FORMATS], 0.0)
     print(f"{'GFLOP/s':<12}{'reads':<18}" + "".join(f"{kind:>20}" for kind in total))
     for name, (layer, shape) in found.items():
         variants = {kind: single(layer, shape, given.batch, first, *kind.split()) for kind in total}
@@ -115,6 +119,10 @@ def main() -> None:
         rows[name] = {kind: work / spent / 1e9 for kind, spent in seconds.items()}
         print(f"{name:<12}{'x'.join(map(str, shape)):<18}"
               + "".join(f"{rate:>20.0f}" for rate in rows[name].values()))  # fmt: skip
+    print(f"{'seconds':<30}" + "".join(f"{spent:>20.2f}" for spent in total.values()))
+    if OURS not in total:
+        append(given.out, singles=rows, seconds=total)
+        return
     step = {
         f"batch {n}": timed(ours(net, pairs(n, size), TAPS[TAP], "bf16")[0])
         for n in dict.fromkeys([given.batch, *BATCHES])

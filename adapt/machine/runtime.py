@@ -50,13 +50,17 @@ SHARED = "/dev/shm"
 NOT_SHARED = re.compile("unable to (allocate|open) shared memory.*: (.*)")
 """What PyTorch says where it cannot."""
 
+FORMATS = {"channels_last": torch.channels_last, "contiguous": torch.contiguous_format}
+
 
 @dataclass(frozen=True)
 class Runtime:
-    """Where the tensors live and in which precision networks compute (losses are always fp32)."""
+    """Where and how the tensors lie, and in which precision networks compute (losses are always
+    fp32)."""
 
     device: torch.device
     bf16: bool
+    memory_format: torch.memory_format = torch.channels_last
 
     @property
     def precision(self) -> str:
@@ -66,11 +70,11 @@ class Runtime:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16)
 
     def place(self, net: torch.nn.Module) -> torch.nn.Module:
-        return net.to(self.device).to(memory_format=torch.channels_last)
+        return net.to(self.device).to(memory_format=self.memory_format)
 
     def images(self, images: Tensor) -> Tensor:
-        """Images (B, C, H, W) to the device, channels last."""
-        return images.to(self.device, non_blocking=True, memory_format=torch.channels_last)
+        """Images (B, C, H, W) to the device, in its memory format."""
+        return images.to(self.device, non_blocking=True, memory_format=self.memory_format)
 
 
 def eager(kind: type[Optimizer]) -> Callable[..., Optimizer]:
@@ -92,8 +96,8 @@ def compiles() -> bool:
     return COMPILER in sys.modules
 
 
-def runtime(device: str, precision: str) -> Runtime:
-    """The runtime of the settings `device` and `precision`; `auto` picks what is there."""
+def runtime(device: str, precision: str, memory_format: str = "channels_last") -> Runtime:
+    """The runtime of the settings of these names; `auto` picks what is there."""
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     try:
@@ -112,7 +116,7 @@ def runtime(device: str, precision: str) -> Runtime:
             "device=cpu or auto"
         )
     bf16 = precision == "bf16" or (precision == "auto" and native_bf16(place))
-    return Runtime(place, bf16)
+    return Runtime(place, bf16, FORMATS[memory_format])
 
 
 def native_bf16(device: torch.device) -> bool:

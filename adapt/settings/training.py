@@ -106,6 +106,10 @@ class TrainConfig(Machine):
     gradient_checkpointing: bool = False
     """Keep only the input of each block of layers for the backward pass, which computes the rest
     again: less memory for more time, and the same result bit for bit."""
+    memory_format: Annotated[str, OneOf("channels_last", "contiguous")] = "channels_last"
+    """How maps lie in memory, in PyTorch's words. `channels_last` is mostly the faster one; on CPUs
+    without AVX-512 `contiguous` is, for networks with many channels on large maps, such as VGG-16.
+    Sums and dropout are then taken in another order."""
     ema: Annotated[float, Range(0, 1, below=True)] = 0.0
     """Decay of an average of the student's weights, such as 0.999; 0 = off. The average is then
     what is evaluated and saved, and takes one more copy of the network in memory."""

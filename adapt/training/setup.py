@@ -262,7 +262,7 @@ def prepare(
     """Data and networks of a resolved configuration, loaded and checked: InputError where they do
     not fit together."""
     # 1. What the settings alone tell is wrong is said before anything is read.
-    machine = runtime(config.device, config.precision)
+    machine = runtime(config.device, config.precision, config.memory_format)
     if config.batch % world():
         raise InputError(f"batch is {config.batch}; {world()} processes cannot share it equally")
     read = read or once()

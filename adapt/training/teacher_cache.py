@@ -34,12 +34,6 @@ def free_memory() -> int:
         return free
 
 
-def channels_last(maps: Maps) -> Maps:
-    """Maps (B, C, h, w) as (B, h, w, C), the order in which networks compute them here; sums over
-    them are then taken in the same order."""
-    return {tap: found.movedim(1, -1) for tap, found in maps.items()}
-
-
 class TeacherCache:
     """Maps of `entries` views, in memory or in a file that nobody else sees.
 
@@ -47,10 +41,14 @@ class TeacherCache:
     without. A run that is resumed fills it again.
     """
 
-    def __init__(self, entries: int, example: Maps, folder: Path | None) -> None:
-        """For maps like those of `example`, (1, C, h, w) each; in `folder`, None = in memory.
-        InputError where they do not fit."""
+    def __init__(
+        self, entries: int, example: Maps, folder: Path | None, channels: int = -1
+    ) -> None:
+        """For maps like those of `example`, (1, C, h, w) each, kept with their channels at that
+        dimension, as networks compute them, so that sums are taken in the same order; in `folder`,
+        None = in memory. InputError where they do not fit."""
         self.entries, self.example, self.folder = entries, example, folder
+        self.channels = channels
         self.known = torch.zeros(entries, dtype=torch.bool)
         self.bytes = entries * sum(found.nbytes for found in example.values())
         free, where = free_memory(), "in memory"
@@ -71,8 +69,11 @@ class TeacherCache:
 
     @cached_property
     def maps(self) -> Maps:
-        """Tap -> (entries, h, w, C); what is untouched takes no memory."""
-        return {tap: self._room(found) for tap, found in channels_last(self.example).items()}
+        """Tap -> (entries, ...); what is untouched takes no memory."""
+        return {tap: self._room(self.kept(found)) for tap, found in self.example.items()}
+
+    def kept(self, found: Tensor) -> Tensor:
+        return found.movedim(1, self.channels)
 
     def _room(self, like: Tensor) -> Tensor:
         shape = torch.Size((self.entries, *like.shape[1:]))
@@ -90,10 +91,10 @@ class TeacherCache:
         """The maps of a batch's views (B,): those that are kept, or else what `compute` gives."""
         if self.known[views].all():
             kept = {tap: maps[views].to(device) for tap, maps in self.maps.items()}
-            return {tap: maps.movedim(-1, 1) for tap, maps in kept.items()}
+            return {tap: maps.movedim(self.channels, 1) for tap, maps in kept.items()}
         found = compute()
-        for tap, maps in channels_last(found).items():
-            self.maps[tap][views] = maps.cpu()
+        for tap, maps in found.items():
+            self.maps[tap][views] = self.kept(maps).cpu()
         self.known[views] = True
         return found
 
@@ -126,4 +127,5 @@ def cached(
     with torch.no_grad(), machine.autocast():
         example = forward(teacher, blank(teacher, size), objective.teacher)
     folder = Path(config.run) if config.cache_teacher == "file" else None
-    return TeacherCache(len(data.samples) * views, example, folder)
+    channels = -1 if machine.memory_format == torch.channels_last else 1
+    return TeacherCache(len(data.samples) * views, example, folder, channels)

@@ -4,7 +4,9 @@ import re
 from pathlib import Path
 
 import pytest
-from tiny import teaching
+import torch
+from safetensors.torch import load_file
+from tiny import adapting, teaching
 
 from adapt.errors import InputError
 from adapt.machine.processes import refuse_several
@@ -52,3 +54,17 @@ def test_several_processes_are_told_what_they_cannot(
 def test_a_device_that_networks_do_not_run_on_is_refused(device: str) -> None:
     with pytest.raises(InputError, match=rf"device: '{device}' is not known. Choices: auto, cpu"):
         runtime(device, "fp32")
+
+
+def test_maps_lie_as_the_memory_format_says_and_train_alike(world: Path, tmp_path: Path) -> None:
+    """To pool5, before any dropout, which is drawn in the order of memory."""
+    found = {}
+    for layout, strides in (("channels_last", (192, 1, 24, 3)), ("contiguous", (192, 64, 8, 1))):
+        machine = runtime("cpu", "fp32", layout)
+        assert machine.images(torch.zeros(2, 3, 8, 8)).stride() == strides
+        weight = machine.place(torch.nn.Conv2d(3, 4, 8)).weight
+        assert weight.stride() == strides
+        train(adapting(world, tmp_path / layout, memory_format=layout))
+        found[layout] = load_file(tmp_path / layout / "model.safetensors")
+    for name, weights in found["channels_last"].items():
+        torch.testing.assert_close(found["contiguous"][name], weights, rtol=1e-3, atol=1e-4)

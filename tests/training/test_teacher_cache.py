@@ -24,8 +24,12 @@ def configured(world: Path, run: Path, name: str, **changes: object):
 
 
 @pytest.mark.parametrize(
-    ("name", "where"), [("none", "file"), ("mirrored", "ram"), ("views", "file")]
-)
+    ("name", "where", "layout"),
+    [
+        ("none", "file", "channels_last"), ("mirrored", "ram", "contiguous"),
+        ("views", "file", "channels_last"),
+    ],
+)  # fmt: skip
 def test_losses_and_weights_are_the_same_and_each_view_is_computed_once(
     world: Path,
     tmp_path: Path,
@@ -33,6 +37,7 @@ def test_losses_and_weights_are_the_same_and_each_view_is_computed_once(
     capsys: pytest.CaptureFixture[str],
     name: str,
     where: str,
+    layout: str,
 ) -> None:
     computed = []
     original = TeacherCache.__call__
@@ -45,9 +50,10 @@ def test_losses_and_weights_are_the_same_and_each_view_is_computed_once(
         return original(cache, views, noted, device)
 
     monkeypatch.setattr(TeacherCache, "__call__", counting)
-    train(configured(world, tmp_path / "without", name))
+    train(configured(world, tmp_path / "without", name, memory_format=layout))
     assert not computed
-    train(configured(world, tmp_path / "with", name, cache_teacher=where))
+    changes = {"memory_format": layout, "cache_teacher": where}
+    train(configured(world, tmp_path / "with", name, **changes))
     views = {"none": 6, "mirrored": 12, "views": 18}[name]
     assert f"teacher's maps of {views} views are kept in " in capsys.readouterr().out
     assert 0 < len(computed) < 12, "some batches came from what was kept"
