@@ -172,7 +172,8 @@ def check_layers(config: StudyConfig, inverted: Iterable[str] = ()) -> None:
     """
     named: dict[str, Iterable[str]] = {"features": config.features, "inversion.taps": inverted}
     for name, objective in config.objectives.items():
-        named[f"objectives.{name}.regression.taps"] = objective.regression.taps
+        if objective.regression.weight and "taps" not in config.settings.get(name, {}):
+            named[f"objectives.{name}.regression.taps"] = objective.regression.taps
     if started_from(config.supervised.start) or not (any(named.values()) or config.freezes):
         return
     data = load(config.data, config.split)

@@ -8,12 +8,15 @@ from typing import Any
 
 from adapt.disk.files import read_mapping, write_json
 from adapt.disk.runs import decisive_differences
-from adapt.errors import InputError
+from adapt.errors import InputError, listing
+from adapt.machine.runtime import say
 from adapt.settings.mapping import EXPLICIT, as_dict, defaults_of
 from adapt.study.cells import Cell
 
 RECORD = "cells.json"
 """In a study's folder: the settings that each cell was done with, by the path of its result."""
+PLACES = ("data.root", "also.root")
+"""Where a data set lies may change; that it does is said."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +28,8 @@ class Record:
 
     def check(self, cells: Iterable[Cell]) -> None:
         """Compare each cell that is done with what it was done with; one that an earlier version
-        did has no record and is believed.
+        did has no record and is believed. That data lay elsewhere is a warning: a study may go on
+        with a split that lies elsewhere, and data may be moved.
 
         Raises:
             InputError: other settings than those given (each with the recorded and the given
@@ -33,6 +37,7 @@ class Record:
         """
         known = {folder: self.read(folder) for folder in self.folders}
         first: dict[Path, Cell] = {}
+        elsewhere: dict[str, list[str]] = {}
         for cell in cells:
             given, twin = self.settings(cell), first.setdefault(cell.result, cell)
             if changed := self.changed(self.settings(twin), cell):
@@ -42,12 +47,20 @@ class Record:
                 )
             home, key = self.place(cell)
             recorded = known[home].get(key, given)
-            if cell.done and (changed := self.changed(recorded, cell)):
+            if not cell.done:
+                continue
+            changed = self.changed(recorded, cell)
+            for change in [c for c in changed if c.startswith(PLACES)]:
+                elsewhere.setdefault(change, []).append(cell.name)
+            if changed := [c for c in changed if not c.startswith(PLACES)]:
                 raise InputError(
                     f"{cell.name!r} was done with other settings ({home / RECORD} -> given): "
                     f"{'; '.join(changed)}. Give the recorded values, or another runs=; or remove "
                     f"{cell.made}, and it is done again"
                 )
+
+        for change, names in elsewhere.items():
+            say(f"warning: {change}; what was done before stays: {listing(names, 5)}")
 
     def add(self, cell: Cell) -> None:
         """Note what a cell was done with."""

@@ -55,6 +55,17 @@ def test_what_does_not_shape_a_result_may_differ(tmp_path: Path) -> None:
     record.check([cell(tmp_path / "a", data=replace(data, explicit=[]), workers=2)])
 
 
+def test_data_that_lay_elsewhere_is_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    record = done_with(tmp_path, data=DataConfig("camvid", "photos"))
+    record.check([cell(tmp_path, data=DataConfig("camvid", "test"))])
+    words = "warning: data.root: 'photos' -> 'test'; what was done before stays: metrics.json\n"
+    assert capsys.readouterr().out == words
+    with pytest.raises(InputError, match=r"given.: data\.share: 1\.0 -> 0\.5\. Give"):
+        record.check([cell(tmp_path, data=DataConfig("camvid", "test", share=0.5))])
+
+
 def test_a_study_may_be_moved(tmp_path: Path) -> None:
     done_with(tmp_path / "a", teacher=f"{tmp_path}/a/teacher")
     (tmp_path / "a").rename(tmp_path / "b")
@@ -104,6 +115,14 @@ def config(world: Path, tmp_path: Path) -> StudyConfig:
         (
             {"objectives": {"x": ObjectiveConfig("x", RegressionConfig(1.0, {"pool9": 1.0}))}},
             r"objectives\.x\.regression\.taps: layer: 'pool9' is not known",
+        ),
+        (
+            {
+                "objectives": {"y": ObjectiveConfig("y", RegressionConfig(1.0, {"pool9": 1.0}))},
+                "settings": {"y": {"taps": "auto"}},
+                "features": ["pool77"],
+            },
+            "features: layer: 'pool77'",
         ),
         ({"features": ["pool55"]}, r"features: layer: 'pool55'.* Did you mean 'pool5'"),
         ({"freezes": ["17"]}, "freeze=17: the network has 16 convolution"),
