@@ -20,7 +20,7 @@ from viz.report.gallery import gallery, montages
 from viz.report.layer_section import analyses_section
 from viz.report.penalties import Panel, panels_of
 from viz.report.penalty_section import csv_of_trials, described, penalties_section, rejected
-from viz.report.records import Record, records_below
+from viz.report.records import Record, records_below, scores_of_teachers
 from viz.report.tables import (
     Entry,
     Line,
@@ -95,7 +95,8 @@ def labelled(
 ) -> dict[str, Any]:
     """What evaluations give report.html, empty where there is none; writes its tables as files.
     Shifts of runs in `pictured` have their pictures with the verdict."""
-    entries = with_recovered(entry for record in records for entry in record.entries)
+    own = (entry for record in records for entry in record.entries)
+    entries = with_recovered((*own, *scores_of_teachers(records, runs)))
     panels = panels_of(entries, config.selection)
     every, dropped = lines_of(entries), rejected(panels)
     splits = [line.split for line in every]

@@ -1,7 +1,7 @@
 """Runs as the report has them: every file is read once, and a broken one costs its run only."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -88,8 +88,8 @@ def name_of(run: Path, runs: Path) -> str:
 
 
 def records_below(runs: Path) -> tuple[list[Record], list[str]]:
-    """Every finished run below a folder, in order of their names, and the teachers of these that
-    lie elsewhere; and for each that cannot be read what is wrong with it.
+    """Every finished run below a folder, in order of their names; and for each that cannot be read
+    or is not finished what is wrong with it.
 
     Raises:
         InputError: no such folder, or no finished run in it that can be read.
@@ -112,23 +112,25 @@ def records_below(runs: Path) -> tuple[list[Record], list[str]]:
     begun = sorted(path.parent for path in runs.rglob(CONFIG))
     broken += [f"{run}: its training has not finished" for run in begun
                if not (run / SUMMARY).exists()]  # fmt: skip
-    return [*found, *teachers_of(found, runs)], broken
+    return found, broken
 
 
-def teachers_of(students: Sequence[Record], runs: Path) -> Iterator[Record]:
-    """The teachers that are runs of another study, with their scores on the students' images: what
-    a student is judged against. One that is not there any more, or has none, is left out."""
-    places = {(e.row.split, e.target) for student in students for e in student.entries}
-    places |= {(split, "") for split, _ in places}
+def scores_of_teachers(students: Sequence[Record], runs: Path) -> Iterator[Entry]:
+    """The scores on the students' images of teachers that lie elsewhere: what a student is judged
+    against. A teacher that is not there any more is left out, and a broken one said."""
+    found = [entry for student in students for entry in student.entries]
+    places = {(e.row.split, *shown) for e in found for shown in (("", ""), (e.row.shift, e.target))}
     known = {student.run.resolve() for student in students}
     for teacher in dict.fromkeys(Path(s.config["teacher"]) for s in students):
         there = is_run(str(teacher)) and (teacher / CONFIG).is_file() and not unfinished(teacher)
         if not there or teacher.resolve() in known:
             continue
-        record = record_of(teacher, runs)
-        entries = [e for e in record.entries if (e.row.split, e.target) in places]
-        if entries:
-            yield replace(record, entries=entries)
+        try:
+            entries = record_of(teacher, runs).entries
+        except InputError as error:
+            say(f"left out of the report: {error}")
+            continue
+        yield from (e for e in entries if (e.row.split, e.row.shift, e.target) in places)
 
 
 def nothing_in(runs: Path) -> str:
