@@ -36,9 +36,9 @@ def compare(sample: Sample, config: DataConfig, rig: Rig, matcher: str) -> Compa
     return Compared(sample, pair.frame, estimate(pair.old, pair.new, prior, matcher_of(matcher)))
 
 
-def alone(matcher: str) -> int:
-    """1 worker for a user's matcher, which may be a network on a GPU and stays in this process."""
-    return int(bool(matcher))
+def workers_for(matcher: str, workers: int) -> int:
+    """One for a user's matcher, which may be a network on a GPU and stays in this process."""
+    return 1 if matcher else workers
 
 
 def compared(
@@ -46,7 +46,7 @@ def compared(
 ) -> Iterator[Compared]:
     """`compare` of all samples in their order."""
     work = partial(compare, config=config, rig=rig, matcher=matcher)
-    return in_processes(work, samples, alone(matcher) or workers, what)
+    return in_processes(work, samples, workers_for(matcher, workers), what)
 
 
 def measured(samples: Sequence[Sample], config: DataConfig, matcher: str, workers: int) -> Rig:

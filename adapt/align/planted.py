@@ -7,7 +7,7 @@ from functools import partial
 
 import numpy as np
 
-from adapt.align.compare import alone, matcher_of
+from adapt.align.compare import matcher_of, workers_for
 from adapt.align.estimate import Compared, estimate, read_pair
 from adapt.align.models import TOLERANCE, apply, moved_by
 from adapt.align.rig import Rig
@@ -80,7 +80,7 @@ def planted(
 ) -> list[Planted]:
     """Plant shifts in pairs that were compared, one of each length."""
     work = partial(replant, config=config, rig=rig, matcher=matcher)
-    found = in_processes(work, pairs, alone(matcher) or workers, "planted shifts")
+    found = in_processes(work, pairs, workers_for(matcher, workers), "planted shifts")
     every = [outcome for outcomes in found for outcome in outcomes]
     return [
         Planted(
