@@ -7,7 +7,9 @@ from typing import Any
 
 from results.page.records import (
     TUNE,
+    VAL,
     Evidence,
+    Score,
     Values,
     differences,
     mean,
@@ -18,12 +20,14 @@ from results.page.records import (
 from results.page.tables import by_class
 
 IMAGENET, PENALTIES, TRANSFER = "camvid_imagenet", "camvid_imagenet_penalties", "camvid_transfer"
-MAP = "camvid_finetune"
+MAP, WIDE = "camvid_finetune", "camvid_largefov"
 NAMES = {
     "none": "none", "l2": "L2", "l2_sp": "L2-SP", "l2_sp_fisher": "L2-SP-Fisher",
     "l1_sp": "L1-SP", "gl_sp": "GL-SP", "gl_sp_fisher": "GL-SP-Fisher",
 }  # fmt: skip
 """Penalty -> its name in 000 and 001."""
+FEATURES, HE = "the features", "He's initialisation"
+"""What a network of full width starts from."""
 PAIR = ("l2", "l2_sp")
 SHARES = {"5 %": "_share_0.05", "10 %": "_share_0.1", "25 %": "_share_0.25", "50 %": "_share_0.5",
           "100 %": ""}  # fmt: skip
@@ -81,15 +85,64 @@ def classes(found: Evidence) -> str:
     return by_class(found, IMAGENET, columns) if columns else ""
 
 
+def wide(found: Evidence) -> str:
+    """mIoU of the network of full width by the share of the labels, then IoU by class."""
+    made: dict[float, dict[str, dict[int, Score]]] = {}
+    for score in of_wide(found, VAL):
+        if start_of(score.run) == FEATURES:
+            cells = made.setdefault(score.run["share"], {})
+            cells.setdefault(score.run["penalty"], {})[score.seed] = score
+    rows, columns, study = [], {}, ""
+    for share, cells in sorted(made.items()):
+        for name, own in cells.items():
+            columns[f"{NAMES[name]}, {100 * share:g} %"] = [s.numbers["iou"] for s in own.values()]
+            study = next(s.study for s in own.values())
+        one, other = ({s: score.numbers["miou"] for s, score in cells.get(name, {}).items()}
+                      for name in PAIR)  # fmt: skip
+        gap = over_seeds(differences(other, one), signed=True)
+        rows.append([f"{100 * share:g} %", over_seeds(one), over_seeds(other), gap])
+    shares = table(("labels", *(NAMES[name] for name in PAIR), "L2-SP minus L2"), rows)
+    return f"{shares}\n\n{by_class(found, study, columns)}" if rows else ""
+
+
+def starts(found: Evidence) -> str:
+    """The network of full width from each start under L2, at the rate that is best on `tune`; only
+    strengths that both were tried with count."""
+    tuned = [score for score in of_wide(found, TUNE) if score.run["penalty"] == "l2"]
+    tried = [{s.run["alpha"] for s in tuned if start_of(s.run) == x} for x in (FEATURES, HE)]
+    common = set.intersection(*tried)
+    rows = []
+    for start in (FEATURES, HE):
+        own = [s for s in tuned if start_of(s.run) == start and s.run["alpha"] in common]
+        if own:
+            best = max(own, key=lambda score: score.numbers["miou"])
+            val = [s for s in of_wide(found, VAL) if s.run["weights"] == best.run["weights"]]
+            on_val = f"{val[0].numbers['miou']:.1f}" if val else "-"
+            rates = ", ".join(f"{rate:g}" for rate in sorted(s.run["lr"] for s in own))
+            tune = f"{best.numbers['miou']:.1f}"
+            rows.append([start, rates, f"{best.run['lr']:g}", tune, on_val])
+    return table(("start", "rates tried", "best", "mIoU on tune", "mIoU on val"), rows)
+
+
+def of_wide(found: Evidence, split: str) -> list[Score]:
+    return [s for s in found.scores if s.study.startswith(WIDE) and s.split == split]
+
+
+def start_of(run: Mapping[str, Any]) -> str:
+    return FEATURES if run["teacher"] else HE
+
+
 def chosen(found: Evidence, study: str) -> str:
     """All candidates of strength and rate on `tune`, each penalty's best in bold."""
     runs: dict[str, list[tuple[float, Mapping[str, Any]]]] = {}
     for score in found.scores:
         if score.study.startswith(f"{study}_tuning") and score.split == TUNE:
-            runs.setdefault(score.run["penalty"], []).append((score.numbers["miou"], score.run))
+            start = f", {HE}" if start_of(score.run) == HE else ""
+            name = f"{NAMES[score.run['penalty']]}{start}"
+            runs.setdefault(name, []).append((score.numbers["miou"], score.run))
     rows = []
-    for penalty, name in NAMES.items():
-        every = sorted(runs.get(penalty, []), key=lambda each: (each[1]["lr"], each[1]["alpha"]))
+    for name in (f"{name}{start}" for start in ("", f", {HE}") for name in NAMES.values()):
+        every = sorted(runs.get(name, []), key=lambda each: (each[1]["lr"], each[1]["alpha"]))
         best = max((miou for miou, _ in every), default=0.0)
         for miou, run in every:
             cell = f"**{miou:.1f}**" if miou == best else f"{miou:.1f}"

@@ -279,11 +279,13 @@ class Pages:
                 [fine_tuning.shares(found), fine_tuning.standing(found)]),
             "classes": fine_tuning.classes,
             "imagenet": lambda found: fine_tuning.penalties(found, fine_tuning.PENALTIES),
+            "wide": fine_tuning.wide, "starts": fine_tuning.starts,
             "transfer": lambda found: fine_tuning.penalties(found, fine_tuning.TRANSFER),
             "layers": fine_tuning.layers, "freezing": fine_tuning.freezing,
             "strengths": fine_tuning.strengths,
             "chosen": lambda found: joined(
-                f"**{study}**\n\n{text}" for study in (fine_tuning.IMAGENET, fine_tuning.TRANSFER)
+                f"**{study}**\n\n{text}"
+                for study in (fine_tuning.IMAGENET, fine_tuning.WIDE, fine_tuning.TRANSFER)
                 if (text := fine_tuning.chosen(found, study))),
         }  # fmt: skip
         for name, (title, about) in words.FINE_TUNING.items():

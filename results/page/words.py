@@ -246,6 +246,16 @@ FINE_TUNING = {
         "From ImageNet, all penalties that need nothing of its images",
         "With a quarter of the labels (`fra study experiment=camvid_imagenet_penalties`).",
     ),
+    "wide": (
+        "From ImageNet, the paper's kind of network",
+        "DeepLab-LargeFOV VGG-16 at full width, without batch norm, from ImageNet-like features, "
+        "300 steps of 4 (`fra study experiment=camvid_largefov`); differences within a seed.",
+    ),
+    "starts": (
+        "Are the features worth anything?",
+        "The same network with L2 and a quarter of the labels, from the features and from He's "
+        "initialisation, each at the better of its candidates; one seed.",
+    ),
     "transfer": (
         "From another task, all penalties",
         "A DeepLab-VGG16 of a quarter of its width that has learned the embedded scenes goes on "
