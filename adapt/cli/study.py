@@ -9,7 +9,15 @@ from pathlib import Path
 from adapt.data import load, some
 from adapt.disk.lock import only_writer
 from adapt.disk.runs import unfinished
-from adapt.evaluation.rows import Row, collect, rows_of, run_folders, save, score_table
+from adapt.evaluation.rows import (
+    Row,
+    collect,
+    rows_of,
+    rows_of_teachers,
+    run_folders,
+    save,
+    score_table,
+)
 from adapt.machine.runtime import say
 from adapt.settings.study import StudyConfig
 from adapt.settings.viz import OWN, ReportConfig
@@ -60,7 +68,8 @@ def study(config: StudyConfig) -> Path:
     root = planned.root
     with only_writer(root / "lock", f"runs: another process does the study in {root}"):
         do_cells(planned)
-        rows = [*collect(root), *teachers_elsewhere(planned)]
+        rows = collect(root)
+        rows += rows_of_teachers(rows)
         save(rows, root)
         if isinstance(planned, FineTuning):
             found = comparison.compare(planned)
@@ -83,15 +92,6 @@ def check(config: StudyConfig) -> None:
     check_study(config)
     inverted = config.inversion.taps if config.inversions and config.objectives else ()
     check_layers(config, inverted if isinstance(inverted, dict | list) else ())
-
-
-def teachers_elsewhere(planned: Study | FineTuning) -> Iterator[Row]:
-    """The scores of the teachers that come from another study, on this one's images."""
-    if isinstance(planned, FineTuning) or planned.source == planned.root:
-        return
-    for seed in planned.config.seeds:
-        rows = rows_of(planned.teacher(seed))
-        yield from (row for row in rows if row.shift in ("", *planned.config.shifts))
 
 
 def cells_of(planned: Study | FineTuning) -> list[Cell]:

@@ -3,18 +3,19 @@
 import csv
 import io
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from glob import escape
 from pathlib import Path
 from typing import Any
 
 from adapt.disk.files import read_mapping, read_text, write_json, write_whole
-from adapt.disk.runs import CONFIG, SUMMARY, read_config, read_summary
+from adapt.disk.runs import CONFIG, SUMMARY, read_config, read_summary, unfinished
 from adapt.disk.tables import csv_of_records, text_table
 from adapt.errors import InputError
 from adapt.evaluation.metrics import Scores, distortion
-from adapt.networks.saved import start_point_of
+from adapt.machine.runtime import say
+from adapt.networks.saved import ABOUT, is_run, start_point_of
 from adapt.settings.checks import one_of
 from adapt.settings.choices import ADABN, B0, B1, B2, BASELINES, RIDGE, STRETCH, TEACHER
 from adapt.settings.mapping import build, check_record
@@ -244,6 +245,36 @@ def rows_of(run: Path) -> list[Row]:
 def collect(runs: Path) -> list[Row]:
     """The rows of every finished run below `runs`."""
     return [row for run in run_folders(runs) for row in rows_of(run)]
+
+
+def rows_of_teachers(rows: Sequence[Row]) -> list[Row]:
+    """What students are judged against where their teacher (of B2 its start) lies elsewhere: the
+    teacher's scores on the images that `rows` are of. None of a run that is not there any more;
+    one that cannot be read is said."""
+    shown = {(row.split, *at) for row in rows for at in (("", ""), images_of(row))}
+    configs = {run: read_config(run) for run in dict.fromkeys(Path(row.run) for row in rows)}
+    found: list[Row] = []
+    for start in dict.fromkeys(start_point_of(c) for c in configs.values() if c["domain"] == "d2"):
+        run = Path(start)
+        there = is_run(start) and (run / CONFIG).is_file() and not unfinished(run)
+        if not there or network_of(run) in map(network_of, configs):
+            continue
+        try:
+            found += (row for row in rows_of(run) if (row.split, *images_of(row)) in shown)
+        except InputError as error:
+            say(f"left out, a teacher: {error}")
+    return found
+
+
+def network_of(run: Path) -> str:
+    """What tells a run's network from others: the digest of its weights, a copy's, too."""
+    about = run / ABOUT
+    return str(read_mapping(about).get("sha256") if about.is_file() else run.resolve())
+
+
+def images_of(row: Row) -> tuple[str, str]:
+    """The shift, and where its images lie."""
+    return row.shift, read_evaluation(Path(row.metrics))["target"] if row.shift else ""
 
 
 def save(rows: Iterable[Row], folder: Path) -> None:

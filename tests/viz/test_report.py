@@ -15,7 +15,7 @@ from tiny import adapting, teaching
 
 from adapt.errors import InputError
 from adapt.evaluation.evaluate import evaluate
-from adapt.evaluation.rows import collect, score_table
+from adapt.evaluation.rows import collect, rows_of_teachers, score_table
 from adapt.settings.commands import EvaluateConfig
 from adapt.settings.groups import DataConfig
 from adapt.settings.viz import InvertConfig, ReportConfig
@@ -133,6 +133,40 @@ def test_report_has_every_part_needs_no_network_and_its_numbers_lie_in_the_json(
     means = {round(s["mean"], 1) for x in stored for s in x["scores"].values() if s}
     classes = re.findall(r"\d+\.\d+", (runs / "per_class.csv").read_text())
     assert printed and printed <= means | {round(float(n), 1) for n in classes}
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_a_teacher_that_lies_elsewhere_has_its_scores(
+    copied: Path, runs: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """On the images that its students were scored on; B2's is the network that it started from."""
+    assert not rows_of_teachers(collect(copied)), "its copy is there"
+    shutil.rmtree(copied / "teacher")
+    rows = collect(copied)
+    assert "B0" not in {row.method for row in rows}
+    for student in ("pool3", "b2"):
+        found = rows_of_teachers([row for row in rows if row.run == str(copied / student)])
+        assert {(Path(row.run), row.method) for row in found} == {
+            (runs / "teacher", name) for name in ("teacher", "B0", "AdaBN")
+        }
+    assert not rows_of_teachers([row for row in rows if row.run == str(copied / "b1")])
+    page = written(copied, tmp_path)
+    assert "AdaBN" in page and "B0" in {r["method"] for r in stored_rows(copied)}
+    for path in copied.glob("*/metrics_*d2*.json"):
+        edit(path, lambda metrics: metrics.update(target="another/d2"))
+    assert {row.method for row in rows_of_teachers(collect(copied))} == {"teacher"}
+    shutil.copytree(runs / "teacher", tmp_path / "broken")
+    (tmp_path / "broken" / "metrics_camvid_d1_val.json").write_text("{")
+    for path in copied.glob("*/config.yaml"):
+        edit(path, lambda config: config.update(
+            teacher=config["teacher"] and str(tmp_path / "broken")))  # fmt: skip
+    capfd.readouterr()
+    assert not rows_of_teachers(collect(copied / "pool3"))
+    assert "left out, a teacher: " in capfd.readouterr().out
+
+
+def stored_rows(runs: Path) -> list[dict[str, Any]]:
+    return json.loads((runs / "results.json").read_text())
 
 
 def test_seeds_are_joined_and_rows_are_right(runs: Path) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 from adapt.disk.files import write_json, write_whole
 from adapt.disk.tables import csv_of_records
 from adapt.errors import InputError, listing
-from adapt.evaluation.rows import save
+from adapt.evaluation.rows import rows_of_teachers, save
 from adapt.machine.runtime import say
 from adapt.settings.choices import B0, B2, TEACHER
 from adapt.settings.viz import ReportConfig
@@ -20,11 +20,12 @@ from viz.report.gallery import gallery, montages
 from viz.report.layer_section import analyses_section
 from viz.report.penalties import Panel, panels_of
 from viz.report.penalty_section import csv_of_trials, described, penalties_section, rejected
-from viz.report.records import Record, records_below, scores_of_teachers
+from viz.report.records import Record, records_below
 from viz.report.tables import (
     Entry,
     Line,
     class_table,
+    entries_of,
     headline,
     heads_of,
     lines_of,
@@ -95,8 +96,8 @@ def labelled(
 ) -> dict[str, Any]:
     """What evaluations give report.html, empty where there is none; writes its tables as files.
     Shifts of runs in `pictured` have their pictures with the verdict."""
-    own = (entry for record in records for entry in record.entries)
-    entries = with_recovered((*own, *scores_of_teachers(records, runs)))
+    own = [entry for record in records for entry in record.entries]
+    entries = with_recovered((*own, *entries_of(rows_of_teachers([entry.row for entry in own]))))
     panels = panels_of(entries, config.selection)
     every, dropped = lines_of(entries), rejected(panels)
     splits = [line.split for line in every]

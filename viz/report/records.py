@@ -1,6 +1,5 @@
 """Runs as the report has them: every file is read once, and a broken one costs its run only."""
 
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,6 @@ from adapt.disk.runs import (
 from adapt.errors import InputError
 from adapt.evaluation.rows import read_evaluation, row_of, run_folders
 from adapt.machine.runtime import say
-from adapt.networks.saved import is_run
 from adapt.training.verdict import Verdict, read_verdict
 from viz.report.tables import Entry
 
@@ -113,24 +111,6 @@ def records_below(runs: Path) -> tuple[list[Record], list[str]]:
     broken += [f"{run}: its training has not finished" for run in begun
                if not (run / SUMMARY).exists()]  # fmt: skip
     return found, broken
-
-
-def scores_of_teachers(students: Sequence[Record], runs: Path) -> Iterator[Entry]:
-    """The scores on the students' images of teachers that lie elsewhere: what a student is judged
-    against. A teacher that is not there any more is left out, and a broken one said."""
-    found = [entry for student in students for entry in student.entries]
-    places = {(e.row.split, *shown) for e in found for shown in (("", ""), (e.row.shift, e.target))}
-    known = {student.run.resolve() for student in students}
-    for teacher in dict.fromkeys(Path(s.config["teacher"]) for s in students):
-        there = is_run(str(teacher)) and (teacher / CONFIG).is_file() and not unfinished(teacher)
-        if not there or teacher.resolve() in known:
-            continue
-        try:
-            entries = record_of(teacher, runs).entries
-        except InputError as error:
-            say(f"left out of the report: {error}")
-            continue
-        yield from (e for e in entries if (e.row.split, e.row.shift, e.target) in places)
 
 
 def nothing_in(runs: Path) -> str:
