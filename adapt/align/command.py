@@ -19,7 +19,7 @@ from adapt.align.rig import Rig, middle_of
 from adapt.align.twin import PAIRS, folder_of, write_twin
 from adapt.data import Sample, check_owner, layout_of, load, prepare
 from adapt.data.copies import claim
-from adapt.data.samples import pairing, repeats
+from adapt.data.samples import pairing, repeats, spaced
 from adapt.data.targets import refuse_targets
 from adapt.data.video import status
 from adapt.data.warp import COLUMNS, names_of
@@ -236,17 +236,11 @@ def images_written(samples: Sequence[Sample]) -> str:
     return text_digest("\n".join(f"{of.st_size} {of.st_mtime_ns}" for of in every if of))
 
 
-def places_of(config: AlignConfig, samples: Sequence[Sample]) -> list[int]:
-    """Which pairs the rig comes from and shifts are planted in."""
-    count = min(config.sample or len(samples), len(samples))
-    return np.linspace(0, len(samples) - 1, count).round().astype(int).tolist()
-
-
 def rig_for(config: AlignConfig, samples: Sequence[Sample]) -> Rig:
     """The rig, found once for an `out`."""
 
     def rig() -> dict[str, Any]:
-        some = [samples[i] for i in places_of(config, samples)]
+        some = spaced(samples, config.sample or len(samples))
         return plain(asdict(measured(some, config.data, config.matcher, config.workers)))
 
     found = once(Path(config.out) / RIG, rig)
@@ -256,12 +250,12 @@ def rig_for(config: AlignConfig, samples: Sequence[Sample]) -> Rig:
 def found_of(config: AlignConfig, samples: Sequence[Sample]) -> Alignment:
     """The rig, the pairs and the planted shifts; of what an interrupted call has left only the
     rest is computed."""
-    out, places, common = Path(config.out), places_of(config, samples), rig_for(config, samples)
+    out, common = Path(config.out), rig_for(config, samples)
     data, how = config.data, (config.matcher, config.workers)
     pairs = list(journalled(out / JOURNAL, samples, data, common, *how))
 
     def shifts() -> dict[str, Any]:
-        found = planted([pairs[i] for i in places], data, common, *how)
+        found = planted(spaced(pairs, config.sample or len(pairs)), data, common, *how)
         return {"planted": [asdict(p) for p in found]}
 
     tried = [Planted(**p) for p in once(out / PLANTED, shifts)["planted"]]

@@ -24,6 +24,7 @@ from adapt.align.rig import FEWEST, middle_of
 from adapt.data import Sample
 from adapt.data.augment import IMAGES, fitted, frame
 from adapt.data.images import image_size, read_image
+from adapt.data.samples import spaced
 from adapt.data.warp import aligned
 from adapt.errors import listing
 from adapt.settings.groups import DataConfig
@@ -179,9 +180,8 @@ def sampled(samples: Sequence[Sample], config: DataConfig) -> Sampled:
         InputError: an image that cannot be read.
     """
     pixels = sum(np.prod(image_size(getattr(samples[0], side))) for side in IMAGES)
-    count = min(len(samples), max(LEAST, min(PAIRS, PIXELS // int(pixels))))
-    places = np.linspace(0, len(samples) - 1, count).round().astype(int)
-    looks = [look(samples[place], config) for place in places]
+    looked_at = spaced(samples, max(LEAST, min(PAIRS, PIXELS // int(pixels))))
+    looks = [look(sample, config) for sample in looked_at]
     sizes, light = {}, {}
     for number, side in enumerate(IMAGES):
         found = Counter(f"{w}x{h}" for h, w in (each.sizes[number] for each in looks))
@@ -190,7 +190,7 @@ def sampled(samples: Sequence[Sample], config: DataConfig) -> Sampled:
         light[side] = Light(*map(float, np.mean(every, axis=0)))
     of = [each.compared for each in looks]
     enough = len({pair.sample.x1 for pair in of}) >= ENOUGH
-    doubts = doubts_of(looks) if enough else np.zeros(count)
+    doubts = doubts_of(looks) if enough else np.zeros(len(looks))
     strange = [
         pair.sample.name
         for pair, doubt in zip(of, doubts, strict=True)

@@ -23,6 +23,7 @@ from adapt.data.samples import (
     joined,
     map_fields,
     renamed,
+    spaced,
 )
 from adapt.data.scenes import write_scenes
 from adapt.data.segmentation import CAMVID, CITYSCAPES, CONTEXT, D3, LIP, PERSON_PART, SCENES, VOC
@@ -130,11 +131,9 @@ class DataSet:
 
 def some(data: DataSet, count: int) -> DataSet:
     """At most `count` evenly spaced samples; 0 = all."""
-    total = len(data.samples)
-    if not 0 < count < total:
+    if not 0 < count < len(data.samples):
         return data
-    places = np.linspace(0, total - 1, count).round().astype(int)
-    return replace(data, samples=tuple(data.samples[i] for i in places))
+    return replace(data, samples=tuple(spaced(data.samples, count)))
 
 
 def pixels_only(data: DataSet, what: str) -> None:

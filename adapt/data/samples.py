@@ -10,10 +10,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
+Item = TypeVar("Item")
 FILES = ("x1", "y1", "x2", "y2", "valid")
 """The fields of a sample that are files, but for named label maps."""
 
@@ -52,6 +53,12 @@ class Sample:
     def file(self, name: str) -> Path | None:
         """A field of FILES or of `maps`; None = there is none."""
         return getattr(self, name, self.maps.get(name))
+
+
+def spaced(items: Sequence[Item], count: int) -> list[Item]:
+    """At most so many of them, evenly spaced from the first to the last."""
+    count = min(count, len(items))
+    return [items[i] for i in np.linspace(0, len(items) - 1, count).round().astype(int)]
 
 
 class Texts(Sequence[str]):

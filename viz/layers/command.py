@@ -5,11 +5,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from adapt.data import load
 from adapt.data.images import SUFFIXES
+from adapt.data.samples import spaced
 from adapt.disk.files import write_json, write_whole
 from adapt.disk.runs import own_image, read_config, read_data
 from adapt.disk.tables import csv_of_records, text_table
@@ -128,8 +128,7 @@ def images_of(config: LayersConfig, recorded: dict[str, Any], data: DataConfig) 
         every = [path for s in samples if (path := getattr(s, side)) is not None]
     else:
         return []
-    count = min(config.images, len(every))
-    return [every[i] for i in np.linspace(0, len(every) - 1, count).round().astype(int)]
+    return spaced(every, config.images)
 
 
 def listed(layers: Iterable[Layer], depth: int, auto: Container[str] = ()) -> list[Layer]:

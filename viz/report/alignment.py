@@ -11,6 +11,7 @@ import numpy as np
 from adapt.align.command import TABLE, Alignment
 from adapt.align.estimate import Compared, read_pair, shift_of
 from adapt.align.planted import Planted
+from adapt.data.samples import spaced
 from adapt.data.warp import warped
 from adapt.disk.files import write_whole
 from adapt.machine.runtime import say
@@ -49,12 +50,6 @@ def report(found: Alignment, out: Path, examples: int) -> Path:
     write_whole(out, page)
     say(f"report: {out.resolve()}")
     return out
-
-
-def spaced(pairs: Sequence[Compared], count: int) -> list[Compared]:
-    """So many of them, evenly spaced from the first to the last."""
-    count = min(count, len(pairs))
-    return [pairs[i] for i in np.linspace(0, len(pairs) - 1, count).round().astype(int)]
 
 
 def edges(image: np.ndarray) -> np.ndarray:
