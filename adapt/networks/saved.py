@@ -27,7 +27,14 @@ from adapt.networks.sizes import outputs
 from adapt.settings.checks import MOST_CLASSES
 from adapt.settings.choices import AUXILIARY_HEAD, BACKBONE
 from adapt.settings.groups import NetworkConfig, TeacherNetworkConfig
-from adapt.settings.mapping import as_dict, build, check_record, differences, inherit_network
+from adapt.settings.mapping import (
+    as_dict,
+    build,
+    check_record,
+    differences,
+    inherit_network,
+    teachers_network,
+)
 
 ABOUT = "model.json"
 ADAPTERS, BASE = "adapters.safetensors", "base"
@@ -312,7 +319,7 @@ def load_teacher(source: str, recorded: dict[str, Any], student: Model) -> Model
     """The teacher of a run, from a run or a weights file: its network is the student's, unless
     `recorded`, the run's configuration, has another one. It raises as `load_model`."""
     given = build(TeacherNetworkConfig, recorded["teacher_network"], "teacher_network.")
-    like = replace(student, network=inherit_network(given, student.network))
+    like = replace(student, network=teachers_network(given, student.network))
     return load_model(Path(source), "teacher", like=like)
 
 

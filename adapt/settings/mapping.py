@@ -9,7 +9,7 @@ from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from adapt.errors import InputError, listing, unknown
 from adapt.settings.choices import start_named
-from adapt.settings.groups import WHICH, DataConfig, NetworkConfig
+from adapt.settings.groups import WHICH, DataConfig, NetworkConfig, TeacherNetworkConfig
 
 T = TypeVar("T")
 
@@ -119,6 +119,14 @@ def inherit_network(given: NetworkConfig, recorded: NetworkConfig) -> NetworkCon
     named = "name" in given.explicit or given.name != type(given).name
     other = named and given.name != recorded.name
     return inherit(given, NetworkConfig() if other else recorded)
+
+
+def teachers_network(resolved: TeacherNetworkConfig, student: NetworkConfig) -> NetworkConfig:
+    """The teacher's network by a configuration as it is run and recorded, which has the whole of it
+    where it is not the student's."""
+    if resolved.name:
+        return NetworkConfig(**as_dict(resolved))
+    return inherit(resolved, student)
 
 
 def inherit_data(given: DataConfig, recorded: DataConfig) -> DataConfig:

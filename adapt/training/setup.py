@@ -50,7 +50,7 @@ from adapt.penalties import Penalty
 from adapt.penalties.fisher import read_fisher
 from adapt.settings.choices import BACKBONE, RIDGE
 from adapt.settings.groups import AlsoConfig, DataConfig, NetworkConfig, TeacherNetworkConfig
-from adapt.settings.mapping import as_dict, inherit_data, inherit_network
+from adapt.settings.mapping import as_dict, inherit_data, inherit_network, teachers_network
 from adapt.settings.training import TrainConfig
 from adapt.training.adapters import add_adapters, freeze_base, start_at_ridge, with_adapters
 from adapt.training.averaging import AveragedModel, averaged
@@ -122,7 +122,7 @@ class Setup:
         """The network, and so the normalisation, of each image: x1 is the teacher's, if there is
         one."""
         student = self.config.network
-        return {"x1": inherit_network(self.config.teacher_network, student), "x2": student}
+        return {"x1": teachers_network(self.config.teacher_network, student), "x2": student}
 
     @cached_property
     def alone(self) -> Tapped:

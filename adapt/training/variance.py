@@ -19,7 +19,7 @@ from adapt.networks.preprocessing import as_input
 from adapt.networks.saved import Model
 from adapt.networks.taps import forward
 from adapt.objective.distances import inside
-from adapt.settings.mapping import inherit_network
+from adapt.settings.mapping import teachers_network
 from adapt.settings.training import TrainConfig
 
 IMAGES = 64
@@ -61,7 +61,7 @@ def estimated(
     """
     taps = list(config.objective.regression.taps)
     stream = Stream(data, config.data, ["x1", "valid"], config.seed)
-    network = inherit_network(config.teacher_network, config.network)
+    network = teachers_network(config.teacher_network, config.network)
     count = min(IMAGES, stream.count)
     places = torch.arange(count).split(config.batch)
     loader = loading(

@@ -20,7 +20,7 @@ from adapt.export.files import description
 from adapt.export.recipe import recipe_of, signature_of
 from adapt.networks import build_network
 from adapt.networks.preprocessing import normalise
-from adapt.networks.saved import load_model
+from adapt.networks.saved import load_model, load_teacher
 from adapt.settings.commands import AnalyseConfig, EvaluateConfig
 from adapt.settings.groups import (
     DataConfig,
@@ -143,6 +143,29 @@ def test_each_network_sees_its_own_normalisation(world: Path, tmp_path: Path) ->
     ):
         scores = read_json(evaluate(EvaluateConfig(**what, device="cpu", precision="fp32")))
         assert scores["agreement"]["miou"] == pytest.approx(agreement, abs=1e-9)
+
+
+@pytest.mark.parametrize("kind", ["run", "file"])
+def test_a_teachers_defaults_are_not_the_students_values(
+    world: Path, tmp_path: Path, kind: str
+) -> None:
+    """A teacher of ImageNet's mean keeps it beside a student of another one."""
+    apart = replace(HALF, mean=[0.5] * 3, range=255)
+    given: dict[str, Any] = {}
+    if kind == "file":
+        given = {"data": of(world), "teacher": str(world / "teacher/model.safetensors"),
+                 "teacher_network": replace(TeacherNetworkConfig(), name="deeplab_vgg16",
+                                            batch_norm=True, width=1 / 32,
+                                            explicit=["name", "mean", "range"])}  # fmt: skip
+    config = smaller(world, tmp_path / "run", network=apart, **given)
+    networks = prepare(*resolve(config)).networks
+    assert networks["x1"].mean == NetworkConfig().mean != networks["x2"].mean == [0.5] * 3
+    assert (networks["x1"].range, networks["x2"].range) == (1, 255)
+    assert (networks["x1"].width, networks["x2"].width) == (1 / 32, 1 / 64)
+    train(config)
+    student = load_model(tmp_path / "run")
+    judge = load_teacher(config.teacher, read_config(tmp_path / "run"), student)
+    assert judge.network.mean == NetworkConfig().mean and judge.network.range == 1
 
 
 def of(world: Path) -> DataConfig:
