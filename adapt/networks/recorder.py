@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import reduce
-from operator import or_
+from operator import and_, or_
 from typing import Any
 
 from torch import Tensor, nn, strided
@@ -54,7 +54,8 @@ class Layer:
     overwritten_by: str = ""
     """The layer in which an in-place operation changes this one's output afterwards."""
     used: bool = True
-    """Do the logits depend on its output? An auxiliary head's is made beside them."""
+    """Do the logits, of several heads those of each, depend on its output? An auxiliary head's is
+    made beside them."""
     parameters_until: int = 0
     """Of everything that has run when its output is there."""
     macs: int = 0
@@ -132,7 +133,10 @@ class Recorder(TorchDispatchMode):
         logits = output if name else first_logits(module, output)
         self.note(layer, module, logits, until - start)
         if not name:
-            self._logits = self._derived(output if tasks_of(module) else logits)
+            heads = (
+                output.values() if isinstance(output, Mapping) and tasks_of(module) else [logits]
+            )
+            self._logits = reduce(and_, map(self._derived, heads))
         if not name and isinstance(output, list | tuple):
             self.layers[name] = replace(self.layers[name], returned=type(output).__name__)
         for path, element in elements(output) if name else ():
@@ -175,7 +179,7 @@ class Recorder(TorchDispatchMode):
         return result
 
     def used(self, name: str) -> bool:
-        """Do the logits depend on the output of a layer?"""
+        """Do the logits of every head depend on the output of a layer?"""
         return bool(self._logits & self._bits.get(name, 0))
 
     def _derived(self, values: object) -> int:

@@ -335,7 +335,8 @@ def prepare(
     if random := (penalty.new & free) - trained:
         say(
             f"warning: objective {config.objective.name!r} does not reach {listing(random, 5)}, "
-            "which the start does not have and which stay random; objective=kd reaches all"
+            "which the start does not have and which keep their first values"
+            f"{'' if tasks else '; objective=kd reaches all'}"
         )
     for name, parameter in student.named_parameters():  # DDP would wait for the others' gradients
         parameter.requires_grad_(name in trained)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from adapt.errors import InputError
 from adapt.networks import build_network
 from adapt.networks.factory import permit
-from adapt.networks.layers import trace
+from adapt.networks.layers import auto_taps, trace
 from adapt.networks.pretrained import pretrained
 from adapt.networks.taps import forward, of_task, tap_of
 from adapt.settings.groups import NetworkConfig
@@ -45,6 +45,12 @@ def without(classes: dict[str, int]) -> nn.Module:
 
 
 OWN = NetworkConfig(factory="test_heads:factory")
+
+
+def test_auto_taps_are_of_what_all_heads_share() -> None:
+    """The last of them is that before the heads, as with one head."""
+    several, one = (auto_taps(trace(build_network(TINY, n), SIZE)) for n in (COUNTS, 5))
+    assert several == one and list(one)[-1].startswith("fc7")
 
 
 def test_heads_side_by_side_are_networks_that_share_a_body() -> None:
