@@ -160,10 +160,11 @@ class Penalty:
                 found[what] = digest.hexdigest()
         return found
 
-    def summary(self) -> dict[str, Any]:
+    def summary(self, net: nn.Module) -> dict[str, Any]:
         """For summary.json: the split, and how many of the weights that train and are pulled to w0
-        have its very value (percent; None = there are none)."""
-        pulled = [(e.parameter, e.start_point) for e in self.to_start if e.start_point is not None]
+        have its very value in `net`, the network that is kept (percent; None = there are none)."""
+        own = dict(net.named_parameters())
+        pulled = [(own[e.name], e.start_point) for e in self.to_start if e.start_point is not None]
         equal = sum(int(torch.eq(w, w0).sum()) for w, w0 in pulled)
         total = sum(w.numel() for w, _ in pulled)
         return self.split.summary() | {"equal_to_start": 100 * equal / total if total else None}

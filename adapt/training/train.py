@@ -328,7 +328,7 @@ def scores_of(setup: Setup, sets: Mapping[str, tuple[DataConfig, DataSet]]) -> d
 
 def finish(setup: Setup, run: RunFolder, seconds: float) -> None:
     """The finished model and the summary that marks the run as finished."""
-    config, split = setup.config, setup.penalty.summary()
+    config, split = setup.config, setup.penalty.summary(setup.result)
     about = (config.network, setup.data.classes, setup.tasks)
     summary = {
         "steps": config.steps,

@@ -37,13 +37,21 @@ def penalty(name: str, fisher: Path, alpha: float = 0.3, **more: object) -> Pena
     return PenaltyConfig(name, alpha, 0.1, fisher=file, **more)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("name", PENALTIES)
+@pytest.mark.parametrize(("name", "ema"), [*((name, 0.0) for name in PENALTIES), ("l1_sp", 0.9)])
 def test_every_penalty_is_counted_and_recorded(
-    world: Path, tmp_path: Path, fisher: Path, name: str, capsys: pytest.CaptureFixture[str]
+    world: Path,
+    tmp_path: Path,
+    fisher: Path,
+    name: str,
+    ema: float,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
+    """In the network that is saved, which with `ema` is the average."""
     proximal = {"apply": "proximal"} if name.startswith(("l1", "gl")) else {}
     run = train(
-        adapting(world, tmp_path / "s", steps=3, penalty=penalty(name, fisher, 1e-3, **proximal))
+        adapting(
+            world, tmp_path / "s", steps=3, penalty=penalty(name, fisher, 1e-3, **proximal), ema=ema
+        )
     )
     left_out = "left out, never reached by the objective: " in capsys.readouterr().out
     assert left_out == (name != "none")
