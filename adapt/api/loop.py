@@ -98,7 +98,8 @@ class Penalty(Omega):
         **settings: any setting of the group `penalty`: alpha, beta, kinds, apply, epsilon, ...
 
     Raises:
-        InputError: an unknown penalty or setting, or Fisher information that is missing or unused.
+        InputError: an unknown penalty or setting, Fisher information that is missing or unused, or
+            a start of which `net` has no parameter.
     """
 
     def __init__(
@@ -110,17 +111,26 @@ class Penalty(Omega):
         fisher: Mapping[str, Tensor] | None = None,
         **settings: Any,
     ) -> None:
-        start = {k: v.detach().clone() for k, v in (start_point or net.state_dict()).items()}
+        own = net.state_dict()
+        given = own if start_point is None else start_point
+        start = {k: v.detach().clone() for k, v in given.items()}
         config = build(PenaltyConfig, preset("penalty", name) | settings, "penalty.")
         super().__init__(net, start, config, fisher)
+        if not self.shared:
+            raise InputError(
+                f"Penalty: nothing of start_point ({listing(given, 2)}) has name and shape of a "
+                f"parameter of net ({listing(own, 2)}); all would be pulled to 0"
+            )
 
     def attach(self, optimizer: torch.optim.Optimizer) -> None:
         """From now on every step of the optimiser includes the pull; where it is given a closure
         that computes the gradient (Lightning does that), after the closure.
 
         Raises:
-            InputError: in a step whose gradients are scaled still (GradScaler, fused optimisers).
+            InputError: the optimiser's own weight decay acts on parameters that are pulled; or, in
+                a step, gradients that are scaled still (GradScaler, fused optimisers).
         """
+        self.refuse_decay(optimizer, "Penalty: the optimiser's ")
 
         def before(opt: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
             closure = kwargs.get("closure", args[1] if len(args) > 1 else None)

@@ -4,19 +4,19 @@ It is the command: the same settings, the same numbers bit for bit, the same run
 """
 
 import shutil
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, is_dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, get_type_hints
 
 import safetensors.torch
 import yaml
 from torch import nn
 from torch.utils.data import DataLoader
 
-from adapt.data.objects import Pairs, offer
+from adapt.data.objects import Pairs, offer, refuse_of_items
 from adapt.disk.files import read_yaml, sha256, write_json, write_whole
 from adapt.disk.lock import whole_folder
 from adapt.disk.runs import (
@@ -133,8 +133,8 @@ def fit(
             uint16, arrays (H, W, C) or tensors (C, H, W), RGB where C is 3, and are normalised
             here; floating point ones, also those in 0..1, count as normalised. `valid` (H, W) marks
             the pixels at which both show the same thing. A data set is shuffled and mirrored as
-            files are; a DataLoader keeps its own order, gets no augmentation, and a run that is
-            resumed passes over its first batches.
+            files are; a DataLoader keeps its own order and gets no augmentation, and a run that is
+            resumed passes over its first batches, for which torch draws the same again.
         student: another network that is to learn from the teacher, a module or a function that
             makes it, and starts from its own weights; None = a copy of the teacher. It is not
             changed.
@@ -184,8 +184,11 @@ def fit(
             values["start"] = named(student, path, values["network"], contents, "student")
         values["teacher"] = named(teacher, folder / TEACHER, own, contents)
         for name, value in (settings or {}).items():
-            place(values, name, value)
+            for setting in leaves(name, value):
+                place(values, *setting)
         config = with_preprocessing(build(AdaptConfig, values))
+        if isinstance(pairs, DataLoader):
+            refuse_of_items(config)
         on_rank_zero(lambda: keep(folder, contents))
         try:
             adapt(config, on_step)
@@ -249,6 +252,18 @@ def read(folder: Path) -> Result:
     """The result in a run's folder."""
     net = load_model(folder).net.eval()
     return Result(folder, net, read_verdict(folder), read_metrics(folder))
+
+
+def leaves(name: str, value: Any) -> Iterator[tuple[str, Any]]:
+    """A setting; of a group that is given as a mapping each that it names."""
+    schema: Any = AdaptConfig
+    for part in name.split("."):
+        schema = get_type_hints(schema).get(part) if is_dataclass(schema) else None
+    if is_dataclass(schema) and isinstance(value, Mapping):
+        for key, inner in value.items():
+            yield from leaves(f"{name}.{key}", inner)
+    else:
+        yield name, value
 
 
 def place(values: dict[str, Any], name: str, value: Any) -> None:

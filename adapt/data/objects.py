@@ -21,11 +21,15 @@ from adapt.data.images import prepared
 from adapt.data.samples import Sample
 from adapt.errors import InputError
 from adapt.settings.groups import DataConfig
+from adapt.settings.training import TrainConfig
 
 OBJECTS = "python:pairs"
 """`data.pairs` of a training whose pairs are objects."""
 FIELDS = ("x1", "x2", "valid")
 AS_IT_IS = DataConfig()
+OF_ITEMS = ("resize", "crop", "scale", "rotate", "jitter_x1", "jitter_x2", "blur_x1", "blur_x2",
+            "views")  # fmt: skip
+"""Settings of `data` that change single images."""
 FEW = 8
 """Items by which data sets are told apart."""
 LIKE_FILES = {"1": "L", "P": "RGB", "PA": "RGB", "CMYK": "RGB", "YCbCr": "RGB"}
@@ -157,22 +161,43 @@ def warn_of_unit(images: np.ndarray | Tensor) -> None:
         )
 
 
-def batches_of(loader: Iterable[Any], start: int, stop: int) -> Iterator[dict[str, Any]]:
+def refuse_of_items(config: TrainConfig) -> None:
+    """InputError for settings that would be ignored where a DataLoader gives whole batches."""
+    given = {f"data.{name}": getattr(config.data, name) for name in OF_ITEMS}
+    usual = {f"data.{name}": getattr(AS_IT_IS, name) for name in OF_ITEMS}
+    if config.cache_teacher != TrainConfig.cache_teacher:
+        given["cache_teacher"] = config.cache_teacher
+    if changed := [f"{k}={v}" for k, v in given.items() if v != usual.get(k)]:
+        raise InputError(
+            f"{changed[0]} is for single images, and a DataLoader's batches are taken as they are; "
+            "do it in its data set, or give the data set itself as pairs"
+        )
+
+
+def batches_of(loader: Iterable[Any], start: int, stop: int, seed: int) -> Iterator[dict[str, Any]]:
     """The loader's batches for the steps start..stop-1, epoch after epoch; those of earlier steps
     are passed over. x1, x2: (B, C, H, W); valid: (B, H, W).
+
+    What torch draws for them in this process, such as their order, it draws from `seed`, apart from
+    the training's own draws: so they are the same again where a run is resumed.
 
     Raises:
         InputError: the loader is empty, or gives something else.
     """
-    step = 0
+    step, state = 0, torch.Generator().manual_seed(seed).get_state()
     while step < stop:
-        before = step
-        for item in loader:
-            if start <= step < stop:
+        before, items = step, None
+        while step < stop:
+            with torch.random.fork_rng(devices=[]):
+                torch.set_rng_state(state)
+                items = iter(loader) if items is None else items
+                item = next(items, None)
+                state = torch.get_rng_state()
+            if item is None:
+                break
+            if step >= start:
                 yield batch_of(item, step)
             step += 1
-            if step >= stop:
-                return
         if step == before:
             raise InputError("pairs: the DataLoader gives no batch")
 
@@ -188,7 +213,7 @@ def batch_of(item: Any, step: int) -> dict[str, Any]:
         sizes = ", ".join(f"{key} {tuple(found[key].shape)}" for key in ("x1", "x2"))
         raise InputError(
             f"pairs: a batch has {sizes}; what a DataLoader gives is taken as it is: bring both to "
-            "one size in its data set, or give that with the setting data.resize"
+            "one size in its data set"
         )
     if found["x2"].is_floating_point():
         warn_of_unit(found["x2"])

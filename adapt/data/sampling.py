@@ -301,8 +301,7 @@ def size_of(config: DataConfig, data: DataSet) -> tuple[int, int]:
     if len(size) == 2:
         return size[0], size[1]
     if objects and objects.loader is not None:
-        with torch.random.fork_rng(devices=[]):  # its order is drawn as if nobody had looked
-            own = next(iter(batches_of(objects.loader, 0, 1)))["x1"].shape[-2:]
+        own = next(batches_of(objects.loader, 0, 1, seed=0))["x1"].shape[-2:]
     elif objects:
         own = Decoder(data, config, ["x1", "x2"]).native(data.samples[0])["x1"].shape[:2]
     else:

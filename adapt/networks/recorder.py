@@ -133,8 +133,8 @@ class Recorder(TorchDispatchMode):
         logits = output if name else first_logits(module, output)
         self.note(layer, module, logits, until - start)
         if not name:
-            several = isinstance(output, Mapping) and tasks_of(module)
-            heads = output.values() if several else [logits]
+            several = bool(tasks_of(module)) and isinstance(output, Mapping)
+            heads = output.values() if isinstance(output, Mapping) and several else [logits]
             self._logits = reduce(and_, map(self._derived, heads))
         if not name and isinstance(output, list | tuple):
             self.layers[name] = replace(self.layers[name], returned=type(output).__name__)

@@ -119,14 +119,17 @@ class Penalty:
         """Entries with a gradient."""
         return [e for e in self.entries if e.parameter.grad is not None]
 
-    def refuse_decay(self, weight_decay: float) -> None:
+    def refuse_decay(self, optimizer: torch.optim.Optimizer, where: str = "schedule.") -> None:
         """Decay and penalty on the same parameters shrink to alpha w0 / (alpha + decay), not w0."""
-        if weight_decay > 0 and self.entries:
-            raise InputError(
-                f"schedule.weight_decay={weight_decay:g} and penalty={self.config.name} act on the "
-                "same parameters; set schedule.weight_decay=0 and use penalty.alpha/beta, or "
-                "penalty=none"
-            )
+        pulled = {id(e.parameter) for e in self.entries}
+        for group in optimizer.param_groups:
+            decay = group.get("weight_decay", 0.0)
+            if decay > 0 and not pulled.isdisjoint(map(id, group["params"])):
+                raise InputError(
+                    f"{where}weight_decay={decay:g} and penalty={self.config.name} act on the same "
+                    f"parameters; set {where}weight_decay=0 and use penalty.alpha/beta, or "
+                    "penalty=none"
+                )
 
     def refuse_overshoot(self, config: ScheduleConfig) -> None:
         """An explicit quadratic pull leaves the share 1 - lr alpha F of a distance: it grows from

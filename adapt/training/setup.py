@@ -340,7 +340,6 @@ def prepare(
         )
     for name, parameter in student.named_parameters():  # DDP would wait for the others' gradients
         parameter.requires_grad_(name in trained)
-    penalty.refuse_decay(config.schedule.weight_decay)
     penalty.refuse_overshoot(config.schedule)
     inputs |= penalty.digests()
     for what, (one, _) in zip(("samples", "also"), sets, strict=False):
@@ -361,6 +360,7 @@ def prepare(
             found[""] = config.data, replace(found[""][1], classes=classes)
     apart = owners(student, objective, tasks, size) if config.schedule.asynchronous else {}
     moved = (student, penalty.shared, config.schedule, projected.parameters(), apart)
+    penalty.refuse_decay(optimizer := make_optimizer(*moved))
     setup = Setup(
         config=config,
         machine=machine,
@@ -370,7 +370,7 @@ def prepare(
         teacher=frozen,
         objective=objective,
         penalty=penalty,
-        update=update_of(config, make_optimizer(*moved), penalty, shares_of(sets, tasks)),
+        update=update_of(config, optimizer, penalty, shares_of(sets, tasks)),
         inputs=inputs,
         tasks=tasks,
         average=averaged(student, config.ema) if config.ema else None,

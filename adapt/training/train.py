@@ -179,7 +179,7 @@ def batches_from(setup: Setup, begin: int) -> Iterator[Batch]:
     """The batches of the steps begin..steps-1."""
     config, objects = setup.config, setup.data.objects
     if objects and objects.loader is not None:
-        return batches_of(objects.loader, begin, config.steps)
+        return batches_of(objects.loader, begin, config.steps, config.seed)
     kept, on_gpu = setup.cache is not None, setup.machine.device.type == "cuda"
     how = (setup.fields, config.seed, kept, setup.tasks)
     stream = None

@@ -258,6 +258,46 @@ def test_a_loader_keeps_its_own_order_and_its_images(
     assert alone.verdict is None and "held_out= gives some" in capsys.readouterr().out
 
 
+def test_a_loaders_run_goes_on_with_the_batches_that_were_to_come(home: Path) -> None:
+    """Also where it shuffles and the network has dropout, which draw from one generator."""
+    items = [tuple(torch.from_numpy(a).permute(2, 0, 1) for a in pair) for pair in arrays(home)[:8]]
+    steps = {**CPU, "checkpoint_every": 2}
+
+    def run(folder: str, **how: Any) -> Path:
+        net = made()
+        net.stem.append(nn.Dropout(0.3))
+        pairs = DataLoader(items, batch_size=2, shuffle=True)  # type: ignore[arg-type]
+        where = home / "runs" / folder
+        return adapt.fit(
+            net, pairs, taps=TAPS, steps=7, device="cpu", settings=steps, run=where, **how
+        ).run
+
+    straight = run("straight")
+    with pytest.raises(Interrupted):
+        run("loader", on_step=crash_at(6))
+    torch.rand(3)
+    assert same(run("loader"), straight)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("data.crop", [8, 8]), ("data.jitter_x2", 0.3), ("data.views", 2), ("cache_teacher", "ram")],
+)
+def test_a_loader_leaves_no_setting_of_single_images_unheard(
+    home: Path, name: str, value: Any
+) -> None:
+    loader = DataLoader(arrays(home)[:4], batch_size=2)  # type: ignore[arg-type]
+    with pytest.raises(adapt.InputError, match=rf"{name}=.* is for single images"):
+        adapt.fit(made(), loader, taps=TAPS, device="cpu", settings={**CPU, name: value})
+
+
+def test_a_group_given_as_a_mapping_keeps_what_it_does_not_name(home: Path) -> None:
+    given = {**CPU, "schedule": {"optimizer": "adamw"}}
+    found = fitted(arrays(home), steps=1, lr=1e-4, settings=given)
+    assert found.history[0]["lr"] == 1e-4 and given["schedule"] == {"optimizer": "adamw"}
+    assert read_config(found.run)["schedule"]["optimizer"] == "adamw"
+
+
 def test_valid_is_where_a_channel_is_above_0_as_in_files() -> None:
     mask = np.random.default_rng(0).integers(0, 2, (24, 32), dtype=np.uint8)
     seen = Image.fromarray(np.dstack([0 * mask, mask, 0 * mask, 255 + 0 * mask]))

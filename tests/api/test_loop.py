@@ -179,6 +179,19 @@ def test_a_pull_that_the_scale_would_divide_is_refused() -> None:
     scaler.step(optimizer)
 
 
+def test_a_start_or_an_optimiser_that_makes_the_pull_another_one_is_refused() -> None:
+    """Names with a wrapper's prefix would pull all to 0, and AdamW's own decay, too."""
+    net = small()
+    prefixed = {f"module.{name}": value for name, value in net.state_dict().items()}
+    for start in (prefixed, {}):
+        with pytest.raises(adapt.InputError, match=r"nothing of start_point .* pulled to 0"):
+            adapt.Penalty(net, start_point=start)
+    penalty = adapt.Penalty(net)
+    with pytest.raises(adapt.InputError, match=r"the optimiser's weight_decay=0\.01 and pen"):
+        penalty.attach(torch.optim.AdamW(net.parameters()))
+    penalty.attach(torch.optim.AdamW(net.parameters(), weight_decay=0.0))
+
+
 def test_layers_without_one_map_are_refused() -> None:
     shared, image = nn.ReLU(), torch.stack([x1 for x1, _ in pairs()])
     net = nn.Sequential(nn.Conv2d(3, 4, 1), shared, nn.Conv2d(4, 4, 1), shared)

@@ -421,11 +421,12 @@ def test_what_a_penalty_needs_and_what_it_does_not_go_with() -> None:
     for name in SP:
         with pytest.raises(InputError, match=f"{name}: there is no start"):
             Penalty(net, None, PenaltyConfig(name, 0.1, 0.1))
-    with pytest.raises(InputError, match=r"weight_decay=0\.0005 and penalty=l2"):
-        Penalty(net, start, PenaltyConfig("l2", 0.1, 0.1)).refuse_decay(5e-4)
-    Penalty(net, start, PenaltyConfig("l2", 0.1, 0.1)).refuse_decay(0.0)
+    decaying, plain = (torch.optim.SGD(net.parameters(), weight_decay=d) for d in (5e-4, 0.0))
+    with pytest.raises(InputError, match=r"schedule\.weight_decay=0\.0005 and penalty=l2"):
+        Penalty(net, start, PenaltyConfig("l2", 0.1, 0.1)).refuse_decay(decaying)
+    Penalty(net, start, PenaltyConfig("l2", 0.1, 0.1)).refuse_decay(plain)
     for config in (PenaltyConfig("none"), PenaltyConfig("l2_sp", 0.0, 0.0)):
-        Penalty(net, start, config).refuse_decay(5e-4)
+        Penalty(net, start, config).refuse_decay(decaying)
 
 
 @every_apply
