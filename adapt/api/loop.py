@@ -29,13 +29,14 @@ from adapt.settings.presets import preset
 from adapt.settings.unused import refuse_unused
 
 
-def taps(net: nn.Module, images: Tensor, names: Iterable[str]) -> dict[str, Tensor]:
+def taps(net: nn.Module, images: Tensor, names: str | Iterable[str]) -> dict[str, Tensor]:
     """Maps (B, C, h, w) of some layers, with their graph; the pass ends at the deepest of them.
 
     Args:
         net: any module.
         images: its input (B, C, H, W), normalised.
-        names: of layers (`named_modules()`, aliases), or `logits` for the network's own output.
+        names: of a layer or several (`named_modules()`, aliases), or `logits` for the network's own
+            output.
 
     Raises:
         InputError: a layer that is not there, not reached, called several times until the deepest
@@ -43,7 +44,7 @@ def taps(net: nn.Module, images: Tensor, names: Iterable[str]) -> dict[str, Tens
     """
     if torch.is_inference_mode_enabled():
         raise InputError("taps: not under torch.inference_mode; torch.no_grad does the same here")
-    return forward(net, images, names)
+    return forward(net, images, [names] if isinstance(names, str) else names)
 
 
 def regression_loss(
@@ -67,13 +68,25 @@ def regression_loss(
             each layer, {layer: variance}.
 
     Raises:
-        InputError: an unknown distance, an option that it does not have, no layers, or one whose
-            maps are not given.
+        InputError: an unknown distance, an option that it does not have, no layers, one whose maps
+            are not given or are of other images or channels, or a mask of other images.
     """
     weights = dict.fromkeys(student, 1 / max(1, len(student))) if weights is None else weights
     for what, maps in (("student", student), ("teacher", teacher)):
         if strange := weights.keys() - maps.keys():
             raise unknown(f"regression_loss: {what}: layer", min(strange), maps)
+    for layer in weights:
+        one, other = student[layer], teacher[layer]
+        if one.shape[:2] != other.shape[:2]:
+            raise InputError(
+                f"regression_loss: {layer}: the student's maps are {tuple(one.shape)}, the "
+                f"teacher's {tuple(other.shape)}: images and channels must be as many"
+            )
+        if valid is not None and (valid.ndim, len(valid)) != (3, len(one)):
+            raise InputError(
+                f"regression_loss: valid is {tuple(valid.shape)}; it must be (B, H, W) of "
+                f"{len(one)} image(s)"
+            )
     if strange := options.keys() - OPTIONS.keys():
         raise unknown("regression_loss: option", min(strange), OPTIONS)
     config = RegressionConfig(1.0, dict(weights), distance, **options)

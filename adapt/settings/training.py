@@ -87,7 +87,8 @@ class TrainConfig(Machine):
     statistics stay; `train`: batch statistics, all of it changes."""
     adabn: bool = False
     """Start with the batch-norm statistics of the new domain's training images (AdaBN). With
-    steps=0 the run is that baseline itself, which every command takes like any other run."""
+    steps=0 the run is that baseline itself, which every command takes like any other run, as the
+    start of one with adapters or freeze."""
     freeze: str = ""
     """First layers that are kept as the start has them, batch-norm statistics included. Give a
     number of convolution and linear layers in forward order, or the last layer by name or alias
@@ -147,6 +148,11 @@ class TrainConfig(Machine):
                 wrong = f"freeze={self.freeze}" if self.freeze else f"bn={self.bn}"
                 raise InputError(f"{wrong}: with adapters all else is kept anyway; leave it out")
             self.bn = "eval"
+        if self.adabn and (self.adapters or self.freeze):
+            raise InputError(
+                f"adabn=true changes statistics that {'adapters' if self.adapters else 'freeze'} "
+                "would keep: make a run with adabn=true steps=0 first, and start from it"
+            )
         if self.eval_train and not self.eval_every:
             raise InputError(
                 f"eval_train is {self.eval_train}, but eval_every is 0: nothing is scored"

@@ -103,9 +103,11 @@ def check_data(
         raise InputError("data.target is empty: give the folder of the new domain (D2)")
     check_one_size(settings, data)
     if objective.labels and not data.labelled and config.steps:
+        where = settings.pairs or settings.shards or settings.root
         raise InputError(
-            f"data: {settings.name} in {settings.root} has unlabelled images, which "
-            f"objective.supervised cannot learn from"
+            f"data: {settings.name} in {where} has unlabelled images, "
+            f"{len(data.samples) - data.with_labels} of {len(data.samples)}, which "
+            "objective.supervised cannot learn from"
         )
 
 

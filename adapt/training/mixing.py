@@ -105,8 +105,11 @@ def cell_of(
         for x in layers:
             if x.stride and x.name not in pools and x.map[1:] != (1, 1):
                 strides.append(2 ** max(scale(x)))
-            elif not x.stride and (flat := taps & {x.name or LOGITS, *x.aliases}):
-                raise InputError(f"crop_shift: layer {min(flat)} has no map of rows and columns")
+            elif flat := taps & {x.name or LOGITS, *x.aliases}:
+                raise InputError(
+                    f"crop_shift: layer {min(flat)} has no map of rows and columns that moves with "
+                    "the image"
+                )
     cell = max(strides)
     most = max(0, (min(size) // cell - 1) // 2)
     if config.crop_shift > most:

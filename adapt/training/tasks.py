@@ -10,7 +10,7 @@ from adapt.data import DataSet, load
 from adapt.data.samples import column
 from adapt.errors import InputError, unknown
 from adapt.networks.saved import Tasks, check_classes
-from adapt.networks.taps import tap_of
+from adapt.networks.taps import is_logits, tap_of
 from adapt.objective.terms import Objective
 from adapt.settings.groups import DataConfig
 from adapt.settings.training import TrainConfig
@@ -66,6 +66,11 @@ def with_weights(config: TrainConfig, tasks: Tasks) -> TrainConfig:
         raise unknown("objective.supervised.tasks", min(strange), tasks or ["none, in this data"])
     if tasks and (alone := [t for t in ALONE if getattr(config.objective, t).weight]):
         raise InputError(f"objective.{alone[0]} is for one head; the data has {', '.join(tasks)}")
+    if tasks and (flat := [*filter(is_logits, config.objective.regression.taps)]):
+        raise InputError(
+            f"taps: {flat[0]}: logits are regressed of networks with one head; the data has "
+            f"{', '.join(tasks)}: name layers before the heads, or taps=auto"
+        )
     weighted = replace(term, tasks={task: term.tasks.get(task, 1.0) for task in tasks})
     return replace(config, objective=replace(config.objective, supervised=weighted))
 

@@ -46,7 +46,8 @@ def trial(setup: Setup) -> None:
     """
     if not setup.config.steps:
         return
-    net, machine, size = setup.student, setup.machine, setup.size
+    net, machine, room = setup.student, setup.machine, setup.cell * setup.config.crop_shift
+    size = setup.size[0] - room, setup.size[1] - room
     count = min(setup.config.batch // world(), 2)
     images = machine.images(blank(net, size).repeat(count, 1, 1, 1))
     shape = (count,) if setup.data.classification else (count, *size)

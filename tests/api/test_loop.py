@@ -209,6 +209,27 @@ def test_layers_without_one_map_are_refused() -> None:
             adapt.regression_loss(student, teacher, weights)
 
 
+def test_one_layers_name_is_that_layer() -> None:
+    net, image = small(), torch.stack([x1 for x1, _ in pairs()])
+    name = next(n for n, m in net.named_modules() if isinstance(m, nn.Conv2d))
+    assert adapt.taps(net, image, name).keys() == {name}
+
+
+@pytest.mark.parametrize(
+    ("shapes", "words"),
+    [
+        (((4, 8, 5, 5), (4, 1, 5, 5), None), "x: the student's maps are .* channels must be"),
+        (((4, 8, 5, 5), (1, 8, 5, 5), None), "x: the student's maps are"),
+        (((4, 8, 5, 5), (4, 8, 5, 5), (1, 9, 9)), r"valid is \(1, 9, 9\); it must be \(B, H, W\)"),
+        (((4, 8, 5, 5), (4, 8, 5, 5), (4, 1, 9, 9)), r"it must be \(B, H, W\) of 4 image"),
+    ],
+)
+def test_maps_and_masks_are_not_spread_over_others(shapes: Any, words: str) -> None:
+    student, teacher, valid = (s and torch.rand(s) for s in shapes)
+    with pytest.raises(adapt.InputError, match=words):
+        adapt.regression_loss({"x": student}, {"x": teacher}, valid=valid)
+
+
 @pytest.mark.system
 def test_names_load_lazily_and_are_those_of_the_stub() -> None:
     import subprocess

@@ -192,6 +192,7 @@ class Skip(nn.Sequential):
     [
         ({"bn": "affine"}, "bn=affine: with adapters all else is kept anyway; leave it out"),
         ({"freeze": "pool3"}, "freeze=pool3: with adapters all else is kept"),
+        ({"adabn": True}, "adabn=true changes statistics that adapters would keep: make a run"),
         ({"adapters": {"conv2": -1}}, r"adapters\.conv2 is -1; it must be at least 0"),
         (
             {"adapters": {"conv2": 1.5}},

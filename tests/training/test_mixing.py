@@ -12,6 +12,7 @@ from tiny import adapting, curve, interrupted, refused, same
 from torch import Tensor, nn
 
 from adapt.api.run import fit
+from adapt.errors import InputError
 from adapt.settings.groups import DataConfig
 from adapt.settings.objective import SupervisedConfig
 from adapt.settings.training import TrainConfig
@@ -109,6 +110,39 @@ def test_equal_images_and_weights_give_0_where_nothing_is_padded() -> None:
     assert max(line["loss"] for line in found.history) < 1e-8, "of rounding"
     lost = fit(Pointwise(), [(x, 255 - x) for x in images], **how, settings=settings)
     assert min(line["loss"] for line in lost.history) > 1e-3
+
+
+class Fixed(nn.Module):
+    """A network of images of one size alone, as with an embedding of places."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.pool = nn.Conv2d(3, 4, 1), nn.AdaptiveAvgPool2d(1)
+        self.head = nn.Conv2d(4, 2, 1)
+        self.places = nn.Parameter(torch.zeros(4, 48, 56))
+
+    def forward(self, x: Tensor) -> Tensor:
+        maps = self.stem(x) + self.places
+        return self.head(maps + self.pool(maps))
+
+
+@pytest.mark.parametrize(
+    ("taps", "message"),
+    [
+        (["stem"], "The size of tensor"),
+        (["stem", "pool"], "layer pool has no map of rows and columns that moves"),
+    ],
+)
+def test_networks_and_layers_that_a_moved_crop_does_not_suit(
+    tmp_path: Path, taps: list[str], message: str
+) -> None:
+    """Before there is a run: the crops are smaller than the images."""
+    images = np.random.default_rng(0).integers(0, 256, (12, 48, 56, 3), dtype=np.uint8)
+    how = {"objective": "kd", "device": "cpu", "run": tmp_path / "run"}
+    settings = {"crop_shift": 2, "precision": "fp32"}
+    with pytest.raises(InputError, match=message):
+        fit(Fixed(), [(x, x) for x in images], taps=taps, **how, settings=settings)
+    assert not (tmp_path / "run").exists()
 
 
 def labelled(config: TrainConfig) -> TrainConfig:

@@ -17,7 +17,12 @@ from adapt.networks.taps import forward
 from adapt.objective.terms import Objective
 from adapt.penalties import Penalty
 from adapt.settings.groups import AlsoConfig, DataConfig, PenaltyConfig, ScheduleConfig
-from adapt.settings.objective import KDConfig, SupervisedConfig
+from adapt.settings.objective import (
+    KDConfig,
+    ObjectiveConfig,
+    RegressionConfig,
+    SupervisedConfig,
+)
 from adapt.settings.training import TrainConfig
 from adapt.training.schedules import make_optimizer, set_rate
 from adapt.training.tasks import owners
@@ -235,6 +240,9 @@ def test_a_run_on_two_data_sets_resumes_bit_for_bit(
          "supervised.tasks: 'road' is not known"),
         ({"objective": replace(SUPERVISED, kd=KDConfig(1.0)), "teacher": "teacher", "domain": "d2"},
          "objective.kd is for one head; the data has semantic, movable"),
+        *(({"objective": ObjectiveConfig("x", RegressionConfig(1.0, {tap: 1.0})),
+            "teacher": "teacher", "domain": "d2"}, f"taps: {tap}: logits are regressed of networks")
+          for tap in ("logits", "logits/movable")),
         ({"start": "teacher"}, "one head, the data movable, semantic; .*start=backbone:RUN"),
     ],
 )  # fmt: skip
