@@ -176,10 +176,14 @@ def photometry(config: DataConfig, side: int) -> Steps:
 
 
 def recoloured(step: Any, image: np.ndarray) -> np.ndarray:
-    """An image after a transform of albumentations, which knows uint8, and floats in 0..1."""
+    """An image after a transform of albumentations, which knows uint8, and floats in 0..1. Images
+    of floating point, which are blurred alone, are brought there and back."""
     if image.dtype == np.uint16:
         changed = step(image=(image / np.float32(DEEP)))["image"]
         return np.rint(changed * DEEP).astype(np.uint16)
+    if image.dtype == np.float32:
+        low, reach = image.min(), np.ptp(image) or np.float32(1)
+        return step(image=(image - low) / reach)["image"] * reach + low
     return step(image=image)["image"]
 
 
@@ -215,11 +219,12 @@ class PairedAugmentation:
             moved = {k: cv2.flip(array, 1).reshape(array.shape) for k, array in moved.items()}
         for key in moved.keys() & self.photometry.keys():
             for use, step in self.photometry[key].items():
-                channels = moved[key].shape[2]
-                if use == COLOUR + 2 * IMAGES.index(key) and channels not in (1, 3):
+                channels, floating = moved[key].shape[2], moved[key].dtype == np.float32
+                if use == COLOUR + 2 * IMAGES.index(key) and (channels not in (1, 3) or floating):
+                    kind = "floating point" if floating else f"{channels} channels"
                     raise InputError(
                         f"data.jitter_{key} changes the colours of grey or RGB images; {key} has "
-                        f"{channels} channels"
+                        f"{kind}"
                     )
                 step.set_random_seed(own(seed, use))
                 moved[key] = recoloured(step, moved[key])

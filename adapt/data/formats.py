@@ -306,7 +306,9 @@ def _of_pillow(path: Path, image: ImageFile.ImageFile, content: bytes, indices: 
         colours = len(image.palette.palette) // 3 if image.palette else 0
         if (highest := int(np.array(image).max())) >= colours:
             raise InputError(f"{path}: value {highest} is not in its palette of {colours}")
-    if image.mode == "1":
+    if image.format == "BMP" and image.mode == "1":
+        values = _of_two_colours(content, *image.size) * (1 if indices else 255)
+    elif image.mode == "1":
         values = np.array(image).astype(np.uint8) * (1 if indices else 255)
     elif image.mode == "P":
         values = np.array(image if indices else image.convert("RGB"))
@@ -315,6 +317,23 @@ def _of_pillow(path: Path, image: ImageFile.ImageFile, content: bytes, indices: 
     if indices and packing.startswith("L;"):  # Pillow has spread L;4 over 0..255
         values //= 255 // (2 ** int(packing[2:]) - 1)
     return Raster(np.atleast_3d(values), alpha=image.mode in ("LA", "RGBA"))
+
+
+def _of_two_colours(content: bytes, width: int, height: int) -> np.ndarray:
+    """The indices (H, W) of a BMP whose colours are black and white: Pillow takes those of 4 and 8
+    bits a pixel for ones of 1 bit."""
+    start, header, bits, packed = (
+        int.from_bytes(content[at], "little")
+        for at in (slice(10, 14), slice(14, 18), slice(28, 30), slice(30, 34))
+    )
+    if header < 40 or packed:
+        raise ValueError("it is an OS/2 or a compressed bitmap of two colours; save it as PNG")
+    row = -(-width * bits // 32) * 4
+    cells = np.frombuffer(content, np.uint8, row * height, start).reshape(height, row)
+    values = np.unpackbits(cells, axis=1).reshape(height, -1, bits)
+    indices = np.packbits(values, axis=2)[:, :width, 0] >> (8 - bits)
+    downwards = int.from_bytes(content[22:26], "little", signed=True) < 0
+    return indices if downwards else indices[::-1]
 
 
 def _upright(values: np.ndarray, orientation: int) -> np.ndarray:

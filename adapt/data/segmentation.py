@@ -124,8 +124,13 @@ def voc_splits(root: Path) -> list[str]:
 
 
 def voc_names(source: Path) -> list[str]:
-    """`2007_000032` also from public lists' `/JPEGImages/2007_000032.jpg /Segmentation…`."""
-    return [bare(Path(line.split()[0]).name) for line in lines(source)]
+    """`2007_000032` also from public lists' `/JPEGImages/2007_000032.jpg /Segmentation….png`."""
+
+    def image(line: str) -> str:
+        cells = line.split(maxsplit=1)
+        return cells[0] if len(cells) == 2 and all(Path(cell).suffix for cell in cells) else line
+
+    return [bare(Path(image(line)).name) for line in lines(source)]
 
 
 def trainaug(config: DataConfig, root: Path) -> list[str]:

@@ -164,7 +164,9 @@ def members(config: DataConfig) -> Members:
     if config.pairs:
         if not Path(config.pairs).is_file():
             raise InputError(f"data.pairs: no such file: {config.pairs}")
-        whole = found.tolerate(config.pairs, lambda: read_csv(Path(config.pairs), links))
+        whole = found.tolerate(
+            config.pairs, lambda: read_csv(Path(config.pairs), links, config.tasks)
+        )
     elif config.shards:
         shards_of(config.shards, links)
         whole = found.tolerate(config.shards, lambda: read_shards(config.shards, links))

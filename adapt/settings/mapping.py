@@ -16,6 +16,9 @@ T = TypeVar("T")
 DRAWN = "scenes"
 """The data set that is drawn where its folder is missing."""
 
+FOLDERS = "pairs"
+"""The data set of two folders, whose labels have a folder of their own."""
+
 NEW_DOMAIN = ("target", "targets", "pairs", "shards")
 """Fields of DataConfig that each say where the new images are."""
 
@@ -132,7 +135,8 @@ def teachers_network(resolved: TeacherNetworkConfig, student: NetworkConfig) -> 
 def inherit_data(given: DataConfig, recorded: DataConfig) -> DataConfig:
     """As `inherit`; of a run on another data set only how images are read, not which ones. Another
     new domain, whichever of NEW_DOMAIN names it, takes the place of all that are recorded, with the
-    transforms that belong to them; one of several is picked.
+    transforms that belong to them; one of several is picked. Another folder of old images, where
+    the recorded one is still there, has neither its labels nor its partners.
 
     Raises:
         InputError: scenes would be drawn into a folder that only the record names.
@@ -140,6 +144,8 @@ def inherit_data(given: DataConfig, recorded: DataConfig) -> DataConfig:
     if given.name and given.name != recorded.name:
         default = DataConfig()
         recorded = replace(recorded, **{what: getattr(default, what) for what in WHICH})
+    if recorded.name == FOLDERS and others(given.root, recorded.root):
+        recorded = replace(recorded, labels="", target="", targets={}, transforms="")
     if given.pairs and given.pairs in recorded.targets.values():  # its parts are those of all
         given = replace(given, target=given.pairs, pairs="")
     named = {what: where for what in NEW_DOMAIN if (where := getattr(given, what))}
@@ -156,6 +162,12 @@ def inherit_data(given: DataConfig, recorded: DataConfig) -> DataConfig:
             "draw the scenes again"
         )
     return found
+
+
+def others(root: str, recorded: str) -> bool:
+    """Is another folder given than one that is there?"""
+    place = Path(recorded)
+    return bool(root and recorded) and place.is_dir() and place.resolve() != Path(root).resolve()
 
 
 def filled(values: dict[str, Any], default: dict[str, Any]) -> dict[str, Any]:

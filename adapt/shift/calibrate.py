@@ -168,12 +168,13 @@ def counted(
     total = np.zeros((3, len(data.classes)), np.int64)
     what = " ".join(f"{k}={v}" for k, v in shift.parameters.items()) if shift else "clean"
     for sample in progress(data.samples, what=what):
-        arrays = decode.fitted(decode.native(sample))
-        image = arrays["x1"]
+        native = decode.native(sample)
         if shift is not None:
-            image = shifted(image, sample.x1, shift, image_seed(seed, sample.name))
+            own = image_seed(seed, sample.name)
+            native["x1"] = shifted(native["x1"], sample.x1, shift, own)
+        arrays = decode.fitted(native)
         size = (arrays["y"].shape[0], arrays["y"].shape[1])
-        images = tensor(resize({"x1": image}, settings.resize)["x1"])[None]
+        images = tensor(resize({"x1": arrays["x1"]}, settings.resize)["x1"])[None]
         found = predict(machine, teacher.net, teacher.network, images, size)[0]
         total += tally(arrays["y"], found, len(teacher.classes))
     return total

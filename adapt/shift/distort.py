@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -47,7 +47,7 @@ from adapt.disk.portions import LOCK, PARTS, Portion, one_writer
 from adapt.errors import InputError, unknown
 from adapt.machine.runtime import say
 from adapt.settings.commands import DistortConfig
-from adapt.settings.groups import DataConfig, ShiftConfig
+from adapt.settings.groups import WHICH, DataConfig, ShiftConfig
 from transforms import FILTERS, SOURCES, moved_labels
 from transforms.parameters import keywords
 
@@ -56,6 +56,10 @@ FORMAT = 1
 LABELS = ".labels"
 """Folder of a twin for labels from data.labels, which no one takes for images of its own."""
 PLACES = ("root", "labels", "sbd")
+UNHEARD = {f.name for f in fields(DataConfig)} - {*WHICH, "follow_links", "explicit"} | {
+    "part", "parts", "parts_seed", "consecutive", "share",
+}  # fmt: skip
+"""Settings of `data` that say what becomes of an image that is read, or which of them are."""
 READING = ("bands", "range", "colors", "void", "codes")
 """Fields of DataConfig: where the twin's files come from, and what is read in them."""
 PALETTE = voc_palette()
@@ -236,6 +240,11 @@ def folders_of(config: DistortConfig, layout: Layout) -> tuple[Path, Path]:
         InputError: a data set that cannot be distorted, or folders that contain each other.
     """
     check_owner(config.data)
+    if unheard := sorted(UNHEARD & set(config.data.explicit)):
+        raise InputError(
+            f"data.{unheard[0]}: a twin has all images, at their own size; give it to what reads "
+            "the twin"
+        )
     prepare(config.data)
     if listed := config.data.pairs or config.data.shards:
         raise InputError(f"{listed}: lists of pairs have no twin; give data.root alone")

@@ -193,7 +193,8 @@ class Study(Plan):
         for data, labels in zip(self.scored(shift), ("given", "moved"), strict=False):
             out, workers = Path(data.target), config.workers or 1
             made = DistortConfig(config.data, wanted, str(out), labels=labels, workers=workers)
-            perform = partial(distort, made, found)
+            whole = replace(made, data=replace(config.data, explicit=[]))
+            perform = partial(distort, whole, found)
             given = replace(made, shift=replace(wanted, distortion=0.0))  # which calibrate looks at
             yield Cell(f"distort {out.name}", out / MANIFEST, perform, given)
 

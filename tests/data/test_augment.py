@@ -13,6 +13,7 @@ from tiny import adapting
 from adapt.data.augment import FILL, WINDOW, PairedAugmentation, flips, own, window
 from adapt.data.images import IGNORE
 from adapt.data.sampling import Stream, batches
+from adapt.errors import InputError
 from adapt.networks.preprocessing import as_input
 from adapt.networks.taps import forward
 from adapt.objective.distances import relative_distance
@@ -157,6 +158,23 @@ def test_photometry_is_drawn_for_each_side_and_moves_nothing() -> None:
     blurred = jittered(blur_x2=3.0)["x2"].astype(float)
     assert blurred.std() < 0.9 * plain["x2"].std()
     assert blurred.mean() == pytest.approx(plain["x2"].mean(), abs=2)
+
+
+def test_images_of_floating_point_are_blurred_and_not_cut_off() -> None:
+    """They are normalised, so that half of their values lie below 0; nobody knows their colours."""
+    rng = np.random.default_rng(0)
+    image = rng.normal(0, 2, (H, W, 3)).astype(np.float32)
+    arrays = sample() | {"x1": image, "x2": image}
+    augmented = PairedAugmentation(DataConfig(blur_x2=3.0, flip=False))(arrays, 5)
+    assert np.array_equal(augmented["x1"], image)
+    assert augmented["x2"].min() < -0.1 and augmented["x2"].std() < 0.9 * image.std()
+    assert augmented["x2"].mean() == pytest.approx(image.mean(), abs=0.02)
+    shifted = PairedAugmentation(DataConfig(blur_x2=3.0, flip=False))(
+        arrays | {"x2": 10 * image + 4}, 5
+    )
+    assert np.allclose(shifted["x2"], 10 * augmented["x2"] + 4, atol=1e-3)
+    with pytest.raises(InputError, match=r"data\.jitter_x2 changes .* x2 has floating point"):
+        PairedAugmentation(DataConfig(jitter_x2=0.3))(arrays, 5)
 
 
 def test_padding_is_not_regressed(world: Path, tmp_path: Path) -> None:

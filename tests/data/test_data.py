@@ -150,6 +150,12 @@ def test_a_given_list_and_converted_labels_go_before_the_union(sbd: DataConfig) 
     assert names(load(sbd, "train")) == ["2008_000001", "2007_000002"]
 
 
+def test_names_in_lists_may_have_blanks_and_lines_a_second_path(tmp_path: Path) -> None:
+    rows = ["a b", "2007_000032", "/JPEGImages/c.jpg /SegmentationClassAug/c.png"]
+    (tmp_path / "list.txt").write_text("\n".join(rows))
+    assert segmentation.voc_names(tmp_path / "list.txt") == ["a b", "2007_000032", "c"]
+
+
 def test_the_real_lists_must_give_the_published_union(
     sbd: DataConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:

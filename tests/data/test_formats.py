@@ -151,6 +151,19 @@ def test_what_is_not_used_is_told(tmp_path: Path) -> None:
         assert ignored == (ALPHA,) * transparent + (METADATA,) * blind, name
 
 
+def bitmap(values: np.ndarray, bits: int, *, downwards: bool = False) -> bytes:
+    """A BMP of so many bits a pixel whose two colours are black and white, by hand."""
+    height, width = values.shape
+    spread = ((values[..., None] >> np.arange(bits)[::-1]) & 1).reshape(height, -1)
+    rows = np.packbits(spread.astype(np.uint8), axis=1)
+    rows = np.pad(rows, ((0, 0), (0, -rows.shape[1] % 4)))[:: 1 if downwards else -1]
+    start = 14 + 40 + 8
+    about = struct.pack("<2sIHHI", b"BM", start + rows.size, 0, 0, start)
+    about += struct.pack("<IiiHHIIiiII", 40, width, -height if downwards else height, 1, bits, 0,
+                         rows.size, 0, 0, 2, 0)  # fmt: skip
+    return about + bytes([0, 0, 0, 0, 255, 255, 255, 0]) + rows.tobytes()
+
+
 MASKS: dict[str, tuple[bytes, np.ndarray]] = {
     "grey, 1 bit": (png(LABELS, 1, 0), LABELS),
     "grey, 2 bits": (png(FEW, 2, 0), FEW),
@@ -166,6 +179,13 @@ MASKS: dict[str, tuple[bytes, np.ndarray]] = {
     "opaque LA": (png(np.dstack([FEW, FEW | 255]), 8, 4), FEW),
     "BMP": (packed(FEW, "BMP"), FEW),
     "BMP, 1 bit": (packed(Image.fromarray(LABELS > 0), "BMP"), LABELS),
+    **{
+        f"BMP of two colours, {bits} bits{', from the top' * downwards}": (
+            bitmap(LABELS[:, :45], bits, downwards=downwards), LABELS[:, :45],
+        )
+        for bits in (1, 4, 8)
+        for downwards in (False, True)
+    },
     "TIFF": (tiff(FEW), FEW),
     "TIFF, 16 bits": (tiff(DEEP[..., 0]), DEEP[..., 0]),
     "TIFF of floats": (tiff(FEW.astype(np.float32)), FEW),

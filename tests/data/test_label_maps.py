@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from scans import report
 from trees import images
 
 import adapt.data
@@ -86,6 +87,15 @@ def test_columns_of_no_task_are_not_read(tmp_path: Path, capsys) -> None:
     assert (data.classes, data.task) == (("arm", "leg", "none"), "parts")
     assert data.samples[0].y1 == tmp_path / "p.png"
     assert "not read: y1_semantic" in capsys.readouterr().out
+
+
+def test_a_scan_sees_the_maps_of_a_list(tmp_path: Path) -> None:
+    """A broken one is an error, and the values are said not to be checked."""
+    config = DataConfig(name="pairs", pairs=str(listed(tmp_path)), tasks=TASKS)
+    (tmp_path / "p.png").write_bytes(b"no image")
+    found = report(tmp_path / "scan.json", config)
+    broken = [f["file"] for f in found["findings"] if f["kind"] == "unreadable"]
+    assert [Path(file).name for file in broken] == ["p.png"]
 
 
 def test_a_link_out_of_the_data_is_refused_for_every_map(tmp_path: Path) -> None:

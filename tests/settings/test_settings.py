@@ -2,6 +2,7 @@
 
 from dataclasses import fields, replace
 from math import inf, nan
+from pathlib import Path
 from typing import Annotated
 
 import pytest
@@ -143,6 +144,22 @@ def test_differences_name_every_key_with_both_values() -> None:
 def test_listing_is_sorted_and_bounded() -> None:
     assert listing(["b", "a"]) == "a, b"
     assert listing(range(12)) == "0, 1, 10, 11, 2, 3, 4, 5, 6, 7 and 2 more"
+
+
+def test_other_old_images_have_not_the_labels_of_the_recorded_ones(tmp_path: Path) -> None:
+    """Where the recorded folder is gone its images have moved, and all else is still theirs."""
+    (old := tmp_path / "old").mkdir()
+    recorded = DataConfig(
+        "pairs", str(old), "new", labels="masks", transforms="a.csv", resize=[4, 4]
+    )
+    assert inherit_data(DataConfig(root=f"{old}/../old"), recorded).labels == "masks"
+    found = inherit_data(DataConfig(root="another"), recorded)
+    assert found == DataConfig("pairs", "another", resize=[4, 4])
+    given = DataConfig(root="another", target="its", labels="own")
+    assert inherit_data(given, recorded) == replace(given, name="pairs", resize=[4, 4])
+    old.rmdir()
+    moved = inherit_data(DataConfig(root="another"), recorded)
+    assert moved == replace(recorded, root="another")
 
 
 def test_another_data_set_inherits_how_images_are_read_and_not_which() -> None:

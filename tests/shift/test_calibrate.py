@@ -35,11 +35,14 @@ def config(world: Path, out: Path, **changes: object) -> CalibrateConfig:
     return replace(made, **changes)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("fit", ["stretch", "crop"])
 def test_its_scores_are_evaluates_on_the_twin_of_the_same_parameters(
-    world: Path, tmp_path: Path
+    world: Path, tmp_path: Path, fit: str
 ) -> None:
-    """A filter with a seed, so that the twin's images are the very ones that were tried."""
-    found = read_json(calibrate(config(world, tmp_path / "c.json")))
+    """A filter with a seed, so that the twin's images are the very ones that were tried, and acts
+    on them before they are cut to a shape."""
+    seen = DataConfig() if fit == "stretch" else DataConfig(fit=fit, resize=[40, 40])
+    found = read_json(calibrate(config(world, tmp_path / "c.json", data=seen)))
     assert [t["parameters"]["tile_size"] for t in found["trials"]] == [4.0, 9.0]
     for number, tried in enumerate(found["trials"]):
         twin = tmp_path / f"twin{number}"
@@ -49,7 +52,7 @@ def test_its_scores_are_evaluates_on_the_twin_of_the_same_parameters(
         common = {"teacher": str(world / "teacher"), "device": "cpu", "precision": "fp32"}
         clean, shifted = (
             read_json(evaluate(EvaluateConfig(data=d, domain=domain, **common)))["truth"]  # type: ignore[arg-type]
-            for domain, d in (("d1", DataConfig()), ("d2", DataConfig(target=str(twin))))
+            for domain, d in (("d1", seen), ("d2", replace(seen, target=str(twin))))
         )
         assert tried["miou"] == pytest.approx(shifted["miou"], abs=1e-9)
         assert tried["class_accuracy"] == pytest.approx(shifted["class_accuracy"], abs=1e-9)

@@ -254,6 +254,15 @@ def test_wrong_filter_is_refused_before_anything_is_made(
     assert not (tmp_path / "a").exists()
 
 
+@pytest.mark.parametrize("name", ["resize", "share", "fit", "part", "jitter_x1"])
+def test_what_becomes_of_read_images_is_no_setting_of_a_twin(
+    source: Path, tmp_path: Path, name: str
+) -> None:
+    data = DataConfig(name="camvid", root=str(source), explicit=["root", name])
+    with pytest.raises(InputError, match=rf"data\.{name}: a twin has all images, at their own"):
+        make_distorted(DistortConfig(data=data, shift=CUBISM, out=str(tmp_path / "a")))
+
+
 def test_other_parameters_do_not_overwrite_a_twin(source: Path, twin: Path) -> None:
     before = digests(twin)
     with pytest.raises(InputError, match=r"parameters\.tile_size: 4\.0 -> 5\.0"):
