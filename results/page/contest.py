@@ -224,16 +224,20 @@ def choices(found: Evidence, study: str) -> str:
             mark = "chosen" if name == best[method] else ""
             rows.append([method, f"{rates[name]:g}", *cells, mark])
     heads = ("", "rate", *SHIFTS, "mean mIoU", KEPT, f"agreement, {', '.join(RATE_ON)}", "")
-    several = {method: name for method, name in best.items() if len(runs[method]) > 1}
-    given = ", ".join(f"{method}: [{rates[name]:g}]" for method, name in several.items())
-    parts = [f"Seed {seed}, percent.", table(heads, rows), f"`'rates={{{given}}}'`"]
+
+    def given(methods: Iterable[str]) -> str:
+        several = [m for m in dict.fromkeys(methods) if len(runs.get(m, ())) > 1]
+        return f"`'rates={{{', '.join(f'{m}: [{rates[best[m]]:g}]' for m in several)}}}'`"
+
+    parts = [f"Seed {seed}, percent.", table(heads, rows), given(best)]
     if study == MAIN and place:
-        parts.append(
-            f"Ahead of {REFERENCE} and in round 2: {', '.join(advancing(found)) or 'none'}."
-        )
+        ahead = advancing(found)
+        parts.append(f"Ahead of {REFERENCE} and in round 2: {', '.join(ahead) or 'none'}; "
+                     f"{given((TUNED, REFERENCE, *ahead))}.")  # fmt: skip
         if won := winner(found):
             lines = ([m, f"{v:.2f}"] for m, v in standing(found, MAIN, SEEDS).items())
-            parts += [table(("round 2, all seeds", "mean mIoU"), lines), f"**The winner: {won}.**"]
+            parts += [table(("round 2, all seeds", "mean mIoU"), lines),
+                      f"**The winner: {won}**; {given((TUNED, REFERENCE, won))}."]  # fmt: skip
     return "\n\n".join(parts)
 
 
@@ -301,7 +305,7 @@ def aims(found: Evidence, study: str) -> str:
     clean = found.values(TAUGHT.get(study, study), TEACHER, "")
     for shift in SHIFTS:
         b2, won = (found.values(study, names.get(m, ""), shift) for m in (TUNED, winner(found)))
-        if b2 and won:
+        if b2 and won and clean:
             room = mean(clean) >= mean(b2) + AIM
             wanted = mean(b2) + AIM if room else min(mean(b2), mean(clean)) - SLACK
             reached = "reached" if mean(won) >= wanted else "missed"
@@ -317,10 +321,11 @@ def layers(found: Evidence, split: str) -> str:
     homes |= {name: (LAYERS, name) for name in found.names(LAYERS)}
     each = {
         shift: {
-            m: mean(v) for m, at in homes.items() if (v := found.values(*at, shift, split=split))
+            m: v[SEEDS[0]] for m, at in homes.items()
+            if SEEDS[0] in (v := found.values(*at, shift, split=split))
         }
         for shift in SHIFTS
-    }
+    }  # fmt: skip
     took = {run["shift"]: run["taps"] for run in found.runs(LAYERS) if run["name"] == BY_PAIRS}
     each = {shift: of for shift, of in each.items() if BY_PAIRS in of and {*SINGLE} <= of.keys()}
     if not each:

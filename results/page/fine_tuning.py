@@ -108,7 +108,8 @@ def wide(found: Evidence) -> str:
 def starts(found: Evidence) -> str:
     """The network of full width from each start under L2, at the rate that is best on `tune`; only
     strengths that both were tried with count."""
-    tuned = [score for score in of_wide(found, TUNE) if score.run["penalty"] == "l2"]
+    every = of_wide(found, TUNE, f"{WIDE}_tuning")
+    tuned = [score for score in every if score.run["penalty"] == "l2"]
     tried = [{s.run["alpha"] for s in tuned if start_of(s.run) == x} for x in (FEATURES, HE)]
     common = set.intersection(*tried)
     rows = []
@@ -124,8 +125,8 @@ def starts(found: Evidence) -> str:
     return table(("start", "rates tried", "best", "mIoU on tune", "mIoU on val"), rows)
 
 
-def of_wide(found: Evidence, split: str) -> list[Score]:
-    return [s for s in found.scores if s.study.startswith(WIDE) and s.split == split]
+def of_wide(found: Evidence, split: str, studies: str = WIDE) -> list[Score]:
+    return [s for s in found.scores if s.study.startswith(studies) and s.split == split]
 
 
 def start_of(run: Mapping[str, Any]) -> str:

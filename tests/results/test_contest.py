@@ -71,6 +71,7 @@ def test_rates_are_chosen_without_labels_and_methods_by_them_on_tune() -> None:
     assert page.advancing(found) == ["slow", "quick", "third"], "at most three, ahead of w_inc_kd"
     assert page.winner(found) == "", "before all of them have three seeds"
     text = page.choices(found, MAIN)
+    assert "round 2: slow, quick, third; `'rates={B2: [0.015], w_inc_kd: [0.015]}'`." in text
     assert "`'rates={B2: [0.015], w_inc_kd: [0.015]}'`" in text
     row = "| w_inc_kd | 0.015 | 32.0 | 33.0 | 34.0 | 35.0 | 33.5 | 40.0 | 61.0 | chosen |"
     assert row in text
@@ -95,6 +96,16 @@ def test_the_faster_of_two_that_are_close_wins() -> None:
     assert page.winner(Evidence([ROUND1, *ahead], {})) == "slow"
 
 
+def test_round_3_may_be_scored_before_the_others() -> None:
+    """Then nobody knows the ceiling, and so no aim."""
+    early = [{**r, "evaluations": [e for e in r["evaluations"] if e["split"] != "val"]}
+             for r in (ROUND1, *ROUND2)]  # fmt: skip
+    found = Evidence([*early, made(LONG, 0, **FIRST)], {})
+    assert page.winner(found) == "quick"
+    *tables, aims = page.scores(found, LONG)
+    assert "the ceiling | - |" in tables[0] and not aims
+
+
 def test_the_choice_by_pairs_is_held_against_the_best_layer_alone() -> None:
     """On ripple pool3 is the best; elsewhere it is pool5, which is round 1's."""
     single = {f"pool{i}": (20.0 + i, 1.0) for i in range(1, 5)}
@@ -104,7 +115,8 @@ def test_the_choice_by_pairs_is_held_against_the_best_layer_alone() -> None:
     for one in study["evaluations"]:
         if (one["run"], one["shift"]) == ("ripple/pool3", "ripple"):
             one["miou"] = 41.0
-    found = Evidence([ROUND1, study], {})
+    later = made(MAIN, 1, **LATER, pool5=(90.0, 1.0))  # a seed that the others have not
+    found = Evidence([ROUND1, study, later], {})
     text = page.layers(found, "tune")
     assert text.startswith("mIoU on `tune`, one seed.")
     for row in (
@@ -157,7 +169,9 @@ def test_the_page_has_every_round_and_its_teachers(tmp_path: Path) -> None:
     text = out.read_text()
     assert text.count("### Choosing on `tune`") == 2 and text.count("### Scores on `val`") == 3
     assert text.count("the ceiling | 50.0") == 3 * 5, "also where the teachers are another study's"
-    assert f"{MAIN}, seed 2: `sha {MAIN} 2`"[:30] in text and "**The winner: quick.**" in text
+    assert (
+        f"{MAIN}, seed 2: `sha {MAIN} 2`"[:30] in text and "**The winner: quick**; `'rates=" in text
+    )
     rules = re.sub("<!-- results: begin.*results: end -->", "", text, flags=re.DOTALL)
     assert rules in re.sub("<!-- results: begin.*results: end -->", "",
                            (ROOT / "docs/contest.md").read_text(), flags=re.DOTALL)  # fmt: skip
