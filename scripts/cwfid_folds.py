@@ -28,7 +28,7 @@ from adapt.data.index import run
 from adapt.data.pairs import read_csv
 from adapt.data.samples import Sample
 from adapt.disk.files import read_json, write_json, write_whole
-from adapt.disk.runs import SUMMARY, unfinished
+from adapt.disk.runs import SUMMARY
 from adapt.disk.tables import csv_of
 from adapt.errors import InputError
 from adapt.evaluation.evaluate import metrics_path
@@ -132,9 +132,8 @@ def main() -> None:
     for fold in range(FOLDS):
         home = given.runs / f"fold{fold}"
         data = data_of(fold, samples, home / "data")
-        for name, (command, *settings) in trainings(fold, data, home, given.steps).items():
-            if unfinished(home / name):
-                fra(command, *settings)
+        for command, *settings in trainings(fold, data, home, given.steps).values():
+            fra(command, *settings)  # which at once says so of what is finished
         found[f"fold{fold}"] = scores(home)
         day = time.gmtime((home / "teacher" / SUMMARY).stat().st_mtime)
         about = f"{given.steps} steps; {processor()}; {time.strftime('%Y-%m-%d', day)}"

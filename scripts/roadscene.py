@@ -32,7 +32,7 @@ from adapt.data.images import read_image
 from adapt.data.index import run
 from adapt.data.samples import Sample
 from adapt.disk.files import read_json, write_json
-from adapt.disk.runs import SUMMARY, unfinished
+from adapt.disk.runs import SUMMARY
 from adapt.errors import InputError
 from adapt.machine.runtime import processor, say
 from adapt.settings.groups import DataConfig
@@ -106,9 +106,8 @@ def main() -> None:
         weights = f"{given.networks / file}.pth"
         runs = {rate: home / f"rate_{rate}" for rate in RATES}
         for rate, folder in runs.items():
-            if unfinished(folder):
-                fra("adapt", *network, *seen, *TRAINED, f"teacher={weights}",
-                    f"schedule.lr={rate}", f"steps={given.steps}", f"run={folder}")  # fmt: skip
+            fra("adapt", *network, *seen, *TRAINED, f"teacher={weights}", f"schedule.lr={rate}",
+                f"steps={given.steps}", f"run={folder}")  # fmt: skip
         rate = max(RATES, key=lambda r: agreement("val", str(runs[r]), FACTORY, f"run={runs[r]}"))
         before = (*network, *seen, f"teacher={weights}")
         found[name] = {

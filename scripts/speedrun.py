@@ -33,6 +33,7 @@ sys.path[0] = str(ROOT)  # this folder has an adapt.py of its own
 
 from adapt.data.index import run
 from adapt.disk.files import read_json, write_json
+from adapt.errors import InputError
 from adapt.machine.runtime import processor, say
 from scripts.cwfid_folds import fra
 from scripts.roadscene import agreement
@@ -93,9 +94,13 @@ def measured(name: str, home: Path, steps: Sequence[int], *settings: str) -> dic
             images += count * stage.batch
         judged = (str(student), f"run={student}", *(one for one in settings if "data." in one))
         watch = agreement("watch", *judged)
-        found = {"seconds": round(processor_seconds() - began, 1), "images": images, "watch": watch}
+        found = {"seconds": round(processor_seconds() - began, 1), "images": images,
+                 "steps": [*steps], "watch": watch}  # fmt: skip
         write_json(record, found | {"judge": agreement("judge", *judged)})
-    return dict(read_json(record))
+    found = dict(read_json(record))
+    if (known := found.pop("steps")) != [*steps]:
+        raise InputError(f"--steps: {record} is of {known}; give another --runs, or remove {home}")
+    return found
 
 
 def main() -> None:

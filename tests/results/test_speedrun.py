@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from adapt.disk.files import write_json
+from adapt.errors import InputError
 from results.page.contest import quickest
 
 
@@ -47,6 +48,8 @@ def test_trainings_follow_one_another_and_judging_takes_no_time(
     assert watched["run"] == second["run"] and watched["data.target"] == "D"
     assert script.measured("half-sized images first", home, (3000, 300), *told) == found
     assert len(script.asked) == 4, "what is finished is not done again"
+    with pytest.raises(InputError, match=r"record\.json is of \[3000, 300\]; give another --runs"):
+        script.measured("half-sized images first", home, (2, 1), *told)
 
 
 def test_a_recipe_is_a_tenth_of_the_long_one(script: Any, tmp_path: Path) -> None:
