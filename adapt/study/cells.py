@@ -9,6 +9,7 @@ import numpy as np
 
 from adapt.analysis.fisher import fisher
 from adapt.data import layout_of, load
+from adapt.data.copies import MANIFEST
 from adapt.data.sampling import size_of
 from adapt.disk.runs import SUMMARY, unfinished
 from adapt.errors import InputError
@@ -48,8 +49,8 @@ class Cell:
 
     @property
     def made(self) -> Path:
-        """What there is of it: a training's whole folder, or the result."""
-        return self.result.parent if self.result.name == SUMMARY else self.result
+        """What there is of it: a training's or a twin's whole folder, or the result."""
+        return self.result.parent if self.result.name in (SUMMARY, MANIFEST) else self.result
 
     @property
     def done(self) -> bool:

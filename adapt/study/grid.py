@@ -192,9 +192,9 @@ class Study(Plan):
             yield Cell(f"calibrate {shift}", found, lambda: calibrate(settings), settings)
         for data, labels in zip(self.scored(shift), ("given", "moved"), strict=False):
             out, workers = Path(data.target), config.workers or 1
-            made = DistortConfig(config.data, wanted, str(out), labels=labels, workers=workers)
-            whole = replace(made, data=replace(config.data, explicit=[]))
-            perform = partial(distort, whole, found)
+            whole = replace(config.data, explicit=[])  # images at their own size
+            made = DistortConfig(whole, wanted, str(out), labels=labels, workers=workers)
+            perform = partial(distort, made, found)
             given = replace(made, shift=replace(wanted, distortion=0.0))  # which calibrate looks at
             yield Cell(f"distort {out.name}", out / MANIFEST, perform, given)
 

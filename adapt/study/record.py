@@ -10,7 +10,7 @@ from adapt.disk.files import read_mapping, write_json
 from adapt.disk.runs import decisive_differences
 from adapt.errors import InputError, listing
 from adapt.machine.runtime import say
-from adapt.settings.mapping import EXPLICIT, as_dict, defaults_of
+from adapt.settings.mapping import EXPLICIT, as_dict, defaults_of, flatten
 from adapt.study.cells import Cell
 
 RECORD = "cells.json"
@@ -33,8 +33,10 @@ class Record:
 
         Raises:
             InputError: other settings than those given (each with the recorded and the given
-                value), or two cells that would write one file.
+                value), what was made from a run or twin that is gone and will be done with other
+                settings, or two cells that would write one file.
         """
+        renewed: dict[Path, list[str]] = {}
         known = {folder: self.read(folder) for folder in self.folders}
         first: dict[Path, Cell] = {}
         elsewhere: dict[str, list[str]] = {}
@@ -47,12 +49,20 @@ class Record:
                 )
             home, key = self.place(cell)
             recorded = known[home].get(key, given)
+            differ = self.changed(recorded, cell)
+            changed = [c for c in differ if not c.startswith(PLACES)]
             if not cell.done:
+                renewed |= {cell.made: changed} if changed else {}
                 continue
-            changed = self.changed(recorded, cell)
-            for change in [c for c in changed if c.startswith(PLACES)]:
+            for path in (path for path in renewed if uses(cell, path)):
+                raise InputError(
+                    f"{cell.name!r} was made from {path}, which is gone and would be done with "
+                    f"other settings ({'; '.join(renewed[path])}): remove {cell.made} and all else "
+                    "that was made from it, or give another runs="
+                )
+            for change in [c for c in differ if c.startswith(PLACES)]:
                 elsewhere.setdefault(change, []).append(cell.name)
-            if changed := [c for c in changed if not c.startswith(PLACES)]:
+            if changed:
                 raise InputError(
                     f"{cell.name!r} was done with other settings ({home / RECORD} -> given): "
                     f"{'; '.join(changed)}. Give the recorded values, or another runs=; or remove "
@@ -87,6 +97,12 @@ class Record:
 
     def read(self, folder: Path) -> dict[str, Any]:
         return read_mapping(folder / RECORD) if (folder / RECORD).is_file() else {}
+
+
+def uses(cell: Cell, path: Path) -> bool:
+    """Do a cell's settings name a folder, or something in it?"""
+    named = (str(value) for value in flatten(as_dict(cell.settings)).values())
+    return any(value == str(path) or value.startswith(f"{path}/") for value in named)
 
 
 def without(values: dict[str, Any], name: str) -> dict[str, Any]:

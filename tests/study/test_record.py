@@ -49,6 +49,20 @@ def test_other_settings_are_refused_old_and_new(tmp_path: Path) -> None:
     record.check([cell(tmp_path, split="test", loss=False)])  # it is not done, so it will be
 
 
+def test_what_was_made_from_a_network_that_would_be_another_is_refused(tmp_path: Path) -> None:
+    """The same settings make the same network again, so that what is there stays its own."""
+    teacher = Cell("teacher", tmp_path / "run/summary.json", lambda: None, ObjectiveConfig("a"))
+    Record((tmp_path,)).add(teacher)
+    scored = done_with(tmp_path)
+    scored.check([teacher, cell(tmp_path)])
+    other = replace(teacher, settings=ObjectiveConfig("b"))
+    with pytest.raises(InputError, match=rf"'metrics.json' was made from {tmp_path}/run, which is "
+                       rf"gone .*name: 'a' -> 'b'\): remove {tmp_path}/metrics.json"):  # fmt: skip
+        scored.check([other, cell(tmp_path)])
+    (tmp_path / "metrics.json").unlink()
+    scored.check([other, cell(tmp_path)])
+
+
 def test_what_does_not_shape_a_result_may_differ(tmp_path: Path) -> None:
     data = DataConfig("camvid", "photos", explicit=["name"])
     record = done_with(tmp_path / "a", data=data, run=str(tmp_path / "a/run"), workers=1)
