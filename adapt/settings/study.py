@@ -14,7 +14,7 @@ from adapt.settings.groups import (
     ScheduleConfig,
     ShiftConfig,
 )
-from adapt.settings.mapping import default_of
+from adapt.settings.mapping import default_of, flatten
 from adapt.settings.objective import ObjectiveConfig
 from adapt.settings.protocol import ProtocolConfig
 from adapt.settings.training import Machine
@@ -169,6 +169,17 @@ class StudyConfig(Machine):
             one_of("freezes_of", name, self.penalties)
         if self.rates.get(B2) and "b2" not in self.baselines and not self.tunes:
             raise InputError("rates.B2 is set, but baselines has no b2")
+        if self.shares and "b2" not in self.baselines and not self.tunes:
+            raise InputError("shares is set, but baselines has no b2, which would learn from them")
+        for what, needed in (("features_of", "features"), ("inversions_of", "inversions")):
+            if getattr(self, what) and not getattr(self, needed):
+                raise InputError(f"{what} is set, but {needed} is not: nothing would be done")
+        if self.source and not (self.objectives or {"b1", "b2"} & {*self.baselines}):
+            raise InputError(
+                "source is set, but no objective and no b1 or b2, so that there is nothing to train"
+            )
+        for name, own in self.settings.items():
+            self.refuse_own(name, flatten(own))
         if self.adaptation.start:
             raise InputError("adaptation.start is set, but an adaptation starts from the teacher")
         for name in ("run", "image", "out"):
@@ -178,6 +189,13 @@ class StudyConfig(Machine):
             one_of("inversions_of", self.inversions_of, self.objectives)
         if self.chain and (len(self.shifts) < 2 or not self.objectives):
             raise InputError("chain=true needs two shifts, the dates, and an objective")
+
+    def refuse_own(self, name: str, own: dict[str, Any]) -> None:
+        """InputError for settings of an objective or penalty that the study itself sets."""
+        if strange := sorted(own.keys() & {*OWN}):
+            raise InputError(f"settings.{name}.{strange[0]} is set, but the study sets it itself")
+        if "schedule.lr" in own and self.rates.get(name):
+            raise InputError(f"settings.{name}.schedule.lr and rates.{name} are set: give one")
 
     @property
     def tunes(self) -> bool:
@@ -190,6 +208,8 @@ class StudyConfig(Machine):
         return [f.name for f in fields(self) if getattr(self, f.name) != default_of(f)]
 
 
+OWN = ("run", "seed", "teacher", "start", "domain", "objective.name", "penalty.name")
+"""Settings of a training that a study sets for each of its own."""
 FINE_TUNING = ("also", "protocols", "loss", "pretraining", "analyses", "freezes_of")
 """What only a study of fine-tuning uses."""
 ADAPTATION = (

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from adapt.disk.files import read_mapping, write_json
+from adapt.disk.lock import only_writer
 from adapt.disk.runs import decisive_differences
 from adapt.errors import InputError, listing
 from adapt.machine.runtime import say
@@ -73,9 +74,10 @@ class Record:
             say(f"warning: {change}; what was done before stays: {listing(names, 5)}")
 
     def add(self, cell: Cell) -> None:
-        """Note what a cell was done with."""
+        """Note what a cell was done with; another study may have the same `source`."""
         home, key = self.place(cell)
-        write_json(home / RECORD, self.read(home) | {key: self.settings(cell)})
+        with only_writer(home / f".{RECORD}.lock", RECORD, wait=True):
+            write_json(home / RECORD, self.read(home) | {key: self.settings(cell)})
 
     def changed(self, recorded: dict[str, Any], cell: Cell) -> list[str]:
         default = defaults_of(type(cell.settings))
