@@ -21,6 +21,7 @@ from viz.report.layer_section import analyses_section
 from viz.report.page import report
 from viz.report.penalties import AGREEMENT, DROP, NEW, OLD, Trial, choose, is_grid, panels_of
 from viz.report.penalty_section import penalties_section, rejected
+from viz.report.rates import chosen_rates
 from viz.report.tables import Entry, lines_of
 
 SEEDS = (0, 1, 2)
@@ -163,6 +164,41 @@ def test_forms_grids_and_other_settings_are_told_apart() -> None:
     apart = panels_of(rates)
     assert len(apart) == 2 and len({p.title for p in apart}) == 2
     assert all(len(p.trials) == 2 for p in apart)
+
+
+def test_of_several_rates_the_selection_split_chooses_by_what_a_user_has() -> None:
+    """Students by agreement, in the mean over shifts, B2 by mIoU; val has no say."""
+
+    def at(lr: float, shift: str, agreement: float, miou: float, method: str) -> list[Entry]:
+        made = []
+        for split, sign in (("tune", 1), ("val", -1)):
+            one = entry(miou * sign, shift=shift, split=split, agreement=agreement * sign, lr=lr)
+            one.row = replace(one.row, method=method, run=f"{one.row.run} {method}")
+            made.append(one)
+        return made
+
+    entries = [
+        e for method in ("pool5", "B2")
+        for lr, shift, agreement, miou in (
+            (0.1, "fog", 50, 30), (0.1, "rain", 60, 30),
+            (0.02, "fog", 52, 20), (0.02, "rain", 40, 20),
+        )
+        for e in at(lr, shift, agreement, miou, method)
+    ]  # fmt: skip
+    for e in entries:
+        if e.method == "B2":
+            e.row = replace(e.row, agreement=-e.row.agreement)
+    dropped, words = chosen_rates(entries, "tune")
+    kept = {(e.method, e.row.shift, e.config["schedule"]["lr"]) for e in entries
+            if e.row.run not in dropped}  # fmt: skip
+    assert kept == {(m, s, 0.1) for m in ("pool5", "B2") for s in ("fog", "rain")}
+    assert {words[e.row.run] for e in entries if e.row.run in words and e.method == "pool5"} == {
+        "schedule.lr=0.1; chosen by agreement on tune"
+    }
+    assert "chosen by mIoU on tune" in next(words[e.row.run] for e in entries if e.method == "B2")
+    assert chosen_rates(entries, "") == (set(), {})
+    only = [e for e in entries if e.config["schedule"]["lr"] == 0.1]
+    assert chosen_rates(only, "tune") == (set(), {})
 
 
 def test_nothing_is_chosen_on_what_runs_were_trained_on_or_by_guess() -> None:

@@ -18,8 +18,9 @@ from viz.report.curves import side_by_side, training_curves
 from viz.report.error_panels import error_panels
 from viz.report.gallery import gallery, montages
 from viz.report.layer_section import analyses_section
-from viz.report.penalties import Panel, panels_of
+from viz.report.penalties import Panel, panels_of, selection_of
 from viz.report.penalty_section import csv_of_trials, described, penalties_section, rejected
+from viz.report.rates import chosen_rates
 from viz.report.records import Record, records_below
 from viz.report.tables import (
     Entry,
@@ -98,8 +99,10 @@ def labelled(
     Shifts of runs in `pictured` have their pictures with the verdict."""
     own = [entry for record in records for entry in record.entries]
     entries = with_recovered((*own, *entries_of(rows_of_teachers([entry.row for entry in own]))))
-    panels = panels_of(entries, config.selection)
-    every, dropped = lines_of(entries), rejected(panels)
+    selection = config.selection or selection_of(entries)
+    panels, every = panels_of(entries, selection), lines_of(entries)
+    unchosen, chosen = chosen_rates(entries, selection)
+    dropped = rejected(panels) | unchosen
     splits = [line.split for line in every]
     lines = [x for x in every if not dropped.issuperset(e.row.run for e in x.entries)]
     kept = [line.split for line in lines]
@@ -111,7 +114,7 @@ def labelled(
     galleries, notes = galleries_of(lines, config.examples, pictured)
     return {
         "split": lines[0].split if len(set(splits)) > 1 else "",
-        "summary": summary(lines, described(panels)),
+        "summary": summary(lines, chosen | described(panels)),
         "tables": [(*place, group, heads_of(group)) for place, group in tables.items()],
         "bars": bars(lines),
         "layers": layer_figure(lines),
@@ -163,8 +166,11 @@ def summary(lines: list[Line], chosen: Mapping[str, str]) -> list[dict[str, Any]
             clean = of_its_teacher(best, [x for x in lines if x.method == TEACHER])
             which = f"{best.label}, penalty {best.penalty}" if several else ""
             which = chosen.get(best.entries[0].row.run, which)
+            b2 = found[B2].label if sum(x.method == B2 for x in alike) > 1 else B2
             if clean and (score := clean.scores["miou"]):
-                facts.append({"clean": score, "lines": found, "best": best, "which": which})
+                facts.append(
+                    {"clean": score, "lines": found, "best": best, "which": which, "b2": b2}
+                )
     return facts
 
 

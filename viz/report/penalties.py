@@ -184,21 +184,26 @@ def is_grid(trials: Sequence[Trial]) -> bool:
     return len({t.alpha for t in trials}) < len({(t.alpha, t.beta) for t in trials})
 
 
-def panels_of(entries: Sequence[Entry], selection: str = "") -> list[Panel]:
-    """Panels with at least two trials; of evaluations that are neither restyled nor AdaBN.
-
-    Args:
-        entries: all evaluations.
-        selection: the split that choices are made on; empty = a part of the training split that
-            runs were scored on but not trained on, if there is just one.
-    """
+def selection_of(entries: Sequence[Entry]) -> str:
+    """The part of the training split that runs were scored on but not trained on, if there is just
+    one: what choices are made on where nothing else is named."""
     parts = {
         e.row.split
         for e in entries
         if e.row.split in e.config["data"]["parts"]
         and e.config["data"]["part"] not in ("", "all", e.row.split)
     }
-    selection = selection or (parts.pop() if len(parts) == 1 else "")
+    return parts.pop() if len(parts) == 1 else ""
+
+
+def panels_of(entries: Sequence[Entry], selection: str = "") -> list[Panel]:
+    """Panels with at least two trials; of evaluations that are neither restyled nor AdaBN.
+
+    Args:
+        entries: all evaluations.
+        selection: the split that choices are made on; empty = as `selection_of`.
+    """
+    selection = selection or selection_of(entries)
     groups: dict[tuple[Any, ...], list[Entry]] = {}
     free = ("penalty.", "freeze", "adabn", "restyle_beta", "adapted to")
     for entry in entries:
