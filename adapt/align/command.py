@@ -72,6 +72,17 @@ class Alignment:
         return np.array([pair.shift for pair in self.accepted])
 
     @property
+    def aligned(self) -> bool:
+        """Does x2 lie on x1 as it is?"""
+        (x, y), deviation = middle_of(self.shifts) if self.accepted else ((np.inf, 0), 0)
+        return self.rig.kind == NONE and bool(np.hypot(x, y) + deviation < TOLERANCE)
+
+    @property
+    def moved(self) -> list[Compared]:
+        """Accepted pairs with a transform of their own."""
+        return [pair for pair in self.accepted if pair.found.kind != NONE]
+
+    @property
     def lines(self) -> list[str]:
         """What a user is told."""
         return [self.rig_line, self.pairs_line, *filter(None, [self.planted_line])]
@@ -79,9 +90,8 @@ class Alignment:
     @property
     def rig_line(self) -> str:
         if self.rig.kind == NONE:
-            (x, y), deviation = middle_of(self.shifts) if self.accepted else ((np.inf, 0), 0)
-            aligned = np.hypot(x, y) + deviation < TOLERANCE
-            return f"rig: {'x2 lies on x1 as it is' if aligned else 'the pairs share no transform'}"
+            lies = "x2 lies on x1 as it is" if self.aligned else "the pairs share no transform"
+            return f"rig: {lies}"
         height, width = self.rig.size
         x, y = shift_of(self.rig.matrix, self.rig.size)
         corners = np.array([[0, 0], [width - 1, 0], [0, height - 1], [width - 1, height - 1]])
@@ -95,13 +105,12 @@ class Alignment:
     def pairs_line(self) -> str:
         if self.refused:
             return f"nothing is accepted of {len(self.pairs)} pairs: {self.refused}"
-        own = [pair for pair in self.accepted if pair.found.kind != NONE]
         rest = len(self.pairs) - len(self.accepted)
         (x, y), deviation = middle_of(self.shifts)
         text = (
-            f"accepted: {len(self.accepted)} of {len(self.pairs)} pairs, {len(own)} of them with a "
-            f"transform of their own; median shift ({x:+.1f}, {y:+.1f}) px, ± {deviation:.1f} px "
-            "from pair to pair"
+            f"accepted: {len(self.accepted)} of {len(self.pairs)} pairs, {len(self.moved)} of them "
+            f"with a transform of their own; median shift ({x:+.1f}, {y:+.1f}) px, "
+            f"± {deviation:.1f} px from pair to pair"
         )
         kept = "as they are" if self.rig.kind == NONE else "as the rig puts them"
         return f"{text}; the other {rest} are left {kept}" if rest else text
@@ -151,7 +160,10 @@ def align(config: AlignConfig) -> Alignment:
         if config.twin:
             read = {"data": "pairs", "data.pairs": folder_of(config) / PAIRS}
         named = shlex.join(f"{name}={value}" for name, value in read.items() if value)
-        say(f"{out / TABLE}. Next:\n  fra adapt {named} teacher=… run=…")
+        if found.aligned and not found.moved:
+            say("nothing to align: go on without data.transforms")
+        else:
+            say(f"{out / TABLE}. Next:\n  fra adapt {named} teacher=… run=…")
     return found
 
 

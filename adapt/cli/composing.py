@@ -26,7 +26,7 @@ from omegaconf.errors import (
 
 from adapt.cli.commands import COMMANDS
 from adapt.cli.help import help_page, sections
-from adapt.errors import InputError, unknown
+from adapt.errors import InputError, listing, unknown
 from adapt.settings.presets import CHOICES, CONFIGS
 
 ERRORS = (HydraException, OmegaConfBaseException, yaml.YAMLError)
@@ -131,6 +131,9 @@ def in_one_line(name: str, error: Exception) -> str:
         if isinstance(cause, ConfigKeyError | ConfigAttributeError):
             if isinstance(schema, type) and is_dataclass(schema):
                 choices = [f.name for f in fields(schema)] if "." in key else names(name)
+                every = (s.name for _, part in sections(COMMANDS[name].settings()) for s in part)
+                if deeper := [n for n in every if n.rpartition(".")[2] == key]:
+                    return f"{place}{key}: no such setting; there is {listing(deeper)}"
                 return place + str(unknown(key, str(cause.key), choices))
             if found := re.search(r"config use (\+.*)", str(error)):
                 return (
@@ -141,7 +144,10 @@ def in_one_line(name: str, error: Exception) -> str:
         if merged and not key.startswith(merged[1]):  # OmegaConf knows a value's place in it only
             place += merged[1] + ("" if key.startswith("[") else ".")
         return place + ill_typed(name, cause) if cause.full_key else text
-    if (found := re.match(r"Could not [^']*'([\w/.]+)", text)) and found[1] not in names(name):
+    found = re.match(r"Could not [^']*'([\w/.]+)", text)
+    if found and "delete" in found[0] and "." in found[1]:
+        return f"{found[1]}: {found[1].rpartition('.')[0]} has nothing of this name to take away"
+    if found and found[1] not in names(name):
         return str(unknown(found[1], found[1], names(name)))
     if found := re.match("Ambiguous value for argument '(.*?)=(.*?)'", text):
         return (
@@ -166,6 +172,8 @@ def ill_typed(name: str, error: OmegaConfBaseException) -> str:
         reason += r"; ${ begins a reference to a setting, and \${ stands for these two characters"
     if found := re.search('raised while resolving interpolation: "(.*)"', reason):
         return f"{error.full_key}: {found[1]}"
+    if reason.endswith("is not Optional"):
+        return f"{error.full_key}: null is no value of it; '~{error.full_key}' takes a name away"
     kinds = {s.name: s.kind for _, part in sections(COMMANDS[name].settings()) for s in part}
     wanted = kinds.get(str(error.full_key)) if isinstance(error, ValidationError) else None
     return f"{error.full_key}: {reason}" + (f" (give: {wanted})" if wanted else "")

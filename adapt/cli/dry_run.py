@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from adapt.cli.help import shown
 from adapt.cli.study import cells_of, check
-from adapt.data import once
+from adapt.data import layout_of, once
 from adapt.disk import checkpoint
 from adapt.disk.files import read_yaml
 from adapt.disk.runs import CONFIG, check_same, unfinished
@@ -34,6 +34,8 @@ from adapt.training.trial import trial
 
 READ = ("run", "teacher", "runs", "image", "images")
 """Settings that may name what a command reads; `images` is a number elsewhere."""
+SOURCES = ("run", "teacher", "start")
+"""Settings from which `data` is inherited."""
 T = TypeVar("T", TrainConfig, EvaluateConfig, StudyConfig)
 
 
@@ -114,6 +116,8 @@ def settings(config: Any) -> None:
     if isinstance(read["runs"], list):  # `run` is what becomes of them
         read = {f"runs[{i}]": run for i, run in enumerate(read["runs"])}
     if data := getattr(config, "data", None):
+        if not any(getattr(config, source, "") for source in SOURCES):
+            layout_of(data)
         if not data.download and (data.name or DRAWN) != DRAWN:
             read["data.root"] = data.root
         read |= {"data.target": data.target, "data.pairs": data.pairs}

@@ -143,6 +143,10 @@ def pixels_only(data: DataSet, what: str) -> None:
 
 
 def layout_of(config: DataConfig) -> Layout:
+    if not config.name:
+        raise InputError(
+            "data is not set: two folders are data=pairs data.root=OLD data.target=NEW"
+        )
     if config.name not in DATASETS:
         raise unknown("data (data set's name)", config.name, DATASETS)
     return DATASETS[config.name]
@@ -380,8 +384,7 @@ def read_split(config: DataConfig, layout: Layout, root: Path, split: str) -> Se
         InputError: wrong split, folder or list; MissingFiles, with the samples that are whole, for
             names without a file, with two, or whose file is a link out of these folders.
     """
-    problems: list[Problem] = []
-    message = ""
+    problems, message = list[Problem](), ""
     try:
         samples = layout.read(config, root, split)
     except MissingFiles as error:

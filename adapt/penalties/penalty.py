@@ -52,7 +52,7 @@ def checked_form(
     if weighted and fisher is None:
         raise InputError(
             f"penalty {config.name} needs penalty.fisher=FILE, the Fisher information of the start "
-            "by parameter name (safetensors)"
+            "by parameter name (safetensors), which fra fisher makes"
         )
     if fisher is not None and not weighted:
         users = ", ".join(name for name, f in PENALTIES.items() if f and f.fisher)

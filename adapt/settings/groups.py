@@ -63,8 +63,9 @@ class DataConfig(Settings, where="data."):
     target: str = ""
     """Folder of D2, the new domain: the same layout and names, other pixels."""
     targets: dict[str, str] = field(default_factory=dict)
-    """Several new domains instead, which one student learns at once: {NAME: DIR}, or for `pairs`
-    {NAME: CSV} as data.pairs. Batches hold them evenly. data.target then picks one of them."""
+    """Several new domains instead, which one student learns at once: {NAME: DIR} as data.target,
+    or for `pairs` also {NAME: CSV} as data.pairs. Batches hold them evenly. data.target then picks
+    one of them."""
     pairs: str = ""
     """`pairs` only: CSV file with the columns x1,x2[,y1][,y2][,valid], instead of two folders."""
     shards: str = ""

@@ -204,7 +204,7 @@ def projectors(
     try:
         check(own, objective.student, "objective, on the student" if two else "objective")
     except InputError as error:
-        hint = f". {PAIRED}" if two else ""
+        hint = f". {PAIRED}" if two else "; add it, or name layers by taps"
         raise InputError(f"{error}{hint}") from None
     check(theirs, objective.teacher, "objective, on the teacher")
     student, teacher = (

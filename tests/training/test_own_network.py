@@ -17,13 +17,12 @@ pytestmark = pytest.mark.system
 
 
 def documented() -> dict[str, list[str]]:
-    """Script -> arguments of every complete command of the page, in its order."""
+    """Command -> its first arguments on the page."""
     text = (ROOT / "docs/own_network.md").read_text().replace("\\\n", " ")
     found = {}
-    for line in re.findall(r"^    python (scripts/.*)$", text, re.MULTILINE):
-        if "…" not in line:
-            script, *arguments = (a.strip("'") for a in re.findall(r"'[^']*'|\S+", line))
-            found.setdefault(Path(script).stem, arguments)
+    for line in re.findall(r"^    fra (.*)$", text, re.MULTILINE):
+        script, *arguments = (a.strip("'") for a in re.findall(r"'[^']*'|\S+", line))
+        found.setdefault(script, arguments)
     return found
 
 

@@ -91,6 +91,8 @@ def test_a_network_without_pool5_is_adapted_by_auto(world: Path, tmp_path: Path)
     assert read_config(tmp_path / "student")["objective"]["name"] == "auto"
     done = run(*command, "run=other", "objective=pool5", cwd=tmp_path, status=2)
     assert "'pool5' is not known" in done.stderr
-    assert done.stderr.endswith("taps=auto would take {1: 0.333, 3: 0.667}\n")
+    assert done.stderr.endswith(
+        "taps=auto would take {1: 0.333, 3: 0.667}; add it, or name layers by taps\n"
+    )
     done = run(*command, "run=named", "taps=[3,1]", cwd=tmp_path)
     assert "taps: {1: 0.333, 3: 0.667}" in done.stdout

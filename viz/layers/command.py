@@ -66,8 +66,9 @@ def layers(config: LayersConfig) -> list[Layer]:
     paths = images_of(config, recorded, data) if config.out else []
     whole = next(x for x in found if not x.name)
     where = config.run or "not trained"
+    counted = model.counted if config.run else f"{whole.shape[1]} outputs"
     say(
-        f"{model.network.name} ({where}), {model.counted}, {whole.parameters:,} "
+        f"{model.network.name} ({where}), {counted}, {whole.parameters:,} "
         f"parameters; for {height}x{width} pixels (H x W) {short(whole.macs)} "
         f"multiply-accumulates\n\n{table_of(listed(found, config.depth, auto), auto)}\n\n"
         f"{proposal(found)}\n{sees(model.network)}; it takes {sizes(multiple_of(model.net))}"
