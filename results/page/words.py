@@ -353,8 +353,6 @@ NOT_RUN = (
     ("camvid_full_width_480", 0, "the grid at full width and 480x360",
      "the first with `name=camvid_full_width_480 runs=runs/camvid_full_width_480 "
      "'data.resize=[360,480]'`", "-", "no GPU could be had"),
-    ("camvid_tasks_pre_async", 2, "two data sets by asynchronous SGD, two more seeds",
-     "`python scripts/study.py experiment=camvid_tasks` and what its file says", "5", NO_MACHINE),
     ("camvid_largefov", 0, "L2 and L2-SP on DeepLab-LargeFOV at full width",
      "`python scripts/study.py experiment=camvid_largefov_tuning`, then at what it chooses", "10",
      NO_MACHINE),
