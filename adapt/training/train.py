@@ -118,6 +118,9 @@ def describe(setup: Setup) -> str:
         f"of {split.parameters / 1e6:.2f} M parameters, {config.steps} steps of {config.batch} "
         f"from {setup.samples} samples, {setup.machine.device} in {config.precision}"
     )
+    if not config.steps:
+        what = "its start with new statistics" if config.adabn else "its start as it is"
+        line = f"{run}: {what}, nothing to train, {setup.machine.device} in {config.precision}"
     if setup.cache is not None:
         line += f"; {setup.cache}"
     if world() > 1:

@@ -83,10 +83,13 @@ def said_of_help(free: TrainingFree) -> list[str]:
     else:
         tried = ", ".join(score.name for score in others)
         said.append(f"Of what needs no training nothing helps for certain ({tried}): train.")
-    said += [
-        f"{x.name} does harm: it makes it {x.agreement:.1f} ({span(x.gain, '+.1f')})."
-        for x in harmful
-    ]
+    if harmful:
+        worst = min(harmful, key=lambda score: score.agreement)
+        several = f"{', '.join(x.name for x in harmful)} do harm; most of all {worst.name}"
+        said.append(
+            f"{several if len(harmful) > 1 else f'{worst.name} does harm'}: it makes it "
+            f"{worst.agreement:.1f} ({span(worst.gain, '+.1f')})."
+        )
     said += [f"{free.ridge[0].upper()}{free.ridge[1:]}."] if free.ridge else []
     return said + ([f"There is no {ADABN}: {free.no_adabn}."] if free.no_adabn else [])
 
