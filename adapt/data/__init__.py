@@ -144,9 +144,7 @@ def pixels_only(data: DataSet, what: str) -> None:
 
 def layout_of(config: DataConfig) -> Layout:
     if not config.name:
-        raise InputError(
-            "data is not set: two folders are data=pairs data.root=OLD data.target=NEW"
-        )
+        raise InputError("data is not set: of two folders data=pairs data.root=A data.target=B")
     if config.name not in DATASETS:
         raise unknown("data (data set's name)", config.name, DATASETS)
     return DATASETS[config.name]

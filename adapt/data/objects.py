@@ -21,15 +21,18 @@ from adapt.data.images import prepared
 from adapt.data.samples import Sample
 from adapt.errors import InputError
 from adapt.settings.groups import DataConfig
+from adapt.settings.mapping import as_dict, flatten
 from adapt.settings.training import TrainConfig
 
 OBJECTS = "python:pairs"
 """`data.pairs` of a training whose pairs are objects."""
 FIELDS = ("x1", "x2", "valid")
 AS_IT_IS = DataConfig()
-OF_ITEMS = ("resize", "crop", "scale", "rotate", "jitter_x1", "jitter_x2", "blur_x1", "blur_x2",
-            "views")  # fmt: skip
-"""Settings of `data` that change single images."""
+OF_ITEMS = (
+    "data.resize", "data.crop", "data.scale", "data.rotate", "data.jitter_x1", "data.jitter_x2",
+    "data.blur_x1", "data.blur_x2", "data.views", "cache_teacher",
+)  # fmt: skip
+"""Settings that change or tell apart single images."""
 FEW = 8
 """Items by which data sets are told apart."""
 LIKE_FILES = {"1": "L", "P": "RGB", "PA": "RGB", "CMYK": "RGB", "YCbCr": "RGB"}
@@ -163,14 +166,11 @@ def warn_of_unit(images: np.ndarray | Tensor) -> None:
 
 def refuse_of_items(config: TrainConfig) -> None:
     """InputError for settings that would be ignored where a DataLoader gives whole batches."""
-    given = {f"data.{name}": getattr(config.data, name) for name in OF_ITEMS}
-    usual = {f"data.{name}": getattr(AS_IT_IS, name) for name in OF_ITEMS}
-    if config.cache_teacher != TrainConfig.cache_teacher:
-        given["cache_teacher"] = config.cache_teacher
-    if changed := [f"{k}={v}" for k, v in given.items() if v != usual.get(k)]:
+    own, usual = (flatten(as_dict(one)) for one in (config, TrainConfig()))
+    if changed := [name for name in OF_ITEMS if own[name] != usual[name]]:
         raise InputError(
-            f"{changed[0]} is for single images, and a DataLoader's batches are taken as they are; "
-            "do it in its data set, or give the data set itself as pairs"
+            f"{changed[0]}={own[changed[0]]} is for single images, and a DataLoader's batches are "
+            "taken as they are; do it in its data set, or give the data set itself as pairs"
         )
 
 

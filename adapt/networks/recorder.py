@@ -14,7 +14,7 @@ from torch.utils.weak import TensorWeakRef
 
 from adapt.errors import InputError
 from adapt.networks.maps import as_map, elements
-from adapt.networks.taps import aliases, first_logits, tasks_of
+from adapt.networks.taps import aliases, first_logits, own_logits, tasks_of
 
 NETWORK = "(network)"
 """How tables call the last layer, the network itself, whose name in `named_modules()` is empty."""
@@ -133,8 +133,7 @@ class Recorder(TorchDispatchMode):
         logits = output if name else first_logits(module, output)
         self.note(layer, module, logits, until - start)
         if not name:
-            several = bool(tasks_of(module)) and isinstance(output, Mapping)
-            heads = output.values() if isinstance(output, Mapping) and several else [logits]
+            heads = (own_logits(output, task) for task in tasks_of(module) or ("",))
             self._logits = reduce(and_, map(self._derived, heads))
         if not name and isinstance(output, list | tuple):
             self.layers[name] = replace(self.layers[name], returned=type(output).__name__)

@@ -161,7 +161,7 @@ def test_help_shows_the_values_that_the_command_line_gives(tell: Callable[..., T
         ("adapt", ["lr=0.1"], r"lr: no such setting; there is schedule\.lr"),
         ("study", ["experiment=demo", "~shifts.fog"], r"shifts\.fog: shifts has nothing of"),
         ("study", ["experiment=demo", "shifts.ripple=null"], r"null is no .*'~shifts\.ripple'"),
-        ("scan", ["data.root=.", "--dry-run"], "data is not set: two folders are data=pairs"),
+        ("scan", ["data.root=.", "--dry-run"], "data is not set: of two folders data=pairs"),
         ("study", ["experiment=demoo"], "experiment: .* Did you mean 'demo'"),
         ("study", ["supervised.penalty.aplha=1"], r"supervised\.penalty\.aplha: .*'alpha'"),
         ("study", ["penality=l2"], "penality: .* Did you mean 'penalties'"),

@@ -66,7 +66,9 @@ def layers(config: LayersConfig) -> list[Layer]:
     paths = images_of(config, recorded, data) if config.out else []
     whole = next(x for x in found if not x.name)
     where = config.run or "not trained"
-    counted = model.counted if config.run else f"{whole.shape[1]} outputs"
+    counted = (
+        model.counted if config.run else f"{max(2, whole.shape[1] - model.network.void)} classes"
+    )
     say(
         f"{model.network.name} ({where}), {counted}, {whole.parameters:,} "
         f"parameters; for {height}x{width} pixels (H x W) {short(whole.macs)} "
