@@ -3,7 +3,7 @@
 import base64
 import colorsys
 import io
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import cv2
 import numpy as np
@@ -34,11 +34,15 @@ def palette(classes: int) -> np.ndarray:
     return np.array(colours[:classes], np.uint8)
 
 
-def legend(classes: Sequence[str]) -> list[tuple[str, str]]:
-    """Names of classes with their colours (#rrggbb)."""
-    colours = palette(len(classes))
+def legend(
+    classes: Sequence[str], maps: Iterable[np.ndarray] | None = None
+) -> list[tuple[str, str]]:
+    """Names of classes, or of those that are in some maps, with their colours (#rrggbb)."""
+    seen = None if maps is None else {int(i) for found in maps for i in np.unique(found)}
     return [
-        (name, "#{:02x}{:02x}{:02x}".format(*c)) for name, c in zip(classes, colours, strict=True)
+        (name, "#{:02x}{:02x}{:02x}".format(*colour))
+        for label, (name, colour) in enumerate(zip(classes, palette(len(classes)), strict=True))
+        if seen is None or label in seen
     ]
 
 

@@ -7,14 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from adapt.data.images import void_of
 from adapt.disk.runs import command_line
 from adapt.disk.tables import as_text
 from adapt.settings.choices import ADABN, RESTYLES, RIDGE
 from adapt.training.training_free import AS_IT_IS, ROWS, Score, TrainingFree
 from adapt.training.verdict import AFTER, BEFORE, VIEWS
 from viz.figures import COLOURS, drawing, literal, png
-from viz.pictures import coloured, palette, thumbnail
+from viz.pictures import coloured, legend, thumbnail
 from viz.report.layer_section import WIDEST, named_ticks
 from viz.report.templates import rendered
 
@@ -203,15 +202,10 @@ def pictures_of(free: TrainingFree, classes: int) -> dict[str, list[dict[str, st
     return found
 
 
-def legend_of(free: TrainingFree, classes: Sequence[str]) -> list[tuple[str, str]]:
-    """The classes in the kept pairs' maps, with their colours."""
+def kept_maps(free: TrainingFree) -> list[np.ndarray]:
+    """Of the pairs that are pictured."""
     shown = [views for rows in list(free.views.values())[:PICTURED] for views in rows.values()]
-    maps = [np.unique(views[view]) for views in shown for view in VIEWS[2:]]
-    seen = {int(label) for found in maps for label in found} - {void_of(len(classes))}
-    colours = palette(len(classes))
-    return [
-        (classes[label], "#{:02x}{:02x}{:02x}".format(*colours[label])) for label in sorted(seen)
-    ]
+    return [views[view] for views in shown for view in VIEWS[2:]]
 
 
 def page(found: Found) -> str:
@@ -224,7 +218,7 @@ def page(found: Found) -> str:
         command=command_line(),
         said=sentences_of(found),
         pictures=pictures_of(free, len(classes)) if free else {},
-        legend=legend_of(free, classes) if free else [],
+        legend=legend(classes, kept_maps(free)) if free else [],
         scores=[(score.name, *cells_of(score)) for score in free.scores] if free else [],
         chart_of_layers=layer_chart(found.layers),
         heads=heads,

@@ -17,7 +17,7 @@ from adapt.training.verdict import (
     VIEWS,
     Verdict,
 )
-from viz.pictures import coloured, palette, thumbnail
+from viz.pictures import coloured, legend, thumbnail
 from viz.report.records import Record
 from viz.report.tables import MISSING, class_table
 
@@ -89,7 +89,7 @@ def shown(folder: Path, verdict: Verdict, count: int) -> dict[str, Any]:
     """Pictures of the first `count` pairs that a run keeps, (caption -> data URI) by name; the
     classes in them with their colours (#rrggbb); a note for each pair whose files are broken."""
     pairs: dict[str, dict[str, str]] = {}
-    notes, seen, classes = [], set(), len(verdict.classes)
+    notes, seen, classes = [], list[np.ndarray](), len(verdict.classes)
     for name in verdict.pictures[:count]:
         paths = {view: folder / name / f"{view}.png" for view in VIEWS}
         try:
@@ -99,10 +99,8 @@ def shown(folder: Path, verdict: Verdict, count: int) -> dict[str, Any]:
         except InputError as error:
             notes.append(f"{name}: no pictures: {error}")
         else:
-            seen |= {int(label) for label in np.unique(maps)} - {void_of(classes)}
-    colours = ["#{:02x}{:02x}{:02x}".format(*c) for c in palette(classes)]
-    legend = [(verdict.classes[label], colours[label]) for label in sorted(seen)]
-    return {"pairs": pairs, "legend": legend, "notes": notes}
+            seen += map(np.unique, maps)
+    return {"pairs": pairs, "legend": legend(verdict.classes, seen), "notes": notes}
 
 
 def pictures(
