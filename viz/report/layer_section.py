@@ -143,9 +143,14 @@ def distances_over_time(
             if there:
                 colour, marker = look(number) if name != ALL else ("black", "")
                 dashes = "--" if name == ALL else "-"
-                axis.plot(*along(there), marker=marker, ms=3, ls=dashes, color=colour)
+                axis.plot(
+                    *along(there), marker=marker, ms=3, ls=dashes, color=colour, clip_on=False
+                )
                 ends[name] = (*list(there.items())[-1], colour)
         axis.set(title=run, xlabel="step", ylabel="|w - w0| / |w0|", yscale="log", ylim=(low, high))
+        if ends:  # the leaders to the names begin at the axes' edge, and cross nothing
+            at = [line["step"] for line in lines]
+            axis.set_xlim(min(at[0], at[-1] - 1), at[-1])
         heights = [math.log(end[1] / low) / math.log(high / low) for end in ends.values()]
         for (name, (step, value, colour)), height in zip(
             ends.items(), spread(heights), strict=True
