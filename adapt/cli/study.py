@@ -69,7 +69,7 @@ def study(config: StudyConfig) -> Path:
     with only_writer(root / "lock", f"runs: another process does the study in {root}"):
         do_cells(planned)
         rows = collect(root)
-        rows += rows_of_teachers(rows)
+        rows += rows_of_teachers(rows) if config.source else []
         save(rows, root)
         if isinstance(planned, FineTuning):
             found = comparison.compare(planned)

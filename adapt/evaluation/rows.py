@@ -3,7 +3,7 @@
 import csv
 import io
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from glob import escape
 from pathlib import Path
@@ -247,17 +247,21 @@ def collect(runs: Path) -> list[Row]:
     return [row for run in run_folders(runs) for row in rows_of(run)]
 
 
-def rows_of_teachers(rows: Sequence[Row]) -> list[Row]:
+def rows_of_teachers(
+    rows: Sequence[Row], configs: Mapping[Path, dict[str, Any]] | None = None
+) -> list[Row]:
     """What students are judged against where their teacher (of B2 its start) lies elsewhere: the
     teacher's scores on the images that `rows` are of. None of a run that is not there any more;
-    one that cannot be read is said."""
+    one that cannot be read is said. `configs` are those of the rows' runs; None = they are read."""
     shown = {(row.split, *at) for row in rows for at in (("", ""), images_of(row))}
-    configs = {run: read_config(run) for run in dict.fromkeys(Path(row.run) for row in rows)}
+    if configs is None:
+        configs = {run: read_config(run) for run in dict.fromkeys(Path(row.run) for row in rows)}
+    known = {*map(network_of, configs)}
     found: list[Row] = []
     for start in dict.fromkeys(start_point_of(c) for c in configs.values() if c["domain"] == "d2"):
         run = Path(start)
         there = is_run(start) and (run / CONFIG).is_file() and not unfinished(run)
-        if not there or network_of(run) in map(network_of, configs):
+        if not there or network_of(run) in known:
             continue
         try:
             found += (row for row in rows_of(run) if (row.split, *images_of(row)) in shown)

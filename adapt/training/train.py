@@ -47,7 +47,7 @@ from adapt.training.loggers import Logger, Loggers
 from adapt.training.mixing import Crops, crops, mixup
 from adapt.training.resume import restore, save
 from adapt.training.schedules import set_rate
-from adapt.training.setup import Setup, prepare, resolve
+from adapt.training.setup import Setup, prepare, process_seed, resolve
 from adapt.training.trial import trial, unchanged
 
 WHOLE = 1000
@@ -182,7 +182,7 @@ def batches_from(setup: Setup, begin: int) -> Iterator[Batch]:
     """The batches of the steps begin..steps-1."""
     config, objects = setup.config, setup.data.objects
     if objects and objects.loader is not None:
-        return batches_of(objects.loader, begin, config.steps, config.seed)
+        return batches_of(objects.loader, begin, config.steps, process_seed(config.seed, 0))
     kept, on_gpu = setup.cache is not None, setup.machine.device.type == "cuda"
     how = (setup.fields, config.seed, kept, setup.tasks)
     stream = None

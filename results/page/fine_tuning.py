@@ -88,7 +88,7 @@ def classes(found: Evidence) -> str:
 def wide(found: Evidence) -> str:
     """mIoU of the network of full width by the share of the labels, then IoU by class."""
     made: dict[float, dict[str, dict[int, Score]]] = {}
-    for score in of_wide(found, VAL):
+    for score in scored(found, VAL, WIDE):
         if start_of(score.run) == FEATURES:
             cells = made.setdefault(score.run["share"], {})
             cells.setdefault(score.run["penalty"], {})[score.seed] = score
@@ -108,7 +108,7 @@ def wide(found: Evidence) -> str:
 def starts(found: Evidence) -> str:
     """The network of full width from each start under L2, at the rate that is best on `tune`; only
     strengths that both were tried with count."""
-    every = of_wide(found, TUNE, f"{WIDE}_tuning")
+    every = scored(found, TUNE, f"{WIDE}_tuning")
     tuned = [score for score in every if score.run["penalty"] == "l2"]
     tried = [{s.run["alpha"] for s in tuned if start_of(s.run) == x} for x in (FEATURES, HE)]
     common = set.intersection(*tried)
@@ -117,7 +117,7 @@ def starts(found: Evidence) -> str:
         own = [s for s in tuned if start_of(s.run) == start and s.run["alpha"] in common]
         if own:
             best = max(own, key=lambda score: score.numbers["miou"])
-            val = [s for s in of_wide(found, VAL) if s.run["weights"] == best.run["weights"]]
+            val = [s for s in scored(found, VAL, WIDE) if s.run["weights"] == best.run["weights"]]
             on_val = f"{val[0].numbers['miou']:.1f}" if val else "-"
             rates = ", ".join(f"{rate:g}" for rate in sorted(s.run["lr"] for s in own))
             tune = f"{best.numbers['miou']:.1f}"
@@ -125,7 +125,8 @@ def starts(found: Evidence) -> str:
     return table(("start", "rates tried", "best", "mIoU on tune", "mIoU on val"), rows)
 
 
-def of_wide(found: Evidence, split: str, studies: str = WIDE) -> list[Score]:
+def scored(found: Evidence, split: str, studies: str) -> list[Score]:
+    """Of all studies whose names begin so."""
     return [s for s in found.scores if s.study.startswith(studies) and s.split == split]
 
 
@@ -136,11 +137,10 @@ def start_of(run: Mapping[str, Any]) -> str:
 def chosen(found: Evidence, study: str) -> str:
     """All candidates of strength and rate on `tune`, each penalty's best in bold."""
     runs: dict[str, list[tuple[float, Mapping[str, Any]]]] = {}
-    for score in found.scores:
-        if score.study.startswith(f"{study}_tuning") and score.split == TUNE:
-            start = f", {HE}" if start_of(score.run) == HE else ""
-            name = f"{NAMES[score.run['penalty']]}{start}"
-            runs.setdefault(name, []).append((score.numbers["miou"], score.run))
+    for score in scored(found, TUNE, f"{study}_tuning"):
+        start = f", {HE}" if start_of(score.run) == HE else ""
+        name = f"{NAMES[score.run['penalty']]}{start}"
+        runs.setdefault(name, []).append((score.numbers["miou"], score.run))
     rows = []
     for name in (f"{name}{start}" for start in ("", f", {HE}") for name in NAMES.values()):
         every = sorted(runs.get(name, []), key=lambda each: (each[1]["lr"], each[1]["alpha"]))

@@ -98,7 +98,9 @@ def labelled(
     """What evaluations give report.html, empty where there is none; writes its tables as files.
     Shifts of runs in `pictured` have their pictures with the verdict."""
     own = [entry for record in records for entry in record.entries]
-    entries = with_recovered((*own, *entries_of(rows_of_teachers([entry.row for entry in own]))))
+    configs = {record.run: record.config for record in records if record.entries}
+    taught = entries_of(rows_of_teachers([entry.row for entry in own], configs))
+    entries = with_recovered((*own, *taught))
     selection = config.selection or selection_of(entries)
     panels, every = panels_of(entries, selection), lines_of(entries)
     unchosen, chosen = chosen_rates(entries, selection)
