@@ -121,9 +121,12 @@ def loader_dies_at(position: str) -> None:
 
 def writes_recorded(path: str) -> None:
     """Every file that this process opens for writing, creates, renames or removes, a line each in
-    `path`.RANK."""
+    `path`.RANK. Python's own trial of the folder for temporary files, which torch asks for as it
+    imports its compiler, is over by then."""
     import sys
+    from tempfile import gettempdir
 
+    gettempdir()
     names = ("os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.truncate", "os.link")
     wanted = os.O_WRONLY | os.O_RDWR | os.O_CREAT
     record = os.open(f"{path}.{rank()}", os.O_CREAT | os.O_WRONLY | os.O_APPEND)
