@@ -12,7 +12,7 @@ from adapt.data.files import Layout, MissingFiles, Problem, folder, leading_out,
 from adapt.data.images import void_of
 from adapt.data.objects import OBJECTS, Pairs, offered, samples_of
 from adapt.data.pairs import PAIRS, partnered, read_csv, read_shards
-from adapt.data.parts import cut
+from adapt.data.parts import part_of, taken
 from adapt.data.samples import (
     FILES,
     Sample,
@@ -31,7 +31,7 @@ from adapt.data.targets import each_target, target_of
 from adapt.data.tasks import only, tasks_of, with_maps
 from adapt.data.warp import with_transforms
 from adapt.errors import InputError, listing, unknown
-from adapt.settings.groups import WHOLE, DataConfig
+from adapt.settings.groups import DataConfig
 
 DATASETS = {
     "scenes": SCENES, "camvid": CAMVID, "voc": VOC, "context": CONTEXT, "person_part": PERSON_PART,
@@ -188,17 +188,12 @@ def load(config: DataConfig, split: str) -> DataSet:
     layout = layout_of(config)
     prepare(config)
     check_owner(config)
-    part = split if split in config.parts else config.part if split == "train" else ""
-    several = bool(config.targets)
+    part = part_of(config, split)
     training = part or split == "train"
     listed = (config.train_split or layout.train_split) if training else split
     if layout is PAIRS and listed != PAIRS.train_split:
         raise unknown("data split of pairs (a name in data.parts)", split, ["train", *config.parts])
-    samples = _samples(config, layout, listed)
-    if part not in ("", WHOLE):
-        samples = cut(samples, config.parts, config.cut_seed, part, several)
-    if split == "train" and config.share < 1:
-        samples = cut(samples, {"share": config.share}, config.parts_seed, "share", several)
+    samples = taken(_samples(config, layout, listed), config, split)
     if not samples:
         raise InputError(f"data: split {split!r}, part {part!r} of {config.root} has no samples")
     classes = layout.classes or tuple(config.classes)
@@ -215,7 +210,7 @@ def load(config: DataConfig, split: str) -> DataSet:
     for target, there in zip(data.targets, data.places(), strict=False):
         if not len(there):
             raise InputError(f"data: split {split!r}, part {part!r} has no samples of {target}")
-    if several and config.target:
+    if config.targets and config.target:
         data = data.of_target(next(t for t in data.targets if config.targets[t] == config.target))
     return data.of_task(*tasks) if len(tasks) == 1 else data
 
@@ -237,6 +232,11 @@ def by_task(
     found: dict[str, tuple[DataConfig, DataSet]] = {}
     for config in configs:
         data = load(config, split or layout_of(config).val_split)
+        if not data.samples:
+            raise InputError(
+                f"pairs: there is nothing of {data.split!r} to score; adapt.fit takes held_out=, "
+                "and for eval_train a map-style data set"
+            )
         if not (named or data.tasks):
             return {"": (config, data)}
         data = data.with_tasks()
@@ -320,9 +320,8 @@ def load_objects(config: DataConfig, split: str) -> DataSet:
     apart = found.held_out if split == HELD_OUT else None
     items = found.train if apart is None else apart
     samples: Sequence[Sample] = samples_of(items)
-    part = split if split in config.parts else config.part if split == "train" else ""
-    if apart is None and part not in ("", WHOLE):
-        samples = cut(samples, config.parts, config.cut_seed, part)
+    if apart is None:
+        samples = taken(samples, config, split)
     return DataSet(
         config.name, split, tuple(config.classes), (), tuple(samples), objects=found, items=items
     )

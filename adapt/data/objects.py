@@ -30,9 +30,10 @@ FIELDS = ("x1", "x2", "valid")
 AS_IT_IS = DataConfig()
 OF_ITEMS = (
     "data.resize", "data.crop", "data.scale", "data.rotate", "data.jitter_x1", "data.jitter_x2",
-    "data.blur_x1", "data.blur_x2", "data.views", "cache_teacher",
+    "data.blur_x1", "data.blur_x2", "data.views", "data.bands", "data.bands_x2", "data.range",
+    "data.range_x2", "data.share", "cache_teacher",
 )  # fmt: skip
-"""Settings that change or tell apart single images."""
+"""Settings that change, choose or tell apart single images."""
 FEW = 8
 """Items by which data sets are told apart."""
 LIKE_FILES = {"1": "L", "P": "RGB", "PA": "RGB", "CMYK": "RGB", "YCbCr": "RGB"}

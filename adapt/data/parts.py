@@ -9,7 +9,22 @@ import numpy as np
 from adapt.data.samples import Sample, chosen, column
 from adapt.data.targets import target_of
 from adapt.errors import unknown
-from adapt.settings.groups import WHOLE
+from adapt.settings.groups import WHOLE, DataConfig
+
+
+def part_of(config: DataConfig, split: str) -> str:
+    """The part of the training list that a split means; `` and WHOLE = no part."""
+    return split if split in config.parts else config.part if split == "train" else ""
+
+
+def taken(samples: Sequence[Sample], config: DataConfig, split: str) -> Sequence[Sample]:
+    """What a split takes of its list: its part, and of what is trained on the share."""
+    part, several = part_of(config, split), bool(config.targets)
+    if part not in ("", WHOLE):
+        samples = cut(samples, config.parts, config.cut_seed, part, several)
+    if split == "train" and config.share < 1:
+        samples = cut(samples, {"share": config.share}, config.parts_seed, "share", several)
+    return samples
 
 
 def cut(

@@ -10,7 +10,6 @@ from adapt.data import (
     Layout,
     Sample,
     check_owner,
-    cut,
     label_values,
     layout_of,
     partnered,
@@ -20,6 +19,7 @@ from adapt.data import (
 from adapt.data.files import MissingFiles, matched
 from adapt.data.images import void_of
 from adapt.data.pairs import PAIRS, read_csv, read_shards, shards_of
+from adapt.data.parts import cut
 from adapt.data.samples import column
 from adapt.errors import InputError
 from adapt.scan.measure import IMAGE, LABEL, VALID, Job

@@ -22,7 +22,7 @@ from torchvision.models.segmentation import lraspp_mobilenet_v3_large
 
 import adapt
 from adapt.data.objects import array_of, contents
-from adapt.disk.runs import other_config, read_config
+from adapt.disk.runs import other_config, read_config, read_summary
 from adapt.networks import factory as factories
 from adapt.networks.saved import load_model
 
@@ -281,7 +281,14 @@ def test_a_loaders_run_goes_on_with_the_batches_that_were_to_come(home: Path) ->
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("data.crop", [8, 8]), ("data.jitter_x2", 0.3), ("data.views", 2), ("cache_teacher", "ram")],
+    [
+        ("data.crop", [8, 8]),
+        ("data.jitter_x2", 0.3),
+        ("data.views", 2),
+        ("cache_teacher", "ram"),
+        ("data.bands", [3, 2, 1]),
+        ("data.share", 0.5),
+    ],
 )
 def test_a_loader_leaves_no_setting_of_single_images_unheard(
     home: Path, name: str, value: Any
@@ -289,6 +296,23 @@ def test_a_loader_leaves_no_setting_of_single_images_unheard(
     loader = DataLoader(arrays(home)[:4], batch_size=2)  # type: ignore[arg-type]
     with pytest.raises(adapt.InputError, match=rf"{name}=.* is for single images"):
         adapt.fit(made(), loader, taps=TAPS, device="cpu", settings={**CPU, name: value})
+
+
+def test_scores_while_training_need_pairs_that_are_held_out(home: Path) -> None:
+    loader = DataLoader(arrays(home)[:4], batch_size=2)  # type: ignore[arg-type]
+    settings = {**CPU, "eval_every": 1}
+    with pytest.raises(adapt.InputError, match=r"nothing of 'val' to score; .* held_out="):
+        adapt.fit(made(), loader, taps=TAPS, steps=1, device="cpu", settings=settings)
+
+
+def test_a_share_of_objects_is_that_of_files(home: Path) -> None:
+    """Of 27 training pairs 14; the held-out ones are not cut."""
+    share = {**CPU, "data.share": 0.5}
+    found = fitted(arrays(home), steps=1, settings=share)
+    files = fitted((home / "OLD", home / "NEW"), steps=1, settings=share)
+    wanted = read_summary(files.run)["samples"]
+    assert wanted == read_summary(found.run)["samples"] == 14
+    assert found.verdict and files.verdict and found.verdict.pairs == files.verdict.pairs == 3
 
 
 def test_a_group_given_as_a_mapping_keeps_what_it_does_not_name(home: Path) -> None:

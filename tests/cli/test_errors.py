@@ -14,11 +14,12 @@ from tiny import POOL3, SUPERVISED, adapting, edit_record, teaching
 from torch import nn
 
 from adapt.cli.study import study
-from adapt.data import cut, load
+from adapt.data import load
 from adapt.data.classification import classes_in, entries
 from adapt.data.files import Lookup
 from adapt.data.images import image_header
 from adapt.data.index import write_index
+from adapt.data.parts import cut
 from adapt.data.segmentation import frames, label_tables
 from adapt.data.tiff import read_tiff
 from adapt.disk.runs import open_run

@@ -10,8 +10,9 @@ from PIL import Image
 from scipy.io import savemat
 from trees import images
 
-from adapt.data import DATASETS, DataSet, Sample, cut, load, segmentation
+from adapt.data import DATASETS, DataSet, Sample, load, segmentation
 from adapt.data.images import read_mask
+from adapt.data.parts import cut
 from adapt.errors import InputError
 from adapt.settings.groups import DataConfig
 

@@ -11,10 +11,11 @@ import pytest
 from tiny import adapting, curve
 from trees import images
 
-from adapt.data import Sample, cut, load
+from adapt.data import Sample, load
 from adapt.data.files import bare, distinct, leading_out, numbered
 from adapt.data.images import write_png
 from adapt.data.pairs import read_csv
+from adapt.data.parts import cut
 from adapt.data.samples import Table, Texts, chosen, column, pairing
 from adapt.errors import InputError
 from adapt.evaluation.predict import listed

@@ -9,7 +9,8 @@ import pytest
 from trees import images
 
 from adapt.api.run import data_of
-from adapt.data import DataSet, Sample, by_target, cut, load
+from adapt.data import DataSet, Sample, by_target, load
+from adapt.data.parts import cut
 from adapt.data.samples import Table, Texts, column
 from adapt.data.sampling import Stream
 from adapt.errors import InputError
