@@ -5,7 +5,7 @@ import ast
 import re
 import sys
 from collections.abc import Iterable, Iterator
-from dataclasses import MISSING, Field, fields, is_dataclass
+from dataclasses import Field, fields, is_dataclass
 from functools import cache, partial
 from pathlib import Path
 from textwrap import fill
@@ -15,7 +15,7 @@ import yaml
 
 from adapt.cli.commands import COMMANDS
 from adapt.settings.checks import Range, hints
-from adapt.settings.mapping import EXPLICIT
+from adapt.settings.mapping import EXPLICIT, default_of
 from adapt.settings.presets import CHOICES, CONFIGS
 
 TYPES = {int: "whole number", float: "number", str: "text", bool: "true | false", Any: "anything"}
@@ -100,8 +100,7 @@ def settings(schema: type, values: Any = None, before: str = "") -> Iterator[Set
     """The settings of a dataclass without its groups, with their defaults or these values."""
     for f in given_fields(schema):
         if group_of(hint := hints(schema)[f.name]) is None:
-            default = f.default_factory() if f.default_factory is not MISSING else f.default
-            value = shown((values or {}).get(f.name, default))
+            value = shown((values or {}).get(f.name, default_of(f)))
             yield Setting(before + f.name, kind(hint), value, meaning(schema, f.name))
 
 

@@ -16,16 +16,14 @@ from adapt.networks.deeplab_vgg16 import DeepLabV2VGG16, DeepLabVGG16
 from adapt.networks.efficientnet_lite import FCNEfficientNetLite0
 from adapt.networks.encnet import EncNet
 from adapt.networks.factory import own_network
-from adapt.networks.fcn import FCNVGG16, FCN32s
+from adapt.networks.fcn import FCNVGG16, TAPS, FCN32s
 from adapt.networks.heads import joined
 from adapt.networks.pspnet import PSPNet
 from adapt.networks.sunet import SUNet
 from adapt.settings.groups import NetworkConfig
 
-RESNET = {"pool1": "maxpool"} | {f"pool{n + 1}": f"layer{n}" for n in range(1, 5)}
-"""The stem's pooling, then the ends of the four residual stages."""
-RESNET_BACKBONE = {pool: f"backbone.{layer}" for pool, layer in RESNET.items()}
-"""The same inside a segmentation network."""
+RESNET_BACKBONE = {pool: f"backbone.{layer}" for pool, layer in TAPS["resnet18"].items()}
+"""A ResNet's taps inside a segmentation network."""
 MOBILENET = {f"pool{n}": f"backbone.{i}" for n, i in enumerate((1, 3, 6, 12, 16), 1)}
 """The last block before each further stride (or dilation), and the last layer."""
 
@@ -88,7 +86,7 @@ def classifier(config: NetworkConfig, classes: int) -> nn.Module:
 
     net, aliases = get_model(config.name, weights=None, num_classes=classes), {}
     if config.name.startswith(("resnet", "resnext", "wide_resnet")):
-        aliases = RESNET
+        aliases = TAPS["resnet18"]
     elif config.name.startswith("vgg"):
         poolings = [name for name, m in net.named_modules() if isinstance(m, nn.MaxPool2d)]
         aliases = {f"pool{n}": layer for n, layer in enumerate(poolings, 1)}

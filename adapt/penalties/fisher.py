@@ -43,7 +43,7 @@ from adapt.disk.tensors import read_metadata, read_tensors
 from adapt.errors import InputError, listing
 from adapt.networks.batchnorm import eval_mode
 from adapt.networks.taps import logits_of, tasks_of, upsample
-from adapt.settings.checks import at_least, one_of
+from adapt.settings.checks import Range, one_of
 from adapt.settings.choices import NORMALISATIONS
 
 Values = dict[str, Tensor]
@@ -151,22 +151,18 @@ def fisher_of(
         InputError: no images, a wrong option, or values that are not finite.
     """
     one_of("normalisation", normalisation, NORMALISATIONS)
-    at_least("draws", draws, 1)
+    Range(1).check("draws", draws)
     totals = {n: torch.zeros_like(p, dtype=torch.double) for n, p in net.named_parameters()}
     count = 0
     for count, (name, image) in enumerate(images, 1):  # noqa: B007
-        add_scores(totals, net, image, normalisation, draws, generator_of(seed, name))
+        generator = torch.Generator().manual_seed(image_seed(seed, name))
+        add_scores(totals, net, image, normalisation, draws, generator)
     if not count:
         raise InputError("fisher: there are no images")
     values = {name: (total / count).float().cpu() for name, total in totals.items()}
     if broken := [name for name, value in values.items() if not value.isfinite().all()]:
         raise InputError(f"fisher: values of {listing(broken)} are not finite")
     return values
-
-
-def generator_of(seed: int, name: str) -> torch.Generator:
-    """What draws the labels of the image of this name."""
-    return torch.Generator().manual_seed(image_seed(seed, name))
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ MOST_PIXELS = 100_000_000
 MOST_CLASSES = 65_535
 """As many as masks of 16 bits tell apart beside void."""
 AUTO, BY_PAIRS = "auto", "pairs"
-"""`taps`: those that the network's structure suggests."""
+"""`taps`: those that the network's structure, or a fit to pairs, suggests."""
 
 
 class Range:
@@ -194,7 +194,3 @@ def check(hint: Any, value: Any, what: str) -> None:
 def one_of(what: str, value: str, choices: Iterable[str]) -> None:
     if value not in (choices := tuple(choices)):
         raise unknown(what, value, choices)
-
-
-def at_least(what: str, value: float, low: float, *, above: bool = False) -> None:
-    Range(low, above=above).check(what, value)

@@ -9,10 +9,11 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
+from adapt.data.sampling import image_seed
 from adapt.disk.tensors import read_metadata
 from adapt.errors import InputError
 from adapt.networks.taps import upsample
-from adapt.penalties.fisher import Values, drawn, fisher_of, generator_of, load_fisher, write_fisher
+from adapt.penalties.fisher import Values, drawn, fisher_of, load_fisher, write_fisher
 
 Images = list[tuple[str, Tensor]]
 
@@ -135,9 +136,9 @@ def test_one_draw_is_the_square_of_each_images_own_gradient() -> None:
     x = torch.cat([image for _, image in pictures])
     weights = {n: p.detach() for n, p in net.named_parameters()}
     logits = upsample(net(x), (6, 8))
-    labels = torch.cat(
-        [drawn(logits[k : k + 1], generator_of(2, name)) for k, (name, _) in enumerate(pictures)]
-    )
+    seeds = [image_seed(2, name) for name, _ in pictures]
+    draws = [torch.Generator().manual_seed(seed) for seed in seeds]
+    labels = torch.cat([drawn(z[None], own) for z, own in zip(logits, draws, strict=True)])
 
     def cost(weights: dict[str, Tensor], image: Tensor, y: Tensor) -> Tensor:
         found = torch.func.functional_call(net, weights, (image[None],))

@@ -20,7 +20,7 @@ from adapt.machine.runtime import Runtime, eager, progress
 from adapt.networks.batchnorm import eval_mode
 from adapt.networks.preprocessing import normalise
 from adapt.networks.taps import forward
-from adapt.settings.checks import at_least, one_of
+from adapt.settings.checks import Range, one_of
 from adapt.settings.groups import NetworkConfig
 from adapt.settings.viz import PAPER, RELATIVE
 
@@ -272,7 +272,7 @@ def invert_image(
         given = f"taps is {dict(taps)}, content {content:g}, style {style:g}"
         raise InputError(f"{given}: an inversion needs a layer and one of the two weights")
     for name, weight in taps.items():
-        at_least(f"taps.{name}", weight, 0, above=True)
+        Range(0, above=True).check(f"taps.{name}", weight)
     target = tensor(image)[None].to(machine.device).float() / np.iinfo(image.dtype).max
     drawn = torch.randn(target.shape, generator=torch.Generator().manual_seed(seed))
     noise = (0.5 + NOISE * drawn).clamp(0, 1).to(machine.device)
