@@ -66,6 +66,7 @@ def perform(name: str, composed: DictConfig, dry_run: bool) -> tuple[str, int]:
 
     groups = [group for group in ("network", "teacher_network") if hasattr(config, group)]
     factories = [name for group in groups if (name := getattr(config, group).factory)]
+    whose = " or ".join(f"network.factory={factory}" for factory in factories)
     try:
         if not command.several:
             refuse_several(name)
@@ -84,12 +85,10 @@ def perform(name: str, composed: DictConfig, dry_run: bool) -> tuple[str, int]:
             raise
         from adapt.networks.own_modules import LATE
 
-        named_ones = " or ".join(f"network.factory={factory}" for factory in factories)
-        return f"error: {named_ones}: {error} ({LATE})", InputError.status
+        return f"error: {whose}: {error} ({LATE})", InputError.status
     except SystemExit as error:  # as the user's own network computes
         from adapt.networks.factory import ended
 
-        whose = " or ".join(f"network.factory={factory}" for factory in factories)
         return f"error: {whose or 'a network'} ends the program ({ended(error)})", InputError.status
     except (RuntimeError, MemoryError) as error:
         if (stop := explained(error)) is None:

@@ -312,7 +312,7 @@ def void_written(config: DataConfig) -> int:
 
 def load_objects(config: DataConfig, split: str) -> DataSet:
     """As `load`, of pairs that are objects of Python (adapt.data.objects)."""
-    found = offered(config.pairs)
+    found = offered()
     if config.tasks:
         raise InputError("data.tasks is for label maps that are files; these are Python's objects")
     if given := [what for what in ("transforms", "targets") if getattr(config, what)]:
@@ -330,7 +330,7 @@ def load_objects(config: DataConfig, split: str) -> DataSet:
 def splits_of(config: DataConfig) -> list[str]:
     """The names that a configuration's data can be evaluated by."""
     if config.pairs == OBJECTS:
-        return [*config.parts, *([HELD_OUT] if offered(config.pairs).held_out else ())]
+        return [*config.parts, *([HELD_OUT] if offered().held_out else ())]
     return [*layout_of(config).splits(Path(config.root)), *config.parts]
 
 

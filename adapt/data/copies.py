@@ -47,7 +47,7 @@ def make(output: Output | Shard) -> str:
     """Make one file, unless an earlier call has left it there whole and no source of it was written
     since; returns its SHA-256."""
     sources = output.members.values() if isinstance(output, Shard) else [output]
-    newest = max(map(written, (one.source for one in sources)))
+    newest = max(written(one.source) for one in sources)
     if output.target.exists() and newest <= written(output.target) and intact(output):
         return sha256(output.target)
     if isinstance(output, Shard):

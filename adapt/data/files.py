@@ -259,10 +259,11 @@ def image_folders(where: Path, follow_links: bool) -> Iterator[tuple[str, list[s
             and not (follow_links and not resolved(Path(place)).is_relative_to(resolved(link)))
         ]
         folders[:] = [name for name in folders if name not in links]
-        images = sorted(name for name in files if name.lower().endswith(SUFFIXES))
+        shown = (name for name in files if name[0] != ".")
+        images = sorted(name for name in shown if name.lower().endswith(SUFFIXES))
         say_unread(Path(place), map(Path, files))
         inner = place.removeprefix(str(where)).lstrip("/")
-        yield f"{inner}/" if inner else "", [name for name in images if name[0] != "."], links
+        yield f"{inner}/" if inner else "", images, links
 
 
 class Lookup:

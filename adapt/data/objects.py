@@ -52,27 +52,27 @@ class Pairs:
     """Batches (x1, x2[, valid]) in an order of their own."""
 
 
-_offered: dict[str, Pairs] = {}
+_offered: list[Pairs] = []
 
 
 def offer(pairs: Pairs) -> str:
     """Keep the pairs for this process; returns the name for `data.pairs`."""
-    _offered[OBJECTS] = pairs
+    _offered[:] = [pairs]
     return OBJECTS
 
 
-def offered(name: str) -> Pairs:
-    """What the name stands for.
+def offered() -> Pairs:
+    """What OBJECTS stands for.
 
     Raises:
         InputError: it was offered in another process.
     """
-    if name not in _offered:
+    if not _offered:
         raise InputError(
             "data.pairs: the pairs of this run were objects in Python; give them to adapt.fit "
             "again, or name files: data=pairs data.root=OLD data.target=NEW"
         )
-    return _offered[name]
+    return _offered[0]
 
 
 def samples_of(items: Sequence[Any]) -> list[Sample]:

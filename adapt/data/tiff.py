@@ -51,7 +51,7 @@ def tiff_file(path: Path, stream: BinaryIO) -> Iterator["TiffFile"]:
     except ImportError:
         text = "TIFF needs tifffile and imagecodecs: pip install '.[geo]'"
         raise InputError(f"{path}: {text}") from None
-    with complaints("tifffile") as said:
+    with complaints() as said:
         try:
             with tifffile.TiffFile(stream, name=path.name) as file:
                 yield file
@@ -177,10 +177,10 @@ def geotiff(mask: np.ndarray, place: Place, palette: list[int] | None = None) ->
 
 
 @contextmanager
-def complaints(name: str) -> Iterator[list[str]]:
-    """Collects what a logger reports as errors inside, and keeps it and its warnings silent."""
+def complaints() -> Iterator[list[str]]:
+    """Collects what tifffile logs as errors inside, and keeps it and its warnings silent."""
     said: list[str] = []
-    logger, handler = logging.getLogger(name), logging.Handler(logging.ERROR)
+    logger, handler = logging.getLogger("tifffile"), logging.Handler(logging.ERROR)
     handler.emit = lambda record: said.append(record.getMessage())  # type: ignore[method-assign]
     logger.addHandler(handler)
     logger.propagate = False

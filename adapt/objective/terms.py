@@ -308,12 +308,12 @@ class Objective:
         """The student's layers whose maps it must produce."""
         self.teacher = frozenset[str]().union(*(t.teacher for t in self.terms))
         """Maps that the teacher must produce; empty = no teacher is needed."""
-        self.pairs = {tap: own for t in self.terms for tap, own in t.pairs.items()}
+        self.pairs: dict[str, str] = {}
         """The teacher's layer -> the student's, of layers that are regressed."""
-        for tap, own in ((tap, own) for t in self.terms for tap, own in t.pairs.items()):
-            if self.pairs[tap] != own:
+        for tap, own in (pair for t in self.terms for pair in t.pairs.items()):
+            if (first := self.pairs.setdefault(tap, own)) != own:
                 raise InputError(
-                    f"objective: {tap} is paired with the student's {own} and {self.pairs[tap]}; "
+                    f"objective: {tap} is paired with the student's {first} and {own}; "
                     "objective.stitch.student must be as objective.regression.student"
                 )
         self.labels = any(t.labels for t in self.terms)

@@ -264,7 +264,8 @@ class Study(Plan):
             if wanted == "b2" and self.config.old_domain:
                 yield self.scoring(Path(made.run), seed, self.config.data, "d1")
             if wanted == "b2" and self.config.rates.get(B2) and self.config.selection:
-                yield self.selecting(made, seed)
+                run = Path(made.run)
+                yield self.scoring(run, seed, made.data, "d2", split=self.config.selection)
 
     def scorings(self, made: TrainConfig, seed: int, shift: str, name: str) -> Iterator[Cell]:
         """Of a student of the objective `name`: its scores on the new domain; where variants are
@@ -283,9 +284,6 @@ class Study(Plan):
                 before = self.run(seed, shift, "features")
                 yield self.comparing(self.teacher(seed), seed, shift, before)
             yield self.comparing(run, seed, shift, run / "features")
-
-    def selecting(self, made: TrainConfig, seed: int) -> Cell:
-        return self.scoring(Path(made.run), seed, made.data, "d2", split=self.config.selection)
 
     def scoring(
         self,

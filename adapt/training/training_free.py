@@ -16,14 +16,13 @@ from adapt.machine.runtime import Runtime
 from adapt.networks.batchnorm import eval_mode
 from adapt.settings.choices import ADABN, RESTYLES, RIDGE
 from adapt.settings.commands import BETA
+from adapt.training.resampling import mious, resampled
 from adapt.training.verdict import (
     AFTER,
     BEFORE,
     INTERVAL,
     compare,
     degeneracies,
-    mious,
-    resampled,
     with_statistics,
 )
 

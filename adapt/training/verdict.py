@@ -277,9 +277,9 @@ def compare(
     whole = Whole(data, reading.data, ["x1", "x2", "valid"], reading.restyle)
     classes = len(data.classes)
     kept = {sample.name for sample in some(data, KEPT).samples}
+    seen = {row: reading.of_teacher if row == TEACHER else reading for row in networks}
     for group in groups(whole, reading, "verdict", shared=True):
         size = group[0]["size"]
-        seen = {row: reading.of_teacher if row == TEACHER else reading for row in networks}
         truth = predict(machine, teacher, reading.of_teacher.network, stack(group, "x1"), size)
         found = {
             row: predict(machine, net, seen[row].network, stack(group, "x2"), size)

@@ -16,8 +16,8 @@ from adapt.settings.choices import ADABN, RESTYLES, RIDGE
 from adapt.settings.commands import EvaluateConfig
 from adapt.settings.groups import DataConfig
 from adapt.settings.mapping import inherit_data
+from adapt.training.resampling import resampled
 from adapt.training.training_free import AS_IT_IS, ROWS, scored, training_free
-from adapt.training.verdict import resampled
 
 
 def test_scores_are_those_of_evaluate(world: Path) -> None:
