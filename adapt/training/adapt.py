@@ -31,7 +31,7 @@ def adapt(config: TrainConfig, on_step: OnStep | None = None) -> Path:
         say(f"{folder}: {found}")
     elif not recorded["teacher"]:
         say(f"{folder}: no teacher, so no verdict without labels; see fra evaluate")
-    elif load_model(folder).tasks:
+    elif (student := load_model(folder)).tasks:
         say(f"{folder}: several heads, so no verdict; fra evaluate run={folder} scores each")
     elif layout_of(data).classification:
         command = f"fra evaluate run={folder} split={layout_of(data).val_split}"
@@ -40,7 +40,6 @@ def adapt(config: TrainConfig, on_step: OnStep | None = None) -> Path:
         hint = "held_out= gives some" if data.pairs == OBJECTS else f"named {HELD_OUT}"
         say(f"{folder}: no verdict: the data has no split or part of held-out pairs ({hint})")
     else:
-        student = load_model(folder)
         teacher = load_teacher(recorded["teacher"], recorded, student)
         how = (data, student.network, config.batch, config.workers)
         reading = Reading(*how, teacher=teacher.network)

@@ -125,15 +125,21 @@ def describe(setup: Setup) -> str:
         line += f"; {setup.cache}"
     if world() > 1:
         line += f", {world()} processes of {config.batch // world()} each"
-    projected = [str(setup.projectors)] if list(setup.projectors.parameters()) else []
-    tasks = [f"heads: {', '.join(f'{task} ({len(own)})' for task, own in setup.tasks.items())}"]
-    targets = zip(setup.data.targets, map(len, setup.data.places()), strict=False)
-    domains = [f"new domains, evenly in batches: {', '.join(f'{t} ({n})' for t, n in targets)}"]
+    lines = [line]
+    if setup.tasks:
+        heads = (f"{task} ({len(own)})" for task, own in setup.tasks.items())
+        lines.append(f"heads: {', '.join(heads)}")
+    if targets := setup.data.targets:
+        counts = zip(targets, map(len, setup.data.places()), strict=True)
+        domains = (f"{target} ({count})" for target, count in counts)
+        lines.append(f"new domains, evenly in batches: {', '.join(domains)}")
     seen = {key: sees(network) for key, network in setup.networks.items()}
-    said = [f"{key}: {text}" for key, text in seen.items()]
-    said = said if len(set(seen.values())) > 1 else list(seen.values())[:1]
-    heads = [*(tasks if setup.tasks else ()), *(domains if setup.data.targets else ())]
-    return "\n".join([line, *heads, *said, *split.lines(), *projected])
+    same = seen["x1"] == seen["x2"]
+    lines += [seen["x2"]] if same else [f"{key}: {text}" for key, text in seen.items()]
+    lines += split.lines()
+    if list(setup.projectors.parameters()):
+        lines.append(str(setup.projectors))
+    return "\n".join(lines)
 
 
 def fit(setup: Setup, run: RunFolder, begin: int, before: float, on_step: OnStep | None) -> None:
