@@ -210,4 +210,4 @@ ANALYSES: dict[str, Callable[[AnalyseConfig, Any], Found]] = {
     "source": analyse_source,
 }  # fmt: skip
 """The cheap ones first, so that wrong input ends soon. Adding one is a function and a line here and
-its name in adapt/settings/commands.py."""
+its name in adapt/settings/choices.py."""

@@ -12,8 +12,7 @@ REPORT = "report.html"
 
 
 def align_and_report(config: AlignConfig) -> Path:
-    """Align as configured; returns the path of the report, of a part that of its
-    journal.
+    """Align as configured; returns the path of the report, of a part that of its journal.
 
     Raises:
         Stopped: with status 1 if nothing is accepted; the report is written.

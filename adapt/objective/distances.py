@@ -2,8 +2,8 @@
 
 Maps are (B, C, h, w) float32 or double, or (B, C, N) of tokens that lie on no grid. `valid` is None
 or the mask (B, H, W) of pixels that count, of which such tokens know nothing; without any the value
-is 0 and so is its gradient. Equal maps give exactly 0 and a gradient that is
-exactly 0 as well, so that an optimiser that divides by the gradient's size (AdamW) stays there too.
+is 0 and so is its gradient. Equal maps give exactly 0 and a gradient that is exactly 0 as well, so
+that an optimiser that divides by the gradient's size (AdamW) stays there too.
 """
 
 from collections.abc import Callable

@@ -56,12 +56,12 @@ FORMAT = 1
 LABELS = ".labels"
 """Folder of a twin for labels from data.labels, which no one takes for images of its own."""
 PLACES = ("root", "labels", "sbd")
+READING = ("bands", "range", "colors", "void", "codes")
+"""Fields of DataConfig: where the twin's files come from, and what is read in them."""
 UNHEARD = {f.name for f in fields(DataConfig)} - {*WHICH, "follow_links", "explicit"} | {
     "part", "parts", "parts_seed", "consecutive", "share",
 }  # fmt: skip
 """Settings of `data` that say what becomes of an image that is read, or which of them are."""
-READING = ("bands", "range", "colors", "void", "codes")
-"""Fields of DataConfig: where the twin's files come from, and what is read in them."""
 PALETTE = voc_palette()
 
 
