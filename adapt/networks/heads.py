@@ -1,4 +1,4 @@
-"""Several heads on one body, each for a task of its own (Caruana 1997)."""
+"""Several heads on one backbone, each for a task of its own (Caruana 1997)."""
 
 from collections.abc import Mapping
 
@@ -13,8 +13,8 @@ class Heads(nn.ModuleDict):
 
 
 def joined(nets: Mapping[str, nn.Module], place: str) -> nn.Module:
-    """Networks by task that differ in their heads as one, with the body of the first: images ->
-    task -> logits.
+    """Networks by task that differ in their heads as one, with the backbone of the first: images
+    -> task -> logits.
 
     Args:
         nets: whose `forward` returns what the head puts out.

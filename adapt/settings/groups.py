@@ -373,10 +373,10 @@ class ScheduleConfig(Settings, where="schedule."):
     """Largest norm of a batch's gradient, without the penalty's, to which a longer one is scaled
     (gradient clipping); 0 = none."""
     asynchronous: Count = 0
-    """Images after which parameters step (gradient accumulation), counted apart for the body and
-    for each head (UberNet: Kokkinos 2017, Table 3). Until then their gradients are averaged over
-    batches, weighted by labelled pixels. Momentum and learning rate follow the images that each has
-    seen. 0 = all step with every batch."""
+    """Images after which parameters step (gradient accumulation), counted apart for the backbone
+    and for each head (UberNet: Kokkinos 2017, Table 3). Until then their gradients are averaged
+    over batches, weighted by labelled pixels. Momentum and learning rate follow the images that
+    each has seen. 0 = all step with every batch."""
 
 
 @dataclass

@@ -79,7 +79,7 @@ def owners(
     net: nn.Module, objective: Objective, tasks: Iterable[str], size: tuple[int, int]
 ) -> Mapping[str, str]:
     """Parameter -> the task whose head alone it is in: no other part of the objective gets to it.
-    Those of the body are left out."""
+    Those of the backbone are left out."""
     found: dict[str, str] = {}
     for tap, task in {tap_of(task): task for task in tasks}.items():
         if tap in objective.student:

@@ -35,17 +35,17 @@ class Update:
 
 
 class Asynchronous(Update):
-    """Asynchronous SGD (UberNet: Kokkinos, CVPR 2017, Table 3): the body and each head step when
-    they have seen enough images, counted apart, each with momentum and schedule of its own; the
-    rate that a call returns is the body's, or without one the first head's.
+    """Asynchronous SGD (UberNet: Kokkinos, CVPR 2017, Table 3): the backbone and each head step
+    when they have seen enough images, counted apart, each with momentum and schedule of its own;
+    the rate that a call returns is the backbone's, or without one the first head's.
 
     Until then gradients are averaged over batches. A batch weighs as many labelled pixels as it
     has for the group, so that a head's step is that of one large batch, however its labels are
-    dealt to the drawn ones; so is the body's with one task, or where all images have as many
+    dealt to the drawn ones; so is the backbone's with one task, or where all images have as many
     labelled pixels. What waits is moved by nothing: no momentum, decay or penalty.
 
     Args:
-        optimizer: its groups have the name of their head as `task`; the body has none.
+        optimizer: its groups have the name of their head as `task`; the backbone has none.
         penalty: of the run.
         schedule: its `asynchronous` is the number of images.
         steps: of the run, a batch each.
