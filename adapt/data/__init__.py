@@ -313,6 +313,7 @@ def void_written(config: DataConfig) -> int:
 def load_objects(config: DataConfig, split: str) -> DataSet:
     """As `load`, of pairs that are objects of Python (adapt.data.objects)."""
     found = offered()
+    check_owner(config)
     if config.tasks:
         raise InputError("data.tasks is for label maps that are files; these are Python's objects")
     if given := [what for what in ("transforms", "targets") if getattr(config, what)]:

@@ -305,6 +305,12 @@ def test_scores_while_training_need_pairs_that_are_held_out(home: Path) -> None:
         adapt.fit(made(), loader, taps=TAPS, steps=1, device="cpu", settings=settings)
 
 
+@pytest.mark.parametrize("setting", ["data.labels", "data.target", "data.shards", "data.sbd"])
+def test_files_beside_objects_are_refused(home: Path, setting: str) -> None:
+    with pytest.raises(adapt.InputError, match=setting):
+        fitted(arrays(home), settings={**CPU, setting: str(home / "OLD")})
+
+
 def test_a_share_of_objects_is_that_of_files(home: Path) -> None:
     """Of 27 training pairs 14; the held-out ones are not cut."""
     share = {**CPU, "data.share": 0.5}
