@@ -51,7 +51,7 @@ class Sample:
     """Of several named label maps, instead of y1 and y2: `y1_TASK` and `y2_TASK`."""
 
     def file(self, name: str) -> Path | None:
-        """A field of FILES or of `maps`; None = there is none."""
+        """A field, or one of `maps`; None = there is none."""
         return getattr(self, name, self.maps.get(name))
 
 
@@ -132,7 +132,7 @@ def column(samples: Sequence[Sample], field: str) -> Sequence[str]:
     """A field of all samples as text, "" for None."""
     if isinstance(samples, Table):
         return samples.columns.get(field) or [""] * len(samples)
-    found = (getattr(sample, field, sample.maps.get(field)) for sample in samples)
+    found = (sample.file(field) for sample in samples)
     return ["" if value is None else str(value) for value in found]
 
 

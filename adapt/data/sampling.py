@@ -183,12 +183,12 @@ class Stream(Dataset[Batch]):
             drawn = np.random.SeedSequence([self.seed, epoch, index, 1]).generate_state(1)[0]
             view = int(drawn) % self.views
         seed = np.random.SeedSequence([self.seed, view, index]).generate_state(1)[0]
-        arrays = self.decode(self.samples[index])
+        sample = self.samples[index]
+        arrays = self.decode(sample)
         if "valid" in self.decode.fields and self.augment.pads:  # what geometry adds is not
             shape = next(iter(arrays.values())).shape[:2]
             arrays = {"valid": np.ones(shape, np.uint8)} | arrays
         arrays = self.augment(arrays, int(seed))
-        sample = self.samples[index]
         found: Batch = {"name": sample.name} | {k: tensor(a) for k, a in arrays.items()}
         if self.numbered:
             shown = view if self.views else self.augment.mirrored(int(seed))

@@ -19,14 +19,14 @@ def tasks_of(config: DataConfig, layout: Layout, own: Task) -> dict[str, Task]:
     Raises:
         InputError: a task that the layout lacks, or a value that means two things.
     """
-    found = {name: task_of(name, values, own) for name, values in config.tasks.items() if values}
-    for name in config.tasks.keys() - found.keys():
-        if layout.tasks and name not in layout.tasks:
+    found = {}
+    for name, values in config.tasks.items():
+        if not values and layout.tasks and name not in layout.tasks:
             raise unknown("data.tasks", name, layout.tasks)
-        found[name] = layout.tasks.get(name, own)
+        found[name] = task_of(name, values, own) if values else layout.tasks.get(name, own)
         if not found[name].classes:
             raise InputError(f"data.tasks.{name} has no classes; give '{name}: {{CLASS: [VALUE]}}'")
-    return {name: found[name] for name in config.tasks} or dict(layout.tasks)
+    return found or dict(layout.tasks)
 
 
 def task_of(name: str, values: dict[str, list[int]], own: Task) -> Task:
@@ -46,12 +46,8 @@ def with_maps(samples: Sequence[Sample], tasks: Iterable[str], of: str) -> Seque
         InputError: a data set (`of`) of several named maps, none of which is a task's.
     """
     own = map_fields(samples)
-    sources = {
-        f"{side}_{task}": field if (field := f"{side}_{task}") in own else side
-        for task in tasks
-        for side in ("y1", "y2")
-    }
-    made = with_fields(samples, sources)
+    fields = [f"{side}_{task}" for task in tasks for side in ("y1", "y2")]
+    made = with_fields(samples, {field: field if field in own else field[:2] for field in fields})
     if lost := own and [t for t in tasks if f"y1_{t}" not in map_fields(made)]:
         names = sorted({field.partition("_")[2] for field in own})
         raise InputError(

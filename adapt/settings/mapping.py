@@ -144,7 +144,7 @@ def inherit_data(given: DataConfig, recorded: DataConfig) -> DataConfig:
     if given.name and given.name != recorded.name:
         default = DataConfig()
         recorded = replace(recorded, **{what: getattr(default, what) for what in WHICH})
-    if recorded.name == FOLDERS and others(given.root, recorded.root):
+    if recorded.name == FOLDERS and another_folder(given.root, recorded.root):
         recorded = replace(recorded, labels="", target="", targets={}, transforms="")
     if given.pairs and given.pairs in recorded.targets.values():  # its parts are those of all
         given = replace(given, target=given.pairs, pairs="")
@@ -164,7 +164,7 @@ def inherit_data(given: DataConfig, recorded: DataConfig) -> DataConfig:
     return found
 
 
-def others(root: str, recorded: str) -> bool:
+def another_folder(root: str, recorded: str) -> bool:
     """Is another folder given than one that is there?"""
     place = Path(recorded)
     return bool(root and recorded) and place.is_dir() and place.resolve() != Path(root).resolve()

@@ -21,7 +21,7 @@ from adapt.networks.saved import Model, check_classes, check_one_head, load_mode
 from adapt.settings.commands import CalibrateConfig
 from adapt.settings.groups import DataConfig, ShiftConfig
 from adapt.settings.mapping import inherit_data
-from adapt.shift.distort import apply_shift, shifted
+from adapt.shift.distort import check_shift, shifted
 
 CLOSE = 0.5
 """Percent: as near as the wanted distortion needs to be met."""
@@ -99,7 +99,7 @@ def calibrate(config: CalibrateConfig) -> Path:
         replace(shift, parameters=shift.parameters | changes) for changes in shift.candidates
     ]
     for candidate in candidates:
-        apply_shift(np.zeros((8, 8, 3), np.uint8), candidate, 0)
+        check_shift(candidate)
     teacher = load_model(Path(config.teacher), "teacher")
     check_one_head(teacher, config.teacher)
     recorded = read_data(Path(config.teacher), "teacher")

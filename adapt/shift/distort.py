@@ -118,6 +118,11 @@ def apply_shift(image: np.ndarray, shift: ShiftConfig, seed: int) -> np.ndarray:
         raise InputError(f"shift.parameters of {shift.name}: {error}") from None
 
 
+def check_shift(shift: ShiftConfig) -> None:
+    """Raises as `apply_shift`, before there is an image."""
+    apply_shift(np.zeros((8, 8, 3), np.uint8), shift, 0)
+
+
 def twin(sample: Sample, root: Path, out: Path, moving: bool, labels: str = "") -> Sample:
     """The sample's files in the twin: PNG images, and labels as they were or PNG.
 
@@ -184,7 +189,7 @@ def make_distorted(config: DistortConfig) -> Path:
     """
     layout, part = layout_of(config.data), Portion.of_setting(config.part)
     root, out = folders_of(config, layout)
-    apply_shift(np.zeros((8, 8, 3), np.uint8), config.shift, 0)
+    check_shift(config.shift)
     lists = splits_of(config.data, layout, root)
     samples = list({s.x1: s for split in lists.values() for s in split}.values())
     size = config.shards

@@ -5,8 +5,6 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from adapt.analysis.fisher import fisher
 from adapt.data import layout_of, load
 from adapt.data.copies import MANIFEST
@@ -27,7 +25,7 @@ from adapt.settings.objective import ObjectiveConfig, SupervisedConfig
 from adapt.settings.study import Stage, StudyConfig
 from adapt.settings.training import Machine, TrainConfig
 from adapt.settings.unused import refuse_unused
-from adapt.shift.distort import apply_shift
+from adapt.shift.distort import check_shift
 from adapt.training.freezing import events_of, frozen_part
 from adapt.training.train import train
 
@@ -148,8 +146,7 @@ def check_study(config: StudyConfig) -> None:
     for name, shift in config.shifts.items():
         for changes in ({}, *shift.candidates):
             try:
-                tried = type(shift)(shift.name, shift.parameters | changes)
-                apply_shift(np.zeros((8, 8, 3), np.uint8), tried, 0)
+                check_shift(replace(shift, parameters=shift.parameters | changes))
             except InputError as error:
                 raise InputError(f"shifts.{name}: {error}") from None
     for objective in config.objectives.values():
