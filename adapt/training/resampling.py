@@ -1,5 +1,7 @@
 """mIoU of counted pixels, and of pairs that are drawn with replacement."""
 
+from warnings import catch_warnings
+
 import numpy as np
 
 from adapt.evaluation.metrics import ious
@@ -10,10 +12,8 @@ RESAMPLES = 1000
 
 def mious(counts: np.ndarray) -> np.ndarray:
     """Counts (..., 3, C) as in `Pair` -> mIoU (...) in percent; NaN where no pixel counts."""
-    iou = ious(counts)
-    there = ~np.isnan(iou)
-    with np.errstate(invalid="ignore"):
-        return np.where(there, iou, 0).sum(axis=-1) / there.sum(axis=-1)
+    with catch_warnings(action="ignore", category=RuntimeWarning):  # of an empty mean
+        return np.nanmean(ious(counts), axis=-1)
 
 
 def resampled(counts: np.ndarray) -> np.ndarray:
