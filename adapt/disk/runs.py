@@ -39,12 +39,13 @@ from adapt.settings.mapping import as_dict, build, check_record, differences, fi
 from adapt.settings.training import TrainConfig
 
 CONFIG, ENVIRONMENT, METRICS, SUMMARY = "config.yaml", "env.json", "metrics.jsonl", "summary.json"
-MODEL = ("model.safetensors", "model.json")
+MODEL = WEIGHTS, ABOUT = ("model.safetensors", "model.json")
+ADAPTERS = "adapters.safetensors"
 LOCK = "lock"
 TEACHER, STUDENT = "teacher.safetensors", "student.safetensors"
 """The weights of a teacher, and of a student before its training, that were objects of Python; they
 are there before the run is."""
-OWN = (CONFIG, ENVIRONMENT, METRICS, SUMMARY, *MODEL, "adapters.safetensors")
+OWN = (CONFIG, ENVIRONMENT, METRICS, SUMMARY, *MODEL, ADAPTERS)
 """What a training writes into its folder, and nobody else."""
 MAY_DIFFER = (
     "run", "workers", "device", "log_every", "loggers", "drift_every", "checkpoint_every",
@@ -76,7 +77,7 @@ class RunFolder:
 
     def finish(self, summary: dict[str, Any]) -> None:
         """Write summary.json, with the digests of weights, configuration and curve."""
-        digests = {"model": sha256(self.path / MODEL[0]), "config": sha256(self.path / CONFIG)}
+        digests = {"model": sha256(self.path / WEIGHTS), "config": sha256(self.path / CONFIG)}
         about = digests | {"curve": curve(self.path)}
         write_json(self.path / SUMMARY, summary | about)
 
@@ -192,7 +193,7 @@ def unfinished(run: Path, weights: str = "") -> str:
         return f"{run} has no {listing(missing)}: its training has not finished, or it was removed"
     known = {}
     try:
-        known[MODEL[1]] = read_mapping(run / MODEL[1]).get("sha256")
+        known[ABOUT] = read_mapping(run / ABOUT).get("sha256")
         if SUMMARY in wanted:
             known[SUMMARY] = read_record(Summary, run / SUMMARY).get("model", weights)
     except InputError as error:
@@ -200,7 +201,7 @@ def unfinished(run: Path, weights: str = "") -> str:
     for name, digest in known.items():
         if weights and digest != weights:
             return (
-                f"{run / MODEL[0]}: altered, damaged or of another run: its SHA-256 is {weights}, "
+                f"{run / WEIGHTS}: altered, damaged or of another run: its SHA-256 is {weights}, "
                 f"{name} has {digest}"
             )
     return ""

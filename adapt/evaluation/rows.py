@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from adapt.disk.files import read_mapping, read_text, write_json, write_whole
-from adapt.disk.runs import CONFIG, SUMMARY, read_config, read_summary, unfinished
+from adapt.disk.runs import ABOUT, CONFIG, SUMMARY, read_config, read_summary, unfinished
 from adapt.disk.tables import csv_of_records, text_table
 from adapt.errors import InputError
 from adapt.evaluation.metrics import Scores, distortion
 from adapt.machine.runtime import say
-from adapt.networks.saved import ABOUT, is_run, start_point_of
+from adapt.networks.saved import is_run, start_point_of
 from adapt.settings.checks import one_of
 from adapt.settings.choices import ADABN, B0, B1, B2, BASELINES, RIDGE, STRETCH, TEACHER
 from adapt.settings.mapping import build, check_record

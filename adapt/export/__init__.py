@@ -13,6 +13,7 @@ from adapt.data import DataSet, pixels_only, some
 from adapt.data.sampling import alike
 from adapt.disk.files import read_mapping, sha256, write_json, write_whole, writing
 from adapt.disk.lock import whole_folder
+from adapt.disk.runs import ABOUT, WEIGHTS
 from adapt.errors import InputError, Stopped, listing
 from adapt.evaluation.evaluate import heads_for
 from adapt.evaluation.inference import Whole
@@ -36,7 +37,7 @@ from adapt.machine.runtime import say
 from adapt.networks import adapters as of_adapters
 from adapt.networks import heads as several_heads
 from adapt.networks.preprocessing import sees
-from adapt.networks.saved import ABOUT, WEIGHTS, Model, load_model
+from adapt.networks.saved import Model, load_model
 from adapt.settings.commands import ExportConfig
 from adapt.settings.groups import DataConfig
 from adapt.training.verdict import read_verdict

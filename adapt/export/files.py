@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Any
 
 from adapt.data.images import DEEP
-from adapt.disk.runs import read_config, read_environment, read_summary
+from adapt.disk.runs import WEIGHTS, read_config, read_environment, read_summary
 from adapt.export.onnx_graph import OPSET
 from adapt.export.recipe import OURS, Recipe, Signature
-from adapt.networks.saved import WEIGHTS, Model
+from adapt.networks.saved import Model
 from adapt.networks.taps import LOGITS, aliases, split_tap
 from adapt.training.verdict import Verdict
 

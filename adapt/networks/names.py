@@ -13,8 +13,6 @@ from adapt.disk.tensors import read_tensors
 from adapt.errors import InputError, listing
 from adapt.machine.runtime import say
 
-WEIGHTS = "model.safetensors"
-"""The file in a run's folder that has its network's weights."""
 COUNTER = "num_batches_tracked"
 """A buffer of batch norm that older files lack and that nothing here depends on."""
 AUXILIARY = ("aux_classifier.", "auxiliary_head.")

@@ -11,13 +11,14 @@ import torch
 from torch import Tensor, nn
 
 from adapt.disk.files import sha256
+from adapt.disk.runs import WEIGHTS
 from adapt.disk.tensors import check_values
 from adapt.errors import InputError, listing
 from adapt.machine.runtime import say
 from adapt.networks import TORCHVISION
 from adapt.networks.batchnorm import BatchNorm
 from adapt.networks.heads import Heads
-from adapt.networks.names import COUNTER, WEIGHTS, read_named
+from adapt.networks.names import COUNTER, read_named
 from adapt.networks.planned import planned
 from adapt.networks.taps import tasks_of
 from adapt.settings.choices import BACKBONE, CLASSIFIERS

@@ -13,14 +13,14 @@ from torch import nn
 
 from adapt.disk.checkpoint import STATE
 from adapt.disk.files import read_mapping, sha256, write_json, write_whole
-from adapt.disk.runs import AGAIN, other_config, unfinished
+from adapt.disk.runs import ABOUT, ADAPTERS, AGAIN, WEIGHTS, other_config, unfinished
 from adapt.disk.tensors import check_shapes, load_tensors, read_tensors
 from adapt.errors import InputError, listing
 from adapt.machine.runtime import say
 from adapt.networks import build_network
 from adapt.networks.adapters import adapted, is_added, sizes_in
 from adapt.networks.factory import stand_in
-from adapt.networks.names import COUNTER, WEIGHTS, place_of, read_named
+from adapt.networks.names import COUNTER, place_of, read_named
 from adapt.networks.planned import check_size, planned
 from adapt.networks.pretrained import COCO, IMAGENET, enum_of, is_pretrained, pretrained
 from adapt.networks.sizes import outputs
@@ -36,9 +36,8 @@ from adapt.settings.mapping import (
     teachers_network,
 )
 
-ABOUT = "model.json"
-ADAPTERS, BASE = "adapters.safetensors", "base"
-"""The adapters of a network that has some, alone; in its header the SHA-256 of their base."""
+BASE = "base"
+"""In the header of ADAPTERS, the adapters of a network alone: the SHA-256 of their base."""
 FORMATS = (1, 2)
 """Of model.json; the last one is written, all of them are read."""
 ONE_MORE = "network.void=true is for a last output that means void"

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from adapt.analysis.analyse import analyse
+from adapt.disk.runs import WEIGHTS
 from adapt.errors import InputError
-from adapt.networks.saved import WEIGHTS, started_from
+from adapt.networks.saved import started_from
 from adapt.settings.choices import BACKBONE
 from adapt.settings.commands import AnalyseConfig
 from adapt.settings.groups import AlsoConfig

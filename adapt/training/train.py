@@ -17,6 +17,7 @@ from adapt.data.sampling import Batch, Stream, batches
 from adapt.disk.files import sha256
 from adapt.disk.runs import (
     SUMMARY,
+    WEIGHTS,
     RunFolder,
     open_run,
     other_curve,
@@ -37,7 +38,7 @@ from adapt.machine.processes import (
 )
 from adapt.machine.runtime import explained, progress, say, stop_signals
 from adapt.networks.preprocessing import as_input, sees
-from adapt.networks.saved import WEIGHTS, save_model
+from adapt.networks.saved import save_model
 from adapt.networks.taps import of_task
 from adapt.objective.terms import Maps, Part
 from adapt.settings.groups import DataConfig
