@@ -259,8 +259,7 @@ def image_folders(where: Path, follow_links: bool) -> Iterator[tuple[str, list[s
             and not (follow_links and not resolved(Path(place)).is_relative_to(resolved(link)))
         ]
         folders[:] = [name for name in folders if name not in links]
-        shown = (name for name in files if name[0] != ".")
-        images = sorted(name for name in shown if name.lower().endswith(SUFFIXES))
+        images = sorted(n for n in files if n[0] != "." and n.lower().endswith(SUFFIXES))
         say_unread(Path(place), map(Path, files))
         inner = place.removeprefix(str(where)).lstrip("/")
         yield f"{inner}/" if inner else "", images, links
