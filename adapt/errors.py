@@ -6,6 +6,8 @@ from difflib import get_close_matches
 SHOWN = 10
 MOST = 30
 """Choices listed; the nearest one is named whichever it is."""
+DIVERGED = 3
+"""Exit status of a training whose loss or gradient is not finite."""
 
 
 class InputError(ValueError):

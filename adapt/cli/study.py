@@ -7,8 +7,10 @@ from functools import partial
 from pathlib import Path
 
 from adapt.data import load, some
+from adapt.disk.files import read_mapping, write_json
 from adapt.disk.lock import only_writer
-from adapt.disk.runs import unfinished
+from adapt.disk.runs import LOST, unfinished
+from adapt.errors import DIVERGED, Stopped
 from adapt.evaluation.rows import (
     Row,
     collect,
@@ -23,7 +25,7 @@ from adapt.settings.study import StudyConfig
 from adapt.settings.viz import OWN, ReportConfig
 from adapt.study import FineTuning, Study, study_of
 from adapt.study.cells import Cell, check_layers, check_study
-from adapt.study.record import Record
+from adapt.study.record import Record, uses
 from viz.inversion.command import MONTAGE, invert_all
 from viz.report import comparison
 from viz.report.page import report
@@ -61,7 +63,8 @@ def study(config: StudyConfig) -> Path:
     Raises:
         InputError: the configuration is wrong, which is found before the first cell where possible,
             or another process does this study.
-        Stopped: a signal came or a training diverged; the same command goes on from there.
+        Stopped: a signal came, and the same command goes on from there; or trainings diverged, and
+            all that does not need them is done.
     """
     check(config)
     planned = study_of(config)
@@ -100,21 +103,38 @@ def cells_of(planned: Study | FineTuning) -> list[Cell]:
 
 
 def do_cells(planned: Study | FineTuning) -> None:
-    """Do the cells that are not done yet, and keep the table of results up to date."""
+    """Do the cells that are not done yet, and keep the table of results up to date. A training that
+    diverges is noted in LOST and passed over, with what would be made from it.
+
+    Raises:
+        Stopped: a signal came, or, in the end, trainings diverged.
+    """
     cells, record = cells_of(planned), Record(planned.folders)
     record.check(cells)
     rows: dict[str, Row] = {}
     if planned.root.is_dir():
         known = (run for run in run_folders(planned.root) if not unfinished(run))
         rows = {row.metrics: row for run in known for row in rows_of(run)}
+    lost: dict[Path, str] = {}
     for number, cell in enumerate(cells, 1):
-        if cell.done:
+        if cell.done or any(uses(cell, run) for run in lost):
             continue
         say(f"[{number}/{len(cells)}] {cell.name}")
         started = time.monotonic()
-        cell.perform()
+        try:
+            cell.perform()
+        except Stopped as stopped:
+            if stopped.status != DIVERGED:
+                raise
+            lost[cell.made] = f"{cell.name}: {stopped}"
+            note, said = planned.root / LOST, {str(planned.name(cell.made)): str(stopped)}
+            write_json(note, (read_mapping(note) if note.is_file() else {}) | said)
+            say(f"warning: {lost[cell.made]}. The study goes on without it")
+            continue
         record.add(cell)
         say(f"[{number}/{len(cells)}] done in {time.monotonic() - started:.0f} s")
         if cell.name.startswith("evaluate"):
             rows |= {row.metrics: row for row in rows_of(cell.result.parent)}
             save(rows.values(), planned.root)
+    if lost:
+        raise Stopped(f"the rest is done, but {'; '.join(lost.values())}", DIVERGED)

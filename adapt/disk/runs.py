@@ -41,6 +41,8 @@ from adapt.settings.training import TrainConfig
 CONFIG, ENVIRONMENT, METRICS, SUMMARY = "config.yaml", "env.json", "metrics.jsonl", "summary.json"
 MODEL = WEIGHTS, ABOUT = ("model.safetensors", "model.json")
 ADAPTERS = "adapters.safetensors"
+LOST = "diverged.json"
+"""In a study's folder: what was said of each training that diverged, by its folder."""
 LOCK = "lock"
 TEACHER, STUDENT = "teacher.safetensors", "student.safetensors"
 """The weights of a teacher, and of a student before its training, that were objects of Python; they

@@ -1,6 +1,7 @@
 """What the cells of a study were done with, so that none counts as done under other settings."""
 
 import json
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ from adapt.disk.lock import only_writer
 from adapt.disk.runs import decisive_differences
 from adapt.errors import InputError, listing
 from adapt.machine.runtime import say
-from adapt.settings.mapping import EXPLICIT, as_dict, defaults_of, flatten
+from adapt.settings.mapping import EXPLICIT, as_dict, defaults_of
 from adapt.study.cells import Cell
 
 RECORD = "cells.json"
@@ -103,8 +104,8 @@ class Record:
 
 def uses(cell: Cell, path: Path) -> bool:
     """Do a cell's settings name a folder, or something in it?"""
-    named = (str(value) for value in flatten(as_dict(cell.settings)).values())
-    return any(value == str(path) or value.startswith(f"{path}/") for value in named)
+    named = rf'[",:]{re.escape(str(path))}[/",]'
+    return re.search(named, json.dumps(as_dict(cell.settings))) is not None
 
 
 def without(values: dict[str, Any], name: str) -> dict[str, Any]:

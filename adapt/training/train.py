@@ -24,7 +24,7 @@ from adapt.disk.runs import (
     read_summary,
     unfinished,
 )
-from adapt.errors import InputError, Stopped
+from adapt.errors import DIVERGED, InputError, Stopped
 from adapt.evaluation.inference import Reading, evaluate_networks, headline
 from adapt.machine.processes import (
     all_gather,
@@ -280,7 +280,7 @@ def refuse_non_finite(
         f"step {step + 1}: {what} is not finite (samples "
         f"{', '.join(name for _, samples in at_fault for name in samples)}); nothing was updated. "
         "A lower schedule.lr or precision=fp32 usually helps",
-        status=3,
+        status=DIVERGED,
         everywhere=True,
     )
 

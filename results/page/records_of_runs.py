@@ -7,12 +7,20 @@ that the page of results prints is computed from such files alone.
 import json
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from pathlib import Path
 from typing import Any
 
 from adapt.disk.files import finite, read_json, write_whole
-from adapt.disk.runs import CONFIG, ENVIRONMENT, SUMMARY, read_config, read_metrics, read_summary
+from adapt.disk.runs import (
+    CONFIG,
+    ENVIRONMENT,
+    LOST,
+    SUMMARY,
+    read_config,
+    read_metrics,
+    read_summary,
+)
 from adapt.errors import InputError
 from adapt.evaluation.rows import method_of, read_evaluation, row_of, run_folders
 from adapt.machine.runtime import processor
@@ -62,8 +70,10 @@ def joined(before: dict[str, Any], now: dict[str, Any]) -> dict[str, Any]:
         and weights.get(e["run"]) in (None, before["runs"][e["run"]]["weights"])
     ]  # fmt: skip
     tables = {k: before[k] | now[k] for k in ("shifts", "runs", "features", "analyses")}
+    lost = {*before.get("diverged", ()), *now["diverged"]} - tables["runs"].keys()
     machines = before["machines"] + [m for m in now["machines"] if m not in before["machines"]]
-    return now | tables | {"machines": machines, "evaluations": stays + now["evaluations"]}
+    found = {"machines": machines, "evaluations": stays + now["evaluations"]}
+    return now | tables | found | {"diverged": sorted(lost)}
 
 
 def identity(evaluation: dict[str, Any]) -> tuple[str, ...]:
@@ -106,6 +116,7 @@ def seed_record(folder: Path, study: str) -> dict[str, Any]:
         "evaluations": [evaluation_of(run, path, folder) for run, path in scored],
         "features": features_of(folder),
         "analyses": analyses_of(folder),
+        "diverged": diverged_of(folder, {place(run, folder) for run in configs}),
     }
 
 
@@ -199,6 +210,14 @@ def machines_of(configs: dict[Path, dict[str, Any]]) -> list[dict[str, Any]]:
         if made not in found:
             found.append(made)
     return found
+
+
+def diverged_of(folder: Path, finished: Set[str]) -> list[str]:
+    """Trainings of a study that ended without a network, as the study noted."""
+    note = folder.parent / LOST
+    lost = [Path(run) for run in read_json(note)] if note.is_file() else []
+    every = (place(run, Path(folder.name)) for run in lost if run.is_relative_to(folder.name))
+    return sorted({*every} - finished)
 
 
 def features_of(folder: Path) -> dict[str, list[dict[str, Any]]]:

@@ -11,7 +11,8 @@ from commands import experiment
 from adapt.cli.dry_run import study as plan
 from adapt.cli.study import study
 from adapt.disk.files import read_json
-from adapt.errors import InputError
+from adapt.disk.runs import LOST
+from adapt.errors import DIVERGED, InputError, Stopped
 from adapt.settings.commands import EvaluateConfig
 from adapt.settings.groups import DataConfig, NetworkConfig, ScheduleConfig, ShiftConfig
 from adapt.settings.objective import ObjectiveConfig, RegressionConfig
@@ -19,7 +20,8 @@ from adapt.settings.study import Stage, StudyConfig
 from adapt.settings.viz import InvertConfig
 from adapt.study import Study, study_of
 from adapt.study.cells import Cell
-from adapt.study.record import RECORD, Record
+from adapt.study.record import RECORD, Record, uses
+from results.page.records_of_runs import record
 
 EXPERIMENTS = (Path(__file__).resolve().parents[2] / "configs/experiment").glob("*.yaml")
 WITH_SOURCE = sorted(p.stem for p in EXPERIMENTS if "\nsource:" in p.read_text())
@@ -191,3 +193,36 @@ def test_a_study_and_the_one_that_has_its_teachers(config: StudyConfig, tmp_path
     lines = json.loads((tmp_path / "second/report.json").read_text())
     for found in (rows, lines):
         assert {line["method"] for line in found} == {"teacher", "B0", "pool5"}
+
+
+def test_a_training_that_diverges_does_not_stop_the_others(
+    config: StudyConfig, tmp_path: Path
+) -> None:
+    """At 1e20 the second step's loss is not finite; what comes after it is done all the same."""
+    rates = {"pool5": [1e20, 0.01]}
+    wild = replace(config, rates=rates, adaptation=Stage(steps=2), split="train")
+    for _ in range(2):
+        with pytest.raises(
+            Stopped, match=r"^the rest is done, but train .*_lr_1e\+20: step"
+        ) as end:
+            study(wild)
+        assert end.value.status == DIVERGED
+    noted = read_json(tmp_path / "first" / LOST)
+    assert list(noted) == ["seed0/a/pool5_lr_1e+20"] and "is not finite" in noted[list(noted)[0]]
+    assert list((tmp_path / "first/seed0/a/pool5").glob("metrics_*.json")), "0.01 is scored"
+    study(replace(wild, rates={"pool5": [0.01]}))
+    (path,) = record(tmp_path / "first", tmp_path / "records")
+    assert read_json(path)["diverged"] == ["a/pool5_lr_1e+20"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "named"),
+    [
+        ({"run": "r/a"}, True), ({"run": "r/a/model"}, True), ({"run": "r/ab"}, False),
+        ({"teacher": "backbone:r/a/model"}, True), ({"run": "r/b,r/a"}, True),
+        ({"run": "x/r/a"}, False),
+    ],
+)  # fmt: skip
+def test_what_a_cell_is_made_from(settings: dict[str, str], named: bool) -> None:
+    made = Cell("c", Path("r/c"), lambda: None, EvaluateConfig(**({"run": "x"} | settings)))
+    assert uses(made, Path("r/a")) == named
