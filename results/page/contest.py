@@ -12,6 +12,20 @@ from adapt.disk.files import read_mapping, read_text, write_whole
 from adapt.errors import InputError
 from adapt.machine.runtime import say
 from results.page import front, records
+from results.page.choosing import (
+    DISJOINT,
+    KEPT,
+    LAYERS,
+    LONG,
+    MAIN,
+    REFERENCE,
+    SHIFTS,
+    UNTRAINED,
+    choices,
+    chosen,
+    score,
+    winner,
+)
 from results.page.records import (
     GRID,
     SEEDS,
@@ -28,10 +42,8 @@ from results.page.records import (
     with_minus,
 )
 from results.page.records_of_runs import TEACHER, record
-from results.page.variations import LR, TUNED, at_best
+from results.page.variations import TUNED, at_best
 
-MAIN, DISJOINT = "camvid_contest", "camvid_contest_round2_disjoint"
-LONG, LAYERS = "camvid_contest_round3", "camvid_contest_layers"
 TITLES = {
     MAIN: "500 steps, pairs shared with the teacher (rounds 1 and 2)",
     DISJOINT: "500 steps, pairs that the teacher has not seen (round 2)",
@@ -39,23 +51,13 @@ TITLES = {
 }
 TAUGHT = {LONG: MAIN, LAYERS: MAIN}
 """Study -> the one whose teachers it has."""
-SHIFTS = (*records.SHIFTS, "camera")
-RATE_ON = ("ripple",)
-"""Where a method's rate is chosen, for all of SHIFTS."""
 HALVES = ("watch", "judge")
 """Of the tuning part, in time to quality."""
-REFERENCE = "w_inc_kd"
 SINGLE = tuple(f"pool{number}" for number in range(1, 6))
 BY_PAIRS = "pairs"
 """The student of the layers that 70 training pairs choose (`taps=pairs`)."""
-UNTRAINED = ("B0", "AdaBN", "ridge")
-KEPT = "kept"
-ADVANCE, TIE = 3, 0.5
-"""Methods at most that go on to round 2; mIoU within which the faster of two methods wins."""
 AIM, SLACK = 2.0, 0.5
 """mIoU above B2 that is aimed at where there is room, and below it where there is none."""
-Runs = dict[str, str]
-"""Method -> the name of its run at the chosen rate."""
 
 
 def contest(
@@ -146,126 +148,6 @@ def provenance(found: Evidence) -> str:
         f"*{days(runs)}; {'; '.join(machines)}; {len(runs)} trainings, {hours:.1f} hours. Teachers "
         f"by the beginning of their SHA-256: {known}.*"
     )
-
-
-# ---- choosing
-
-
-def candidates(found: Evidence, study: str) -> dict[str, list[str]]:
-    """Method -> its runs at each rate, once all of them are scored on RATE_ON's `tune`."""
-    made: dict[str, list[str]] = {}
-    for name in found.names(study):
-        if name not in (TEACHER, *UNTRAINED):
-            made.setdefault(name.partition(LR)[0], []).append(name)
-
-    def scored(name: str) -> bool:
-        return SEEDS[0] in score(found, study, name, TUNE, shifts=RATE_ON)
-
-    return {method: runs for method, runs in made.items() if all(map(scored, runs))}
-
-
-def chosen(found: Evidence, study: str) -> Runs:
-    """Method -> its run of the highest agreement on RATE_ON's `tune` of the first seed, B2's of the
-    highest mIoU there. What chooses nothing of its own has the choice of the first rounds."""
-    if study == DISJOINT:
-        return chosen(found, MAIN)
-    return {
-        method: max(runs, key=lambda n: score(found, study, n, TUNE, key, RATE_ON)[SEEDS[0]])
-        for method, runs in candidates(found, study).items()
-        for key in ("miou" if method == TUNED else "agreement",)
-    }
-
-
-def standing(found: Evidence, study: str, seeds: Sequence[int]) -> dict[str, float]:
-    """Method -> mean mIoU on `tune` over shifts and seeds at its chosen rate, the best first; of
-    those that have all the seeds."""
-    each = {m: score(found, study, n, TUNE) for m, n in chosen(found, study).items()}
-    means = {
-        m: statistics.fmean(v[s] for s in seeds) for m, v in each.items() if v.keys() >= {*seeds}
-    }
-    return dict(sorted(means.items(), key=lambda item: -item[1]))
-
-
-def advancing(found: Evidence) -> list[str]:
-    """The methods that are ahead of W_inc + kd in round 1, at most ADVANCE."""
-    place = standing(found, MAIN, SEEDS[:1])
-    ahead = [m for m, v in place.items() if v > place.get(REFERENCE, math.inf)]
-    return [m for m in ahead if m != TUNED][:ADVANCE]
-
-
-def winner(found: Evidence) -> str:
-    """Of round 2, B2 apart: the best on `tune`, or of those within TIE the fastest; `` before all
-    of them are there."""
-    place, names = standing(found, MAIN, SEEDS), chosen(found, MAIN)
-    entered = [*advancing(found), REFERENCE]
-    if not all(method in place for method in entered):
-        return ""
-    best = max(place[method] for method in entered)
-    close = [method for method in entered if place[method] >= best - TIE]
-    return min(close, key=lambda method: seconds(found, names[method]))
-
-
-def seconds(found: Evidence, name: str) -> float:
-    return statistics.fmean(r["seconds"] for r in found.runs(MAIN) if r["name"] == name)
-
-
-def choices(found: Evidence, study: str) -> str:
-    """Every candidate on `tune` of the first seed, the best method first, and what follows."""
-    runs, best, seed = candidates(found, study), chosen(found, study), SEEDS[0]
-    place = standing(found, study, [seed])
-    rates = {run["name"]: run["lr"] for run in found.runs(study)}
-    rows = []
-    for method in dict.fromkeys((*place, *runs)):
-        for name in runs[method]:
-            each = [score(found, study, name, TUNE, shifts=(shift,)) for shift in SHIFTS]
-            each += [score(found, study, name, TUNE), score(found, study, name, TUNE, KEPT),
-                     score(found, study, name, TUNE, "agreement", RATE_ON)]  # fmt: skip
-            cells = [percent({seed: v[seed]} if seed in v else {}) for v in each]
-            mark = "chosen" if name == best[method] else ""
-            rows.append([method, f"{rates[name]:g}", *cells, mark])
-    heads = ("", "rate", *SHIFTS, "mean mIoU", KEPT, f"agreement, {', '.join(RATE_ON)}", "")
-
-    def given(methods: Iterable[str]) -> str:
-        several = [m for m in dict.fromkeys(methods) if len(runs.get(m, ())) > 1]
-        return f"`'rates={{{', '.join(f'{m}: [{rates[best[m]]:g}]' for m in several)}}}'`"
-
-    parts = [f"Seed {seed}, percent.", table(heads, rows), given(best)]
-    if study == MAIN and place:
-        ahead = advancing(found)
-        parts.append(f"Ahead of {REFERENCE} and in round 2: {', '.join(ahead) or 'none'}; "
-                     f"{given((TUNED, REFERENCE, *ahead))}.")  # fmt: skip
-        if won := winner(found):
-            lines = ([m, f"{v:.2f}"] for m, v in standing(found, MAIN, SEEDS).items())
-            parts += [table(("round 2, all seeds", "mean mIoU"), lines),
-                      f"**The winner: {won}**; {given((TUNED, REFERENCE, won))}."]  # fmt: skip
-    return "\n\n".join(parts)
-
-
-# ---- scores
-
-
-def score(
-    found: Evidence,
-    study: str,
-    name: str,
-    split: str,
-    key: str = "miou",
-    shifts: Sequence[str] = SHIFTS,
-) -> Values:
-    """Seed -> mean over the shifts, of seeds that have all of them; KEPT = mIoU of each shift's
-    student on the old domain."""
-
-    def of(shift: str) -> Values:
-        if key != KEPT:
-            return found.values(study, name, shift, key, split=split)
-        return {
-            s.seed: s.numbers["miou"] for s in found.scores
-            if (s.study, s.name, s.shift, s.split) == (study, name, "", split)
-            and s.run["shift"] in (shift, "")
-        }  # fmt: skip
-
-    each = [of(shift) for shift in shifts]
-    return {s: statistics.fmean(v[s] for v in each) for s in each[0] if all(s in v for v in each)}
 
 
 def scores(found: Evidence, study: str) -> list[str]:

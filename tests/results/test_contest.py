@@ -11,7 +11,19 @@ from scipy.stats import ttest_1samp
 from adapt.disk.files import write_json
 from adapt.errors import InputError
 from results.page import contest as page
-from results.page.contest import DISJOINT, LAYERS, LONG, MAIN, SHIFTS, contest
+from results.page.choosing import (
+    DISJOINT,
+    LAYERS,
+    LONG,
+    MAIN,
+    SHIFTS,
+    advancing,
+    choices,
+    chosen,
+    standing,
+    winner,
+)
+from results.page.contest import contest
 from results.page.records import Evidence, with_minus
 from results.page.records_of_runs import TEACHER
 
@@ -57,6 +69,8 @@ FIRST = {
     "w_inc_kd_lr_0.015": (32.0, 61.0), "pool5": (30.0, 60.0), "slow": (36.0, 60.0),
     "quick": (35.8, 60.0), "third": (34.0, 60.0), "fourth": (33.5, 60.0),
 }  # fmt: skip
+FIRST |= {f"{m}_lr_0.015": (1.0, 1.0) for m in ("pool5", "slow", "quick", "third", "fourth")}
+RATES = "pool5: [0.05], slow: [0.05], quick: [0.05], third: [0.05], fourth: [0.05]}"
 LATER = {"B2_lr_0.015": (32.0, 1.0), "w_inc_kd_lr_0.015": (32.0, 1.0), "slow": (36.1, 1.0),
          "quick": (35.8, 1.0), "third": (34.0, 1.0)}  # fmt: skip
 ROUND1 = made(MAIN, 0, **FIRST)
@@ -65,14 +79,15 @@ ROUND2 = [made(MAIN, seed, **LATER) for seed in (1, 2)]
 
 def test_rates_are_chosen_without_labels_and_methods_by_them_on_tune() -> None:
     found = Evidence([ROUND1], {})
-    chosen = page.chosen(found, MAIN)
-    assert chosen["B2"] == "B2_lr_0.015", "by mIoU; agreement would choose the other"
-    assert chosen["w_inc_kd"] == "w_inc_kd_lr_0.015", "by agreement; mIoU would choose the other"
-    assert page.advancing(found) == ["slow", "quick", "third"], "at most three, ahead of w_inc_kd"
-    assert page.winner(found) == "", "before all of them have three seeds"
-    text = page.choices(found, MAIN)
-    assert "round 2: slow, quick, third; `'rates={B2: [0.015], w_inc_kd: [0.015]}'`." in text
-    assert "`'rates={B2: [0.015], w_inc_kd: [0.015]}'`" in text
+    best = chosen(found, MAIN)
+    assert best["B2"] == "B2_lr_0.015", "by mIoU; agreement would choose the other"
+    assert best["w_inc_kd"] == "w_inc_kd_lr_0.015", "by agreement; mIoU would choose the other"
+    assert advancing(found) == ["slow", "quick", "third"], "at most three, ahead of w_inc_kd"
+    assert winner(found) == "", "before all of them have three seeds"
+    text = choices(found, MAIN)
+    assert ("round 2: slow, quick, third; `'rates={B2: [0.015], w_inc_kd: [0.015], slow: [0.05], "
+            "quick: [0.05], third: [0.05]}'`.") in text  # fmt: skip
+    assert f"`'rates={{B2: [0.015], w_inc_kd: [0.015], {RATES}'`" in text
     row = "| w_inc_kd | 0.015 | 32.0 | 33.0 | 34.0 | 35.0 | 33.5 | 40.0 | 61.0 | chosen |"
     assert row in text
 
@@ -82,18 +97,56 @@ def test_a_rate_is_chosen_on_ripple_before_the_other_shifts_are_run() -> None:
         e for e in ROUND1["evaluations"] if e["run"] in (TEACHER, *(f"ripple/{n}" for n in FIRST))
     ]}  # fmt: skip
     found = Evidence([only], {})
-    assert page.chosen(found, MAIN) == page.chosen(Evidence([ROUND1], {}), MAIN)
-    assert not page.standing(found, MAIN, [0]), "no method has all shifts"
-    text = page.choices(found, MAIN)
+    assert chosen(found, MAIN) == chosen(Evidence([ROUND1], {}), MAIN)
+    assert not standing(found, MAIN, [0]), "no method has all shifts"
+    text = choices(found, MAIN)
     assert "| w_inc_kd | 0.015 | - | 33.0 | - | - | - | - | 61.0 | chosen |" in text
-    assert "Ahead of" not in text and "`'rates={B2: [0.015], w_inc_kd: [0.015]}'`" in text
+    assert "Ahead of" not in text and f"`'rates={{B2: [0.015], w_inc_kd: [0.015], {RATES}'`" in text
+
+
+def without(record: dict[str, Any], *runs: str) -> dict[str, Any]:
+    """The record before these were trained."""
+    return {**record, "runs": {n: r for n, r in record["runs"].items() if n not in runs},
+            "evaluations": [e for e in record["evaluations"] if e["run"] not in runs]}  # fmt: skip
+
+
+def test_half_a_round_chooses_nothing() -> None:
+    """Neither a rate before the other is scored, nor methods before all have all shifts."""
+    found = Evidence([without(ROUND1, "ripple/third_lr_0.015")], {})
+    assert "third" not in chosen(found, MAIN)
+    text = choices(found, MAIN)
+    assert "Not trained at every rate or on every shift yet: third." in text
+    assert "third: [" not in text and "Ahead of" not in text
+    found = Evidence([without(ROUND1, "camera/third"), *ROUND2], {})
+    assert "shift yet: third." in choices(found, MAIN) and winner(found) == ""
+
+
+def test_a_rate_that_diverges_has_lost() -> None:
+    """Its method goes on with the other; one whose chosen rate diverges elsewhere is out."""
+    lost = ["ripple/third", "camera/fourth"]
+    found = Evidence([without(ROUND1, *lost) | {"diverged": lost}], {})
+    assert chosen(found, MAIN)["third"] == "third_lr_0.015"
+    text = choices(found, MAIN)
+    assert "Diverged: ripple/third, camera/fourth." in text and "third: [0.015]" in text
+    assert advancing(found) == ["slow", "quick"] and "not trained" not in text.lower()
 
 
 def test_the_faster_of_two_that_are_close_wins() -> None:
     """slow is 0.2 ahead of quick, and takes three times as long; third is 2 behind."""
-    assert page.winner(Evidence([ROUND1, *ROUND2], {})) == "quick"
+    assert winner(Evidence([ROUND1, *ROUND2], {})) == "quick"
     ahead = [made(MAIN, seed, **LATER | {"slow": (37.1, 1.0)}) for seed in (1, 2)]
-    assert page.winner(Evidence([ROUND1, *ahead], {})) == "slow"
+    assert winner(Evidence([ROUND1, *ahead], {})) == "slow"
+
+
+def test_of_two_that_are_close_and_as_fast_the_better_wins() -> None:
+    """quick's trainings take 195 s and slow's 205 s, which is less than a tenth more."""
+    times = {"quick": 195.0, "slow": 205.0}
+    records = [ROUND1, *ROUND2]
+    for one in records:
+        runs = {n: {**r, "seconds": times.get(n.rpartition("/")[2], 180.0)}
+                for n, r in one["runs"].items()}  # fmt: skip
+        records[records.index(one)] = {**one, "runs": runs}
+    assert winner(Evidence(records, {})) == "slow"
 
 
 def test_round_3_may_be_scored_before_the_others() -> None:
@@ -101,7 +154,7 @@ def test_round_3_may_be_scored_before_the_others() -> None:
     early = [{**r, "evaluations": [e for e in r["evaluations"] if e["split"] != "val"]}
              for r in (ROUND1, *ROUND2)]  # fmt: skip
     found = Evidence([*early, made(LONG, 0, **FIRST)], {})
-    assert page.winner(found) == "quick"
+    assert winner(found) == "quick"
     *tables, aims = page.scores(found, LONG)
     assert "the ceiling | - |" in tables[0] and not aims
 
@@ -159,10 +212,8 @@ def test_differences_are_paired_and_have_students_interval() -> None:
 def test_the_page_has_every_round_and_its_teachers(tmp_path: Path) -> None:
     folder, out = tmp_path / "records", tmp_path / "contest.md"
     shutil.copyfile(ROOT / "docs/contest.md", out)
-    long = {**made(LONG, 0, **LATER), "runs": {}}
-    long["runs"] = {n: {**r, "teacher": r["teacher"] and f"sha {MAIN} 0"}
-                    for n, r in made(LONG, 0, **LATER)["runs"].items() if n != TEACHER}  # fmt: skip
-    long["evaluations"] = [e for e in made(LONG, 0, **LATER)["evaluations"] if e["run"] != TEACHER]
+    long = without(made(LONG, 0, **FIRST | LATER), TEACHER)
+    long["runs"] = {n: {**r, "teacher": f"sha {MAIN} 0"} for n, r in long["runs"].items()}
     for one in (ROUND1, *ROUND2, made(DISJOINT, 0, **LATER), long):
         write_json(folder / f"{one['study']}_seed{one['seed']}.json", one)
     contest((), folder, out, ROOT / "results/evidence")
