@@ -105,6 +105,10 @@ class StudyConfig(Machine):
     direction (`systematic`), and each in one of its own (`random`). From such pairs, as they are
     and after `align`, every objective is adapted as well, and scored on images that are not moved.
     Tables have NAME_systematic_8 and NAME_systematic_8_aligned beside NAME."""
+    together: str = ""
+    """Objective that one network for all shifts is made with in two ways: the mean of its students
+    (`merged`), and a student of all pairs at once that has as many steps as all of these
+    (`together`). Both are scored on every shift."""
     old_domain: bool = False
     """Score each student and B2 on the old domain as well: what is kept of it."""
     moved: bool = False
@@ -165,6 +169,13 @@ class StudyConfig(Machine):
             one_of("settings", name, self.penalties if self.tunes else self.objectives)
         for name in self.features_of:
             one_of("features_of", name, self.objectives)
+        if self.together:
+            one_of("together", self.together, self.objectives)
+            if self.penalties or self.freezes or len(self.rates.get(self.together, ())) > 1:
+                raise InputError(
+                    f"together is {self.together}, of which each shift must have one student: give "
+                    "one rate, and no penalties or freezes"
+                )
         for name in self.freezes_of:
             one_of("freezes_of", name, self.penalties)
         if self.rates.get(B2) and "b2" not in self.baselines and not self.tunes:
@@ -213,7 +224,7 @@ OWN = ("run", "seed", "teacher", "start", "domain", "objective.name", "penalty.n
 FINE_TUNING = ("also", "protocols", "loss", "pretraining", "analyses", "freezes_of")
 """What only a study of fine-tuning uses."""
 ADAPTATION = (
-    "source", "objectives", "rates", "offsets", "teacher_part", "chain", "old_domain",
+    "source", "objectives", "rates", "offsets", "teacher_part", "chain", "together", "old_domain",
     "moved", "features", "features_of", "baselines", "adaptation", "inversions", "inversions_of",
     "inversion",
 )  # fmt: skip

@@ -12,6 +12,7 @@ from adapt.analysis.analyse import analyse
 from adapt.data import layout_of
 from adapt.data.copies import MANIFEST
 from adapt.disk.files import read_json
+from adapt.disk.runs import SUMMARY
 from adapt.errors import InputError
 from adapt.machine.runtime import say
 from adapt.networks.batchnorm import batch_norms
@@ -22,6 +23,7 @@ from adapt.settings.commands import (
     AnalyseConfig,
     CalibrateConfig,
     DistortConfig,
+    MergeConfig,
 )
 from adapt.settings.groups import DataConfig
 from adapt.settings.study import StudyConfig
@@ -30,8 +32,11 @@ from adapt.shift.calibrate import calibrate
 from adapt.shift.distort import make_distorted
 from adapt.study.cells import Cell, Plan, budget, needs_fisher
 from adapt.study.offsets import KINDS, Misaligned
+from adapt.training.merge import MERGED, merge
 from transforms import SOURCES
 
+TOGETHER = "together"
+"""The student of the pairs of all shifts at once."""
 MOVED = "_moved"
 """Ends the name of a twin whose labels follow the content."""
 
@@ -172,6 +177,7 @@ class Study(Plan):
             if rate in config.rates.get(B2, [rate]):
                 yield from self.supervised(seed, "b2", b2)
             yield from self.adaptations(seed, others)
+            yield from self.one_for_all(seed, config.together)
             yield from self.supervised(seed, "b2", self.tunings(seed))
             yield from self.supervised(seed, "b1", [self.scratch(seed, s) for s in config.shifts])
 
@@ -234,6 +240,32 @@ class Study(Plan):
                 for shift, run in runs:
                     yield self.training(run)
                     yield from self.scorings(run, seed, shift, name)
+
+    def one_for_all(self, seed: int, name: str) -> Iterator[Cell]:
+        """One network for all shifts: the mean of an objective's students, and a student of all
+        pairs at once, with as many steps as all of these."""
+        config, apart = self.config, list(self.config.shifts)
+        if not name:
+            return
+        (variant,) = self.variants(name)
+        students = [self.adapting(seed, shift, name, variant) for shift in apart]
+        merging = MergeConfig([made.run for made in students], run=str(self.run(seed, MERGED)))
+        mean = Path(merging.run)
+        yield Cell(f"merge {self.name(mean)}", mean / SUMMARY, lambda: merge(merging), merging)
+        first = students[0]
+        made = replace(
+            first,
+            run=str(self.run(seed, TOGETHER)),
+            data=replace(config.data, targets={s: self.paired(s).target for s in apart}),
+            objective=replace(first.objective, name=TOGETHER),
+            steps=len(apart) * first.steps,
+        )
+        yield self.training(made)
+        for run in (mean, Path(made.run)):
+            for shift in apart:
+                yield self.scoring(run, seed, self.paired(shift), "d2")
+            if config.old_domain:
+                yield self.scoring(run, seed, config.data, "d1")
 
     def off(self, made: TrainConfig, shift: str) -> Iterator[TrainConfig]:
         """The same adaptation from pairs that are misaligned, and from these aligned again. Only

@@ -16,6 +16,8 @@ RATE_ON = ("ripple",)
 """Where a method's rate is chosen, for all of SHIFTS."""
 REFERENCE = "w_inc_kd"
 UNTRAINED = ("B0", "AdaBN", "ridge")
+ONE = ("merged", "together")
+"""One network for all shifts, of REFERENCE's students and of all pairs at once; no competitors."""
 KEPT = "kept"
 CANDIDATES = 2
 """Rates of every method. One that diverged has lost."""
@@ -35,15 +37,16 @@ def score(
     shifts: Sequence[str] = SHIFTS,
 ) -> Values:
     """Seed -> mean over the shifts, of seeds that have all of them; KEPT = mIoU of each shift's
-    student on the old domain."""
+    student on the old domain, or of the one network for all shifts; B0 is the teacher."""
+    kept_of = TEACHER if name == "B0" else name
 
     def of(shift: str) -> Values:
         if key != KEPT:
             return found.values(study, name, shift, key, split=split)
         return {
             s.seed: s.numbers["miou"] for s in found.scores
-            if (s.study, s.name, s.shift, s.split) == (study, name, "", split)
-            and s.run["shift"] in (shift, "")
+            if (s.study, s.name, s.shift, s.split) == (study, kept_of, "", split)
+            and ("/" not in s.numbers["run"] or s.run["shift"] == shift)
         }  # fmt: skip
 
     each = [of(shift) for shift in shifts]
@@ -55,7 +58,7 @@ def methods(found: Evidence, study: str) -> dict[str, list[str]]:
     made: dict[str, list[str]] = {}
     lost = (run.rpartition("/")[2] for run in diverged(found, study))
     for name in dict.fromkeys((*found.names(study), *lost)):
-        if name not in (TEACHER, *UNTRAINED):
+        if name not in (TEACHER, *UNTRAINED, *ONE):
             made.setdefault(name.partition(LR)[0], []).append(name)
     return made
 

@@ -18,6 +18,7 @@ from results.page.choosing import (
     LAYERS,
     LONG,
     MAIN,
+    ONE,
     REFERENCE,
     SHIFTS,
     UNTRAINED,
@@ -168,8 +169,8 @@ def of_shifts(found: Evidence, study: str, shifts: Sequence[str]) -> str:
     order = sorted(scored, key=lambda method: -mean(scored[method]))
     clean = percent(found.values(home, TEACHER, ""))
     rows = [["the teacher on the old images: the ceiling", clean, "", "", "", ""]]
-    for method in (*UNTRAINED, *order):
-        place = (home, method) if method in UNTRAINED else (study, names[method])
+    for method in (*UNTRAINED, *ONE, *order):
+        place = (home, method) if method in UNTRAINED else (study, names.get(method, method))
         keys = ("miou", "agreement", KEPT)
         own, *others = (score(found, *place, VAL, key, shifts) for key in keys)
         if not own:

@@ -209,6 +209,24 @@ def test_differences_are_paired_and_have_students_interval() -> None:
     assert "| photocopy | 33.7 | 35.8 | reached |" in aims  # B2: 31.7 - 2 + 2, and 2 above it
 
 
+def test_one_network_for_all_shifts_stands_beside_the_specialists() -> None:
+    """It competes with nobody, keeps one thing of the old domain, and B0 keeps the ceiling."""
+    record = made(MAIN, 0, **FIRST)
+    record["runs"]["merged"] = {**RUN, "shift": SHIFTS[0], "seconds": 0.0}
+    record["runs"]["together"] = {**RUN, "seconds": 900.0}
+    for name, miou in (("merged", 90.0), ("together", 25.0)):
+        one = {"run": name, "method": name, "labels": "given", "agreement": 60.0, "miou": miou}
+        for split in ("tune", "val"):
+            record["evaluations"] += [one | {"shift": s, "split": split} for s in SHIFTS]
+            record["evaluations"] += [one | {"shift": "", "split": split, "miou": 44.0}]
+    found = Evidence([record, *ROUND2], {})
+    assert winner(found) == "quick" and "merged" not in choices(found, MAIN)
+    text = page.of_shifts(found, MAIN, SHIFTS)
+    assert with_minus("| together | 25.0 | 60.0 | 44.0 | -5.5 (one seed) |") in text
+    assert "| merged | 90.0 | 60.0 | 44.0 |" in text
+    assert "| B0 | 8.0 ± 0.0 | 20.0 ± 0.0 | 50.0 ± 0.0 |" in text
+
+
 def test_the_page_has_every_round_and_its_teachers(tmp_path: Path) -> None:
     folder, out = tmp_path / "records", tmp_path / "contest.md"
     shutil.copyfile(ROOT / "docs/contest.md", out)

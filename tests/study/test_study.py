@@ -93,6 +93,8 @@ def test_every_cell_comes_once_and_after_what_it_needs(study: Study) -> None:
         ({"shares": [0.1], "baselines": ["b0"]}, "shares is set, but baselines has no b2"),
         ({"features_of": ["pool5"], "features": ""}, "features_of is set, but features is not"),
         ({"inversions_of": "pool5", "inversions": 0}, "inversions_of is set, but inversions is"),
+        ({"together": "pool9"}, r"together.*'pool9'"),
+        ({"together": "pool5", "rates": {"pool5": [0.1, 0.2]}}, "together is pool5.*one rate"),
         ({"source": "a", "objectives": {}, "baselines": ["b0"]}, "there is nothing to train"),
         ({"settings": {"pool5": {"seed": 3}}}, r"settings\.pool5\.seed is set, but the study sets"),
         (
@@ -115,6 +117,23 @@ def test_adabn_is_left_out_where_there_is_no_batch_norm(
     assert "AdaBN left out: deeplab_vgg16 has no batch norm" in capsys.readouterr().out
     missing = {c.name for c in study.cells()} - {c.name for c in without.cells()}
     assert len(missing) == 4 and all("adabn" in name for name in missing)
+
+
+def test_one_network_for_all_shifts_is_of_the_same_students_and_steps(study: Study) -> None:
+    made = Study(replace(study.config, together="pool1", rates={"pool1": [0.2]}, old_domain=True))
+    cells = {c.name: c for c in made.cells()}
+    known = {c.name for c in Study(replace(made.config, together="")).cells()}
+    own = [name for name in cells if name not in known and "seed7" in name]
+    assert own[:2] == ["merge seed7/merged", "train seed7/together"]
+    scored = [(name.split()[1], name.split()[3]) for name in own[2:]]
+    assert scored == [(f"seed7/{run}", f"camvid_{where}_val") for run in ("merged", "together")
+                      for where in ("d2_a", "d2_b", "d1")]  # fmt: skip
+    students = [made.adapting(7, shift, "pool1", "lr_0.2") for shift in "ab"]
+    assert cells[own[0]].settings.runs == [student.run for student in students]
+    both = cells[own[1]].settings
+    assert both.steps == 20 and both.data.targets == {s: f"runs/s/shifts/{s}" for s in "ab"}
+    apart = replace(students[0], run=both.run, steps=20, data=both.data)
+    assert replace(both, objective=apart.objective) == apart
 
 
 def test_each_objective_is_adapted_in_each_variant(study: Study) -> None:
