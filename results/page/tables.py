@@ -173,10 +173,10 @@ def sweep(found: Evidence) -> str:
 
 def features(found: Evidence) -> str:
     """Relative distance and R2 of each layer's maps of x2 to the teacher's of x1."""
-    rows = []
+    rows, method = [], at_best(found, [METHOD])[METHOD]
     for shift in SHIFTS:
         layers: dict[str, list[tuple[dict, dict]]] = {}
-        for _, old, new in maps_of(found, shift, METHOD):
+        for _, old, new in maps_of(found, shift, method):
             layers.setdefault(old["layer"], []).append((old, new))
         for layer, pairs in layers.items():
             cells = [
