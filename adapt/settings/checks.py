@@ -147,6 +147,7 @@ Share = Annotated[float, Range(0, 1)]
 SIZE = Pixels()
 Size = Annotated[list[int], SIZE]
 Part = Annotated[str, PartOf()]
+MemoryFormat = Annotated[str, OneOf("channels_last", "contiguous")]
 Precision = Annotated[str, OneOf("auto", "fp32", "bf16")]
 
 

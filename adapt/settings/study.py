@@ -4,7 +4,16 @@ from dataclasses import dataclass, field, fields
 from typing import Annotated, Any
 
 from adapt.errors import InputError
-from adapt.settings.checks import Batch, Count, OneOf, Positive, Range, Settings, one_of
+from adapt.settings.checks import (
+    Batch,
+    Count,
+    MemoryFormat,
+    OneOf,
+    Positive,
+    Range,
+    Settings,
+    one_of,
+)
 from adapt.settings.choices import ANALYSES, B2, BATCH_NORM, RESTYLES, RIDGE
 from adapt.settings.groups import (
     AlsoConfig,
@@ -36,6 +45,8 @@ class Stage(Settings):
     """Number of training images that are scored then too, as `eval_train` of train; 0 = none."""
     checkpoint_every: Positive = 500
     """Steps from one checkpoint to the next."""
+    memory_format: MemoryFormat = "channels_last"
+    """How its trainings lay their maps out, as `memory_format` of train."""
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
     penalty: PenaltyConfig = field(default_factory=PenaltyConfig)
     ema: Annotated[float, Range(0, 1, below=True)] = 0.0

@@ -8,6 +8,7 @@ from adapt.settings.checks import (
     Adapters,
     Batch,
     Count,
+    MemoryFormat,
     OneOf,
     Positive,
     Precision,
@@ -107,7 +108,7 @@ class TrainConfig(Machine):
     gradient_checkpointing: bool = False
     """Keep only the input of each block of layers for the backward pass, which computes the rest
     again: less memory for more time, and the same result bit for bit."""
-    memory_format: Annotated[str, OneOf("channels_last", "contiguous")] = "channels_last"
+    memory_format: MemoryFormat = "channels_last"
     """How maps lie in memory, in PyTorch's words. `channels_last` is mostly the faster one; on CPUs
     without AVX-512 `contiguous` is, for networks with many channels on large maps, such as VGG-16.
     Sums and dropout are then taken in another order."""

@@ -123,7 +123,9 @@ def last_head(*sets: DataConfig) -> tuple[str, DataConfig]:
 
 def budget(stage: Stage) -> dict[str, Any]:
     """What teacher and B1, or the method and B2, have in common."""
-    common = ("steps", "eval_every", "eval_train", "checkpoint_every", "schedule", "ema")
+    common = (
+        "steps", "eval_every", "eval_train", "checkpoint_every", "memory_format", "schedule", "ema",
+    )  # fmt: skip
     return {name: getattr(stage, name) for name in common}
 
 

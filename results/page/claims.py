@@ -12,12 +12,13 @@ from results.page.records import (
     SHARED,
     SHIFTS,
     TUNE,
+    VAL,
     Evidence,
     differences,
     mean,
     percent,
 )
-from results.page.variations import LONG, at_best, rejected, steps_of
+from results.page.variations import LONG, LR, SCRATCH, TUNED, at_best, rejected, steps_of
 from results.page.words import plain_label
 
 REACH = 1.0
@@ -38,8 +39,9 @@ LOW = ("pool1", "pool2", "pool3")
 SHORT = "camvid_evidence_short"
 """Has B1 with as many steps as B2."""
 ALPHAS = {"1em4": 1e-4, "1em3": 1e-3, "1em2": 1e-2, "1em1": 1e-1}
+SWEPT = "camvid_penalties"
 SWEEPS = {
-    "batch norm free": ("camvid_penalties", "photocopy"),
+    "batch norm free": (SWEPT, "photocopy"),
     "batch norm frozen": ("camvid_evidence_bn_eval", "photocopy_gegl"),
 }
 """What a sweep over alpha is called -> its study and shift."""
@@ -58,15 +60,15 @@ def listed(comparisons: Iterable[Comparison]) -> str:
 
 
 def reaches(found: Evidence) -> Claim:
-    trained, tuned = at_best(found, (TRAINED, "B2")).values()
+    method, trained, tuned = at_best(found, (METHOD, TRAINED, "B2")).values()
     notes = ["B2 is at the rate that its own labels on tune choose."] * (tuned != "B2")
     pairs = {
-        f"{METHOD} minus B2": (METHOD, tuned),
+        f"{METHOD} minus B2": (method, tuned),
         f"Reason tested: {METHOD} leaves the classifier as it was. {plain_label(trained)}, which "
         "trains it, minus B2": (trained, tuned),
     }
-    if tuned != "B2":
-        pairs[f"{METHOD} minus B2 at {METHOD}'s rate"] = (METHOD, "B2")
+    if method.partition(LR)[2] != tuned.partition(LR)[2]:
+        pairs[f"{METHOD} minus B2 at {METHOD}'s rate"] = (method, f"B2{method[len(METHOD) :]}")
     for what, (a, b) in pairs.items():
         for protocol in GRID:
             if text := listed(against(found, GRID[protocol], a, b)):
@@ -78,7 +80,7 @@ def reaches(found: Evidence) -> Claim:
         if text := best_without_labels(found, GRID[protocol]):
             notes.append(f"The best without labels, {protocol} pairs: {text}.")
     text = f"Without labels, {METHOD} reaches B2's mIoU (to {REACH:g} point)"
-    return Claim("a", text, against(found, GRID[SHARED], METHOD, tuned, least=-REACH), notes)
+    return Claim("a", text, against(found, GRID[SHARED], method, tuned, least=-REACH), notes)
 
 
 def best_without_labels(found: Evidence, study: str) -> str:
@@ -167,7 +169,8 @@ def finetuned(found: Evidence) -> Claim:
 
 
 def maps_return(found: Evidence) -> Claim:
-    made, control, notes = returns(found, METHOD), returns(found, CONTROL), []
+    method = at_best(found, [METHOD])[METHOD]
+    made, control, notes = returns(found, method), returns(found, CONTROL), []
     if control:
         notes.append(
             f"Reason tested: {METHOD} leaves what lies below it free. With {CONTROL}, which "
@@ -247,29 +250,37 @@ class Checkpoint(NamedTuple):
 
 
 def checkpoints(found: Evidence) -> list[Checkpoint]:
-    """Of all students, those that were trained again included."""
+    """Of all students, those that were trained again included; of a training that was not scored on
+    its way the last one."""
     protocols = {at: p for p, study in GRID.items() for at in found.places(study)}
+    last = {
+        (s.study, s.seed, s.numbers["run"]): {"agreement_miou": agreed, "miou": s.numbers["miou"]}
+        for s in found.scores
+        if (s.labels, s.split) == (GIVEN, VAL) and not s.name.startswith((SCRATCH, TUNED))
+        if (agreed := s.numbers["agreement"]) is not None
+    }
     return [
         Checkpoint(
-            protocols[record["study"]], run["shift"], record["seed"],
+            protocols[study], run["shift"], record["seed"],
             point["agreement_miou"], point["miou"],
         )
         for record in found.records
-        if record["study"] in protocols
-        for run in record["runs"].values()
+        if (study := record["study"]) in protocols
+        for place, run in record["runs"].items()
         if run["shift"] in SHIFTS
-        for point in run["curve"]
+        for point in run["curve"] or [last.get((study, record["seed"], place), {})]
         if "agreement_miou" in point
     ]  # fmt: skip
 
 
 def correlation(points: Sequence[Checkpoint]) -> float | None:
-    """Spearman's rho; None of too few."""
+    """Spearman's rho; None of too few, or where one of the two is the same for all."""
     from scipy.stats import spearmanr
 
-    if len(points) < FEWEST:
+    both = [p.agreement for p in points], [p.miou for p in points]
+    if len(points) < FEWEST or any(len({*values}) == 1 for values in both):
         return None
-    return float(spearmanr([p.agreement for p in points], [p.miou for p in points]).statistic)
+    return float(spearmanr(*both).statistic)
 
 
 def ranked(found: Evidence) -> Claim:

@@ -4,7 +4,18 @@ how far it is from B2, all within a seed."""
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from results.page.records import GRID, SHARED, Evidence, Values, mean, percent, table, with_minus
+from results.page.records import (
+    GRID,
+    SHARED,
+    VAL,
+    Evidence,
+    Values,
+    differences,
+    mean,
+    percent,
+    table,
+    with_minus,
+)
 from results.page.records_of_runs import TEACHER
 from results.page.variations import LONG, LR, TUNED, at_best, shifts_of, steps_of
 from results.page.words import NAMES, label_of, plain_label
@@ -34,10 +45,12 @@ def closed(own: Values, b0: Values, clean: Values) -> Values:
     return {seed: share for seed, share in shares.items() if share is not None}
 
 
-def shares(found: Evidence, study: str, run: str, shift: str, trained: str = "") -> Values:
+def shares(
+    found: Evidence, study: str, run: str, shift: str, trained: str = "", split: str = VAL
+) -> Values:
     """`closed` of a run of `study`, or of `trained`, which has its teachers."""
-    own = found.values(trained or study, run, shift)
-    return closed(own, found.values(study, "B0", shift), found.values(study, TEACHER, ""))
+    where = ((trained or study, run, shift), (study, "B0", shift), (study, TEACHER, ""))
+    return closed(*(found.values(*one, split=split) for one in where))
 
 
 def whole(shares: Values) -> str:
@@ -57,31 +70,34 @@ def columns(found: Evidence, study: str) -> list[Column]:
     return made
 
 
-def standing(found: Evidence, study: str, names: Iterable[str] = (), rates: str = "") -> str:
-    """Methods down, shifts across: mIoU and, in brackets, the share of the gap that is closed, then
-    the differences to B2; `` where nothing was run. All methods without `names`; learning rates as
-    the study `rates` chose them, which is the same one without it."""
+def standing(
+    found: Evidence, study: str, names: Iterable[str] = (), rates: str = "", split: str = VAL
+) -> str:
+    """Methods down, shifts across: mIoU on a split and, in brackets, the share of the gap that is
+    closed, then the differences to B2; `` where nothing was run. All methods without `names`;
+    learning rates as the study `rates` chose them, which is the same one without it."""
     across, stems = columns(found, study), (n.partition(LR)[0] for n in found.names(study))
     best = at_best(found, names or dict.fromkeys((*NAMES, *stems)), rates or study)
     best.pop(TEACHER, None)
 
     def of(name: str, one: Column) -> Values:
-        return found.values(one.study, best[name], one.shift)
+        return found.values(one.study, best[name], one.shift, split=split)
 
     there = [name for name in best if any(of(name, one) for one in across)]
     methods = [name for name in there if name not in WITHOUT]
     if not methods:
         return ""
-    clean = found.values(study, TEACHER, "")
+    clean = found.values(study, TEACHER, "", split=split)
     full = max(len(of(name, one)) for name in there for one in across)
 
     def cell(name: str, one: Column) -> str:
-        own, way = of(name, one), shares(found, study, best[name], one.shift, one.study)
+        own = of(name, one)
+        way = shares(found, study, best[name], one.shift, one.study, split)
         text = percent(own, full=full) if own else ""
         return text + (f" ({whole(way)})" if way and name != "B0" else "")
 
     def minus(name: str, one: Column) -> str:
-        gap = found.gap(one.study, best[name], best[TUNED], one.shift)
+        gap = differences(of(name, one), of(TUNED, one))
         return percent(gap, signed=True, full=full)
 
     first = f"the teacher on the old images: {percent(clean, full=full)}"

@@ -9,7 +9,7 @@ from adapt.disk.files import read_json, write_json, write_whole
 from adapt.errors import InputError
 from adapt.machine.runtime import say
 from results.page import drawings, fine_tuning, front, gaps, tables, tasks, tried, variations, words
-from results.page.claims import CLAIMS
+from results.page.claims import CLAIMS, SWEPT
 from results.page.comparisons import MISSING, Claim
 from results.page.records import (
     DISJOINT,
@@ -30,10 +30,14 @@ from results.page.records_of_runs import TEACHER, record
 from results.page.style import in_style, style_record, ways
 
 WIDE = "camvid_full_width"
-FULL_WIDTH = {WIDE: GRID[SHARED], f"{WIDE}_long": variations.LONG}
+FULL_WIDTH = {
+    WIDE: GRID[SHARED], f"{WIDE}_long": variations.LONG, f"{WIDE}_penalties": SWEPT,
+}  # fmt: skip
 """Study at full width -> the one of width 1/4 that has its cells."""
 COMPARED = ("B0", "AdaBN", "pool5", "w_inc_kd", variations.TUNED)
 """What the tables of the first page have."""
+TEST = "test"
+"""The split that lies elsewhere, where a study was scored on it too."""
 
 
 def results(
@@ -225,7 +229,9 @@ class Pages:
 
     def networks(self) -> Iterable[str]:
         for study, (title, about) in words.NETWORKS.items():
-            yield section(title, gaps.standing(self.found, study), about)
+            made = {split: gaps.standing(self.found, study, split=split) for split in (VAL, TEST)}
+            texts = [f"**On {split}**\n\n{text}" for split, text in made.items() if text]
+            yield section(title, joined(texts) if made[TEST] else made[VAL], about)
             if study in FULL_WIDTH:
                 yield self.full_width()
 
@@ -242,7 +248,7 @@ class Pages:
             table(("", "claim", "width 1/4", "full width", "the number"), rows),
             self.picture("bars_full_width", bars, "Figure 3 at full width"),
             self.picture("layers_full_width", layers, "Figure 4 at full width"),
-            tables.features(found), ways(self.wide_style),
+            tables.features(found), tables.sweep(found), ways(self.wide_style),
         ])  # fmt: skip
 
     def sensors(self) -> Iterable[str]:

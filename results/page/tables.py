@@ -22,7 +22,7 @@ from results.page.records import (
     percent,
     table,
 )
-from results.page.variations import at_best
+from results.page.variations import TUNED, at_best
 from results.page.words import NAMES, label_of
 from viz.report.tables import stat
 
@@ -44,6 +44,8 @@ DECAYS = {"none": "0", "l2_1em4": "1e-4", "l2_5em4": "5e-4", "l2_1em3": "1e-3"}
 """Penalty in run folders -> the strength as tables have it."""
 DECAY_SPLITS = {"training images": "fit", VAL: VAL}
 DECAY_SCORES = {"loss": "loss", "miou": "mIoU"}
+FOLDS = 5
+"""Of CWFID, when all are done."""
 STRENGTHS = ("B0", "AdaBN", METHOD, "B2")
 CHAIN = {
     "B0": "B0: the first teacher", "AdaBN": "AdaBN", "pool5": "pool5, from the first teacher",
@@ -131,24 +133,23 @@ def nights(record: Mapping[str, Any]) -> str:
 
 def folds(found: Mapping[str, Mapping[str, Mapping[str, float]]]) -> str:
     """IoU of each class, mIoU, the share of the gap that is closed and the difference to B2, over
-    the folds of scripts/cwfid_folds.py; B2 at the better of its rates, by the labels that score
-    it."""
+    the folds of scripts/cwfid_folds.py; with how many folds where they are not all."""
 
     def of(method: str, key: str = "mIoU") -> Values:
         return {n: fold[method][key] for n, fold in enumerate(found.values()) if method in fold}
 
+    def text(values: Values, *, signed: bool = False) -> str:
+        return percent(values, signed=signed, full=FOLDS) if values else ""
+
     methods = [*dict.fromkeys(method for fold in found.values() for method in fold)]
-    tuned = [method for method in methods if method.startswith("B2")]
-    best = max(tuned, key=lambda method: mean(of(method)), default="")
     rows = []
-    for method in (m for m in methods if m not in tuned or m == best):
+    for method in methods:
         first = next(fold[method] for fold in found.values() if method in fold)
-        cells = [percent(of(method, key)) for key in first]
         learned = method not in (methods[0], "B0")
         shares = closed(of(method), of("B0"), of(methods[0])) if learned else {}
-        gap = differences(of(method), of(best)) if learned and best and method != best else {}
-        rows.append([label_of(method), *cells, whole(shares) if shares else "",
-                     percent(gap, signed=True) if gap else ""])  # fmt: skip
+        gap = differences(of(method), of(TUNED)) if learned and method != TUNED else {}
+        rows.append([label_of(method), *(text(of(method, key)) for key in first),
+                     whole(shares) if shares else "", text(gap, signed=True)])  # fmt: skip
     classes = [*next(iter(next(iter(found.values())).values()))] if found else []
     return table(["IoU, %", *classes, "gap closed", "minus B2"], rows)
 
@@ -172,10 +173,10 @@ def sweep(found: Evidence) -> str:
 
 def features(found: Evidence) -> str:
     """Relative distance and R2 of each layer's maps of x2 to the teacher's of x1."""
-    rows = []
+    rows, method = [], at_best(found, [METHOD])[METHOD]
     for shift in SHIFTS:
         layers: dict[str, list[tuple[dict, dict]]] = {}
-        for _, old, new in maps_of(found, shift, METHOD):
+        for _, old, new in maps_of(found, shift, method):
             layers.setdefault(old["layer"], []).append((old, new))
         for layer, pairs in layers.items():
             cells = [

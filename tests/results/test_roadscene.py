@@ -19,6 +19,10 @@ def test_blocks_of_the_night_and_of_the_day_are_held_out(monkeypatch: pytest.Mon
     assert not script["is_night"](image)
     image[:30] = 20  # the sky alone says it
     assert script["is_night"](image)
+    image[:30, :14] = 250  # a third of it between trees
+    assert not script["is_night"](image)
+    image[:30] = 160  # the light of lamps
+    assert script["is_night"](image)
     night = [False] * 20 + [True, False] * 10 + [True] * 10
     parts = script["parts_of"](night)
     for dark, held in ((True, "night"), (False, "day")):

@@ -30,7 +30,9 @@ def study() -> Study:
             shifts={"a": ShiftConfig("ripple"), "b": ShiftConfig("cubism")},
             objectives=objectives,
             supervised=Stage(steps=30, penalty=PenaltyConfig("l2", 0.1, 0.1)),
-            adaptation=Stage(steps=10, penalty=PenaltyConfig("l2_sp", 0.2, 0.2)),
+            adaptation=Stage(
+                steps=10, penalty=PenaltyConfig("l2_sp", 0.2, 0.2), memory_format="contiguous"
+            ),
             bn="affine",
             batch=3,
             seeds=[0, 7],
@@ -51,8 +53,9 @@ def test_who_shares_budget_images_and_start(study: Study) -> None:
     assert all(getattr(teacher, f) == getattr(b1, f) for f in same)
     assert teacher.steps == 30 and teacher.bn == "train"
     b2, method = made.tuning(7, "a"), made.adapting(7, "a", "pool5")
-    same = ("steps", "schedule", "batch", "seed", "bn", "data", "domain")
+    same = ("steps", "schedule", "batch", "seed", "bn", "data", "domain", "memory_format")
     assert all(getattr(b2, f) == getattr(method, f) for f in same)
+    assert (teacher.memory_format, b2.memory_format) == ("channels_last", "contiguous")
     assert b2.steps == 10 and b2.bn == "affine" and b2.data.target == "runs/s/shifts/a"
     assert b2.start == method.teacher == "runs/s/seed7/teacher" and method.start == b2.teacher == ""
     assert b2.objective.supervised.weight == 1 and method.objective.supervised.weight == 0
