@@ -174,7 +174,7 @@ def slow(module: str, name: str, argument: str, seconds: str, after: int = 0) ->
 
 slow_evaluation = partial(slow, "adapt.training.train", "evaluate_networks", seconds="1")
 slow_loader = partial(slow, "adapt.data.sampling", "Decoder.native", seconds="0.5", after=8)
-slow_filter = partial(slow, "adapt.shift.distort", "apply_shift", seconds="5", after=4)
+slow_filter = partial(slow, "adapt.shift.distort", "shifted", seconds="5", after=2)
 slow_scores = partial(slow, "adapt.penalties.fisher", "add_scores", seconds="1", after=2)
 slow_summary = partial(slow, "adapt.disk.runs", "sha256", seconds="1")
 slow_prediction = partial(slow, "adapt.evaluation.inference", "predict", seconds="5")
