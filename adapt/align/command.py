@@ -1,7 +1,6 @@
 """The command align: the rig, how far it can be trusted, every pair, and what is written of it."""
 
 import json
-import shlex
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -16,6 +15,7 @@ from adapt.align.estimate import Compared, Estimate, Frame, shift_of
 from adapt.align.models import NONE, TOLERANCE, apply
 from adapt.align.planted import Planted, planted
 from adapt.align.rig import Rig, middle_of
+from adapt.align.sample import command
 from adapt.align.twin import PAIRS, folder_of, write_twin
 from adapt.data import Sample, check_owner, layout_of, load, prepare
 from adapt.data.copies import claim
@@ -44,6 +44,8 @@ MADE_WITH, TABLE, JOURNAL = "align.json", "alignment.csv", "pairs.jsonl"
 RIG, PLANTED = "rig.json", "planted.json"
 PLACES = ("root", "target", "pairs", "shards")
 """Where the pairs come from: fields of DataConfig."""
+VALUES = ("bands", "bands_x2", "range", "range_x2")
+"""How values of files are read, which a twin has as they were: fields of DataConfig."""
 FORMAT = 1
 CHANCE = 0.05
 """Share of the pairs below which acceptance counts as chance."""
@@ -155,15 +157,15 @@ def align(config: AlignConfig) -> Alignment:
     for line in found.lines:
         say(line)
     if not found.refused:
-        read = {"data": config.data.name, "data.transforms": out / TABLE}
-        read |= {f"data.{place}": getattr(config.data, place) for place in PLACES}
+        read, more = config.data, [f"data.transforms={out / TABLE}"]
         if config.twin:
-            read = {"data": "pairs", "data.pairs": folder_of(config) / PAIRS}
-        named = shlex.join(f"{name}={value}" for name, value in read.items() if value)
+            values = {what: getattr(read, what) for what in VALUES}
+            twin = str(folder_of(config) / PAIRS)
+            read, more = DataConfig(name="pairs", pairs=twin, **values), []
         if found.aligned and not found.moved:
             say("nothing to align: go on without data.transforms")
         else:
-            say(f"{out / TABLE}. Next:\n  fra adapt {named} teacher=… run=…")
+            say(f"{out / TABLE}. Next:\n  {command('adapt', read, *more)} teacher=… run=…")
     return found
 
 

@@ -117,9 +117,9 @@ class StudyConfig(Machine):
     and after `align`, every objective is adapted as well, and scored on images that are not moved.
     Tables have NAME_systematic_8 and NAME_systematic_8_aligned beside NAME."""
     together: str = ""
-    """Objective of one network for all shifts, which is made in two ways: `merged` and `together`. The
-    first is the mean of the objective's students, the second a student of all pairs at once with as
-    many steps as all of these. Both are scored on every shift."""
+    """Objective of one network for all shifts, made in two ways: `merged` and `together`. The first
+    is the mean of the objective's students, the second a student of all pairs at once with as many
+    steps as all of these. Both are scored on every shift."""
     old_domain: bool = False
     """Score each student and B2 on the old domain as well: what is kept of it."""
     moved: bool = False

@@ -311,11 +311,12 @@ def test_a_matcher_of_ones_own_is_imported_from_here(
 @pytest.mark.system
 def test_as_a_user_runs_it(home: Path, tmp_path: Path) -> None:
     data = ("data=pairs", f"data.root={home / 'OLD'}", f"data.target={home / 'NEW'}", "workers=1")
-    done = run("align.py", *data, "out=ours", cwd=tmp_path)
+    done = run("align.py", *data, "data.bands=[1,2,3]", "out=ours", cwd=tmp_path)
     assert "rig: shift; x2 lies (+7.0, -4.0) px off x1 at the middle" in done.stdout
     assert "accepted: 4 of 5 pairs, 0 of them with a transform of their own" in done.stdout
     assert "found again within 3 px" in done.stdout
-    following = f"fra adapt data=pairs data.transforms=ours/alignment.csv {data[1]} {data[2]} "
+    following = f"fra adapt data=pairs {data[1]} {data[2]} 'data.bands=[1,2,3]' "
+    following += "data.transforms=ours/alignment.csv teacher=… run=…"
     assert following in done.stdout
     page = (tmp_path / "ours/report.html").read_text()
     assert page.count("<figure>") == 4 * PAIRS and "Pairs that were not aligned" in page
