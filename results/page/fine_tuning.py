@@ -106,23 +106,19 @@ def wide(found: Evidence) -> str:
 
 
 def starts(found: Evidence) -> str:
-    """The network of full width from each start under L2, at the rate that is best on `tune`; only
-    strengths that both were tried with count."""
-    every = scored(found, TUNE, f"{WIDE}_tuning")
-    tuned = [score for score in every if score.run["penalty"] == "l2"]
-    tried = [{s.run["alpha"] for s in tuned if start_of(s.run) == x} for x in (FEATURES, HE)]
-    common = set.intersection(*tried)
+    """The network of full width from each start under L2, at the strength and the rate that are
+    best on `tune`; `` until both have one."""
+    tuned = [s for s in scored(found, TUNE, f"{WIDE}_tuning") if s.run["penalty"] == "l2"]
     rows = []
     for start in (FEATURES, HE):
-        own = [s for s in tuned if start_of(s.run) == start and s.run["alpha"] in common]
-        if own:
+        if own := [score for score in tuned if start_of(score.run) == start]:
             best = max(own, key=lambda score: score.numbers["miou"])
             val = [s for s in scored(found, VAL, WIDE) if s.run["weights"] == best.run["weights"]]
             on_val = f"{val[0].numbers['miou']:.1f}" if val else "-"
-            rates = ", ".join(f"{rate:g}" for rate in sorted(s.run["lr"] for s in own))
-            tune = f"{best.numbers['miou']:.1f}"
-            rows.append([start, rates, f"{best.run['lr']:g}", tune, on_val])
-    return table(("start", "rates tried", "best", "mIoU on tune", "mIoU on val"), rows)
+            alpha, rate = (f"{best.run[name]:g}" for name in ("alpha", "lr"))
+            rows.append([start, str(len(own)), alpha, rate, f"{best.numbers['miou']:.1f}", on_val])
+    heads = ("start", "candidates", "alpha", "rate", "mIoU on tune", "mIoU on val")
+    return table(heads, rows) if len(rows) > 1 else ""
 
 
 def scored(found: Evidence, split: str, studies: str) -> list[Score]:

@@ -55,19 +55,18 @@ def test_shares_are_of_one_network_and_differences_within_a_seed() -> None:
     assert cells(by_class) == [["sky", "41.0", "45.5", "50.0"], ["fence", "-", "-", "-"]]
 
 
-def test_each_start_has_its_best_rate() -> None:
-    assert cells(starts(FOUND)) == [
-        ["the features", "0.005, 0.01", "0.01", "42.0", "41.0"],
-        ["He's initialisation", "0.01, 0.02", "0.02", "25.0", "24.0"],
-    ]
-
-
-def test_a_strength_that_one_start_alone_was_given_does_not_count() -> None:
-    stronger = record("tuning_l2", {(0.01, "tune"): 60.0})
-    stronger["runs"]["0.01"]["alpha"] = 0.1
+def test_each_start_has_its_best_candidate_and_their_number() -> None:
+    stronger = record("tuning_he", {(0.01, "tune"): 26.0})
+    stronger["runs"]["0.01"] |= {"alpha": 0.1, "weights": "another"}
     found = Evidence([*FOUND.records, stronger | {"study": "camvid_largefov_tuning_strong"}])
-    assert starts(found) == starts(FOUND)
-    assert ["L2", "0.1", "0.01", "**60.0**"] in cells(chosen(found, "camvid_largefov"))
+    assert cells(starts(found)) == [
+        ["the features", "2", "0.001", "0.01", "42.0", "41.0"],
+        ["He's initialisation", "3", "0.1", "0.01", "26.0", "-"],
+    ]
+    assert cells(starts(FOUND))[1][1:] == ["2", "0.001", "0.02", "25.0", "24.0"]
+    assert ["L2, He's initialisation", "0.1", "0.01", "**26.0**"] in cells(
+        chosen(found, "camvid_largefov")
+    )
 
 
 def test_candidates_of_both_starts_stand_apart() -> None:
