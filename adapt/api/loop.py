@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from adapt.data.images import index_type, void_of
-from adapt.data.objects import array_of, parts_of, warn_of_unit
+from adapt.data.objects import array_of, check_batch, parts_of
 from adapt.data.sampling import tensor
 from adapt.errors import InputError, listing, unknown
 from adapt.evaluation.metrics import Scores, scores_of, tally
@@ -304,8 +304,7 @@ def items_of(data: Any) -> Iterator[Any]:
 def batch_of_images(images: Any) -> Tensor:
     """(B, C, H, W) of a batch, or of one image in any form that pairs may have."""
     if isinstance(images, Tensor) and images.ndim == 4:
-        if images.is_floating_point():
-            warn_of_unit(images)
+        check_batch(images)
         return images
     return tensor(array_of(images, "the image", "data"))[None]
 

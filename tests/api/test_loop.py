@@ -167,6 +167,18 @@ def test_labels_are_integers_of_each_pixel(labels: Any) -> None:
         adapt.evaluate(small(), [(pairs()[0][0], labels)], device="cpu")
 
 
+def test_a_batch_of_integers_has_a_known_range() -> None:
+    """Those of 32 bits, which may hold 16-bit images, would be divided by 255."""
+    deep = torch.full((2, 3, 16, 20), 1000, dtype=torch.int32)
+    labels = torch.zeros(2, 16, 20, dtype=torch.int64)
+    with pytest.raises(adapt.InputError, match="a batch of images is torch"):
+        adapt.evaluate(small(), [(deep, labels)], device="cpu")
+    batches = DataLoader([(deep[0], deep[0])] * 2, batch_size=2)  # type: ignore[arg-type]
+    with pytest.raises(adapt.InputError, match="a batch of images is torch"):
+        adapt.fit(small(), batches, taps=TAPS, steps=1, device="cpu")
+    assert adapt.evaluate(small(), [(deep.to(torch.uint16), labels)], device="cpu").iou
+
+
 def test_a_pull_that_the_scale_would_divide_is_refused() -> None:
     net, scaler = small(), torch.amp.GradScaler("cpu")
     optimizer = torch.optim.SGD(net.parameters(), 0.1, fused=True)
