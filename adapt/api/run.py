@@ -282,7 +282,7 @@ def data_of(pairs: Any, held_out: Sequence[Any] | None) -> dict[str, Any]:
     """Settings that name the pairs.
 
     Raises:
-        InputError: neither two folders, nor a data set, nor a DataLoader.
+        InputError: neither two folders, nor a data set, nor a DataLoader, or none at all.
     """
     apart = {} if held_out is None else {"parts": {}, "part": ""}
     old, new = pairs if isinstance(pairs, tuple | list) and len(pairs) == 2 else (None, None)
@@ -296,6 +296,8 @@ def data_of(pairs: Any, held_out: Sequence[Any] | None) -> dict[str, Any]:
         items = inner if hasattr(inner, "__getitem__") and hasattr(inner, "__len__") else ()
         return {"pairs": offer(Pairs(items, held_out or (), pairs)), "parts": {}, "part": ""}
     if hasattr(pairs, "__getitem__") and hasattr(pairs, "__len__") and not is_path(pairs):
+        if not len(pairs):
+            raise InputError("pairs: there are none")
         return {"pairs": offer(Pairs(pairs, held_out))} | apart
     raise InputError(
         f"pairs is a {type(pairs).__name__}; give two folders (old, new), a map-style data set of "

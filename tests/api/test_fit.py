@@ -367,6 +367,7 @@ def test_images_have_as_many_channels_as_the_network_sees(channels: int) -> None
     ("pairs", "words"),
     [
         (iter([]), "pairs is a list_iterator; give two folders"),
+        ([], "pairs: there are none"),
         ([(1, 2, 3, 4)] * 3, r"not a pair \(x1, x2\)"),
         ([(np.zeros((4, 4), np.uint8),) * 2] * 30, r"x1 is uint8 \(4, 4\); it must be a tensor"),
         ([(np.zeros((8, 8, 3), np.uint8), np.zeros((8, 9, 3), np.uint8))] * 30, "sizes .* differ"),
@@ -375,6 +376,16 @@ def test_images_have_as_many_channels_as_the_network_sees(channels: int) -> None
 def test_wrong_pairs_are_named(pairs: Any, words: str) -> None:
     with pytest.raises(adapt.InputError, match=words):
         fitted(pairs)
+
+
+def test_of_few_pairs_none_are_held_out(home: Path, tmp_path: Path) -> None:
+    """A tenth of three is none: the training is kept, and there is no verdict."""
+    assert fitted(arrays(home)[:3], steps=1).verdict is None
+    for folder in ("OLD", "NEW"):
+        (tmp_path / folder).mkdir()
+        for name in ("00.png", "01.png", "02.png"):
+            (tmp_path / folder / name).write_bytes((home / folder / name).read_bytes())
+    assert fitted((tmp_path / "OLD", tmp_path / "NEW"), steps=1).verdict is None
 
 
 def test_names_of_another_number_of_outputs_are_refused(home: Path) -> None:
