@@ -141,7 +141,8 @@ def fit(
         taps: layers whose maps are regressed: `auto`, names, names with their weights, or the
             teacher's names with the student's.
         objective: a choice of configs/objective; `taps` takes the place of its layers.
-        penalty: a choice of configs/penalty, or its settings with a name.
+        penalty: a choice of configs/penalty, or settings of it with its `name` (none = l2_sp); what
+            they leave out is as in that choice.
         steps: of the optimiser.
         batch: images in a step; that of a DataLoader is its own.
         lr: learning rate, the setting schedule.lr.
@@ -165,9 +166,10 @@ def fit(
     """
     temporary = TemporaryDirectory(prefix="adapt-") if run is None else None
     folder = Path(temporary.name) / "run" if temporary else Path(str(run))
+    pull = {"name": penalty} if isinstance(penalty, str) else dict(penalty)
     values: dict[str, Any] = {
         "run": str(folder), "objective": preset("objective", objective), "taps": taps,
-        "penalty": preset("penalty", penalty) if isinstance(penalty, str) else dict(penalty),
+        "penalty": preset("penalty", pull.get("name", "l2_sp")) | pull,
         "schedule": {"lr": lr},
         "network": {"mean": list(mean), "std": list(std), "order": order, "range": range},
         "steps": steps, "batch": batch, "device": device, "seed": seed,

@@ -395,6 +395,22 @@ def test_names_of_another_number_of_outputs_are_refused(home: Path) -> None:
         fitted(arrays(home), classes=["a", "b"])
 
 
+@pytest.mark.parametrize(
+    ("penalty", "wanted"),
+    [
+        ({"name": "l2_sp", "apply": "proximal"}, {"alpha": 0.001, "beta": 0.001}),
+        ({"name": "l2_sp", "alpha": 0.5}, {"alpha": 0.5, "beta": 0.001}),
+        ({"alpha": 0.5}, {"name": "l2_sp", "alpha": 0.5, "beta": 0.001}),
+    ],
+)
+def test_what_a_penalty_leaves_out_is_as_in_its_choice(
+    home: Path, penalty: dict[str, Any], wanted: dict[str, Any]
+) -> None:
+    """Not 0, which would be no pull under the penalty's name."""
+    result = fitted(arrays(home), steps=0, penalty=penalty)
+    assert (penalty | wanted).items() <= read_config(result.run)["penalty"].items()
+
+
 def test_it_runs_in_another_thread_than_the_main_one(home: Path) -> None:
     with ThreadPoolExecutor(1) as pool:
         found = pool.submit(fitted, arrays(home), steps=1).result(timeout=300)
