@@ -103,8 +103,8 @@ def fit(
     pairs: Any,
     *,
     student: Network | None = None,
-    taps: str | Sequence[str] | Mapping[str, float | str] = "auto",
-    objective: str = "pool5",
+    taps: str | Sequence[str] | Mapping[str, float | str] = "",
+    objective: str = "",
     penalty: str | Mapping[str, Any] = "l2_sp",
     steps: int = 1000,
     batch: int = 8,
@@ -139,8 +139,9 @@ def fit(
             makes it, and starts from its own weights; None = a copy of the teacher. It is not
             changed.
         taps: layers whose maps are regressed: `auto`, names, names with their weights, or the
-            teacher's names with the student's.
-        objective: a choice of configs/objective; `taps` takes the place of its layers.
+            teacher's names with the student's; none = those of the objective or, where none is
+            named, `auto`.
+        objective: a choice of configs/objective, whose layers `taps` replaces; none = regression.
         penalty: a choice of configs/penalty, or settings of it with its `name` (none = l2_sp); what
             they leave out is as in that choice.
         steps: of the optimiser.
@@ -168,7 +169,8 @@ def fit(
     folder = Path(temporary.name) / "run" if temporary else Path(str(run))
     pull = {"name": penalty} if isinstance(penalty, str) else dict(penalty)
     values: dict[str, Any] = {
-        "run": str(folder), "objective": preset("objective", objective), "taps": taps,
+        "run": str(folder), "objective": preset("objective", objective or "pool5"),
+        "taps": taps or ("" if objective else "auto"),
         "penalty": preset("penalty", pull.get("name", "l2_sp")) | pull,
         "schedule": {"lr": lr},
         "network": {"mean": list(mean), "std": list(std), "order": order, "range": range},

@@ -411,6 +411,19 @@ def test_what_a_penalty_leaves_out_is_as_in_its_choice(
     assert (penalty | wanted).items() <= read_config(result.run)["penalty"].items()
 
 
+def test_an_objective_that_is_named_is_trained_as_it_is(home: Path) -> None:
+    """Without taps of their own, kd has no regression and pool3 no other layer."""
+    kd = fitted(arrays(home), steps=0, taps="", objective="kd")
+    terms = read_config(kd.run)["objective"]
+    assert (terms["name"], terms["regression"]["weight"], terms["kd"]["weight"]) == ("kd", 0, 1)
+    with pytest.raises(adapt.InputError, match="'pool3' is not known"):
+        fitted(arrays(home), taps="", objective="pool3")
+    both = fitted(arrays(home), steps=0, taps="auto", objective="kd")
+    assert read_config(both.run)["objective"]["name"] == "auto_kd"
+    alone = fitted(arrays(home), steps=0, taps="")
+    assert read_config(alone.run)["objective"]["name"] == "auto"
+
+
 def test_it_runs_in_another_thread_than_the_main_one(home: Path) -> None:
     with ThreadPoolExecutor(1) as pool:
         found = pool.submit(fitted, arrays(home), steps=1).result(timeout=300)
