@@ -194,6 +194,31 @@ def test_recovered_share_by_hand() -> None:
     assert recovered(40.0, 59.5, 60.0) is None and recovered(None, 1.0, 60.0) is None
 
 
+def test_recovered_is_of_images_that_were_read_alike(copied: Path) -> None:
+    """A teacher's scores at another size are no reference, whichever file comes first."""
+    scores = {"metrics_camvid_d1_val": 60.0, "metrics_camvid_d2_d2_val": 20.0}
+    for name, miou in scores.items():
+        own = copied / f"teacher/{name}.json"
+        edit(own, lambda metrics, miou=miou: metrics["truth"].update(miou=miou))
+        shutil.copy(own, other := copied / f"teacher/{name}_2.json")
+        edit(
+            other, lambda m, miou=miou: m["truth"].update(miou=miou + 10) or m.update(resize=[9, 9])
+        )
+    edit(
+        copied / "pool3/config.yaml", lambda config: config.update(teacher=str(copied / "teacher"))
+    )
+    record = copied / "pool3/metrics_camvid_d2_d2_val.json"
+    edit(record, lambda metrics: metrics["truth"].update(miou=40.0))
+
+    def found() -> float | None:
+        entries = entries_of(collect(copied))
+        return next(e.recovered for e in entries if e.row.run == str(copied / "pool3"))
+
+    assert found() == 50
+    edit(record, lambda metrics: metrics.update(resize=[9, 9]))
+    assert found() == 25
+
+
 def test_hostile_names_are_escaped_and_drawn_as_they_are(copied: Path, tmp_path: Path) -> None:
     """matplotlib takes what stands between dollar signs for a formula, and stops at a wrong one."""
     evil = [f"<script>alert({i})</script>$\\no{i}${{$" for i in range(3)]
