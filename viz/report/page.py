@@ -104,7 +104,9 @@ def labelled(
     selection = config.selection or selection_of(entries)
     panels, every = panels_of(entries, selection), lines_of(entries)
     unchosen, chosen = chosen_rates(entries, selection)
-    dropped = rejected(panels) | unchosen
+    # Of what is left: two choices that reject each other's would leave nothing.
+    left = [entry for entry in entries if entry.row.run not in unchosen]
+    dropped = rejected(panels_of(left, selection)) | unchosen
     splits = [line.split for line in every]
     lines = [x for x in every if not dropped.issuperset(e.row.run for e in x.entries)]
     kept = [line.split for line in lines]
