@@ -13,6 +13,7 @@ import pytest
 import yaml
 from tiny import adapting, teaching
 
+from adapt.data.sampling import Decoder
 from adapt.errors import InputError
 from adapt.evaluation.evaluate import evaluate
 from adapt.evaluation.rows import collect, rows_of_teachers, score_table
@@ -324,3 +325,22 @@ def test_runs_of_two_data_sets_are_told_apart(copied: Path, tmp_path: Path) -> N
     assert {x.label for x in lines if x.method == "B0"} == {"B0 (teacher)", "B0 (teacher2)"}
     assert sorted(len(table["lines"]) for table in class_tables(lines)) == [4, 11]
     assert "B0 (teacher2)" in written(copied, tmp_path)
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_pictures_are_of_the_images_that_were_scored(
+    world: Path, copied: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not of those that the student was trained for."""
+    night = tmp_path / "night"
+    shutil.copytree(world / "d2", night)
+    config = EvaluateConfig(device="cpu", run=str(copied / "pool3"), domain="d2")
+    evaluate(replace(config, data=DataConfig(target=str(night))))
+    seen: list[str] = []
+    read = Decoder.native
+    monkeypatch.setattr(
+        Decoder, "native", lambda self, sample: seen.append(str(sample.x2)) or read(self, sample)
+    )
+    written(copied, tmp_path)
+    folders = {Path(path).parent.parent.name for path in seen}
+    assert folders == {"d2", "night"}
