@@ -297,7 +297,7 @@ def test_splits_are_never_compared_with_each_other(copied: Path, tmp_path: Path)
     metrics["split"], metrics["truth"]["miou"] = "a_test", 12.3456
     path.with_name("metrics_camvid_d1_a_test.json").write_text(json.dumps(metrics))
     page = written(copied, tmp_path)
-    assert f"falls from {clean:.1f} to" in page and "falls from 12.3" not in page
+    assert f"goes from {clean:.1f} to" in page and "goes from 12.3" not in page
     assert "are of the split val" in page and "<td>12.3</td>" in page
 
 
