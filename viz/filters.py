@@ -8,7 +8,7 @@ import numpy as np
 from adapt.data.images import as_rgb, read_image, read_indices
 from adapt.data.scenes import draw_scene
 from adapt.disk.files import write_whole
-from adapt.errors import InputError
+from adapt.errors import InputError, listing
 from adapt.machine.runtime import progress, say
 from adapt.settings.viz import FiltersConfig
 from transforms import FILTERS, SOURCES, moved_labels
@@ -59,7 +59,7 @@ def filters(config: FiltersConfig) -> Path:
     """Draw the gallery and the sweeps of every filter's parameters; returns the folder.
 
     Raises:
-        InputError: a missing or broken image or mask, or a mask of another size.
+        InputError: a missing or broken image or mask, or a mask of another size or more classes.
     """
     image, labels = image_and_labels(config)
     out = Path(config.out)
@@ -86,6 +86,12 @@ def image_and_labels(config: FiltersConfig) -> tuple[np.ndarray, np.ndarray | No
         raise InputError(
             f"labels: {config.labels} is {labels.shape[1]}x{labels.shape[0]}, the image "
             f"{config.image} {image.shape[1]}x{image.shape[0]}"
+        )
+    beyond = labels[(labels >= config.classes) & (labels != np.iinfo(labels.dtype).max)]
+    if beyond.size:
+        raise InputError(
+            f"labels: {config.labels} has label {listing(np.unique(beyond))}, but classes is "
+            f"{config.classes}: they would be black, as void is"
         )
     return image, labels
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from adapt.data.images import index_type, void_of
-from adapt.data.objects import array_of, parts_of, warn_of_unit
+from adapt.data.objects import array_of, check_batch, parts_of
 from adapt.data.sampling import tensor
 from adapt.errors import InputError, listing, unknown
 from adapt.evaluation.metrics import Scores, scores_of, tally
@@ -217,9 +217,10 @@ def evaluate(
 
     Args:
         net: normalised images (B, C, H, W) -> logits; moved to the device, its modes left alone.
-        data: a map-style data set or a DataLoader of (image, label), label (H, W) of integers with
+        data: a data set or a DataLoader of (image, label[, valid]), label (H, W) of integers with
             255 = void (65535 where the network has more than 255 classes); with a teacher of pairs
-            (x1, x2[, valid]). Images as in `fit`: floating point ones count as normalised.
+            (x1, x2[, valid]). Images as in `fit`: floating point ones count as normalised. Where
+            `valid` (H, W) is 0 nothing counts.
         teacher: sees x1; its classes are the truth for what `net` says of x2. None = labels.
         mean: of each channel of uint8 images, in the network's order and range.
         std: standard deviation likewise.
@@ -231,7 +232,7 @@ def evaluate(
 
     Raises:
         InputError: items of another kind, no items, a label that is no output of the network, a
-            teacher of other outputs, or logits that are not finite.
+            mask of another size, a teacher of other outputs, or logits that are not finite.
     """
     machine = runtime(device, precision)
     network = NetworkConfig(mean=list(mean), std=list(std), order=order, range=range, void=void)
@@ -248,13 +249,18 @@ def evaluate(
             known = classes if teacher is None else classes_of(machine, teacher, network, old)
             if known != classes:
                 raise InputError(f"evaluate: the teacher has {known} classes, net {classes}")
+        if len(old) != len(images):
+            raise InputError(f"evaluate: {len(old)} old and {len(images)} new images are no pairs")
         if teacher is None:
             truth = labels_of(second, len(images), classes)
         else:
             with eval_mode(teacher):
                 truth = predict(machine, teacher, network, old, size_of(old))
-            if valid:
-                truth[np.asarray(valid[0]).reshape(truth.shape) == 0] = void_of(classes)
+        if valid:
+            mask = np.asarray(valid[0])
+            if mask.size != truth.size:
+                raise InputError(f"evaluate: valid is {mask.shape} for {truth.shape} (B, H, W)")
+            truth[mask.reshape(truth.shape) == 0] = void_of(classes)
         with eval_mode(net):
             found = predict(machine, net, network, images, size_of(truth))
         total += tally(truth, found, classes)
@@ -298,14 +304,14 @@ def labels_of(labels: Any, count: int, classes: int) -> np.ndarray:
 
 def items_of(data: Any) -> Iterator[Any]:
     """Those of a map-style data set, or what something else yields."""
-    yield from (data[i] for i in range(len(data))) if hasattr(data, "__getitem__") else data
+    sized = hasattr(data, "__getitem__") and hasattr(data, "__len__")
+    yield from (data[i] for i in range(len(data))) if sized else data
 
 
 def batch_of_images(images: Any) -> Tensor:
     """(B, C, H, W) of a batch, or of one image in any form that pairs may have."""
     if isinstance(images, Tensor) and images.ndim == 4:
-        if images.is_floating_point():
-            warn_of_unit(images)
+        check_batch(images)
         return images
     return tensor(array_of(images, "the image", "data"))[None]
 

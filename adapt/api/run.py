@@ -103,8 +103,8 @@ def fit(
     pairs: Any,
     *,
     student: Network | None = None,
-    taps: str | Sequence[str] | Mapping[str, float | str] = "auto",
-    objective: str = "pool5",
+    taps: str | Sequence[str] | Mapping[str, float | str] = "",
+    objective: str = "",
     penalty: str | Mapping[str, Any] = "l2_sp",
     steps: int = 1000,
     batch: int = 8,
@@ -139,9 +139,11 @@ def fit(
             makes it, and starts from its own weights; None = a copy of the teacher. It is not
             changed.
         taps: layers whose maps are regressed: `auto`, names, names with their weights, or the
-            teacher's names with the student's.
-        objective: a choice of configs/objective; `taps` takes the place of its layers.
-        penalty: a choice of configs/penalty, or its settings with a name.
+            teacher's names with the student's; none = those of the objective or, where none is
+            named, `auto`.
+        objective: a choice of configs/objective, whose layers `taps` replaces; none = regression.
+        penalty: a choice of configs/penalty, or settings of it with its `name` (none = l2_sp); what
+            they leave out is as in that choice.
         steps: of the optimiser.
         batch: images in a step; that of a DataLoader is its own.
         lr: learning rate, the setting schedule.lr.
@@ -165,9 +167,11 @@ def fit(
     """
     temporary = TemporaryDirectory(prefix="adapt-") if run is None else None
     folder = Path(temporary.name) / "run" if temporary else Path(str(run))
+    pull = {"name": penalty} if isinstance(penalty, str) else dict(penalty)
     values: dict[str, Any] = {
-        "run": str(folder), "objective": preset("objective", objective), "taps": taps,
-        "penalty": preset("penalty", penalty) if isinstance(penalty, str) else dict(penalty),
+        "run": str(folder), "objective": preset("objective", objective or "pool5"),
+        "taps": taps or ("" if objective else "auto"),
+        "penalty": preset("penalty", pull.get("name", "l2_sp")) | pull,
         "schedule": {"lr": lr},
         "network": {"mean": list(mean), "std": list(std), "order": order, "range": range},
         "steps": steps, "batch": batch, "device": device, "seed": seed,
@@ -282,7 +286,7 @@ def data_of(pairs: Any, held_out: Sequence[Any] | None) -> dict[str, Any]:
     """Settings that name the pairs.
 
     Raises:
-        InputError: neither two folders, nor a data set, nor a DataLoader.
+        InputError: neither two folders, nor a data set, nor a DataLoader, or none at all.
     """
     apart = {} if held_out is None else {"parts": {}, "part": ""}
     old, new = pairs if isinstance(pairs, tuple | list) and len(pairs) == 2 else (None, None)
@@ -296,6 +300,8 @@ def data_of(pairs: Any, held_out: Sequence[Any] | None) -> dict[str, Any]:
         items = inner if hasattr(inner, "__getitem__") and hasattr(inner, "__len__") else ()
         return {"pairs": offer(Pairs(items, held_out or (), pairs)), "parts": {}, "part": ""}
     if hasattr(pairs, "__getitem__") and hasattr(pairs, "__len__") and not is_path(pairs):
+        if not len(pairs):
+            raise InputError("pairs: there are none")
         return {"pairs": offer(Pairs(pairs, held_out))} | apart
     raise InputError(
         f"pairs is a {type(pairs).__name__}; give two folders (old, new), a map-style data set of "

@@ -194,8 +194,6 @@ def load(config: DataConfig, split: str) -> DataSet:
     if layout is PAIRS and listed != PAIRS.train_split:
         raise unknown("data split of pairs (a name in data.parts)", split, ["train", *config.parts])
     samples = taken(_samples(config, layout, listed), config, split)
-    if not samples:
-        raise InputError(f"data: split {split!r}, part {part!r} of {config.root} has no samples")
     classes = layout.classes or tuple(config.classes)
     if layout.find is not None:
         classes = layout.find(config, Path(config.root))
@@ -321,7 +319,7 @@ def load_objects(config: DataConfig, split: str) -> DataSet:
     apart = found.held_out if split == HELD_OUT else None
     items = found.train if apart is None else apart
     samples: Sequence[Sample] = samples_of(items)
-    if apart is None:
+    if apart is None and items:
         samples = taken(samples, config, split)
     return DataSet(
         config.name, split, tuple(config.classes), (), tuple(samples), objects=found, items=items

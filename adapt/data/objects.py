@@ -156,6 +156,17 @@ def array_of(value: Any, key: str, name: str, config: DataConfig = AS_IT_IS) -> 
     return prepared(where, Raster(array, alpha, top), bands or own, limits)
 
 
+def check_batch(images: Tensor) -> None:
+    """InputError for a batch of integers whose range is not known: as of single images."""
+    if images.is_floating_point():
+        warn_of_unit(images)
+    elif images.dtype not in (torch.uint8, torch.uint16):
+        raise InputError(
+            f"pairs: a batch of images is {images.dtype}; give torch.uint8, torch.uint16, or "
+            "floating point that is normalised"
+        )
+
+
 def warn_of_unit(images: np.ndarray | Tensor) -> None:
     """A warning, once, of floating point images whose values are those of no normalised ones."""
     if images.min() >= 0 and images.max() <= 1:
@@ -216,8 +227,8 @@ def batch_of(item: Any, step: int) -> dict[str, Any]:
             f"pairs: a batch has {sizes}; what a DataLoader gives is taken as it is: bring both to "
             "one size in its data set"
         )
-    if found["x2"].is_floating_point():
-        warn_of_unit(found["x2"])
+    for key in ("x1", "x2"):
+        check_batch(found[key])
     if "valid" in found:
         found["valid"] = found["valid"].reshape(-1, *found["x1"].shape[2:]).ne(0).to(torch.uint8)
     names = [f"{place} of batch {step}" for place in range(len(found["x1"]))]

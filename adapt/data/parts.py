@@ -8,8 +8,12 @@ import numpy as np
 
 from adapt.data.samples import Sample, chosen, column
 from adapt.data.targets import target_of
-from adapt.errors import unknown
+from adapt.errors import InputError, unknown
 from adapt.settings.groups import WHOLE, DataConfig
+
+
+class NoSamples(InputError):
+    """A part that is there, and nothing in it: of three pairs a tenth is none."""
 
 
 def part_of(config: DataConfig, split: str) -> str:
@@ -18,12 +22,19 @@ def part_of(config: DataConfig, split: str) -> str:
 
 
 def taken(samples: Sequence[Sample], config: DataConfig, split: str) -> Sequence[Sample]:
-    """What a split takes of its list: its part, and of what is trained on the share."""
+    """What a split takes of its list: its part, and of what is trained on the share.
+
+    Raises:
+        NoSamples: that is nothing.
+    """
     part, several = part_of(config, split), bool(config.targets)
     if part not in ("", WHOLE):
         samples = cut(samples, config.parts, config.cut_seed, part, several)
     if split == "train" and config.share < 1:
         samples = cut(samples, {"share": config.share}, config.parts_seed, "share", several)
+    if not samples:
+        where = config.root or config.pairs
+        raise NoSamples(f"data: split {split!r}, part {part!r} of {where} has no samples")
     return samples
 
 

@@ -7,6 +7,7 @@ from torch import nn
 
 from adapt.data import HELD_OUT, layout_of, load, splits_of
 from adapt.data.objects import OBJECTS
+from adapt.data.parts import NoSamples
 from adapt.disk.runs import read_config, read_data
 from adapt.evaluation.inference import Reading
 from adapt.evaluation.rows import read_evaluation, rows_of
@@ -40,10 +41,14 @@ def adapt(config: TrainConfig, on_step: OnStep | None = None) -> Path:
         hint = "held_out= gives some" if data.pairs == OBJECTS else f"named {HELD_OUT}"
         say(f"{folder}: no verdict: the data has no split or part of held-out pairs ({hint})")
     else:
+        try:
+            held_out = replace(load(data, HELD_OUT), classes=student.classes)
+        except NoSamples as error:
+            say(f"{folder}: no verdict: {error}")
+            return folder
         teacher = load_teacher(recorded["teacher"], recorded, student)
         how = (data, student.network, config.batch, config.workers)
         reading = Reading(*how, teacher=teacher.network)
-        held_out = replace(load(data, HELD_OUT), classes=student.classes)
         machine, training = runtime(config.device, config.precision), load(data, "train")
         seen = training if training.samples else None  # of a DataLoader without a map-style set
         of = (machine, teacher.net, student.net, reading, held_out, seen, folder)

@@ -367,6 +367,7 @@ def test_images_have_as_many_channels_as_the_network_sees(channels: int) -> None
     ("pairs", "words"),
     [
         (iter([]), "pairs is a list_iterator; give two folders"),
+        ([], "pairs: there are none"),
         ([(1, 2, 3, 4)] * 3, r"not a pair \(x1, x2\)"),
         ([(np.zeros((4, 4), np.uint8),) * 2] * 30, r"x1 is uint8 \(4, 4\); it must be a tensor"),
         ([(np.zeros((8, 8, 3), np.uint8), np.zeros((8, 9, 3), np.uint8))] * 30, "sizes .* differ"),
@@ -377,11 +378,50 @@ def test_wrong_pairs_are_named(pairs: Any, words: str) -> None:
         fitted(pairs)
 
 
+def test_of_few_pairs_none_are_held_out(home: Path, tmp_path: Path) -> None:
+    """A tenth of three is none: the training is kept, and there is no verdict."""
+    assert fitted(arrays(home)[:3], steps=1).verdict is None
+    for folder in ("OLD", "NEW"):
+        (tmp_path / folder).mkdir()
+        for name in ("00.png", "01.png", "02.png"):
+            (tmp_path / folder / name).write_bytes((home / folder / name).read_bytes())
+    assert fitted((tmp_path / "OLD", tmp_path / "NEW"), steps=1).verdict is None
+
+
 def test_names_of_another_number_of_outputs_are_refused(home: Path) -> None:
     with pytest.raises(
         adapt.InputError, match=r"has 5 outputs; the data has 2 classes: a, b; give"
     ):
         fitted(arrays(home), classes=["a", "b"])
+
+
+@pytest.mark.parametrize(
+    ("penalty", "wanted"),
+    [
+        ({"name": "l2_sp", "apply": "proximal"}, {"alpha": 0.001, "beta": 0.001}),
+        ({"name": "l2_sp", "alpha": 0.5}, {"alpha": 0.5, "beta": 0.001}),
+        ({"alpha": 0.5}, {"name": "l2_sp", "alpha": 0.5, "beta": 0.001}),
+    ],
+)
+def test_what_a_penalty_leaves_out_is_as_in_its_choice(
+    home: Path, penalty: dict[str, Any], wanted: dict[str, Any]
+) -> None:
+    """Not 0, which would be no pull under the penalty's name."""
+    result = fitted(arrays(home), steps=0, penalty=penalty)
+    assert (penalty | wanted).items() <= read_config(result.run)["penalty"].items()
+
+
+def test_an_objective_that_is_named_is_trained_as_it_is(home: Path) -> None:
+    """Without taps of their own, kd has no regression and pool3 no other layer."""
+    kd = fitted(arrays(home), steps=0, taps="", objective="kd")
+    terms = read_config(kd.run)["objective"]
+    assert (terms["name"], terms["regression"]["weight"], terms["kd"]["weight"]) == ("kd", 0, 1)
+    with pytest.raises(adapt.InputError, match="'pool3' is not known"):
+        fitted(arrays(home), taps="", objective="pool3")
+    both = fitted(arrays(home), steps=0, taps="auto", objective="kd")
+    assert read_config(both.run)["objective"]["name"] == "auto_kd"
+    alone = fitted(arrays(home), steps=0, taps="")
+    assert read_config(alone.run)["objective"]["name"] == "auto"
 
 
 def test_it_runs_in_another_thread_than_the_main_one(home: Path) -> None:

@@ -1,5 +1,6 @@
 """The method's parts in loops of other people's: their own, Lightning's, transformers' Trainer."""
 
+from collections.abc import Iterator
 from copy import deepcopy
 from typing import Any
 
@@ -7,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, IterableDataset
 
 import adapt
 from adapt.data.files import say_once
@@ -165,6 +166,49 @@ def test_labels_are_integers_of_each_pixel(labels: Any) -> None:
     """Floating point ones, as torchvision's ToTensor makes of masks, would be cut to 0."""
     with pytest.raises(adapt.InputError, match=r"labels of 1 image\(s\) are .*integers \(H, W\)"):
         adapt.evaluate(small(), [(pairs()[0][0], labels)], device="cpu")
+
+
+def test_a_batch_of_integers_has_a_known_range() -> None:
+    """Those of 32 bits, which may hold 16-bit images, would be divided by 255."""
+    deep = torch.full((2, 3, 16, 20), 1000, dtype=torch.int32)
+    labels = torch.zeros(2, 16, 20, dtype=torch.int64)
+    with pytest.raises(adapt.InputError, match="a batch of images is torch"):
+        adapt.evaluate(small(), [(deep, labels)], device="cpu")
+    batches = DataLoader([(deep[0], deep[0])] * 2, batch_size=2)  # type: ignore[arg-type]
+    with pytest.raises(adapt.InputError, match="a batch of images is torch"):
+        adapt.fit(small(), batches, taps=TAPS, steps=1, device="cpu")
+    assert adapt.evaluate(small(), [(deep.to(torch.uint16), labels)], device="cpu").iou
+
+
+def test_what_is_not_valid_does_not_count() -> None:
+    """With labels as with a teacher; a mask or a batch of another size is named."""
+    net, every = small(), pairs()
+    label = np.random.default_rng(0).integers(0, 5, (16, 20))
+    valid, voided = np.ones_like(label), label.copy()
+    valid[:8], voided[:8] = 0, 255
+
+    def scores(*data: Any, teacher: nn.Module | None = None) -> Any:
+        return adapt.evaluate(net, data, teacher=teacher, device="cpu", precision="fp32")
+
+    masked = scores(*((x1, label, valid) for x1, _ in every))
+    assert repr(masked) == repr(scores(*((x1, voided) for x1, _ in every)))
+    assert repr(masked) != repr(scores(*((x1, label) for x1, _ in every)))
+    for teacher, second in ((net, every[0][1]), (None, label)):
+        with pytest.raises(adapt.InputError, match=r"valid is \(3, 20\) for \(1, 16, 20\)"):
+            scores((every[0][0], second, valid[:3]), teacher=teacher)
+    x1, x2 = (torch.stack(x) for x in zip(*every, strict=True))
+    with pytest.raises(adapt.InputError, match="3 old and 8 new images are no pairs"):
+        scores((x1[:3], x2), teacher=net)
+
+
+def test_what_can_only_be_iterated_is_scored_too() -> None:
+    class Stream(IterableDataset):
+        def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+            return iter(pairs())
+
+    net = small()
+    found = [adapt.evaluate(net, d, teacher=net, device="cpu") for d in (Stream(), pairs())]
+    assert repr(found[0]) == repr(found[1])
 
 
 def test_a_pull_that_the_scale_would_divide_is_refused() -> None:

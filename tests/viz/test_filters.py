@@ -50,11 +50,14 @@ def test_pictures_of_an_image_of_ones_own(tmp_path: Path) -> None:
         ("", "l.png", "labels=.*needs image=FILE"),
         ("i.png", "l.png", r"l.png is 4x4, the image .*i.png 5x5"),
         ("none.png", "", "none.png: no such image"),
+        ("i.png", "many.png", "many.png has label 21, 30, but classes is 21"),
     ],
 )
 def test_wrong_files_are_named(tmp_path: Path, image: str, labels: str, message: str) -> None:
     (tmp_path / "i.png").write_bytes(png(np.zeros((5, 5, 3), np.uint8)))
     (tmp_path / "l.png").write_bytes(png(np.zeros((4, 4), np.uint8)))
+    many = np.repeat(np.array([0, 20, 21, 30, 255], np.uint8)[None], 5, axis=0)
+    (tmp_path / "many.png").write_bytes(png(many))
     given = [str(tmp_path / name) if name else "" for name in (image, labels)]
     with pytest.raises(InputError, match=message):
         filters(FiltersConfig(str(tmp_path / "out"), *given))

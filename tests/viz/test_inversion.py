@@ -2,6 +2,7 @@
 
 from copy import deepcopy
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from adapt.networks import build_network
 from adapt.networks.layers import trace
 from adapt.settings.groups import NetworkConfig
 from adapt.settings.viz import InvertConfig
-from viz.inversion.command import invert, invert_all, machine_of, weights_of
+from viz.inversion.command import curves_chart, invert, invert_all, machine_of, weights_of
 from viz.inversion.style import MOMENTUM, NOISE, Matching, gram, invert_image
 
 CONFIG = NetworkConfig(width=1 / 16, batch_norm=True)
@@ -257,3 +258,13 @@ def test_command_writes_pictures_curves_and_montage(world: Path, tmp_path: Path)
     with pytest.raises(InputError, match="cannot name a network"):
         invert_all({"../x": teacher}, picture, tmp_path / "c", InvertConfig(device="cpu", steps=1))
     assert not (tmp_path / "c").exists()
+
+
+def test_curves_have_one_legend_beside_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not on the lines of the last network."""
+    monkeypatch.setattr("viz.inversion.command.png", lambda figure: figure)
+    curve = [{"step": n, "loss": 2.0, "content/a": 1.0, "style/a": 1.0} for n in range(2)]
+    figure: Any = curves_chart({"teacher": curve, "student": curve}, "unit")
+    assert all(axis.get_legend() is None for axis in figure.axes)
+    (legend,) = figure.legends
+    assert [x.get_text() for x in legend.get_texts()] == ["content/a", "style/a", "loss"]

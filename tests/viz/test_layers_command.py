@@ -2,6 +2,7 @@
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -85,6 +86,7 @@ def test_command_writes_table_and_figure(
     found = layers(LayersConfig(run=str(world / "teacher"), out=str(out), images=2, device="cpu"))
     printed = capsys.readouterr().out
     assert "pool5" in printed and "32x40 pixels" in printed and "into a pooling" in printed
+    assert "±" in printed and "2 images)" in printed
     stored = json.loads((out / "layers.json").read_text())
     assert [x["name"] for x in stored] == [x.name for x in found]
     with (out / "layers.csv").open() as stream:
@@ -98,7 +100,9 @@ def test_command_writes_table_and_figure(
     assert picture.shape[1] > 1000 and picture.std() > 20
 
 
-def test_command_without_a_run_or_images(tmp_path: Path) -> None:
+def test_command_without_a_run_or_images(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     small = NetworkConfig(width=1 / 32)
     out = tmp_path / "out"
     layers(LayersConfig(network=small, classes=3, size=[32, 40], out=str(out)))
@@ -112,6 +116,13 @@ def test_command_without_a_run_or_images(tmp_path: Path) -> None:
         )
     )  # fmt: skip
     assert json.loads((out / "similarity.json").read_text())["layers"] == ["pool1", "conv2"]
+    of_one = capsys.readouterr().out.partition("of successive maps")[2]
+    assert "(1 steps, 1 images)" in of_one and "±" not in of_one  # one image has no spread
+    alone = LayersConfig(network=small, out=str(tmp_path / "alone"), image=str(photo), device="cpu")
+    layers(replace(alone, taps=["pool1"]))
+    assert (
+        "no figure" in capsys.readouterr().out and not (tmp_path / "alone/similarity.png").exists()
+    )
 
 
 def test_wrong_settings_write_nothing(world: Path, tmp_path: Path) -> None:

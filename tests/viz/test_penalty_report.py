@@ -201,6 +201,22 @@ def test_of_several_rates_the_selection_split_chooses_by_what_a_user_has() -> No
     assert chosen_rates(only, "tune") == (set(), {})
 
 
+def test_each_penalty_has_a_rate_of_its_own() -> None:
+    """Also where the penalties' strengths are equal, so that nothing but the name differs."""
+    scores = {("l2_sp", 0.01): 50, ("l2_sp", 0.1): 40, ("l1_sp", 0.01): 45, ("l1_sp", 0.1): 60}
+    entries = [
+        entry(v, name, split=split, agreement=v, lr=lr)
+        for (name, lr), v in scores.items()
+        for split in ("tune", "val")
+    ]
+    for e in entries:
+        e.row = replace(e.row, run=f"{e.row.run} {e.config['schedule']['lr']}")
+    dropped, _ = chosen_rates(entries, "tune")
+    kept = {(e.row.penalty, e.config["schedule"]["lr"]) for e in entries
+            if e.row.run not in dropped}  # fmt: skip
+    assert kept == {("l2_sp", 0.01), ("l1_sp", 0.1)}
+
+
 def test_nothing_is_chosen_on_what_runs_were_trained_on_or_by_guess() -> None:
     val = [entry(50 + a, alpha=a) for a in (0.1, 1.0)]
     (panel,) = panels_of(val)

@@ -13,6 +13,7 @@ import pytest
 import yaml
 from tiny import adapting, teaching
 
+from adapt.data.sampling import Decoder
 from adapt.errors import InputError
 from adapt.evaluation.evaluate import evaluate
 from adapt.evaluation.rows import collect, rows_of_teachers, score_table
@@ -194,6 +195,31 @@ def test_recovered_share_by_hand() -> None:
     assert recovered(40.0, 59.5, 60.0) is None and recovered(None, 1.0, 60.0) is None
 
 
+def test_recovered_is_of_images_that_were_read_alike(copied: Path) -> None:
+    """A teacher's scores at another size are no reference, whichever file comes first."""
+    scores = {"metrics_camvid_d1_val": 60.0, "metrics_camvid_d2_d2_val": 20.0}
+    for name, miou in scores.items():
+        own = copied / f"teacher/{name}.json"
+        edit(own, lambda metrics, miou=miou: metrics["truth"].update(miou=miou))
+        shutil.copy(own, other := copied / f"teacher/{name}_2.json")
+        edit(
+            other, lambda m, miou=miou: m["truth"].update(miou=miou + 10) or m.update(resize=[9, 9])
+        )
+    edit(
+        copied / "pool3/config.yaml", lambda config: config.update(teacher=str(copied / "teacher"))
+    )
+    record = copied / "pool3/metrics_camvid_d2_d2_val.json"
+    edit(record, lambda metrics: metrics["truth"].update(miou=40.0))
+
+    def found() -> float | None:
+        entries = entries_of(collect(copied))
+        return next(e.recovered for e in entries if e.row.run == str(copied / "pool3"))
+
+    assert found() == 50
+    edit(record, lambda metrics: metrics.update(resize=[9, 9]))
+    assert found() == 25
+
+
 def test_hostile_names_are_escaped_and_drawn_as_they_are(copied: Path, tmp_path: Path) -> None:
     """matplotlib takes what stands between dollar signs for a formula, and stops at a wrong one."""
     evil = [f"<script>alert({i})</script>$\\no{i}${{$" for i in range(3)]
@@ -271,7 +297,7 @@ def test_splits_are_never_compared_with_each_other(copied: Path, tmp_path: Path)
     metrics["split"], metrics["truth"]["miou"] = "a_test", 12.3456
     path.with_name("metrics_camvid_d1_a_test.json").write_text(json.dumps(metrics))
     page = written(copied, tmp_path)
-    assert f"falls from {clean:.1f} to" in page and "falls from 12.3" not in page
+    assert f"goes from {clean:.1f} to" in page and "goes from 12.3" not in page
     assert "are of the split val" in page and "<td>12.3</td>" in page
 
 
@@ -299,3 +325,22 @@ def test_runs_of_two_data_sets_are_told_apart(copied: Path, tmp_path: Path) -> N
     assert {x.label for x in lines if x.method == "B0"} == {"B0 (teacher)", "B0 (teacher2)"}
     assert sorted(len(table["lines"]) for table in class_tables(lines)) == [4, 11]
     assert "B0 (teacher2)" in written(copied, tmp_path)
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_pictures_are_of_the_images_that_were_scored(
+    world: Path, copied: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not of those that the student was trained for."""
+    night = tmp_path / "night"
+    shutil.copytree(world / "d2", night)
+    config = EvaluateConfig(device="cpu", run=str(copied / "pool3"), domain="d2")
+    evaluate(replace(config, data=DataConfig(target=str(night))))
+    seen: list[str] = []
+    read = Decoder.native
+    monkeypatch.setattr(
+        Decoder, "native", lambda self, sample: seen.append(str(sample.x2)) or read(self, sample)
+    )
+    written(copied, tmp_path)
+    folders = {Path(path).parent.parent.name for path in seen}
+    assert folders == {"d2", "night"}

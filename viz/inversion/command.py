@@ -17,7 +17,7 @@ from adapt.networks.saved import is_run, load_model, load_teacher
 from adapt.settings.checks import AUTO
 from adapt.settings.mapping import as_dict
 from adapt.settings.viz import RELATIVE, TEACHER, InvertConfig
-from viz.figures import COLOURS, drawing, picture_grid, png
+from viz.figures import COLOURS, drawing, legend_below, picture_grid, png, whole_ticks
 from viz.inversion.style import Inversion, invert_image
 from viz.pictures import is_file_name
 
@@ -152,6 +152,7 @@ def curves_chart(curves: Mapping[str, Sequence[Mapping[str, float]]], unit: str)
                 axis.plot(steps, values, line, color=colours[tap], label=key)
             axis.plot(steps, [e["loss"] for e in curve], color="black", alpha=0.5, label="loss")
             axis.set(title=name, xlabel="step", yscale="log")
+            whole_ticks(axis)
         axes[0].set_ylabel(unit)
-        axes[-1].legend(ncols=2, fontsize=7)
+        legend_below(figure, axes, 3 * len(curves))
         return png(figure)

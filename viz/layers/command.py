@@ -84,14 +84,17 @@ def layers(config: LayersConfig) -> list[Layer]:
         for record in records
     ]
     written = ["layers.csv", "layers.json"]
-    if paths:
-        wanted = [x for x in found if {x.name, *x.aliases} & set(config.taps)]
-        path = wanted or main_path(found)
+    wanted = [x for x in found if {x.name, *x.aliases} & set(config.taps)]
+    path = wanted or main_path(found)
+    if paths and len(path) < 2:
+        say("no figure: it compares each layer with the next, and there are not two")
+    elif paths:
         machine = runtime(config.device, "fp32")
         how = data.reading(own_image(recorded) if recorded else "x1")
         result = measure(machine, model, path, paths, config.size or data.resize, how)
         for kind, (mean, spread, count) in result.by_kind().items():
-            say(f"similarity (CKA) of successive maps {kind}: {mean:.3f} ± {spread:.3f}, n {count}")
+            of = f"{count} steps, {len(paths)} images"
+            say(f"similarity (CKA) of successive maps {kind}: {result.text(mean, spread)} ({of})")
         title = f"{model.network.name}, {where}, {len(paths)} images"
         write_whole(out / "similarity.png", similarity_chart(result, title))
         write_json(out / "similarity.json", result.as_dict() | {"images": [p.name for p in paths]})

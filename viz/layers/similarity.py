@@ -87,6 +87,10 @@ class Similarity:
         """(images, L - 1): each layer and the next."""
         return np.diagonal(self.matrices, 1, 1, 2)
 
+    def text(self, mean: float, std: float) -> str:
+        """`0.552 ± 0.013`, or of one image `0.552`: one has no spread."""
+        return f"{mean:.3f} ± {std:.3f}" if len(self.matrices) > 1 else f"{mean:.3f}"
+
     def by_kind(self) -> dict[str, tuple[float, float, int]]:
         """Kind of step -> mean CKA, its standard deviation over images, number of such steps."""
         every, found = np.array(kinds(self.path)), {}
@@ -203,7 +207,7 @@ def draw_steps(axis: "Axes", found: Similarity, pooling: Sequence[int]) -> None:
     for kind, (mean, deviation, count) in found.by_kind().items():
         colour, marker = look((INSIDE, INTO, AFTER).index(kind))
         here = every == kind
-        label = f"{kind}: {mean:.3f} ± {deviation:.3f} ({count} steps)"
+        label = f"{kind}: {found.text(mean, deviation)} ({count} steps)"
         axis.errorbar(
             at[here], means[here], spreads[here], color=colour, fmt=marker, capsize=2, label=label
         )

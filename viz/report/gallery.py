@@ -34,7 +34,7 @@ Pictures = dict[str, str]
 
 
 def gallery(
-    shift: str, student: Path, others: Mapping[str, Path], split: str, count: int
+    shift: str, student: Path, others: Mapping[str, Path], split: str, count: int, target: str = ""
 ) -> dict[str, Any]:
     """Pictures of one shift, as report.html has them: feature maps of the first sample, predictions
     of each, and a legend of class names with their colours (#rrggbb).
@@ -45,12 +45,13 @@ def gallery(
         others: caption -> run folder of further networks that see x2 (B2, say).
         split: the data set's split.
         count: how many evenly spaced samples.
+        target: folder of the new images; empty = those of the student's training.
 
     Raises:
         InputError: runs or images that are no longer there.
     """
     config = read_config(student)
-    settings = inherit_data(DataConfig(), read_data(student))
+    settings = inherit_data(DataConfig(target=target), read_data(student))
     machine = runtime("cpu", "fp32")
     adapted = load_model(student)
     teacher = load_teacher(config["teacher"], config, adapted)

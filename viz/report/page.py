@@ -104,7 +104,9 @@ def labelled(
     selection = config.selection or selection_of(entries)
     panels, every = panels_of(entries, selection), lines_of(entries)
     unchosen, chosen = chosen_rates(entries, selection)
-    dropped = rejected(panels) | unchosen
+    # Of what is left: two choices that reject each other's would leave nothing.
+    left = [entry for entry in entries if entry.row.run not in unchosen]
+    dropped = rejected(panels_of(left, selection)) | unchosen
     splits = [line.split for line in every]
     lines = [x for x in every if not dropped.issuperset(e.row.run for e in x.entries)]
     kept = [line.split for line in lines]
@@ -209,7 +211,8 @@ def galleries_of(
     those of runs in `pictured`, which need no network."""
     method, made, notes = headline(lines), [], []
     for shift in shifts_of(lines):
-        found = {x.method: x.entries[0].row for x in reversed(lines) if x.shift == shift}
+        entries = {x.method: x.entries[0] for x in reversed(lines) if x.shift == shift}
+        found = {name: entry.row for name, entry in entries.items()}
         if method not in found:
             notes.append(f"{shift}: no adapted student, so no pictures.")
             continue
@@ -218,7 +221,8 @@ def galleries_of(
         others = {B2: Path(found[B2].run)} if B2 in found else {}
         row = found[method]
         try:
-            made.append(gallery(shift, Path(row.run), others, row.split, count))
+            target = entries[method].target
+            made.append(gallery(shift, Path(row.run), others, row.split, count, target))
         except InputError as error:
             notes.append(f"{shift}: no pictures: {error}")
     return made, notes

@@ -16,14 +16,15 @@ def chosen_rates(entries: Sequence[Entry], selection: str) -> tuple[set[str], di
     Chosen is the highest mean over the shifts and seeds that all rates have, on `selection`: of
     B2's mIoU, and of a student's agreement with its teacher, which needs no labels.
     """
-    groups: dict[tuple[str, str], dict[float, list[Entry]]] = {}
+    groups: dict[tuple[str, str, str], dict[float, list[Entry]]] = {}
     for entry in entries:
         if entry.row.shift and not entry.treated:
             rest = {k: v for k, v in entry.settings.items() if k != RATE}
-            rates = groups.setdefault((entry.method, repr(sorted(rest.items()))), {})
+            alike = entry.row.method, entry.row.penalty, repr(sorted(rest.items()))
+            rates = groups.setdefault(alike, {})
             rates.setdefault(entry.config["schedule"]["lr"], []).append(entry)
     dropped, words = set[str](), dict[str, str]()
-    for (method, _), rates in groups.items():
+    for (method, *_), rates in groups.items():
         score = "miou" if method.partition(" ")[0] == B2 else "agreement"
         scores = {
             rate: {

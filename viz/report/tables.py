@@ -59,6 +59,12 @@ class Entry:
         return self.row.method.removesuffix(f" ({self.protocol})")
 
     @property
+    def read(self) -> tuple[str, ...]:
+        """What it has in common with evaluations that it is held against."""
+        read = ((k, self.metrics.get(k)) for k in ("root", "resize", "fit"))
+        return self.protocol, self.row.split, *(f"{k}={v}" for k, v in read if v)
+
+    @property
     def treated(self) -> bool:
         """Restyled, with a map after a layer, or with batch-norm statistics of its own."""
         return any(self.metrics.get(how) for how in ("adabn", "ridge", "restyle"))
@@ -159,7 +165,7 @@ def with_recovered(found: Iterable[Entry]) -> list[Entry]:
     """The entries, in place with the share of the loss that each recovers."""
     entries = list(found)
     references = {
-        (e.origin, e.protocol, e.row.shift, e.target, e.row.split): e.row.miou
+        (e.origin, *e.read, e.row.shift, e.target): e.row.miou
         for e in entries
         if e.method in (TEACHER, B0)
     }
@@ -172,7 +178,7 @@ def with_recovered(found: Iterable[Entry]) -> list[Entry]:
             only = next(iter(teachers.values())) if len(set(teachers.values())) == 1 else ""
             origin = teachers.get(row.seed, only)
         b0, clean = (
-            references.get((origin, entry.protocol, *where, row.split))
+            references.get((origin, *entry.read, *where))
             for where in ((row.shift, entry.target), ("", ""))
         )
         entry.recovered = recovered(row.miou, b0, clean)
