@@ -276,8 +276,8 @@ FINE_TUNING = {
     ),
     "chosen": (
         "Strengths and rates that were tried",
-        "On `tune`, with a quarter of the labels, one seed; what was taken in bold. Where all layers "
-        "are new, as from He's initialisation, beta is as large as alpha.",
+        "On `tune`, with a quarter of the labels, one seed; what was taken in bold. Where all "
+        "layers are new, as from He's initialisation, beta is as large as alpha.",
     ),
 }
 """Part of the page on fine-tuning -> its title and what it is of."""
