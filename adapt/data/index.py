@@ -1,6 +1,8 @@
 """What the index scripts of public paired sets share: a list of pairs, converted files, GeoTIFF."""
 
 import argparse
+import json
+import shlex
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -37,11 +39,9 @@ def write_index(path: Path, rows: Iterable[Row], classes: Sequence[str], what: s
     write_whole(path, csv_of(table))
     read_csv(path)
     labels = sum("y1" in row for row in rows)
-    named = f" 'data.classes=[{','.join(classes)}]'" if classes else ""
-    say(
-        f"{path}: {len(rows)} pairs, {labels} with labels. Next:\n  fra adapt data=pairs "
-        f"data.pairs={path}{named} teacher=… run=…"
-    )
+    named = "data.classes=" + json.dumps([*classes], separators=(",", ":"))  # names have commas
+    command = shlex.join(["fra", "adapt", "data=pairs", f"data.pairs={path}", named])
+    say(f"{path}: {len(rows)} pairs, {labels} with labels. Next:\n  {command} teacher=… run=…")
 
 
 def converted(jobs: Mapping[Path, Path], convert: Converter, what: str, *, mask: bool) -> None:

@@ -1,6 +1,7 @@
 """Index scripts of public paired sets, on small trees of their layouts."""
 
 import runpy
+import shlex
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from PIL import Image
 
 from adapt.data import DataSet, load
@@ -69,7 +71,7 @@ def test_acdc(index: Index, tmp_path: Path) -> None:
                 label = tmp_path / f"gt/{condition}/{part}/GOPR0475/{name}_{kind}_labelTrainIds.png"
                 noise(label, 20, 30, values=19)
     said = index("acdc", tmp_path)
-    assert "8 pairs, 8 with labels" in said and "data.classes=[road,sidewalk," in said
+    assert "8 pairs, 8 with labels" in said and 'data.classes=["road","sidewalk",' in said
     data = read(tmp_path, 19)
     for sample in data.samples:
         assert "_ref/" in str(sample.x1) and "_ref/" not in str(sample.x2)
@@ -107,7 +109,11 @@ def test_nlcd_l(index: Index, tmp_path: Path) -> None:
         new = noise(tmp_path / other, 7, 16, 18)
         ids = RNG.integers(0, 4, (16, 18))
         saved(tmp_path / f"ssl4eo_l_etm_nlcd/{scene}/nlcd_2019.tif", codes[ids])
-    assert "2 pairs, 2 with labels" in index("nlcd", tmp_path)
+    said = index("nlcd", tmp_path)
+    assert "2 pairs, 2 with labels" in said
+    words = shlex.split(said.split("Next:")[1])[2:-2]
+    given = {o.key_or_group: o.value() for o in OverridesParser.create().parse_overrides(words)}
+    assert len(given["data.classes"]) == 20, "names with commas are one class each"
     sample = read(tmp_path, 20).samples[1]
     assert sample.x2 is not None and sample.y1 is not None
     assert np.array_equal(read_image(sample.x1), np.moveaxis(old[[2, 1, 0]], 0, -1))
@@ -126,7 +132,7 @@ def test_msrs(index: Index, tmp_path: Path) -> None:
             noise(tmp_path / f"train/{kind}/{name}.png")
         noise(tmp_path / f"train/Segmentation_labels/{name}.png", 20, 30, values=9)
     said = index("msrs", tmp_path, "--time", "night")
-    assert "1 pairs, 1 with labels" in said and "data.classes=[unlabelled,car,person," in said
+    assert "1 pairs, 1 with labels" in said and 'data.classes=["unlabelled","car",' in said
     assert "2 pairs" in index("msrs", tmp_path)
     sample = read(tmp_path, 9).samples[1]
     assert sample.x2 is not None and sample.y1 == sample.y2
@@ -162,7 +168,7 @@ def test_cwfid(index: Index, tmp_path: Path) -> None:
         saved(tmp_path / f"annotations/{name}_annotation.png", colours[mask])
     said = index("cwfid", tmp_path)
     assert "red is channel 3 of the images, near infrared channel 1" in said
-    assert "2 pairs, 2 with labels" in said and "data.classes=[soil,crop,weed]" in said
+    assert "2 pairs, 2 with labels" in said and 'data.classes=["soil","crop","weed"]' in said
     sample = read(tmp_path, 3).samples[1]
     assert sample.x2 is not None and sample.y1 is not None and sample.y1 == sample.y2
     assert np.array_equal(read_image(sample.x1), np.repeat(image[..., 2:], 3, axis=2))
