@@ -53,7 +53,10 @@ def converted(jobs: Mapping[Path, Path], convert: Converter, what: str, *, mask:
 
 
 def converted_rows(
-    beside: Path, sources: Mapping[str, Mapping[str, Path]], convert: Mapping[str, Converter]
+    beside: Path,
+    sources: Mapping[str, Mapping[str, Path]],
+    convert: Mapping[str, Converter],
+    x2: str = "x2",
 ) -> list[Row]:
     """Rows of the names that both x1 and x2 have, whose files are converted into folders `beside`
     the list: x1/, x2/ and labels/.
@@ -62,8 +65,9 @@ def converted_rows(
         beside: the list's folder.
         sources: column (x1, x2, y1) -> name -> file.
         convert: column -> how it is converted.
+        x2: another folder for x2, of which a set has several under one name.
     """
-    folders = {"x1": "x1", "x2": "x2", "y1": "labels"}
+    folders = {"x1": "x1", "x2": x2, "y1": "labels"}
     names = sorted(sources["x1"].keys() & sources["x2"].keys())
     rows = [
         {c: beside / folders[c] / f"{n}.png" for c in sources if n in sources[c]} for n in names

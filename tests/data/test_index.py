@@ -196,6 +196,11 @@ def test_flair_hub(index: Index, tmp_path: Path) -> None:
     made = (tmp_path / "x1/D004_AA-S1-32_0-7.png").stat().st_mtime_ns
     index("flair", tmp_path)
     assert (tmp_path / "x1/D004_AA-S1-32_0-7.png").stat().st_mtime_ns == made, "made once"
+    spot = tmp_path / f"D004-2021_SPOT_RGBI/AA-S1-32/D004-2021_SPOT_RGBI_{patch}.tif"
+    saved(spot, np.full((64, 64, 3), 7, np.uint8))
+    assert "1 pairs" in index("flair", tmp_path, "--new", "spot")
+    sample = read(tmp_path, 19).samples[0]
+    assert sample.x2 is not None and set(np.unique(read_image(sample.x2))) == {7}, "not the past"
 
 
 def test_pixels_that_do_not_belong_are_named(
