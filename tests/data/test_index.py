@@ -152,6 +152,12 @@ def test_mfnet(index: Index, tmp_path: Path) -> None:
     assert np.array_equal(read_image(sample.x1), image[..., :3])
     assert np.array_equal(read_image(sample.x2), np.repeat(image[..., 3:], 3, axis=2))
     assert np.array_equal(read_mask(sample.y1, 9), mask)
+    (tmp_path / "x2/00002N.png").unlink()
+    content = (tmp_path / "images/00002N.png").read_bytes()
+    at = len(content) // 2  # a flipped byte, as of a bad disk
+    damaged = content[:at] + bytes([content[at] ^ 255]) + content[at + 1 :]
+    (tmp_path / "images/00002N.png").write_bytes(damaged)
+    assert "00002N.png: broken image" in index("mfnet", tmp_path, ok=False)
     (tmp_path / "train.txt").write_text("00003D\n")
     assert "no such file" in index("mfnet", tmp_path, ok=False)
 
