@@ -7,7 +7,7 @@
 
 The old photographs are enlarged to today's 512x512. Seventy years lie between: what stands there
 has changed, and no mask says where, so labels are today's only and serve as a rough check. Written
-as PNG to x1/, x2/ and labels/ beside the list.
+as PNG to x1/, past/ or spot/, and labels/ beside the list.
 """
 
 import sys
@@ -66,7 +66,7 @@ def main() -> None:
     kinds = {"x1": "AERIAL_RGBI", "x2": NEW[given.new], "y1": "AERIAL_LABEL-COSIA"}
     sources = {column: patches(given.root, kind) for column, kind in kinds.items()}
     convert = {"x1": colours, "x2": colours, "y1": indices}
-    rows = converted_rows(given.out.parent, sources, convert)
+    rows = converted_rows(given.out.parent, sources, convert, given.new)
     write_index(given.out, rows, CLASSES, "FLAIR-HUB")
 
 

@@ -13,11 +13,10 @@ from pathlib import Path
 
 sys.path[0] = str(Path(__file__).resolve().parents[1])  # this folder has an adapt.py of its own
 
-import cv2
 import numpy as np
 
 from adapt.data.files import folder, lines
-from adapt.data.images import read_mask
+from adapt.data.images import read_image, read_mask
 from adapt.data.index import arguments, converted_rows, run, write_index
 from adapt.errors import InputError
 
@@ -26,20 +25,12 @@ CLASSES = (
 )  # fmt: skip
 
 
-def channels(path: Path) -> np.ndarray:
-    """Blue, green, red and thermal, uint8 (H, W, 4)."""
-    image = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
-    if image is None or image.shape[2:] != (4,) or image.dtype != np.uint8:
-        raise InputError(f"{path}: not an 8-bit image of four channels")
-    return image
-
-
 def colours(path: Path) -> np.ndarray:
-    return np.ascontiguousarray(channels(path)[..., 2::-1])
+    return read_image(path, (1, 2, 3))
 
 
 def thermal(path: Path) -> np.ndarray:
-    return np.repeat(channels(path)[..., 3:], 3, axis=2)
+    return read_image(path, (4, 4, 4))
 
 
 def indices(path: Path) -> np.ndarray:

@@ -127,6 +127,10 @@ def rivals(old: np.ndarray, new: np.ndarray) -> tuple[float, float]:
     one elsewhere, both in standard deviations above its mean."""
     middle = around(correlation(features(old), features(new)), quarter(old)).copy()
     y, x = middle.shape[0] // 2, middle.shape[1] // 2
-    here = middle[y - NEAR : y + NEAR + 1, x - NEAR : x + NEAR + 1].max()
-    middle[y - FAR : y + FAR + 1, x - FAR : x + FAR + 1] = -np.inf
+    near, far = (
+        np.s_[max(0, y - reach) : y + reach + 1, max(0, x - reach) : x + reach + 1]
+        for reach in (NEAR, FAR)
+    )
+    here = middle[near].max()
+    middle[far] = -np.inf
     return float(here), float(middle.max())

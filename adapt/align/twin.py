@@ -88,11 +88,6 @@ def folder_of(config: AlignConfig) -> Path:
 
 def write_twin(config: AlignConfig, pairs: Sequence[Compared]) -> Path:
     """Write or complete the twin of pairs; returns its manifest."""
-    if config.data.colors:
-        raise InputError(
-            "twin: masks that mean classes by colours (data.colors) are not warped: leave twin "
-            "empty, as data.transforms warps them as they are read"
-        )
     folder = folder_of(config)
     void = void_written(config.data)
     rows = [outputs_of(pair, folder, config.twin, void) for pair in pairs]

@@ -1,6 +1,8 @@
 """What the index scripts of public paired sets share: a list of pairs, converted files, GeoTIFF."""
 
 import argparse
+import json
+import shlex
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -37,11 +39,9 @@ def write_index(path: Path, rows: Iterable[Row], classes: Sequence[str], what: s
     write_whole(path, csv_of(table))
     read_csv(path)
     labels = sum("y1" in row for row in rows)
-    named = f" 'data.classes=[{','.join(classes)}]'" if classes else ""
-    say(
-        f"{path}: {len(rows)} pairs, {labels} with labels. Next:\n  fra adapt data=pairs "
-        f"data.pairs={path}{named} teacher=… run=…"
-    )
+    named = "data.classes=" + json.dumps([*classes], separators=(",", ":"))  # names have commas
+    command = shlex.join(["fra", "adapt", "data=pairs", f"data.pairs={path}", named])
+    say(f"{path}: {len(rows)} pairs, {labels} with labels. Next:\n  {command} teacher=… run=…")
 
 
 def converted(jobs: Mapping[Path, Path], convert: Converter, what: str, *, mask: bool) -> None:
@@ -53,7 +53,10 @@ def converted(jobs: Mapping[Path, Path], convert: Converter, what: str, *, mask:
 
 
 def converted_rows(
-    beside: Path, sources: Mapping[str, Mapping[str, Path]], convert: Mapping[str, Converter]
+    beside: Path,
+    sources: Mapping[str, Mapping[str, Path]],
+    convert: Mapping[str, Converter],
+    x2: str = "x2",
 ) -> list[Row]:
     """Rows of the names that both x1 and x2 have, whose files are converted into folders `beside`
     the list: x1/, x2/ and labels/.
@@ -62,8 +65,9 @@ def converted_rows(
         beside: the list's folder.
         sources: column (x1, x2, y1) -> name -> file.
         convert: column -> how it is converted.
+        x2: another folder for x2, of which a set has several under one name.
     """
-    folders = {"x1": "x1", "x2": "x2", "y1": "labels"}
+    folders = {"x1": "x1", "x2": x2, "y1": "labels"}
     names = sorted(sources["x1"].keys() & sources["x2"].keys())
     rows = [
         {c: beside / folders[c] / f"{n}.png" for c in sources if n in sources[c]} for n in names

@@ -9,7 +9,8 @@ from typing import Any, TypeVar
 import cv2
 import numpy as np
 
-from adapt.data.images import as_rgb, image_header, read_image, read_indices, read_valid
+from adapt.align.estimate import shown
+from adapt.data.images import image_header, read_image, read_indices, read_valid
 from adapt.errors import InputError
 from adapt.machine.workers import in_processes
 
@@ -132,7 +133,7 @@ def measure(job: Job) -> Record:
     else:
         record.ignored = header.ignored if header else ()
         record.highest = int(array.max()) if array.dtype == np.uint16 else 0
-        array = as_rgb(array)
+        array = shown(array)
         small = cv2.resize(grey(array), (64, 64), interpolation=cv2.INTER_AREA)
         record.flat = float(small.std()) < FLAT
         record.hashes = np.stack([perceptual_hash(small), perceptual_hash(small[:, ::-1])])

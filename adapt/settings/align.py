@@ -45,3 +45,8 @@ class AlignConfig(Settings):
             raise InputError("out is empty: give the folder that receives alignment.csv")
         if self.data.transforms:
             raise InputError("data.transforms is what align makes; leave it empty")
+        if self.twin and self.data.colors:
+            raise InputError(
+                "twin: masks that mean classes by colours (data.colors) are not warped: leave twin "
+                "empty, as data.transforms warps them as they are read"
+            )

@@ -171,6 +171,11 @@ def test_pairs_of_two_lists_may_have_one_name(tmp_path: Path, world: Path) -> No
         align(AlignConfig(data, str(tmp_path / "out"), twin="x2", workers=1))
 
 
+def test_a_twin_of_masks_in_colours_is_refused_before_a_pair_is_compared() -> None:
+    with pytest.raises(InputError, match=r"twin: masks that mean classes by colours"):
+        AlignConfig(DataConfig("pairs", colors=[[0, 0, 0], [255, 0, 0]]), "out", twin="x2")
+
+
 def test_parts_make_the_same_bytes(home: Path, tmp_path: Path) -> None:
     """Each compares its pairs from the one rig; an interrupted one goes on."""
     given = replace(config(home, twin="x2"), out=str(tmp_path / "out"))

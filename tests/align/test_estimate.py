@@ -6,7 +6,7 @@ import pytest
 from textures import of_other_sensor, pair, texture
 
 from adapt.align.estimate import Estimate, estimate, paired
-from adapt.align.gradients import correlation, features
+from adapt.align.gradients import correlation, features, rivals
 from adapt.align.models import (
     FARTHEST,
     TOLERANCE,
@@ -168,3 +168,10 @@ def test_a_matcher_of_ones_own_is_judged_alike_and_checked() -> None:
     assert not guess.accepted
     with pytest.raises(InputError, match=r"it returned an array \(50, 2\); it must return finite"):
         estimate(x1, x2, np.eye(3), lambda a, b: places)
+
+
+@pytest.mark.parametrize("side", [24, 31, 40])
+def test_the_own_peak_of_a_small_image_is_no_rival(side: int) -> None:
+    image = np.random.default_rng(0).integers(0, 256, (side, side, 3), dtype=np.uint8)
+    here, elsewhere = rivals(image, image)
+    assert here > 5 and elsewhere < here / 3

@@ -1,6 +1,7 @@
 """Index scripts of public paired sets, on small trees of their layouts."""
 
 import runpy
+import shlex
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from PIL import Image
 
 from adapt.data import DataSet, load
@@ -69,7 +71,7 @@ def test_acdc(index: Index, tmp_path: Path) -> None:
                 label = tmp_path / f"gt/{condition}/{part}/GOPR0475/{name}_{kind}_labelTrainIds.png"
                 noise(label, 20, 30, values=19)
     said = index("acdc", tmp_path)
-    assert "8 pairs, 8 with labels" in said and "data.classes=[road,sidewalk," in said
+    assert "8 pairs, 8 with labels" in said and 'data.classes=["road","sidewalk",' in said
     data = read(tmp_path, 19)
     for sample in data.samples:
         assert "_ref/" in str(sample.x1) and "_ref/" not in str(sample.x2)
@@ -107,7 +109,11 @@ def test_nlcd_l(index: Index, tmp_path: Path) -> None:
         new = noise(tmp_path / other, 7, 16, 18)
         ids = RNG.integers(0, 4, (16, 18))
         saved(tmp_path / f"ssl4eo_l_etm_nlcd/{scene}/nlcd_2019.tif", codes[ids])
-    assert "2 pairs, 2 with labels" in index("nlcd", tmp_path)
+    said = index("nlcd", tmp_path)
+    assert "2 pairs, 2 with labels" in said
+    words = shlex.split(said.split("Next:")[1])[2:-2]
+    given = {o.key_or_group: o.value() for o in OverridesParser.create().parse_overrides(words)}
+    assert len(given["data.classes"]) == 20, "names with commas are one class each"
     sample = read(tmp_path, 20).samples[1]
     assert sample.x2 is not None and sample.y1 is not None
     assert np.array_equal(read_image(sample.x1), np.moveaxis(old[[2, 1, 0]], 0, -1))
@@ -126,7 +132,7 @@ def test_msrs(index: Index, tmp_path: Path) -> None:
             noise(tmp_path / f"train/{kind}/{name}.png")
         noise(tmp_path / f"train/Segmentation_labels/{name}.png", 20, 30, values=9)
     said = index("msrs", tmp_path, "--time", "night")
-    assert "1 pairs, 1 with labels" in said and "data.classes=[unlabelled,car,person," in said
+    assert "1 pairs, 1 with labels" in said and 'data.classes=["unlabelled","car",' in said
     assert "2 pairs" in index("msrs", tmp_path)
     sample = read(tmp_path, 9).samples[1]
     assert sample.x2 is not None and sample.y1 == sample.y2
@@ -146,6 +152,12 @@ def test_mfnet(index: Index, tmp_path: Path) -> None:
     assert np.array_equal(read_image(sample.x1), image[..., :3])
     assert np.array_equal(read_image(sample.x2), np.repeat(image[..., 3:], 3, axis=2))
     assert np.array_equal(read_mask(sample.y1, 9), mask)
+    (tmp_path / "x2/00002N.png").unlink()
+    content = (tmp_path / "images/00002N.png").read_bytes()
+    at = len(content) // 2  # a flipped byte, as of a bad disk
+    damaged = content[:at] + bytes([content[at] ^ 255]) + content[at + 1 :]
+    (tmp_path / "images/00002N.png").write_bytes(damaged)
+    assert "00002N.png: broken image" in index("mfnet", tmp_path, ok=False)
     (tmp_path / "train.txt").write_text("00003D\n")
     assert "no such file" in index("mfnet", tmp_path, ok=False)
 
@@ -162,7 +174,7 @@ def test_cwfid(index: Index, tmp_path: Path) -> None:
         saved(tmp_path / f"annotations/{name}_annotation.png", colours[mask])
     said = index("cwfid", tmp_path)
     assert "red is channel 3 of the images, near infrared channel 1" in said
-    assert "2 pairs, 2 with labels" in said and "data.classes=[soil,crop,weed]" in said
+    assert "2 pairs, 2 with labels" in said and 'data.classes=["soil","crop","weed"]' in said
     sample = read(tmp_path, 3).samples[1]
     assert sample.x2 is not None and sample.y1 is not None and sample.y1 == sample.y2
     assert np.array_equal(read_image(sample.x1), np.repeat(image[..., 2:], 3, axis=2))
@@ -190,6 +202,11 @@ def test_flair_hub(index: Index, tmp_path: Path) -> None:
     made = (tmp_path / "x1/D004_AA-S1-32_0-7.png").stat().st_mtime_ns
     index("flair", tmp_path)
     assert (tmp_path / "x1/D004_AA-S1-32_0-7.png").stat().st_mtime_ns == made, "made once"
+    spot = tmp_path / f"D004-2021_SPOT_RGBI/AA-S1-32/D004-2021_SPOT_RGBI_{patch}.tif"
+    saved(spot, np.full((64, 64, 3), 7, np.uint8))
+    assert "1 pairs" in index("flair", tmp_path, "--new", "spot")
+    sample = read(tmp_path, 19).samples[0]
+    assert sample.x2 is not None and set(np.unique(read_image(sample.x2))) == {7}, "not the past"
 
 
 def test_pixels_that_do_not_belong_are_named(

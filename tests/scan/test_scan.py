@@ -309,6 +309,20 @@ def test_wrong_settings_are_refused(
     assert not (tmp_path / "scan.json").exists()
 
 
+def test_a_thermal_camera_that_fills_little_of_16_bits_is_not_blank(tmp_path: Path) -> None:
+    image, _ = draw_scene(7, 0, (48, 64))
+    warm = 7000 + 2 * image[..., 0].astype(np.uint16)
+    twice = 2 * warm - 7000  # the same scene at twice the span
+    for name, values in (("warm", warm), ("twice", twice), ("cap", np.full_like(warm, 7000))):
+        cv2.imwrite(str(tmp_path / f"{name}.png"), values)
+    one, other, cap = (
+        measure((tmp_path / f"{name}.png", "image", False, ((), ())))
+        for name in ("warm", "twice", "cap")
+    )
+    assert not one.flat and not other.flat and cap.flat
+    assert np.bitwise_count(one.hashes[0] ^ other.hashes[0]).sum() <= 24, "near-duplicates"
+
+
 def test_a_record_keeps_no_pixels(tmp_path: Path) -> None:
     """What 100,000 files need: a record does not grow with the image."""
     path, rng = tmp_path / "noise.png", np.random.default_rng(0)
