@@ -209,7 +209,8 @@ def shift_of(metrics: dict[str, Any]) -> str:
 
 
 def distortion_of(metrics: dict[str, Any], path: Path) -> float | None:
-    """The distortion of a teacher on the new domain, where its scores on D1 lie beside them."""
+    """The distortion of a teacher on the new domain, where its scores on D1 lie beside them; None
+    where these are 0, of which there is no share."""
     variant = "".join(f"_{tag}" for what in ("variant", "task") if (tag := metrics.get(what)))
     name = f"metrics_{metrics['data']}_d1_{metrics['split']}{variant}"
     changed = metrics["adabn"] or metrics.get("ridge") or metrics.get("restyle")
@@ -223,7 +224,7 @@ def distortion_of(metrics: dict[str, Any], path: Path) -> float | None:
         if miou is None or accuracy is None:  # no labels, or none of the pixels has one
             return None
         means.append(Scores(miou, accuracy, math.nan, (), ()))
-    return distortion(*means)
+    return distortion(*means) if means[0].miou else None
 
 
 def alike(one: dict[str, Any], other: dict[str, Any]) -> bool:

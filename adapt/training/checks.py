@@ -52,13 +52,20 @@ def seen_size(config: DataConfig, read: Read) -> tuple[int, int]:
 
 def check_used(config: TrainConfig) -> None:
     """InputError for an option that the chosen penalty or schedule does not use; a warning for
-    those of a term that is off."""
+    those of a term that is off, and for windows of DWA of which a run does not have two."""
     refuse_unused(config.penalty)
     refuse_unused(config.schedule)
     for name in TERMS:
         term = getattr(config.objective, name)
         if not term.weight and term != type(term)():
             say(f"warning: objective.{name} has settings, but weight 0: the term is off")
+    regression, steps = config.objective.regression, config.steps
+    if regression.weight and regression.weighting == "dwa" and 0 < steps <= 2 * regression.window:
+        say(
+            f"warning: objective.regression.weighting=dwa weighs all layers alike in the first two "
+            f"windows of {regression.window} steps, and the run has {steps}; give more steps or a "
+            "smaller objective.regression.window"
+        )
 
 
 def check_teacher(config: TrainConfig, objective: Objective, teacher: Model | None) -> None:

@@ -137,6 +137,11 @@ def test_distortion_is_that_of_images_read_alike(world: Path, tmp_path: Path) ->
     (row,) = (row for row in rows_of(teacher) if row.shift)
     assert row.distortion == pytest.approx(distortion(clean, new))
     assert distortion(clean, new) != distortion(small, new)
+    record = teacher / "metrics_camvid_d1_val_2.json"  # a teacher that finds nothing
+    nothing = read(record)
+    nothing["truth"] |= {"miou": 0.0, "class_accuracy": 0.0}
+    record.write_text(json.dumps(nothing))
+    assert {row.distortion for row in rows_of(teacher)} == {None}
 
 
 def test_of_pairs_with_a_few_labels_those_are_scored(

@@ -21,6 +21,7 @@ from adapt.settings.choices import FIXED
 from adapt.settings.choices import WEIGHTINGS as NAMES
 from adapt.settings.groups import ScheduleConfig
 from adapt.settings.objective import ObjectiveConfig, RegressionConfig
+from adapt.training.checks import check_used
 from adapt.training.setup import prepare, resolve
 from adapt.training.train import batches_from, losses_after, one_step, train
 
@@ -200,3 +201,13 @@ def test_a_checkpoint_holds_what_a_rule_remembers(world: Path, tmp_path: Path) -
     assert found.state["weighting"].shape == (1, 5) and found.state["weighting"].any()
     plain = train(adapting(world, tmp_path / "plain", steps=2))
     assert "weighting" not in newest(plain / "checkpoints")[0].state
+
+
+def test_dwa_without_two_windows_says_that_it_weighs_nothing(
+    world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for window, steps, idle in ((2, 4, True), (1, 2, True), (1, 3, False), (25, 0, False)):
+        config = RegressionConfig(1.0, {"pool2": 1.0, "pool3": 1.0}, weighting="dwa", window=window)
+        own = adapting(world, tmp_path, objective=ObjectiveConfig("x", config), steps=steps)
+        check_used(own)
+        assert ("weighs all layers alike" in capsys.readouterr().out) == idle
